@@ -1,0 +1,23 @@
+# millrace: build, test, install. One Makefile; each folder adds its part in a build.mk.
+#
+#   make run      install what is missing, build, start the whole pipeline on the embedded default
+#   make test     install what the tests need, build, run all tests
+#   make          build only (everything lands under build/)
+#   make asan | lint | fuzz | bench | check | install | clean
+#
+# Variables: BUILD (output folder), CC, CFLAGS, PREFIX, DESTDIR, V=1 (show commands), NO_DEPS=1 (install nothing).
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+VERSION := 0.1.0
+
+.DEFAULT_GOAL := all
+.SECONDEXPANSION:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+include mk/rules.mk
+include $(sort $(wildcard */build.mk */*/build.mk))
+include mk/targets.mk
+
+-include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')

@@ -1,0 +1,78 @@
+# What a person types. `make help` prints the lines that begin with two number signs.
+
+RUN_TESTS = scripts/run-tests --build $(BUILD) --document $(DOCUMENT) $(addprefix --unit ,$(UNIT_TESTS)) \
+            $(addprefix --fuzzer ,$(FUZZERS))
+CHOICE    = $(if $(ONLY),--only "$(ONLY)") $(if $(KINDS),--kinds $(KINDS))
+DOCUMENT  = $(BUILD)/tools/document
+ASAN      = BUILD=$(BUILD)-asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" OPTIMISE=-O1
+# As many jobs as there are cores, unless -j was given.
+AGAIN     = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+SOURCES   = $(sort $(filter-out $(BUILD)%,$(wildcard */*.c */*/*.c)))
+
+.PHONY: all run test unit system asan lint fuzz bench check docs install clean help
+.PHONY: built-run built-test built-unit built-system built-asan built-fuzz built-lint
+
+all: $(PROGRAMS) ## build everything that is installed, under $(BUILD)
+
+# Packages first, then make anew: what is included above may have been written with packages missing.
+run: ## install what is missing, build, start the whole pipeline; ARGS="..." are passed on
+	@scripts/install-packages build run
+	@$(AGAIN) built-run
+built-run: all
+	@exec $(BUILD)/bin/millrace run $(ARGS)
+
+test: ## install what the tests need, build, run all of them; ONLY=text, KINDS=unit,model,fuzz,rules,compile,system
+	@scripts/install-packages build run test
+	@$(AGAIN) built-test
+built-test: all $(UNIT_TESTS) $(TEST_PROGRAMS) $(FUZZERS) $(DOCUMENT)
+	@$(RUN_TESTS) $(CHOICE)
+
+check: test ## the same as test
+
+unit: ## the unit tests alone
+	@scripts/install-packages build run test
+	@$(AGAIN) built-unit
+built-unit: $(UNIT_TESTS) $(TEST_PROGRAMS)
+	@$(RUN_TESTS) --kinds unit $(CHOICE)
+
+system: ## the system tests alone
+	@scripts/install-packages build run test
+	@$(AGAIN) built-system
+built-system: all $(TEST_PROGRAMS)
+	@$(RUN_TESTS) --kinds system $(CHOICE)
+
+asan: ## all unit and system tests under the address and undefined-behaviour sanitizers, in $(BUILD)-asan
+	@scripts/install-packages build run test
+	@$(AGAIN) $(ASAN) built-asan
+built-asan: all $(UNIT_TESTS) $(TEST_PROGRAMS)
+	@$(RUN_TESTS) --kinds unit,system --slow 4 $(CHOICE)
+
+fuzz: ## every fuzzer for FUZZ_SECONDS (60)
+	@scripts/install-packages build run test
+	@$(AGAIN) built-fuzz
+built-fuzz: $(FUZZERS)
+	@$(RUN_TESTS) --kinds fuzz --fuzz-seconds $(or $(FUZZ_SECONDS),60) $(CHOICE)
+
+lint: ## clang-tidy, cppcheck, clang-format, shellcheck and mandoc, in check mode
+	@scripts/install-packages build test lint
+	@$(AGAIN) built-lint
+# The programs are built first because the sources include what is generated.
+built-lint: all
+	@scripts/lint $(BUILD) $(SOURCES)
+
+bench: ## the three benchmarks against their references
+	@scripts/install-packages build run bench
+	@$(AGAIN) all
+	@for what in stream queue udp; do $(BUILD)/bin/millrace bench $$what || exit; done
+
+docs: $(DOCUMENT) ## renew the generated blocks of the documents
+	@scripts/check-generated --write $(DOCUMENT)
+
+install: all ## install under DESTDIR/PREFIX
+	@BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) VERSION=$(VERSION) scripts/install-tree $(PROGRAMS)
+
+clean: ## remove $(BUILD) and its variants
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-clang
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' mk/targets.mk | expand -t 10
