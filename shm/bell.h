@@ -1,0 +1,39 @@
+/* A doorbell: how a process sleeps until another has published something.
+ *
+ *     reader                              writer
+ *     seen = bell_value(bell)
+ *     nothing to read? --------.          publish (release)
+ *     bell_wait(bell, seen) <--+--------- bell_ring(bell)
+ *
+ * It is an event count (ck_ec of Concurrency Kit) on a futex shared between processes, so a ring between the look and
+ * the sleep is not lost. Ringing costs one locked add; the kernel is asked only when somebody sleeps. Futex calls never
+ * carry the private flag.
+ *
+ * Order: what was published before bell_ring is visible after bell_value or bell_wait returns the new value.
+ */
+#ifndef SHM_BELL_H
+#define SHM_BELL_H
+
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shm/segment.h"
+
+struct bell {
+	alignas(SHM_LINE) uint32_t word; /* a struct ck_ec32; any process may ring and wait */
+	uint32_t reserved[15];
+};
+_Static_assert(sizeof(struct bell) == SHM_LINE, "a bell fills one line");
+
+/* Counts and wakes all who sleep on this bell. Any process, any thread. */
+void bell_ring(struct bell *bell);
+
+/* What to pass to bell_wait. Take it before looking for work. */
+uint32_t bell_value(const struct bell *bell);
+
+/* Sleeps until the bell has been rung since seen was taken, at most timeout_ns nanoseconds. Returns true when rung,
+ * false on time-out or on a signal (the caller looks at its flags and comes back). */
+bool bell_wait(struct bell *bell, uint32_t seen, uint64_t timeout_ns);
+
+#endif

@@ -1,0 +1,1 @@
+$(eval $(call archive,shm,$(wildcard shm/*.c)))

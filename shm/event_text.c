@@ -1,0 +1,140 @@
+#include "shm/event_text.h"
+
+#include <arpa/inet.h>
+
+void event_text_unsigned(struct event_text *text, uint64_t number)
+{
+	char digits[20];
+	size_t n = 0;
+	do {
+		digits[sizeof digits - ++n] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number != 0);
+	event_text_put(text, digits + sizeof digits - n, n);
+}
+
+void event_text_signed(struct event_text *text, uint64_t number)
+{
+	if ((int64_t)number < 0) {
+		event_text_literal(text, "-");
+		number = -number;
+	}
+	event_text_unsigned(text, number);
+}
+
+static const char hex_digit[] = "0123456789abcdef";
+
+void event_text_hex(struct event_text *text, const unsigned char *bytes, size_t length)
+{
+	if (!event_text_room(text, 2 * length))
+		return;
+	for (size_t i = 0; i < length; i++) {
+		*text->at++ = hex_digit[bytes[i] >> 4];
+		*text->at++ = hex_digit[bytes[i] & 15];
+	}
+}
+
+void event_text_ipv4(struct event_text *text, uint32_t ip)
+{
+	for (int shift = 24; shift >= 0; shift -= 8) {
+		event_text_unsigned(text, ip >> shift & 255);
+		if (shift > 0)
+			event_text_literal(text, ".");
+	}
+}
+
+void event_text_address(struct event_text *text, const uint8_t *address)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	if (memcmp(address, mapped, sizeof mapped) == 0) {
+		event_text_ipv4(text, (uint32_t)address[12] << 24 | (uint32_t)address[13] << 16 |
+		                              (uint32_t)address[14] << 8 | address[15]);
+		return;
+	}
+	char form[INET6_ADDRSTRLEN];
+	inet_ntop(AF_INET6, address, form, sizeof form);
+	event_text_put(text, form, strlen(form));
+}
+
+/* Length of the well-formed UTF-8 sequence at bytes, or 0 (Unicode 15, table 3-7: no overlong form, no surrogate,
+ * nothing above U+10FFFF). */
+static size_t utf8_sequence(const unsigned char *bytes, size_t left)
+{
+	unsigned char first = bytes[0], low = 0x80, high = 0xbf;
+	size_t length;
+	if (first < 0x80)
+		return 1;
+	if (first < 0xc2 || first > 0xf4)
+		return 0;
+	if (first < 0xe0)
+		length = 2;
+	else if (first < 0xf0)
+		length = 3;
+	else
+		length = 4;
+	if (first == 0xe0)
+		low = 0xa0;
+	else if (first == 0xed)
+		high = 0x9f;
+	else if (first == 0xf0)
+		low = 0x90;
+	else if (first == 0xf4)
+		high = 0x8f;
+	if (left < length || bytes[1] < low || bytes[1] > high)
+		return 0;
+	for (size_t i = 2; i < length; i++)
+		if ((bytes[i] & 0xc0) != 0x80)
+			return 0;
+	return length;
+}
+
+static bool is_plain(unsigned char byte)
+{
+	return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+}
+
+static void put_escape(struct event_text *text, unsigned char byte)
+{
+	static const char from[] = "\"\\\n\r\t\b\f", to[] = "\"\\nrtbf";
+	const char *known = byte == 0 ? NULL : strchr(from, byte);
+	if (known != NULL) {
+		char pair[2] = {'\\', to[known - from]};
+		event_text_put(text, pair, sizeof pair);
+		return;
+	}
+	char unit[6] = {'\\', 'u', '0', '0', hex_digit[byte >> 4], hex_digit[byte & 15]};
+	event_text_put(text, unit, sizeof unit);
+}
+
+void event_text_string(struct event_text *text, const unsigned char *bytes, size_t length)
+{
+	event_text_literal(text, "\"");
+	for (size_t i = 0; i < length && !text->full;) {
+		size_t run = i;
+		while (run < length && is_plain(bytes[run]))
+			run++;
+		event_text_put(text, bytes + i, run - i);
+		i = run;
+		if (i == length)
+			break;
+		size_t sequence = bytes[i] < 0x80 ? 0 : utf8_sequence(bytes + i, length - i);
+		if (sequence == 0) {
+			put_escape(text, bytes[i++]);
+		} else {
+			event_text_put(text, bytes + i, sequence);
+			i += sequence;
+		}
+	}
+	event_text_literal(text, "\"");
+}
+
+bool event_text_valid(const unsigned char *bytes, size_t length)
+{
+	for (size_t i = 0; i < length;) {
+		size_t sequence = bytes[i] == 0 ? 0 : utf8_sequence(bytes + i, length - i);
+		if (sequence == 0)
+			return false;
+		i += sequence;
+	}
+	return true;
+}

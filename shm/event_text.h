@@ -1,0 +1,66 @@
+/* Text into a caller's buffer: how events become JSON without allocation.
+ *
+ *     struct event_text text = {.at = out, .end = out + size};
+ *     event_text_literal(&text, "{\"n\":");
+ *     event_text_unsigned(&text, 7);
+ *     event_text_literal(&text, "}");
+ *     if (text.full) ...                       (asked once, at the end)
+ *
+ * What does not fit is not written and sets `full`; from then on the buffer's content is of no use.
+ */
+#ifndef SHM_EVENT_TEXT_H
+#define SHM_EVENT_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct event_text {
+	char *at; /* where the next byte goes */
+	char *end;
+	bool full;
+};
+
+/* True when `bytes` more fit; sets full when not. */
+static inline bool event_text_room(struct event_text *text, size_t bytes)
+{
+	if ((size_t)(text->end - text->at) >= bytes)
+		return true;
+	text->full = true;
+	return false;
+}
+
+/* The bytes as they are. */
+static inline void event_text_put(struct event_text *text, const void *bytes, size_t length)
+{
+	if (!event_text_room(text, length))
+		return;
+	memcpy(text->at, bytes, length);
+	text->at += length;
+}
+
+#define event_text_literal(text, literal) event_text_put(text, literal, sizeof(literal) - 1)
+
+/* Decimal. */
+void event_text_unsigned(struct event_text *text, uint64_t number);
+
+/* Decimal, number being an int64_t in its two's complement. */
+void event_text_signed(struct event_text *text, uint64_t number);
+
+/* Lower case, two digits a byte. */
+void event_text_hex(struct event_text *text, const unsigned char *bytes, size_t length);
+
+/* 0x0a000001 as 10.0.0.1. */
+void event_text_ipv4(struct event_text *text, uint32_t ip);
+
+/* 16 bytes: an IPv4-mapped address as IPv4, any other as RFC 5952 writes it. */
+void event_text_address(struct event_text *text, const uint8_t *address);
+
+/* A JSON string with its quotes (RFC 8259). Well-formed UTF-8 goes through; any other byte comes out as \u00XX. */
+void event_text_string(struct event_text *text, const unsigned char *bytes, size_t length);
+
+/* True for text that every JSON reader takes back unchanged: well-formed UTF-8 without NUL, which many refuse. */
+bool event_text_valid(const unsigned char *bytes, size_t length);
+
+#endif

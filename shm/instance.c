@@ -1,0 +1,152 @@
+#include "shm/instance.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+int instance_attach(struct instance *instance, const char *name, enum segment_access access,
+                    struct shm_error *error)
+{
+	struct instance found = {0};
+	if (segment_directory(found.directory, sizeof found.directory, name) != 0) {
+		shm_explain(error,
+		            "instance \"%s\": a name has 1 to %u of the characters A-Z a-z 0-9 . _ - and "
+		            "does not begin with a dot",
+		            name, SHM_NAME_MAX - 1);
+		return -EINVAL;
+	}
+	int result = segment_attach(&found.page_segment, found.directory, "instance", SEGMENT_INSTANCE,
+	                            access, error);
+	if (result == 0)
+		result = segment_attach(&found.bells_segment, found.directory, "bells", SEGMENT_BELLS,
+		                        SEGMENT_WRITE, error);
+	if (result != 0) {
+		if (result == -ENOENT)
+			shm_explain(error,
+			            "instance \"%s\" is not running (no segments in %s); start it with: "
+			            "millrace run --instance %s",
+			            name, found.directory, name);
+		segment_detach(&found.page_segment);
+		return result;
+	}
+	found.page = found.page_segment.body;
+	found.bells = found.bells_segment.body;
+	found.generation = found.page_segment.header->generation;
+	*instance = found;
+	return 0;
+}
+
+void instance_detach(struct instance *instance)
+{
+	segment_detach(&instance->page_segment);
+	segment_detach(&instance->bells_segment);
+	memset(instance, 0, sizeof *instance);
+}
+
+int instance_topic_index(const struct instance *instance, const char *name)
+{
+	for (unsigned i = 0; i < instance->page->n_topics; i++)
+		if (strcmp(instance->page->topic[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+int instance_queue_index(const struct instance *instance, const char *name)
+{
+	for (unsigned i = 0; i < instance->page->n_queues; i++)
+		if (strcmp(instance->page->queue[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+int instance_role_index(const struct instance *instance, const char *name)
+{
+	for (unsigned i = 0; i < instance->page->n_roles; i++)
+		if (strcmp(instance->page->role[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+static char *numbered(char *buffer, const char *owner, const char *what, unsigned number)
+{
+	snprintf(buffer, SEGMENT_NAME_MAX, "%s.%s.%u", owner, what, number);
+	return buffer;
+}
+
+static char *suffixed(char *buffer, const char *owner, const char *what)
+{
+	snprintf(buffer, SEGMENT_NAME_MAX, "%s.%s", owner, what);
+	return buffer;
+}
+
+char *instance_lane_name(char *buffer, const char *topic, unsigned lane)
+{
+	return numbered(buffer, topic, "lane", lane);
+}
+
+char *instance_group_name(char *buffer, const char *topic, unsigned group)
+{
+	return numbered(buffer, topic, "group", group);
+}
+
+char *instance_queue_name(char *buffer, const char *queue)
+{
+	return suffixed(buffer, queue, "queue");
+}
+
+char *instance_stage_name(char *buffer, const char *role)
+{
+	return suffixed(buffer, role, "stage");
+}
+
+char *instance_private_name(char *buffer, const char *role)
+{
+	return suffixed(buffer, role, "private");
+}
+
+static int open_lock(const char *directory, const char *file)
+{
+	char path[PATH_MAX];
+	int n = snprintf(path, sizeof path, "%s/%s", directory, file);
+	if (n < 0 || (size_t)n >= sizeof path)
+		return -ENAMETOOLONG;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+int instance_hold(const char *directory, const char *file)
+{
+	int fd = open_lock(directory, file);
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	if (fd < 0 || fcntl(fd, F_OFD_SETLK, &whole) == 0)
+		return fd;
+	int failed = errno;
+	close(fd);
+	return failed == EACCES || failed == EAGAIN ? -EWOULDBLOCK : -failed;
+}
+
+int instance_lock(const char *directory, const char *file, unsigned wait_ms, int *owner_pid)
+{
+	int fd = open_lock(directory, file);
+	if (fd < 0)
+		return fd;
+	for (unsigned waited_ms = 0;; waited_ms++) {
+		struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+		if (fcntl(fd, F_SETLK, &whole) == 0)
+			return fd;
+		int failed = errno;
+		struct flock held = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+		if (owner_pid != NULL)
+			*owner_pid =
+			        fcntl(fd, F_GETLK, &held) == 0 && held.l_type != F_UNLCK ? held.l_pid : 0;
+		if ((failed != EACCES && failed != EAGAIN && failed != EINTR) || waited_ms >= wait_ms) {
+			close(fd);
+			return failed == EACCES || failed == EAGAIN ? -EWOULDBLOCK : -failed;
+		}
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+}

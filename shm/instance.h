@@ -1,0 +1,109 @@
+/* An instance: everything one supervisor created, as one page tells it.
+ *
+ *     /dev/shm/millrace/<instance>/
+ *         lock                    held by the supervisor (POSIX lock: dies with it)
+ *         instance                this page: topics, lanes, groups, queues, roles
+ *         bells                   one doorbell per topic and group, one per queue
+ *         config.yaml             the configuration in force
+ *         <topic>.lane.<n>        stream.h, written by one role
+ *         <topic>.group.<k>       stream.h, one reader group
+ *         <topic>.claim           locked for the moment in which a group is claimed or freed
+ *         <queue>.queue           queue.h
+ *         <role>.stage            stage/control.h
+ *         <role>.role             locked by the role's one live process (POSIX lock)
+ *         <role>.private          what the role's next life takes up
+ *
+ * Whoever wants to know what exists maps the page read-only; nobody guesses file names.
+ */
+#ifndef SHM_INSTANCE_H
+#define SHM_INSTANCE_H
+
+#include "shm/bell.h"
+#include "shm/segment.h"
+#include "shm/stream.h"
+
+#define INSTANCE_TOPICS_MAX 16u
+#define INSTANCE_QUEUES_MAX 4u
+#define INSTANCE_ROLES_MAX  64u
+
+enum when_full { WHEN_FULL_DROP, WHEN_FULL_REFUSE };
+
+struct instance_topic {
+	char name[SHM_NAME_MAX];
+	uint64_t size_bytes; /* of each lane */
+	uint32_t when_full;  /* enum when_full */
+	uint32_t n_lanes;
+	char lane_role[STREAM_LANES_MAX][SHM_NAME_MAX]; /* who writes lane n; "" for a lane that outside programs may take */
+};
+
+struct instance_queue {
+	char name[SHM_NAME_MAX];
+	uint64_t slots;
+	uint64_t slot_bytes;
+};
+
+struct instance_role {
+	char name[SHM_NAME_MAX];    /* "ingest-udp.0" */
+	char program[SHM_NAME_MAX]; /* "ingest-udp": the file in libexec/millrace */
+};
+
+/* Body of the segment `instance`. Written by the supervisor; everything but `draining` and `supervisor_pid` only before
+ * it is published. */
+struct instance_page {
+	_Atomic uint32_t draining; /* 1 from the moment the supervisor was asked to end */
+	_Atomic uint32_t supervisor_pid;
+	uint64_t created_ns; /* CLOCK_REALTIME */
+	uint32_t n_topics, n_queues, n_roles, reserved;
+	struct instance_topic topic[INSTANCE_TOPICS_MAX];
+	struct instance_queue queue[INSTANCE_QUEUES_MAX];
+	struct instance_role role[INSTANCE_ROLES_MAX];
+};
+
+/* Body of the segment `bells`; everybody may write. */
+struct bells_page {
+	/* Bit k set: topic's group k has a reader that may sleep. Set and cleared by claimers, under the topic's lock file. */
+	struct {
+		alignas(SHM_LINE) _Atomic uint64_t groups;
+	} active[INSTANCE_TOPICS_MAX];
+	struct bell group[INSTANCE_TOPICS_MAX][STREAM_GROUPS_MAX];
+	struct bell queue[INSTANCE_QUEUES_MAX][2]; /* [0] rung on push, [1] on release of a slot */
+};
+
+/* An instance as one process sees it. */
+struct instance {
+	char directory[128];
+	struct segment page_segment;
+	struct segment bells_segment;
+	const struct instance_page *page; /* the supervisor casts the const away for its two words */
+	struct bells_page *bells;
+	uint64_t generation;
+};
+
+/* Maps the instance page and the bells. name is the instance's name (segment_directory). Returns 0; -ENOENT with "is not
+ * running" and the remedy in error; otherwise as segment_attach. */
+int instance_attach(struct instance *instance, const char *name, enum segment_access access, struct shm_error *error);
+
+void instance_detach(struct instance *instance);
+
+/* Index of a topic, a queue, a role by name, or -1. */
+int instance_topic_index(const struct instance *instance, const char *name);
+int instance_queue_index(const struct instance *instance, const char *name);
+int instance_role_index(const struct instance *instance, const char *name);
+
+/* Names of segment files; buffer is SEGMENT_NAME_MAX bytes and is returned. */
+char *instance_lane_name(char *buffer, const char *topic, unsigned lane);
+char *instance_group_name(char *buffer, const char *topic, unsigned group);
+char *instance_queue_name(char *buffer, const char *queue);
+char *instance_stage_name(char *buffer, const char *role);
+char *instance_private_name(char *buffer, const char *role);
+
+/* Takes directory/file as a lock for this process (POSIX record lock: the kernel frees it at death; lock each file at
+ * most once per process and keep the descriptor open). wait_ms 0 tries once. Returns the descriptor, to be closed to
+ * unlock; -EWOULDBLOCK with *owner_pid set to the holder; other -errno. */
+int instance_lock(const char *directory, const char *file, unsigned wait_ms, int *owner_pid);
+
+/* The same with an open-file-description lock (fcntl(2), F_OFD_SETLK): it excludes a second holder in the same process too,
+ * but does not tell who holds it. Tries once. Returns the descriptor, -EWOULDBLOCK, or another -errno. */
+int instance_hold(const char *directory, const char *file);
+
+#endif

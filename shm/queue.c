@@ -1,0 +1,415 @@
+#include "shm/queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The crash test is compiled with this file and dies in every gap (tests/queue_crash_test.c). */
+#ifdef QUEUE_TEST_HOOKS
+#define QUEUE_GAP(name) queue_test_gap(name)
+#else
+#define QUEUE_GAP(name) ((void)0)
+#endif
+
+enum phase { FREE, FILLING, READY, TAKEN };
+
+#define PHASE_MASK    3u
+#define ROLE_SHIFT    2
+#define ROLE_MASK     QUEUE_ROLE_MAX
+#define PASSED        (1ull << 16) /* FILLING: a taker has passed it. READY: its announcement may still be owed. */
+#define LAP_SHIFT     17
+#define COUNT_SHIFT   24 /* of shared->returned; the slot is below */
+#define COUNT_MASK    (UINT64_MAX >> COUNT_SHIFT)
+#define ANNOUNCE_ALL  2u /* counts two: whoever sees more than one looks at everything */
+#define ANNOUNCE_SLOT 1u
+
+static uint64_t word_make(uint64_t lap, uint64_t role, enum phase phase)
+{
+	return lap << LAP_SHIFT | role << ROLE_SHIFT | phase;
+}
+
+static enum phase word_phase(uint64_t word)
+{
+	return (enum phase)(word & PHASE_MASK);
+}
+
+static uint64_t word_lap(uint64_t word)
+{
+	return word >> LAP_SHIFT;
+}
+
+static bool word_owned_by(uint64_t word, uint64_t role)
+{
+	enum phase phase = word_phase(word);
+	return (phase == FILLING || phase == TAKEN) && (word >> ROLE_SHIFT & ROLE_MASK) == role;
+}
+
+/* The last position at which the slot was claimed or gone round, plus the number of slots. A free slot was used in the
+ * lap before. (The sum never goes below 0, unlike the position of a slot that was never used.) */
+static uint64_t used_after(const struct queue *queue, uint64_t word, uint64_t index)
+{
+	return ((word_lap(word) + (word_phase(word) != FREE)) << queue->lap_shift) + index;
+}
+
+static bool swap(_Atomic uint64_t *word, uint64_t *expected, uint64_t desired, memory_order order)
+{
+	return atomic_compare_exchange_strong_explicit(word, expected, desired, order, memory_order_relaxed);
+}
+
+static void ring(struct bell *bell)
+{
+	if (bell != NULL)
+		bell_ring(bell);
+}
+
+/* ---- announcing ---- */
+
+/* Release: whoever acquires the new value sees the word that this speaks of. */
+static void announce(struct queue *queue, uint64_t index, unsigned count)
+{
+	_Atomic uint64_t *returned = &queue->shared->returned;
+	uint64_t old = atomic_load_explicit(returned, memory_order_relaxed);
+	while (!swap(returned, &old, ((old >> COUNT_SHIFT) + count) << COUNT_SHIFT | index,
+	             memory_order_release))
+		;
+}
+
+/* A word changes hands from its owner (this role) to `phase`, in the lap that is found there: producers may have raised it. */
+static int leave(struct queue *queue, const struct queue_slot *slot, enum phase from, enum phase to,
+                 uint64_t *found)
+{
+	_Atomic uint64_t *word = &queue->word[slot->index];
+	uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+	uint64_t next;
+	do {
+		if (word_phase(old) != from || !word_owned_by(old, queue->role))
+			return -EPERM;
+		next = word_make(word_lap(old) + (to == FREE), 0, to);
+		if (to == READY)
+			next |= from == TAKEN ? PASSED : old & PASSED;
+	} while (!swap(word, &old, next, memory_order_release));
+	*found = next;
+	return 0;
+}
+
+/* ---- producing ---- */
+
+static void slot_at(const struct queue *queue, struct queue_slot *slot, uint64_t index)
+{
+	slot->data = queue->data + index * queue->stride_bytes + QUEUE_LENGTH_BYTES;
+	slot->index = (uint32_t)index;
+}
+
+/* The slot is READY from an older lap. If it was made ready behind the takers' back and its maker died before he
+ * announced it, nobody but us will ever look there: the announcement is made in his stead. */
+static void pay_debt(struct queue *queue, uint64_t index, uint64_t word)
+{
+	if ((word & PASSED) == 0)
+		return;
+	announce(queue, index, ANNOUNCE_SLOT);
+	QUEUE_GAP("reserve: debt announced");
+	(void)swap(&queue->word[index], &word, word & ~PASSED, memory_order_relaxed);
+	ring(queue->pushed);
+}
+
+bool queue_reserve(struct queue *queue, struct queue_slot *slot)
+{
+	uint64_t position = queue->reserve_position;
+	if (queue->role == 0)
+		abort();
+	/* Gone round all of them: every slot is claimed. Other steps need no count: a slot that others have used is met once,
+	 * and again only when they got on; so is a compare-and-swap that fails. */
+	for (uint64_t gone_round = 0; gone_round < queue->slots;) {
+		uint64_t index = position & (queue->slots - 1);
+		uint64_t lap = position >> queue->lap_shift;
+		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
+		if (word_lap(word) == lap && word_phase(word) == FREE) {
+			if (!swap(&queue->word[index], &word, word_make(lap, queue->role, FILLING),
+			          memory_order_acquire))
+				continue;
+			QUEUE_GAP("reserve: claimed");
+			queue->reserve_position = position + 1;
+			slot_at(queue, slot, index);
+			return true;
+		}
+		if (word_lap(word) >= lap) { /* used by others, who may be laps ahead */
+			position = used_after(queue, word, index) + 1 - queue->slots;
+		} else if (word_phase(word) == READY) { /* full */
+			pay_debt(queue, index, word);
+			break;
+		} else { /* an owner from an older lap (FREE cannot be: all places before ours are used) */
+			uint64_t raised = word_make(lap, word >> ROLE_SHIFT & ROLE_MASK, word_phase(word));
+			if (!swap(&queue->word[index], &word, raised, memory_order_relaxed))
+				continue;
+			QUEUE_GAP("reserve: went round");
+			position++;
+			gone_round++;
+		}
+	}
+	queue->reserve_position = position;
+	slot->data = NULL;
+	return false;
+}
+
+int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t length)
+{
+	if (length > queue->slot_bytes)
+		abort();
+	memcpy((char *)slot->data - QUEUE_LENGTH_BYTES, &length, sizeof length);
+	QUEUE_GAP("commit: filled");
+	uint64_t word;
+	int result = leave(queue, slot, FILLING, READY, &word);
+	if (result != 0)
+		return result;
+	QUEUE_GAP("commit: published");
+	if ((word & PASSED) != 0)
+		announce(queue, slot->index, ANNOUNCE_SLOT);
+	QUEUE_GAP("commit: announced");
+	ring(queue->pushed);
+	return 0;
+}
+
+int queue_cancel(struct queue *queue, const struct queue_slot *slot)
+{
+	uint64_t word;
+	int result = leave(queue, slot, FILLING, FREE, &word);
+	QUEUE_GAP("cancel: freed");
+	if (result == 0)
+		ring(queue->released);
+	return result;
+}
+
+bool queue_push(struct queue *queue, const void *data, uint32_t length)
+{
+	struct queue_slot slot;
+	if (!queue_reserve(queue, &slot))
+		return false;
+	if (length <= queue->slot_bytes)
+		memcpy(slot.data, data, length);
+	return queue_commit(queue, &slot, length) == 0;
+}
+
+/* ---- taking ---- */
+
+/* The one step that makes a message ours. False: the word has changed, *word is the new one. */
+static bool claim(struct queue *queue, struct queue_slot *slot, uint64_t index, uint64_t *word)
+{
+	uint64_t taken = word_make(word_lap(*word), queue->role, TAKEN);
+	if (!swap(&queue->word[index], word, taken, memory_order_acquire))
+		return false;
+	QUEUE_GAP("take: claimed");
+	slot_at(queue, slot, index);
+	return true;
+}
+
+/* Something became ready behind our back. Returns true when it was one slot and the message in it is now ours. */
+static bool heed(struct queue *queue, uint64_t returned, struct queue_slot *slot)
+{
+	uint64_t more = ((returned >> COUNT_SHIFT) - (queue->returned >> COUNT_SHIFT)) & COUNT_MASK;
+	uint64_t index = returned & ((1ull << COUNT_SHIFT) - 1) & (queue->slots - 1);
+	queue->returned = returned;
+	if (more == ANNOUNCE_SLOT) {
+		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
+		while (word_phase(word) == READY)
+			if (claim(queue, slot, index, &word))
+				return true;
+		return false;
+	}
+	/* All that is ready lies less than a lap before the last used place, so one lap back is enough. */
+	queue->take_position = queue->take_position > queue->slots ? queue->take_position - queue->slots : 0;
+	return false;
+}
+
+/* Passes slots that are still being filled, from take_position up to `end`: their producers will announce them. Stops where one has
+ * become ready. */
+static void pass_slow(struct queue *queue, uint64_t end)
+{
+	uint64_t position = queue->take_position;
+	while (position < end) {
+		uint64_t index = position & (queue->slots - 1);
+		uint64_t lap = position >> queue->lap_shift;
+		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
+		if (word_lap(word) == lap && word_phase(word) == READY)
+			break;
+		if (word_lap(word) == lap && word_phase(word) == FILLING && (word & PASSED) == 0 &&
+		    !swap(&queue->word[index], &word, word | PASSED, memory_order_relaxed))
+			continue;
+		QUEUE_GAP("take: passed");
+		position++;
+	}
+	queue->take_position = position;
+}
+
+/* Looks from take_position to the end of the queue. */
+static bool find(struct queue *queue, struct queue_slot *slot)
+{
+	uint64_t look = queue->take_position;
+	bool gap = false; /* take_position stays at a slot that is being filled, we look beyond */
+	/* A lap back, a lap to the end, and both again for what happens meanwhile. */
+	for (uint64_t looked = 0; looked < 4 * queue->slots; looked++) {
+		uint64_t index = look & (queue->slots - 1);
+		uint64_t lap = look >> queue->lap_shift;
+		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
+		if (word_lap(word) == lap && word_phase(word) == READY) {
+			if (gap && look - queue->take_position >= queue->patience) {
+				pass_slow(queue, look + 1 - queue->patience);
+				look = queue->take_position;
+				gap = false;
+				continue;
+			}
+			if (!claim(queue, slot, index, &word))
+				continue;
+			if (!gap)
+				queue->take_position = look + 1;
+			return true;
+		}
+		if (word_lap(word) < lap || (word_lap(word) == lap && word_phase(word) == FREE))
+			break; /* the end */
+		if (word_lap(word) == lap && word_phase(word) == FILLING && (word & PASSED) == 0) {
+			gap = true;
+			look++;
+			continue;
+		}
+		/* Taken, passed or of a later lap; what is ready lies less than a lap before the last used place. */
+		uint64_t used = used_after(queue, word, index);
+		look = used > look + 2 * queue->slots ? used - 2 * queue->slots + 1 : look + 1;
+		if (!gap)
+			queue->take_position = look;
+	}
+	return false;
+}
+
+/* Reads the length. One that cannot be: somebody wrote where he should not; the message is counted and thrown away. */
+static bool damaged(struct queue *queue, struct queue_slot *slot)
+{
+	memcpy(&slot->length, (char *)slot->data - QUEUE_LENGTH_BYTES, sizeof slot->length);
+	if (slot->length <= queue->slot_bytes)
+		return false;
+	queue->damaged++;
+	return true;
+}
+
+bool queue_take(struct queue *queue, struct queue_slot *slot)
+{
+	if (queue->role == 0)
+		abort();
+	for (;;) {
+		uint64_t returned = atomic_load_explicit(&queue->shared->returned, memory_order_acquire);
+		bool found = returned != queue->returned && heed(queue, returned, slot);
+		if (!found && !find(queue, slot)) {
+			slot->data = NULL;
+			return false;
+		}
+		if (!damaged(queue, slot))
+			return true;
+		(void)queue_done(queue, slot); /* just claimed, so it is ours */
+	}
+}
+
+int queue_done(struct queue *queue, const struct queue_slot *slot)
+{
+	QUEUE_GAP("done: before");
+	uint64_t word;
+	int result = leave(queue, slot, TAKEN, FREE, &word);
+	QUEUE_GAP("done: freed");
+	if (result == 0)
+		ring(queue->released);
+	return result;
+}
+
+int queue_give_back(struct queue *queue, const struct queue_slot *slot)
+{
+	uint64_t word;
+	int result = leave(queue, slot, TAKEN, READY, &word);
+	if (result != 0)
+		return result;
+	QUEUE_GAP("give_back: ready");
+	announce(queue, slot->index, ANNOUNCE_SLOT);
+	QUEUE_GAP("give_back: announced");
+	ring(queue->pushed);
+	return 0;
+}
+
+/* ---- after a death ---- */
+
+/* The dead may have owed an announcement or a ring, of slots that no longer name them. */
+static void settle(struct queue *queue)
+{
+	announce(queue, 0, ANNOUNCE_ALL);
+	QUEUE_GAP("repair: announced");
+	ring(queue->pushed);
+	ring(queue->released);
+}
+
+struct queue_repaired queue_repair(struct queue *queue, unsigned role)
+{
+	struct queue_repaired repaired = {0};
+	for (uint64_t index = 0; index < queue->slots && role != 0; index++) {
+		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
+		while (word_owned_by(word, role)) {
+			bool taken = word_phase(word) == TAKEN;
+			uint64_t next = taken ? word_make(word_lap(word), 0, READY) | PASSED
+			                      : word_make(word_lap(word) + 1, 0, FREE);
+			if (!swap(&queue->word[index], &word, next, memory_order_acq_rel))
+				continue;
+			QUEUE_GAP("repair: slot");
+			repaired.given_back += taken;
+			repaired.dropped += !taken;
+			break;
+		}
+	}
+	settle(queue);
+	return repaired;
+}
+
+bool queue_resume(struct queue *queue, uint32_t *next, struct queue_slot *slot)
+{
+	while (*next < queue->slots && queue->role != 0) {
+		uint32_t index = (*next)++;
+		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_acquire);
+		if (!word_owned_by(word, queue->role))
+			continue;
+		slot_at(queue, slot, index);
+		if (word_phase(word) == FILLING)
+			(void)queue_cancel(queue, slot);
+		else if (damaged(queue, slot))
+			(void)queue_done(queue, slot);
+		else
+			return true;
+	}
+	settle(queue);
+	slot->data = NULL;
+	return false;
+}
+
+/* ---- looking and waiting ---- */
+
+void queue_count(const struct queue *queue, struct queue_counts *counts)
+{
+	uint64_t n[PHASE_MASK + 1] = {0};
+	for (uint64_t index = 0; index < queue->slots; index++)
+		n[word_phase(atomic_load_explicit(&queue->word[index], memory_order_relaxed))]++;
+	*counts = (struct queue_counts){.slots = queue->slots,
+	                                .free = n[FREE],
+	                                .filling = n[FILLING],
+	                                .ready = n[READY],
+	                                .taken = n[TAKEN]};
+}
+
+bool queue_take_wait(struct queue *queue, struct queue_slot *slot, uint64_t timeout_ns)
+{
+	uint32_t seen = bell_value(queue->pushed);
+	if (queue_take(queue, slot))
+		return true;
+	bell_wait(queue->pushed, seen, timeout_ns);
+	return queue_take(queue, slot);
+}
+
+bool queue_reserve_wait(struct queue *queue, struct queue_slot *slot, uint64_t timeout_ns)
+{
+	uint32_t seen = bell_value(queue->released);
+	if (queue_reserve(queue, slot))
+		return true;
+	bell_wait(queue->released, seen, timeout_ns);
+	return queue_reserve(queue, slot);
+}

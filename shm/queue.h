@@ -1,0 +1,212 @@
+/* A queue: many writers, many takers, each message taken by one of them. Nobody waits for the dead.
+ *
+ *     producer                                            taker
+ *     queue_reserve   FREE ----> FILLING                  queue_take   READY --> TAKEN
+ *     ... fill ...                                        ... work ...
+ *     queue_commit    FILLING -> READY                    queue_done   TAKEN --> FREE, next lap
+ *
+ * There are n slots, and for each slot one 64-bit word that says all there is to know of it. Every claim is one
+ * compare-and-swap on the slot's own word and puts the claimer's role into it, so a claim always has an owner:
+ *
+ *      63                          17    16      15          2 1       0
+ *     +------------------------------+--------+--------------+---------+
+ *     | lap                          | passed | role         | phase   |    a word of zero: free, lap 0
+ *     +------------------------------+--------+--------------+---------+
+ *
+ *                     reserve             commit               take
+ *       FREE, lap k ----------> FILLING ----------> READY ------------> TAKEN
+ *                                 |                   ^                 |   |
+ *                                 |                   '-----------------'   |
+ *                                 |                    give_back, repair    |
+ *       FREE, lap k + 1 <---------'                                         |
+ *             ^       cancel, repair                                        |
+ *             '-------------------------------------------------------------'
+ *                                     done
+ *
+ * Positions count up for ever: position p is slot p % n in lap p / n. There is no shared head and no shared tail; both ends are
+ * found from the words: a word of an older lap, or free in this lap, is the end of the queue. Every user keeps a place
+ * of his own to look from; it may be stale, it is never wrong. (So a user who comes late, or slept while others went far,
+ * looks at up to n words once.)
+ *
+ *   Going round. A producer who comes to a slot which somebody still fills or holds from an older lap raises the lap in
+ *   the word and goes on; the owner keeps the slot (commit and done take the lap that they find). So a slot that is held for
+ *   long, or orphaned by a death, costs one place out of n and delays nobody. A slot that is READY from an older lap means: full.
+ *
+ *   Passing. A taker who comes to a slot being filled looks further. When he has found messages QUEUE_PATIENCE places behind
+ *   it, he sets `passed` and looks there no more; whoever commits a passed slot announces it. So does whoever gives a
+ *   message back.
+ *
+ *   Announcing. `returned` becomes (count + 1, slot). Every taker compares it with what he saw last before he looks for
+ *   anything: one announcement more, and he looks at that slot; several, and he looks at the whole last lap again. A READY word keeps
+ *   `passed` when an announcement is due: should its maker die before he announces it, a producer who finds the queue full there does it.
+ *
+ * Order: roughly first in, first out. Messages overtake those whose producer is slow and those that were given back.
+ *
+ * Death. A role is a small number that one living process has at a time (the lock on <role>.role sees to that). A process
+ * killed at any instruction leaves words that name its role. Its next life calls queue_resume and finishes what the last one had
+ * taken; or anybody who knows that it is dead calls queue_repair. What it was filling is dropped (nobody was told that it had
+ * been accepted); what it had taken becomes READY again. So a committed message is taken at least once, and once only
+ * unless its taker died or gave it back. Both calls also announce and ring, for the dead may have been about to.
+ *
+ * Memory order. Commit releases what was filled, take acquires it; done and cancel release the slot, reserve acquires it. An
+ * announcement is a release after the word of which it speaks, and a taker acquires `returned` before he looks at words: if he
+ * passes by a place that is about to become ready, he has not seen its announcement yet, and will. Going round and passing
+ * are relaxed: they carry no data.
+ *
+ * Why not a ring with tickets (D. Vyukov's bounded MPMC queue, ck_ring of Concurrency Kit, rte_ring of DPDK): there a claim
+ * is an increment of a shared index. It says that somebody has claimed place p, not who; all later places wait for it, and when
+ * the claimer has died they wait for ever. (The lap in each word is Vyukov's sequence number.) Laps do not wrap: 2^47 of them, at
+ * 4096 slots and 100 million messages a second, last 180 years. Checked with spin: tests/model/.
+ */
+#ifndef SHM_QUEUE_H
+#define SHM_QUEUE_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shm/bell.h"
+#include "shm/segment.h"
+
+#define QUEUE_SLOTS_MIN      2u
+#define QUEUE_SLOTS_MAX      (1u << 24)
+#define QUEUE_SLOT_BYTES_MAX (1u << 20)
+#define QUEUE_LENGTH_BYTES   8u /* before the data of each slot */
+#define QUEUE_ROLE_MAX       16383u /* roles are 1 .. this; usually the role's index in the instance page + 1 */
+#define QUEUE_PATIENCE       64u    /* places; a quarter of the slots when that is less */
+
+/* Body of a SEGMENT_QUEUE, or any 64-byte aligned memory of queue_bytes(). Then follow `slots` words, each written by compare-and-swap
+ * by whom its phase allows, and at data_offset the slots, each written by the producer that claimed it. */
+struct queue_shared {
+	alignas(SHM_LINE) uint64_t slots; /* a power of two; this and the next three: creator */
+	uint64_t slot_bytes;              /* longest message */
+	uint64_t stride_bytes;            /* from slot to slot: 8 bytes for the length, slot_bytes, whole lines */
+	uint64_t data_offset;             /* bytes from here to slot 0 */
+	/* count << 24 | slot: how often something became ready behind the takers' backs, and where the last time. Any user. */
+	alignas(SHM_LINE) _Atomic uint64_t returned;
+	alignas(SHM_LINE) _Atomic uint64_t word[];
+};
+_Static_assert(sizeof(struct queue_shared) == 2 * SHM_LINE, "words begin on a line of their own");
+
+/* A queue as one thread of one process sees it. Its fields are the implementation's. */
+struct queue {
+	struct queue_shared *shared;
+	_Atomic uint64_t *word;
+	char *data;
+	struct bell *pushed;   /* rung when a message has become ready; NULL: nobody sleeps there */
+	struct bell *released; /* rung when a slot has become free; NULL likewise */
+	uint64_t slots, slot_bytes, stride_bytes;
+	unsigned lap_shift; /* position >> lap_shift is its lap */
+	unsigned patience;
+	uint64_t role;
+	uint64_t reserve_position; /* all places before it have been used */
+	uint64_t take_position;    /* no place before it is ready, or an announcement comes */
+	uint64_t returned;         /* last seen */
+	uint64_t damaged;          /* messages thrown away because their length was impossible */
+	struct segment segment;    /* zero unless attached by name */
+};
+
+/* A claimed slot. */
+struct queue_slot {
+	void *data;      /* slot_bytes bytes, 8-byte aligned; NULL when nothing was claimed */
+	uint32_t length; /* bytes of the message; taken slots only */
+	uint32_t index;
+};
+
+/* What the words say, looked at one after the other: a picture of no single moment while others work. */
+struct queue_counts {
+	uint64_t slots, free, filling, ready, taken;
+};
+
+/* ---- creating ---- */
+
+/* Bytes of memory for a queue, 0 when slots is not a power of two within the limits or slot_bytes is 0 or too large. */
+size_t queue_bytes(uint64_t slots, uint64_t slot_bytes);
+
+/* Makes an empty queue in zeroed memory of at least queue_bytes(). Returns 0, or -EINVAL for the sizes, too little memory or an
+ * address that is no multiple of SHM_LINE. */
+int queue_init(struct queue_shared *shared, size_t bytes, uint64_t slots, uint64_t slot_bytes);
+
+/* Creates the segment directory/name. Supervisor only. Errors as segment_create; -EINVAL for the sizes. */
+int queue_create(const char *directory, const char *name, uint64_t generation, uint64_t slots, uint64_t slot_bytes,
+                 struct shm_error *error);
+
+/* Bytes of the file that queue_create makes; 0 as queue_bytes. */
+size_t queue_file_bytes(uint64_t slots, uint64_t slot_bytes);
+
+/* ---- joining: once per thread that uses the queue ---- */
+
+/* Uses a queue in memory. role 1..QUEUE_ROLE_MAX claims in that name; 0 only counts and repairs. Nothing is kept of the sizes in shared
+ * memory but this copy. Returns 0, -EINVAL for the role, -EPROTO when the sizes do not fit together or do not fit in `bytes`. */
+int queue_join(struct queue *queue, struct queue_shared *shared, size_t bytes, unsigned role);
+
+/* Maps the segment and joins. With SEGMENT_READ only queue_count may be called, and role is 0. Errors as segment_attach and queue_join. */
+int queue_attach(struct queue *queue, const char *directory, const char *name, enum segment_access access, unsigned role,
+                 struct shm_error *error);
+
+/* Unmaps what queue_attach mapped. Claims stay claimed: finish them first. */
+void queue_detach(struct queue *queue);
+
+/* The bells to ring, either may be NULL. bells_page.queue[i] for a queue of an instance. */
+void queue_use_bells(struct queue *queue, struct bell *pushed, struct bell *released);
+
+/* ---- producing ---- */
+
+/* Claims a free slot. Fill slot->data, then queue_commit or queue_cancel. Returns false when the queue is full, or when
+ * every slot is claimed by somebody. Any number may be claimed at a time. A queue joined with role 0 aborts here and in queue_take. */
+bool queue_reserve(struct queue *queue, struct queue_slot *slot);
+
+/* Publishes `length` bytes (at most slot_bytes; more aborts). Rings `pushed`. Returns 0, or -EPERM when the slot is no longer this
+ * role's claim (somebody repaired the role while it was alive): nothing was published. */
+int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t length);
+
+/* Gives the slot up unfilled. Rings `released`. Returns 0 or -EPERM as queue_commit. */
+int queue_cancel(struct queue *queue, const struct queue_slot *slot);
+
+/* Reserve, copy, commit. Returns false when full. */
+bool queue_push(struct queue *queue, const void *data, uint32_t length);
+
+/* ---- taking ---- */
+
+/* Claims the oldest ready message that it finds. Work on it, then queue_done or queue_give_back; any number may be held at a
+ * time, in any order (but have twice as many slots as all takers hold together, so that producers find free ones
+ * quickly). Returns false when there is none. */
+bool queue_take(struct queue *queue, struct queue_slot *slot);
+
+/* The message has been dealt with; its effect is safe. Rings `released`. Returns 0, or -EPERM when the slot is no longer this
+ * role's claim: the message was repaired and somebody will take it again. */
+int queue_done(struct queue *queue, const struct queue_slot *slot);
+
+/* Makes the message ready again, at its old place. Rings `pushed`. Returns 0 or -EPERM as queue_done. */
+int queue_give_back(struct queue *queue, const struct queue_slot *slot);
+
+/* ---- after a death ---- */
+
+struct queue_repaired {
+	uint64_t dropped;    /* slots that were being filled */
+	uint64_t given_back; /* messages that had been taken */
+};
+
+/* Frees and gives back whatever words name `role` as their owner, announces, rings both bells. The caller knows that no process of that
+ * role lives. May be repeated; must be, when the caller itself died in the middle. Looks at all words. */
+struct queue_repaired queue_repair(struct queue *queue, unsigned role);
+
+/* For the next life of a role, before it claims anything: hands out, one a call, the messages that the last life had taken and not
+ * finished, in the order of slots, and drops what it was filling. *next is 0 at first. Finish each with queue_done or queue_give_back.
+ * Returns false after the last; then all is announced and both bells have been rung. */
+bool queue_resume(struct queue *queue, uint32_t *next, struct queue_slot *slot);
+
+/* ---- looking and waiting ---- */
+
+/* Reads all words; changes nothing. */
+void queue_count(const struct queue *queue, struct queue_counts *counts);
+
+/* queue_take, and when there is nothing, one sleep of at most timeout_ns on `pushed` (which must not be NULL) and another
+ * queue_take. A false may come early: a signal, or others were quicker. */
+bool queue_take_wait(struct queue *queue, struct queue_slot *slot, uint64_t timeout_ns);
+
+/* queue_reserve in the same manner, on `released`. */
+bool queue_reserve_wait(struct queue *queue, struct queue_slot *slot, uint64_t timeout_ns);
+
+#endif

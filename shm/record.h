@@ -1,0 +1,70 @@
+/* A record: what streams carry.
+ *
+ *     |<- 8 bytes ------------------>|<- length ->|<- 0..7 ->|
+ *     +-----------+--------+---------+------------+----------+
+ *     | length 32 | type 16| flags 16| payload    | padding  |
+ *     +-----------+--------+---------+------------+----------+
+ *
+ * Records start at multiples of 8. length counts the payload alone. All integers are in the host's order: a segment
+ * never leaves its machine.
+ */
+#ifndef SHM_RECORD_H
+#define SHM_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define RECORD_ALIGN 8u
+
+struct record {
+	uint32_t length; /* of the payload, bytes */
+	uint16_t type;   /* enum event_type, or the writer's own */
+	uint16_t flags;  /* 0 today; readers ignore bits they do not know */
+	unsigned char payload[];
+};
+_Static_assert(sizeof(struct record) == 8, "record header is 8 bytes");
+
+/* Bytes that a record with this payload takes in a stream. */
+static inline size_t record_bytes(size_t length)
+{
+	return (sizeof(struct record) + length + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
+}
+
+/* Starts a record at `at` (from stream_reserve or the end of the record before) and returns where its payload goes.
+ * The next record starts at at + record_bytes(length). */
+static inline void *record_put(void *at, uint16_t type, uint32_t length)
+{
+	struct record head = {.length = length, .type = type};
+	memcpy(at, &head, sizeof head);
+	return (char *)at + sizeof head;
+}
+
+/* Records in a row, as stream_peek gives them. */
+struct record_batch {
+	const char *at;  /* the next record */
+	const char *end;
+	uint64_t position; /* stream position of `at`, bytes: with lane and generation it names a record for good */
+	bool corrupt;    /* a length ran past the end: the batch ended early, stream_advance counts and skips the damage */
+};
+
+/* The next record of the batch, or NULL at its end or at damage (corrupt is set then). The length has been checked
+ * against the end of the batch: record->payload .. + record->length may be read. */
+static inline const struct record *record_next(struct record_batch *batch)
+{
+	if (batch->at >= batch->end)
+		return NULL;
+	const struct record *record = (const struct record *)(const void *)batch->at;
+	size_t left = (size_t)(batch->end - batch->at);
+	size_t bytes = record_bytes(record->length);
+	if (__builtin_expect(bytes > left, 0)) {
+		batch->corrupt = true;
+		return NULL;
+	}
+	batch->at += bytes;
+	batch->position += bytes;
+	return record;
+}
+
+#endif

@@ -1,0 +1,102 @@
+/* A segment: one file in shared memory that says what it is.
+ *
+ *     /dev/shm/millrace/<instance>/<name>
+ *     +--------+----------------------------------------------+
+ *     | header | body ...                                     |
+ *     +--------+----------------------------------------------+
+ *      4 KiB     whole pages
+ *
+ * The supervisor alone creates segments (benchmarks and tests stand in for it). A segment is written under a
+ * temporary name, gets its magic last, and is then renamed into place: a name that exists is complete. Everybody
+ * else attaches. The header carries a hash of every shared structure's layout, made when the program was built; a
+ * program with another hash refuses and says why.
+ *
+ * A segment outlives its users: it goes when it is destroyed or when the machine stops. Nothing in it is a pointer.
+ */
+#ifndef SHM_SEGMENT_H
+#define SHM_SEGMENT_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SEGMENT_MAGIC        0x6563617272696c6dull /* "millrace" as a little-endian word */
+#define SEGMENT_HEADER_BYTES 4096u
+#define SEGMENT_NAME_MAX     96u
+#define SHM_LINE             64 /* bytes: what one writer owns at a time */
+#define SHM_NAME_MAX         32u /* bytes of a topic's, role's or group's name, the final 0 included */
+
+enum segment_kind {
+	SEGMENT_INSTANCE = 1, /* what exists: topics, lanes, stages (instance.h) */
+	SEGMENT_LANE,         /* a stream's data and its writer's words (stream.h) */
+	SEGMENT_GROUP,        /* one reader group's cursors (topic.h) */
+	SEGMENT_BELLS,        /* all doorbells (bell.h) */
+	SEGMENT_QUEUE,        /* slots of a queue (queue.h) */
+	SEGMENT_STAGE,        /* control block and metrics of one role (stage/control.h) */
+	SEGMENT_PRIVATE,      /* a stage's own memory that its next life takes up: receive buffers, redo notes */
+};
+
+struct segment_header {
+	_Atomic uint64_t magic; /* stored last, by the creator */
+	uint64_t layout_hash;   /* segment_layout_hash() of the creator */
+	uint64_t size_bytes;    /* of the whole file, header included */
+	uint64_t generation;    /* same in all segments of one instance; drawn when the instance is first created */
+	uint32_t kind;          /* enum segment_kind */
+	uint32_t creator_pid;
+	char name[SEGMENT_NAME_MAX];
+};
+_Static_assert(sizeof(struct segment_header) <= SHM_LINE * 4, "segment header grew");
+
+/* A segment as one process sees it. */
+struct segment {
+	struct segment_header *header;
+	void *body;        /* header + SEGMENT_HEADER_BYTES */
+	size_t body_bytes; /* size_bytes - SEGMENT_HEADER_BYTES */
+	size_t mapped_bytes;
+};
+
+enum segment_access { SEGMENT_READ, SEGMENT_WRITE };
+
+/* Room for an explanation that a person can act on. Functions that take one fill it whenever they fail. */
+struct shm_error {
+	char text[512];
+};
+
+/* Fills it, as printf does; a longer text is cut. */
+void shm_explain(struct shm_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The directory of an instance: $MILLRACE_SHM or /dev/shm/millrace, then the instance's name.
+ * Writes at most size bytes; returns 0, -EINVAL for a name that is empty, longer than 31 bytes or has bytes other than
+ * [A-Za-z0-9._-] (or begins with a dot), -ENAMETOOLONG. */
+int segment_directory(char *path, size_t size, const char *instance);
+
+/* Hash over sizes, offsets and limits of all shared structures of this build. Never 0. */
+uint64_t segment_layout_hash(void);
+
+/* Whole pages for a segment whose body holds body_bytes. */
+size_t segment_file_bytes(size_t body_bytes);
+
+/* Creates directory/name with a zeroed body of body_bytes (rounded up to pages), calls fill(body, argument) when fill is
+ * not NULL, stores the magic, renames into place. The memory is allocated at once, so a later write cannot fail for
+ * want of it. Supervisor only. Returns 0, -EEXIST, -ENOSPC with the numbers in error, or another -errno; on failure no
+ * file remains. */
+int segment_create(const char *directory, const char *name, enum segment_kind kind, uint64_t generation, size_t body_bytes,
+                   void (*fill)(void *body, void *argument), void *argument, struct shm_error *error);
+
+/* Maps directory/name, all pages present. Returns 0; -ENOENT; -EPROTO when the magic, the kind or the size is wrong or
+ * the layout is another build's; other -errno. segment is unchanged on failure. */
+int segment_attach(struct segment *segment, const char *directory, const char *name, enum segment_kind kind,
+                   enum segment_access access, struct shm_error *error);
+
+/* Checks the header of an open segment file as segment_attach does, without mapping it. For those who map otherwise
+ * (stream.h). header receives a copy. */
+int segment_check(int fd, const char *name, enum segment_kind kind, struct segment_header *header, struct shm_error *error);
+
+/* Unmaps; does nothing to a segment that is all zero. The file remains. */
+void segment_detach(struct segment *segment);
+
+/* Removes the file; those who have it mapped keep their view. Supervisor only. Returns 0 or -errno. */
+int segment_destroy(const char *directory, const char *name);
+
+#endif

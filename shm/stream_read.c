@@ -1,0 +1,263 @@
+#include "shm/stream_lane.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static void move_to(struct stream_reader *reader, struct stream_place place)
+{
+	reader->position = place.position;
+	reader->records = place.records;
+}
+
+/* Goes on at the first waypoint from `from` on, or at the tail, and counts what lies between as missed. */
+static void skip_to(struct stream_reader *reader, uint64_t from)
+{
+	struct stream_place tail = stream_read_tail(reader->shared);
+	struct stream_place place;
+	if (!stream_waypoint_after(reader->shared, from, tail.position, &place))
+		place = tail;
+	if (place.records > reader->records)
+		reader->missed += place.records - reader->records;
+	else
+		place.records = reader->records; /* damage in the counts themselves: never run backwards */
+	move_to(reader, place);
+}
+
+/* The number of the record at the reader's position, worked out from the waypoint (or the tail) after it: what lies in
+ * between is protected by the cursor. Needed after a death between the cursor's two words. */
+static void recount_cursor(struct stream_reader *reader)
+{
+	struct stream_place next, tail = stream_read_tail(reader->shared);
+	uint64_t n;
+	if (!stream_waypoint_after(reader->shared, reader->position, tail.position, &next))
+		next = tail;
+	if (stream_count_records(reader->data, reader->size - 1, reader->position, next.position, &n) &&
+	    n <= next.records)
+		reader->records = next.records - n;
+}
+
+static void start_at(struct stream_reader *reader, enum stream_start start)
+{
+	struct stream_place place = stream_read_tail(reader->shared);
+	if (start == STREAM_FROM_OLDEST) {
+		uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
+		struct stream_place first;
+		/* A little later than the oldest: a writer at work would be there at once. */
+		if (oldest != 0)
+			oldest += reader->size / 16;
+		if (stream_waypoint_after(reader->shared, oldest, place.position, &first))
+			place = first;
+	}
+	move_to(reader, place);
+	reader->missed = 0;
+	atomic_store_explicit(&reader->cursor->first, place.records, memory_order_relaxed);
+	stream_settle(reader);
+}
+
+int stream_reader_attach(struct stream_reader *reader, const char *directory, const char *name,
+                         struct stream_cursor *cursor, bool optional, enum stream_start start,
+                         struct shm_error *error)
+{
+	size_t mapped_bytes;
+	int result;
+	char *base = stream_map_lane(directory, name, PROT_READ, &mapped_bytes, &result, error);
+	if (base == NULL)
+		return result;
+	const struct stream_shared *shared = stream_shared_of(base);
+	*reader = (struct stream_reader){
+	        .shared = shared,
+	        .data = base + STREAM_DATA_OFFSET,
+	        .size = shared->size_bytes,
+	        .cursor = cursor,
+	        .position = atomic_load_explicit(&cursor->position, memory_order_relaxed),
+	        .records = atomic_load_explicit(&cursor->records, memory_order_relaxed),
+	        .missed = atomic_load_explicit(&cursor->missed_records, memory_order_relaxed),
+	        .damaged = atomic_load_explicit(&cursor->damaged, memory_order_relaxed),
+	        .optional = optional,
+	        .mapped_bytes = mapped_bytes,
+	};
+	if (optional) {
+		reader->copy_bytes = STREAM_COPY_BYTES;
+		reader->copy = malloc(reader->copy_bytes);
+		if (reader->copy == NULL) {
+			stream_reader_detach(reader);
+			shm_explain(error, "%s: no memory for the reader's copy", name);
+			return -ENOMEM;
+		}
+	}
+	uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+	if (start != STREAM_FROM_CURSOR) {
+		start_at(reader, start);
+	} else if (reader->position > tail || tail - reader->position > reader->size) {
+		reader->damaged++;
+		start_at(reader, STREAM_FROM_OLDEST);
+	} else if (!optional) {
+		recount_cursor(reader);
+		stream_settle(reader);
+	}
+	return 0;
+}
+
+void stream_reader_detach(struct stream_reader *reader)
+{
+	if (reader->shared != NULL)
+		munmap((char *)(uintptr_t)reader->data - STREAM_DATA_OFFSET, reader->mapped_bytes);
+	free(reader->copy);
+	memset(reader, 0, sizeof *reader);
+}
+
+/* The longest run of whole records in `bytes` copied ones, `available` lying before the tail. */
+static size_t whole_records(const char *copy, size_t bytes, size_t available, bool *corrupt, size_t *needed)
+{
+	size_t at = 0;
+	*needed = 0;
+	while (at + sizeof(struct record) <= bytes) {
+		struct record head;
+		memcpy(&head, copy + at, sizeof head);
+		size_t n = record_bytes(head.length);
+		if (n > available - at) {
+			*corrupt = true;
+			break;
+		}
+		if (n > bytes - at) {
+			*needed = n;
+			break;
+		}
+		at += n;
+	}
+	return at;
+}
+
+/* One attempt at a checked copy. False when the writer overran it. */
+static bool copy_once(struct stream_reader *reader, size_t available, size_t *bytes)
+{
+	*bytes = available < reader->copy_bytes ? available : reader->copy_bytes;
+	memcpy(reader->copy, reader->data + (reader->position & (reader->size - 1)), *bytes);
+	/* The copy is done before intent is read; pairs with the fence in stream_reserve_slow. */
+	atomic_thread_fence(memory_order_acquire);
+	return stream_oldest_position(reader->shared, reader->size) <= reader->position;
+}
+
+static bool peek_copy(struct stream_reader *reader, struct record_batch *batch)
+{
+	for (;;) {
+		uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+		uint64_t available = tail - reader->position;
+		size_t bytes, needed;
+		bool corrupt = false;
+		if (available == 0)
+			return false;
+		if (available > reader->size || !copy_once(reader, available, &bytes)) {
+			/* An eighth of the size ahead of the writer, or the next look would be too late as well. */
+			skip_to(reader,
+			        stream_oldest_position(reader->shared, reader->size) + reader->size / 8);
+			stream_settle(reader);
+			continue;
+		}
+		size_t whole = whole_records(reader->copy, bytes, available, &corrupt, &needed);
+		if (whole == 0 && needed != 0) {
+			char *larger = realloc(reader->copy, needed);
+			if (larger == NULL)
+				return false;
+			reader->copy = larger;
+			reader->copy_bytes = needed;
+			continue;
+		}
+		*batch = (struct record_batch){.at = reader->copy,
+		                               .end = reader->copy + whole,
+		                               .position = reader->position,
+		                               .corrupt = corrupt};
+		return true;
+	}
+}
+
+bool stream_peek(struct stream_reader *reader, struct record_batch *batch)
+{
+	if (reader->optional)
+		return peek_copy(reader, batch);
+	/* acquire: the records before the tail are whole (stream_commit releases) */
+	uint64_t available =
+	        atomic_load_explicit(&reader->shared->tail, memory_order_acquire) - reader->position;
+	if (available == 0)
+		return false;
+	const char *at = reader->data + (reader->position & (reader->size - 1));
+	*batch = (struct record_batch){.at = at, .end = at + available, .position = reader->position};
+	if (available >
+	    reader->size) { /* the tail itself is damaged, or the cursor was: take nothing from there */
+		batch->end = at;
+		batch->corrupt = true;
+	}
+	return true;
+}
+
+void stream_pass(struct stream_reader *reader, const struct record_batch *batch, uint64_t records)
+{
+	reader->position = batch->position;
+	reader->records += records;
+	if (batch->corrupt) {
+		reader->damaged++;
+		skip_to(reader, reader->position + 1);
+	}
+}
+
+void stream_settle(struct stream_reader *reader)
+{
+	/* release: all reading before it is over; pairs with the acquire in find_limit */
+	atomic_store_explicit(&reader->cursor->position, reader->position, memory_order_release);
+	atomic_store_explicit(&reader->cursor->records, reader->records, memory_order_relaxed);
+	atomic_store_explicit(&reader->cursor->missed_records, reader->missed, memory_order_relaxed);
+	atomic_store_explicit(&reader->cursor->damaged, reader->damaged, memory_order_relaxed);
+}
+
+void stream_advance(struct stream_reader *reader, const struct record_batch *batch, uint64_t records)
+{
+	stream_pass(reader, batch, records);
+	stream_settle(reader);
+}
+
+int stream_reader_seek(struct stream_reader *reader, uint64_t position, uint64_t records)
+{
+	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	if (position < reader->position || position > tail)
+		return -EINVAL;
+	move_to(reader, (struct stream_place){position, records});
+	stream_settle(reader);
+	return 0;
+}
+
+uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records)
+{
+	struct stream_place tail = stream_read_tail(reader->shared), place;
+	uint64_t target = tail.records > records ? tail.records - records : 0;
+	uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
+	if (oldest != 0)
+		oldest += reader->size / 16;
+	if (!stream_waypoint_before(reader->shared, oldest, tail.position, target, &place) &&
+	    !stream_waypoint_after(reader->shared, oldest, tail.position, &place))
+		place = tail;
+	move_to(reader, place);
+	struct record_batch batch;
+	while (reader->records < target && stream_peek(reader, &batch)) {
+		uint64_t n = 0;
+		while (reader->records + n < target && record_next(&batch) != NULL)
+			n++;
+		stream_pass(reader, &batch, n);
+	}
+	reader->missed = 0;
+	atomic_store_explicit(&reader->cursor->first, reader->records, memory_order_relaxed);
+	stream_settle(reader);
+	return stream_waiting_records(reader);
+}
+
+uint64_t stream_waiting_records(const struct stream_reader *reader)
+{
+	uint64_t written = atomic_load_explicit(&reader->shared->records, memory_order_relaxed);
+	return written > reader->records ? written - reader->records : 0;
+}
+
+uint64_t stream_waiting_bytes(const struct stream_reader *reader)
+{
+	return atomic_load_explicit(&reader->shared->tail, memory_order_acquire) - reader->position;
+}

@@ -1,0 +1,368 @@
+#include "shm/topic.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CLAIM_WAIT_MS 2000u
+#define BUSY_TRIES    100u /* a millisecond apart */
+
+int topic_find(const struct instance *instance, const char *topic, struct shm_error *error)
+{
+	int index = instance_topic_index(instance, topic);
+	if (index >= 0)
+		return index;
+	char known[INSTANCE_TOPICS_MAX * (SHM_NAME_MAX + 1) + 1] = "";
+	size_t used = 0;
+	for (unsigned i = 0; i < instance->page->n_topics; i++)
+		used += (size_t)snprintf(known + used, sizeof known - used, " %s",
+		                         instance->page->topic[i].name);
+	shm_explain(error, "topic \"%s\" does not exist; this instance has:%s", topic,
+	            used == 0 ? " none" : known);
+	return -ENOENT;
+}
+
+/* ---- claiming a group ---- */
+
+static int lock_as_reader(const struct instance *instance, const char *topic, unsigned index)
+{
+	char file[SEGMENT_NAME_MAX];
+	snprintf(file, sizeof file, "%s.reader.%u", topic, index);
+	return instance_hold(instance->directory, file);
+}
+
+static bool has_live_reader(const struct instance *instance, const char *topic, unsigned index)
+{
+	int lock = lock_as_reader(instance, topic, index);
+	if (lock >= 0)
+		close(lock);
+	return lock == -EWOULDBLOCK;
+}
+
+/* The same for somebody who wants to be the reader. A reader that was killed while it started a program left its lock with
+ * the child until that reaches exec: a short time, worth waiting for. */
+static bool stays_busy(const struct instance *instance, const char *topic, unsigned index)
+{
+	for (unsigned tries = 0; has_live_reader(instance, topic, index); tries++) {
+		if (tries == BUSY_TRIES)
+			return true;
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+	return false;
+}
+
+/* All groups of one topic, mapped and locked against other claimers. */
+struct claim {
+	const struct instance *instance;
+	const char *topic;
+	unsigned topic_index;
+	int lock;
+	struct segment group[STREAM_GROUPS_MAX];
+};
+
+static struct stream_group *group_of(struct claim *claim, int index)
+{
+	return claim->group[index].body;
+}
+
+/* Unlocks and unmaps all groups but `keep` (-1: all). */
+static void end_claim(struct claim *claim, int keep)
+{
+	for (int i = 0; i < (int)STREAM_GROUPS_MAX; i++)
+		if (i != keep)
+			segment_detach(&claim->group[i]);
+	if (claim->lock >= 0)
+		close(claim->lock);
+}
+
+static int begin_claim(struct claim *claim, const struct instance *instance, const char *topic,
+                       struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	int owner = 0;
+	int index = topic_find(instance, topic, error);
+	if (index < 0)
+		return index;
+	*claim = (struct claim){
+	        .instance = instance, .topic = topic, .topic_index = (unsigned)index, .lock = -1};
+	int result = 0;
+	for (unsigned i = 0; result == 0 && i < STREAM_GROUPS_MAX; i++)
+		result = segment_attach(&claim->group[i], instance->directory,
+		                        instance_group_name(name, topic, i), SEGMENT_GROUP, SEGMENT_WRITE,
+		                        error);
+	if (result == 0) {
+		snprintf(name, sizeof name, "%s.claim", topic);
+		claim->lock = instance_lock(instance->directory, name, CLAIM_WAIT_MS, &owner);
+		if (claim->lock < 0) {
+			result = claim->lock;
+			shm_explain(error, "%s/%s: cannot lock (process %d holds it): %s",
+			            instance->directory, name, owner, strerror(-result));
+		}
+	}
+	if (result != 0)
+		end_claim(claim, -1);
+	return result;
+}
+
+static void free_group(struct claim *claim, int index)
+{
+	struct stream_group *group = group_of(claim, index);
+	atomic_fetch_and(&claim->instance->bells->active[claim->topic_index].groups, ~(1ull << index));
+	atomic_store_explicit(&group->state, GROUP_FREE, memory_order_release);
+	atomic_store_explicit(&group->pid, 0, memory_order_relaxed);
+	memset(group->name, 0, sizeof group->name);
+}
+
+/* The group of this name, or -1. Optional groups whose readers died are freed on the way. */
+static int find_group(struct claim *claim, const char *name)
+{
+	int found = -1;
+	for (int i = 0; i < (int)STREAM_GROUPS_MAX; i++) {
+		struct stream_group *group = group_of(claim, i);
+		uint32_t state = atomic_load_explicit(&group->state, memory_order_acquire);
+		if (state == GROUP_OPTIONAL && !has_live_reader(claim->instance, claim->topic, (unsigned)i))
+			free_group(claim, i);
+		else if (state != GROUP_FREE && strncmp(group->name, name, SHM_NAME_MAX) == 0)
+			found = i;
+	}
+	return found;
+}
+
+static int find_free(struct claim *claim, struct shm_error *error)
+{
+	for (int i = 0; i < (int)STREAM_GROUPS_MAX; i++)
+		if (atomic_load_explicit(&group_of(claim, i)->state, memory_order_acquire) == GROUP_FREE)
+			return i;
+	shm_explain(error,
+	            "topic \"%s\": all %u reader groups are in use; end a tap, or free a group with: "
+	            "millrace consume %s --group NAME "
+	            "--forget",
+	            claim->topic, STREAM_GROUPS_MAX, claim->topic);
+	return -ENOSPC;
+}
+
+static int refuse_busy(struct claim *claim, int index, const char *name, struct shm_error *error)
+{
+	shm_explain(
+	        error,
+	        "group \"%s\" of topic \"%s\" is being read by process %u; a group has one reader at a time",
+	        name, claim->topic, atomic_load_explicit(&group_of(claim, index)->pid, memory_order_relaxed));
+	return -EBUSY;
+}
+
+/* The group to use: an existing one that is nobody's, or a free one (*made). Returns its index or -errno. */
+static int choose_group(struct claim *claim, const char *name, enum group_state kind, bool *made,
+                        struct shm_error *error)
+{
+	int index = find_group(claim, name);
+	*made = index < 0;
+	if (index < 0)
+		return find_free(claim, error);
+	if (stays_busy(claim->instance, claim->topic, (unsigned)index))
+		return refuse_busy(claim, index, name, error);
+	if (atomic_load_explicit(&group_of(claim, index)->state, memory_order_relaxed) != (uint32_t)kind) {
+		shm_explain(error, "group \"%s\" of topic \"%s\" exists as %s group", name, claim->topic,
+		            kind == GROUP_OPTIONAL ? "a required" : "an optional");
+		return -EINVAL;
+	}
+	return index;
+}
+
+static int attach_lanes(struct topic_reader *reader, enum stream_start start, struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	const struct instance_topic *about = &reader->instance->page->topic[reader->topic];
+	for (unsigned i = 0; i < about->n_lanes; i++) {
+		int result = stream_reader_attach(&reader->lane[i], reader->instance->directory,
+		                                  instance_lane_name(name, about->name, i),
+		                                  &reader->group->cursor[i], reader->optional, start, error);
+		if (result != 0)
+			return result;
+		reader->n_lanes = i + 1;
+	}
+	return 0;
+}
+
+/* A new required group that begins behind the tail may have been overtaken before the writers saw it; then it begins at
+ * the tail, which no writer that heeds it can overrun. */
+static void catch_up(struct topic_reader *reader)
+{
+	for (unsigned i = 0; i < reader->n_lanes; i++) {
+		struct stream_reader *lane = &reader->lane[i];
+		uint64_t intent = atomic_load(&lane->shared->intent);
+		if (intent > lane->size && intent - lane->size > lane->position)
+			(void)stream_reader_rewind(lane, 0);
+	}
+}
+
+/* The group is ours: cursors first, then the state that makes writers heed them, then the bell. */
+static int enter_group(struct topic_reader *reader, const char *name, enum group_state kind, bool made,
+                       enum stream_start start, struct shm_error *error)
+{
+	struct stream_group *group = reader->group;
+	if (made) {
+		memset(group, 0, sizeof *group);
+		snprintf(group->name, sizeof group->name, "%s", name);
+	}
+	int result = attach_lanes(reader, made ? start : STREAM_FROM_CURSOR, error);
+	if (result != 0)
+		return result;
+	atomic_store_explicit(&group->pid, (uint32_t)getpid(), memory_order_release);
+	atomic_store(&group->state, (uint32_t)kind);
+	if (made && kind == GROUP_REQUIRED)
+		catch_up(reader);
+	atomic_fetch_or(&reader->instance->bells->active[reader->topic].groups, 1ull << reader->group_index);
+	return 0;
+}
+
+static void leave(struct topic_reader *reader)
+{
+	for (unsigned i = 0; i < reader->n_lanes; i++)
+		stream_reader_detach(&reader->lane[i]);
+	if (reader->lock >= 0)
+		close(reader->lock);
+	memset(reader, 0, sizeof *reader);
+}
+
+int topic_reader_attach(struct topic_reader *reader, const struct instance *instance, const char *topic,
+                        const char *name, enum group_state kind, enum stream_start start,
+                        struct shm_error *error)
+{
+	struct claim claim;
+	if (name[0] == '\0' || strlen(name) >= SHM_NAME_MAX) {
+		shm_explain(error, "group name \"%s\": 1 to %u bytes are allowed", name, SHM_NAME_MAX - 1);
+		return -EINVAL;
+	}
+	int result = begin_claim(&claim, instance, topic, error);
+	if (result != 0)
+		return result;
+	bool made;
+	int index = choose_group(&claim, name, kind, &made, error);
+	if (index < 0) {
+		end_claim(&claim, -1);
+		return index;
+	}
+	*reader = (struct topic_reader){
+	        .instance = instance,
+	        .topic = claim.topic_index,
+	        .group_index = (unsigned)index,
+	        .optional = kind == GROUP_OPTIONAL,
+	        .group_segment = claim.group[index],
+	        .group = claim.group[index].body,
+	        .bell = &instance->bells->group[claim.topic_index][index],
+	        .lock = lock_as_reader(instance, topic, (unsigned)index),
+	};
+	if (reader->lock >= 0)
+		result = enter_group(reader, name, kind, made, start, error);
+	else
+		result = refuse_busy(&claim, index, name, error);
+	end_claim(&claim, result == 0 ? index : -1);
+	if (result != 0)
+		leave(reader);
+	return result;
+}
+
+void topic_reader_detach(struct topic_reader *reader)
+{
+	if (reader->instance == NULL)
+		return;
+	if (reader->optional) {
+		/* Nobody else changes a group that has a live reader, so the claim's lock is not needed to give it up. */
+		atomic_fetch_and(&reader->instance->bells->active[reader->topic].groups,
+		                 ~(1ull << reader->group_index));
+		atomic_store_explicit(&reader->group->state, GROUP_FREE, memory_order_release);
+	}
+	atomic_store_explicit(&reader->group->pid, 0, memory_order_release);
+	struct segment group = reader->group_segment;
+	leave(reader);
+	segment_detach(&group);
+}
+
+int topic_group_forget(const struct instance *instance, const char *topic, const char *name,
+                       struct shm_error *error)
+{
+	struct claim claim;
+	int result = begin_claim(&claim, instance, topic, error);
+	if (result != 0)
+		return result;
+	int index = find_group(&claim, name);
+	if (index < 0) {
+		result = -ENOENT;
+		shm_explain(error, "topic \"%s\" has no group \"%s\"", topic, name);
+	} else if (atomic_load_explicit(&group_of(&claim, index)->configured, memory_order_relaxed) != 0) {
+		result = -EPERM;
+		shm_explain(error, "group \"%s\" of topic \"%s\" belongs to a stage of the configuration",
+		            name, topic);
+	} else if (has_live_reader(instance, topic, (unsigned)index)) {
+		result = refuse_busy(&claim, index, name, error);
+	} else {
+		free_group(&claim, index);
+	}
+	end_claim(&claim, -1);
+	return result;
+}
+
+/* ---- reading ---- */
+
+static bool look(struct topic_reader *reader, unsigned *lane, struct record_batch *batch)
+{
+	for (unsigned tried = 0; tried < reader->n_lanes; tried++) {
+		unsigned i = reader->next_lane;
+		reader->next_lane = i + 1 == reader->n_lanes ? 0 : i + 1;
+		if (stream_peek(&reader->lane[i], batch)) {
+			*lane = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool topic_peek(struct topic_reader *reader, unsigned *lane, struct record_batch *batch)
+{
+	if (look(reader, lane, batch))
+		return true;
+	/* The bell is read only when there seems to be nothing, so that a busy reader leaves its line to the writers; what
+	 * was committed before the reading is found by the second look, what comes after it rings. */
+	reader->seen = bell_value(reader->bell);
+	return look(reader, lane, batch);
+}
+
+bool topic_wait(struct topic_reader *reader, uint64_t timeout_ns)
+{
+	return bell_wait(reader->bell, reader->seen, timeout_ns);
+}
+
+/* ---- creating ---- */
+
+static void fill_group(void *body, void *argument)
+{
+	struct stream_group *group = body;
+	const char *name = argument;
+	if (name == NULL)
+		return;
+	snprintf(group->name, sizeof group->name, "%s", name);
+	atomic_store_explicit(&group->configured, 1, memory_order_relaxed);
+	atomic_store_explicit(&group->state, GROUP_REQUIRED, memory_order_release);
+}
+
+int topic_groups_create(const char *directory, const char *topic, uint64_t generation,
+                        const char *const *required, unsigned n_required, struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	if (n_required > STREAM_GROUPS_MAX) {
+		shm_explain(error, "topic \"%s\": %u required groups, at most %u are allowed", topic,
+		            n_required, STREAM_GROUPS_MAX);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++) {
+		void *with_name = i < n_required ? (void *)(uintptr_t)required[i] : NULL;
+		int result =
+		        segment_create(directory, instance_group_name(name, topic, i), SEGMENT_GROUP,
+		                       generation, sizeof(struct stream_group), fill_group, with_name, error);
+		if (result != 0)
+			return result;
+	}
+	return 0;
+}

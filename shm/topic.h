@@ -1,0 +1,97 @@
+/* A topic: one kind of event, one lane per writer, up to 16 reader groups.
+ *
+ *     ingest-udp.0 --> lane 0 --.--> group "tally"  (required: the writers wait for it or drop)
+ *     ingest-udp.1 --> lane 1 --+--> group "tap.812" (optional: may be overrun, sees what it missed)
+ *
+ * A reader takes whole batches, lane after lane in turn, and sleeps on one bell for all lanes.
+ * A group is claimed by name and belongs to one process at a time. A required group remains when its process ends
+ * (that is the point: the next process goes on at its cursor) until it is forgotten; an optional one goes with it.
+ */
+#ifndef SHM_TOPIC_H
+#define SHM_TOPIC_H
+
+#include "shm/instance.h"
+
+/* ---- writing ---- */
+
+struct topic_writer {
+	struct stream_writer stream;
+	struct segment group[STREAM_GROUPS_MAX];
+	struct bells_page *bells;
+	unsigned topic, lane;
+	int lock; /* of an outside lane; -1 for a role's, whose lock the stage holds */
+};
+
+/* Index of the topic, or -ENOENT with the names there are in error. */
+int topic_find(const struct instance *instance, const char *topic, struct shm_error *error);
+
+/* Attaches to the lane of `topic` whose role is `role`. -ENOENT when there is none; otherwise as segment_attach. */
+int topic_writer_attach(struct topic_writer *writer, const struct instance *instance, const char *topic, const char *role,
+                        struct shm_error *error);
+
+/* Attaches to the first lane of `topic` that is meant for outside programs and that none holds. -EBUSY when all are held. The lane
+ * goes on where its last writer left it. */
+int topic_writer_attach_outside(struct topic_writer *writer, const struct instance *instance, const char *topic,
+                                struct shm_error *error);
+
+void topic_writer_detach(struct topic_writer *writer);
+
+/* Wakes the sleeping readers of the topic; after each stream_commit, or once after several. */
+static inline void topic_ring(struct topic_writer *writer)
+{
+	uint64_t active = atomic_load_explicit(&writer->bells->active[writer->topic].groups, memory_order_acquire);
+	for (; active != 0; active &= active - 1)
+		bell_ring(&writer->bells->group[writer->topic][__builtin_ctzll(active)]);
+}
+
+/* ---- reading ---- */
+
+struct topic_reader {
+	struct stream_reader lane[STREAM_LANES_MAX];
+	unsigned n_lanes;
+	unsigned next_lane; /* whose turn it is */
+	struct segment group_segment;
+	struct stream_group *group;
+	struct bell *bell;
+	const struct instance *instance;
+	unsigned topic;
+	unsigned group_index;
+	bool optional;
+	int lock;      /* says that the group has a live reader; dies with the process */
+	uint32_t seen; /* value of the bell before the last look */
+};
+
+/* Claims the group `name` of `topic` and attaches to all its lanes.
+ *
+ *   GROUP_REQUIRED  the group is made when it does not exist (start says where it begins) and is taken up at its cursors
+ *                   when it does (start is ignored).
+ *   GROUP_OPTIONAL  a group of this name with a live reader is -EBUSY; one left by a dead reader is made anew.
+ *
+ * Returns 0; -ENOENT no such topic (error lists those there are); -EBUSY the group has a live reader (error names its
+ * pid); -ENOSPC all groups of the topic are in use; -EINVAL the name, or an existing group of the other kind; otherwise
+ * as segment_attach. The instance must stay attached longer than the reader. */
+int topic_reader_attach(struct topic_reader *reader, const struct instance *instance, const char *topic, const char *name,
+                        enum group_state kind, enum stream_start start, struct shm_error *error);
+
+/* Leaves. A required group stays with its cursors; an optional one is freed. */
+void topic_reader_detach(struct topic_reader *reader);
+
+/* Frees a required group that nobody reads: the writers no longer wait for it. -EBUSY while it has a live reader, -ENOENT,
+ * -EPERM for the groups that the configuration made (they belong to stages). */
+int topic_group_forget(const struct instance *instance, const char *topic, const char *name, struct shm_error *error);
+
+/* Looks at the lanes in turn, once each, and gives the first batch found; *lane says whose. Returns false when all are
+ * empty. Deal with it, then stream_advance(&reader->lane[*lane], ...) or stream_pass. */
+bool topic_peek(struct topic_reader *reader, unsigned *lane, struct record_batch *batch);
+
+/* Sleeps until a writer has committed since the last topic_peek that returned false, at most timeout_ns. True when rung. */
+bool topic_wait(struct topic_reader *reader, uint64_t timeout_ns);
+
+/* ---- creating; supervisor only ---- */
+
+/* Creates the group segments of a topic. required names those that exist from the start (GROUP_REQUIRED, all cursors 0),
+ * n_required of them; the others are free. */
+int topic_groups_create(const char *directory, const char *topic, uint64_t generation, const char *const *required,
+                        unsigned n_required, struct shm_error *error);
+
+#endif
