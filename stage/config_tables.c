@@ -1,0 +1,62 @@
+/* The tables of all folders in one place, in the order of the documents. */
+#include "stage/config_schema.h"
+
+#define SIZE     CONFIG_SIZE, "size"
+#define POWER    CONFIG_POWER, "power of two"
+#define DURATION CONFIG_DURATION, "duration"
+#define COUNT    CONFIG_COUNT, "count"
+#define BOOL     CONFIG_BOOL, "bool"
+#define CHOICE   CONFIG_CHOICE, "choice"
+#define STRING   CONFIG_STRING, "string"
+#define LIST     CONFIG_LIST, "list"
+
+#define ENTRY(option_key, option_kind, type_name, default_value, min, max, words, help_text) \
+	{.key = option_key,                                                                  \
+	 .type = type_name,                                                                  \
+	 .default_text = default_value,                                                      \
+	 .min_text = min,                                                                    \
+	 .max_text = max,                                                                    \
+	 .choices = words,                                                                   \
+	 .help = help_text,                                                                  \
+	 .kind = option_kind},
+/* The type is two words once it is expanded, hence the further macro. */
+#define EXPANDED(...) ENTRY(__VA_ARGS__)
+#define OPTION(key, type, default_text, min, max, choices, help) \
+	EXPANDED(key, type, default_text, min, max, choices, help)
+
+static const struct config_option options[] = {
+#include "stage/options.def"
+#include "ingest/udp/options.def"
+#include "supervisor/options.def"
+#include "sink/tally/options.def"
+};
+
+const struct config_option *config_options(size_t *n)
+{
+	*n = sizeof options / sizeof options[0];
+	return options;
+}
+
+const char *const config_built_in_topics[] = {
+#define TOPIC(name, help) name,
+#include "stage/topics.def"
+#undef TOPIC
+        NULL,
+};
+
+const char *config_default_text(void)
+{
+	return "instance: default               # segments under /dev/shm/millrace/default; "
+	       "MILLRACE_INSTANCE and\n"
+	       "                                # --instance choose it for every command\n"
+	       "data_dir: millrace-data         # what must last: the counts (tally.db)\n"
+	       "drain_timeout: 30s\n"
+	       "ingest:\n"
+	       "  udp:\n"
+	       "    - {listen: [\"[::]:4002\"], format: ipevent, processes: 1, receive_buffer: 64MiB}\n"
+	       "topics:\n"
+	       "  ip: {size: 64MiB, when_full: drop}\n"
+	       "  raw: {size: 64MiB, when_full: drop}\n"
+	       "tally: {applications: 100000, addresses_per_application: 65536, commit_interval: 1s}\n"
+	       "log: {level: info, format: text}    # or json\n";
+}

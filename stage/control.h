@@ -1,0 +1,71 @@
+/* The control block: what everybody may know of a role, in one segment per role.
+ *
+ *     written by the supervisor | written by the stage                | written by the stage
+ *     restarts, last exit       | state, pid, start time, heartbeat   | metrics, each with name, unit and help
+ *
+ *                    .--------------------- supervisor restarts ----------------.
+ *                    v                                                          |
+ *     (none) --> STARTING --> RUNNING --SIGTERM--> DRAINING --> ENDED        (dead: pid without a lock)
+ *                    '------------> FAILED (could not start: said why, exit 1)
+ *
+ * A claim names its role, not its pid: the process that holds the lock on <role>.role is the role. Metrics describe
+ * themselves (name, unit, help are in the segment), so `millrace stat` and Prometheus read them from shared memory
+ * without knowing the stage.
+ */
+#ifndef STAGE_CONTROL_H
+#define STAGE_CONTROL_H
+
+#include "shm/instance.h"
+
+#define METRICS_MAX 64u
+
+enum stage_state { STAGE_NONE, STAGE_STARTING, STAGE_RUNNING, STAGE_DRAINING, STAGE_ENDED, STAGE_FAILED, STAGE_STATE_COUNT };
+
+enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
+
+struct metric_description {
+	char name[40]; /* snake_case, unit as suffix: "kernel_dropped_datagrams" */
+	uint32_t kind; /* enum metric_kind */
+	char help[116];
+};
+
+/* Body of the segment <role>.stage. */
+struct control {
+	/* written by the supervisor */
+	alignas(SHM_LINE) _Atomic uint64_t restarts;
+	_Atomic uint64_t throttled; /* 1 while the role waits out its start-up back-off */
+	_Atomic int64_t last_exit;  /* wait status of the last death; -1 before any */
+	/* written by the stage */
+	alignas(SHM_LINE) _Atomic uint32_t state; /* enum stage_state */
+	_Atomic uint32_t pid;
+	_Atomic uint64_t started_ns;   /* CLOCK_REALTIME */
+	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, at least once a second while alive */
+	_Atomic uint64_t n_metrics;    /* release, after the descriptions */
+	alignas(SHM_LINE) _Atomic uint64_t metric[METRICS_MAX];
+	struct metric_description description[METRICS_MAX];
+};
+
+/* "running" and so on; "dead" is for the caller to find out (control_alive). */
+const char *stage_state_name(enum stage_state state);
+
+/* True when some live process other than the caller holds the role's lock; *pid (may be NULL) is set to it. Not for the holder
+ * itself: closing a file drops its process's POSIX locks on it. */
+bool control_alive(const char *directory, const char *role, int *pid);
+
+/* Declares the metrics of a stage from its table, METRICS_MAX at most. A counter goes on from what a former life left under its name,
+ * also when an upgrade has changed the table; gauges begin at 0. Called by stage_main. */
+void control_declare(struct control *control, const struct metric_description *table, unsigned n);
+
+/* metric += n; metric = value. By the stage that owns the control block. */
+static inline void metric_add(struct control *control, unsigned metric, uint64_t n)
+{
+	atomic_store_explicit(&control->metric[metric],
+	                      atomic_load_explicit(&control->metric[metric], memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static inline void metric_set(struct control *control, unsigned metric, uint64_t value)
+{
+	atomic_store_explicit(&control->metric[metric], value, memory_order_relaxed);
+}
+
+#endif

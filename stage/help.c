@@ -1,0 +1,86 @@
+#include "stage/help.h"
+
+#include <string.h>
+
+#include "stage/config_value.h"
+
+#define TEXT_COLUMNS 100
+
+char *help_section(const struct stage_ops *ops, char *buffer, size_t size)
+{
+	snprintf(buffer, size, "%s", ops->section != NULL ? ops->section : ops->name);
+	for (char *at = buffer; ops->section == NULL && *at != '\0'; at++)
+		if (*at == '-')
+			*at = '.';
+	return buffer;
+}
+
+bool help_in_section(const struct config_option *option, const char *section)
+{
+	size_t n = strlen(section);
+	if (n == 0)
+		return true;
+	return strncmp(option->key, section, n) == 0 &&
+	       (option->key[n] == '\0' || option->key[n] == '.' || option->key[n] == '[');
+}
+
+/* Words of text, broken at TEXT_COLUMNS, each line indented. */
+static void write_wrapped(FILE *out, const char *text, int indent)
+{
+	int column = 0;
+	while (*text != '\0') {
+		int n = (int)strcspn(text, " ");
+		if (column > 0 && column + 1 + n > TEXT_COLUMNS) {
+			fputc('\n', out);
+			column = 0;
+		}
+		column += fprintf(out, "%*s%.*s", column == 0 ? indent : 1, "", n, text);
+		text += n;
+		text += strspn(text, " ");
+	}
+	fputc('\n', out);
+}
+
+static void write_option(FILE *out, const struct config_option *option)
+{
+	char allowed[200];
+	fprintf(out, "  %s\n", option->key);
+	write_wrapped(out, option->help, 6);
+	fprintf(out, "      %s: %s; default %s\n", option->type,
+	        config_value_allowed(option, allowed, sizeof allowed), option->default_text);
+}
+
+void help_write(const struct stage_ops *ops, FILE *out)
+{
+	char section[SHM_NAME_MAX];
+	size_t n;
+	const struct config_option *option = config_options(&n);
+	help_section(ops, section, sizeof section);
+	fprintf(out, "%s: %s\n\nUsage:\n", ops->name, ops->help);
+	fprintf(out, "  %s --instance NAME --role ROLE [--socket FD]...\n      as the supervisor starts it\n",
+	        ops->name);
+	if (ops->alone != NULL)
+		fprintf(out,
+		        "  %s --input FILE [--output FILE] [--set KEY=VALUE]...\n"
+		        "      alone, for debugging: FILE is what it would read; - is standard input or "
+		        "output\n",
+		        ops->name);
+	fprintf(out, "  %s --help | --version\n\n", ops->name);
+	fprintf(out, "Exit status: 0 ended in good order, 1 could not start (one line says why), 2 usage.\n");
+	for (size_t i = 0, written = 0; i < n; i++) {
+		if (!help_in_section(&option[i], section))
+			continue;
+		if (written++ == 0)
+			fprintf(out,
+			        "\nOptions (in the configuration, or --set KEY=VALUE of millrace run):\n");
+		write_option(out, &option[i]);
+	}
+	if (ops->n_metrics > 0)
+		fprintf(out, "\nMetrics (millrace stat):\n");
+	for (unsigned i = 0; i < ops->n_metrics; i++) {
+		const struct metric_description *metric = &ops->metrics[i];
+		fprintf(out, "  %s (%s)\n", metric->name,
+		        metric->kind == METRIC_COUNTER ? "counter" : "gauge");
+		write_wrapped(out, metric->help, 6);
+	}
+}

@@ -1,0 +1,103 @@
+#include "stage/loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "stage/log.h"
+
+/* A stage that drains has nobody to wait for but the stages before it; it looks often. */
+#define DRAIN_WAIT_NS (10 * NS_PER_MS)
+
+void loop_watch_parent(struct loop_parent *parent)
+{
+	*parent = (struct loop_parent){.pid = getppid()};
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+}
+
+/* The kernel's signal does not come when the parent died before prctl: then the parent is another one, or, when it died even
+ * before getppid, the supervisor that the page names does not live. */
+bool loop_parent_gone(const struct loop_parent *parent, const struct instance_page *page)
+{
+	uint32_t supervisor = atomic_load_explicit(&page->supervisor_pid, memory_order_relaxed);
+	if (getppid() != parent->pid || supervisor != parent->supervisor)
+		return true;
+	return supervisor != 0 && (pid_t)supervisor != parent->pid && kill((pid_t)supervisor, 0) != 0 &&
+	       errno == ESRCH;
+}
+
+static struct stage *signalled;
+
+static void on_term(int signal)
+{
+	(void)signal;
+	signalled->draining = true;
+}
+
+void loop_signals(struct stage *stage)
+{
+	struct sigaction term = {.sa_handler = on_term}, ignore = {.sa_handler = SIG_IGN};
+	sigset_t set;
+	signalled = stage;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaction(SIGINT, &ignore, NULL);
+	sigaction(SIGHUP, &ignore, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGTERM, &term, NULL);
+	/* Whoever forked this process may have had it blocked. */
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void tick(struct stage *stage, const struct loop_parent *parent)
+{
+	stage_heartbeat(stage);
+	if (!stage->draining && loop_parent_gone(parent, stage->instance.page)) {
+		log_warn("the supervisor is gone", "role=%s", stage->role);
+		stage->draining = true;
+	}
+	if (stage->ops->tick != NULL)
+		stage->ops->tick(stage);
+}
+
+static void begin_draining(struct stage *stage)
+{
+	atomic_store_explicit(&stage->control->state, STAGE_DRAINING, memory_order_release);
+	log_info("draining", "role=%s", stage->role);
+}
+
+void loop_run(struct stage *stage, const struct loop_parent *parent)
+{
+	const struct stage_ops *ops = stage->ops;
+	uint64_t ticked_ns = 0;
+	bool worked = false, announced = false; /* worked: since the last tick */
+	for (;;) {
+		stage->now_ns = clock_monotonic_ns();
+		if (stage->now_ns - ticked_ns >= STAGE_TICK_NS) {
+			tick(stage, parent);
+			ticked_ns = stage->now_ns;
+			worked = false;
+		}
+		bool draining =
+		        stage->draining; /* before poll: what poll then does not find is not to come */
+		if (draining && !announced) {
+			begin_draining(stage);
+			announced = true;
+		}
+		if (ops->poll(stage)) {
+			worked = true;
+			continue;
+		}
+		if (draining && (ops->drained == NULL || ops->drained(stage)))
+			return;
+		uint64_t wait_ns = STAGE_IDLE_NS;
+		if (draining)
+			wait_ns = DRAIN_WAIT_NS;
+		else if (worked)
+			wait_ns = STAGE_TICK_NS - (stage->now_ns - ticked_ns);
+		/* The flag may have been set since it was read: look again as late as possible. */
+		if (draining || !stage->draining)
+			ops->idle(stage, wait_ns);
+	}
+}

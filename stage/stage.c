@@ -1,0 +1,337 @@
+#include "stage/stage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "stage/help.h"
+#include "stage/log.h"
+#include "stage/loop.h"
+
+#define LOCK_WAIT_MS 5000
+#define SETS_MAX     64u
+
+enum { EXIT_DRAINED = 0, EXIT_CANNOT_START = 1, EXIT_USAGE = 2 };
+
+struct arguments {
+	const char *instance, *role, *input, *output;
+	int socket[STAGE_SOCKETS_MAX];
+	unsigned n_sockets;
+	const char *set[SETS_MAX];
+	size_t n_sets;
+};
+
+/* ---- command line ---- */
+
+static int usage_error(const struct stage_ops *ops, const char *what, const char *which)
+{
+	fprintf(stderr, "%s: %s%s%s; %s --help tells more\n", ops->name, what, which[0] != '\0' ? ": " : "",
+	        which, ops->name);
+	return -EINVAL;
+}
+
+static int add_socket(struct arguments *arguments, const struct stage_ops *ops, const char *text)
+{
+	char *end;
+	errno = 0;
+	long fd = strtol(text, &end, 10);
+	if (end == text || *end != '\0' || errno != 0 || fd < 0 || fd > 1 << 20)
+		return usage_error(ops, "--socket takes the number of an open descriptor", text);
+	if (arguments->n_sockets == STAGE_SOCKETS_MAX)
+		return usage_error(ops, "too many sockets", text);
+	arguments->socket[arguments->n_sockets++] = (int)fd;
+	return 0;
+}
+
+/* Which of the two lives the arguments ask for. */
+static int check_arguments(const struct arguments *arguments, const struct stage_ops *ops)
+{
+	bool joins = arguments->instance != NULL || arguments->role != NULL || arguments->n_sockets > 0;
+	bool alone = arguments->input != NULL || arguments->output != NULL || arguments->n_sets > 0;
+	if (joins && alone)
+		return usage_error(
+		        ops, "--instance, --role, --socket and --input, --output, --set exclude each other",
+		        "");
+	if (joins && (arguments->instance == NULL || arguments->role == NULL))
+		return usage_error(ops, "--instance and --role go together", "");
+	if (!joins && arguments->input == NULL)
+		return usage_error(ops, "--instance and --role, or --input, are needed", "");
+	if (alone && ops->alone == NULL)
+		return usage_error(ops, "this stage has nothing to do alone", "");
+	return 0;
+}
+
+/* Returns 0 to go on, 1 when all is said (--help), -EINVAL after a message. */
+static int parse_arguments(struct arguments *arguments, int argc, char **argv, const struct stage_ops *ops)
+{
+	static const struct option options[] = {
+	        {"instance", required_argument, NULL, 'i'},
+	        {"role", required_argument, NULL, 'r'},
+	        {"socket", required_argument, NULL, 's'},
+	        {"input", required_argument, NULL, 'I'},
+	        {"output", required_argument, NULL, 'O'},
+	        {"set", required_argument, NULL, 'S'},
+	        {"help", no_argument, NULL, 'h'},
+	        {"version", no_argument, NULL, 'v'},
+	        {NULL, 0, NULL, 0},
+	};
+	int option, result = 0;
+	opterr = 0;
+	while (result == 0 && (option = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
+		switch (option) {
+		case 'i':
+			arguments->instance = optarg;
+			break;
+		case 'r':
+			arguments->role = optarg;
+			break;
+		case 's':
+			result = add_socket(arguments, ops, optarg);
+			break;
+		case 'I':
+			arguments->input = optarg;
+			break;
+		case 'O':
+			arguments->output = optarg;
+			break;
+		case 'S':
+			if (arguments->n_sets == SETS_MAX)
+				return usage_error(ops, "too many --set", optarg);
+			arguments->set[arguments->n_sets++] = optarg;
+			break;
+		case 'h':
+			help_write(ops, stdout);
+			return 1;
+		case 'v':
+			printf("%s (millrace) %s\n", ops->name, MILLRACE_VERSION);
+			return 1;
+		case ':':
+			return usage_error(ops, "needs a value", argv[optind - 1]);
+		default:
+			return usage_error(ops, "unknown option", argv[optind - 1]);
+		}
+	}
+	if (result == 0 && optind < argc)
+		return usage_error(ops, "takes no such argument", argv[optind]);
+	return result != 0 ? result : check_arguments(arguments, ops);
+}
+
+/* ---- configuration ---- */
+
+/* Logs each line of errors and frees them. */
+static void log_config_errors(char *errors)
+{
+	char *rest = errors;
+	for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+		if (line[0] != '\0')
+			log_error("configuration", "reason=%s", line);
+	free(errors);
+}
+
+static struct config *load_config(const struct stage_ops *ops, const char *path, const char *const *sets,
+                                  size_t n_sets)
+{
+	char *errors;
+	struct config *config = config_load(path, sets, n_sets, &errors);
+	if (config == NULL)
+		log_config_errors(errors);
+	else
+		log_init_words(ops->name, config_string(config, "log.level"),
+		               config_string(config, "log.format"));
+	return config;
+}
+
+/* ---- alone ---- */
+
+static FILE *open_stream(const char *path, const char *mode, FILE *standard)
+{
+	if (path == NULL || strcmp(path, "-") == 0)
+		return standard;
+	FILE *stream = fopen(path, mode);
+	if (stream == NULL)
+		log_error("cannot open", "file=%s reason=%s", path, strerror(errno));
+	return stream;
+}
+
+static int run_alone(const struct arguments *arguments, const struct stage_ops *ops)
+{
+	int status = EXIT_CANNOT_START;
+	struct config *config = load_config(ops, NULL, arguments->set, arguments->n_sets);
+	FILE *input = config == NULL ? NULL : open_stream(arguments->input, "re", stdin);
+	FILE *output = input == NULL ? NULL : open_stream(arguments->output, "we", stdout);
+	if (output != NULL) {
+		status = ops->alone(config, input, output);
+		if (fflush(output) != 0 || ferror(output)) {
+			log_error("cannot write", "file=%s reason=%s",
+			          arguments->output == NULL ? "-" : arguments->output, strerror(errno));
+			status = EXIT_CANNOT_START;
+		}
+	}
+	if (output != NULL && output != stdout && fclose(output) != 0)
+		status = EXIT_CANNOT_START;
+	if (input != NULL && input != stdin)
+		fclose(input);
+	config_free(config);
+	return status;
+}
+
+/* ---- a role in an instance ---- */
+
+static int check_role(struct stage *stage, struct shm_error *error)
+{
+	const char *dot = strrchr(stage->role, '.');
+	int i = instance_role_index(&stage->instance, stage->role);
+	if (dot == NULL || dot[1] == '\0' || strspn(dot + 1, "0123456789") != strlen(dot + 1) || i < 0) {
+		shm_explain(error, "the instance has no role \"%.40s\"; millrace stat lists those it has",
+		            stage->role);
+		return -ENOENT;
+	}
+	const char *program = stage->instance.page->role[i].program;
+	if (strcmp(program, stage->ops->name) != 0) {
+		shm_explain(error, "the role \"%s\" is for the program %s", stage->role, program);
+		return -EINVAL;
+	}
+	stage->index = (unsigned)strtoul(dot + 1, NULL, 10);
+	return 0;
+}
+
+static int check_sockets(const struct stage *stage, struct shm_error *error)
+{
+	for (unsigned i = 0; i < stage->n_sockets; i++) {
+		if (fcntl(stage->socket[i], F_GETFD) >= 0)
+			continue;
+		shm_explain(error, "--socket %d: %s", stage->socket[i], strerror(errno));
+		return -EBADF;
+	}
+	return 0;
+}
+
+/* Law: one live process per role. The lock's file stays open as long as the process lives. */
+static int lock_role(struct stage *stage, struct shm_error *error)
+{
+	char file[SEGMENT_NAME_MAX];
+	int owner = 0;
+	snprintf(file, sizeof file, "%s.role", stage->role);
+	stage->role_lock = instance_lock(stage->instance.directory, file, LOCK_WAIT_MS, &owner);
+	if (stage->role_lock >= 0)
+		return 0;
+	if (stage->role_lock == -EWOULDBLOCK)
+		shm_explain(error, "the role \"%s\" belongs to process %d, which is alive", stage->role,
+		            owner);
+	else
+		shm_explain(error, "%s/%s: %s", stage->instance.directory, file, strerror(-stage->role_lock));
+	return stage->role_lock;
+}
+
+static void set_state(struct stage *stage, enum stage_state state)
+{
+	stage_heartbeat(stage);
+	atomic_store_explicit(&stage->control->state, state, memory_order_release);
+}
+
+static int attach_control(struct stage *stage, struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	int result =
+	        segment_attach(&stage->control_segment, stage->instance.directory,
+	                       instance_stage_name(name, stage->role), SEGMENT_STAGE, SEGMENT_WRITE, error);
+	if (result != 0)
+		return result;
+	if (stage->control_segment.body_bytes < sizeof(struct control)) {
+		shm_explain(error, "%s is smaller than a control block", name);
+		return -EPROTO;
+	}
+	stage->control = stage->control_segment.body;
+	atomic_store_explicit(&stage->control->pid, (uint32_t)getpid(), memory_order_relaxed);
+	atomic_store_explicit(&stage->control->started_ns, clock_real_ns(), memory_order_relaxed);
+	set_state(stage, STAGE_STARTING);
+	control_declare(stage->control, stage->ops->metrics, stage->ops->n_metrics);
+	return 0;
+}
+
+/* The configuration in force lies beside the segments; the instance's name is the one that was joined. */
+static int load_instance_config(struct stage *stage, const char *instance, struct shm_error *error)
+{
+	char path[160], set[64];
+	snprintf(path, sizeof path, "%s/config.yaml", stage->instance.directory);
+	snprintf(set, sizeof set, "instance=\"%s\"", instance);
+	stage->config = load_config(stage->ops, path, (const char *const[]){set}, 1);
+	if (stage->config != NULL)
+		return 0;
+	shm_explain(error, "%s cannot be used", path);
+	return -EINVAL;
+}
+
+/* Everything up to the loop. On failure error tells why, and the control block, when there is one, says FAILED. */
+static int join(struct stage *stage, const char *instance, struct loop_parent *parent,
+                struct shm_error *error)
+{
+	int result = instance_attach(&stage->instance, instance, SEGMENT_READ, error);
+	if (result != 0)
+		return result;
+	parent->supervisor =
+	        atomic_load_explicit(&stage->instance.page->supervisor_pid, memory_order_relaxed);
+	result = load_instance_config(stage, instance, error);
+	if (result == 0)
+		result = check_role(stage, error);
+	if (result == 0)
+		result = check_sockets(stage, error);
+	if (result == 0)
+		result = lock_role(stage, error);
+	if (result == 0)
+		result = attach_control(stage, error);
+	if (result == 0) {
+		result = stage->ops->init(stage, error);
+		if (result != 0)
+			set_state(stage, STAGE_FAILED);
+	}
+	return result;
+}
+
+static void leave(struct stage *stage)
+{
+	segment_detach(&stage->control_segment);
+	instance_detach(&stage->instance);
+	config_free(stage->config);
+	/* The role's lock goes with the process, after everything else. */
+}
+
+static int run_role(const struct arguments *arguments, const struct stage_ops *ops)
+{
+	struct loop_parent parent;
+	loop_watch_parent(&parent);
+	struct shm_error error = {{0}};
+	struct stage stage = {
+	        .ops = ops, .role = arguments->role, .role_lock = -1, .n_sockets = arguments->n_sockets};
+	memcpy(stage.socket, arguments->socket, sizeof stage.socket);
+	loop_signals(&stage);
+	int result = join(&stage, arguments->instance, &parent, &error);
+	if (result != 0) {
+		log_error("cannot start", "role=%s reason=%s", arguments->role,
+		          error.text[0] != '\0' ? error.text : strerror(-result));
+		leave(&stage);
+		return EXIT_CANNOT_START;
+	}
+	set_state(&stage, STAGE_RUNNING);
+	log_info("started", "role=%s", stage.role);
+	loop_run(&stage, &parent);
+	if (ops->fini != NULL)
+		ops->fini(&stage);
+	set_state(&stage, STAGE_ENDED);
+	log_info("ended", "role=%s", stage.role);
+	leave(&stage);
+	return EXIT_DRAINED;
+}
+
+int stage_main(int argc, char **argv, const struct stage_ops *ops)
+{
+	struct arguments arguments = {0};
+	log_init(ops->name, LOG_INFO, LOG_TEXT);
+	int result = parse_arguments(&arguments, argc, argv, ops);
+	if (result != 0)
+		return result > 0 ? EXIT_DRAINED : EXIT_USAGE;
+	return arguments.input != NULL ? run_alone(&arguments, ops) : run_role(&arguments, ops);
+}

@@ -1,0 +1,85 @@
+/* A stage: one process, one loop, five functions.
+ *
+ *     init --> [ poll ... poll --(nothing done)--> idle ]* --> fini
+ *                  \_ tick, about every 100 ms _/
+ *
+ *   init  takes what the last life of this role left, attaches, allocates. After it the stage allocates no more per record.
+ *   poll  one bounded batch; true when it did something.
+ *   tick  slow work: metrics, time-outs, retries; at least every 100 ms while there is work, every 500 ms otherwise.
+ *   idle  waits for work, at most timeout_ns; what it waits for is all that stages differ in.
+ *   fini  flushes and leaves. Not called after a crash: the next init copes.
+ *
+ * SIGTERM (from the supervisor, or from the kernel when the supervisor died) sets `draining`: the stage takes in no more, and
+ * the loop ends when poll finds nothing left and `drained` agrees. The signal ends a wait in the kernel with EINTR; one that comes
+ * just before the wait is seen when the wait ends, 500 ms later at most. SIGINT and SIGHUP are ignored: the supervisor decides.
+ *
+ * A stage's main.c is:
+ *
+ *     int main(int argc, char **argv) { return stage_main(argc, argv, &tally_stage); }
+ *
+ * Command line of every stage:
+ *
+ *     tally --instance NAME --role ROLE [--socket FD]...   as the supervisor starts it: joins the instance
+ *     tally --input FILE [--output FILE] [--set KEY=VALUE] alone: FILE is what it would read, for debugging
+ *     tally --help | --version
+ *
+ * With --instance it is one process of that role for as long as it holds the lock of <role>.role; it waits 5 s for a predecessor that
+ * is just dying.
+ *
+ * The configuration of a running instance is <directory>/config.yaml.
+ */
+#ifndef STAGE_STAGE_H
+#define STAGE_STAGE_H
+
+#include "shm/instance.h"
+#include "stage/clock.h"
+#include "stage/config.h"
+#include "stage/control.h"
+
+#define STAGE_SOCKETS_MAX 16u
+#define STAGE_TICK_NS     100000000ull /* while there is work */
+#define STAGE_IDLE_NS     500000000ull /* between ticks while there is none */
+
+struct stage {
+	const struct stage_ops *ops;
+	const char *role;           /* "tally.0" */
+	unsigned index;             /* the number after the role's last dot */
+	struct instance instance;   /* attached */
+	struct config *config;
+	struct segment control_segment;
+	struct control *control;
+	int role_lock;
+	int socket[STAGE_SOCKETS_MAX]; /* handed down, bound, non-blocking */
+	unsigned n_sockets;
+	volatile bool draining;     /* set by SIGTERM */
+	uint64_t now_ns;            /* CLOCK_MONOTONIC, read once per turn of the loop */
+	void *own;                  /* the stage's own state, made by init */
+};
+
+struct stage_ops {
+	const char *name; /* "tally" */
+	const char *help; /* what it does, for --help */
+	const struct metric_description *metrics;
+	unsigned n_metrics;
+	int (*init)(struct stage *stage, struct shm_error *error); /* 0 or -errno with the reason in error */
+	bool (*poll)(struct stage *stage);
+	void (*tick)(struct stage *stage);
+	void (*idle)(struct stage *stage, uint64_t timeout_ns);
+	bool (*drained)(struct stage *stage); /* while draining, after a poll that did nothing: may the loop end? NULL: yes */
+	void (*fini)(struct stage *stage);
+	/* The stage alone: reads input (a stream) and writes what it makes of it. Returns the exit status. NULL: it has none. */
+	int (*alone)(const struct config *config, FILE *input, FILE *output);
+	/* Where its options begin in the configuration, for --help. NULL: its name with dots for dashes ("ingest-udp": "ingest.udp"). */
+	const char *section;
+};
+
+/* Says that the stage is alive, for init, drained and fini when they take long: the loop says it between polls. */
+static inline void stage_heartbeat(struct stage *stage)
+{
+	atomic_store_explicit(&stage->control->heartbeat_ns, clock_monotonic_ns(), memory_order_relaxed);
+}
+
+/* The whole life of a stage process. Returns its exit status: 0 drained, 1 could not start (one line said why), 2 usage. */
+int stage_main(int argc, char **argv, const struct stage_ops *ops);
+
+#endif
