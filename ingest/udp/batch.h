@@ -1,0 +1,90 @@
+/* A batch: from filled buffers to records in the lanes, committed as one.
+ *
+ *     buffer 7 --split--> datagram, datagram, ... --parse--> record, record, ...  after the lane's tail, unseen
+ *     buffer 8 --split--> ...                                            |
+ *                                                         batch_commit: one redo note
+ *     { marks of the buffers = 0; ledger words; records; tail } --published--> applied --> readers see all of it
+ *
+ * SIGKILL at any instruction: before the note is published nothing has happened (marks are set, the tail has not moved, the next
+ * life does the same buffers again); after it everything has (the next life applies the note, marks are 0).
+ *
+ * Lanes by format:   ipevent  0: ip     raw  0: raw     json  0: metric, 1: track.raw
+ * What is rejected before its type is known counts in lane 0.
+ *
+ * A valid datagram for which the lane has no room is dropped and counted, whatever when_full says: nobody waits for the answer
+ * to a datagram, and the kernel's queue is no better place to lose it.
+ */
+#ifndef INGEST_UDP_BATCH_H
+#define INGEST_UDP_BATCH_H
+
+#include "ingest/udp/buffers.h"
+#include "shm/event.h"
+#include "shm/topic.h"
+
+#define BATCH_BUFFERS   64u /* at most, in one note */
+#define BATCH_LANES_MAX 2u
+
+enum batch_format { BATCH_IPEVENT, BATCH_RAW, BATCH_JSON };
+
+/* Words of a full batch: marks, and for each lane reasons, received, dropped, records, tail. */
+_Static_assert(BATCH_BUFFERS + BATCH_LANES_MAX * (LEDGER_REASON_COUNT + 4) <= REDO_WORDS_MAX,
+               "a batch fits one redo note");
+
+struct batch_lane {
+	struct topic_writer *writer; /* NULL: base is the caller's memory (a stage alone) */
+	char *base;                  /* where the batch's records begin */
+	size_t used;                 /* bytes of records in this batch */
+	size_t room;                 /* bytes from base on that are reserved */
+	size_t most;                 /* bytes that can ever be reserved */
+	/* Of this batch, not yet in the ledger: */
+	uint64_t records;
+	uint64_t received;
+	uint64_t dropped;
+	uint64_t rejected[LEDGER_REASON_COUNT];
+};
+
+struct batch {
+	enum batch_format format;
+	uint16_t listener; /* index into ingest.udp, kept with raw datagrams */
+	unsigned n_lanes;
+	struct batch_lane lane[BATCH_LANES_MAX];
+	uint64_t arrival_ns; /* CLOCK_REALTIME of this batch; set by the caller */
+	struct redo redo;    /* region 0: the private segment's body; 1 + i: lane i's stream_shared */
+	struct buffers *buffers;
+	uint16_t buffer[BATCH_BUFFERS]; /* in this batch */
+	unsigned n_buffers;
+	unsigned char *scratch; /* one JSON event, before its lane is known */
+	uint64_t gro_datagrams; /* of this batch: came in aggregates */
+	uint64_t truncated;     /* of this batch: cut by the kernel */
+};
+
+/* Topics of a format: the name of lane i, or NULL when it has fewer. */
+const char *batch_topic(enum batch_format format, unsigned lane);
+
+/* Prepares a batch of a format; lanes and redo are the caller's to set. Returns 0 or -ENOMEM. */
+int batch_init(struct batch *batch, enum batch_format format, uint16_t listener);
+void batch_fini(struct batch *batch);
+
+/* Makes lane i write to a stream. */
+void batch_lane_stream(struct batch *batch, unsigned i, struct topic_writer *writer);
+
+/* Makes lane i write into memory of `bytes` bytes, aligned to 8. */
+void batch_lane_memory(struct batch *batch, unsigned i, void *memory, size_t bytes);
+
+/* Parses what one burst holds into the lanes. */
+void batch_parse(struct batch *batch, const struct burst *burst);
+
+/* Takes a filled buffer into the batch and parses it. Returns false, having done nothing, when the batch must be committed
+ * first: it is full, or the lanes have no room for this buffer behind what the batch holds. An empty batch takes any buffer. */
+bool batch_add(struct batch *batch, uint16_t index);
+
+/* Commits; the batch is empty then and its buffers can be lent again. */
+void batch_commit(struct batch *batch);
+
+/* Empties a batch whose lanes are memory. */
+void batch_reset(struct batch *batch);
+
+/* Datagrams in the batch, over all lanes. */
+uint64_t batch_received(const struct batch *batch);
+
+#endif

@@ -1,0 +1,266 @@
+#include "ingest/udp/udp.h"
+
+#include <errno.h>
+#include <linux/sock_diag.h>
+#include <string.h>
+
+#include "stage/clock.h"
+#include "stage/log.h"
+
+static void count(struct udp *udp, enum udp_metric metric, uint64_t n)
+{
+	metric_add(udp->control, metric, n);
+}
+
+/* ---- one turn ---- */
+
+static void commit(struct udp *udp)
+{
+	struct batch *batch = &udp->batch;
+	count(udp, UDP_received_datagrams, batch_received(batch));
+	count(udp, UDP_received_buffers, batch->n_buffers);
+	count(udp, UDP_gro_datagrams, batch->gro_datagrams);
+	count(udp, UDP_truncated_buffers, batch->truncated);
+	count(udp, UDP_commits, 1);
+	batch_commit(batch);
+}
+
+static void process(struct udp *udp, const uint16_t *index, unsigned n)
+{
+	struct batch *batch = &udp->batch;
+	batch->arrival_ns = clock_real_ns();
+	for (unsigned i = 0; i < n; i++) {
+		if (batch_add(batch, index[i]))
+			continue;
+		commit(udp);
+		(void)batch_add(batch, index[i]); /* an empty batch takes any buffer */
+	}
+	commit(udp);
+}
+
+bool udp_poll(struct udp *udp)
+{
+	uint16_t index[BATCH_BUFFERS];
+	unsigned n = receive_take(&udp->receive, index, BATCH_BUFFERS);
+	if (n == 0)
+		return false;
+	process(udp, index, n);
+	receive_give(&udp->receive, index, n);
+	return true;
+}
+
+void udp_idle(struct udp *udp, uint64_t timeout_ns)
+{
+	receive_wait(&udp->receive, udp->drain_until_ns != 0 ? 0 : timeout_ns);
+}
+
+bool udp_drained(struct udp *udp, uint64_t now_ns)
+{
+	if (udp->stopped)
+		return true;
+	if (udp->drain_until_ns == 0)
+		udp->drain_until_ns = now_ns + UDP_DRAIN_NS;
+	if (now_ns < udp->drain_until_ns && receive_pending(&udp->receive)) {
+		receive_wait(&udp->receive, 0);
+		return false;
+	}
+	receive_stop(&udp->receive);
+	udp->stopped = true;
+	return false; /* what was under way is there to be taken now */
+}
+
+/* ---- tick ---- */
+
+static uint64_t kernel_drops(int socket)
+{
+	uint32_t memory[SK_MEMINFO_VARS] = {0};
+	socklen_t bytes = sizeof memory;
+	if (getsockopt(socket, SOL_SOCKET, SO_MEMINFO, memory, &bytes) != 0)
+		return 0;
+	return memory[SK_MEMINFO_DROPS];
+}
+
+/* Adds what each socket's drop counter has grown by since it was last seen, by this life or a former one. The counters are
+ * the sockets' and go on over restarts of the stage; another socket (another cookie) counts from 0. */
+static void account_kernel_drops(struct udp *udp)
+{
+	struct redo *redo = &udp->batch.redo;
+	uint64_t total = 0;
+	for (unsigned i = 0; i < udp->receive.n_sockets; i++) {
+		struct buffers_socket *seen = &udp->buffers.head->socket[i];
+		uint64_t cookie = 0;
+		socklen_t bytes = sizeof cookie;
+		if (getsockopt(udp->receive.socket[i], SOL_SOCKET, SO_COOKIE, &cookie, &bytes) != 0)
+			continue;
+		uint64_t drops = kernel_drops(udp->receive.socket[i]);
+		bool same = atomic_load_explicit(&seen->cookie, memory_order_relaxed) == cookie;
+		uint64_t before = same ? atomic_load_explicit(&seen->drops, memory_order_relaxed) : 0;
+		if (same && drops == before)
+			continue;
+		total += (uint32_t)(drops - before); /* the kernel's counter has 32 bits and wraps */
+		redo_add(redo, 0, &seen->cookie, cookie);
+		redo_add(redo, 0, &seen->drops, drops);
+	}
+	if (redo->note->n == 0)
+		return;
+	const struct ledger *ledger = &udp->writer[0].stream.shared->ledger;
+	redo_add(redo, 1, &ledger->kernel_dropped,
+	         atomic_load_explicit(&ledger->kernel_dropped, memory_order_relaxed) + total);
+	redo_publish(redo);
+	redo_apply(redo);
+	count(udp, UDP_kernel_dropped_entries, total);
+}
+_Static_assert(2 * BUFFERS_SOCKETS_MAX + 1 <= REDO_WORDS_MAX, "all sockets fit one note");
+
+static uint64_t least_socket_buffer(const struct receive *receive)
+{
+	uint64_t least = UINT64_MAX;
+	for (unsigned i = 0; i < receive->n_sockets; i++) {
+		int bytes = 0;
+		socklen_t size = sizeof bytes;
+		(void)getsockopt(receive->socket[i], SOL_SOCKET, SO_RCVBUF, &bytes, &size);
+		if ((uint64_t)bytes < least)
+			least = (uint64_t)bytes;
+	}
+	return receive->n_sockets == 0 ? 0 : least;
+}
+
+void udp_tick(struct udp *udp)
+{
+	struct receive_counts *counts = &udp->receive.counts;
+	account_kernel_drops(udp);
+	receive_retry(&udp->receive);
+	count(udp, UDP_waits, counts->waits);
+	count(udp, UDP_rearms, counts->rearms);
+	count(udp, UDP_enobufs, counts->enobufs);
+	count(udp, UDP_receive_failures, counts->failures);
+	*counts = (struct receive_counts){0};
+}
+
+/* ---- joining ---- */
+
+static void detach_writers(struct udp *udp)
+{
+	for (unsigned i = 0; i < BATCH_LANES_MAX; i++)
+		if (udp->writer[i].stream.shared != NULL)
+			topic_writer_detach(&udp->writer[i]);
+}
+
+static int attach_writers(struct udp *udp, const struct instance *instance, const char *role,
+                          struct shm_error *error)
+{
+	struct batch *batch = &udp->batch;
+	for (unsigned i = 0; i < batch->n_lanes; i++) {
+		int result = topic_writer_attach(&udp->writer[i], instance, batch_topic(batch->format, i),
+		                                 role, error);
+		if (result != 0)
+			return result;
+		batch_lane_stream(batch, i, &udp->writer[i]);
+		batch->redo.base[1 + i] = (char *)udp->writer[i].stream.shared;
+	}
+	return 0;
+}
+
+/* The lanes are mapped to finish the note and mapped anew when it moved their tails, which a writer reads once. */
+static int join_lanes(struct udp *udp, const struct instance *instance, const char *role,
+                      struct shm_error *error)
+{
+	int result = attach_writers(udp, instance, role, error);
+	if (result != 0 || !redo_recover(&udp->batch.redo))
+		return result;
+	count(udp, UDP_recovered_notes, 1);
+	detach_writers(udp);
+	return attach_writers(udp, instance, role, error);
+}
+
+static void recover_buffers(struct udp *udp)
+{
+	uint16_t index[BATCH_BUFFERS];
+	unsigned next = 0, n, buffers = 0;
+	uint64_t datagrams =
+	        atomic_load_explicit(&udp->control->metric[UDP_received_datagrams], memory_order_relaxed);
+	for (unsigned i = 0; i < udp->buffers.n_buffers; i++)
+		(void)buffers_adopt(&udp->buffers, i);
+	while ((n = buffers_filled(&udp->buffers, &next, index, BATCH_BUFFERS)) > 0) {
+		process(udp, index, n);
+		buffers += n;
+	}
+	if (buffers == 0)
+		return;
+	datagrams =
+	        atomic_load_explicit(&udp->control->metric[UDP_received_datagrams], memory_order_relaxed) -
+	        datagrams;
+	count(udp, UDP_recovered_buffers, buffers);
+	count(udp, UDP_recovered_datagrams, datagrams);
+	log_info("took up receive buffers of the last life", "buffers=%u datagrams=%llu", buffers,
+	         (unsigned long long)datagrams);
+}
+
+static int join_private(struct udp *udp, const struct instance *instance, const char *role,
+                        struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	int result = segment_attach(&udp->private_segment, instance->directory,
+	                            instance_private_name(name, role), SEGMENT_PRIVATE, SEGMENT_WRITE, error);
+	if (result == 0)
+		result = buffers_init(&udp->buffers, udp->private_segment.body,
+		                      udp->private_segment.body_bytes, error);
+	if (result != 0)
+		return result;
+	udp->batch.buffers = &udp->buffers;
+	udp->batch.redo.note = &udp->buffers.head->note;
+	udp->batch.redo.base[0] = udp->private_segment.body;
+	return 0;
+}
+
+static int begin_receiving(struct udp *udp, const struct udp_settings *settings, const int *socket,
+                           unsigned n_sockets, struct shm_error *error)
+{
+	struct receive *receive = &udp->receive;
+	if (n_sockets > BUFFERS_SOCKETS_MAX) {
+		shm_explain(error, "%u sockets; one process takes at most %u", n_sockets,
+		            BUFFERS_SOCKETS_MAX);
+		return -EINVAL;
+	}
+	receive->buffers = &udp->buffers;
+	receive->batch_wait_ns = settings->batch_wait_ns;
+	receive->n_sockets = n_sockets;
+	for (unsigned i = 0; i < n_sockets; i++)
+		receive->socket[i] = socket[i];
+	return receive_open(receive, settings->backend, error);
+}
+
+int udp_open(struct udp *udp, const struct udp_settings *settings, const struct instance *instance,
+             const char *role, const int *socket, unsigned n_sockets, struct control *control,
+             struct shm_error *error)
+{
+	memset(udp, 0, sizeof *udp);
+	udp->control = control;
+	int result = batch_init(&udp->batch, settings->format, settings->listener);
+	if (result != 0)
+		shm_explain(error, "no memory for a batch");
+	if (result == 0)
+		result = join_private(udp, instance, role, error);
+	if (result == 0)
+		result = join_lanes(udp, instance, role, error);
+	if (result == 0) {
+		recover_buffers(udp);
+		result = begin_receiving(udp, settings, socket, n_sockets, error);
+	}
+	if (result != 0) {
+		udp_close(udp);
+		return result;
+	}
+	metric_set(control, UDP_uring_in_use, udp->receive.ops == &receive_uring);
+	metric_set(control, UDP_buffers, udp->buffers.n_buffers);
+	metric_set(control, UDP_socket_buffer_bytes, least_socket_buffer(&udp->receive));
+	return 0;
+}
+
+void udp_close(struct udp *udp)
+{
+	receive_close(&udp->receive);
+	detach_writers(udp);
+	segment_detach(&udp->private_segment);
+	batch_fini(&udp->batch);
+}
