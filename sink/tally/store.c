@@ -1,0 +1,490 @@
+#include "sink/tally/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <sqlite3.h>
+
+#include "shm/instance.h"
+#include "sink/tally/checkpoint.h"
+#include "sink/tally/schema.h"
+
+#define LOCK_WAIT_MS    1000 /* a killed process's lock goes with it, a moment after it is reaped */
+#define BUSY_MS         100  /* another program that writes: the stage tries again in its next tick */
+#define CACHE_KIB       "32768"
+#define PAGE_BYTES      4096
+#define PAGE_BYTES_TEXT "4096"
+#define LOG_LIMIT_BYTES "33554432" /* the log file shrinks to this when it starts over */
+
+static const char settings[] = "PRAGMA page_size=" PAGE_BYTES_TEXT ";"
+                               "PRAGMA journal_mode=WAL;"
+                               "PRAGMA synchronous=NORMAL;"
+                               "PRAGMA wal_autocheckpoint=0;"
+                               "PRAGMA journal_size_limit=" LOG_LIMIT_BYTES ";"
+                               "PRAGMA cache_size=-" CACHE_KIB ";";
+
+enum statement {
+	BEGIN,
+	COMMIT,
+	ROLLBACK,
+	PUT_APPLICATION,
+	PUT_COUNT,
+	PUT_NETWORK,
+	PUT_CURSOR,
+	PUT_TOTAL,
+	READ_CURSOR,
+	STATEMENT_COUNT
+};
+
+/* A commit that was reported as failed may yet have reached the disk; so what is new is put in such a way that a second time
+ * does no harm. */
+static const char *const statement_text[STATEMENT_COUNT] = {
+        [BEGIN] = "BEGIN IMMEDIATE",
+        [COMMIT] = "COMMIT",
+        [ROLLBACK] = "ROLLBACK",
+        [PUT_APPLICATION] = "INSERT INTO application VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING",
+        [PUT_COUNT] = "INSERT OR REPLACE INTO count VALUES (?1, ?2, ?3)",
+        [PUT_NETWORK] = "INSERT OR REPLACE INTO network VALUES (?1, ?2)",
+        [PUT_CURSOR] = "INSERT OR REPLACE INTO cursor VALUES (?1, ?2, ?3, ?4, ?5)",
+        [PUT_TOTAL] = "INSERT OR REPLACE INTO total VALUES (?1, ?2)",
+        [READ_CURSOR] = "SELECT generation, position, records FROM cursor WHERE topic = ?1 AND lane = ?2",
+};
+
+struct store {
+	sqlite3 *db;
+	sqlite3_stmt *statement[STATEMENT_COUNT];
+	struct checkpoint checkpoint;
+	uint64_t stored_applications; /* rows 1 .. this exist */
+	uint64_t log_bytes;           /* of the write-ahead log after the last commit */
+	int lock;
+	char path[4096 + sizeof "/" STORE_FILE];
+};
+
+int store_errno(int sqlite_result)
+{
+	switch (sqlite_result & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_DONE:
+	case SQLITE_ROW:
+		return 0;
+	case SQLITE_FULL:
+		return -ENOSPC;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return -EBUSY;
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_PERM:
+	case SQLITE_READONLY:
+	case SQLITE_CANTOPEN:
+		return -EACCES;
+	case SQLITE_NOTADB:
+	case SQLITE_CORRUPT:
+	case SQLITE_SCHEMA:
+	case SQLITE_ERROR:
+		return -EPROTO;
+	default:
+		return -EIO;
+	}
+}
+
+static int explain(struct store *store, int sqlite_result, struct shm_error *error)
+{
+	shm_explain(error, "%s: %s", store->path, sqlite3_errmsg(store->db));
+	return store_errno(sqlite_result);
+}
+
+/* ---- opening ---- */
+
+/* One integer that a query gives. Returns an SQLite result code. */
+static int query_number(sqlite3 *db, const char *text, int64_t *number)
+{
+	sqlite3_stmt *statement;
+	int result = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
+	if (result != SQLITE_OK)
+		return result;
+	result = sqlite3_step(statement);
+	if (result == SQLITE_ROW)
+		*number = sqlite3_column_int64(statement, 0);
+	int last = sqlite3_finalize(statement);
+	return result == SQLITE_ROW ? last : result == SQLITE_DONE ? SQLITE_ERROR : result;
+}
+
+int store_check(struct sqlite3 *db, const char *path, struct shm_error *error)
+{
+	int64_t application = 0, version = 0, tables = 0;
+	int result = query_number(db, "PRAGMA application_id", &application);
+	if (result == SQLITE_OK)
+		result = query_number(db, "PRAGMA user_version", &version);
+	if (result == SQLITE_OK)
+		result = query_number(db, "SELECT count(*) FROM sqlite_schema", &tables);
+	if (result == SQLITE_NOTADB) {
+		shm_explain(error, "%s: not an SQLite database; move it away or set another data_dir", path);
+		return -EPROTO;
+	}
+	if (result != SQLITE_OK) {
+		/* A reader must be able to make the log's index, unless a writer left one. */
+		bool denied = store_errno(result) == -EACCES;
+		shm_explain(error, "%s: %s%s", path, sqlite3_errmsg(db),
+		            denied ? "; run this as the user who owns the folder" : "");
+		return store_errno(result);
+	}
+	if (application == 0 && version == 0 && tables == 0)
+		return 1;
+	if (application != STORE_APPLICATION_ID) {
+		shm_explain(error,
+		            "%s: a database, but not of millrace; move it away or set another data_dir",
+		            path);
+		return -EPROTO;
+	}
+	if (version != STORE_VERSION) {
+		shm_explain(error,
+		            "%s: has version %lld, this program reads and writes version %d; use the program "
+		            "that made it or move it away",
+		            path, (long long)version, STORE_VERSION);
+		return -EPROTO;
+	}
+	return 0;
+}
+
+static int take_lock(struct store *store, const char *data_dir, struct shm_error *error)
+{
+	int owner = 0;
+	if (mkdir(data_dir, 0755) != 0 && errno != EEXIST) {
+		int failed = errno;
+		shm_explain(error, "data_dir %s: cannot make it: %s", data_dir, strerror(failed));
+		return -failed;
+	}
+	store->lock = instance_lock(data_dir, STORE_LOCK_FILE, LOCK_WAIT_MS, &owner);
+	if (store->lock >= 0)
+		return 0;
+	if (store->lock == -EWOULDBLOCK) {
+		shm_explain(error, "%s/%s: process %d counts there; end it or set another data_dir", data_dir,
+		            STORE_FILE, owner);
+		return -EBUSY;
+	}
+	shm_explain(error, "%s/%s: %s", data_dir, STORE_LOCK_FILE, strerror(-store->lock));
+	return store->lock;
+}
+
+static int make_schema(struct store *store, struct shm_error *error)
+{
+	char stamp[96];
+	snprintf(stamp, sizeof stamp, "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+	         STORE_APPLICATION_ID, STORE_VERSION);
+	int result = sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+	if (result == SQLITE_OK)
+		result = sqlite3_exec(store->db, store_schema, NULL, NULL, NULL);
+	if (result == SQLITE_OK)
+		result = sqlite3_exec(store->db, stamp, NULL, NULL, NULL);
+	return result == SQLITE_OK ? 0 : explain(store, result, error);
+}
+
+static int after_commit(void *argument, sqlite3 *db, const char *name, int pages)
+{
+	(void)db;
+	(void)name;
+	struct store *store = argument;
+	store->log_bytes = (uint64_t)pages * PAGE_BYTES;
+	return SQLITE_OK;
+}
+
+static int prepare(struct store *store, struct shm_error *error)
+{
+	for (int i = 0; i < STATEMENT_COUNT; i++) {
+		int result = sqlite3_prepare_v3(store->db, statement_text[i], -1, SQLITE_PREPARE_PERSISTENT,
+		                                &store->statement[i], NULL);
+		if (result != SQLITE_OK)
+			return explain(store, result, error);
+	}
+	return 0;
+}
+
+static int open_database(struct store *store, struct shm_error *error)
+{
+	int keep_log = 1;
+	int result = sqlite3_open_v2(store->path, &store->db,
+	                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	if (result != SQLITE_OK)
+		return explain(store, result, error);
+	sqlite3_busy_timeout(store->db, BUSY_MS);
+	int state = store_check(store->db, store->path, error);
+	if (state < 0)
+		return state;
+	result = sqlite3_exec(store->db, settings, NULL, NULL, NULL);
+	/* The log's files stay when this process ends: who may read the directory but not write it could not open the database
+	 * without them. */
+	if (result == SQLITE_OK)
+		result = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_log);
+	if (result != SQLITE_OK)
+		return explain(store, result, error);
+	sqlite3_wal_hook(store->db, after_commit, store);
+	result = state == 1 ? make_schema(store, error) : 0;
+	if (result == 0)
+		result = prepare(store, error);
+	if (result == 0) {
+		result = checkpoint_start(&store->checkpoint, store->path, store->db);
+		if (result != 0)
+			shm_explain(error, "%s: cannot start the checkpoint thread: %s", store->path,
+			            strerror(-result));
+	}
+	return result;
+}
+
+int store_open(struct store **store, const char *data_dir, struct shm_error *error)
+{
+	/* Statistics of memory cost a lock at each allocation, a tenth of a commit. Refused, to no harm, once SQLite is in use. */
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+	struct store *made = calloc(1, sizeof *made);
+	if (made == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	made->lock = -1;
+	int n = snprintf(made->path, sizeof made->path, "%s/%s", data_dir, STORE_FILE);
+	int result = n > 0 && (size_t)n < sizeof made->path ? 0 : -ENAMETOOLONG;
+	if (result != 0)
+		shm_explain(error, "data_dir %s: the name is too long", data_dir);
+	if (result == 0)
+		result = take_lock(made, data_dir, error);
+	if (result == 0)
+		result = open_database(made, error);
+	if (result != 0) {
+		store_close(made);
+		return result;
+	}
+	*store = made;
+	return 0;
+}
+
+void store_close(struct store *store)
+{
+	if (store == NULL)
+		return;
+	checkpoint_stop(&store->checkpoint);
+	for (int i = 0; i < STATEMENT_COUNT; i++)
+		sqlite3_finalize(store->statement[i]);
+	/* A reader in the way leaves the log longer, no more. */
+	if (store->log_bytes != 0)
+		(void)sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	sqlite3_close(store->db);
+	if (store->lock >= 0)
+		close(store->lock);
+	free(store);
+}
+
+/* ---- loading ---- */
+
+int store_expected(struct store *store, struct counts_expected *expected, struct shm_error *error)
+{
+	int64_t applications = 0, networks = 0;
+	int result = query_number(store->db, "SELECT count(*) FROM application", &applications);
+	if (result == SQLITE_OK)
+		result = query_number(store->db, "SELECT count(*) FROM network", &networks);
+	if (result != SQLITE_OK)
+		return explain(store, result, error);
+	*expected = (struct counts_expected){.applications = (uint64_t)applications,
+	                                     .networks = (uint64_t)networks};
+	return 0;
+}
+
+/* Ends a loading statement. result is what step or the row's check gave. */
+static int end_rows(struct store *store, sqlite3_stmt *statement, int result, int row_result,
+                    const char *table, struct shm_error *error)
+{
+	int64_t row = row_result != 0 ? sqlite3_column_int64(statement, 0) : 0;
+	sqlite3_finalize(statement);
+	if (row_result != 0) {
+		shm_explain(error,
+		            "%s: table %s, row %lld: not what was stored there (%s); restore a copy or move "
+		            "the file away",
+		            store->path, table, (long long)row, strerror(-row_result));
+		return row_result == -ENOMEM ? row_result : -EPROTO;
+	}
+	return result == SQLITE_DONE ? 0 : explain(store, result, error);
+}
+
+static int load_application(struct counts *counts, sqlite3_stmt *row)
+{
+	const void *sha = sqlite3_column_blob(row, 1);
+	/* Networks name their application by its row, so a missing row would give them to another. */
+	if (sqlite3_column_int64(row, 0) != (int64_t)counts->n_applications + 1 || sha == NULL ||
+	    sqlite3_column_bytes(row, 1) != COUNTS_SHA_BYTES || sqlite3_column_type(row, 2) != SQLITE_INTEGER)
+		return -EINVAL;
+	return counts_restore_application(counts, sha, (uint64_t)sqlite3_column_int64(row, 2),
+	                                  sqlite3_column_int(row, 3) != 0);
+}
+
+static int load_applications(struct store *store, struct counts *counts, struct shm_error *error)
+{
+	static const char text[] =
+	        "SELECT id, sha, count, truncated FROM application LEFT JOIN count USING (id) ORDER BY id";
+	sqlite3_stmt *statement;
+	int result = sqlite3_prepare_v2(store->db, text, -1, &statement, NULL);
+	if (result != SQLITE_OK)
+		return explain(store, result, error);
+	int row_result = 0;
+	while (row_result == 0 && (result = sqlite3_step(statement)) == SQLITE_ROW)
+		row_result = load_application(counts, statement);
+	store->stored_applications = counts->n_applications;
+	return end_rows(store, statement, result, row_result, "application", error);
+}
+
+static int load_networks(struct store *store, struct counts *counts, struct shm_error *error)
+{
+	sqlite3_stmt *statement;
+	int result = sqlite3_prepare_v2(store->db, "SELECT id, hosts FROM network", -1, &statement, NULL);
+	if (result != SQLITE_OK)
+		return explain(store, result, error);
+	int row_result = 0;
+	while (row_result == 0 && (result = sqlite3_step(statement)) == SQLITE_ROW) {
+		int64_t hosts = sqlite3_column_int64(statement, 1);
+		row_result =
+		        hosts <= 0 || hosts > UINT16_MAX
+		                ? -EINVAL
+		                : counts_restore_network(counts, (uint64_t)sqlite3_column_int64(statement, 0),
+		                                         (unsigned)hosts);
+	}
+	return end_rows(store, statement, result, row_result, "network", error);
+}
+
+int store_load(struct store *store, struct counts *counts, struct shm_error *error)
+{
+	int64_t beyond = 0;
+	int result = load_applications(store, counts, error);
+	if (result == 0)
+		result = load_networks(store, counts, error);
+	if (result != 0)
+		return result;
+	result = query_number(store->db, "SELECT coalesce(sum(value), 0) FROM total WHERE name = 'beyond'",
+	                      &beyond);
+	if (result != SQLITE_OK)
+		return explain(store, result, error);
+	counts->beyond = (uint64_t)beyond;
+	return 0;
+}
+
+int store_read_cursor(struct store *store, struct store_cursor *cursor, struct shm_error *error)
+{
+	sqlite3_stmt *statement = store->statement[READ_CURSOR];
+	sqlite3_bind_text(statement, 1, cursor->topic, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(statement, 2, cursor->lane);
+	int result = sqlite3_step(statement);
+	if (result == SQLITE_ROW) {
+		cursor->generation = (uint64_t)sqlite3_column_int64(statement, 0);
+		cursor->position = (uint64_t)sqlite3_column_int64(statement, 1);
+		cursor->records = (uint64_t)sqlite3_column_int64(statement, 2);
+	}
+	int reported = result == SQLITE_ROW    ? 0
+	               : result == SQLITE_DONE ? -ENOENT
+	                                       : explain(store, result, error);
+	sqlite3_reset(statement);
+	return reported;
+}
+
+/* ---- committing ---- */
+
+/* Steps a statement that gives no rows. Returns an SQLite result code, SQLITE_OK when done. */
+static int run(struct store *store, enum statement which)
+{
+	sqlite3_stmt *statement = store->statement[which];
+	int result = sqlite3_step(statement);
+	int last = sqlite3_reset(statement);
+	return result == SQLITE_DONE ? SQLITE_OK : last != SQLITE_OK ? last : result;
+}
+
+static int write_application(struct store *store, const struct counts_application *application, int64_t id)
+{
+	sqlite3_stmt *count = store->statement[PUT_COUNT];
+	sqlite3_bind_int64(count, 1, id);
+	sqlite3_bind_int64(count, 2, (int64_t)application->count);
+	sqlite3_bind_int(count, 3, application->truncated);
+	int result = run(store, PUT_COUNT);
+	if (result != SQLITE_OK || (uint64_t)id <= store->stored_applications)
+		return result;
+	sqlite3_bind_int64(store->statement[PUT_APPLICATION], 1, id);
+	sqlite3_bind_blob(store->statement[PUT_APPLICATION], 2, application->sha, COUNTS_SHA_BYTES,
+	                  SQLITE_STATIC);
+	return run(store, PUT_APPLICATION);
+}
+
+static int write_applications(struct store *store, const struct counts *counts)
+{
+	int result = SQLITE_OK;
+	for (int64_t i = -1; result == SQLITE_OK && (i = counts_next_dirty(counts, (uint64_t)(i + 1))) >= 0;)
+		result = write_application(store, &counts->application[i], i + 1);
+	return result;
+}
+
+static int write_networks(struct store *store, struct counts *counts)
+{
+	sqlite3_stmt *statement = store->statement[PUT_NETWORK];
+	int result = SQLITE_OK;
+	counts_sort_dirty(counts);
+	for (uint64_t i = 0; result == SQLITE_OK && i < counts->n_dirty_networks; i++) {
+		uint64_t key;
+		unsigned hosts = counts_dirty_hosts(counts, i, &key);
+		sqlite3_bind_int64(statement, 1, (int64_t)key);
+		sqlite3_bind_int(statement, 2, (int)hosts);
+		result = run(store, PUT_NETWORK);
+	}
+	return result;
+}
+
+static int write_cursors(struct store *store, const struct store_cursor *cursor, unsigned n)
+{
+	sqlite3_stmt *statement = store->statement[PUT_CURSOR];
+	int result = SQLITE_OK;
+	for (unsigned i = 0; result == SQLITE_OK && i < n; i++) {
+		sqlite3_bind_text(statement, 1, cursor[i].topic, -1, SQLITE_STATIC);
+		sqlite3_bind_int64(statement, 2, cursor[i].lane);
+		sqlite3_bind_int64(statement, 3, (int64_t)cursor[i].generation);
+		sqlite3_bind_int64(statement, 4, (int64_t)cursor[i].position);
+		sqlite3_bind_int64(statement, 5, (int64_t)cursor[i].records);
+		result = run(store, PUT_CURSOR);
+	}
+	return result;
+}
+
+static int write_totals(struct store *store, const struct counts *counts)
+{
+	if (!counts->beyond_dirty)
+		return SQLITE_OK;
+	sqlite3_stmt *statement = store->statement[PUT_TOTAL];
+	sqlite3_bind_text(statement, 1, "beyond", -1, SQLITE_STATIC);
+	sqlite3_bind_int64(statement, 2, (int64_t)counts->beyond);
+	return run(store, PUT_TOTAL);
+}
+
+int store_commit(struct store *store, struct counts *counts, const struct store_cursor *cursor,
+                 unsigned n_cursors, uint64_t *rows, struct shm_error *error)
+{
+	checkpoint_before(&store->checkpoint, store->log_bytes);
+	int result = run(store, BEGIN);
+	if (result == SQLITE_OK)
+		result = write_applications(store, counts);
+	if (result == SQLITE_OK)
+		result = write_networks(store, counts);
+	if (result == SQLITE_OK)
+		result = write_totals(store, counts);
+	if (result == SQLITE_OK)
+		result = write_cursors(store, cursor, n_cursors);
+	if (result == SQLITE_OK)
+		result = run(store, COMMIT);
+	if (result != SQLITE_OK) {
+		int reported = explain(store, result, error);
+		if (!sqlite3_get_autocommit(store->db)) /* some errors have rolled back already */
+			(void)run(store, ROLLBACK);
+		return reported == 0 ? -EIO : reported;
+	}
+	if (rows != NULL)
+		*rows = counts_dirty_rows(counts) + n_cursors;
+	counts_clean(counts);
+	store->stored_applications = counts->n_applications;
+	checkpoint_after(&store->checkpoint, store->log_bytes);
+	return 0;
+}

@@ -1,0 +1,78 @@
+/* Counts on disk: the SQLite database <data_dir>/tally.db.
+ *
+ *     application  id = index + 1, sha (32 bytes)
+ *     count        id as in application, count, truncated: apart, because these are the rows that every commit rewrites
+ *     network      id = application's index << 28 | address >> 4, hosts: bit i says that the address with low bits i was seen
+ *     cursor       topic, lane -> generation, position, records: how far the counts reach in each lane
+ *     total        name -> value; "beyond": messages of applications over the limit
+ *     report, address: views of the same with shas and addresses as text, for other tools
+ *
+ * A network's id puts all networks of an application in a row, in the order of addresses: a report is one range, and
+ * a commit sorted by id touches each page once.
+ *
+ * One transaction holds what changed in the counts and how far each lane was read. Rows hold absolute values, so writing one again
+ * does no harm. Write-ahead log, synchronous=NORMAL: a commit writes the log and does not wait for the disk. A killed process
+ * loses nothing by that, since the page cache is the kernel's; after a power cut the last commits may be missing, as the streams
+ * are. OFF would save the checkpoints' two syncs, which a thread does anyway (checkpoint.h), and a power cut could then
+ * leave a database that nobody can read. Readers never block the writer nor wait for it.
+ *
+ * The file names its maker: application_id "mill", user_version STORE_VERSION. tally.lock is held by the one process that
+ * may write.
+ */
+#ifndef SINK_TALLY_STORE_H
+#define SINK_TALLY_STORE_H
+
+#include <stdint.h>
+
+#include "shm/segment.h"
+#include "sink/tally/counts.h"
+
+#define STORE_FILE           "tally.db"
+#define STORE_LOCK_FILE      "tally.lock"
+#define STORE_APPLICATION_ID 0x6d696c6c /* "mill" */
+#define STORE_VERSION        1
+
+struct store; /* opaque; one thread */
+struct sqlite3;
+
+/* How far a lane was read. */
+struct store_cursor {
+	const char *topic;
+	unsigned lane;
+	uint64_t generation; /* of the instance in which position means something */
+	uint64_t position;
+	uint64_t records;
+};
+
+/* Opens data_dir/tally.db, made with its directory when it is not there, and takes its lock. Returns 0 with *store, to be closed
+ * with store_close; otherwise -errno with a line in error: -EBUSY another process writes there; -EPROTO the file is something else or of
+ * another version; -EACCES, -EIO, ... */
+int store_open(struct store **store, const char *data_dir, struct shm_error *error);
+
+/* Checkpoints whole and closes. NULL does nothing. */
+void store_close(struct store *store);
+
+/* Rows there are, for counts_init. Returns 0 or -errno. */
+int store_expected(struct store *store, struct counts_expected *expected, struct shm_error *error);
+
+/* Loads everything into counts, fresh from counts_init with what store_expected said. Returns 0; -EPROTO when the rows make no
+ * sense (error says which); other -errno. */
+int store_load(struct store *store, struct counts *counts, struct shm_error *error);
+
+/* The stored cursor of cursor->topic and ->lane; fills the rest. Returns 0; -ENOENT when there is none; other -errno. */
+int store_read_cursor(struct store *store, struct store_cursor *cursor, struct shm_error *error);
+
+/* Writes all that is changed in counts, and the cursors, in one transaction; then counts are clean. *rows (may be NULL) is
+ * set to the rows written. On failure nothing has changed, neither on disk nor in counts, and the same call may be repeated: -ENOSPC,
+ * -EBUSY (another program holds the write lock), -EIO, ... with the reason in error. */
+int store_commit(struct store *store, struct counts *counts, const struct store_cursor *cursor, unsigned n_cursors,
+                 uint64_t *rows, struct shm_error *error);
+
+/* -errno for an SQLite result code. */
+int store_errno(int sqlite_result);
+
+/* Checks that an open database is one of ours and of this version: application_id and user_version. Returns 0; 1 when it is
+ * empty; -EPROTO with the remedy in error; other -errno. */
+int store_check(struct sqlite3 *db, const char *path, struct shm_error *error);
+
+#endif

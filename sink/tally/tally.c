@@ -1,0 +1,376 @@
+#include "sink/tally/tally.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "stage/clock.h"
+#include "stage/log.h"
+
+/* While records come more often than this, the stage sleeps so long after work and looks again by itself. Only when nothing came
+ * does it ask to be woken, which costs the writer a system call. README.md has what that saves. */
+#define NAP_NS (200 * NS_PER_US)
+
+enum tally_metric {
+#define METRIC(name, kind, help) TALLY_##name,
+#include "sink/tally/metrics.def"
+#undef METRIC
+	TALLY_METRIC_COUNT
+};
+_Static_assert((int)TALLY_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
+
+struct tally {
+	struct counts counts;
+	struct store *store;
+	struct topic_reader reader;
+	struct control *control;
+	uint64_t interval_ns;
+	uint64_t due_ns; /* when what is passed must be committed; UINT64_MAX while nothing is */
+	uint64_t longest_ns;
+	bool failing; /* the last commit failed: the next is tried by tick */
+	bool worked;  /* since the last idle */
+	bool dense;   /* the last time it asked to be woken it was, within NAP_NS */
+};
+
+/* ---- counting ---- */
+
+static bool is_ip_event(const struct record *record)
+{
+	if (record->type != EVENT_IP)
+		return false;
+	return record->length == sizeof(struct event_ip) ||
+	       (record->length > sizeof(struct event_ip) && event_check(record));
+}
+
+struct tally_taken tally_take(struct counts *counts, struct record_batch *batch, uint64_t max)
+{
+	struct tally_taken taken = {0};
+	const struct record *record = NULL;
+	do {
+		const struct event_ip *run[COUNTS_RUN];
+		unsigned n = 0;
+		while (n < COUNTS_RUN && taken.records < max && (record = record_next(batch)) != NULL) {
+			taken.records++;
+			if (__builtin_expect(is_ip_event(record), 1))
+				run[n++] = (const struct event_ip *)(const void *)record->payload;
+			else
+				taken.bad++;
+		}
+		counts_add(counts, run, n);
+	} while (record != NULL && taken.records < max && !counts_full(counts));
+	return taken;
+}
+
+/* ---- committing ---- */
+
+/* Bytes that a lane's cursor is behind what was counted. */
+static uint64_t passed_bytes(const struct stream_reader *lane)
+{
+	return lane->position - atomic_load_explicit(&lane->cursor->position, memory_order_relaxed);
+}
+
+static unsigned list_cursors(const struct tally *tally, struct store_cursor cursor[STREAM_LANES_MAX])
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < tally->reader.n_lanes; i++) {
+		const struct stream_reader *lane = &tally->reader.lane[i];
+		if (passed_bytes(lane) == 0)
+			continue;
+		cursor[n++] = (struct store_cursor){
+		        .topic = TALLY_TOPIC,
+		        .lane = i,
+		        .generation = tally->reader.instance->generation,
+		        .position = lane->position,
+		        .records = lane->records,
+		};
+	}
+	return n;
+}
+
+static void note_failure(struct tally *tally, const struct shm_error *error)
+{
+	metric_add(tally->control, TALLY_failed_commits, 1);
+	if (!tally->failing)
+		log_error("cannot commit, counts are kept in memory and in the lanes, trying again",
+		          "reason=\"%s\"", error->text);
+	tally->failing = true;
+	metric_set(tally->control, TALLY_failing, 1);
+}
+
+static void note_success(struct tally *tally, uint64_t rows, uint64_t took_ns)
+{
+	if (took_ns > tally->longest_ns)
+		tally->longest_ns = took_ns;
+	metric_add(tally->control, TALLY_commits, 1);
+	metric_add(tally->control, TALLY_rows_written, rows);
+	metric_set(tally->control, TALLY_commit_last_us, took_ns / NS_PER_US);
+	metric_set(tally->control, TALLY_commit_max_us, tally->longest_ns / NS_PER_US);
+	if (tally->failing)
+		log_info("committing again", "rows=%llu", (unsigned long long)rows);
+	tally->failing = false;
+	metric_set(tally->control, TALLY_failing, 0);
+}
+
+static void commit(struct tally *tally)
+{
+	struct store_cursor cursor[STREAM_LANES_MAX];
+	struct shm_error error;
+	uint64_t rows, begun_ns = clock_monotonic_ns();
+	unsigned n = list_cursors(tally, cursor);
+	if (store_commit(tally->store, &tally->counts, cursor, n, &rows, &error) != 0) {
+		note_failure(tally, &error);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++)
+		stream_settle(&tally->reader.lane[cursor[i].lane]);
+	tally->due_ns = UINT64_MAX;
+	note_success(tally, rows, clock_monotonic_ns() - begun_ns);
+}
+
+/* A quarter of the lane is due; but where more is waiting (what came during the last commit) it is counted first, and
+ * fewer commits of more records serve the lane better: with 100,000 applications it then holds out at nearly twice the rate. */
+static bool lane_is_due(const struct stream_reader *lane)
+{
+	uint64_t passed = passed_bytes(lane);
+	return passed >= lane->size / 4 &&
+	       (stream_waiting_bytes(lane) < lane->size / 16 || passed >= lane->size / 4 * 3);
+}
+
+static bool early_commit_is_due(const struct tally *tally, const struct stream_reader *lane)
+{
+	return lane_is_due(lane) || counts_full(&tally->counts) ||
+	       counts_dirty_rows(&tally->counts) >= TALLY_COMMIT_ROWS;
+}
+
+/* ---- starting ---- */
+
+struct counts_limits tally_limits(const struct config *config)
+{
+	return (struct counts_limits){
+	        .applications = config_u64(config, "tally.applications"),
+	        .addresses_per_application = config_u64(config, "tally.addresses_per_application"),
+	        .addresses = config_u64(config, "tally.addresses"),
+	};
+}
+
+int tally_open(const struct config *config, struct counts *counts, struct store **store,
+               struct shm_error *error)
+{
+	struct counts_limits limits = tally_limits(config);
+	struct counts_expected expected;
+	int result = store_open(store, config_string(config, "data_dir"), error);
+	if (result != 0)
+		return result;
+	result = store_expected(*store, &expected, error);
+	if (result == 0) {
+		result = counts_init(counts, &limits, &expected, 0);
+		if (result != 0) {
+			shm_explain(error,
+			            "no address space for %llu bytes of counts: %s; lower tally.applications "
+			            "or tally.addresses",
+			            (unsigned long long)counts_bytes_max(&limits), strerror(-result));
+		} else {
+			result = store_load(*store, counts, error);
+			if (result != 0)
+				counts_fini(counts);
+		}
+	}
+	if (result != 0)
+		store_close(*store);
+	return result;
+}
+
+/* One lane to the later of its cursor and the database's. */
+static int take_up_lane(struct tally *tally, unsigned i, struct shm_error *error)
+{
+	struct stream_reader *lane = &tally->reader.lane[i];
+	struct store_cursor stored = {.topic = TALLY_TOPIC, .lane = i};
+	int result = store_read_cursor(tally->store, &stored, error);
+	if (result == -ENOENT || (result == 0 && stored.generation != tally->reader.instance->generation))
+		return 0; /* the lane is younger than the database */
+	if (result != 0 || stored.position == lane->position)
+		return result;
+	if (stored.position < lane->position) {
+		log_warn("the database is behind the lane: an older copy? what lies between is in no count",
+		         "lane=%u bytes=%llu", i, (unsigned long long)(lane->position - stored.position));
+		return 0;
+	}
+	result = stream_reader_seek(lane, stored.position, stored.records);
+	if (result != 0)
+		shm_explain(error,
+		            "lane %u of topic %s: the database is at position %llu, which the lane has not "
+		            "reached",
+		            i, TALLY_TOPIC, (unsigned long long)stored.position);
+	return result;
+}
+
+static int attach(struct tally *tally, struct stage *stage, struct shm_error *error)
+{
+	int result = topic_reader_attach(&tally->reader, &stage->instance, TALLY_TOPIC, TALLY_GROUP,
+	                                 GROUP_REQUIRED, STREAM_FROM_CURSOR, error);
+	for (unsigned i = 0; result == 0 && i < tally->reader.n_lanes; i++)
+		result = take_up_lane(tally, i, error);
+	return result;
+}
+
+static int init(struct stage *stage, struct shm_error *error)
+{
+	struct tally *tally = calloc(1, sizeof *tally);
+	if (tally == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	struct counts_limits limits = tally_limits(stage->config);
+	tally->control = stage->control;
+	tally->interval_ns = config_ns(stage->config, "tally.commit_interval");
+	tally->due_ns = UINT64_MAX;
+	int result = tally_open(stage->config, &tally->counts, &tally->store, error);
+	if (result != 0) {
+		free(tally);
+		return result;
+	}
+	result = attach(tally, stage, error);
+	if (result != 0) {
+		topic_reader_detach(&tally->reader);
+		counts_fini(&tally->counts);
+		store_close(tally->store);
+		free(tally);
+		return result;
+	}
+	stage->own = tally;
+	metric_set(tally->control, TALLY_memory_max_bytes, counts_bytes_max(&limits));
+	log_info("counting", "lanes=%u applications=%llu addresses=%llu database=%s/%s",
+	         tally->reader.n_lanes, (unsigned long long)tally->counts.n_applications,
+	         (unsigned long long)tally->counts.addresses, config_string(stage->config, "data_dir"),
+	         STORE_FILE);
+	return 0;
+}
+
+/* ---- the loop ---- */
+
+static bool poll_stage(struct stage *stage)
+{
+	struct tally *tally = stage->own;
+	struct record_batch batch;
+	unsigned i;
+	if (stage->now_ns >= tally->due_ns && !tally->failing)
+		commit(tally);
+	if (counts_full(&tally->counts) || !topic_peek(&tally->reader, &i, &batch))
+		return false;
+	struct stream_reader *lane = &tally->reader.lane[i];
+	struct tally_taken taken = tally_take(&tally->counts, &batch, TALLY_POLL_RECORDS);
+	stream_pass(lane, &batch, taken.records);
+	metric_add(tally->control, TALLY_events, taken.records - taken.bad);
+	if (taken.bad != 0)
+		metric_add(tally->control, TALLY_bad_records, taken.bad);
+	if (tally->due_ns == UINT64_MAX)
+		tally->due_ns = stage->now_ns + tally->interval_ns;
+	if (!tally->failing && early_commit_is_due(tally, lane)) {
+		metric_add(tally->control, TALLY_early_commits, 1);
+		commit(tally);
+	}
+	tally->worked = true;
+	return true;
+}
+
+static void tick(struct stage *stage)
+{
+	struct tally *tally = stage->own;
+	struct control *control = tally->control;
+	uint64_t waiting = 0, uncommitted = 0;
+	if (tally->failing)
+		commit(tally);
+	for (unsigned i = 0; i < tally->reader.n_lanes; i++) {
+		const struct stream_reader *lane = &tally->reader.lane[i];
+		waiting += stream_waiting_records(lane);
+		uncommitted +=
+		        lane->records - atomic_load_explicit(&lane->cursor->records, memory_order_relaxed);
+	}
+	metric_set(control, TALLY_waiting_records, waiting);
+	metric_set(control, TALLY_uncommitted_records, uncommitted);
+	metric_set(control, TALLY_applications, tally->counts.n_applications);
+	metric_set(control, TALLY_truncated_applications, tally->counts.n_truncated);
+	metric_set(control, TALLY_addresses, tally->counts.addresses);
+	metric_set(control, TALLY_networks, tally->counts.networks.n);
+	metric_set(control, TALLY_beyond_events, tally->counts.beyond);
+}
+
+static void sleep_ns(uint64_t ns)
+{
+	struct timespec time = {.tv_sec = (time_t)(ns / NS_PER_SEC), .tv_nsec = (long)(ns % NS_PER_SEC)};
+	(void)nanosleep(&time, NULL); /* a signal ends it early, and that is right */
+}
+
+static void wait_for_records(struct tally *tally, uint64_t timeout_ns)
+{
+	uint64_t begun_ns = clock_monotonic_ns();
+	bool rung = topic_wait(&tally->reader, timeout_ns);
+	tally->dense = rung && clock_monotonic_ns() - begun_ns < NAP_NS;
+	metric_add(tally->control, TALLY_waits, 1);
+}
+
+static void idle(struct stage *stage, uint64_t timeout_ns)
+{
+	struct tally *tally = stage->own;
+	bool nap = tally->worked && tally->dense;
+	tally->worked = false;
+	if (nap) {
+		metric_add(tally->control, TALLY_naps, 1);
+		sleep_ns(timeout_ns < NAP_NS ? timeout_ns : NAP_NS);
+		return;
+	}
+	if (counts_full(
+	            &tally->counts)) { /* the bell would ring on: there is something to read, and no room for it */
+		sleep_ns(timeout_ns);
+		return;
+	}
+	if (tally->due_ns != UINT64_MAX && !tally->failing) {
+		uint64_t left_ns = tally->due_ns > stage->now_ns ? tally->due_ns - stage->now_ns : 0;
+		timeout_ns = left_ns < timeout_ns ? left_ns : timeout_ns;
+	}
+	wait_for_records(tally, timeout_ns);
+}
+
+/* All is read: the rest is committed now. While that fails the stage stays, until whoever drains it loses patience; the lanes then
+ * still hold what the database lacks. */
+static bool drained(struct stage *stage)
+{
+	struct tally *tally = stage->own;
+	if (tally->due_ns != UINT64_MAX && !tally->failing)
+		commit(tally);
+	return tally->due_ns == UINT64_MAX;
+}
+
+static void fini(struct stage *stage)
+{
+	struct tally *tally = stage->own;
+	if (tally->due_ns != UINT64_MAX)
+		commit(tally);
+	tick(stage);
+	topic_reader_detach(&tally->reader);
+	counts_fini(&tally->counts);
+	store_close(tally->store);
+	free(tally);
+	stage->own = NULL;
+}
+
+static const struct metric_description metrics[] = {
+#define METRIC(name, kind, help) {#name, METRIC_##kind, help},
+#include "sink/tally/metrics.def"
+#undef METRIC
+};
+
+const struct stage_ops tally_stage = {
+        .name = "tally",
+        .help = "counts IpEvents per application and address, in memory and in SQLite",
+        .metrics = metrics,
+        .n_metrics = TALLY_METRIC_COUNT,
+        .init = init,
+        .poll = poll_stage,
+        .tick = tick,
+        .idle = idle,
+        .drained = drained,
+        .fini = fini,
+        .alone = tally_alone,
+};
