@@ -1,0 +1,93 @@
+/* Children: one process per role, started, watched, started again.
+ *
+ *                    .------------------- starts again --------------------.
+ *                    v                                                     |
+ *     DOWN --start--> STARTING --state RUNNING--> UP --death--> (delay 0?) WAITING
+ *       ^                | death                   |
+ *       |                '-----------------------> |
+ *       '------------- ended after children_stop --'
+ *
+ * The first death is answered at once. A role that keeps dying within QUICK_DEATH_NS of its start waits restart_backoff, then twice
+ * as long each time, up to restart_backoff_max; its control block says `throttled` meanwhile. A life longer than
+ * GOOD_LIFE_NS forgets that. The next life repairs what the last one left; nothing is done in between.
+ *
+ * children_stop asks a role to end (SIGTERM, once it runs). One that dies of something else on the way is started up to
+ * STOP_TRIES times more, so that it can finish what it had taken in.
+ */
+#ifndef SUPERVISOR_CHILDREN_H
+#define SUPERVISOR_CHILDREN_H
+
+#include <sys/types.h>
+
+#include "supervisor/plan.h"
+#include "stage/clock.h"
+#include "stage/control.h"
+
+#define QUICK_DEATH_NS (2 * NS_PER_SEC)
+#define GOOD_LIFE_NS   (10 * NS_PER_SEC)
+#define STOP_TRIES     3u
+
+enum child_phase { CHILD_DOWN, CHILD_STARTING, CHILD_UP, CHILD_WAITING };
+
+struct child {
+	struct plan_role role;
+	struct segment control_segment;
+	struct control *control; /* the supervisor's words of it are written here */
+	int socket[STAGE_SOCKETS_MAX];
+	unsigned n_sockets;
+	enum child_phase phase;
+	bool stopping;          /* children_stop was called */
+	bool asked;             /* SIGTERM was sent to this life */
+	bool changing;          /* a new configuration changes or removes it (reload.h) */
+	unsigned stop_tries;    /* lives begun since then */
+	pid_t pid;              /* while STARTING or UP */
+	uint64_t started_ns;    /* CLOCK_MONOTONIC */
+	uint64_t restart_at_ns; /* while WAITING */
+	unsigned quick_deaths;  /* in a row */
+};
+
+struct children {
+	struct child child[INSTANCE_ROLES_MAX];
+	unsigned n;
+	char directory[128];          /* of the segments */
+	char instance[SHM_NAME_MAX];
+	char libexec[256];            /* where the programs are */
+	uint64_t backoff_ns, backoff_max_ns;
+	uint64_t stage_timeout_ns;    /* 0: heartbeats are not watched */
+};
+
+/* The folder of the stage programs: $MILLRACE_LIBEXEC, or that of the running program. Returns 0 or -errno. */
+int children_find_libexec(struct children *children, struct shm_error *error);
+
+/* 0 when the program of the role can be executed, otherwise -errno with the path in error. */
+int children_check_program(const struct children *children, const char *program, struct shm_error *error);
+
+/* Adds a role, DOWN; its control segment exists. fd, n of them, are its sockets. Returns 0 or -errno with the reason. */
+int children_add(struct children *children, const struct plan_role *role, const int *fd, unsigned n,
+                 struct shm_error *error);
+
+/* Removes a role that is DOWN. */
+void children_remove(struct children *children, unsigned index);
+
+/* Index of a role, or -1. */
+int children_index(const struct children *children, const char *role);
+
+/* Starts a role that is DOWN. What fails counts as a death. */
+void children_start(struct children *children, unsigned index, uint64_t now_ns);
+
+/* Asks a role to end; nothing to do when it is DOWN. */
+void children_stop(struct children *children, unsigned index, uint64_t now_ns);
+
+/* SIGKILL for a role that is not DOWN, and no new life. */
+void child_kill(struct child *child);
+
+/* Buries the dead, answers deaths, notices who has come up, starts whose time has come, kills whose heartbeat stopped. Call it when
+ * SIGCHLD came and at the time it returned last (CLOCK_MONOTONIC ns; UINT64_MAX: nothing is due). */
+uint64_t children_step(struct children *children, uint64_t now_ns);
+
+/* Whether all roles of a rank (or all: rank -1) are UP, are DOWN. */
+bool children_all(const struct children *children, int rank, enum child_phase phase);
+
+void children_fini(struct children *children);
+
+#endif

@@ -1,0 +1,120 @@
+#include "supervisor/drain.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "stage/log.h"
+#include "supervisor/home.h"
+#include "supervisor/lanes.h"
+
+#define OUTSIDE_LOOK_NS (20 * NS_PER_MS)
+/* timeout(1), make and shells signal a process and then its whole group: that is one request, not two. */
+#define DRAIN_AGAIN_NS (NS_PER_SEC / 2)
+
+void drain_begin(struct supervisor *supervisor, uint64_t now_ns)
+{
+	if (supervisor->phase == SUPERVISOR_DRAINING) {
+		if (now_ns - supervisor->drain_begun_ns < DRAIN_AGAIN_NS)
+			return;
+		log_warn("asked again: the drain is cut short", NULL);
+		supervisor->drain_deadline_ns = now_ns;
+		return;
+	}
+	log_info("draining", "timeout_s=%llu",
+	         (unsigned long long)(config_ns(supervisor->config, "drain_timeout") / NS_PER_SEC));
+	supervisor->phase = SUPERVISOR_DRAINING;
+	supervisor->rank = 0;
+	supervisor->drain_begun_ns = now_ns;
+	supervisor->drain_deadline_ns = now_ns + config_ns(supervisor->config, "drain_timeout");
+	sockets_quiet(&supervisor->sockets, true);
+	segments_set_draining(&supervisor->segments, true);
+}
+
+/* Outside readers of required groups that live and have something to read. */
+static bool outside_reads(const struct supervisor *supervisor)
+{
+	const struct plan *plan = supervisor->plan;
+	for (unsigned i = 0; i < plan->n_topics; i++)
+		for (unsigned lane = 0; lane < plan->topic[i].page.n_lanes; lane++) {
+			struct lane_state state;
+			struct shm_error error;
+			if (lane_look(plan->directory, plan->topic[i].page.name, lane, &state, &error) == 0 &&
+			    state.outside_reads)
+				return true;
+		}
+	return false;
+}
+
+static void stop_rank(struct supervisor *supervisor, uint64_t now_ns)
+{
+	struct children *children = &supervisor->children;
+	for (unsigned i = 0; i < children->n; i++)
+		if ((int)children->child[i].role.rank == supervisor->rank)
+			children_stop(children, i, now_ns);
+}
+
+static void log_left(const struct supervisor *supervisor)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+	if (stream == NULL)
+		abort();
+	uint64_t waiting = segments_waiting(&supervisor->segments, stream);
+	fclose(stream);
+	log_warn("records wait", "waiting_records=%llu", (unsigned long long)waiting);
+	char *rest = text;
+	for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+		if (*line != '\0')
+			log_warn("records wait", "where=\"%s\"", line);
+	free(text);
+}
+
+static bool cut_short(struct supervisor *supervisor, uint64_t *due_ns)
+{
+	struct children *children = &supervisor->children;
+	for (unsigned i = 0; i < children->n && !supervisor->killed; i++)
+		child_kill(&children->child[i]);
+	supervisor->killed = true;
+	*due_ns = UINT64_MAX; /* SIGCHLD comes */
+	return children_all(children, -1, CHILD_DOWN);
+}
+
+bool drain_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
+{
+	struct children *children = &supervisor->children;
+	if (supervisor->killed || now_ns >= supervisor->drain_deadline_ns)
+		return cut_short(supervisor, due_ns);
+	*due_ns = supervisor->drain_deadline_ns;
+	for (; supervisor->rank < SUPERVISOR_RANKS; supervisor->rank++) {
+		stop_rank(supervisor, now_ns);
+		if (!children_all(children, supervisor->rank, CHILD_DOWN))
+			return false;
+	}
+	if (!outside_reads(supervisor))
+		return true;
+	if (now_ns + OUTSIDE_LOOK_NS < *due_ns)
+		*due_ns = now_ns + OUTSIDE_LOOK_NS;
+	return false;
+}
+
+int drain_finish(struct supervisor *supervisor)
+{
+	const char *directory = supervisor->plan->directory;
+	uint64_t waiting = segments_waiting(&supervisor->segments, NULL);
+	unsigned left = segments_unfinished(&supervisor->segments);
+	if (waiting == 0 && left == 0) {
+		int result = segments_remove(&supervisor->segments);
+		if (result != 0)
+			log_warn("cannot remove the directory", "directory=%s error=\"%s\"", directory,
+			         strerror(-result));
+		home_remove_root(directory, supervisor->made_root);
+		log_info("drained; segments removed", "directory=%s", directory);
+		return SUPERVISOR_DRAINED;
+	}
+	if (waiting != 0)
+		log_left(supervisor);
+	log_warn("not drained; segments kept, the next start goes on from there",
+	         "directory=%s waiting_records=%llu", directory, (unsigned long long)waiting);
+	return SUPERVISOR_LEFT;
+}

@@ -1,0 +1,29 @@
+/* Where an instance lives: its directory and lock in shared memory, its data folder, and what is told at start.
+ *
+ *     /dev/shm/millrace            1777, so that other users may have instances too
+ *         default                  0700, ours
+ *             lock                 held by the supervisor as long as it lives
+ */
+#ifndef SUPERVISOR_HOME_H
+#define SUPERVISOR_HOME_H
+
+#include "supervisor/supervisor.h"
+
+/* Makes the directory and the folder above it when they are missing, and takes the lock. *made_root tells whether the folder above
+ * is new. Returns 0; -EWOULDBLOCK when another supervisor has it (error names its pid); -EACCES when the directory belongs
+ * to another user; other -errno. */
+int home_lock(const char *directory, int *lock, bool *made_root, struct shm_error *error);
+
+/* Removes the folder above the instance's directory when it is empty, and this process made it or it is the default one. */
+void home_remove_root(const char *directory, bool made_root);
+
+/* Makes the folder and those above it, 0700, and checks that one can write there. Returns 0 or -errno. */
+int home_make_data_dir(const char *path, struct shm_error *error);
+
+/* What listens where, the topics, where the data goes, how to stop. */
+void home_print(const struct supervisor *supervisor, FILE *out);
+
+/* The listeners whose sockets are not in `known` (NULL: all): "udp 127.0.0.1:4002 ipevent -> ip". */
+void home_print_listeners(const struct sockets *sockets, const struct plan *plan, const struct sockets *known, FILE *out);
+
+#endif

@@ -1,0 +1,168 @@
+#include "supervisor/lanes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/instance.h"
+
+/* The words before the data; the data is not needed here. */
+#define WORDS_BYTES (SEGMENT_HEADER_BYTES + sizeof(struct stream_shared))
+
+static struct stream_shared *map_words(const char *directory, const char *name, bool writable,
+                                       struct shm_error *error, int *result)
+{
+	char path[256];
+	int n = snprintf(path, sizeof path, "%s/%s", directory, name);
+	int fd = n < 0 || (size_t)n >= sizeof path ? -1
+	                                           : open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	if (fd < 0) {
+		*result = -errno;
+		shm_explain(error, "%s/%s: %s", directory, name, strerror(-*result));
+		return NULL;
+	}
+	struct segment_header header;
+	char *at = MAP_FAILED;
+	*result = segment_check(fd, path, SEGMENT_LANE, &header, error);
+	if (*result == 0) {
+		at = mmap(NULL, WORDS_BYTES, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd,
+		          0);
+		if (at == MAP_FAILED) {
+			*result = -errno;
+			shm_explain(error, "%s: cannot map: %s", path, strerror(-*result));
+		}
+	}
+	close(fd);
+	return at == MAP_FAILED ? NULL : (struct stream_shared *)(void *)(at + SEGMENT_HEADER_BYTES);
+}
+
+static void unmap_words(struct stream_shared *shared)
+{
+	munmap((char *)shared - SEGMENT_HEADER_BYTES, WORDS_BYTES);
+}
+
+/* A group's reader holds an open-file-description lock on this file as long as it lives (shm/topic.c). */
+static bool reader_lives(const char *directory, const char *topic, unsigned group)
+{
+	char path[256];
+	int n = snprintf(path, sizeof path, "%s/%s.reader.%u", directory, topic, group);
+	int fd = n < 0 || (size_t)n >= sizeof path ? -1 : open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	bool lives = fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+	close(fd);
+	return lives;
+}
+
+static void look_at_group(const struct stream_group *group, unsigned lane, bool live, uint64_t records,
+                          struct lane_state *state)
+{
+	if (atomic_load_explicit(&group->state, memory_order_acquire) != GROUP_REQUIRED)
+		return;
+	const struct stream_cursor *cursor = &group->cursor[lane];
+	uint64_t position = atomic_load_explicit(&cursor->position, memory_order_acquire);
+	uint64_t read = atomic_load_explicit(&cursor->records, memory_order_relaxed);
+	uint64_t bytes = state->tail > position ? state->tail - position : 0;
+	bool stage = atomic_load_explicit(&group->configured, memory_order_relaxed) != 0;
+	state->required_live |= live;
+	state->outside_waits |= !stage && bytes != 0;
+	state->outside_reads |= !stage && bytes != 0 && live;
+	if (state->slowest[0] != '\0' && bytes <= state->waiting_bytes)
+		return;
+	memcpy(state->slowest, group->name, sizeof state->slowest);
+	state->slowest[sizeof state->slowest - 1] = '\0';
+	state->waiting_bytes = bytes;
+	state->waiting_records = records > read ? records - read : 0;
+}
+
+int lane_look(const char *directory, const char *topic, unsigned lane, struct lane_state *state,
+              struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	int result;
+	struct stream_shared *shared =
+	        map_words(directory, instance_lane_name(name, topic, lane), false, error, &result);
+	if (shared == NULL)
+		return result;
+	*state = (struct lane_state){
+	        .size_bytes = shared->size_bytes,
+	        .tail = atomic_load_explicit(&shared->tail, memory_order_acquire),
+	};
+	uint64_t records = atomic_load_explicit(&shared->records, memory_order_relaxed);
+	unmap_words(shared);
+	for (unsigned i = 0; result == 0 && i < STREAM_GROUPS_MAX; i++) {
+		struct segment group = {0};
+		result = segment_attach(&group, directory, instance_group_name(name, topic, i), SEGMENT_GROUP,
+		                        SEGMENT_READ, error);
+		if (result == 0)
+			look_at_group(group.body, lane, reader_lives(directory, topic, i), records, state);
+		segment_detach(&group);
+	}
+	return result;
+}
+
+/* Gives the successor the place of `old`: it goes on at the same position, and everything before that counts as overwritten. */
+static int inherit(const char *next, const char *name, const struct stream_shared *old,
+                   struct shm_error *error)
+{
+	int result;
+	struct stream_shared *shared = map_words(next, name, true, error, &result);
+	if (shared == NULL)
+		return result;
+	uint64_t tail = atomic_load_explicit(&old->tail, memory_order_acquire);
+	atomic_store(&shared->records, atomic_load(&old->records));
+	/* Readers look for waypoints from a sixteenth behind the oldest position on (shm/stream_read.c); ours must be there. */
+	uint64_t margin = shared->size_bytes / 16, size = shared->size_bytes;
+	atomic_store(&shared->intent, tail == 0 ? 0 : tail > margin ? tail + size - margin : tail + size);
+	memcpy(&shared->ledger, &old->ledger, sizeof shared->ledger);
+	atomic_store_explicit(&shared->tail, tail, memory_order_release);
+	unmap_words(shared);
+	/* Readers find no record before this waypoint. */
+	struct stream_writer writer;
+	result = stream_writer_attach(&writer, next, name, 0, error);
+	if (result == 0) {
+		stream_leave_waypoint(&writer);
+		stream_writer_detach(&writer);
+	}
+	return result;
+}
+
+int lane_resize(const char *directory, const char *topic, unsigned lane, uint64_t size_bytes,
+                struct shm_error *error)
+{
+	char next[200], from[300], to[300], path[300], name[SEGMENT_NAME_MAX];
+	int result;
+	instance_lane_name(name, topic, lane);
+	snprintf(next, sizeof next, "%s/" NEXT_DIRECTORY, directory);
+	snprintf(from, sizeof from, "%s/%s", next, name);
+	snprintf(to, sizeof to, "%s/%s", directory, name);
+	struct stream_shared *old = map_words(directory, name, false, error, &result);
+	if (old == NULL)
+		return result;
+	/* the header lies before the words, in the same mapping */
+	const struct segment_header *header = (const void *)((const char *)old - SEGMENT_HEADER_BYTES);
+	if (result == 0 && mkdir(next, 0700) != 0 && errno != EEXIST) {
+		result = -errno;
+		shm_explain(error, "%s: cannot create: %s", next, strerror(errno));
+	}
+	(void)unlink(from); /* left by a supervisor that died here */
+	if (result == 0)
+		result = stream_create(next, name, header->generation, size_bytes, error);
+	if (result == 0)
+		result = inherit(next, name, old, error);
+	if (result == 0 && rename(from, to) != 0) {
+		result = -errno;
+		shm_explain(error, "%s: cannot rename: %s", from, strerror(errno));
+	}
+	unmap_words(old);
+	snprintf(path, sizeof path, "%s/.%s", next, name);
+	(void)unlink(from);
+	(void)unlink(path);
+	(void)rmdir(next);
+	return result;
+}

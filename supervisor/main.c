@@ -1,0 +1,74 @@
+/* The supervisor's program: libexec/millrace/supervisor. `millrace run` becomes it. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "supervisor/supervisor.h"
+
+static const char usage[] =
+        "usage: supervisor [-c FILE] [--set KEY=VALUE]... [--instance NAME]\n"
+        "\n"
+        "Creates the segments of an instance, binds its sockets, starts its stages and watches them; stays "
+        "in the foreground.\n"
+        "\n"
+        "  -c, --config FILE    the configuration (default: the embedded one)\n"
+        "      --set KEY=VALUE  replaces one value of it, VALUE being YAML; may be given several times\n"
+        "      --instance NAME  the instance (default: $MILLRACE_INSTANCE, then the configuration)\n"
+        "      --help, --version\n"
+        "\n"
+        "Signals: SIGTERM, SIGINT drain and end (a second one cuts it short); SIGHUP reads the configuration "
+        "again.\n"
+        "Environment: MILLRACE_INSTANCE, MILLRACE_SHM (instead of /dev/shm/millrace), MILLRACE_LIBEXEC "
+        "(folder of the\n"
+        "stages), LISTEN_FDS and LISTEN_PID (sockets of a service manager).\n"
+        "Exit status: 0 drained; 1 cannot start, or the configuration is wrong; 2 usage; 3 not drained in "
+        "time: the segments\n"
+        "are kept and the next start goes on from there.\n";
+
+enum { OPTION_SET = 256, OPTION_INSTANCE, OPTION_HELP, OPTION_VERSION };
+
+static const struct option table[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, OPTION_SET},
+        {"instance", required_argument, NULL, OPTION_INSTANCE},
+        {"help", no_argument, NULL, OPTION_HELP},
+        {"version", no_argument, NULL, OPTION_VERSION},
+        {NULL, 0, NULL, 0},
+};
+
+int main(int argc, char **argv)
+{
+	struct supervisor_options options = {.sets = calloc((size_t)argc, sizeof *options.sets)};
+	struct supervisor *supervisor = malloc(sizeof *supervisor);
+	if (options.sets == NULL || supervisor == NULL)
+		abort();
+	int status = -1;
+	for (int c; status < 0 && (c = getopt_long(argc, argv, "c:", table, NULL)) >= 0;) {
+		if (c == 'c')
+			options.config_file = optarg;
+		else if (c == OPTION_SET)
+			options.sets[options.n_sets++] = optarg;
+		else if (c == OPTION_INSTANCE)
+			options.instance = optarg;
+		else if (c == OPTION_HELP)
+			status = fputs(usage, stdout) < 0;
+		else if (c == OPTION_VERSION)
+			status = printf("supervisor (millrace) %s\n", MILLRACE_VERSION) < 0;
+		else
+			status = SUPERVISOR_USAGE;
+	}
+	if (status < 0 && optind < argc)
+		status = SUPERVISOR_USAGE;
+	if (status == SUPERVISOR_USAGE)
+		fputs(usage, stderr);
+	if (status < 0) {
+		status = supervisor_init(supervisor, &options);
+		if (status == 0)
+			status = supervisor_run(supervisor);
+		supervisor_fini(supervisor);
+	}
+	free(options.sets);
+	free(supervisor);
+	return status;
+}

@@ -1,0 +1,68 @@
+#include "supervisor/orphans.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "stage/clock.h"
+#include "stage/control.h"
+#include "stage/log.h"
+
+#define LOOK_MS 20
+#define KILL_GRACE_NS \
+	(5 * NS_PER_SEC) /* after SIGKILL: the kernel tears down, io_uring's part asynchronously */
+
+/* The first role that has a live process, or NULL. */
+static const char *find_live(const char *directory, const struct instance_page *page, int *pid)
+{
+	for (unsigned i = 0; i < page->n_roles; i++)
+		if (control_alive(directory, page->role[i].name, pid))
+			return page->role[i].name;
+	return NULL;
+}
+
+static int kill_live(const char *directory, const struct instance_page *page)
+{
+	int n = 0, pid;
+	for (unsigned i = 0; i < page->n_roles; i++) {
+		if (!control_alive(directory, page->role[i].name, &pid) || pid <= 0)
+			continue;
+		log_warn("a stage of the last supervisor has not ended: killed", "role=%s stage_pid=%d",
+		         page->role[i].name, pid);
+		n += kill(pid, SIGKILL) == 0 ? 1 : 0;
+	}
+	return n;
+}
+
+int orphans_wait(const char *directory, const struct instance_page *page, uint64_t timeout_ns, int signal_fd,
+                 struct shm_error *error)
+{
+	uint64_t deadline_ns = clock_monotonic_ns() + timeout_ns;
+	const char *role;
+	int pid;
+	bool said = false, killed = false;
+	while ((role = find_live(directory, page, &pid)) != NULL) {
+		if (!said)
+			log_info("waiting for stages of the last supervisor to end", "role=%s stage_pid=%d",
+			         role, pid);
+		said = true;
+		if (clock_monotonic_ns() >= deadline_ns) {
+			if (killed) {
+				shm_explain(error,
+				            "%s: process %d of the last supervisor has the role and cannot "
+				            "be ended",
+				            role, pid);
+				return -EBUSY;
+			}
+			(void)kill_live(directory, page);
+			killed = true;
+			deadline_ns = clock_monotonic_ns() + KILL_GRACE_NS;
+		}
+		struct pollfd signals = {.fd = signal_fd, .events = POLLIN};
+		if (poll(&signals, 1, LOOK_MS) > 0)
+			return -EINTR;
+	}
+	return 0;
+}

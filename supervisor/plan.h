@@ -1,0 +1,110 @@
+/* The plan: what a configuration asks for, worked out before anything is created.
+ *
+ *     configuration --plan_make--> plan --plan_merge--> plan that fits what a former life left --> segments, sockets, children
+ *                                   |
+ *                                   '--> plan_print (millrace check): every segment with its exact bytes
+ *
+ * A listener entry makes one role per process; its format says which topics they write (formats.def). A topic exists when
+ * some role or some outside lane writes it. A stage that reads (stages.def) exists when its topic does.
+ *
+ * The plan touches nothing: no file, no socket.
+ */
+#ifndef SUPERVISOR_PLAN_H
+#define SUPERVISOR_PLAN_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "shm/instance.h"
+#include "stage/address.h"
+#include "stage/config.h"
+#include "stage/stage.h"
+
+#define PLAN_REQUIRED_MAX  4u
+#define PLAN_ADDRESSES_MAX 128u
+#define PLAN_RETIRED_LANE  "-" /* lane_role of an outside lane that the configuration no longer has: nobody may take it */
+
+/* One address of one entry of ingest.udp. */
+struct plan_address {
+	char text[ADDRESS_TEXT_MAX]; /* as configured */
+	struct sockaddr_storage address;
+	socklen_t length;
+};
+
+/* One entry of ingest.udp. */
+struct plan_listener {
+	char format[16];
+	char topics[4 * SHM_NAME_MAX]; /* "metric, track.raw": what its roles write, for people */
+	unsigned processes;
+	uint64_t receive_buffer_bytes;
+	unsigned first_address, n_addresses; /* in plan.address */
+	unsigned first_role;                 /* in plan.role; one per process */
+};
+
+struct plan_topic {
+	struct instance_topic page;
+	char required[PLAN_REQUIRED_MAX][SHM_NAME_MAX];
+	unsigned n_required;
+	bool retired[STREAM_LANES_MAX]; /* lane that a former life left and this configuration does not have */
+};
+
+struct plan_role {
+	struct instance_role page;
+	unsigned rank;         /* in the flow, stages.def */
+	char section[48];      /* "ingest.udp[0]", "tally" */
+	int listener;          /* index into plan.listener, or -1 */
+	unsigned process;      /* number among the listener's */
+	uint64_t private_bytes; /* 0: no private segment */
+};
+
+struct plan {
+	char instance[SHM_NAME_MAX];
+	char directory[128]; /* of the segments */
+	unsigned n_topics, n_roles, n_listeners, n_addresses;
+	struct plan_topic topic[INSTANCE_TOPICS_MAX];
+	struct plan_role role[INSTANCE_ROLES_MAX];
+	struct plan_listener listener[INSTANCE_ROLES_MAX];
+	struct plan_address address[PLAN_ADDRESSES_MAX];
+};
+
+/* Works out the plan. Returns it (plan_free), or NULL with every error, one a line, in *errors (malloced, the caller frees
+ * it). Lane sizes are rounded up to powers of two. */
+struct plan *plan_make(const struct config *config, char **errors);
+
+void plan_free(struct plan *plan);
+
+/* Fits the plan to what a former life left, so that nothing that has data changes its place: topics and lanes that were
+ * there keep their indexes, new ones follow, those that the configuration no longer has stay as retired lanes. A retired
+ * lane is taken up again when its role comes back. Returns 0, or -ENOSPC with the reason when the tables overflow; then the
+ * plan is of no more use. */
+int plan_merge(struct plan *plan, const struct instance_page *old, struct shm_error *error);
+
+/* The instance page of the plan. draining, supervisor_pid and created_ns are left alone. */
+void plan_fill_page(const struct plan *plan, struct instance_page *page);
+
+/* True when the page says what the plan says. */
+bool plan_fits_page(const struct plan *plan, const struct instance_page *page);
+
+/* Calls each once for every segment file, with the bytes that it takes. */
+void plan_each_segment(const struct plan *plan, void (*each)(void *argument, const char *name, uint64_t file_bytes),
+                       void *argument);
+
+/* Sum over all segments. */
+uint64_t plan_bytes(const struct plan *plan);
+
+/* Lists stages, listeners, topics, segments and the sum, for people. */
+void plan_print(const struct plan *plan, FILE *out);
+
+/* Index of the role, of the topic by name, or -1. */
+int plan_role_index(const struct plan *plan, const char *name);
+int plan_topic_index(const struct plan *plan, const char *name);
+
+/* True when the role ("tally.0") writes the topic, is its required group. */
+bool plan_writes(const struct plan_topic *topic, const char *role);
+bool plan_reads(const struct plan_topic *topic, const char *role);
+
+/* "64 MiB" where it is whole, otherwise "70123520 bytes". buffer has 32 bytes and is returned. */
+char *plan_size_text(char *buffer, uint64_t bytes);
+
+#endif

@@ -1,0 +1,262 @@
+#include "supervisor/reload.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stage/log.h"
+#include "supervisor/home.h"
+
+/* ---- what is asked ---- */
+
+static void log_errors(char *errors)
+{
+	char *rest = errors;
+	for (char *line; rest != NULL && (line = strsep(&rest, "\n")) != NULL;)
+		if (*line != '\0')
+			log_error("the configuration is not taken, everything goes on as before",
+			          "error=\"%s\"", line);
+	free(errors);
+}
+
+/* True, having said so, when a key changed that a running instance cannot change. */
+static bool fixed_key_changed(const struct supervisor *supervisor, const struct config *next)
+{
+	static const char *const fixed[] = {"instance", "data_dir"};
+	bool changed = false;
+	for (unsigned i = 0; i < 2; i++) {
+		if (config_same(supervisor->config, next, fixed[i]))
+			continue;
+		log_error("the configuration is not taken: this key needs a restart of the supervisor",
+		          "key=%s now=\"%s\" asked=\"%s\"", fixed[i],
+		          config_string(supervisor->config, "%s", fixed[i]),
+		          config_string(next, "%s", fixed[i]));
+		changed = true;
+	}
+	return changed;
+}
+
+/* Loads, plans and binds what is new. On failure nothing has changed. */
+static bool prepare(struct supervisor *supervisor)
+{
+	char *errors = NULL;
+	struct shm_error error = {""};
+	struct config *config = supervisor_load(supervisor, &errors);
+	struct plan *plan = config == NULL ? NULL : plan_make(config, &errors);
+	int result = plan == NULL ? -EINVAL : 0;
+	log_errors(errors);
+	if (result == 0 && fixed_key_changed(supervisor, config))
+		result = -EINVAL;
+	if (result == 0 && ((result = plan_merge(plan, supervisor->segments.old, &error)) != 0 ||
+	                    (result = segments_check_room(&supervisor->segments, plan, &error)) != 0))
+		log_error("the configuration is not taken, everything goes on as before", "error=\"%s\"",
+		          error.text);
+	for (unsigned i = 0; result == 0 && i < plan->n_roles; i++)
+		if ((result = children_check_program(&supervisor->children, plan->role[i].page.program,
+		                                     &error)) != 0)
+			log_error("the configuration is not taken, everything goes on as before",
+			          "error=\"%s\"", error.text);
+	if (result == 0 && (result = sockets_open(&supervisor->sockets, plan, &error)) != 0)
+		log_error("the configuration is not taken, everything goes on as before", "error=\"%s\"",
+		          error.text);
+	if (result != 0) {
+		plan_free(plan);
+		config_free(config);
+		return false;
+	}
+	supervisor->next_config = config;
+	supervisor->next_plan = plan;
+	return true;
+}
+
+/* ---- what changes ---- */
+
+static bool same_sockets(const struct supervisor *supervisor, const struct child *child,
+                         const struct plan_role *role)
+{
+	int fd[STAGE_SOCKETS_MAX];
+	unsigned n = sockets_of(&supervisor->sockets, role, fd);
+	return n == child->n_sockets && memcmp(fd, child->socket, n * sizeof fd[0]) == 0;
+}
+
+static bool same_lanes(const struct instance_topic *a, const struct instance_topic *b)
+{
+	if (a->n_lanes != b->n_lanes)
+		return false;
+	for (unsigned lane = 0; lane < a->n_lanes; lane++)
+		if (strcmp(a->lane_role[lane], b->lane_role[lane]) != 0)
+			return false;
+	return true;
+}
+
+/* Merged topics keep their indexes, so the page in force and the next plan have the same topic in the same place. */
+static bool topics_changed(const struct supervisor *supervisor, const char *role)
+{
+	const struct instance_page *old = supervisor->segments.old;
+	const struct plan *next = supervisor->next_plan;
+	for (unsigned i = 0; i < next->n_topics; i++) {
+		const struct plan_topic *topic = &next->topic[i];
+		bool writes = plan_writes(topic, role), reads = plan_reads(topic, role);
+		if (!writes && !reads)
+			continue;
+		if (i >= old->n_topics || old->topic[i].size_bytes != topic->page.size_bytes ||
+		    old->topic[i].when_full != topic->page.when_full ||
+		    (reads && !same_lanes(&old->topic[i], &topic->page)))
+			return true;
+	}
+	return false;
+}
+
+static bool role_changed(const struct supervisor *supervisor, const struct child *child)
+{
+	const char *name = child->role.page.name;
+	int index = plan_role_index(supervisor->next_plan, name);
+	if (index < 0)
+		return true;
+	const struct plan_role *role = &supervisor->next_plan->role[index];
+	return strcmp(role->section, child->role.section) != 0 || role->process != child->role.process ||
+	       role->private_bytes != child->role.private_bytes ||
+	       !config_same(supervisor->config, supervisor->next_config, role->section) ||
+	       !same_sockets(supervisor, child, role) || topics_changed(supervisor, name);
+}
+
+static unsigned mark_changed(struct supervisor *supervisor)
+{
+	struct children *children = &supervisor->children;
+	unsigned n = 0;
+	for (unsigned i = 0; i < children->n; i++) {
+		struct child *child = &children->child[i];
+		child->changing = role_changed(supervisor, child);
+		if (child->changing)
+			log_info("the role changes", "role=%s next=%s", child->role.page.name,
+			         plan_role_index(supervisor->next_plan, child->role.page.name) < 0
+			                 ? "end"
+			                 : "restart");
+		n += child->changing ? 1 : 0;
+	}
+	return n;
+}
+
+static unsigned new_roles(const struct supervisor *supervisor)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < supervisor->next_plan->n_roles; i++)
+		n += children_index(&supervisor->children, supervisor->next_plan->role[i].page.name) < 0 ? 1
+		                                                                                         : 0;
+	return n;
+}
+
+/* ---- the change ---- */
+
+/* The next configuration and plan are in force from here on; the old ones become the next. */
+static void swap(struct supervisor *supervisor)
+{
+	struct config *config = supervisor->config;
+	struct plan *plan = supervisor->plan;
+	supervisor->config = supervisor->next_config;
+	supervisor->plan = supervisor->next_plan;
+	supervisor->next_config = config;
+	supervisor->next_plan = plan;
+}
+
+static void forget_next(struct supervisor *supervisor)
+{
+	config_free(supervisor->next_config);
+	plan_free(supervisor->next_plan);
+	supervisor->next_config = NULL;
+	supervisor->next_plan = NULL;
+}
+
+static int put_in_force(struct supervisor *supervisor, struct shm_error *error)
+{
+	int result = segments_apply(&supervisor->segments, supervisor->plan, error);
+	return result == 0 ? supervisor_write_config(supervisor, supervisor->config, error) : result;
+}
+
+/* The stages that had to stop have stopped. What fails now leads back to the configuration before. */
+static void apply(struct supervisor *supervisor, uint64_t now_ns)
+{
+	struct shm_error error = {""};
+	struct children *children = &supervisor->children;
+	for (unsigned i = children->n; i-- > 0;)
+		if (children->child[i].changing)
+			children_remove(children, i);
+	swap(supervisor);
+	if (put_in_force(supervisor, &error) != 0) {
+		log_error("the new configuration cannot be put in force, back to the one before",
+		          "error=\"%s\"", error.text);
+		swap(supervisor);
+		if (sockets_open(&supervisor->sockets, supervisor->plan, &error) != 0 ||
+		    put_in_force(supervisor, &error) != 0)
+			log_error("the configuration before cannot be restored whole", "error=\"%s\"",
+			          error.text);
+	}
+	forget_next(supervisor);
+	supervisor_take_options(supervisor, supervisor->config);
+	sockets_close_unused(&supervisor->sockets);
+	if (supervisor_add_children(supervisor, &error) != 0)
+		log_error("a role cannot be added", "error=\"%s\"", error.text);
+	home_print_listeners(&supervisor->sockets, supervisor->plan, &supervisor->sockets_before, stdout);
+	fflush(stdout);
+	supervisor_begin_start(supervisor, now_ns);
+}
+
+void reload_begin(struct supervisor *supervisor, uint64_t now_ns)
+{
+	struct shm_error error;
+	supervisor->reload_wanted = false;
+	log_info("reading the configuration again", NULL);
+	supervisor->sockets_before = supervisor->sockets;
+	if (!prepare(supervisor))
+		return;
+	unsigned changed = mark_changed(supervisor), added = new_roles(supervisor);
+	if (changed + added != 0 || !plan_fits_page(supervisor->next_plan, supervisor->segments.old)) {
+		sockets_quiet(&supervisor->sockets, false);
+		supervisor->phase = SUPERVISOR_RELOADING;
+		supervisor->rank = 0;
+		supervisor->drain_deadline_ns = now_ns + config_ns(supervisor->config, "drain_timeout");
+		return;
+	}
+	swap(supervisor);
+	forget_next(supervisor);
+	supervisor_take_options(supervisor, supervisor->config);
+	sockets_close_unused(&supervisor->sockets);
+	if (supervisor_write_config(supervisor, supervisor->config, &error) != 0)
+		log_error("the configuration file of the instance is not renewed", "error=\"%s\"",
+		          error.text);
+	log_info("configuration taken, no stage changes", NULL);
+}
+
+static bool rank_is_down(const struct children *children, int rank)
+{
+	for (unsigned i = 0; i < children->n; i++)
+		if (children->child[i].changing && (int)children->child[i].role.rank == rank &&
+		    children->child[i].phase != CHILD_DOWN)
+			return false;
+	return true;
+}
+
+void reload_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
+{
+	struct children *children = &supervisor->children;
+	*due_ns = supervisor->drain_deadline_ns;
+	for (; supervisor->rank < SUPERVISOR_RANKS; supervisor->rank++) {
+		for (unsigned i = 0; i < children->n; i++)
+			if (children->child[i].changing &&
+			    (int)children->child[i].role.rank == supervisor->rank)
+				children_stop(children, i, now_ns);
+		if (rank_is_down(children, supervisor->rank))
+			continue;
+		if (now_ns < supervisor->drain_deadline_ns)
+			return;
+		for (unsigned i = 0; i < children->n; i++)
+			if (children->child[i].changing &&
+			    (int)children->child[i].role.rank == supervisor->rank)
+				child_kill(&children->child[i]);
+		*due_ns = UINT64_MAX; /* SIGCHLD comes */
+		if (!rank_is_down(children, supervisor->rank))
+			return;
+	}
+	apply(supervisor, now_ns);
+	*due_ns = now_ns;
+}

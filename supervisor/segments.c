@@ -1,0 +1,477 @@
+#include "supervisor/segments.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "stage/clock.h"
+#include "stage/control.h"
+#include "stage/log.h"
+#include "supervisor/lanes.h"
+
+/* ---- what is there ---- */
+
+static int read_header(const char *directory, const char *name, enum segment_kind kind,
+                       struct segment_header *header, struct shm_error *error)
+{
+	char path[300];
+	snprintf(path, sizeof path, "%s/%s", directory, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		int failed = -errno;
+		shm_explain(error, "%s: %s", path, strerror(-failed));
+		return failed;
+	}
+	int result = segment_check(fd, path, kind, header, error);
+	close(fd);
+	return result;
+}
+
+static void copy_page(struct segments *segments, const struct instance_page *page)
+{
+	if (segments->old == NULL)
+		segments->old = malloc(sizeof *segments->old);
+	if (segments->old == NULL)
+		abort();
+	memcpy(segments->old, page, sizeof *page);
+}
+
+int segments_look(struct segments *segments, const char *directory, struct shm_error *error)
+{
+	memset(segments, 0, sizeof *segments);
+	snprintf(segments->directory, sizeof segments->directory, "%s", directory);
+	struct segment page = {0};
+	int result = segment_attach(&page, directory, "instance", SEGMENT_INSTANCE, SEGMENT_READ, error);
+	if (result == -ENOENT)
+		return 0;
+	if (result != 0)
+		return result;
+	segments->adopted = true;
+	segments->generation = page.header->generation;
+	copy_page(segments, page.body);
+	segment_detach(&page);
+	return 0;
+}
+
+/* ---- room ---- */
+
+struct room {
+	const char *directory;
+	uint64_t needed_bytes;
+};
+
+static void add_missing(void *argument, const char *name, uint64_t file_bytes)
+{
+	struct room *room = argument;
+	char path[300];
+	struct stat status;
+	snprintf(path, sizeof path, "%s/%s", room->directory, name);
+	if (stat(path, &status) != 0 || (uint64_t)status.st_size < file_bytes)
+		room->needed_bytes += file_bytes;
+}
+
+int segments_check_room(const struct segments *segments, const struct plan *plan, struct shm_error *error)
+{
+	struct room room = {.directory = segments->directory};
+	struct statvfs free_room;
+	plan_each_segment(plan, add_missing, &room);
+	if (statvfs(segments->directory, &free_room) != 0) {
+		int failed = -errno;
+		shm_explain(error, "%s: %s", segments->directory, strerror(-failed));
+		return failed;
+	}
+	uint64_t free_bytes = (uint64_t)free_room.f_bavail * free_room.f_frsize;
+	if (free_room.f_blocks == 0 ||
+	    room.needed_bytes <= free_bytes) /* no blocks: a tmpfs without a limit */
+		return 0;
+	shm_explain(error,
+	            "%s: the segments need %llu bytes, the file system has %llu free; ask for less "
+	            "(topics.*.size, ingest.udp[].buffers, "
+	            "ingest.udp[].processes; millrace check lists all) or enlarge it: sudo mount -o "
+	            "remount,size=N /dev/shm",
+	            segments->directory, (unsigned long long)room.needed_bytes,
+	            (unsigned long long)free_bytes);
+	return -ENOSPC;
+}
+
+/* ---- lanes and groups ---- */
+
+static const struct instance_topic *old_topic(const struct segments *segments, unsigned index)
+{
+	return segments->old != NULL && index < segments->old->n_topics ? &segments->old->topic[index] : NULL;
+}
+
+/* True when the segment was made for another instance than the page in force. */
+static int check_generation(const struct segments *segments, const char *name, enum segment_kind kind,
+                            struct shm_error *error)
+{
+	struct segment_header header = {0};
+	int result = read_header(segments->directory, name, kind, &header, error);
+	if (result == 0 && header.generation != segments->generation) {
+		shm_explain(error, "%s/%s: belongs to another life of this instance", segments->directory,
+		            name);
+		result = -EPROTO;
+	}
+	if (result != 0) {
+		size_t used = strlen(error->text);
+		snprintf(error->text + used, sizeof error->text - used,
+		         "; the segments left behind are damaged: remove %s when its data is not needed",
+		         segments->directory);
+	}
+	return result;
+}
+
+/* Did the role's last life end as it should, so that nothing of it waits in its private memory? */
+static bool role_is_clean(const struct segments *segments, const char *role)
+{
+	char name[SEGMENT_NAME_MAX];
+	struct segment control = {0};
+	struct shm_error ignored;
+	if (segment_attach(&control, segments->directory, instance_stage_name(name, role), SEGMENT_STAGE,
+	                   SEGMENT_READ, &ignored) != 0)
+		return false;
+	uint32_t state =
+	        atomic_load_explicit(&((const struct control *)control.body)->state, memory_order_acquire);
+	segment_detach(&control);
+	return state == STAGE_NONE || state == STAGE_ENDED;
+}
+
+/* A lane that was there gets the size that the plan says, when that harms nobody. A retired one that is empty shrinks. */
+static int fit_lane(const struct segments *segments, const struct plan_topic *topic, unsigned lane,
+                    const char *role, struct shm_error *error)
+{
+	struct lane_state state;
+	const char *name = topic->page.name;
+	int result = lane_look(segments->directory, name, lane, &state, error);
+	if (result != 0)
+		return result;
+	uint64_t wanted = topic->retired[lane] ? STREAM_SIZE_MIN : topic->page.size_bytes;
+	if (topic->retired[lane] && state.waiting_records != 0)
+		log_warn("a lane that the configuration no longer has is kept: it has records waiting",
+		         "topic=%s lane=%u role=%s group=%s waiting_records=%llu", name, lane, role,
+		         state.slowest, (unsigned long long)state.waiting_records);
+	if (wanted == state.size_bytes)
+		return 0;
+	bool outside = *role == '\0' || strcmp(role, PLAN_RETIRED_LANE) == 0;
+	const char *reason = NULL;
+	if (state.waiting_bytes != 0)
+		reason = "it has records waiting";
+	else if (outside)
+		reason = "an outside program may be attached to it";
+	else if (state.required_live)
+		reason = "a required group has a live reader";
+	else if (!role_is_clean(segments, role))
+		reason = "its writer did not end in order and may have something to finish";
+	if (reason == NULL)
+		return lane_resize(segments->directory, name, lane, wanted, error);
+	if (!topic->retired[lane])
+		log_warn("a lane keeps its size until the next start",
+		         "topic=%s lane=%u size_bytes=%llu wanted_bytes=%llu reason=\"%s\"", name, lane,
+		         (unsigned long long)state.size_bytes, (unsigned long long)wanted, reason);
+	return 0;
+}
+
+static int apply_lane(const struct segments *segments, const struct plan_topic *topic, unsigned lane,
+                      const struct instance_topic *old, struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	instance_lane_name(name, topic->page.name, lane);
+	if (old == NULL || lane >= old->n_lanes) {
+		(void)segment_destroy(segments->directory, name);
+		return stream_create(segments->directory, name, segments->generation, topic->page.size_bytes,
+		                     error);
+	}
+	int result = check_generation(segments, name, SEGMENT_LANE, error);
+	return result == 0 ? fit_lane(segments, topic, lane, old->lane_role[lane], error) : result;
+}
+
+static int apply_groups(const struct segments *segments, const struct plan_topic *topic, bool there,
+                        struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	int result = 0;
+	for (unsigned i = 0; result == 0 && i < STREAM_GROUPS_MAX; i++) {
+		instance_group_name(name, topic->page.name, i);
+		if (there)
+			result = check_generation(segments, name, SEGMENT_GROUP, error);
+		else
+			(void)segment_destroy(segments->directory, name);
+	}
+	if (there || result != 0)
+		return result;
+	const char *required[PLAN_REQUIRED_MAX];
+	for (unsigned i = 0; i < topic->n_required; i++)
+		required[i] = topic->required[i];
+	return topic_groups_create(segments->directory, topic->page.name, segments->generation, required,
+	                           topic->n_required, error);
+}
+
+static int apply_topic(const struct segments *segments, const struct plan *plan, unsigned index,
+                       struct shm_error *error)
+{
+	const struct plan_topic *topic = &plan->topic[index];
+	const struct instance_topic *old = old_topic(segments, index);
+	int result = apply_groups(segments, topic, old != NULL, error);
+	for (unsigned lane = 0; result == 0 && lane < topic->page.n_lanes; lane++)
+		result = apply_lane(segments, topic, lane, old, error);
+	return result;
+}
+
+/* ---- roles ---- */
+
+static void fill_control(void *body, void *argument)
+{
+	(void)argument;
+	atomic_store(&((struct control *)body)->last_exit, -1);
+}
+
+/* True when the role writes the same lanes as in the page in force: its redo note names them. */
+static bool same_lanes(const struct segments *segments, const struct plan *plan, const char *role)
+{
+	for (unsigned i = 0; i < plan->n_topics; i++) {
+		const struct instance_topic *now = &plan->topic[i].page, *old = old_topic(segments, i);
+		for (unsigned lane = 0; lane < now->n_lanes; lane++) {
+			bool writes =
+			        strcmp(now->lane_role[lane], role) == 0 && !plan->topic[i].retired[lane];
+			bool wrote =
+			        old != NULL && lane < old->n_lanes && strcmp(old->lane_role[lane], role) == 0;
+			if (writes != wrote)
+				return false;
+		}
+	}
+	return true;
+}
+
+static int apply_private(const struct segments *segments, const struct plan *plan,
+                         const struct plan_role *role, struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	struct segment_header header = {0};
+	instance_private_name(name, role->page.name);
+	size_t wanted_bytes = segment_file_bytes(role->private_bytes);
+	bool there = segments->old != NULL &&
+	             read_header(segments->directory, name, SEGMENT_PRIVATE, &header, error) == 0 &&
+	             header.generation == segments->generation;
+	bool lanes = same_lanes(segments, plan, role->page.name);
+	if (there && header.size_bytes == wanted_bytes && lanes)
+		return 0;
+	if (there && !role_is_clean(segments, role->page.name)) {
+		if (lanes) {
+			log_warn("the private memory keeps its size until the next start: the last life did "
+			         "not end in order",
+			         "role=%s size_bytes=%llu wanted_bytes=%zu", role->page.name,
+			         (unsigned long long)header.size_bytes, wanted_bytes);
+			return 0;
+		}
+		log_warn("the role writes other topics now: what its last life had received and not written "
+		         "is lost",
+		         "role=%s", role->page.name);
+	}
+	(void)segment_destroy(segments->directory, name);
+	return segment_create(segments->directory, name, SEGMENT_PRIVATE, segments->generation,
+	                      role->private_bytes, NULL, NULL, error);
+}
+
+/* The private segment first: whether its owner ended well stands in the control segment. */
+static int apply_role(const struct segments *segments, const struct plan *plan, const struct plan_role *role,
+                      struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	struct segment_header header = {0};
+	int result = role->private_bytes == 0 ? 0 : apply_private(segments, plan, role, error);
+	if (result != 0)
+		return result;
+	instance_stage_name(name, role->page.name);
+	if (segments->old != NULL &&
+	    read_header(segments->directory, name, SEGMENT_STAGE, &header, error) == 0 &&
+	    header.generation == segments->generation)
+		return 0;
+	(void)segment_destroy(segments->directory, name);
+	return segment_create(segments->directory, name, SEGMENT_STAGE, segments->generation,
+	                      sizeof(struct control), fill_control, NULL, error);
+}
+
+/* ---- the page ---- */
+
+static void fill_page(void *body, void *argument)
+{
+	struct instance_page *page = body;
+	plan_fill_page(argument, page);
+	atomic_store(&page->supervisor_pid, (uint32_t)getpid());
+	page->created_ns = clock_real_ns();
+}
+
+/* Makes the page in a folder of its own, because a segment gets its name at creation, and renames it into place. */
+static int replace_page(const struct segments *segments, const struct plan *plan, struct shm_error *error)
+{
+	char next[200], from[300], to[300];
+	snprintf(next, sizeof next, "%s/" NEXT_DIRECTORY, segments->directory);
+	snprintf(from, sizeof from, "%s/instance", next);
+	snprintf(to, sizeof to, "%s/instance", segments->directory);
+	if (mkdir(next, 0700) != 0 && errno != EEXIST) {
+		int failed = -errno;
+		shm_explain(error, "%s: cannot create: %s", next, strerror(-failed));
+		return failed;
+	}
+	(void)unlink(from);
+	int result = segment_create(next, "instance", SEGMENT_INSTANCE, segments->generation,
+	                            sizeof(struct instance_page), fill_page, (void *)(uintptr_t)plan, error);
+	if (result == 0 && rename(from, to) != 0) {
+		result = -errno;
+		shm_explain(error, "%s: cannot rename: %s", from, strerror(-result));
+	}
+	(void)rmdir(next);
+	return result;
+}
+
+void segments_set_draining(struct segments *segments, bool draining)
+{
+	struct instance_page *page = segments->page.body;
+	if (page != NULL)
+		atomic_store_explicit(&page->draining, draining ? 1 : 0, memory_order_release);
+}
+
+static int publish(struct segments *segments, const struct plan *plan, struct shm_error *error)
+{
+	struct segment before = segments->page;
+	int result = 0;
+	if (segments->old != NULL && before.body == NULL)
+		result = segment_attach(&before, segments->directory, "instance", SEGMENT_INSTANCE,
+		                        SEGMENT_WRITE, error);
+	if (result != 0)
+		return result;
+	if (segments->old != NULL && plan_fits_page(plan, segments->old)) {
+		segments->page = before;
+	} else {
+		result = replace_page(segments, plan, error);
+		struct segment page = {0};
+		if (result == 0)
+			result = segment_attach(&page, segments->directory, "instance", SEGMENT_INSTANCE,
+			                        SEGMENT_WRITE, error);
+		if (result != 0)
+			return result;
+		segments->page = before;
+		segments_set_draining(segments, true);
+		segment_detach(&before);
+		segments->page = page;
+	}
+	struct instance_page *page = segments->page.body;
+	atomic_store(&page->supervisor_pid, (uint32_t)getpid());
+	segments_set_draining(segments, false);
+	copy_page(segments, page);
+	return 0;
+}
+
+/* ---- all of it ---- */
+
+static void remove_files(const char *directory, bool keep_lock)
+{
+	DIR *folder = opendir(directory);
+	struct dirent *entry;
+	char path[PATH_MAX];
+	while (folder != NULL && (entry = readdir(folder)) != NULL) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		    (keep_lock && strcmp(entry->d_name, "lock") == 0))
+			continue;
+		snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+		if (strcmp(entry->d_name, NEXT_DIRECTORY) == 0) {
+			remove_files(path, false);
+			(void)rmdir(path);
+		} else {
+			(void)unlink(path);
+		}
+	}
+	if (folder != NULL)
+		closedir(folder);
+}
+
+static int create_first(struct segments *segments, struct shm_error *error)
+{
+	remove_files(segments->directory,
+	             true); /* the rest of a life that died between its first file and its page */
+	while (segments->generation == 0)
+		if (getrandom(&segments->generation, sizeof segments->generation, 0) < 0 && errno != EINTR)
+			segments->generation = clock_real_ns();
+	return segment_create(segments->directory, "bells", SEGMENT_BELLS, segments->generation,
+	                      sizeof(struct bells_page), NULL, NULL, error);
+}
+
+int segments_apply(struct segments *segments, const struct plan *plan, struct shm_error *error)
+{
+	int result = segments->old == NULL ? create_first(segments, error)
+	                                   : check_generation(segments, "bells", SEGMENT_BELLS, error);
+	for (unsigned i = 0; result == 0 && i < plan->n_topics; i++)
+		result = apply_topic(segments, plan, i, error);
+	for (unsigned i = 0; result == 0 && i < plan->n_roles; i++)
+		result = apply_role(segments, plan, &plan->role[i], error);
+	return result == 0 ? publish(segments, plan, error) : result;
+}
+
+uint64_t segments_waiting(const struct segments *segments, FILE *text)
+{
+	uint64_t waiting = 0;
+	for (unsigned i = 0; segments->old != NULL && i < segments->old->n_topics; i++) {
+		const struct instance_topic *topic = &segments->old->topic[i];
+		for (unsigned lane = 0; lane < topic->n_lanes; lane++) {
+			struct lane_state state;
+			struct shm_error error;
+			if (lane_look(segments->directory, topic->name, lane, &state, &error) != 0 ||
+			    state.waiting_bytes == 0)
+				continue;
+			/* a damaged count must not make waiting bytes look like nothing */
+			waiting += state.waiting_records == 0 ? 1 : state.waiting_records;
+			if (text != NULL)
+				fprintf(text, "%s lane %u group %s: %llu records\n", topic->name, lane,
+				        state.slowest, (unsigned long long)state.waiting_records);
+		}
+	}
+	return waiting;
+}
+
+unsigned segments_unfinished(const struct segments *segments)
+{
+	static const char suffix[] = ".private";
+	DIR *folder = opendir(segments->directory);
+	struct dirent *entry;
+	unsigned n = 0;
+	while (folder != NULL && (entry = readdir(folder)) != NULL) {
+		size_t length = strlen(entry->d_name);
+		if (length < sizeof suffix || entry->d_name[0] == '.' ||
+		    strcmp(entry->d_name + length - strlen(suffix), suffix) != 0)
+			continue;
+		entry->d_name[length - strlen(suffix)] = '\0';
+		if (role_is_clean(segments, entry->d_name))
+			continue;
+		log_warn("did not end in order: its next life takes up what it had received", "role=%s",
+		         entry->d_name);
+		n++;
+	}
+	if (folder != NULL)
+		closedir(folder);
+	return n;
+}
+
+int segments_remove(struct segments *segments)
+{
+	char path[300];
+	segment_detach(&segments->page);
+	(void)segment_destroy(segments->directory, "instance");
+	remove_files(segments->directory, true);
+	snprintf(path, sizeof path, "%s/lock", segments->directory);
+	(void)unlink(path);
+	return rmdir(segments->directory) == 0 ? 0 : -errno;
+}
+
+void segments_fini(struct segments *segments)
+{
+	segment_detach(&segments->page);
+	free(segments->old);
+	segments->old = NULL;
+}

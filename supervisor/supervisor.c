@@ -1,0 +1,326 @@
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "stage/log.h"
+#include "supervisor/drain.h"
+#include "supervisor/home.h"
+#include "supervisor/orphans.h"
+#include "supervisor/reload.h"
+
+/* ---- configuration ---- */
+
+/* "data_dir=" and the path as a YAML scalar in double quotes. */
+static char *absolute_data_dir(const char *cwd, const char *data_dir)
+{
+	size_t room = 2 * (strlen(cwd) + strlen(data_dir)) + 32;
+	char *set = malloc(room);
+	if (set == NULL)
+		abort();
+	char *to = stpcpy(set, "data_dir=\"");
+	const char *part[] = {cwd, "/", data_dir};
+	for (unsigned i = 0; i < 3; i++)
+		for (const char *from = part[i]; *from != '\0'; from++) {
+			if (*from == '"' || *from == '\\')
+				*to++ = '\\';
+			*to++ = *from;
+		}
+	memcpy(to, "\"", 2);
+	return set;
+}
+
+struct config *supervisor_load(const struct supervisor *supervisor, char **errors)
+{
+	const struct supervisor_options *options = &supervisor->options;
+	const char **sets = calloc(options->n_sets + 2, sizeof *sets);
+	char instance[128], *data_dir = NULL;
+	size_t n = options->n_sets;
+	if (sets == NULL)
+		abort();
+	if (n != 0)
+		memcpy(sets, options->sets, n * sizeof *sets);
+	if (options->instance != NULL) {
+		snprintf(instance, sizeof instance, "instance=%s", options->instance);
+		sets[n++] = instance;
+	}
+	struct config *config = config_load(options->config_file, sets, n, errors);
+	if (config != NULL && config_string(config, "data_dir")[0] != '/') {
+		/* The stages and the commands that read config.yaml may stand in another folder. */
+		data_dir = absolute_data_dir(supervisor->cwd, config_string(config, "data_dir"));
+		config_free(config);
+		sets[n++] = data_dir;
+		config = config_load(options->config_file, sets, n, errors);
+	}
+	free(data_dir);
+	free(sets);
+	return config;
+}
+
+void supervisor_take_options(struct supervisor *supervisor, const struct config *config)
+{
+	log_init_words("supervisor", config_string(config, "log.level"), config_string(config, "log.format"));
+	supervisor->children.backoff_ns = config_ns(config, "restart_backoff");
+	supervisor->children.backoff_max_ns = config_ns(config, "restart_backoff_max");
+	supervisor->children.stage_timeout_ns = config_ns(config, "stage_timeout");
+}
+
+int supervisor_write_config(const struct supervisor *supervisor, const struct config *config,
+                            struct shm_error *error)
+{
+	char from[200], to[200];
+	snprintf(from, sizeof from, "%s/.config.yaml", supervisor->segments.directory);
+	snprintf(to, sizeof to, "%s/config.yaml", supervisor->segments.directory);
+	FILE *out = fopen(from, "we");
+	int result = out == NULL ? -errno : config_write(config, out);
+	if (out != NULL && fclose(out) != 0 && result == 0)
+		result = -errno;
+	if (result == 0 && rename(from, to) != 0)
+		result = -errno;
+	if (result != 0)
+		shm_explain(error, "%s: cannot write: %s", to, strerror(-result));
+	return result;
+}
+
+/* ---- start ---- */
+
+int supervisor_add_children(struct supervisor *supervisor, struct shm_error *error)
+{
+	const struct plan *plan = supervisor->plan;
+	int fd[STAGE_SOCKETS_MAX], result = 0;
+	for (unsigned i = 0; result == 0 && i < plan->n_roles; i++) {
+		if (children_index(&supervisor->children, plan->role[i].page.name) >= 0)
+			continue;
+		unsigned n = sockets_of(&supervisor->sockets, &plan->role[i], fd);
+		result = children_add(&supervisor->children, &plan->role[i], fd, n, error);
+	}
+	return result;
+}
+
+static void block_signals(struct supervisor *supervisor)
+{
+	static const int wanted[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+	sigset_t set;
+	sigemptyset(&set);
+	for (unsigned i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+		sigaddset(&set, wanted[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN); /* a closed terminal must not end us */
+	supervisor->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (supervisor->signals < 0)
+		abort();
+}
+
+static int check_programs(struct supervisor *supervisor, struct shm_error *error)
+{
+	const struct plan *plan = supervisor->plan;
+	int result = children_find_libexec(&supervisor->children, error);
+	for (unsigned i = 0; result == 0 && i < plan->n_roles; i++)
+		result = children_check_program(&supervisor->children, plan->role[i].page.program, error);
+	return result;
+}
+
+/* Takes over what a former life left, or finds nothing; then all that can fail without having made anything. */
+static int look_around(struct supervisor *supervisor, struct shm_error *error)
+{
+	struct segments *segments = &supervisor->segments;
+	int result = segments_look(segments, supervisor->plan->directory, error);
+	supervisor->fresh = result == 0 && !segments->adopted;
+	if (result == 0 && segments->adopted) {
+		log_info("taking over segments that are there", "directory=%s", segments->directory);
+		result = orphans_wait(segments->directory, segments->old,
+		                      config_ns(supervisor->config, "drain_timeout"), supervisor->signals,
+		                      error);
+		if (result == -EINTR)
+			shm_explain(error, "asked to end while waiting for stages of the last supervisor");
+		if (result == 0)
+			result = plan_merge(supervisor->plan, segments->old, error);
+	}
+	if (result == 0)
+		result = segments_check_room(segments, supervisor->plan, error);
+	if (result == 0)
+		result = home_make_data_dir(config_string(supervisor->config, "data_dir"), error);
+	if (result == 0)
+		result = sockets_open(&supervisor->sockets, supervisor->plan, error);
+	return result;
+}
+
+static int make_all(struct supervisor *supervisor, struct shm_error *error)
+{
+	struct children *children = &supervisor->children;
+	int result = segments_apply(&supervisor->segments, supervisor->plan, error);
+	if (result == 0)
+		result = supervisor_write_config(supervisor, supervisor->config, error);
+	snprintf(children->directory, sizeof children->directory, "%s", supervisor->plan->directory);
+	snprintf(children->instance, sizeof children->instance, "%s", supervisor->plan->instance);
+	return result == 0 ? supervisor_add_children(supervisor, error) : result;
+}
+
+static int load_and_plan(struct supervisor *supervisor)
+{
+	char *errors = NULL;
+	supervisor->config = supervisor_load(supervisor, &errors);
+	if (supervisor->config != NULL)
+		supervisor->plan = plan_make(supervisor->config, &errors);
+	if (supervisor->plan != NULL) {
+		supervisor_take_options(supervisor, supervisor->config);
+		return 0;
+	}
+	fprintf(stderr, "%s", errors == NULL ? "" : errors);
+	free(errors);
+	return SUPERVISOR_CANNOT_START;
+}
+
+int supervisor_init(struct supervisor *supervisor, const struct supervisor_options *options)
+{
+	struct shm_error error = {""};
+	memset(supervisor, 0, sizeof *supervisor);
+	supervisor->options = *options;
+	supervisor->lock = supervisor->signals = -1;
+	if (getcwd(supervisor->cwd, sizeof supervisor->cwd) == NULL)
+		snprintf(supervisor->cwd, sizeof supervisor->cwd, "/");
+	(void)sockets_take_passed(&supervisor->sockets);
+	if (load_and_plan(supervisor) != 0)
+		return SUPERVISOR_CANNOT_START;
+	block_signals(supervisor);
+	int result = check_programs(supervisor, &error);
+	if (result == 0)
+		result = home_lock(supervisor->plan->directory, &supervisor->lock, &supervisor->made_root,
+		                   &error);
+	if (result == 0)
+		result = look_around(supervisor, &error);
+	if (result == 0)
+		result = make_all(supervisor, &error);
+	if (result == 0) {
+		sockets_close_unused(&supervisor->sockets);
+		return 0;
+	}
+	fprintf(stderr, "millrace: %s\n", error.text);
+	if (supervisor->fresh) {
+		(void)segments_remove(&supervisor->segments);
+		home_remove_root(supervisor->plan->directory, supervisor->made_root);
+	}
+	return SUPERVISOR_CANNOT_START;
+}
+
+void supervisor_fini(struct supervisor *supervisor)
+{
+	children_fini(&supervisor->children);
+	sockets_close(&supervisor->sockets);
+	segments_fini(&supervisor->segments);
+	plan_free(supervisor->plan);
+	config_free(supervisor->config);
+	plan_free(supervisor->next_plan);
+	config_free(supervisor->next_config);
+	if (supervisor->signals >= 0)
+		close(supervisor->signals);
+	if (supervisor->lock >= 0)
+		close(supervisor->lock);
+}
+
+/* ---- the phases ---- */
+
+static void start_rank(struct supervisor *supervisor, uint64_t now_ns)
+{
+	struct children *children = &supervisor->children;
+	for (unsigned i = 0; i < children->n; i++)
+		if ((int)children->child[i].role.rank == supervisor->rank &&
+		    children->child[i].phase == CHILD_DOWN)
+			children_start(children, i, now_ns);
+	supervisor->rank_deadline_ns = now_ns + START_PATIENCE_NS;
+}
+
+void supervisor_begin_start(struct supervisor *supervisor, uint64_t now_ns)
+{
+	supervisor->phase = SUPERVISOR_STARTING;
+	supervisor->rank = SUPERVISOR_RANKS - 1;
+	start_rank(supervisor, now_ns);
+}
+
+static void say_ready(struct supervisor *supervisor)
+{
+	const struct children *children = &supervisor->children;
+	for (unsigned i = 0; i < children->n; i++)
+		if (children->child[i].phase != CHILD_UP)
+			log_error("a stage does not come up", "role=%s", children->child[i].role.page.name);
+	if (!supervisor->announced) {
+		printf("%s\n", children_all(children, -1, CHILD_UP)
+		                       ? "ready"
+		                       : "not all stages run yet: see the log and millrace stat");
+		fflush(stdout);
+	}
+	supervisor->announced = true;
+	log_info(children_all(children, -1, CHILD_UP) ? "all stages run" : "some stages do not run",
+	         "roles=%u", children->n);
+}
+
+static uint64_t start_step(struct supervisor *supervisor, uint64_t now_ns)
+{
+	while (children_all(&supervisor->children, supervisor->rank, CHILD_UP) ||
+	       now_ns >= supervisor->rank_deadline_ns) {
+		if (supervisor->rank == 0) {
+			supervisor->phase = SUPERVISOR_UP;
+			say_ready(supervisor);
+			return UINT64_MAX;
+		}
+		supervisor->rank--;
+		start_rank(supervisor, now_ns);
+	}
+	return supervisor->rank_deadline_ns;
+}
+
+static void take_signals(struct supervisor *supervisor, uint64_t now_ns)
+{
+	struct signalfd_siginfo info;
+	while (read(supervisor->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+		if (info.ssi_signo == SIGHUP)
+			supervisor->reload_wanted = true;
+		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+			drain_begin(supervisor, now_ns);
+	}
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* One turn. Returns true when all has ended. */
+static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
+{
+	uint64_t next_ns = UINT64_MAX;
+	take_signals(supervisor, now_ns);
+	*due_ns = children_step(&supervisor->children, now_ns);
+	if (supervisor->phase == SUPERVISOR_STARTING)
+		next_ns = start_step(supervisor, now_ns);
+	if (supervisor->phase == SUPERVISOR_UP && supervisor->reload_wanted)
+		reload_begin(supervisor, now_ns);
+	if (supervisor->phase == SUPERVISOR_RELOADING)
+		reload_step(supervisor, now_ns, &next_ns);
+	if (supervisor->phase == SUPERVISOR_DRAINING && drain_step(supervisor, now_ns, &next_ns))
+		return true;
+	*due_ns = earlier(*due_ns, next_ns);
+	return false;
+}
+
+int supervisor_run(struct supervisor *supervisor)
+{
+	home_print(supervisor, stdout);
+	supervisor_begin_start(supervisor, clock_monotonic_ns());
+	for (;;) {
+		uint64_t due_ns, now_ns = clock_monotonic_ns();
+		if (turn(supervisor, now_ns, &due_ns))
+			return drain_finish(supervisor);
+		uint64_t wait_ns = due_ns <= now_ns ? 0 : due_ns - now_ns;
+		struct timespec wait = {.tv_sec = (time_t)(wait_ns / NS_PER_SEC),
+		                        .tv_nsec = (long)(wait_ns % NS_PER_SEC)};
+		struct pollfd signals = {.fd = supervisor->signals, .events = POLLIN};
+		(void)ppoll(&signals, 1, due_ns == UINT64_MAX ? NULL : &wait, NULL);
+	}
+}

@@ -1,0 +1,93 @@
+/* The supervisor: one per instance. It makes the segments, owns the sockets, starts the stages and watches them.
+ *
+ *     supervisor_init -> supervisor_run: [ wait for signals -> reap, restart, start, drain, reload ]* -> supervisor_fini
+ *
+ *     STARTING --all up (or START_PATIENCE_NS a rank)--> UP --SIGTERM, SIGINT--> DRAINING --> end
+ *         ^                                              |
+ *         '------- new plan applied --- RELOADING <--SIGHUP
+ *
+ * It may die at any moment. Its stages get SIGTERM from the kernel, drain and end; the next supervisor takes over the
+ * segments and goes on at the cursors. One thread; sleeps in poll(2) on a signalfd.
+ */
+#ifndef SUPERVISOR_SUPERVISOR_H
+#define SUPERVISOR_SUPERVISOR_H
+
+#include "stage/config.h"
+#include "supervisor/children.h"
+#include "supervisor/plan.h"
+#include "supervisor/segments.h"
+#include "supervisor/sockets.h"
+
+#define SUPERVISOR_RANKS  3 /* in stages.def: 0 .. 2 */
+#define START_PATIENCE_NS (10 * NS_PER_SEC) /* how long one rank may take before the next is started all the same */
+
+/* Exit statuses. */
+enum supervisor_exit {
+	SUPERVISOR_DRAINED = 0,
+	SUPERVISOR_CANNOT_START = 1,
+	SUPERVISOR_USAGE = 2,
+	SUPERVISOR_LEFT = 3, /* ended, but not everything was drained: the next start goes on from there */
+};
+
+enum supervisor_phase { SUPERVISOR_STARTING, SUPERVISOR_UP, SUPERVISOR_RELOADING, SUPERVISOR_DRAINING };
+
+/* What the command line says; strings stay the caller's. */
+struct supervisor_options {
+	const char *config_file; /* NULL: the embedded default */
+	const char *instance;    /* NULL: $MILLRACE_INSTANCE, then the configuration */
+	const char **sets;       /* "KEY=VALUE" */
+	size_t n_sets;
+};
+
+struct supervisor {
+	struct supervisor_options options;
+	char cwd[4096]; /* relative data_dirs mean this one */
+	struct config *config;
+	struct plan *plan;
+	struct segments segments;
+	struct sockets sockets;
+	struct sockets sockets_before; /* as they were when the last SIGHUP came */
+	struct children children;
+	int lock, signals;  /* descriptors */
+	bool made_root;     /* this process created the folder that the instances are in */
+	bool fresh;         /* no former life left segments: what is there is this process's to remove */
+	enum supervisor_phase phase;
+	int rank;           /* STARTING: counts down; DRAINING: counts up */
+	uint64_t rank_deadline_ns;
+	bool announced;     /* everything was up once */
+	/* RELOADING */
+	struct config *next_config;
+	struct plan *next_plan;
+	bool reload_wanted;
+	/* DRAINING */
+	bool end_wanted, hurry;
+	uint64_t drain_begun_ns;
+	uint64_t drain_deadline_ns;
+	bool killed;
+};
+
+/* Loads the configuration of the command line (and of the environment), with an absolute data_dir. Returns it, or NULL with
+ * every error, one a line, in *errors (malloced). */
+struct config *supervisor_load(const struct supervisor *supervisor, char **errors);
+
+/* Everything up to the first fork. Returns 0 or SUPERVISOR_CANNOT_START, having said why; then nothing that it made is left. */
+int supervisor_init(struct supervisor *supervisor, const struct supervisor_options *options);
+
+/* Runs until everything has ended. Returns the exit status. */
+int supervisor_run(struct supervisor *supervisor);
+
+void supervisor_fini(struct supervisor *supervisor);
+
+/* Writes <directory>/config.yaml. Returns 0 or -errno. */
+int supervisor_write_config(const struct supervisor *supervisor, const struct config *config, struct shm_error *error);
+
+/* Adds the roles of the plan that are not there yet to the children. Returns 0 or -errno. */
+int supervisor_add_children(struct supervisor *supervisor, struct shm_error *error);
+
+/* Takes options of the supervisor itself from the configuration. */
+void supervisor_take_options(struct supervisor *supervisor, const struct config *config);
+
+/* Enters STARTING: whatever is DOWN and not stopping starts, highest rank first. */
+void supervisor_begin_start(struct supervisor *supervisor, uint64_t now_ns);
+
+#endif
