@@ -1,0 +1,224 @@
+/* millrace check: is the configuration right, and what will it need? */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "cli/arguments.h"
+#include "cli/command.h"
+#include "sink/tally/counts.h"
+#include "supervisor/plan.h"
+
+struct options {
+	const char *file, *instance;
+	struct argument_list sets;
+	bool json, text, keys, effective;
+};
+
+/* What the configuration needs, and what there is. */
+struct needs {
+	uint64_t segment_bytes;   /* of shared memory, all segments */
+	uint64_t present_bytes;   /* of that, already there from a life before */
+	uint64_t available_bytes; /* still free in the file system of the segments */
+	uint64_t tally_bytes;     /* ordinary memory that tally can come to hold; 0 without tally */
+	char root[128];           /* where that was asked */
+};
+
+static void print_keys(void)
+{
+	size_t n;
+	const struct config_option *option = config_options(&n);
+	for (size_t i = 0; i < n; i++) {
+		printf("%s (%s, default %s", option[i].key, option[i].type,
+		       option[i].default_text[0] != 0 ? option[i].default_text : "none");
+		if (option[i].choices[0] != 0)
+			printf(", one of: %s", option[i].choices);
+		if (option[i].min_text[0] != 0 && strcmp(option[i].type, "string") != 0)
+			printf(", from %s", option[i].min_text);
+		if (option[i].max_text[0] != 0 && strcmp(option[i].type, "string") != 0)
+			printf(", up to %s", option[i].max_text);
+		printf(")\n    %s\n", option[i].help);
+	}
+}
+
+/* The nearest folder above the segments that exists: its file system will hold them. */
+static int find_room(const char *directory, struct needs *needs)
+{
+	struct statvfs room;
+	snprintf(needs->root, sizeof needs->root, "%s", directory);
+	while (statvfs(needs->root, &room) < 0) {
+		char *slash = strrchr(needs->root, '/');
+		if (errno != ENOENT || slash == NULL || slash == needs->root)
+			return -errno;
+		*slash = 0;
+	}
+	needs->available_bytes = (uint64_t)room.f_bavail * room.f_frsize;
+	return 0;
+}
+
+static void add_present(void *argument, const char *name, uint64_t file_bytes)
+{
+	struct needs *needs = argument;
+	struct stat status;
+	char path[256];
+	needs->segment_bytes += file_bytes;
+	snprintf(path, sizeof path, "%s/%s", needs->root, name);
+	if (stat(path, &status) == 0)
+		needs->present_bytes += (uint64_t)status.st_size;
+}
+
+static int find_needs(const struct config *config, const struct plan *plan, struct needs *needs)
+{
+	*needs = (struct needs){0};
+	snprintf(needs->root, sizeof needs->root, "%s", plan->directory);
+	plan_each_segment(plan, add_present, needs);
+	if (plan_role_index(plan, "tally.0") >= 0) {
+		struct counts_limits limits = {
+		        .applications = config_u64(config, "tally.applications"),
+		        .addresses_per_application = config_u64(config, "tally.addresses_per_application"),
+		        .addresses = config_u64(config, "tally.addresses"),
+		};
+		needs->tally_bytes = counts_bytes_max(&limits);
+	}
+	return find_room(plan->directory, needs);
+}
+
+static bool fits(const struct needs *needs)
+{
+	return needs->segment_bytes <= needs->present_bytes ||
+	       needs->segment_bytes - needs->present_bytes <= needs->available_bytes;
+}
+
+static void append_segment(void *argument, const char *name, uint64_t file_bytes)
+{
+	json_array_append_new(argument,
+	                      json_pack("{s:s, s:I}", "name", name, "bytes", (json_int_t)file_bytes));
+}
+
+static void print_json(const struct plan *plan, const struct needs *needs)
+{
+	json_t *segments = json_array();
+	plan_each_segment(plan, append_segment, segments);
+	json_t *root =
+	        json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:b}", "instance", plan->instance, "directory",
+	                  plan->directory, "segments", segments, "segments_bytes",
+	                  (json_int_t)needs->segment_bytes, "present_bytes", (json_int_t)needs->present_bytes,
+	                  "available_bytes", (json_int_t)needs->available_bytes, "tally_bytes_max",
+	                  (json_int_t)needs->tally_bytes, "fits", fits(needs));
+	json_dumpf(root, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(root);
+}
+
+static void print_text(const struct plan *plan, const struct needs *needs)
+{
+	char size[32];
+	plan_print(plan, stdout);
+	printf("room in %s: %llu bytes free", needs->root, (unsigned long long)needs->available_bytes);
+	if (needs->present_bytes > 0)
+		printf(", and %llu of this instance there already", (unsigned long long)needs->present_bytes);
+	putchar('\n');
+	if (needs->tally_bytes > 0)
+		printf("memory of tally: at most %s when all its limits are reached\n",
+		       plan_size_text(size, needs->tally_bytes));
+}
+
+static int show_plan(const struct options *options, const struct config *config)
+{
+	char *errors = NULL;
+	struct plan *plan = plan_make(config, &errors);
+	if (plan == NULL) {
+		fputs(errors, stderr);
+		free(errors);
+		return 1;
+	}
+	struct needs needs;
+	int status = 0, result = find_needs(config, plan, &needs);
+	if (result != 0) {
+		status = command_fail("check", "%s: %s", needs.root, strerror(-result));
+	} else {
+		if (options->json)
+			print_json(plan, &needs);
+		else
+			print_text(plan, &needs);
+		if (!fits(&needs))
+			status = command_fail("check",
+			                      "%llu bytes are needed in %s and %llu are free; make "
+			                      "topics.*.size smaller or the "
+			                      "file system larger (mount -o remount,size=...)",
+			                      (unsigned long long)(needs.segment_bytes - needs.present_bytes),
+			                      needs.root, (unsigned long long)needs.available_bytes);
+	}
+	plan_free(plan);
+	return status;
+}
+
+static int check(struct options *options)
+{
+	char *errors = NULL, name[64];
+	const char *sets[ARGUMENT_LIST_MAX + 1];
+	size_t n = options->sets.n;
+	memcpy(sets, options->sets.item, n * sizeof *sets);
+	if (options->instance != NULL) {
+		snprintf(name, sizeof name, "instance=%s", options->instance);
+		sets[n++] = name;
+	}
+	struct config *config = config_load(options->file, sets, n, &errors);
+	int status = 1;
+	if (config == NULL)
+		fputs(errors, stderr);
+	else if (options->effective)
+		status = config_write(config, stdout) == 0 ? 0 : 1;
+	else
+		status = show_plan(options, config);
+	config_free(config);
+	free(errors);
+	return status;
+}
+
+int command_check(int argc, char **argv)
+{
+	struct options options = {0};
+	const struct argument table[] = {
+	        {"config", 'c', ARGUMENT_STRING, "FILE", "the configuration (default: the embedded one)",
+	         &options.file, 0, 0, NULL},
+	        {"set", 0, ARGUMENT_LIST, "KEY=VALUE",
+	         "replace one value of it, VALUE being YAML; may be given several times", &options.sets, 0, 0,
+	         NULL},
+	        {"instance", 0, ARGUMENT_STRING, "NAME",
+	         "name of the instance (default: $MILLRACE_INSTANCE, or as configured)", &options.instance, 0,
+	         0, NULL},
+	        {"json", 0, ARGUMENT_FLAG, NULL, "print what is needed as JSON", &options.json, 0, 0, NULL},
+	        {"effective", 0, ARGUMENT_FLAG, NULL, "print the whole configuration that would be in force",
+	         &options.effective, 0, 0, NULL},
+	        {"default", 0, ARGUMENT_FLAG, NULL, "print the embedded configuration, to begin a file with",
+	         &options.text, 0, 0, NULL},
+	        {"keys", 0, ARGUMENT_FLAG, NULL, "list all keys with their types, limits and meaning",
+	         &options.keys, 0, 0, NULL},
+	};
+	const struct arguments arguments = {
+	        .command = "check",
+	        .usage = "[-c FILE] [--set KEY=VALUE]... [--json|--effective|--default|--keys]",
+	        .purpose = "Checks a configuration, reports every error in it, and prints what it would "
+	                   "start: listeners, topics,\n"
+	                   "stages, and each segment with its exact bytes. Starts and creates nothing.",
+	        .example = "  millrace check -c millrace.yaml",
+	        .table = table,
+	        .n = sizeof table / sizeof table[0],
+	};
+	struct operands operands;
+	int status = arguments_parse(&arguments, argc, argv, &operands);
+	if (status == ARGUMENTS_GO_ON) {
+		status = 0;
+		if (options.text)
+			fputs(config_default_text(), stdout);
+		else if (options.keys)
+			print_keys();
+		else
+			status = check(&options);
+	}
+	return status;
+}

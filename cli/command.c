@@ -1,0 +1,152 @@
+#include "cli/command.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "stage/clock.h"
+
+static const struct command table[] = {
+#define COMMAND(name, help, function) {name, help, function},
+#include "cli/command.def"
+#undef COMMAND
+};
+
+const struct command *command_table(size_t *n)
+{
+	*n = sizeof table / sizeof table[0];
+	return table;
+}
+
+int command_fail(const char *name, const char *text, ...)
+{
+	va_list list;
+	va_start(list, text);
+	fprintf(stderr, "millrace %s: ", name);
+	vfprintf(stderr, text, list);
+	fputc('\n', stderr);
+	va_end(list);
+	return 1;
+}
+
+const char *command_instance(void)
+{
+	const char *name = getenv("MILLRACE_INSTANCE");
+	return name != NULL && *name != 0 ? name : "default";
+}
+
+int command_no_instance(const char *command, const char *name, int result, const struct shm_error *error)
+{
+	char directory[PATH_MAX] = "";
+	(void)segment_directory(directory, sizeof directory, name);
+	switch (result) {
+	case -ENOENT:
+		return command_fail(
+		        command,
+		        "instance \"%s\" is not running (no %s); start it with: millrace run --instance %s",
+		        name, directory, name);
+	case -EACCES:
+	case -EPERM:
+		return command_fail(
+		        command, "instance \"%s\" belongs to another user (%s: %s); use its account or root",
+		        name, directory, strerror(-result));
+	case -EINVAL:
+		return command_fail(
+		        command,
+		        "\"%s\" is no instance name: 1 to 31 of A-Z a-z 0-9 . _ -, not beginning with a dot",
+		        name);
+	default:
+		return command_fail(command, "instance \"%s\": %s", name,
+		                    error->text[0] != 0 ? error->text : strerror(-result));
+	}
+}
+
+int command_attach(const char *command, struct instance *instance, const char *name,
+                   enum segment_access access)
+{
+	struct shm_error error = {""};
+	int result = instance_attach(instance, name, access, &error);
+	return result == 0 ? 0 : command_no_instance(command, name, result, &error);
+}
+
+int command_libexec(char *path, size_t size, const char *program)
+{
+	const char *given = getenv("MILLRACE_LIBEXEC");
+	if (given != NULL && *given != 0)
+		return snprintf(path, size, "%s/%s", given, program) < (int)size ? 0 : -ENAMETOOLONG;
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	if (n < 0)
+		return -errno;
+	self[n] = 0;
+	for (int level = 0; level < 2; level++) { /* the name, then bin */
+		char *slash = strrchr(self, '/');
+		if (slash == NULL)
+			return -ENOENT;
+		*slash = 0;
+	}
+	return snprintf(path, size, "%s/libexec/millrace/%s", self, program) < (int)size ? 0 : -ENAMETOOLONG;
+}
+
+int command_exec(const char *command, const char *program, const char *const *arguments, size_t n)
+{
+	char path[PATH_MAX];
+	int result = command_libexec(path, sizeof path, program);
+	if (result < 0)
+		return command_fail(command, "cannot find %s: %s", program, strerror(-result));
+	char **argv = calloc(n + 2, sizeof *argv);
+	if (argv == NULL)
+		return command_fail(command, "%s", strerror(ENOMEM));
+	argv[0] = path;
+	for (size_t i = 0; i < n; i++)
+		argv[i + 1] = (char *)arguments[i];
+	signal(SIGPIPE, SIG_DFL); /* an ignored signal would stay ignored in the new program */
+	execv(path, argv);
+	result = errno;
+	free(argv);
+	return command_fail(command, "cannot start %s: %s; set MILLRACE_LIBEXEC to the folder that holds it",
+	                    path, strerror(result));
+}
+
+int command_write(int fd, const void *data, size_t bytes, const volatile bool *stop)
+{
+	const char *at = data;
+	while (bytes > 0) {
+		ssize_t n = write(fd, at, bytes);
+		if (n < 0 && errno == EINTR && (stop == NULL || !*stop))
+			continue;
+		if (n < 0)
+			return -errno;
+		at += n;
+		bytes -= (size_t)n;
+	}
+	return 0;
+}
+
+static volatile bool stopped;
+static volatile uint64_t stopped_ns;
+
+/* timeout(1) sends its signal twice in a row, to the process and to its group: that is still one wish. */
+static void set_stopped(int signal_number)
+{
+	uint64_t now = clock_monotonic_ns();
+	if (!stopped) {
+		stopped_ns = now;
+		stopped = true;
+	} else if (now - stopped_ns > NS_PER_SEC) {
+		signal(signal_number, SIG_DFL);
+		raise(signal_number);
+	}
+}
+
+const volatile bool *command_stop_on_signals(void)
+{
+	struct sigaction action = {.sa_handler = set_stopped}; /* no SA_RESTART: waits end */
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	return &stopped;
+}

@@ -1,0 +1,200 @@
+#include "cli/generator.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cli/generator_message.h"
+
+#define POOL_MIN     16384u
+#define POOL_MAX     (1u << 22)
+#define POOL_PER_APP 4u
+#define POOL_BYTES   (1u << 26) /* large raw datagrams: fewer of them */
+
+#define NETWORK_BITS     4u /* a /28, as the report groups addresses */
+#define NETWORKS_PER_APP 4u
+
+static uint32_t pool_size(const struct generator_settings *settings)
+{
+	uint32_t n = POOL_MIN, wanted = settings->apps * POOL_PER_APP;
+	while (n < POOL_MAX && n < wanted)
+		n *= 2;
+	if (settings->format == GENERATOR_RAW)
+		while (n > 2 * GENERATOR_RUN_MAX && (uint64_t)n * settings->raw_bytes > POOL_BYTES)
+			n /= 2;
+	return n;
+}
+
+/* Half of the addresses lie in a few networks of their application, so that reports have good and bad ones; most are in
+ * 10.0.0.0/8, which makes the typical datagram; the ends of the range are there too. */
+static uint32_t draw_ip(struct generator_random *random, uint32_t app)
+{
+	static const uint32_t edges[] = {0, 1, 127, 128, 16383, 16384, (1u << 28) - 1, 1u << 28, UINT32_MAX};
+	uint32_t kind = generator_below(random, 64);
+	uint32_t low = generator_below(random, 1u << NETWORK_BITS);
+	if (kind < 32) {
+		struct generator_random network = {app * NETWORKS_PER_APP + kind % NETWORKS_PER_APP};
+		return 0x0a000000u | (generator_below(&network, 1u << 20) << NETWORK_BITS) | low;
+	}
+	if (kind < 62)
+		return 0x0a000000u | (generator_below(random, 1u << 20) << NETWORK_BITS) | low;
+	if (kind < 63)
+		return (uint32_t)generator_draw(random);
+	return edges[generator_below(random, sizeof edges / sizeof edges[0])];
+}
+
+static bool draw_corrupt(struct generator_random *random, const struct generator_settings *settings)
+{
+	return (double)(generator_draw(random) >> 11) * 0x1p-53 * 100 < settings->corrupt_percent;
+}
+
+/* One datagram into out. */
+static void make(const struct generator *generator, struct generator_random *random, uint8_t *out,
+                 struct generator_datagram *datagram)
+{
+	const struct generator_settings *settings = &generator->settings;
+	*datagram = (struct generator_datagram){.reason = LEDGER_VALID};
+	bool corrupt = draw_corrupt(random, settings);
+	if (settings->format == GENERATOR_RAW) {
+		datagram->type = EVENT_RAW;
+		datagram->length = (uint16_t)settings->raw_bytes;
+		for (uint32_t i = 0; i < settings->raw_bytes; i++)
+			out[i] = (uint8_t)generator_draw(random);
+		return;
+	}
+	datagram->app = generator_below(random, settings->apps);
+	uint32_t length;
+	if (settings->format == GENERATOR_IPEVENT) {
+		datagram->type = EVENT_IP;
+		datagram->ip = draw_ip(random, datagram->app);
+		const uint8_t *sha = generator->sha[datagram->app];
+		length = corrupt ? generator_bad_ipevent(random, out, sha, datagram->ip, &datagram->reason)
+		                 : generator_ipevent(random, out, sha, datagram->ip);
+	} else {
+		length = corrupt ? generator_bad_json(random, out, datagram->app, &datagram->reason)
+		                 : generator_json(random, out, datagram->app, &datagram->type);
+	}
+	datagram->length = (uint16_t)length;
+}
+
+/* Datagrams that wait until there are enough of their length for a run. */
+struct waiting {
+	uint32_t n;
+	struct generator_datagram datagram[GENERATOR_RUN_MAX];
+	uint8_t bytes[GENERATOR_RUN_MAX][GENERATOR_MESSAGE_MAX];
+};
+
+struct filling {
+	uint32_t n;      /* datagrams in the pool so far */
+	uint32_t offset; /* bytes */
+};
+
+static void flush_run(struct generator *generator, struct filling *filling, struct waiting *waiting)
+{
+	for (uint32_t i = 0; i < waiting->n; i++) {
+		struct generator_datagram *datagram = &generator->datagram[filling->n + i];
+		*datagram = waiting->datagram[i];
+		datagram->offset = filling->offset;
+		datagram->run_end = filling->n + waiting->n;
+		memcpy(generator->bytes + filling->offset, waiting->bytes[i], datagram->length);
+		filling->offset += datagram->length;
+	}
+	filling->n += waiting->n;
+	waiting->n = 0;
+}
+
+/* Order within the pool is that in which runs of equal length fill up; which datagrams there are does not depend on it. */
+static int fill_by_length(struct generator *generator, struct generator_random *random)
+{
+	struct waiting *waiting = calloc(GENERATOR_MESSAGE_MAX + 1, sizeof *waiting);
+	if (waiting == NULL)
+		return -ENOMEM;
+	struct filling filling = {0};
+	for (uint32_t i = 0; i < generator->n; i++) {
+		uint8_t bytes[GENERATOR_MESSAGE_MAX];
+		struct generator_datagram datagram;
+		make(generator, random, bytes, &datagram);
+		struct waiting *same = &waiting[datagram.length];
+		same->datagram[same->n] = datagram;
+		memcpy(same->bytes[same->n++], bytes, datagram.length);
+		if (same->n == generator->settings.run)
+			flush_run(generator, &filling, same);
+	}
+	for (uint32_t length = 0; length <= GENERATOR_MESSAGE_MAX; length++)
+		flush_run(generator, &filling, &waiting[length]);
+	free(waiting);
+	/* Datagrams are far shorter than the longest possible one. */
+	uint8_t *shrunk = realloc(generator->bytes, filling.offset);
+	if (shrunk != NULL)
+		generator->bytes = shrunk;
+	return 0;
+}
+
+/* Raw datagrams have one length: runs need no sorting. */
+static void fill_raw(struct generator *generator, struct generator_random *random)
+{
+	uint32_t run = generator->settings.run;
+	for (uint32_t i = 0; i < generator->n; i++) {
+		uint32_t offset = i * generator->settings.raw_bytes;
+		uint32_t end = i - i % run + run;
+		make(generator, random, generator->bytes + offset, &generator->datagram[i]);
+		generator->datagram[i].offset = offset;
+		generator->datagram[i].run_end = end < generator->n ? end : generator->n;
+	}
+}
+
+static bool settings_valid(const struct generator_settings *settings)
+{
+	return settings->apps >= 1 && settings->apps <= GENERATOR_APPS_MAX && settings->run >= 1 &&
+	       settings->run <= GENERATOR_RUN_MAX && settings->raw_bytes <= GENERATOR_DATAGRAM_MAX &&
+	       settings->corrupt_percent >= 0 && settings->corrupt_percent <= 100;
+}
+
+int generator_init(struct generator *generator, const struct generator_settings *settings)
+{
+	if (!settings_valid(settings))
+		return -EINVAL;
+	*generator = (struct generator){.settings = *settings, .n = pool_size(settings)};
+	bool raw = settings->format == GENERATOR_RAW;
+	generator->bytes =
+	        malloc((size_t)generator->n * (raw ? settings->raw_bytes : GENERATOR_MESSAGE_MAX) + 1);
+	generator->datagram = calloc(generator->n, sizeof *generator->datagram);
+	generator->sha = malloc(settings->apps * sizeof *generator->sha);
+	if (generator->bytes == NULL || generator->datagram == NULL || generator->sha == NULL) {
+		generator_fini(generator);
+		return -ENOMEM;
+	}
+	struct generator_random random = {settings->seed};
+	for (uint32_t app = 0; app < settings->apps; app++)
+		for (uint32_t i = 0; i < 32; i++)
+			generator->sha[app][i] = (uint8_t)generator_draw(&random);
+	int error = 0;
+	if (raw)
+		fill_raw(generator, &random);
+	else
+		error = fill_by_length(generator, &random);
+	if (error != 0)
+		generator_fini(generator);
+	return error;
+}
+
+void generator_fini(struct generator *generator)
+{
+	free(generator->bytes);
+	free(generator->datagram);
+	free(generator->sha);
+	*generator = (struct generator){0};
+}
+
+void generator_count(const struct generator *generator, uint64_t position, struct generator_account *account)
+{
+	*account = (struct generator_account){.sent = position};
+	for (uint32_t i = 0; i < generator->n; i++) {
+		const struct generator_datagram *datagram = &generator->datagram[i];
+		uint64_t times = generator_times(generator, position, i);
+		account->bytes += times * datagram->length;
+		if (datagram->reason == LEDGER_VALID)
+			account->valid += times;
+		else
+			account->rejected[datagram->reason] += times;
+	}
+}

@@ -1,0 +1,41 @@
+/* One datagram of the generator: valid or corrupted in one known way.
+ *
+ * The generator (generator.h) decides which and how many; here is what they look like.
+ */
+#ifndef CLI_GENERATOR_MESSAGE_H
+#define CLI_GENERATOR_MESSAGE_H
+
+#include <stdint.h>
+
+#include "cli/generator.h"
+
+#define GENERATOR_MESSAGE_MAX 512u /* bytes that an ipevent or json datagram may take */
+
+/* SplitMix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014): small, and the same everywhere. */
+struct generator_random {
+	uint64_t state;
+};
+
+uint64_t generator_draw(struct generator_random *random);
+
+/* A number below `below`, which is at least 1. */
+static inline uint32_t generator_below(struct generator_random *random, uint32_t below)
+{
+	return (uint32_t)((generator_draw(random) >> 32) * below >> 32);
+}
+
+/* An IpEvent of this application and address into out; returns its bytes. Most are the typical 71 bytes; a few have their
+ * fields the other way round, upper-case digits, an unknown or a repeated field. */
+uint32_t generator_ipevent(struct generator_random *random, uint8_t *out, const uint8_t sha[32], uint32_t ip);
+
+/* The same, corrupted; *reason is what ipevent_parse says. */
+uint32_t generator_bad_ipevent(struct generator_random *random, uint8_t *out, const uint8_t sha[32], uint32_t ip,
+                               uint8_t *reason);
+
+/* A metric or a tracking call as JSON; *type says which. user numbers the username. */
+uint32_t generator_json(struct generator_random *random, uint8_t *out, uint32_t user, uint16_t *type);
+
+/* The same, corrupted; *reason is what json_event_parse says. */
+uint32_t generator_bad_json(struct generator_random *random, uint8_t *out, uint32_t user, uint8_t *reason);
+
+#endif

@@ -1,0 +1,29 @@
+/* Events as lines of JSON in a buffer that grows: what tap prints and consume hands on.
+ *
+ *     record --ndjson_add--> | {"id": ...}\n{"id": ...}\n ... |  --> one write(2) for many
+ */
+#ifndef CLI_NDJSON_H
+#define CLI_NDJSON_H
+
+#include "shm/event.h"
+#include "shm/topic.h"
+
+struct ndjson {
+	char *text;
+	size_t used, room;
+	char origin[STREAM_LANES_MAX][SHM_NAME_MAX + 40]; /* by lane: "<generation>-<topic>-<lane>" */
+};
+
+/* For the events of one topic. */
+void ndjson_init(struct ndjson *ndjson, const struct instance *instance, const char *topic);
+
+/* Appends the record's line. Returns 0; -EINVAL when its payload is not what its type says, -ENOSPC when its line would not
+ * fit half a GiB (nothing is appended). Out of memory: aborts. */
+int ndjson_add(struct ndjson *ndjson, const struct record *record, unsigned lane, uint64_t position);
+
+/* Appends bytes as they are. */
+void ndjson_append(struct ndjson *ndjson, const void *bytes, size_t n);
+
+void ndjson_fini(struct ndjson *ndjson);
+
+#endif

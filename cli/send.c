@@ -1,0 +1,270 @@
+/* millrace send udp: the test client. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/arguments.h"
+#include "cli/command.h"
+#include "cli/generator.h"
+#include "cli/send_udp.h"
+#include "stage/clock.h"
+
+#define DEFAULT_ADDRESS "127.0.0.1:4002"
+#define DEFAULT_COUNT   1000000u
+
+struct options {
+	const char *address;
+	const char *format;
+	const char *output;
+	const char *expect;
+	bool json;
+	uint64_t apps, size, gso, sources;
+	double corrupt;
+	uint64_t seed;
+	struct send_udp_settings udp;
+};
+
+static const volatile bool *stopped;
+
+static struct generator_settings generator_settings(const struct options *options)
+{
+	enum generator_format format = GENERATOR_IPEVENT;
+	if (strcmp(options->format, "raw") == 0)
+		format = GENERATOR_RAW;
+	else if (strcmp(options->format, "json") == 0)
+		format = GENERATOR_JSON;
+	return (struct generator_settings){.format = format,
+	                                   .apps = (uint32_t)options->apps,
+	                                   .run = options->udp.gso,
+	                                   .raw_bytes = (uint32_t)options->size,
+	                                   .corrupt_percent = options->corrupt,
+	                                   .seed = options->seed};
+}
+
+/* A capture: for each datagram its length as four bytes, little-endian, and its bytes. */
+static int write_capture(const struct generator *generator, const struct options *options,
+                         struct send_udp_result *result)
+{
+	bool standard = strcmp(options->output, "-") == 0;
+	FILE *out = standard ? stdout : fopen(options->output, "wbe");
+	if (out == NULL)
+		return -errno;
+	uint64_t begun = clock_monotonic_ns();
+	int error = 0;
+	while (result->sent < options->udp.count && !*stopped && error == 0) {
+		const uint8_t *data;
+		uint16_t length;
+		generator_run(generator, result->sent, 1, &data, &length);
+		uint8_t head[4] = {(uint8_t)length, (uint8_t)(length >> 8)};
+		if (fwrite(head, 1, sizeof head, out) < sizeof head || fwrite(data, 1, length, out) < length)
+			error = -errno;
+		else
+			result->sent++;
+	}
+	if ((standard ? fflush(out) : fclose(out)) != 0 && error == 0)
+		error = -errno;
+	result->elapsed_ns = clock_monotonic_ns() - begun;
+	return error;
+}
+
+static int write_expect(const struct generator *generator, const char *path, uint64_t sent)
+{
+	FILE *out = fopen(path, "we");
+	if (out == NULL)
+		return -errno;
+	int error = generator_expect(generator, sent, out);
+	if (fclose(out) != 0 && error == 0)
+		error = -errno;
+	return error;
+}
+
+static double per_second(uint64_t n, uint64_t ns)
+{
+	return ns == 0 ? 0 : (double)n * 1e9 / (double)ns;
+}
+
+static int print_json(const struct options *options, const struct generator_account *account,
+                      const struct send_udp_result *result)
+{
+	json_t *corrupted = json_object();
+	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
+		if (account->rejected[i] > 0)
+			json_object_set_new(corrupted, ledger_reason_name(i),
+			                    json_integer((json_int_t)account->rejected[i]));
+	json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:o, s:I, s:f, s:I, s:I, s:I}", "to",
+	                         options->output != NULL ? options->output : options->address, "format",
+	                         options->format, "sent", (json_int_t)account->sent, "valid",
+	                         (json_int_t)account->valid, "corrupted", corrupted, "bytes",
+	                         (json_int_t)account->bytes, "seconds", (double)result->elapsed_ns / 1e9,
+	                         "rate", (json_int_t)per_second(account->sent, result->elapsed_ns), "refused",
+	                         (json_int_t)result->refused, "busy", (json_int_t)result->busy);
+	if (root == NULL)
+		return command_fail("send", "%s", strerror(ENOMEM));
+	json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	putchar('\n');
+	json_decref(root);
+	return 0;
+}
+
+static void print_text(FILE *out, const struct options *options, const struct generator_account *account,
+                       const struct send_udp_result *result)
+{
+	fprintf(out, "sent %llu datagrams, %.1f MB, to %s in %.2f s: %.0f datagrams/s\n",
+	        (unsigned long long)account->sent, (double)account->bytes / 1e6,
+	        options->output != NULL ? options->output : options->address,
+	        (double)result->elapsed_ns / 1e9, per_second(account->sent, result->elapsed_ns));
+	fprintf(out, "  %-18s %12llu\n", "valid", (unsigned long long)account->valid);
+	fprintf(out, "  %-18s %12llu\n", "corrupted", (unsigned long long)(account->sent - account->valid));
+	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
+		if (account->rejected[i] > 0)
+			fprintf(out, "    %-16s %12llu\n", ledger_reason_name(i),
+			        (unsigned long long)account->rejected[i]);
+}
+
+static int send_datagrams(const struct options *options, const struct generator *generator,
+                          struct send_udp_result *result)
+{
+	if (options->output != NULL) {
+		int error = write_capture(generator, options, result);
+		return error == 0 || error == -EPIPE
+		               ? 0
+		               : command_fail("send", "%s: %s", options->output, strerror(-error));
+	}
+	struct sockaddr_storage address;
+	socklen_t bytes;
+	const char *why;
+	if (send_udp_address(options->address, &address, &bytes, &why) < 0)
+		return command_fail("send", "%s: %s; an address looks like %s", options->address, why,
+		                    DEFAULT_ADDRESS);
+	*result = send_udp_run(generator, &address, bytes, &options->udp, stopped);
+	if (result->error == -EMSGSIZE || (result->error == -EINVAL && options->udp.gso > 1))
+		return command_fail(
+		        "send",
+		        "%s: datagrams of this length do not fit (%s); try a smaller --size or no --gso",
+		        options->address, strerror(-result->error));
+	if (result->error != 0)
+		return command_fail("send", "%s: %s", options->address, strerror(-result->error));
+	return 0;
+}
+
+static int report(const struct options *options, const struct generator *generator,
+                  const struct send_udp_result *result)
+{
+	int status = 0;
+	struct generator_account account;
+	generator_count(generator, result->sent, &account);
+	if (options->json)
+		status = print_json(options, &account, result);
+	else
+		print_text(options->output != NULL && strcmp(options->output, "-") == 0 ? stderr : stdout,
+		           options, &account, result);
+	if (options->expect != NULL) {
+		int error = write_expect(generator, options->expect, result->sent);
+		if (error != 0)
+			status = command_fail("send", "%s: %s", options->expect, strerror(-error));
+	}
+	if (result->refused > 0)
+		status = command_fail(
+		        "send", "nobody listens on %s (refused %llu times); start it with: millrace run",
+		        options->address, (unsigned long long)result->refused);
+	return status;
+}
+
+static int parse(int argc, char **argv, struct options *options)
+{
+	uint64_t unset = UINT64_MAX;
+	options->udp =
+	        (struct send_udp_settings){.count = unset, .duration_ns = unset, .gso = 1, .sources = 1};
+	const struct argument table[] = {
+	        {"rate", 'r', ARGUMENT_COUNT, "N", "datagrams per second; 0: as fast as it goes (default 0)",
+	         &options->udp.rate, 0, UINT64_MAX, NULL},
+	        {"count", 'n', ARGUMENT_COUNT, "N",
+	         "stop after N datagrams (default 1M when no --seconds is given)", &options->udp.count, 1,
+	         UINT64_MAX, NULL},
+	        {"seconds", 's', ARGUMENT_DURATION, "T", "stop after this time", &options->udp.duration_ns, 1,
+	         UINT64_MAX, NULL},
+	        {"apps", 0, ARGUMENT_COUNT, "N", "different app_sha256, or usernames (default 1000)",
+	         &options->apps, 1, GENERATOR_APPS_MAX, NULL},
+	        {"corrupt", 0, ARGUMENT_PERCENT, "PERCENT",
+	         "share of datagrams made wrong, each in one way (default 0)", &options->corrupt, 0, 0, NULL},
+	        {"gso", 0, ARGUMENT_COUNT, "N",
+	         "datagrams of equal length per system call message, 1 to 64 (default 1)", &options->gso, 1,
+	         GENERATOR_RUN_MAX, NULL},
+	        {"sources", 0, ARGUMENT_COUNT, "N",
+	         "sockets to send from, in turn; on loopback each has an\naddress of its own (default 1)",
+	         &options->sources, 1, SEND_UDP_SOURCES_MAX, NULL},
+	        {"format", 0, ARGUMENT_CHOICE, "FORMAT", "ipevent, raw or json (default ipevent)",
+	         &options->format, 0, 0, "ipevent raw json"},
+	        {"size", 0, ARGUMENT_COUNT, "BYTES", "length of raw datagrams (default 71)", &options->size,
+	         0, GENERATOR_DATAGRAM_MAX, NULL},
+	        {"seed", 0, ARGUMENT_COUNT, "N", "the same seed makes the same datagrams (default 1)",
+	         &options->seed, 0, UINT64_MAX, NULL},
+	        {"output", 'o', ARGUMENT_STRING, "FILE",
+	         "write a capture instead of sending: per datagram its length\n(4 bytes, little-endian) and "
+	         "its bytes; - is "
+	         "standard output",
+	         &options->output, 0, 0, NULL},
+	        {"expect", 0, ARGUMENT_STRING, "FILE", "write what a receiver must have counted, as JSON",
+	         &options->expect, 0, 0, NULL},
+	        {"json", 0, ARGUMENT_FLAG, NULL, "print the account as JSON", &options->json, 0, 0, NULL},
+	};
+	const struct arguments arguments = {
+	        .command = "send",
+	        .usage = "udp [ADDRESS] [OPTION]...",
+	        .purpose = "Sends test events to ADDRESS (default " DEFAULT_ADDRESS
+	                   ") and prints what it sent: how many were valid, and how\n"
+	                   "many must be rejected for which reason. The account is exact.",
+	        .example = "  millrace send udp --count 1M --corrupt 30 --gso 64",
+	        .table = table,
+	        .n = sizeof table / sizeof table[0],
+	        .operands_min = 1,
+	        .operands_max = 2,
+	};
+	struct operands operands;
+	int status = arguments_parse(&arguments, argc, argv, &operands);
+	if (status != ARGUMENTS_GO_ON)
+		return status;
+	if (strcmp(operands.item[0], "udp") != 0)
+		return arguments_error(&arguments, "cannot send over \"%s\"; there is: udp",
+		                       operands.item[0]);
+	if (options->corrupt > 0 && strcmp(options->format, "raw") == 0)
+		return arguments_error(&arguments,
+		                       "--corrupt: a raw listener takes any datagram, none is wrong");
+	if (options->output != NULL && options->udp.duration_ns != unset)
+		return arguments_error(&arguments, "--output takes --count, not --seconds");
+	if (operands.n > 1)
+		options->address = operands.item[1];
+	options->udp.gso = (uint32_t)options->gso;
+	options->udp.sources = (uint32_t)options->sources;
+	if (options->udp.count == unset && options->udp.duration_ns == unset)
+		options->udp.count = DEFAULT_COUNT;
+	return ARGUMENTS_GO_ON;
+}
+
+int command_send(int argc, char **argv)
+{
+	struct options options = {.address = DEFAULT_ADDRESS,
+	                          .format = "ipevent",
+	                          .apps = 1000,
+	                          .size = 71,
+	                          .gso = 1,
+	                          .sources = 1,
+	                          .seed = 1};
+	int status = parse(argc, argv, &options);
+	if (status != ARGUMENTS_GO_ON)
+		return status;
+	struct generator generator;
+	struct generator_settings settings = generator_settings(&options);
+	int error = generator_init(&generator, &settings);
+	if (error != 0)
+		return command_fail("send", "%s", strerror(-error));
+	stopped = command_stop_on_signals();
+	struct send_udp_result result = {0};
+	status = send_datagrams(&options, &generator, &result);
+	if (status == 0)
+		status = report(&options, &generator, &result);
+	generator_fini(&generator);
+	return status;
+}

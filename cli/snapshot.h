@@ -1,0 +1,127 @@
+/* One read of everything that an instance shows in shared memory: for `stat`, and for whoever watches later.
+ *
+ *     /dev/shm/millrace/<instance>/ --snapshot_open--> mapped read-only --snapshot_take--> struct snapshot (plain numbers)
+ *
+ * Nothing is created, locked or written, and nobody is held up. Stages may start and die meanwhile: what is missing is left
+ * out. Lanes are read while their writers work; each lane is read again until two readings in a row agree (a
+ * few tries), so that its ledger adds up whenever the writer pauses between two batches for some microseconds.
+ *
+ * Numbers of one lane agree with each other; those of different lanes are as old as the reading takes, some microseconds.
+ */
+#ifndef CLI_SNAPSHOT_H
+#define CLI_SNAPSHOT_H
+
+#include "shm/instance.h"
+#include "shm/queue.h"
+#include "stage/control.h"
+
+struct snapshot_metric {
+	char name[40];
+	enum metric_kind kind;
+	char help[116];
+	uint64_t value;
+};
+
+struct snapshot_stage {
+	char name[SHM_NAME_MAX]; /* role: "tally.0" */
+	char program[SHM_NAME_MAX];
+	bool present; /* has a control block; when not, only name and program are set */
+	bool alive;   /* some process holds the role's lock */
+	uint32_t pid; /* of that process, or of the last */
+	enum stage_state state;
+	bool throttled; /* waits for its next start */
+	uint64_t restarts;
+	int64_t last_exit;      /* wait status, -1 before any */
+	uint64_t started_ns;    /* CLOCK_REALTIME */
+	uint64_t heartbeat_age_ns;
+	unsigned n_metrics;
+	struct snapshot_metric metric[METRICS_MAX];
+};
+
+struct snapshot_group {
+	char name[SHM_NAME_MAX];
+	bool required;
+	uint32_t reader_pid; /* 0: nobody reads it at present */
+	uint64_t read_records, missed_records;
+	uint64_t waiting_records, waiting_bytes;
+	uint64_t damaged;
+};
+
+/* The ledger as plain numbers: of a lane, or the sum over a topic's lanes. */
+struct snapshot_ledger {
+	uint64_t received, kernel_dropped, dropped, refused, written;
+	uint64_t rejected[LEDGER_REASON_COUNT];
+};
+
+struct snapshot_lane {
+	char role[SHM_NAME_MAX]; /* who writes; "" outside programs, "-" nobody any more */
+	bool present;
+	uint64_t size_bytes, written_records, written_bytes;
+	struct snapshot_ledger ledger;
+	unsigned n_groups;
+	struct snapshot_group group[STREAM_GROUPS_MAX];
+};
+
+struct snapshot_topic {
+	char name[SHM_NAME_MAX];
+	enum when_full when_full;
+	unsigned n_lanes;
+	struct snapshot_lane lane[STREAM_LANES_MAX];
+	struct snapshot_ledger ledger;
+};
+
+struct snapshot_queue {
+	char name[SHM_NAME_MAX];
+	bool present;
+	uint64_t slot_bytes;
+	struct queue_counts counts;
+};
+
+struct snapshot {
+	uint64_t generation;
+	uint64_t taken_ns;   /* CLOCK_MONOTONIC */
+	uint64_t created_ns; /* CLOCK_REALTIME, of the instance */
+	uint32_t supervisor_pid;
+	bool supervisor_alive;
+	bool draining;
+	unsigned n_stages, n_topics, n_queues;
+	struct snapshot_stage stage[INSTANCE_ROLES_MAX];
+	struct snapshot_topic topic[INSTANCE_TOPICS_MAX];
+	struct snapshot_queue queue[INSTANCE_QUEUES_MAX];
+};
+
+/* An instance, mapped for reading; its fields are the implementation's. */
+struct snapshot_source {
+	char name[SHM_NAME_MAX];
+	char directory[128];
+	uint64_t device, inode; /* of the instance page's file: another file is another life of the instance */
+	struct segment page;
+	struct segment stage[INSTANCE_ROLES_MAX];
+	struct segment group[INSTANCE_TOPICS_MAX][STREAM_GROUPS_MAX];
+	struct queue queue[INSTANCE_QUEUES_MAX];
+	int role_file[INSTANCE_ROLES_MAX]; /* kept open: closing it would drop a lock that this process may hold on it */
+	int supervisor_file;
+	const struct stream_shared *lane[INSTANCE_TOPICS_MAX][STREAM_LANES_MAX];
+};
+
+/* Maps what there is. Returns 0; -ENOENT when the instance is not running, otherwise as segment_attach, with the reason in
+ * error. Large: keep it out of the stack. */
+int snapshot_open(struct snapshot_source *source, const char *instance, struct shm_error *error);
+
+/* Reads all of it. Follows an instance that was ended and started again. Returns 0, or as snapshot_open when it has gone.
+ * struct snapshot is some megabytes: allocate it. */
+int snapshot_take(struct snapshot_source *source, struct snapshot *snapshot, struct shm_error *error);
+
+void snapshot_close(struct snapshot_source *source);
+
+/* received == sum of rejected + dropped + refused + written. */
+bool snapshot_balanced(const struct snapshot_ledger *ledger);
+
+/* Sum of rejected over all reasons. */
+uint64_t snapshot_rejected(const struct snapshot_ledger *ledger);
+
+/* "running", "starting" ... as stage_state_name; "dead": no live process holds its lock though it did not end; "throttled": so,
+ * and its next start is held back because it died too often; "none": never started. */
+const char *snapshot_state(const struct snapshot_stage *stage);
+
+#endif

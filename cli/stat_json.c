@@ -1,0 +1,155 @@
+#include <errno.h>
+#include <jansson.h>
+
+#include "cli/stat.h"
+#include "stage/clock.h"
+
+/* Counters stay far below 2^63; a damaged one must still come out as JSON. */
+static json_t *number(uint64_t value)
+{
+	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
+}
+
+static void set(json_t *object, const char *key, uint64_t value)
+{
+	json_object_set_new(object, key, number(value));
+}
+
+static json_t *stage_json(const struct snapshot_stage *stage)
+{
+	json_t *object = json_object(), *metrics = json_object();
+	json_object_set_new(object, "name", json_string(stage->name));
+	json_object_set_new(object, "program", json_string(stage->program));
+	set(object, "pid", stage->pid);
+	json_object_set_new(object, "state", json_string(snapshot_state(stage)));
+	json_object_set_new(object, "alive", json_boolean(stage->alive));
+	set(object, "restarts", stage->restarts);
+	json_object_set_new(object, "last_exit",
+	                    stage->last_exit < 0 ? json_null() : json_integer(stage->last_exit));
+	set(object, "started_ms", stage->started_ns / NS_PER_MS);
+	set(object, "heartbeat_age_ms", stage->heartbeat_age_ns / NS_PER_MS);
+	for (unsigned i = 0; i < stage->n_metrics; i++)
+		set(metrics, stage->metric[i].name, stage->metric[i].value);
+	json_object_set_new(object, "metrics", metrics);
+	return object;
+}
+
+static json_t *group_json(const struct snapshot_group *group)
+{
+	json_t *object = json_object();
+	json_object_set_new(object, "group", json_string(group->name));
+	json_object_set_new(object, "required", json_boolean(group->required));
+	set(object, "reader_pid", group->reader_pid);
+	set(object, "read_records", group->read_records);
+	set(object, "waiting_records", group->waiting_records);
+	set(object, "waiting_bytes", group->waiting_bytes);
+	set(object, "missed_records", group->missed_records);
+	set(object, "damaged", group->damaged);
+	return object;
+}
+
+static json_t *rejected_json(const struct snapshot_ledger *ledger)
+{
+	json_t *object = json_object();
+	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
+		set(object, ledger_reason_name(i), ledger->rejected[i]);
+	return object;
+}
+
+static void set_ledger(json_t *object, const struct snapshot_ledger *ledger)
+{
+	set(object, "received", ledger->received);
+	set(object, "kernel_dropped", ledger->kernel_dropped);
+	json_object_set_new(object, "rejected", rejected_json(ledger));
+	set(object, "dropped", ledger->dropped);
+	set(object, "refused", ledger->refused);
+	set(object, "written", ledger->written);
+	json_object_set_new(object, "balanced", json_boolean(snapshot_balanced(ledger)));
+}
+
+static json_t *lane_json(const struct snapshot_lane *lane, unsigned index)
+{
+	json_t *object = json_object(), *groups = json_array(), *ledger = json_object();
+	set(object, "lane", index);
+	json_object_set_new(object, "role", json_string(lane->role));
+	set(object, "size_bytes", lane->size_bytes);
+	set(object, "written_records", lane->written_records);
+	set(object, "written_bytes", lane->written_bytes);
+	set_ledger(ledger, &lane->ledger);
+	json_object_set_new(object, "ledger", ledger);
+	for (unsigned i = 0; i < lane->n_groups; i++)
+		json_array_append_new(groups, group_json(&lane->group[i]));
+	json_object_set_new(object, "groups", groups);
+	return object;
+}
+
+static json_t *topic_json(const struct snapshot_topic *topic)
+{
+	json_t *object = json_object(), *lanes = json_array();
+	json_object_set_new(object, "topic", json_string(topic->name));
+	json_object_set_new(object, "when_full",
+	                    json_string(topic->when_full == WHEN_FULL_REFUSE ? "refuse" : "drop"));
+	for (unsigned i = 0; i < topic->n_lanes; i++)
+		json_array_append_new(lanes, lane_json(&topic->lane[i], i));
+	json_object_set_new(object, "lanes", lanes);
+	return object;
+}
+
+static json_t *queue_json(const struct snapshot_queue *queue)
+{
+	json_t *object = json_object();
+	json_object_set_new(object, "queue", json_string(queue->name));
+	set(object, "slots", queue->counts.slots);
+	set(object, "slot_bytes", queue->slot_bytes);
+	set(object, "free", queue->counts.free);
+	set(object, "filling", queue->counts.filling);
+	set(object, "ready", queue->counts.ready);
+	set(object, "taken", queue->counts.taken);
+	return object;
+}
+
+static json_t *ledger_json(const struct snapshot_topic *topic)
+{
+	json_t *object = json_object();
+	json_object_set_new(object, "topic", json_string(topic->name));
+	set_ledger(object, &topic->ledger);
+	return object;
+}
+
+static void set_supervisor(json_t *root, const struct snapshot *snapshot)
+{
+	json_t *object = json_object();
+	set(object, "pid", snapshot->supervisor_pid);
+	json_object_set_new(object, "alive", json_boolean(snapshot->supervisor_alive));
+	json_object_set_new(root, "supervisor", object);
+}
+
+int stat_json(const struct snapshot *snapshot, const char *instance, bool one_line, FILE *out)
+{
+	json_t *root = json_object(), *stages = json_array(), *topics = json_array(), *queues = json_array(),
+	       *ledger = json_array();
+	char generation[24];
+	snprintf(generation, sizeof generation, "%016llx", (unsigned long long)snapshot->generation);
+	json_object_set_new(root, "instance", json_string(instance));
+	json_object_set_new(root, "generation", json_string(generation));
+	set(root, "created_ms", snapshot->created_ns / NS_PER_MS);
+	json_object_set_new(root, "draining", json_boolean(snapshot->draining));
+	set_supervisor(root, snapshot);
+	for (unsigned i = 0; i < snapshot->n_stages; i++)
+		json_array_append_new(stages, stage_json(&snapshot->stage[i]));
+	for (unsigned i = 0; i < snapshot->n_topics; i++) {
+		json_array_append_new(topics, topic_json(&snapshot->topic[i]));
+		json_array_append_new(ledger, ledger_json(&snapshot->topic[i]));
+	}
+	for (unsigned i = 0; i < snapshot->n_queues; i++)
+		json_array_append_new(queues, queue_json(&snapshot->queue[i]));
+	json_object_set_new(root, "stages", stages);
+	json_object_set_new(root, "topics", topics);
+	json_object_set_new(root, "queues", queues);
+	int result = json_object_set_new(root, "ledger", ledger);
+	if (result == 0)
+		result = json_dumpf(root, out, one_line ? JSON_COMPACT : JSON_INDENT(2));
+	fputc('\n', out);
+	json_decref(root);
+	return result == 0 ? 0 : -ENOMEM;
+}

@@ -1,0 +1,250 @@
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "cli/grid.h"
+#include "cli/stat.h"
+#include "stage/clock.h"
+
+/* Per second between two snapshots; a counter that went back belongs to another life. */
+static double rate(uint64_t now, uint64_t before, uint64_t ns)
+{
+	return now < before || ns == 0 ? 0 : (double)(now - before) * 1e9 / (double)ns;
+}
+
+static uint64_t real_age(uint64_t since_ns)
+{
+	uint64_t now = clock_real_ns();
+	return now > since_ns ? now - since_ns : 0;
+}
+
+static void heading(const struct snapshot *snapshot, const struct stat_table_options *options, FILE *out)
+{
+	fprintf(out, "instance %s, generation %016llx, supervisor ", options->instance,
+	        (unsigned long long)snapshot->generation);
+	if (snapshot->supervisor_alive)
+		fprintf(out, "%u", snapshot->supervisor_pid);
+	else
+		fprintf(out, "not running (start it with: millrace run --instance %s)", options->instance);
+	fprintf(out, "%s\n\n", snapshot->draining ? ", draining" : "");
+}
+
+static void last_exit(struct grid *grid, int64_t status)
+{
+	if (status < 0)
+		grid_cell(grid, "-");
+	else if (WIFSIGNALED((int)status))
+		grid_cell(grid, "SIG%s", sigabbrev_np(WTERMSIG((int)status)));
+	else
+		grid_cell(grid, "exit %d", WEXITSTATUS((int)status));
+}
+
+static void stages(const struct snapshot *snapshot, FILE *out)
+{
+	struct grid grid;
+	grid_init(&grid, "<STAGE <STATE >PID >RESTARTS <LAST_EXIT >HEARTBEAT >UP");
+	for (unsigned i = 0; i < snapshot->n_stages; i++) {
+		const struct snapshot_stage *stage = &snapshot->stage[i];
+		grid_cell(&grid, "%s", stage->name);
+		grid_cell(&grid, "%s", snapshot_state(stage));
+		grid_cell(&grid, "%u", stage->pid);
+		grid_number(&grid, stage->restarts);
+		last_exit(&grid, stage->present ? stage->last_exit : -1);
+		grid_time(&grid, stage->heartbeat_age_ns);
+		if (stage->alive)
+			grid_time(&grid, real_age(stage->started_ns));
+		else
+			grid_cell(&grid, "-");
+	}
+	grid_print(&grid, out);
+	if (snapshot->n_stages > 0)
+		fputc('\n', out);
+}
+
+static const char *writer(const struct snapshot_lane *lane)
+{
+	if (lane->role[0] == 0)
+		return "(outside)";
+	return strcmp(lane->role, "-") == 0 ? "(retired)" : lane->role;
+}
+
+static void lanes(const struct snapshot *snapshot, const struct snapshot *before, FILE *out)
+{
+	struct grid grid;
+	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
+	grid_init(&grid, before != NULL ? "<TOPIC >LANE <WRITER >SIZE >WRITTEN >BYTES >RATE"
+	                                : "<TOPIC >LANE <WRITER >SIZE >WRITTEN >BYTES");
+	for (unsigned i = 0; i < snapshot->n_topics; i++)
+		for (unsigned k = 0; k < snapshot->topic[i].n_lanes; k++) {
+			const struct snapshot_lane *lane = &snapshot->topic[i].lane[k];
+			grid_cell(&grid, "%s", snapshot->topic[i].name);
+			grid_cell(&grid, "%u", k);
+			grid_cell(&grid, "%s", writer(lane));
+			grid_bytes(&grid, lane->size_bytes);
+			grid_number(&grid, lane->written_records);
+			grid_bytes(&grid, lane->written_bytes);
+			if (before != NULL)
+				grid_rate(&grid, rate(lane->written_records,
+				                      before->topic[i].lane[k].written_records, ns));
+		}
+	grid_print(&grid, out);
+	if (snapshot->n_topics > 0)
+		fputc('\n', out);
+}
+
+/* The same group in the earlier snapshot; NULL when it was not there. */
+static const struct snapshot_group *same_group(const struct snapshot_lane *lane, const char *name)
+{
+	for (unsigned i = 0; i < lane->n_groups; i++)
+		if (strcmp(lane->group[i].name, name) == 0)
+			return &lane->group[i];
+	return NULL;
+}
+
+static void groups(const struct snapshot *snapshot, const struct snapshot *before, FILE *out)
+{
+	struct grid grid;
+	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
+	grid_init(&grid,
+	          before != NULL
+	                  ? "<TOPIC >LANE <GROUP <KIND >READER >READ >WAITING >BYTES >FULL >MISSED >RATE"
+	                  : "<TOPIC >LANE <GROUP <KIND >READER >READ >WAITING >BYTES >FULL >MISSED");
+	for (unsigned i = 0; i < snapshot->n_topics; i++)
+		for (unsigned k = 0; k < snapshot->topic[i].n_lanes; k++) {
+			const struct snapshot_lane *lane = &snapshot->topic[i].lane[k];
+			for (unsigned g = 0; g < lane->n_groups; g++) {
+				const struct snapshot_group *group = &lane->group[g];
+				grid_cell(&grid, "%s", snapshot->topic[i].name);
+				grid_cell(&grid, "%u", k);
+				grid_cell(&grid, "%s", group->name);
+				grid_cell(&grid, "%s", group->required ? "required" : "optional");
+				if (group->reader_pid != 0)
+					grid_cell(&grid, "%u", group->reader_pid);
+				else
+					grid_cell(&grid, "none");
+				grid_number(&grid, group->read_records);
+				grid_number(&grid, group->waiting_records);
+				grid_bytes(&grid, group->waiting_bytes);
+				grid_cell(&grid, "%.0f %%",
+				          100.0 * (double)group->waiting_bytes / (double)lane->size_bytes);
+				grid_number(&grid, group->missed_records);
+				if (before == NULL)
+					continue;
+				const struct snapshot_group *past =
+				        same_group(&before->topic[i].lane[k], group->name);
+				grid_rate(&grid, past != NULL
+				                         ? rate(group->read_records, past->read_records, ns)
+				                         : 0);
+			}
+		}
+	bool any = grid.n > grid.columns;
+	grid_print(&grid, out);
+	if (any)
+		fputc('\n', out);
+}
+
+static void queues(const struct snapshot *snapshot, FILE *out)
+{
+	struct grid grid;
+	grid_init(&grid, "<QUEUE >SLOTS >SLOT_SIZE >FREE >FILLING >READY >TAKEN");
+	for (unsigned i = 0; i < snapshot->n_queues; i++) {
+		const struct snapshot_queue *queue = &snapshot->queue[i];
+		grid_cell(&grid, "%s", queue->name);
+		grid_number(&grid, queue->counts.slots);
+		grid_bytes(&grid, queue->slot_bytes);
+		grid_number(&grid, queue->counts.free);
+		grid_number(&grid, queue->counts.filling);
+		grid_number(&grid, queue->counts.ready);
+		grid_number(&grid, queue->counts.taken);
+	}
+	grid_print(&grid, out);
+	if (snapshot->n_queues > 0)
+		fputc('\n', out);
+}
+
+static void rejected(const struct snapshot *snapshot, FILE *out)
+{
+	struct grid grid;
+	grid_init(&grid, "<TOPIC <REJECTED_FOR >COUNT <MEANING");
+	for (unsigned i = 0; i < snapshot->n_topics; i++)
+		for (unsigned reason = 0; reason < LEDGER_REASON_COUNT; reason++) {
+			if (snapshot->topic[i].ledger.rejected[reason] == 0)
+				continue;
+			grid_cell(&grid, "%s", snapshot->topic[i].name);
+			grid_cell(&grid, "%s", ledger_reason_name(reason));
+			grid_number(&grid, snapshot->topic[i].ledger.rejected[reason]);
+			grid_cell(&grid, "%s", ledger_reason_help(reason));
+		}
+	bool any = grid.n > grid.columns;
+	if (any)
+		fputc('\n', out);
+	grid_print(&grid, out);
+}
+
+static void ledger(const struct snapshot *snapshot, const struct snapshot *before, FILE *out)
+{
+	struct grid grid;
+	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
+	grid_init(&grid, before != NULL
+	                         ? "<LEDGER >RECEIVED >=_REJECTED >+_DROPPED >+_REFUSED >+_WRITTEN <BALANCED "
+	                           ">KERNEL_DROPPED >RATE"
+	                         : "<LEDGER >RECEIVED >=_REJECTED >+_DROPPED >+_REFUSED >+_WRITTEN <BALANCED "
+	                           ">KERNEL_DROPPED");
+	for (unsigned i = 0; i < snapshot->n_topics; i++) {
+		const struct snapshot_ledger *sum = &snapshot->topic[i].ledger;
+		grid_cell(&grid, "%s", snapshot->topic[i].name);
+		grid_number(&grid, sum->received);
+		grid_number(&grid, snapshot_rejected(sum));
+		grid_number(&grid, sum->dropped);
+		grid_number(&grid, sum->refused);
+		grid_number(&grid, sum->written);
+		grid_cell(&grid, "%s", snapshot_balanced(sum) ? "yes" : "no");
+		grid_number(&grid, sum->kernel_dropped);
+		if (before != NULL)
+			grid_rate(&grid, rate(sum->received, before->topic[i].ledger.received, ns));
+	}
+	grid_print(&grid, out);
+}
+
+static void metrics(const struct snapshot *snapshot, const struct snapshot *before, FILE *out)
+{
+	struct grid grid;
+	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
+	grid_init(&grid, before != NULL ? "<STAGE <METRIC >VALUE >RATE" : "<STAGE <METRIC >VALUE");
+	for (unsigned i = 0; i < snapshot->n_stages; i++)
+		for (unsigned k = 0; k < snapshot->stage[i].n_metrics; k++) {
+			const struct snapshot_metric *metric = &snapshot->stage[i].metric[k];
+			grid_cell(&grid, "%s", snapshot->stage[i].name);
+			grid_cell(&grid, "%s", metric->name);
+			grid_number(&grid, metric->value);
+			if (before == NULL)
+				continue;
+			if (metric->kind == METRIC_COUNTER)
+				grid_rate(&grid, rate(metric->value, before->stage[i].metric[k].value, ns));
+			else
+				grid_cell(&grid, "-");
+		}
+	bool any = grid.n > grid.columns;
+	if (any)
+		fputc('\n', out);
+	grid_print(&grid, out);
+}
+
+void stat_table(const struct snapshot *snapshot, const struct snapshot *before,
+                const struct stat_table_options *options, FILE *out)
+{
+	/* Rates compare place by place: only within one life of the same instance. */
+	if (before != NULL &&
+	    (before->generation != snapshot->generation || before->n_topics != snapshot->n_topics ||
+	     before->n_stages != snapshot->n_stages))
+		before = NULL;
+	heading(snapshot, options, out);
+	stages(snapshot, out);
+	lanes(snapshot, before, out);
+	groups(snapshot, before, out);
+	queues(snapshot, out);
+	ledger(snapshot, before, out);
+	rejected(snapshot, out);
+	if (options->metrics)
+		metrics(snapshot, before, out);
+}

@@ -1,0 +1,276 @@
+/* millrace tap: the events of a topic on standard output, holding nobody up. */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/arguments.h"
+#include "cli/command.h"
+#include "cli/filter.h"
+#include "cli/last.h"
+#include "shm/life.h"
+#include "cli/ndjson.h"
+#include "stage/clock.h"
+
+#define FLUSH_BYTES (128u * 1024u)
+#define WAIT_NS     (100 * NS_PER_MS)
+
+struct options {
+	const char *instance, *topic, *format;
+	uint64_t count, last; /* last 0: from now on */
+	bool no_follow;
+};
+
+struct tap {
+	const struct options *options;
+	const volatile bool *stop;
+	struct instance instance;
+	struct life_watch life;
+	struct topic_reader reader;
+	struct ndjson out;
+	struct filters *filters;
+	uint64_t start[STREAM_LANES_MAX]; /* records before are skipped */
+	uint64_t end[STREAM_LANES_MAX];   /* with no_follow: records from here on are of no interest */
+	uint64_t generation;              /* of the instance that was left, 0 before the first */
+	unsigned n_lanes;                 /* it had */
+	uint64_t left;                    /* records still to be printed */
+	uint64_t missed;                  /* by readers that were detached */
+	uint64_t broken;                  /* records whose payload is not what their type says */
+	int error;                        /* of writing */
+};
+
+static bool flush(struct tap *tap)
+{
+	if (tap->out.used > 0 && tap->error == 0)
+		tap->error = command_write(STDOUT_FILENO, tap->out.text, tap->out.used, tap->stop);
+	tap->out.used = 0;
+	return tap->error == 0;
+}
+
+/* A reader that went away is noticed at the next write; here also when there is nothing to write. */
+static bool output_gone(void)
+{
+	struct pollfd output = {.fd = STDOUT_FILENO};
+	return poll(&output, 1, 0) == 1 && (output.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+}
+
+static void print_record(struct tap *tap, const struct record *record, unsigned lane, uint64_t position)
+{
+	if (strcmp(tap->options->format, "raw") == 0)
+		ndjson_append(&tap->out, record, record_bytes(record->length));
+	else if (ndjson_add(&tap->out, record, lane, position) != 0)
+		tap->broken++;
+}
+
+/* Deals with one batch; true while more is wanted. */
+static bool print_batch(struct tap *tap, unsigned lane, struct record_batch *batch)
+{
+	uint64_t records = 0, position = batch->position;
+	const struct record *record;
+	while (tap->left > 0 && tap->error == 0 && !*tap->stop && (record = record_next(batch)) != NULL) {
+		records++;
+		if (position >= tap->start[lane] && position < tap->end[lane] &&
+		    filters_hold(tap->filters, record)) {
+			print_record(tap, record, lane, position);
+			tap->left--;
+			if (tap->out.used >= FLUSH_BYTES)
+				(void)flush(tap);
+		}
+		position = batch->position;
+	}
+	stream_advance(&tap->reader.lane[lane], batch, records);
+	return tap->left > 0 && tap->error == 0;
+}
+
+static bool reached_end(const struct tap *tap)
+{
+	for (unsigned lane = 0; lane < tap->reader.n_lanes; lane++)
+		if (tap->reader.lane[lane].position < tap->end[lane])
+			return false;
+	return true;
+}
+
+static void leave(struct tap *tap)
+{
+	tap->generation = tap->instance.generation;
+	tap->n_lanes = tap->reader.n_lanes;
+	for (unsigned lane = 0; lane < tap->reader.n_lanes; lane++) {
+		const struct stream_reader *reader = &tap->reader.lane[lane];
+		tap->missed += atomic_load_explicit(&reader->cursor->missed_records, memory_order_relaxed);
+		tap->start[lane] = reader->position;
+	}
+	topic_reader_detach(&tap->reader);
+	instance_detach(&tap->instance);
+}
+
+/* Where a tap begins: now, or some records back. */
+static int begin(struct tap *tap, struct shm_error *error)
+{
+	int result = tap->options->last > 0
+	                     ? last_records(&tap->reader, tap->options->last, tap->start, error)
+	                     : 0;
+	for (unsigned lane = 0; lane < tap->reader.n_lanes; lane++)
+		tap->end[lane] = tap->options->no_follow
+		                         ? atomic_load_explicit(&tap->reader.lane[lane].shared->tail,
+		                                                memory_order_acquire)
+		                         : UINT64_MAX;
+	return result;
+}
+
+/* After the instance's page was replaced: on from where the tap was, and all of what lies in lanes that are new. */
+static void go_on(struct tap *tap, unsigned n_lanes, uint64_t generation)
+{
+	bool same = tap->instance.generation == generation;
+	for (unsigned lane = 0; lane < tap->reader.n_lanes; lane++) {
+		if (!same || lane >= n_lanes) {
+			tap->start[lane] = 0;
+			tap->end[lane] = tap->options->no_follow ? 0 : UINT64_MAX;
+		}
+		(void)stream_reader_rewind(&tap->reader.lane[lane], UINT64_MAX);
+	}
+}
+
+/* Attaches as the optional group tap.<pid>. Returns 0 or the exit status. */
+static int enter(struct tap *tap)
+{
+	const struct options *options = tap->options;
+	char group[SHM_NAME_MAX];
+	struct shm_error error = {""};
+	int status = command_attach("tap", &tap->instance, options->instance, SEGMENT_READ);
+	if (status != 0)
+		return status;
+	life_init(&tap->life, &tap->instance);
+	snprintf(group, sizeof group, "tap.%d", getpid());
+	int result = topic_reader_attach(&tap->reader, &tap->instance, options->topic, group, GROUP_OPTIONAL,
+	                                 STREAM_FROM_TAIL, &error);
+	if (result != 0) {
+		instance_detach(&tap->instance);
+		return command_fail("tap", "%s", error.text);
+	}
+	if (tap->generation != 0)
+		go_on(tap, tap->n_lanes, tap->generation);
+	else
+		result = begin(tap, &error);
+	if (result != 0) {
+		leave(tap);
+		return command_fail("tap", "%s", result == -ENOMEM ? strerror(ENOMEM) : error.text);
+	}
+	return 0;
+}
+
+/* Reads until enough is printed, a signal, or the life of the instance changed. */
+static enum life read_on(struct tap *tap)
+{
+	enum life life = LIFE_SAME;
+	while (!*tap->stop && life == LIFE_SAME && !reached_end(tap)) {
+		unsigned lane;
+		struct record_batch batch;
+		if (topic_peek(&tap->reader, &lane, &batch)) {
+			if (!print_batch(tap, lane, &batch))
+				break;
+			continue;
+		}
+		if (!flush(tap) || output_gone())
+			break;
+		life = life_check(&tap->life);
+		if (life == LIFE_SAME)
+			topic_wait(&tap->reader, WAIT_NS);
+	}
+	return life;
+}
+
+static int finish(struct tap *tap)
+{
+	(void)flush(tap);
+	if (tap->missed > 0)
+		fprintf(stderr,
+		        "millrace tap: %" PRIu64
+		        " records were missed: they were overwritten before they could be read\n",
+		        tap->missed);
+	if (tap->broken > 0)
+		fprintf(stderr,
+		        "millrace tap: %" PRIu64 " records are not what their type says and were left out\n",
+		        tap->broken);
+	if (tap->error != 0 && tap->error != -EPIPE && tap->error != -EINTR)
+		return command_fail("tap", "standard output: %s", strerror(-tap->error));
+	return 0;
+}
+
+static int run(struct tap *tap)
+{
+	enum life life = LIFE_REPLACED;
+	while (life == LIFE_REPLACED) {
+		int status = enter(tap);
+		if (status != 0)
+			return status;
+		ndjson_fini(&tap->out);
+		ndjson_init(&tap->out, &tap->instance, tap->options->topic);
+		life = read_on(tap);
+		(void)flush(tap);
+		leave(tap);
+	}
+	int status = finish(tap);
+	if (life == LIFE_ENDED)
+		fprintf(stderr, "millrace tap: instance \"%s\" has ended\n", tap->options->instance);
+	return status;
+}
+
+int command_tap(int argc, char **argv)
+{
+	struct options options = {.instance = command_instance(), .format = "json", .count = UINT64_MAX};
+	struct argument_list filter_list = {0};
+	const struct argument table[] = {
+	        {"format", 0, ARGUMENT_CHOICE, "FORMAT",
+	         "json: one object a line; raw: record headers and payloads as they lie\n"
+	         "in shared memory (default json)",
+	         &options.format, 0, 0, "json raw"},
+	        {"count", 'n', ARGUMENT_COUNT, "N", "end after N events", &options.count, 1, UINT64_MAX,
+	         NULL},
+	        {"filter", 'f', ARGUMENT_LIST, "KEY=VALUE",
+	         "only events whose field KEY is VALUE; several must all hold", &filter_list, 0, 0, NULL},
+	        {"last", 'l', ARGUMENT_COUNT, "N",
+	         "begin N events back, among what is still in memory (default: from now on)", &options.last,
+	         0, UINT64_MAX, NULL},
+	        {"no-follow", 0, ARGUMENT_FLAG, NULL,
+	         "end at what was the newest event at the start; with --last", &options.no_follow, 0, 0,
+	         NULL},
+	        {"instance", 0, ARGUMENT_STRING, "NAME",
+	         "which instance (default: $MILLRACE_INSTANCE or default)", &options.instance, 0, 0, NULL},
+	};
+	const struct arguments arguments = {
+	        .command = "tap",
+	        .usage = "TOPIC [OPTION]...",
+	        .purpose = "Prints the events of a topic as they come in, until Ctrl-C. A tap never slows a "
+	                   "writer down: one that is\n"
+	                   "too slow misses events, and says at its end how many.",
+	        .example = "  millrace tap ip --last 10 --filter ip=10.0.0.1",
+	        .table = table,
+	        .n = sizeof table / sizeof table[0],
+	        .operands_min = 1,
+	        .operands_max = 1,
+	};
+	struct operands operands;
+	struct filters filters;
+	int status = arguments_parse(&arguments, argc, argv, &operands);
+	if (status != ARGUMENTS_GO_ON)
+		return status;
+	options.topic = operands.item[0];
+	status = filters_init(&filters, &arguments, &filter_list, options.topic);
+	if (status != ARGUMENTS_GO_ON)
+		return status;
+	struct tap *tap = calloc(1, sizeof *tap);
+	if (tap == NULL)
+		return command_fail("tap", "%s", strerror(ENOMEM));
+	tap->options = &options;
+	tap->stop = command_stop_on_signals();
+	tap->filters = &filters;
+	tap->left = options.count;
+	status = run(tap);
+	ndjson_fini(&tap->out);
+	filters_fini(&filters);
+	free(tap);
+	return status;
+}
