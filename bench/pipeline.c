@@ -1,0 +1,211 @@
+#include "bench/pipeline.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/turns.h"
+#include "stage/clock.h"
+#include "stage/control.h"
+
+#define READY_NS (20 * NS_PER_SEC)
+#define ARGS_MAX 32u
+#define INSTANCE "bench"
+
+static void fail(struct pipeline *pipeline, const char *what, const char *why)
+{
+	fprintf(stderr, "bench-udp: %s: %s\n", what, why);
+	if (pipeline->supervisor > 0) {
+		kill(pipeline->supervisor, SIGKILL);
+		waitpid(pipeline->supervisor, NULL, 0);
+	}
+	exit(1);
+}
+
+static void exec_supervisor(const char *const *extra, const char *data_dir, int out)
+{
+	char path[512], data[600];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 16);
+	char *slash = n > 0 ? memrchr(path, '/', (size_t)n) : NULL;
+	if (slash == NULL)
+		_exit(127);
+	strcpy(slash + 1, "supervisor");
+	snprintf(data, sizeof data, "data_dir=%s", data_dir);
+	const char *arguments[ARGS_MAX] = {path,
+	                                   "--instance",
+	                                   INSTANCE,
+	                                   "--set",
+	                                   data,
+	                                   "--set",
+	                                   "ingest.udp[0].listen=127.0.0.1:0",
+	                                   "--set",
+	                                   "log.level=warn"};
+	unsigned used = 9;
+	for (; *extra != NULL && used < ARGS_MAX - 1; extra++)
+		arguments[used++] = *extra;
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	dup2(out, STDOUT_FILENO);
+	execv(path, (char *const *)(uintptr_t)arguments);
+	_exit(127);
+}
+
+/* Reads what the supervisor prints until the line that tells the port. */
+static int read_port(int in)
+{
+	char text[8192];
+	size_t used = 0;
+	uint64_t end_ns = clock_monotonic_ns() + READY_NS;
+	while (used < sizeof text - 1 && clock_monotonic_ns() < end_ns) {
+		struct pollfd ready = {.fd = in, .events = POLLIN};
+		if (poll(&ready, 1, 100) <= 0)
+			continue;
+		ssize_t n = read(in, text + used, sizeof text - 1 - used);
+		if (n <= 0)
+			return -1;
+		used += (size_t)n;
+		text[used] = '\0';
+		char *at = strstr(text, "127.0.0.1:");
+		if (at != NULL && strchr(at, ' ') != NULL)
+			return atoi(at + 10);
+	}
+	return -1;
+}
+
+static bool running(const struct pipeline *pipeline, const char *role)
+{
+	struct segment segment = {0};
+	struct shm_error error;
+	char name[SEGMENT_NAME_MAX];
+	if (segment_attach(&segment, pipeline->instance.directory, instance_stage_name(name, role),
+	                   SEGMENT_STAGE, SEGMENT_READ, &error) != 0)
+		return false;
+	bool result = atomic_load(&((struct control *)segment.body)->state) == STAGE_RUNNING;
+	segment_detach(&segment);
+	return result;
+}
+
+static void wait_until_ready(struct pipeline *pipeline)
+{
+	struct shm_error error = {.text = "not ready in time"};
+	uint64_t end_ns = clock_monotonic_ns() + READY_NS;
+	while (instance_attach(&pipeline->instance, INSTANCE, SEGMENT_READ, &error) != 0) {
+		if (clock_monotonic_ns() > end_ns || waitpid(pipeline->supervisor, NULL, WNOHANG) != 0)
+			fail(pipeline, "the pipeline did not start", error.text);
+		usleep(2000);
+	}
+	while (!running(pipeline, "ingest-udp.0") || !running(pipeline, "tally.0")) {
+		if (clock_monotonic_ns() > end_ns)
+			fail(pipeline, "the pipeline did not start", "a stage is not running");
+		usleep(2000);
+	}
+	if (segment_attach(&pipeline->lane, pipeline->instance.directory, "ip.lane.0", SEGMENT_LANE,
+	                   SEGMENT_READ, &error) != 0 ||
+	    segment_attach(&pipeline->group, pipeline->instance.directory, "ip.group.0", SEGMENT_GROUP,
+	                   SEGMENT_READ, &error) != 0)
+		fail(pipeline, "cannot look into the pipeline", error.text);
+}
+
+void pipeline_start(struct pipeline *pipeline, const char *const *extra)
+{
+	char data_dir[256];
+	int out[2];
+	memset(pipeline, 0, sizeof *pipeline);
+	snprintf(data_dir, sizeof data_dir, "%s/data", turns_directory());
+	if ((mkdir(data_dir, 0700) != 0 && errno != EEXIST) ||
+	    setenv("MILLRACE_SHM", turns_directory(), 1) != 0 || pipe(out) != 0)
+		fail(pipeline, data_dir, strerror(errno));
+	fflush(NULL);
+	pipeline->supervisor = fork();
+	if (pipeline->supervisor < 0)
+		fail(pipeline, "fork", strerror(errno));
+	if (pipeline->supervisor == 0)
+		exec_supervisor(extra, data_dir, out[1]);
+	close(out[1]);
+	int port = read_port(out[0]);
+	if (port <= 0)
+		fail(pipeline, "supervisor", "did not tell its port");
+	pipeline->address = (struct sockaddr_in){.sin_family = AF_INET,
+	                                         .sin_port = htons((uint16_t)port),
+	                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	wait_until_ready(pipeline);
+	/* The reading end stays open: a supervisor that prints at its end must not meet a closed pipe. */
+}
+
+void pipeline_stop(struct pipeline *pipeline)
+{
+	segment_detach(&pipeline->lane);
+	segment_detach(&pipeline->group);
+	instance_detach(&pipeline->instance);
+	kill(pipeline->supervisor, SIGTERM);
+	int status = 0;
+	waitpid(pipeline->supervisor, &status, 0);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		fprintf(stderr, "bench-udp: the supervisor ended with status %d\n", status);
+}
+
+struct pipeline_count pipeline_count(const struct pipeline *pipeline)
+{
+	const struct stream_shared *lane = pipeline->lane.body;
+	const struct stream_group *group = pipeline->group.body;
+	struct pipeline_count count = {
+	        .received = atomic_load(&lane->ledger.received),
+	        .dropped = atomic_load(&lane->ledger.dropped),
+	        .kernel_dropped = atomic_load(&lane->ledger.kernel_dropped),
+	        .written = atomic_load(&lane->records),
+	        .counted = stream_cursor_read(&group->cursor[0]),
+	};
+	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
+		count.rejected += atomic_load(&lane->ledger.rejected[i]);
+	return count;
+}
+
+static double cpu_of(const char *directory, const char *role, pid_t pid)
+{
+	char path[64], text[1024];
+	int holder = pid;
+	unsigned long user, system;
+	if (role != NULL && !control_alive(directory, role, &holder))
+		return 0;
+	snprintf(path, sizeof path, "/proc/%d/stat", holder);
+	FILE *file = fopen(path, "r");
+	if (file == NULL)
+		return 0;
+	size_t n = fread(text, 1, sizeof text - 1, file);
+	fclose(file);
+	text[n] = '\0';
+	char *after = strrchr(text, ')');
+	if (after == NULL ||
+	    sscanf(after + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+		return 0;
+	return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+struct pipeline_cpu pipeline_cpu(const struct pipeline *pipeline)
+{
+	const char *directory = pipeline->instance.directory;
+	return (struct pipeline_cpu){.supervisor = cpu_of(directory, NULL, pipeline->supervisor),
+	                             .ingest = cpu_of(directory, "ingest-udp.0", 0),
+	                             .tally = cpu_of(directory, "tally.0", 0)};
+}
+
+void pipeline_settle(const struct pipeline *pipeline, double timeout_s)
+{
+	uint64_t end_ns = clock_monotonic_ns() + (uint64_t)(timeout_s * 1e9);
+	struct pipeline_count before = pipeline_count(pipeline);
+	unsigned quiet = 0;
+	while (quiet < 15 && clock_monotonic_ns() < end_ns) {
+		usleep(20000);
+		struct pipeline_count now = pipeline_count(pipeline);
+		quiet = now.received == before.received && now.counted == now.written ? quiet + 1 : 0;
+		before = now;
+	}
+}
