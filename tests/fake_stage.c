@@ -1,0 +1,183 @@
+/* A stage for tests of the supervisor: joins its role as every stage does, and misbehaves on demand.
+ *
+ *     fake_stage --instance NAME --role ROLE [--socket FD]...
+ *
+ * A role with sockets appends every datagram to its lanes; a role without reads its required group. What it does wrong
+ * stands in the file <folder of the program>/<ROLE>.mode, read again and again: "crash" ends it with status 1 before it
+ * runs, "freeze" stops its heartbeat, "deaf" ignores SIGTERM, "idle" takes nothing in and reads nothing.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "shm/topic.h"
+#include "stage/clock.h"
+#include "stage/control.h"
+
+#define DATAGRAM_MAX 65536
+
+static volatile sig_atomic_t asked;
+
+struct fake {
+	const char *role, *program;
+	int socket[16];
+	unsigned n_sockets;
+	struct instance instance;
+	struct control *control;
+	struct topic_writer writer[INSTANCE_TOPICS_MAX];
+	unsigned n_writers;
+	struct topic_reader reader;
+	bool reads;
+};
+
+static void on_sigterm(int signal_number)
+{
+	(void)signal_number;
+	asked = 1;
+}
+
+static void fail(const char *what, const char *why)
+{
+	fprintf(stderr, "fake_stage: %s: %s\n", what, why);
+	exit(1);
+}
+
+static bool mode_is(const struct fake *fake, const char *mode)
+{
+	char path[512], text[32] = "";
+	snprintf(path, sizeof path, "%.*s/%s.mode", (int)(strrchr(fake->program, '/') - fake->program),
+	         fake->program, fake->role);
+	FILE *file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	bool is = fgets(text, sizeof text, file) != NULL && strncmp(text, mode, strlen(mode)) == 0;
+	fclose(file);
+	return is;
+}
+
+static void join(struct fake *fake, const char *instance)
+{
+	struct shm_error error;
+	struct segment control = {0};
+	char name[SEGMENT_NAME_MAX];
+	int owner = 0;
+	if (instance_attach(&fake->instance, instance, SEGMENT_READ, &error) != 0)
+		fail(instance, error.text);
+	snprintf(name, sizeof name, "%s.role", fake->role);
+	if (instance_lock(fake->instance.directory, name, 2000, &owner) < 0)
+		fail(name, "another process has the role");
+	if (segment_attach(&control, fake->instance.directory, instance_stage_name(name, fake->role),
+	                   SEGMENT_STAGE, SEGMENT_WRITE, &error) != 0)
+		fail(fake->role, error.text);
+	fake->control = control.body;
+	atomic_store(&fake->control->state, (uint32_t)STAGE_STARTING);
+	atomic_store(&fake->control->pid, (uint32_t)getpid());
+	atomic_store(&fake->control->started_ns, clock_real_ns());
+	atomic_store(&fake->control->heartbeat_ns, clock_monotonic_ns());
+	if (mode_is(fake, "crash"))
+		fail(fake->role, "told to crash");
+	for (unsigned i = 0; i < fake->instance.page->n_topics && fake->n_sockets != 0; i++)
+		if (topic_writer_attach(&fake->writer[fake->n_writers], &fake->instance,
+		                        fake->instance.page->topic[i].name, fake->role, &error) == 0)
+			fake->n_writers++;
+	if (fake->n_sockets == 0) {
+		if (topic_reader_attach(&fake->reader, &fake->instance, "ip", "tally", GROUP_REQUIRED,
+		                        STREAM_FROM_CURSOR, &error) != 0)
+			fail(fake->role, error.text);
+		fake->reads = true;
+	}
+	atomic_store(&fake->control->state, (uint32_t)STAGE_RUNNING);
+}
+
+static void append(struct topic_writer *writer, const void *datagram, size_t bytes)
+{
+	struct ledger *ledger = &writer->stream.shared->ledger;
+	void *at = stream_reserve(&writer->stream, record_bytes(bytes));
+	ledger_add(&ledger->received, 1);
+	if (at == NULL) {
+		ledger_add(&ledger->dropped, 1);
+		return;
+	}
+	memcpy(record_put(at, 1, (uint32_t)bytes), datagram, bytes);
+	stream_commit(&writer->stream, record_bytes(bytes), 1);
+	topic_ring(writer);
+}
+
+static bool take_in(struct fake *fake)
+{
+	static char datagram[DATAGRAM_MAX];
+	bool any = false;
+	for (unsigned i = 0; i < fake->n_sockets; i++) {
+		ssize_t n = recv(fake->socket[i], datagram, sizeof datagram, MSG_DONTWAIT);
+		for (unsigned k = 0; n >= 0 && k < fake->n_writers; k++)
+			append(&fake->writer[k], datagram, (size_t)n);
+		any |= n >= 0;
+	}
+	return any;
+}
+
+static bool read_all(struct fake *fake)
+{
+	struct record_batch batch;
+	unsigned lane;
+	uint64_t n = 0;
+	if (!topic_peek(&fake->reader, &lane, &batch))
+		return false;
+	while (record_next(&batch) != NULL)
+		n++;
+	stream_advance(&fake->reader.lane[lane], &batch, n);
+	return true;
+}
+
+static void run(struct fake *fake)
+{
+	for (;;) {
+		bool idle = mode_is(fake, "idle");
+		bool any = !idle && (fake->reads ? read_all(fake) : take_in(fake));
+		if (!mode_is(fake, "freeze"))
+			atomic_store(&fake->control->heartbeat_ns, clock_monotonic_ns());
+		if (asked && !any && !mode_is(fake, "deaf"))
+			return;
+		if (asked)
+			atomic_store(&fake->control->state, (uint32_t)STAGE_DRAINING);
+		if (!any)
+			poll(NULL, 0, 5);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option table[] = {{"instance", required_argument, NULL, 'i'},
+	                                      {"role", required_argument, NULL, 'r'},
+	                                      {"socket", required_argument, NULL, 's'},
+	                                      {NULL, 0, NULL, 0}};
+	static struct fake fake;
+	const char *instance = NULL;
+	struct sigaction action = {.sa_handler = on_sigterm};
+	sigaction(SIGTERM, &action, NULL);
+	fake.program = argv[0];
+	for (int c; (c = getopt_long(argc, argv, "", table, NULL)) >= 0;) {
+		if (c == 'i')
+			instance = optarg;
+		else if (c == 'r')
+			fake.role = optarg;
+		else if (c == 's' && fake.n_sockets < 16)
+			fake.socket[fake.n_sockets++] = atoi(optarg);
+		else
+			return 2;
+	}
+	if (instance == NULL || fake.role == NULL || strchr(fake.program, '/') == NULL)
+		return 2;
+	join(&fake, instance);
+	run(&fake);
+	if (fake.reads)
+		topic_reader_detach(&fake.reader);
+	atomic_store(&fake.control->state, (uint32_t)STAGE_ENDED);
+	return 0;
+}

@@ -1,0 +1,403 @@
+#include "tests/fuzz/json_oracle.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ingest/json/json_event.h"
+#include "ingest/json/scan.h"
+
+#define LOAD_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)
+
+/* What jansson says of a text. */
+struct opinion {
+	json_t *root;    /* NULL: refused, or undecided */
+	bool undecided;  /* neither accepted nor refused */
+	bool accepted;   /* may be so with root NULL: an integer does not fit */
+	bool duplicates; /* some object repeats a key */
+};
+
+static enum json_agreement differ(const char *what, const char *data, size_t bytes)
+{
+	fprintf(stderr, "differs from jansson: %s: ", what);
+	for (size_t i = 0; i < bytes && i < 1000; i++)
+		fprintf(stderr, isprint((unsigned char)data[i]) ? "%c" : "\\x%02x", (unsigned char)data[i]);
+	fprintf(stderr, "\n");
+	return JSON_DISAGREED;
+}
+
+static bool beyond_jansson(const json_error_t *error)
+{
+	enum json_error_code code = json_error_code(error);
+	return code == json_error_numeric_overflow || code == json_error_null_byte_in_key ||
+	       code == json_error_stack_overflow;
+}
+
+static struct opinion ask_jansson(const char *data, size_t bytes)
+{
+	json_error_t error;
+	if (memchr(data, 0,
+	           bytes)) /* stands nowhere in JSON, but jansson overlooks it behind a number or word */
+		return (struct opinion){0};
+	struct opinion opinion = {.root = json_loadb(data, bytes, LOAD_FLAGS, &error)};
+	opinion.accepted = opinion.root != NULL;
+	if (opinion.root) {
+		json_t *strict = json_loadb(data, bytes, LOAD_FLAGS | JSON_REJECT_DUPLICATES, NULL);
+		opinion.duplicates = strict == NULL;
+		json_decref(strict);
+	} else if (beyond_jansson(&error)) {
+		json_t *as_reals = json_loadb(data, bytes, LOAD_FLAGS | JSON_DECODE_INT_AS_REAL, &error);
+		opinion.accepted = as_reals != NULL;
+		opinion.undecided = !as_reals && beyond_jansson(&error);
+		json_decref(as_reals);
+	}
+	return opinion;
+}
+
+static json_t *number_of(const struct scan *scan)
+{
+	int64_t integer;
+	if (scan_int64(scan, &integer) == 0)
+		return json_integer(integer);
+	char *text = strndup(scan->text, scan->bytes);
+	json_t *real = json_real(strtod(text, NULL));
+	free(text);
+	return real;
+}
+
+static json_t *string_of(const struct scan *scan)
+{
+	char *text = malloc(scan->bytes + 1);
+	size_t bytes = scan_unescape(text, scan->text, scan->bytes);
+	json_t *string = json_stringn(text, bytes); /* NULL unless it is UTF-8 */
+	free(text);
+	return string;
+}
+
+/* The value that begins with token, as a tree; NULL on an error of the scan. */
+static json_t *tree_of(struct scan *scan, enum scan_token token)
+{
+	json_t *tree = NULL;
+	switch (token) {
+	case SCAN_OBJECT:
+		tree = json_object();
+		while (scan_next(scan) == SCAN_KEY) {
+			json_t *key = string_of(scan);
+			json_t *value = tree_of(scan, scan_next(scan));
+			if (value && json_object_setn_new(tree, json_string_value(key),
+			                                  json_string_length(key), value) != 0)
+				abort();
+			json_decref(key);
+		}
+		break;
+	case SCAN_ARRAY:
+		tree = json_array();
+		while ((token = scan_next(scan)) > SCAN_END && token != SCAN_ARRAY_END)
+			json_array_append_new(tree, tree_of(scan, token));
+		break;
+	case SCAN_STRING:
+		return string_of(scan);
+	case SCAN_NUMBER:
+		return number_of(scan);
+	case SCAN_TRUE:
+		return json_true();
+	case SCAN_FALSE:
+		return json_false();
+	case SCAN_NULL:
+		return json_null();
+	default:
+		return NULL;
+	}
+	return tree;
+}
+
+static enum scan_error scan_whole(const char *data, size_t bytes)
+{
+	struct scan scan;
+	scan_init(&scan, data, bytes);
+	enum scan_token token;
+	do
+		token = scan_next(&scan);
+	while (token > SCAN_END);
+	return token == SCAN_END ? SCAN_OK : scan.error;
+}
+
+enum json_agreement json_oracle_scan(const char *data, size_t bytes)
+{
+	enum scan_error error = scan_whole(data, bytes);
+	if (error == SCAN_TOO_DEEP)
+		return JSON_UNDECIDED;
+	struct opinion opinion = ask_jansson(data, bytes);
+	if (opinion.undecided)
+		return JSON_UNDECIDED;
+	if ((error == SCAN_OK) != opinion.accepted) {
+		json_decref(opinion.root);
+		return differ(error == SCAN_OK ? "only the scanner accepts" : scan_error_text(error), data,
+		              bytes);
+	}
+	if (!opinion.root)
+		return opinion.accepted ? JSON_UNDECIDED : JSON_REFUSED;
+
+	struct scan scan;
+	scan_init(&scan, data, bytes);
+	json_t *tree = tree_of(&scan, scan_next(&scan));
+	bool equal = json_equal(tree, opinion.root);
+	json_decref(tree);
+	json_decref(opinion.root);
+	return equal ? JSON_ACCEPTED : differ("values", data, bytes);
+}
+
+static bool is_empty(const json_t *value)
+{
+	return !value || (json_is_string(value) && json_string_length(value) == 0);
+}
+
+static bool is_scalar(const json_t *value)
+{
+	return !json_is_object(value) && !json_is_array(value);
+}
+
+static size_t encoded_bytes(const char *text, size_t bytes)
+{
+	size_t sum = 0;
+	for (size_t i = 0; i < bytes; i++)
+		sum += isalnum((unsigned char)text[i]) || (text[i] && strchr("-._~", text[i])) ? 1 : 3;
+	return sum;
+}
+
+/* Reads the next character of a query, which must be encoded as little as it can be; -1 at the end of a word, -2 when it is not. */
+static int decoded(const char **at, const char *end)
+{
+	if (*at == end || **at == '&' || **at == '=')
+		return -1;
+	if (**at != '%')
+		return encoded_bytes(*at, 1) == 1 ? (unsigned char)*(*at)++ : -2;
+	char digits[3] = {0};
+	if (end - *at < 3)
+		return -2;
+	memcpy(digits, *at + 1, 2);
+	if (strspn(digits, "0123456789ABCDEF") != 2)
+		return -2;
+	*at += 3;
+	char c = (char)strtoul(digits, NULL, 16);
+	return encoded_bytes(&c, 1) == 3 ? (unsigned char)c : -2;
+}
+
+/* Takes one word of the query and compares it. */
+static bool takes_word(const char **at, const char *end, const char *text, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++) {
+		if (decoded(at, end) != (unsigned char)text[i])
+			return false;
+	}
+	return decoded(at, end) == -1;
+}
+
+static bool takes_number(const char **at, const char *end, const json_t *number)
+{
+	char text[4096];
+	size_t n = 0;
+	int c;
+	while ((c = decoded(at, end)) >= 0 && n < sizeof text)
+		text[n++] = (char)c;
+	json_t *read = json_loadb(text, n, JSON_DECODE_ANY, NULL);
+	bool same = c == -1 && read && json_equal(read, number);
+	json_decref(read);
+	return same || n == sizeof text;
+}
+
+static bool takes_value(const char **at, const char *end, const json_t *value)
+{
+	switch (json_typeof(value)) {
+	case JSON_STRING:
+		return takes_word(at, end, json_string_value(value), json_string_length(value));
+	case JSON_TRUE:
+		return takes_word(at, end, "true", 4);
+	case JSON_FALSE:
+		return takes_word(at, end, "false", 5);
+	case JSON_NULL:
+		return takes_word(at, end, "null", 4);
+	default:
+		return takes_number(at, end, value);
+	}
+}
+
+/* The query decodes to the object, in order. */
+static bool query_is(const char *at, size_t bytes, json_t *params)
+{
+	const char *begin = at, *end = at + bytes, *key;
+	json_t *value;
+	json_object_foreach(params, key, value)
+	{
+		size_t n = json_is_array(value) ? json_array_size(value) : 1;
+		for (size_t i = 0; i < n; i++) {
+			if (at > begin && (at == end || *at++ != '&'))
+				return false;
+			if (!takes_word(&at, end, key, strlen(key)) || at == end || *at++ != '=')
+				return false;
+			if (!takes_value(&at, end, json_is_array(value) ? json_array_get(value, i) : value))
+				return false;
+		}
+	}
+	return at == end;
+}
+
+static bool params_are_flat(json_t *params)
+{
+	const char *key;
+	json_t *value, *element;
+	size_t i;
+	json_object_foreach(params, key, value)
+	{
+		if (json_is_object(value))
+			return false;
+		json_array_foreach(value, i, element)
+		{
+			if (!is_scalar(element))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* The least and the most bytes that the query can have; how numbers were written jansson does not tell. */
+static void query_bounds(json_t *params, size_t bytes, size_t *least, size_t *most)
+{
+	const char *key;
+	json_t *value;
+	*least = *most = 0;
+	json_object_foreach(params, key, value)
+	{
+		size_t n = json_is_array(value) ? json_array_size(value) : 1;
+		for (size_t i = 0; i < n; i++) {
+			json_t *element = json_is_array(value) ? json_array_get(value, i) : value;
+			size_t fixed = 1 + (*least > 0) + encoded_bytes(key, strlen(key));
+			if (json_is_string(element))
+				fixed += encoded_bytes(json_string_value(element),
+				                       json_string_length(element));
+			*least += fixed + !json_is_string(element);
+			*most += fixed + (json_is_number(element) ? 3 * bytes : 5);
+		}
+	}
+}
+
+static enum ledger_reason metric_reason(json_t *root)
+{
+	json_t *username = json_object_get(root, "username"), *metric = json_object_get(root, "metric");
+	json_t *count = json_object_get(root, "count");
+	if (!username && !metric && !count)
+		return LEDGER_UNKNOWN_EVENT;
+	if (is_empty(username) || is_empty(metric) || is_empty(count))
+		return LEDGER_MISSING_FIELD;
+	if (!json_is_string(username) || !json_is_string(metric) || !json_is_integer(count))
+		return LEDGER_WRONG_TYPE;
+	if (json_string_length(username) > UINT16_MAX || json_string_length(metric) > UINT16_MAX)
+		return LEDGER_TOO_LARGE;
+	return LEDGER_VALID;
+}
+
+static enum ledger_reason track_reason(json_t *root)
+{
+	json_t *type = json_object_get(root, "type"), *ts = json_object_get(root, "ts");
+	json_t *params = json_object_get(root, "params");
+	if (is_empty(type))
+		return LEDGER_MISSING_FIELD;
+	if (!json_is_string(type) || (ts && (!json_is_integer(ts) || json_integer_value(ts) < 0)))
+		return LEDGER_WRONG_TYPE;
+	if (params && (!json_is_object(params) || !params_are_flat(params)))
+		return LEDGER_WRONG_TYPE;
+	return json_string_length(type) > UINT16_MAX ? LEDGER_TOO_LARGE : LEDGER_VALID;
+}
+
+static bool metric_is(const struct event_metric *event, uint32_t length, json_t *root)
+{
+	json_t *username = json_object_get(root, "username"), *metric = json_object_get(root, "metric");
+	size_t a = json_string_length(username), b = json_string_length(metric);
+	struct event_metric wanted = {.username_bytes = (uint16_t)a, .metric_bytes = (uint16_t)b};
+	wanted.count = json_integer_value(json_object_get(root, "count"));
+	return length == sizeof wanted + a + b && memcmp(event, &wanted, sizeof wanted) == 0 &&
+	       memcmp(event->text, json_string_value(username), a) == 0 &&
+	       memcmp(event->text + a, json_string_value(metric), b) == 0;
+}
+
+static bool track_is(const struct event_track_raw *event, uint32_t length, json_t *root, bool compare_query)
+{
+	json_t *type = json_object_get(root, "type");
+	size_t a = json_string_length(type);
+	struct event_track_raw wanted = {.type_bytes = (uint16_t)a, .query_bytes = event->query_bytes};
+	wanted.client_ts_ms = (uint64_t)json_integer_value(json_object_get(root, "ts"));
+	if (length != sizeof wanted + a + event->query_bytes || memcmp(event, &wanted, sizeof wanted) != 0 ||
+	    memcmp(event->text, json_string_value(type), a) != 0)
+		return false;
+	return !compare_query ||
+	       query_is(event->text + a, event->query_bytes, json_object_get(root, "params"));
+}
+
+struct parsed {
+	enum ledger_reason reason;
+	uint16_t type;
+	uint32_t length;
+	void *payload;
+};
+
+static const char *compare_track(const struct parsed *parsed, json_t *root, size_t bytes, bool duplicates)
+{
+	enum ledger_reason wanted = track_reason(root);
+	size_t least, most, room = json_event_room(bytes) - sizeof(struct event_track_raw);
+	json_t *params = json_object_get(root, "params");
+	query_bounds(params, bytes, &least, &most);
+	size_t type = json_string_length(json_object_get(root, "type"));
+	if (duplicates && params &&
+	    (parsed->reason == LEDGER_WRONG_TYPE || parsed->reason == LEDGER_TOO_LARGE))
+		return NULL;
+	if (wanted == LEDGER_VALID && parsed->reason == LEDGER_TOO_LARGE)
+		return type + most > room ? NULL : "too large";
+	if (parsed->reason != wanted)
+		return "reason";
+	if (wanted == LEDGER_VALID && least + type > room && !duplicates)
+		return "not too large";
+	if (wanted == LEDGER_VALID && parsed->type != EVENT_TRACK_RAW)
+		return "type";
+	if (wanted == LEDGER_VALID && !track_is(parsed->payload, parsed->length, root, !duplicates))
+		return "tracking event";
+	return NULL;
+}
+
+static const char *compare_event(const struct parsed *parsed, json_t *root, size_t bytes, bool duplicates)
+{
+	if (!json_is_object(root))
+		return parsed->reason == LEDGER_UNKNOWN_EVENT ? NULL : "event that is no object";
+	if (json_object_get(root, "type"))
+		return compare_track(parsed, root, bytes, duplicates);
+	enum ledger_reason wanted = metric_reason(root);
+	if (parsed->reason != wanted)
+		return "reason";
+	if (wanted != LEDGER_VALID)
+		return NULL;
+	if (parsed->type != EVENT_METRIC || !metric_is(parsed->payload, parsed->length, root))
+		return "metric event";
+	return NULL;
+}
+
+enum json_agreement json_oracle_event(const char *data, size_t bytes)
+{
+	if (scan_whole(data, bytes) == SCAN_TOO_DEEP)
+		return JSON_UNDECIDED;
+	struct opinion opinion = ask_jansson(data, bytes);
+	if (opinion.undecided || (opinion.accepted && !opinion.root))
+		return JSON_UNDECIDED;
+	struct parsed parsed = {.payload = malloc(json_event_room(bytes))};
+	parsed.reason = json_event_parse(data, bytes, parsed.payload, &parsed.type, &parsed.length);
+	const char *difference = NULL;
+	if (opinion.root)
+		difference = compare_event(&parsed, opinion.root, bytes, opinion.duplicates);
+	else if (parsed.reason != LEDGER_MALFORMED && parsed.reason != LEDGER_TRUNCATED)
+		difference = "event from what is no JSON";
+	json_decref(opinion.root);
+	free(parsed.payload);
+	if (difference)
+		return differ(difference, data, bytes);
+	return parsed.reason == LEDGER_VALID ? JSON_ACCEPTED : JSON_REFUSED;
+}

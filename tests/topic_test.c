@@ -1,0 +1,244 @@
+/* Topics: who may claim a group, what remains of it, who waits for whom. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "tests/instance_place.h"
+
+#define SIZE (1u << 20)
+
+struct fixture {
+	struct place place;
+	struct instance instance;
+	struct topic_writer writer[2];
+	struct shm_error error;
+};
+
+static int set_up(void **state)
+{
+	static const struct test_topic topics[] = {{"t", SIZE, 2, {"w.0", "w.1"}, "stage"},
+	                                           {"free", SIZE, 1, {"w.0"}, NULL}};
+	struct fixture *f = calloc(1, sizeof *f);
+	*state = f;
+	if (place_make(&f->place) != 0 || instance_make(f->place.directory, topics, 2, &f->error) != 0 ||
+	    instance_attach(&f->instance, "test", SEGMENT_READ, &f->error) != 0)
+		return -1;
+	for (unsigned i = 0; i < 2; i++)
+		if (topic_writer_attach(&f->writer[i], &f->instance, "t", i == 0 ? "w.0" : "w.1",
+		                        &f->error) != 0)
+			return -1;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	for (unsigned i = 0; i < 2; i++)
+		topic_writer_detach(&f->writer[i]);
+	instance_detach(&f->instance);
+	place_remove(&f->place);
+	free(f);
+	return 0;
+}
+
+static bool put(struct topic_writer *writer, uint64_t number)
+{
+	char *at = stream_reserve(&writer->stream, record_bytes(8));
+	if (at == NULL)
+		return false;
+	memcpy(record_put(at, 1, 8), &number, 8);
+	stream_commit(&writer->stream, record_bytes(8), 1);
+	topic_ring(writer);
+	return true;
+}
+
+static unsigned take(struct topic_reader *reader)
+{
+	struct record_batch batch;
+	unsigned lane, total = 0;
+	while (topic_peek(reader, &lane, &batch)) {
+		unsigned n = 0;
+		while (record_next(&batch) != NULL)
+			n++;
+		stream_advance(&reader->lane[lane], &batch, n);
+		total += n;
+	}
+	return total;
+}
+
+static int claim(struct fixture *f, struct topic_reader *reader, const char *name, enum group_state kind)
+{
+	return topic_reader_attach(reader, &f->instance, "t", name, kind, STREAM_FROM_TAIL, &f->error);
+}
+
+static void a_reader_gets_the_records_of_all_lanes(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader reader;
+	put(&f->writer[0], 1);
+	assert_int_equal(claim(f, &reader, "stage", GROUP_REQUIRED), 0);
+	put(&f->writer[1], 2);
+	put(&f->writer[1], 3);
+	assert_int_equal(take(&reader), 3);
+	topic_reader_detach(&reader);
+}
+
+static void a_new_group_begins_at_the_tail_or_at_the_oldest(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader tail, oldest;
+	put(&f->writer[0], 1);
+	assert_int_equal(claim(f, &tail, "tail", GROUP_OPTIONAL), 0);
+	assert_int_equal(topic_reader_attach(&oldest, &f->instance, "t", "old", GROUP_OPTIONAL,
+	                                     STREAM_FROM_OLDEST, &f->error),
+	                 0);
+	put(&f->writer[0], 2);
+	assert_int_equal(take(&tail), 1);
+	assert_int_equal(take(&oldest), 2);
+	topic_reader_detach(&tail);
+	topic_reader_detach(&oldest);
+}
+
+static void a_group_has_one_reader_at_a_time(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader first, second;
+	assert_int_equal(claim(f, &first, "g", GROUP_REQUIRED), 0);
+	assert_int_equal(claim(f, &second, "g", GROUP_REQUIRED), -EBUSY);
+	assert_non_null(strstr(f->error.text, "is being read by process"));
+	topic_reader_detach(&first);
+	assert_int_equal(claim(f, &second, "g", GROUP_REQUIRED), 0);
+	topic_reader_detach(&second);
+	assert_int_equal(claim(f, &second, "g", GROUP_OPTIONAL), -EINVAL);
+}
+
+static void a_required_group_keeps_its_place_between_readers(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader reader;
+	assert_int_equal(claim(f, &reader, "g", GROUP_REQUIRED), 0);
+	put(&f->writer[0], 1);
+	assert_int_equal(take(&reader), 1);
+	topic_reader_detach(&reader);
+	put(&f->writer[0], 2);
+	put(&f->writer[1], 3);
+	assert_int_equal(claim(f, &reader, "g", GROUP_REQUIRED), 0);
+	assert_int_equal(take(&reader), 2);
+	topic_reader_detach(&reader);
+}
+
+static void a_required_group_holds_the_writer_until_it_is_forgotten(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader stage, outside;
+	unsigned written = 0;
+	assert_int_equal(claim(f, &stage, "stage", GROUP_REQUIRED), 0);
+	assert_int_equal(claim(f, &outside, "outside", GROUP_REQUIRED), 0);
+	for (; written < 2 * SIZE / record_bytes(8) && put(&f->writer[0], written); written++)
+		take(&stage);
+	assert_int_equal(written, SIZE / record_bytes(8));
+	assert_int_equal(topic_group_forget(&f->instance, "t", "outside", &f->error), -EBUSY);
+	topic_reader_detach(&outside);
+	assert_false(put(&f->writer[0], 0));
+	assert_int_equal(topic_group_forget(&f->instance, "t", "outside", &f->error), 0);
+	assert_true(put(&f->writer[0], 0));
+	assert_int_equal(topic_group_forget(&f->instance, "t", "outside", &f->error), -ENOENT);
+	topic_reader_detach(&stage);
+	assert_int_equal(topic_group_forget(&f->instance, "t", "stage", &f->error), -EPERM);
+}
+
+static void an_optional_group_never_holds_the_writer(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader stage, tap;
+	assert_int_equal(claim(f, &stage, "stage", GROUP_REQUIRED), 0);
+	assert_int_equal(claim(f, &tap, "tap.1", GROUP_OPTIONAL), 0);
+	for (unsigned i = 0; i < 3 * SIZE / record_bytes(8); i++) {
+		assert_true(put(&f->writer[0], i));
+		take(&stage);
+	}
+	assert_true(take(&tap) > 0);
+	assert_true(atomic_load(&tap.group->cursor[0].missed_records) > 0);
+	topic_reader_detach(&tap);
+	topic_reader_detach(&stage);
+}
+
+static void groups_of_dead_taps_are_used_again(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader tap;
+	/* 15 free groups beside "stage": let 40 children take one and die with it */
+	for (unsigned i = 0; i < 40; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			char name[SHM_NAME_MAX];
+			struct topic_reader own;
+			snprintf(name, sizeof name, "tap.%u", i);
+			if (claim(f, &own, name, GROUP_OPTIONAL) != 0)
+				_exit(1);
+			raise(SIGKILL);
+		}
+		int status;
+		waitpid(pid, &status, 0);
+		assert_true(WIFSIGNALED(status));
+	}
+	assert_int_equal(claim(f, &tap, "mine", GROUP_OPTIONAL), 0);
+	topic_reader_detach(&tap);
+	assert_int_equal(atomic_load(&f->instance.bells->active[0].groups), 0);
+}
+
+static void too_many_groups_are_refused_with_a_remedy(void **state)
+{
+	struct fixture *f = *state;
+	static struct topic_reader tap[STREAM_GROUPS_MAX];
+	for (unsigned i = 0; i < STREAM_GROUPS_MAX - 1; i++) {
+		char name[SHM_NAME_MAX];
+		snprintf(name, sizeof name, "tap.%u", i);
+		assert_int_equal(claim(f, &tap[i], name, GROUP_OPTIONAL), 0);
+	}
+	assert_int_equal(claim(f, &tap[STREAM_GROUPS_MAX - 1], "one more", GROUP_OPTIONAL), -ENOSPC);
+	assert_non_null(strstr(f->error.text, "--forget"));
+	for (unsigned i = 0; i < STREAM_GROUPS_MAX - 1; i++)
+		topic_reader_detach(&tap[i]);
+}
+
+static void unknown_names_are_explained(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader reader;
+	struct topic_writer writer;
+	struct instance other;
+	assert_int_equal(topic_reader_attach(&reader, &f->instance, "nope", "g", GROUP_OPTIONAL,
+	                                     STREAM_FROM_TAIL, &f->error),
+	                 -ENOENT);
+	assert_non_null(strstr(f->error.text, " t free"));
+	assert_int_equal(topic_writer_attach(&writer, &f->instance, "t", "w.9", &f->error), -ENOENT);
+	assert_int_equal(claim(f, &reader, "", GROUP_OPTIONAL), -EINVAL);
+	assert_int_equal(instance_attach(&other, "absent", SEGMENT_READ, &f->error), -ENOENT);
+	assert_non_null(strstr(f->error.text, "millrace run"));
+	assert_int_equal(instance_attach(&other, "../up", SEGMENT_READ, &f->error), -EINVAL);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+	        T(a_reader_gets_the_records_of_all_lanes),
+	        T(a_new_group_begins_at_the_tail_or_at_the_oldest),
+	        T(a_group_has_one_reader_at_a_time),
+	        T(a_required_group_keeps_its_place_between_readers),
+	        T(a_required_group_holds_the_writer_until_it_is_forgotten),
+	        T(an_optional_group_never_holds_the_writer),
+	        T(groups_of_dead_taps_are_used_again),
+	        T(too_many_groups_are_refused_with_a_remedy),
+	        T(unknown_names_are_explained),
+	};
+	alarm(60);
+	return cmocka_run_group_tests_name("topic", tests, NULL, NULL);
+}
