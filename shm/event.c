@@ -3,275 +3,60 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "shm/event_fields.h"
+#include "shm/event_literal.h"
+#include "shm/event_params.h"
 #include "shm/event_text.h"
+#include "shm/event_track.h"
+#include "shm/json_escape.h"
 
-#define NS_PER_MS 1000000u
+/* ---- lengths: added up in 64 bits, so that no field can make a sum wrap ---- */
 
-/* One table of fields per type serves both forms, so JSON and filters cannot disagree on a name. */
-
-enum value_kind {
-	VALUE_ABSENT, /* left out of the JSON */
-	VALUE_UNSIGNED,
-	VALUE_SIGNED,
-	VALUE_TEXT,
-	VALUE_BYTES, /* text when it is text, hexadecimal under "<key>_hex" when not */
-	VALUE_HEX,
-	VALUE_ADDRESS, /* 16 bytes; null when all zero */
-	VALUE_IPV4,
-};
-
-struct value {
-	enum value_kind kind;
-	uint64_t number;
-	const void *bytes;
-	size_t length;
-};
-
-struct field {
-	const char *key;
-	size_t key_bytes;
-	struct value (*get)(const struct record *record);
-};
-
-#define FIELD(key, get)                   \
-	{                                 \
-		key, sizeof(key) - 1, get \
-	}
-
-/* Many JSON readers refuse an integer above 2^63 - 1; no honest event has one. */
-static struct value unsigned_value(uint64_t number)
+static uint64_t metric_bytes(const struct event_metric *event)
 {
-	return (struct value){.kind = VALUE_UNSIGNED, .number = number > INT64_MAX ? INT64_MAX : number};
+	return sizeof *event + (uint64_t)event->username_bytes + event->metric_bytes;
 }
 
-static struct value text_value(const char *bytes, size_t length)
+static uint64_t track_bytes(const struct event_track_raw *event)
 {
-	return (struct value){.kind = VALUE_TEXT, .bytes = bytes, .length = length};
+	return sizeof *event + (uint64_t)event->type_bytes + event->query_bytes + event->agent_bytes +
+	       event->host_bytes;
 }
 
-static const struct event_head *head_of(const struct record *record)
+static bool log_check(const struct event_log *event, uint64_t length)
 {
-	return (const void *)record->payload;
+	return length >= sizeof *event + (uint64_t)event->object_bytes &&
+	       event->object_bytes >= (uint64_t)event->text_offset + event->text_bytes;
 }
 
-static const struct event_ip *ip_of(const struct record *record)
+static bool postback_check(const struct event_postback *event, uint64_t length)
 {
-	return (const void *)record->payload;
+	return length >= sizeof *event + (uint64_t)event->url_bytes + event->data_bytes &&
+	       event->method < POSTBACK_METHOD_COUNT;
 }
 
-static const struct event_raw *raw_of(const struct record *record)
+static bool payload_check(const struct event_payload *payload)
 {
-	return (const void *)record->payload;
-}
-
-static const struct event_metric *metric_of(const struct record *record)
-{
-	return (const void *)record->payload;
-}
-
-static const struct event_track_raw *track_of(const struct record *record)
-{
-	return (const void *)record->payload;
-}
-
-/* ---- fields of every event that millrace takes in ---- */
-
-static struct value get_ts(const struct record *record)
-{
-	return unsigned_value(head_of(record)->arrival_ns / NS_PER_MS);
-}
-
-static struct value get_source(const struct record *record)
-{
-	return (struct value){.kind = VALUE_ADDRESS, .bytes = head_of(record)->source, .length = 16};
-}
-
-static struct value get_source_port(const struct record *record)
-{
-	return unsigned_value(head_of(record)->source_port);
-}
-
-#define HEAD_FIELDS FIELD("ts", get_ts), FIELD("source", get_source), FIELD("source_port", get_source_port)
-
-/* ---- ip ---- */
-
-static struct value get_sha(const struct record *record)
-{
-	return (struct value){
-	        .kind = VALUE_HEX, .bytes = ip_of(record)->sha, .length = sizeof ip_of(record)->sha};
-}
-
-static struct value get_ip(const struct record *record)
-{
-	return (struct value){.kind = VALUE_IPV4, .number = ip_of(record)->ip};
-}
-
-static const struct field ip_fields[] = {
-        HEAD_FIELDS,
-        FIELD("app_sha256", get_sha),
-        FIELD("ip", get_ip),
-};
-
-/* ---- raw ---- */
-
-static struct value get_listener(const struct record *record)
-{
-	return unsigned_value(raw_of(record)->listener);
-}
-
-static struct value get_raw_length(const struct record *record)
-{
-	return unsigned_value(raw_of(record)->length);
-}
-
-static struct value get_raw_data(const struct record *record)
-{
-	return (struct value){
-	        .kind = VALUE_BYTES, .bytes = raw_of(record)->data, .length = raw_of(record)->length};
-}
-
-static const struct field raw_fields[] = {
-        HEAD_FIELDS,
-        FIELD("listener", get_listener),
-        FIELD("length", get_raw_length),
-        FIELD("data", get_raw_data),
-};
-
-/* ---- metric ---- */
-
-static struct value get_username(const struct record *record)
-{
-	return text_value(metric_of(record)->text, metric_of(record)->username_bytes);
-}
-
-static struct value get_count(const struct record *record)
-{
-	return (struct value){.kind = VALUE_SIGNED, .number = (uint64_t)metric_of(record)->count};
-}
-
-static struct value get_metric(const struct record *record)
-{
-	const struct event_metric *event = metric_of(record);
-	return text_value(event->text + event->username_bytes, event->metric_bytes);
-}
-
-static const struct field metric_fields[] = {
-        HEAD_FIELDS,
-        FIELD("username", get_username),
-        FIELD("count", get_count),
-        FIELD("metric", get_metric),
-};
-
-/* ---- track.raw ---- */
-
-static struct value get_type(const struct record *record)
-{
-	return text_value(track_of(record)->text, track_of(record)->type_bytes);
-}
-
-static struct value get_query(const struct record *record)
-{
-	const struct event_track_raw *event = track_of(record);
-	return text_value(event->text + event->type_bytes, event->query_bytes);
-}
-
-static struct value get_agent(const struct record *record)
-{
-	const struct event_track_raw *event = track_of(record);
-	return text_value(event->text + event->type_bytes + event->query_bytes, event->agent_bytes);
-}
-
-static struct value get_host(const struct record *record)
-{
-	const struct event_track_raw *event = track_of(record);
-	return text_value(event->text + event->type_bytes + event->query_bytes + event->agent_bytes,
-	                  event->host_bytes);
-}
-
-static struct value get_client_ts(const struct record *record)
-{
-	struct value value = unsigned_value(track_of(record)->client_ts_ms);
-	if (value.number == 0)
-		value.kind = VALUE_ABSENT;
-	return value;
-}
-
-static const struct field track_fields[] = {
-        HEAD_FIELDS,
-        FIELD("type", get_type),
-        FIELD("query", get_query),
-        FIELD("user_agent", get_agent),
-        FIELD("host", get_host),
-        FIELD("client_ts", get_client_ts),
-};
-
-/* ---- records of outside programs: millrace knows nothing of what is in them ---- */
-
-static struct value get_record_type(const struct record *record)
-{
-	return unsigned_value(record->type);
-}
-
-static struct value get_record_length(const struct record *record)
-{
-	return unsigned_value(record->length);
-}
-
-static struct value get_record_data(const struct record *record)
-{
-	return (struct value){.kind = VALUE_BYTES, .bytes = record->payload, .length = record->length};
-}
-
-static const struct field outside_fields[] = {
-        FIELD("record_type", get_record_type),
-        FIELD("length", get_record_length),
-        FIELD("data", get_record_data),
-};
-
-#define COUNT_OF(array) (sizeof(array) / sizeof(array)[0])
-
-static const struct field *fields_of(uint16_t type, size_t *n)
-{
-	switch (type) {
-	case EVENT_IP:
-		*n = COUNT_OF(ip_fields);
-		return ip_fields;
-	case EVENT_RAW:
-		*n = COUNT_OF(raw_fields);
-		return raw_fields;
-	case EVENT_METRIC:
-		*n = COUNT_OF(metric_fields);
-		return metric_fields;
-	case EVENT_TRACK_RAW:
-		*n = COUNT_OF(track_fields);
-		return track_fields;
-	default:
-		*n = type >= EVENT_OUTSIDE ? COUNT_OF(outside_fields) : 0;
-		return outside_fields;
-	}
-}
-
-/* Variable parts are added up in 64 bits: no field can make the sum wrap. */
-bool event_check(const struct record *record)
-{
-	uint64_t length = record->length;
-	switch (record->type) {
+	const void *at = payload->at;
+	uint64_t length = payload->length;
+	switch (payload->type) {
 	case EVENT_IP:
 		return length >= sizeof(struct event_ip);
 	case EVENT_RAW:
 		return length >= sizeof(struct event_raw) &&
-		       length >= sizeof(struct event_raw) + (uint64_t)raw_of(record)->length;
+		       length >= sizeof(struct event_raw) + (uint64_t)((const struct event_raw *)at)->length;
 	case EVENT_METRIC:
-		return length >= sizeof(struct event_metric) &&
-		       length >= sizeof(struct event_metric) + (uint64_t)metric_of(record)->username_bytes +
-		                         metric_of(record)->metric_bytes;
+		return length >= sizeof(struct event_metric) && length >= metric_bytes(at);
 	case EVENT_TRACK_RAW:
-		return length >= sizeof(struct event_track_raw) &&
-		       length >= sizeof(struct event_track_raw) + (uint64_t)track_of(record)->type_bytes +
-		                         track_of(record)->query_bytes + track_of(record)->agent_bytes +
-		                         track_of(record)->host_bytes;
+		return length >= sizeof(struct event_track_raw) && length >= track_bytes(at);
+	case EVENT_TRACK:
+		return length >= sizeof(struct event_track) && length >= event_track_bytes(at);
+	case EVENT_LOG:
+		return length >= sizeof(struct event_log) && log_check(at, length);
+	case EVENT_POSTBACK:
+		return length >= sizeof(struct event_postback) && postback_check(at, length);
 	default:
-		return record->type >= EVENT_OUTSIDE;
+		return payload->type >= EVENT_OUTSIDE;
 	}
 }
 
@@ -283,7 +68,7 @@ static bool address_known(const uint8_t *address)
 	return memcmp(address, zero, sizeof zero) != 0;
 }
 
-static void put_key(struct event_text *text, const struct field *field, const char *suffix)
+static void put_key(struct event_text *text, const struct event_field *field, const char *suffix)
 {
 	event_text_literal(text, ",\"");
 	event_text_put(text, field->key, field->key_bytes);
@@ -291,64 +76,104 @@ static void put_key(struct event_text *text, const struct field *field, const ch
 	event_text_literal(text, "\":");
 }
 
+static void put_unescaped(struct event_text *text, const struct event_value *value)
+{
+	if (!event_literal_is_string(value->bytes, value->length))
+		event_text_put(text, value->bytes, value->length);
+	else if (event_text_room(text, value->length - 2))
+		text->at += json_unescape(text->at, (const char *)value->bytes + 1, value->length - 2);
+}
+
 /* The value without quotes, as filters compare it. */
-static void put_bare(struct event_text *text, const struct value *value)
+static void put_bare(struct event_text *text, const struct event_value *value)
 {
 	switch (value->kind) {
-	case VALUE_ABSENT:
+	case EVENT_VALUE_ABSENT:
 		break;
-	case VALUE_UNSIGNED:
+	case EVENT_VALUE_TRUE:
+		event_text_literal(text, "true");
+		break;
+	case EVENT_VALUE_UNSIGNED:
 		event_text_unsigned(text, value->number);
 		break;
-	case VALUE_SIGNED:
+	case EVENT_VALUE_SIGNED:
 		event_text_signed(text, value->number);
 		break;
-	case VALUE_TEXT:
-	case VALUE_BYTES:
+	case EVENT_VALUE_TEXT:
+	case EVENT_VALUE_BYTES:
+	case EVENT_VALUE_OBJECT:
+	case EVENT_VALUE_QUERY:
 		event_text_put(text, value->bytes, value->length);
 		break;
-	case VALUE_HEX:
+	case EVENT_VALUE_STRING:
+		put_unescaped(text, value);
+		break;
+	case EVENT_VALUE_HEX:
 		event_text_hex(text, value->bytes, value->length);
 		break;
-	case VALUE_ADDRESS:
+	case EVENT_VALUE_ADDRESS:
 		if (address_known(value->bytes))
 			event_text_address(text, value->bytes);
 		break;
-	case VALUE_IPV4:
+	case EVENT_VALUE_IPV4:
 		event_text_ipv4(text, (uint32_t)value->number);
 		break;
 	}
 }
 
-static void put_quoted(struct event_text *text, const struct value *value)
+static void put_quoted(struct event_text *text, const struct event_value *value)
 {
 	event_text_literal(text, "\"");
 	put_bare(text, value);
 	event_text_literal(text, "\"");
 }
 
-static void put_member(struct event_text *text, const struct field *field, const struct value *value)
+static void put_bytes(struct event_text *text, const struct event_value *value, bool as_hex)
 {
-	if (value->kind == VALUE_ABSENT)
+	if (!as_hex) {
+		event_text_string(text, value->bytes, value->length);
 		return;
-	bool as_hex = value->kind == VALUE_BYTES && !event_text_valid(value->bytes, value->length);
+	}
+	event_text_literal(text, "\"");
+	event_text_hex(text, value->bytes, value->length);
+	event_text_literal(text, "\"");
+}
+
+/* JSON that lies in the payload. */
+static void put_json(struct event_text *text, const struct event_value *value)
+{
+	bool formed = value->kind == EVENT_VALUE_STRING ? event_literal_is_string(value->bytes, value->length)
+	                                                : event_literal_is_flat(value->bytes, value->length);
+	if (formed)
+		event_text_put(text, value->bytes, value->length);
+	else
+		event_text_string(text, value->bytes, value->length);
+}
+
+static void put_member(struct event_text *text, const struct event_field *field,
+                       const struct event_value *value)
+{
+	if (value->kind == EVENT_VALUE_ABSENT)
+		return;
+	bool as_hex = value->kind == EVENT_VALUE_BYTES && !event_text_valid(value->bytes, value->length);
 	put_key(text, field, as_hex ? "_hex" : "");
 	switch (value->kind) {
-	case VALUE_TEXT:
-	case VALUE_BYTES:
-		if (as_hex) {
-			event_text_literal(text, "\"");
-			event_text_hex(text, value->bytes, value->length);
-			event_text_literal(text, "\"");
-		} else {
-			event_text_string(text, value->bytes, value->length);
-		}
+	case EVENT_VALUE_TEXT:
+	case EVENT_VALUE_BYTES:
+		put_bytes(text, value, as_hex);
 		break;
-	case VALUE_HEX:
-	case VALUE_IPV4:
+	case EVENT_VALUE_STRING:
+	case EVENT_VALUE_OBJECT:
+		put_json(text, value);
+		break;
+	case EVENT_VALUE_QUERY:
+		event_params_put(text, value->bytes, value->length);
+		break;
+	case EVENT_VALUE_HEX:
+	case EVENT_VALUE_IPV4:
 		put_quoted(text, value);
 		break;
-	case VALUE_ADDRESS:
+	case EVENT_VALUE_ADDRESS:
 		if (address_known(value->bytes))
 			put_quoted(text, value);
 		else
@@ -360,59 +185,129 @@ static void put_member(struct event_text *text, const struct field *field, const
 	}
 }
 
-int event_json(char *out, size_t size, const struct record *record, const char *origin, uint64_t position)
+static void put_id(struct event_text *text, const struct event_payload *payload, const char *origin,
+                   uint64_t position)
 {
-	if (!event_check(record))
+	event_text_literal(text, "{\"id\":\"");
+	if (payload->type == EVENT_POSTBACK) {
+		char id[EVENT_POSTBACK_ID_BYTES];
+		event_postback_id(id, payload->at);
+		event_text_put(text, id, sizeof id);
+	} else {
+		event_text_put(text, origin, strlen(origin));
+		event_text_literal(text, "-");
+		event_text_unsigned(text, position);
+	}
+	event_text_literal(text, "\"");
+}
+
+static int payload_json(char *out, size_t size, const struct event_payload *payload, const char *origin,
+                        uint64_t position)
+{
+	if (!payload_check(payload))
 		return -EINVAL;
 	if (size > INT_MAX)
 		size = INT_MAX; /* the result is an int */
 	struct event_text text = {.at = out, .end = out + size};
-	event_text_literal(&text, "{\"id\":\"");
-	event_text_put(&text, origin, strlen(origin));
-	event_text_literal(&text, "-");
-	event_text_unsigned(&text, position);
-	event_text_literal(&text, "\"");
+	put_id(&text, payload, origin, position);
 	size_t n;
-	const struct field *field = fields_of(record->type, &n);
+	const struct event_field *field = event_fields(payload->type, &n);
 	for (size_t i = 0; i < n && !text.full; i++) {
-		struct value value = field[i].get(record);
+		struct event_value value = field[i].get(payload);
 		put_member(&text, &field[i], &value);
 	}
 	event_text_literal(&text, "}");
 	return text.full ? -ENOSPC : (int)(text.at - out);
 }
 
-static const struct field *find_field(uint16_t type, const char *key)
+static int payload_field(char *out, size_t size, const struct event_payload *payload, const char *key)
 {
-	/* The documents say "sha" throughout; whoever filters by it means this field. */
-	if (type == EVENT_IP && strcmp(key, "sha") == 0)
-		key = "app_sha256";
-	size_t n;
-	const struct field *field = fields_of(type, &n);
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(field[i].key, key) == 0)
-			return &field[i];
-	return NULL;
+	if (!payload_check(payload))
+		return -EINVAL;
+	const struct event_field *field = event_fields_find(payload->type, key);
+	struct event_value value = {.kind = EVENT_VALUE_ABSENT};
+	if (field != NULL)
+		value = field->get(payload);
+	if (value.kind == EVENT_VALUE_ABSENT)
+		return -ENOENT;
+	struct event_text text = {.at = out, .end = out + (size > INT_MAX ? INT_MAX : size)};
+	put_bare(&text, &value);
+	return text.full ? -ENOSPC : (int)(text.at - out);
+}
+
+/* ---- records and messages ---- */
+
+static struct event_payload payload_of(const struct record *record)
+{
+	return (struct event_payload){.at = record->payload, .length = record->length, .type = record->type};
+}
+
+static struct event_payload postback_of(const void *payload, uint32_t length)
+{
+	return (struct event_payload){.at = payload, .length = length, .type = EVENT_POSTBACK};
+}
+
+bool event_check(const struct record *record)
+{
+	struct event_payload payload = payload_of(record);
+	return payload_check(&payload);
+}
+
+int event_json(char *out, size_t size, const struct record *record, const char *origin, uint64_t position)
+{
+	struct event_payload payload = payload_of(record);
+	return payload_json(out, size, &payload, origin, position);
+}
+
+int event_field(char *out, size_t size, const struct record *record, const char *key)
+{
+	struct event_payload payload = payload_of(record);
+	return payload_field(out, size, &payload, key);
+}
+
+bool event_postback_check(const void *payload, uint32_t length)
+{
+	struct event_payload postback = postback_of(payload, length);
+	return payload_check(&postback);
+}
+
+int event_postback_json(char *out, size_t size, const void *payload, uint32_t length)
+{
+	struct event_payload postback = postback_of(payload, length);
+	return payload_json(out, size, &postback, "", 0);
+}
+
+int event_postback_field(char *out, size_t size, const void *payload, uint32_t length, const char *key)
+{
+	struct event_payload postback = postback_of(payload, length);
+	return payload_field(out, size, &postback, key);
+}
+
+void event_postback_id(char out[EVENT_POSTBACK_ID_BYTES], const struct event_postback *postback)
+{
+	static const char digits[] = "0123456789abcdef";
+	for (unsigned i = 0; i < EVENT_POSTBACK_ID_BYTES; i++)
+		out[i] = digits[postback->id[i / 16] >> (60 - 4 * (i % 16)) & 15];
 }
 
 const char *event_field_name(uint16_t type, unsigned i)
 {
 	size_t n;
-	const struct field *field = fields_of(type, &n);
+	const struct event_field *field = event_fields(type, &n);
 	return i < n ? field[i].key : NULL;
 }
 
-int event_field(char *out, size_t size, const struct record *record, const char *key)
+bool event_field_known(uint16_t type, const char *key)
 {
-	if (!event_check(record))
-		return -EINVAL;
-	const struct field *field = find_field(record->type, key);
-	struct value value = {.kind = VALUE_ABSENT};
-	if (field != NULL)
-		value = field->get(record);
-	if (value.kind == VALUE_ABSENT)
-		return -ENOENT;
-	struct event_text text = {.at = out, .end = out + (size > INT_MAX ? INT_MAX : size)};
-	put_bare(&text, &value);
-	return text.full ? -ENOSPC : (int)(text.at - out);
+	return event_fields_find(type, key) != NULL;
+}
+
+const char *postback_method_name(unsigned method)
+{
+	static const char *const names[] = {
+#define METHOD(symbol) [POSTBACK_##symbol] = #symbol,
+	        POSTBACK_METHODS(METHOD)
+#undef METHOD
+	};
+	return method < POSTBACK_METHOD_COUNT ? names[method] : NULL;
 }

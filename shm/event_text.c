@@ -56,9 +56,7 @@ void event_text_address(struct event_text *text, const uint8_t *address)
 	event_text_put(text, form, strlen(form));
 }
 
-/* Length of the well-formed UTF-8 sequence at bytes, or 0 (Unicode 15, table 3-7: no overlong form, no surrogate,
- * nothing above U+10FFFF). */
-static size_t utf8_sequence(const unsigned char *bytes, size_t left)
+size_t event_text_sequence(const unsigned char *bytes, size_t left)
 {
 	unsigned char first = bytes[0], low = 0x80, high = 0xbf;
 	size_t length;
@@ -117,7 +115,7 @@ void event_text_string(struct event_text *text, const unsigned char *bytes, size
 		i = run;
 		if (i == length)
 			break;
-		size_t sequence = bytes[i] < 0x80 ? 0 : utf8_sequence(bytes + i, length - i);
+		size_t sequence = bytes[i] < 0x80 ? 0 : event_text_sequence(bytes + i, length - i);
 		if (sequence == 0) {
 			put_escape(text, bytes[i++]);
 		} else {
@@ -131,7 +129,7 @@ void event_text_string(struct event_text *text, const unsigned char *bytes, size
 bool event_text_valid(const unsigned char *bytes, size_t length)
 {
 	for (size_t i = 0; i < length;) {
-		size_t sequence = bytes[i] == 0 ? 0 : utf8_sequence(bytes + i, length - i);
+		size_t sequence = bytes[i] == 0 ? 0 : event_text_sequence(bytes + i, length - i);
 		if (sequence == 0)
 			return false;
 		i += sequence;

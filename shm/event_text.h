@@ -60,6 +60,10 @@ void event_text_address(struct event_text *text, const uint8_t *address);
 /* A JSON string with its quotes (RFC 8259). Well-formed UTF-8 goes through; any other byte comes out as \u00XX. */
 void event_text_string(struct event_text *text, const unsigned char *bytes, size_t length);
 
+/* Length of the well-formed UTF-8 sequence at bytes, of which `left` (at least one) are there, or 0 (Unicode 15, table 3-7: no overlong
+ * form, no surrogate, nothing above U+10FFFF). */
+size_t event_text_sequence(const unsigned char *bytes, size_t left);
+
 /* True for text that every JSON reader takes back unchanged: well-formed UTF-8 without NUL, which many refuse. */
 bool event_text_valid(const unsigned char *bytes, size_t length);
 

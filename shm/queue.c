@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shm/queue_word.h"
+
 /* The crash test is compiled with this file and dies in every gap (tests/queue_crash_test.c). */
 #ifdef QUEUE_TEST_HOOKS
 #define QUEUE_GAP(name) queue_test_gap(name)
@@ -11,45 +13,10 @@
 #define QUEUE_GAP(name) ((void)0)
 #endif
 
-enum phase { FREE, FILLING, READY, TAKEN };
-
-#define PHASE_MASK    3u
-#define ROLE_SHIFT    2
-#define ROLE_MASK     QUEUE_ROLE_MAX
-#define PASSED        (1ull << 16) /* FILLING: a taker has passed it. READY: its announcement may still be owed. */
-#define LAP_SHIFT     17
 #define COUNT_SHIFT   24 /* of shared->returned; the slot is below */
 #define COUNT_MASK    (UINT64_MAX >> COUNT_SHIFT)
 #define ANNOUNCE_ALL  2u /* counts two: whoever sees more than one looks at everything */
 #define ANNOUNCE_SLOT 1u
-
-static uint64_t word_make(uint64_t lap, uint64_t role, enum phase phase)
-{
-	return lap << LAP_SHIFT | role << ROLE_SHIFT | phase;
-}
-
-static enum phase word_phase(uint64_t word)
-{
-	return (enum phase)(word & PHASE_MASK);
-}
-
-static uint64_t word_lap(uint64_t word)
-{
-	return word >> LAP_SHIFT;
-}
-
-static bool word_owned_by(uint64_t word, uint64_t role)
-{
-	enum phase phase = word_phase(word);
-	return (phase == FILLING || phase == TAKEN) && (word >> ROLE_SHIFT & ROLE_MASK) == role;
-}
-
-/* The last position at which the slot was claimed or gone round, plus the number of slots. A free slot was used in the
- * lap before. (The sum never goes below 0, unlike the position of a slot that was never used.) */
-static uint64_t used_after(const struct queue *queue, uint64_t word, uint64_t index)
-{
-	return ((word_lap(word) + (word_phase(word) != FREE)) << queue->lap_shift) + index;
-}
 
 static bool swap(_Atomic uint64_t *word, uint64_t *expected, uint64_t desired, memory_order order)
 {
@@ -133,7 +100,7 @@ bool queue_reserve(struct queue *queue, struct queue_slot *slot)
 			return true;
 		}
 		if (word_lap(word) >= lap) { /* used by others, who may be laps ahead */
-			position = used_after(queue, word, index) + 1 - queue->slots;
+			position = word_used_after(word, index, queue->lap_shift) + 1 - queue->slots;
 		} else if (word_phase(word) == READY) { /* full */
 			pay_debt(queue, index, word);
 			break;
@@ -155,9 +122,11 @@ int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t le
 {
 	if (length > queue->slot_bytes)
 		abort();
-	memcpy((char *)slot->data - QUEUE_LENGTH_BYTES, &length, sizeof length);
+	/* Whatever lap the word has by now: the slot's next message will find a later one. */
+	uint64_t word = atomic_load_explicit(&queue->word[slot->index], memory_order_relaxed);
+	struct queue_prefix prefix = {.length = length, .lap = (uint32_t)word_lap(word)};
+	memcpy((char *)slot->data - QUEUE_LENGTH_BYTES, &prefix, sizeof prefix);
 	QUEUE_GAP("commit: filled");
-	uint64_t word;
 	int result = leave(queue, slot, FILLING, READY, &word);
 	if (result != 0)
 		return result;
@@ -271,7 +240,7 @@ static bool find(struct queue *queue, struct queue_slot *slot)
 			continue;
 		}
 		/* Taken, passed or of a later lap; what is ready lies less than a lap before the last used place. */
-		uint64_t used = used_after(queue, word, index);
+		uint64_t used = word_used_after(word, index, queue->lap_shift);
 		look = used > look + 2 * queue->slots ? used - 2 * queue->slots + 1 : look + 1;
 		if (!gap)
 			queue->take_position = look;
@@ -282,7 +251,9 @@ static bool find(struct queue *queue, struct queue_slot *slot)
 /* Reads the length. One that cannot be: somebody wrote where he should not; the message is counted and thrown away. */
 static bool damaged(struct queue *queue, struct queue_slot *slot)
 {
-	memcpy(&slot->length, (char *)slot->data - QUEUE_LENGTH_BYTES, sizeof slot->length);
+	struct queue_prefix prefix;
+	memcpy(&prefix, (char *)slot->data - QUEUE_LENGTH_BYTES, sizeof prefix);
+	slot->length = prefix.length;
 	if (slot->length <= queue->slot_bytes)
 		return false;
 	queue->damaged++;

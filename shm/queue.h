@@ -72,7 +72,7 @@
 #define QUEUE_SLOTS_MIN      2u
 #define QUEUE_SLOTS_MAX      (1u << 24)
 #define QUEUE_SLOT_BYTES_MAX (1u << 20)
-#define QUEUE_LENGTH_BYTES   8u /* before the data of each slot */
+#define QUEUE_LENGTH_BYTES   8u /* before the data of each slot: struct queue_prefix */
 #define QUEUE_ROLE_MAX       16383u /* roles are 1 .. this; usually the role's index in the instance page + 1 */
 #define QUEUE_PATIENCE       64u    /* places; a quarter of the slots when that is less */
 
@@ -81,13 +81,21 @@
 struct queue_shared {
 	alignas(SHM_LINE) uint64_t slots; /* a power of two; this and the next three: creator */
 	uint64_t slot_bytes;              /* longest message */
-	uint64_t stride_bytes;            /* from slot to slot: 8 bytes for the length, slot_bytes, whole lines */
+	uint64_t stride_bytes;            /* from slot to slot: struct queue_prefix, slot_bytes, whole lines */
 	uint64_t data_offset;             /* bytes from here to slot 0 */
 	/* count << 24 | slot: how often something became ready behind the takers' backs, and where the last time. Any user. */
 	alignas(SHM_LINE) _Atomic uint64_t returned;
 	alignas(SHM_LINE) _Atomic uint64_t word[];
 };
 _Static_assert(sizeof(struct queue_shared) == 2 * SHM_LINE, "words begin on a line of their own");
+
+/* Before the data of each slot, written by the producer at commit. Every message of a slot has another lap, so whoever looks on
+ * (queue_look.h) can tell one from the next. */
+struct queue_prefix {
+	uint32_t length; /* of the message, bytes */
+	uint32_t lap;    /* of the slot's word when the message was published, its low half */
+};
+_Static_assert(sizeof(struct queue_prefix) == QUEUE_LENGTH_BYTES, "data is 8-byte aligned");
 
 /* A queue as one thread of one process sees it. Its fields are the implementation's. */
 struct queue {
@@ -141,7 +149,7 @@ size_t queue_file_bytes(uint64_t slots, uint64_t slot_bytes);
  * memory but this copy. Returns 0, -EINVAL for the role, -EPROTO when the sizes do not fit together or do not fit in `bytes`. */
 int queue_join(struct queue *queue, struct queue_shared *shared, size_t bytes, unsigned role);
 
-/* Maps the segment and joins. With SEGMENT_READ only queue_count may be called, and role is 0. Errors as segment_attach and queue_join. */
+/* Maps the segment and joins. With SEGMENT_READ only queue_count and queue_look may be called, and role is 0. Errors as segment_attach and queue_join. */
 int queue_attach(struct queue *queue, const char *directory, const char *name, enum segment_access access, unsigned role,
                  struct shm_error *error);
 

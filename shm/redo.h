@@ -16,7 +16,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define REDO_WORDS_MAX   120u
+/* Enough for the greatest batch there is, 64 receive buffers and two lanes, even when the ledger has all the reasons that it
+ * has room for; so a new reason does not change the layout of notes. */
+#define REDO_WORDS_MAX   128u
 #define REDO_REGIONS_MAX 8u
 
 struct redo_note {

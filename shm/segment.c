@@ -12,12 +12,13 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "shm/event.h"
 #include "shm/instance.h"
 #include "shm/queue.h"
 #include "shm/redo.h"
 
 /* Raise it when a structure outside shm/ that lies in a segment changes (stage/control.h, a stage's private segment). */
-#define LAYOUT_REVISION 1u
+#define LAYOUT_REVISION 3u
 
 #define ROOT_DEFAULT "/dev/shm/millrace"
 
@@ -79,6 +80,14 @@ uint64_t segment_layout_hash(void)
 	        offsetof(struct bells_page, queue),
 	        sizeof(struct queue_shared),
 	        sizeof(struct redo_note),
+	        sizeof(struct event_metric),
+	        sizeof(struct event_track_raw),
+	        offsetof(struct event_track_raw, flags),
+	        sizeof(struct event_log),
+	        offsetof(struct event_log, text_offset),
+	        sizeof(struct event_postback),
+	        offsetof(struct event_postback, id),
+	        POSTBACK_METHOD_COUNT,
 	};
 	uint64_t hash = SEGMENT_MAGIC;
 	for (size_t i = 0; i < sizeof layout / sizeof layout[0]; i++)

@@ -30,6 +30,7 @@
 
 #include "shm/ledger.h"
 #include "shm/record.h"
+#include "shm/redo.h"
 #include "shm/segment.h"
 
 #define STREAM_WAYPOINTS     256u
@@ -196,6 +197,11 @@ void stream_pass(struct stream_reader *reader, const struct record_batch *batch,
 
 /* Moves the shared cursor to where stream_pass has got. */
 void stream_settle(struct stream_reader *reader);
+
+/* Adds to a redo note what stream_settle would store, for a reader whose effect is committed by that note: position and output together.
+ * region is the group's segment (struct stream_group). */
+#define STREAM_SETTLE_WORDS 4u
+void stream_settle_note(const struct stream_reader *reader, struct redo *redo, unsigned region);
 
 /* Moves the reader and its shared cursor forward to a position that this group had reached before (its own durable
  * note of the cursor may be ahead of the shared one: killed between the two). -EINVAL, and nothing moved, when position is

@@ -211,6 +211,14 @@ void stream_settle(struct stream_reader *reader)
 	atomic_store_explicit(&reader->cursor->damaged, reader->damaged, memory_order_relaxed);
 }
 
+void stream_settle_note(const struct stream_reader *reader, struct redo *redo, unsigned region)
+{
+	redo_add(redo, region, &reader->cursor->records, reader->records);
+	redo_add(redo, region, &reader->cursor->missed_records, reader->missed);
+	redo_add(redo, region, &reader->cursor->damaged, reader->damaged);
+	redo_add(redo, region, &reader->cursor->position, reader->position);
+}
+
 void stream_advance(struct stream_reader *reader, const struct record_batch *batch, uint64_t records)
 {
 	stream_pass(reader, batch, records);

@@ -26,16 +26,19 @@ int topic_find(const struct instance *instance, const char *topic, struct shm_er
 
 /* ---- claiming a group ---- */
 
-static int lock_as_reader(const struct instance *instance, const char *topic, unsigned index)
+static int lock_as_reader(const struct instance *instance, const char *topic, unsigned index, unsigned share)
 {
 	char file[SEGMENT_NAME_MAX];
-	snprintf(file, sizeof file, "%s.reader.%u", topic, index);
+	int n = snprintf(file, sizeof file, "%s.reader.%u", topic, index);
+	if (share != 0)
+		snprintf(file + n, sizeof file - (size_t)n, ".%u", share);
 	return instance_hold(instance->directory, file);
 }
 
-static bool has_live_reader(const struct instance *instance, const char *topic, unsigned index)
+static bool has_live_reader(const struct instance *instance, const char *topic, unsigned index,
+                            unsigned share)
 {
-	int lock = lock_as_reader(instance, topic, index);
+	int lock = lock_as_reader(instance, topic, index, share);
 	if (lock >= 0)
 		close(lock);
 	return lock == -EWOULDBLOCK;
@@ -43,9 +46,9 @@ static bool has_live_reader(const struct instance *instance, const char *topic, 
 
 /* The same for somebody who wants to be the reader. A reader that was killed while it started a program left its lock with
  * the child until that reaches exec: a short time, worth waiting for. */
-static bool stays_busy(const struct instance *instance, const char *topic, unsigned index)
+static bool stays_busy(const struct instance *instance, const char *topic, unsigned index, unsigned share)
 {
-	for (unsigned tries = 0; has_live_reader(instance, topic, index); tries++) {
+	for (unsigned tries = 0; has_live_reader(instance, topic, index, share); tries++) {
 		if (tries == BUSY_TRIES)
 			return true;
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -122,7 +125,8 @@ static int find_group(struct claim *claim, const char *name)
 	for (int i = 0; i < (int)STREAM_GROUPS_MAX; i++) {
 		struct stream_group *group = group_of(claim, i);
 		uint32_t state = atomic_load_explicit(&group->state, memory_order_acquire);
-		if (state == GROUP_OPTIONAL && !has_live_reader(claim->instance, claim->topic, (unsigned)i))
+		if (state == GROUP_OPTIONAL &&
+		    !has_live_reader(claim->instance, claim->topic, (unsigned)i, 0))
 			free_group(claim, i);
 		else if (state != GROUP_FREE && strncmp(group->name, name, SHM_NAME_MAX) == 0)
 			found = i;
@@ -153,14 +157,14 @@ static int refuse_busy(struct claim *claim, int index, const char *name, struct 
 }
 
 /* The group to use: an existing one that is nobody's, or a free one (*made). Returns its index or -errno. */
-static int choose_group(struct claim *claim, const char *name, enum group_state kind, bool *made,
-                        struct shm_error *error)
+static int choose_group(struct claim *claim, const char *name, enum group_state kind, unsigned share,
+                        bool *made, struct shm_error *error)
 {
 	int index = find_group(claim, name);
 	*made = index < 0;
 	if (index < 0)
 		return find_free(claim, error);
-	if (stays_busy(claim->instance, claim->topic, (unsigned)index))
+	if (stays_busy(claim->instance, claim->topic, (unsigned)index, share))
 		return refuse_busy(claim, index, name, error);
 	if (atomic_load_explicit(&group_of(claim, index)->state, memory_order_relaxed) != (uint32_t)kind) {
 		shm_explain(error, "group \"%s\" of topic \"%s\" exists as %s group", name, claim->topic,
@@ -174,13 +178,13 @@ static int attach_lanes(struct topic_reader *reader, enum stream_start start, st
 {
 	char name[SEGMENT_NAME_MAX];
 	const struct instance_topic *about = &reader->instance->page->topic[reader->topic];
-	for (unsigned i = 0; i < about->n_lanes; i++) {
+	reader->n_lanes = about->n_lanes;
+	for (unsigned i = reader->share.index; i < about->n_lanes; i += reader->share.n) {
 		int result = stream_reader_attach(&reader->lane[i], reader->instance->directory,
 		                                  instance_lane_name(name, about->name, i),
 		                                  &reader->group->cursor[i], reader->optional, start, error);
 		if (result != 0)
 			return result;
-		reader->n_lanes = i + 1;
 	}
 	return 0;
 }
@@ -189,7 +193,7 @@ static int attach_lanes(struct topic_reader *reader, enum stream_start start, st
  * the tail, which no writer that heeds it can overrun. */
 static void catch_up(struct topic_reader *reader)
 {
-	for (unsigned i = 0; i < reader->n_lanes; i++) {
+	for (unsigned i = reader->share.index; i < reader->n_lanes; i += reader->share.n) {
 		struct stream_reader *lane = &reader->lane[i];
 		uint64_t intent = atomic_load(&lane->shared->intent);
 		if (intent > lane->size && intent - lane->size > lane->position)
@@ -220,15 +224,16 @@ static int enter_group(struct topic_reader *reader, const char *name, enum group
 static void leave(struct topic_reader *reader)
 {
 	for (unsigned i = 0; i < reader->n_lanes; i++)
-		stream_reader_detach(&reader->lane[i]);
+		if (reader->lane[i].shared != NULL)
+			stream_reader_detach(&reader->lane[i]);
 	if (reader->lock >= 0)
 		close(reader->lock);
 	memset(reader, 0, sizeof *reader);
 }
 
-int topic_reader_attach(struct topic_reader *reader, const struct instance *instance, const char *topic,
-                        const char *name, enum group_state kind, enum stream_start start,
-                        struct shm_error *error)
+static int attach_reader(struct topic_reader *reader, const struct instance *instance, const char *topic,
+                         const char *name, enum group_state kind, enum stream_start start,
+                         struct topic_share share, struct shm_error *error)
 {
 	struct claim claim;
 	if (name[0] == '\0' || strlen(name) >= SHM_NAME_MAX) {
@@ -239,7 +244,7 @@ int topic_reader_attach(struct topic_reader *reader, const struct instance *inst
 	if (result != 0)
 		return result;
 	bool made;
-	int index = choose_group(&claim, name, kind, &made, error);
+	int index = choose_group(&claim, name, kind, share.index, &made, error);
 	if (index < 0) {
 		end_claim(&claim, -1);
 		return index;
@@ -252,7 +257,8 @@ int topic_reader_attach(struct topic_reader *reader, const struct instance *inst
 	        .group_segment = claim.group[index],
 	        .group = claim.group[index].body,
 	        .bell = &instance->bells->group[claim.topic_index][index],
-	        .lock = lock_as_reader(instance, topic, (unsigned)index),
+	        .share = share,
+	        .lock = lock_as_reader(instance, topic, (unsigned)index, share.index),
 	};
 	if (reader->lock >= 0)
 		result = enter_group(reader, name, kind, made, start, error);
@@ -262,6 +268,19 @@ int topic_reader_attach(struct topic_reader *reader, const struct instance *inst
 	if (result != 0)
 		leave(reader);
 	return result;
+}
+
+int topic_reader_attach(struct topic_reader *reader, const struct instance *instance, const char *topic,
+                        const char *name, enum group_state kind, enum stream_start start,
+                        struct shm_error *error)
+{
+	return attach_reader(reader, instance, topic, name, kind, start, (struct topic_share){.n = 1}, error);
+}
+
+int topic_reader_attach_share(struct topic_reader *reader, const struct instance *instance, const char *topic,
+                              const char *name, struct topic_share share, struct shm_error *error)
+{
+	return attach_reader(reader, instance, topic, name, GROUP_REQUIRED, STREAM_FROM_CURSOR, share, error);
 }
 
 void topic_reader_detach(struct topic_reader *reader)
@@ -274,7 +293,9 @@ void topic_reader_detach(struct topic_reader *reader)
 		                 ~(1ull << reader->group_index));
 		atomic_store_explicit(&reader->group->state, GROUP_FREE, memory_order_release);
 	}
-	atomic_store_explicit(&reader->group->pid, 0, memory_order_release);
+	/* Of those that share a group the last to attach is named. */
+	uint32_t own = (uint32_t)getpid();
+	atomic_compare_exchange_strong(&reader->group->pid, &own, 0);
 	struct segment group = reader->group_segment;
 	leave(reader);
 	segment_detach(&group);
@@ -295,7 +316,7 @@ int topic_group_forget(const struct instance *instance, const char *topic, const
 		result = -EPERM;
 		shm_explain(error, "group \"%s\" of topic \"%s\" belongs to a stage of the configuration",
 		            name, topic);
-	} else if (has_live_reader(instance, topic, (unsigned)index)) {
+	} else if (has_live_reader(instance, topic, (unsigned)index, 0)) {
 		result = refuse_busy(&claim, index, name, error);
 	} else {
 		free_group(&claim, index);
@@ -311,7 +332,7 @@ static bool look(struct topic_reader *reader, unsigned *lane, struct record_batc
 	for (unsigned tried = 0; tried < reader->n_lanes; tried++) {
 		unsigned i = reader->next_lane;
 		reader->next_lane = i + 1 == reader->n_lanes ? 0 : i + 1;
-		if (stream_peek(&reader->lane[i], batch)) {
+		if (reader->lane[i].shared != NULL && stream_peek(&reader->lane[i], batch)) {
 			*lane = i;
 			return true;
 		}

@@ -46,6 +46,11 @@ static inline void topic_ring(struct topic_writer *writer)
 
 /* ---- reading ---- */
 
+/* Which lanes of a group a process reads: those whose number leaves `index` when divided by n. */
+struct topic_share {
+	unsigned index, n;
+};
+
 struct topic_reader {
 	struct stream_reader lane[STREAM_LANES_MAX];
 	unsigned n_lanes;
@@ -56,6 +61,7 @@ struct topic_reader {
 	const struct instance *instance;
 	unsigned topic;
 	unsigned group_index;
+	struct topic_share share; /* lanes of others are all zero */
 	bool optional;
 	int lock;      /* says that the group has a live reader; dies with the process */
 	uint32_t seen; /* value of the bell before the last look */
@@ -72,6 +78,11 @@ struct topic_reader {
  * as segment_attach. The instance must stay attached longer than the reader. */
 int topic_reader_attach(struct topic_reader *reader, const struct instance *instance, const char *topic, const char *name,
                         enum group_state kind, enum stream_start start, struct shm_error *error);
+
+/* The same for one of several processes that read a required group together, each its own lanes: the cursors are by lane, so they have nothing to
+ * do with one another. The caller sees to it that all that run at a time have the same n. */
+int topic_reader_attach_share(struct topic_reader *reader, const struct instance *instance, const char *topic,
+                              const char *name, struct topic_share share, struct shm_error *error);
 
 /* Leaves. A required group stays with its cursors; an optional one is freed. */
 void topic_reader_detach(struct topic_reader *reader);

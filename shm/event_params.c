@@ -1,0 +1,143 @@
+#include "shm/event_params.h"
+
+#include "shm/event.h"
+#include "shm/query.h"
+
+#define NONE UINT16_MAX
+
+/* Pairs of one name are a list; a hash table finds the first of each, so that the work grows with the query, not with its square. */
+struct param {
+	struct query_pair pair;
+	uint32_t hash;
+	uint16_t next; /* of the same name, or NONE */
+	uint16_t last; /* of the list that begins here */
+	bool first;
+};
+
+struct params {
+	struct param param[EVENT_PARAMS_MAX];
+	uint16_t slot[2 * EVENT_PARAMS_MAX]; /* index of the first of a name, or NONE */
+	uint32_t mask;                       /* slots in use, less one */
+	uint16_t n;
+};
+
+/* FNV-1a over the decoded name. */
+static uint32_t hash_of(const struct query_pair *pair)
+{
+	const char *at = pair->name, *end = at + pair->name_bytes;
+	uint32_t hash = 2166136261u;
+	while (at < end)
+		hash = (hash ^ query_byte(&at, end)) * 16777619u;
+	return hash;
+}
+
+static bool same_name(const struct param *a, const struct param *b)
+{
+	return a->hash == b->hash &&
+	       query_same(a->pair.name, a->pair.name_bytes, b->pair.name, b->pair.name_bytes);
+}
+
+/* Appends the newest to the list of its name, or begins one. */
+static void file(struct params *params, uint16_t index)
+{
+	struct param *added = &params->param[index];
+	uint32_t at = added->hash & params->mask;
+	while (params->slot[at] != NONE && !same_name(&params->param[params->slot[at]], added))
+		at = (at + 1) & params->mask;
+	added->next = NONE;
+	added->last = index;
+	added->first = params->slot[at] == NONE;
+	if (added->first) {
+		params->slot[at] = index;
+		return;
+	}
+	struct param *first = &params->param[params->slot[at]];
+	params->param[first->last].next = index;
+	first->last = index;
+}
+
+/* False when there are too many. */
+static bool collect(struct params *params, const char *text, size_t bytes)
+{
+	struct query query = {text, text + bytes};
+	struct query_pair pair;
+	params->n = 0;
+	while (query_next(&query, &pair)) {
+		if (params->n == EVENT_PARAMS_MAX)
+			return false;
+		params->param[params->n++].pair = pair;
+	}
+	params->mask = 1;
+	while (params->mask < 2u * params->n)
+		params->mask *= 2;
+	memset(params->slot, 0xff, params->mask * sizeof params->slot[0]);
+	params->mask--;
+	for (uint16_t i = 0; i < params->n; i++) {
+		params->param[i].hash = hash_of(&params->param[i].pair);
+		file(params, i);
+	}
+	return true;
+}
+
+static bool is_plain(const char *text, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		if (text[i] == '%' || text[i] == '+')
+			return false;
+	return true;
+}
+
+/* Decoded at the end of what room there is, then written to its beginning: nothing is allocated, and a character that was encoded byte
+ * by byte is whole again. */
+static void put_decoded(struct event_text *text, const char *from, size_t bytes)
+{
+	if (is_plain(from, bytes)) {
+		event_text_string(text, (const unsigned char *)from, bytes);
+		return;
+	}
+	if (!event_text_room(text, bytes))
+		return;
+	char *decoded = text->end - bytes;
+	size_t length = query_decode(decoded, from, bytes);
+	struct event_text front = {.at = text->at, .end = decoded};
+	event_text_string(&front, (const unsigned char *)decoded, length);
+	text->at = front.at;
+	text->full = text->full || front.full;
+}
+
+static void put_values(struct event_text *text, const struct params *params, const struct param *param)
+{
+	bool several = param->next != NONE;
+	if (several)
+		event_text_literal(text, "[");
+	put_decoded(text, param->pair.value, param->pair.value_bytes);
+	while (param->next != NONE && !text->full) {
+		param = &params->param[param->next];
+		event_text_literal(text, ",");
+		put_decoded(text, param->pair.value, param->pair.value_bytes);
+	}
+	if (several)
+		event_text_literal(text, "]");
+}
+
+void event_params_put(struct event_text *text, const char *query, size_t bytes)
+{
+	struct params params;
+	if (!collect(&params, query, bytes)) {
+		event_text_string(text, (const unsigned char *)query, bytes);
+		return;
+	}
+	char separator = '{';
+	for (uint16_t i = 0; i < params.n && !text->full; i++) {
+		if (!params.param[i].first)
+			continue;
+		event_text_put(text, &separator, 1);
+		separator = ',';
+		put_decoded(text, params.param[i].pair.name, params.param[i].pair.name_bytes);
+		event_text_literal(text, ":");
+		put_values(text, &params, &params.param[i]);
+	}
+	if (separator == '{')
+		event_text_literal(text, "{");
+	event_text_literal(text, "}");
+}
