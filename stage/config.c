@@ -218,7 +218,8 @@ uint64_t config_u64(const struct config *config, const char *key, ...)
 	const struct config_option *option = place.schema->option;
 	expect_type(&place, key_text,
 	            option != NULL && (option->kind == CONFIG_SIZE || option->kind == CONFIG_POWER ||
-	                               option->kind == CONFIG_COUNT || option->kind == CONFIG_BOOL));
+	                               option->kind == CONFIG_COUNT || option->kind == CONFIG_POWER_COUNT ||
+	                               option->kind == CONFIG_BOOL));
 	return number(&place);
 }
 

@@ -13,7 +13,8 @@
  * All errors of a file are reported, not only the first. Unknown keys are errors; the nearest known key is suggested.
  *
  * Types: SIZE (bytes; suffixes KiB MiB GiB TiB and k M G T, decimal: "64MiB"), POWER (a SIZE that is a power of two),
- * DURATION (suffixes ns us ms s m h d; a number alone is seconds), COUNT (integer), BOOL, CHOICE, STRING, LIST (of
+ * DURATION (suffixes ns us ms s m h d; a number alone is seconds), COUNT (integer), POWER_COUNT (a COUNT that is a power of two),
+ * BOOL, CHOICE, STRING, LIST (of
  * strings; a single value stands for a list of one). min and max bound the value, a STRING's bytes, a LIST's items.
  * Sections may be lists (`ingest.udp`) or maps by name (`topics`).
  *
@@ -39,6 +40,7 @@ enum config_type {
 	CONFIG_POWER,
 	CONFIG_DURATION,
 	CONFIG_COUNT,
+	CONFIG_POWER_COUNT,
 	CONFIG_BOOL,
 	CONFIG_CHOICE,
 	CONFIG_STRING,
@@ -49,7 +51,7 @@ enum config_type {
 struct config_option {
 	const char *key;  /* "ingest.udp[].receive_buffer", "topics.*.size" */
 	const char *type; /* "size", "power of two", "duration", "count", "bool", "choice", "string", "list" */
-	const char *default_text;
+	const char *default_text; /* of a LIST: its items with a space between them */
 	const char *min_text, *max_text; /* in the type's units; "" when there is none */
 	const char *choices;             /* "ipevent raw json", or "" */
 	const char *help;

@@ -56,6 +56,9 @@ static void check_keys(const struct schema *schema, const struct config_node *no
 
 /* ---- what values say together ---- */
 
+/* Takes an address, returns 0 or -EINVAL (address.h). */
+typedef int address_parser(struct sockaddr_storage *address, socklen_t *length, const char *text);
+
 /* One listen address and where it was written. */
 struct listener {
 	struct sockaddr_storage address;
@@ -63,7 +66,11 @@ struct listener {
 	char path[CONFIG_PATH_MAX];
 };
 
+/* Those of one list of listeners: sockets of another type do not meet them. */
 struct listeners {
+	const char *list; /* below ingest */
+	address_parser *parse;
+	const char *forms;
 	struct listener *listener;
 	size_t n;
 };
@@ -73,10 +80,10 @@ static void check_address(struct listeners *listeners, const struct config_node 
 {
 	struct listener found = {.node = node};
 	socklen_t length;
-	if (address_parse(&found.address, &length, node->text) != 0) {
+	if (listeners->parse(&found.address, &length, node->text) != 0) {
 		config_error(errors, &node->origin, path,
-		             "\"%.80s\" is not an address; allowed: %s, port 0 to 65535", node->text,
-		             ADDRESS_FORMS);
+		             "\"%.120s\" is not an address; allowed: %s, port 0 to 65535", node->text,
+		             listeners->forms);
 		return;
 	}
 	for (size_t i = 0; i < listeners->n; i++) {
@@ -84,9 +91,8 @@ static void check_address(struct listeners *listeners, const struct config_node 
 		if (!address_overlaps(&found.address, &other->address))
 			continue;
 		config_error(errors, &node->origin, path,
-		             "\"%.80s\" takes what %s (\"%.80s\") takes; allowed: each address once, [::] "
-		             "standing "
-		             "for all",
+		             "\"%.120s\" takes what %s (\"%.120s\") takes; allowed: each address once, [::] "
+		             "standing for all",
 		             node->text, other->path, other->node->text);
 		return;
 	}
@@ -97,22 +103,120 @@ static void check_address(struct listeners *listeners, const struct config_node 
 	listeners->listener[listeners->n++] = found;
 }
 
-static void check_listeners(const struct config_node *tree, struct config_errors *errors)
+static void check_network(struct listeners *listeners, const struct config_node *node, const char *path,
+                          struct config_errors *errors)
 {
-	const struct config_node *udp = config_tree_find(config_tree_find(tree, "ingest"), "udp");
-	struct listeners listeners = {0};
-	for (size_t i = 0; udp != NULL && i < udp->n_children; i++) {
-		const struct config_node *listen = config_tree_find(udp->child[i], "listen");
-		for (size_t k = 0; listen != NULL && k < listen->n_children && !config_errors_full(errors);
+	uint8_t prefix[16];
+	unsigned bits;
+	(void)listeners;
+	if (address_parse_network(prefix, &bits, node->text) != 0)
+		config_error(errors, &node->origin, path,
+		             "\"%.80s\" is not a network; allowed: 10.0.0.0/8, 2001:db8::/32, an address "
+		             "alone, no bits behind the prefix",
+		             node->text);
+}
+
+/* An origin as browsers send it (RFC 6454, 6.2): scheme, host and perhaps port, nothing after them. */
+static bool is_origin(const char *text)
+{
+	const char *host = strstr(text, "://");
+	if (strcmp(text, "*") == 0 || strcmp(text, "null") == 0)
+		return true;
+	return host != NULL && host != text && host[3] != '\0' && strpbrk(host + 3, "/?#@*, ") == NULL;
+}
+
+static void check_origin(struct listeners *listeners, const struct config_node *node, const char *path,
+                         struct config_errors *errors)
+{
+	(void)listeners;
+	if (!is_origin(node->text))
+		config_error(errors, &node->origin, path,
+		             "\"%.80s\" is not an origin; allowed: https://example.com, "
+		             "http://localhost:3000, * for all",
+		             node->text);
+}
+
+typedef void item_check(struct listeners *listeners, const struct config_node *node, const char *path,
+                        struct config_errors *errors);
+
+/* Calls check for each item of the list `key` in all entries. */
+static void each_item(struct listeners *listeners, const struct config_node *entries, const char *key,
+                      item_check *check, struct config_errors *errors)
+{
+	for (size_t i = 0; entries != NULL && i < entries->n_children; i++) {
+		const struct config_node *items = config_tree_find(entries->child[i], key);
+		for (size_t k = 0; items != NULL && k < items->n_children && !config_errors_full(errors);
 		     k++) {
 			char path[CONFIG_PATH_MAX];
-			snprintf(path, sizeof path, "ingest.udp[%zu].listen[%zu]", i, k);
-			if (listen->child[k]->refused)
-				continue;
-			check_address(&listeners, listen->child[k], path, errors);
+			snprintf(path, sizeof path, "ingest.%s[%zu].%s[%zu]", listeners->list, i, key, k);
+			if (!items->child[k]->refused)
+				check(listeners, items->child[k], path, errors);
 		}
 	}
-	free(listeners.listener);
+}
+
+/* Value of an option of the schema's `section`, taken from the keys of node. False when it is not there or wrong. */
+static bool value_of(const struct schema *section, const struct config_node *node, const char *key,
+                     uint64_t *value)
+{
+	const struct config_node *child = config_tree_find(node, key);
+	long i = config_schema_index(section, key);
+	return i >= 0 && child != NULL && child->kind == NODE_SCALAR &&
+	       config_value_parse(section->child[i]->option, child->text, value) == 0;
+}
+
+static uint64_t power_up(uint64_t bytes)
+{
+	uint64_t power = 1;
+	while (power < bytes && power < 1ull << 62)
+		power <<= 1;
+	return power;
+}
+
+/* A request of the greatest size must find room, or it would be answered "try again" for ever. */
+static void check_request_memory(const struct schema *section, const struct config_node *entry, size_t i,
+                                 struct config_errors *errors)
+{
+	uint64_t memory, head, body, inflated;
+	char path[CONFIG_PATH_MAX];
+	if (!value_of(section, entry, "request_memory", &memory) ||
+	    !value_of(section, entry, "max_head", &head) || !value_of(section, entry, "max_body", &body) ||
+	    !value_of(section, entry, "max_inflated", &inflated))
+		return;
+	uint64_t least = power_up(head) + power_up(body) + power_up(inflated);
+	if (memory >= least)
+		return;
+	snprintf(path, sizeof path, "ingest.http[%zu].request_memory", i);
+	config_error(errors, &config_tree_find(entry, "request_memory")->origin, path,
+	             "less than max_head, max_body and max_inflated together take; allowed: at least %llu "
+	             "bytes, or smaller limits",
+	             (unsigned long long)least);
+}
+
+static const struct schema *schema_of(const char *section, const char *list)
+{
+	const struct schema *root = config_schema();
+	long i = config_schema_index(root, section);
+	long k = i < 0 ? -1 : config_schema_index(root->child[i], list);
+	return k < 0 ? NULL : root->child[i]->child[k];
+}
+
+static void check_listeners(const struct config_node *tree, struct config_errors *errors)
+{
+	const struct config_node *ingest = config_tree_find(tree, "ingest");
+	const struct config_node *udp = config_tree_find(ingest, "udp"),
+	                         *http = config_tree_find(ingest, "http");
+	struct listeners datagrams = {.list = "udp", .parse = address_parse, .forms = ADDRESS_FORMS};
+	struct listeners connections = {
+	        .list = "http", .parse = address_parse_stream, .forms = ADDRESS_STREAM_FORMS};
+	each_item(&datagrams, udp, "listen", check_address, errors);
+	each_item(&connections, http, "listen", check_address, errors);
+	each_item(&connections, http, "trusted_proxies", check_network, errors);
+	each_item(&connections, http, "cors", check_origin, errors);
+	for (size_t i = 0; http != NULL && i < http->n_children; i++)
+		check_request_memory(schema_of("ingest", "http"), http->child[i], i, errors);
+	free(datagrams.listener);
+	free(connections.listener);
 }
 
 static void check_instance(const struct config_node *tree, struct config_errors *errors)
@@ -141,12 +245,9 @@ static void check_backoff(const struct config_node *tree, struct config_errors *
 {
 	const struct config_node *least = config_tree_find(tree, "restart_backoff");
 	const struct config_node *most = config_tree_find(tree, "restart_backoff_max");
-	const struct schema *schema = config_schema();
-	long i = config_schema_index(schema, "restart_backoff");
 	uint64_t least_ns, most_ns;
-	if (i < 0 || least == NULL || most == NULL ||
-	    config_value_parse(schema->child[i]->option, least->text, &least_ns) != 0 ||
-	    config_value_parse(schema->child[i]->option, most->text, &most_ns) != 0)
+	if (!value_of(config_schema(), tree, "restart_backoff", &least_ns) ||
+	    !value_of(config_schema(), tree, "restart_backoff_max", &most_ns))
 		return;
 	if (least_ns <= most_ns)
 		return;

@@ -89,19 +89,30 @@ static bool is_name(const char *name)
 static void complete_keys(struct completing *completing, const struct schema *schema,
                           struct config_node *node, const char *path);
 
+/* A built-in topic is there, at its place, with its own default. */
+static void complete_built_in(struct completing *completing, struct config_node *topics,
+                              const struct config_built_in_topic *built_in, size_t place)
+{
+	if (config_tree_find(topics, built_in->name) == NULL)
+		config_tree_add(topics, built_in->name,
+		                config_tree_container(NODE_MAP, completing->defaults));
+	config_tree_bring_forward(topics, (size_t)config_tree_index(topics, built_in->name), place);
+	struct config_node *topic = topics->child[place];
+	if (topic->kind == NODE_NULL)
+		topic->kind = NODE_MAP;
+	if (topic->kind == NODE_MAP && config_tree_find(topic, "when_full") == NULL)
+		config_tree_add(topic, "when_full",
+		                config_tree_scalar(built_in->when_full, completing->defaults));
+}
+
 /* Built-in names first, in their order, so that they keep their places in shared memory whatever the file says. */
 static void complete_names(struct completing *completing, const struct schema *schema,
                            struct config_node *node, const char *path)
 {
 	size_t place = 0;
 	if (strcmp(schema->name, "topics") == 0) {
-		for (; config_built_in_topics[place] != NULL; place++) {
-			const char *name = config_built_in_topics[place];
-			if (config_tree_find(node, name) == NULL)
-				config_tree_add(node, name,
-				                config_tree_container(NODE_MAP, completing->defaults));
-			config_tree_bring_forward(node, (size_t)config_tree_index(node, name), place);
-		}
+		for (; config_built_in_topics[place].name != NULL; place++)
+			complete_built_in(completing, node, &config_built_in_topics[place], place);
 	}
 	for (size_t i = place; i < node->n_children;) {
 		if (is_name(node->child[i]->key)) {

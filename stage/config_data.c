@@ -119,6 +119,30 @@ static cyaml_config_t plain_config(void)
 	                        .flags = CYAML_CFG_STYLE_BLOCK | CYAML_CFG_NO_ALIAS};
 }
 
+/* libcyaml keeps no memory for a list without items, and leaves out of what it writes whatever has none: the default would come back. */
+static void keep_empty_lists(const struct config_place *place)
+{
+	struct config_cell *cell = (struct config_cell *)(uintptr_t)place->cell;
+	if (place->cells == NULL && cell == NULL)
+		return; /* nothing was loaded at all */
+	if (place->cells == NULL && place->schema->kind == SCHEMA_OPTION) {
+		if (place->schema->option->kind == CONFIG_LIST && cell->data == NULL &&
+		    (cell->data = cyaml_mem(NULL, NULL, sizeof(char *))) == NULL)
+			abort();
+		return;
+	}
+	if (place->cells == NULL) {
+		struct config_place entry;
+		for (size_t i = 0; config_data_entry(place, i, &entry); i++)
+			keep_empty_lists(&entry);
+		return;
+	}
+	for (size_t i = 0; i < place->schema->n_children; i++) {
+		struct config_place key = config_data_key(place, i);
+		keep_empty_lists(&key);
+	}
+}
+
 bool config_data_load(struct config_data *data, struct config_node *tree, struct config_errors *errors)
 {
 	bool whole = true;
@@ -135,8 +159,12 @@ bool config_data_load(struct config_data *data, struct config_node *tree, struct
 		cyaml_err_t result =
 		        cyaml_load_data((const uint8_t *)text, bytes, &config, data->top, &data->root, NULL);
 		free(text);
-		if (result == CYAML_OK)
+		if (result == CYAML_OK) {
+			struct config_place root = {
+			        .schema = config_schema(), .value = data->top, .cells = data->root};
+			keep_empty_lists(&root);
 			return whole;
+		}
 		whole = false;
 		data->root = NULL;
 		if (!config_refusal_take_out(&refusal, tree, errors)) {

@@ -50,7 +50,10 @@ struct config_step {
  * follow; otherwise it is all that is left. */
 struct config_step config_step(const char **key, const struct schema *schema, bool to_option);
 
-/* Topics that exist without being mentioned; NULL after the last. */
-extern const char *const config_built_in_topics[];
+/* Topics that exist without being mentioned; a name of NULL after the last. */
+extern const struct config_built_in_topic {
+	const char *name;
+	const char *when_full; /* its default; other topics have the option's */
+} config_built_in_topics[];
 
 #endif

@@ -1,14 +1,15 @@
 /* The tables of all folders in one place, in the order of the documents. */
 #include "stage/config_schema.h"
 
-#define SIZE     CONFIG_SIZE, "size"
-#define POWER    CONFIG_POWER, "power of two"
-#define DURATION CONFIG_DURATION, "duration"
-#define COUNT    CONFIG_COUNT, "count"
-#define BOOL     CONFIG_BOOL, "bool"
-#define CHOICE   CONFIG_CHOICE, "choice"
-#define STRING   CONFIG_STRING, "string"
-#define LIST     CONFIG_LIST, "list"
+#define SIZE        CONFIG_SIZE, "size"
+#define POWER       CONFIG_POWER, "power of two"
+#define DURATION    CONFIG_DURATION, "duration"
+#define COUNT       CONFIG_COUNT, "count"
+#define POWER_COUNT CONFIG_POWER_COUNT, "power of two"
+#define BOOL        CONFIG_BOOL, "bool"
+#define CHOICE      CONFIG_CHOICE, "choice"
+#define STRING      CONFIG_STRING, "string"
+#define LIST        CONFIG_LIST, "list"
 
 #define ENTRY(option_key, option_kind, type_name, default_value, min, max, words, help_text) \
 	{.key = option_key,                                                                  \
@@ -27,6 +28,8 @@
 static const struct config_option options[] = {
 #include "stage/options.def"
 #include "ingest/udp/options.def"
+#include "ingest/http/options.def"
+#include "enrich/options.def"
 #include "supervisor/options.def"
 #include "sink/tally/options.def"
 };
@@ -37,11 +40,11 @@ const struct config_option *config_options(size_t *n)
 	return options;
 }
 
-const char *const config_built_in_topics[] = {
-#define TOPIC(name, help) name,
+const struct config_built_in_topic config_built_in_topics[] = {
+#define TOPIC(name, when_full, help) {name, when_full},
 #include "stage/topics.def"
 #undef TOPIC
-        NULL,
+        {NULL, NULL},
 };
 
 const char *config_default_text(void)
@@ -54,9 +57,16 @@ const char *config_default_text(void)
 	       "ingest:\n"
 	       "  udp:\n"
 	       "    - {listen: [\"[::]:4002\"], format: ipevent, processes: 1, receive_buffer: 64MiB}\n"
+	       "  http:\n"
+	       "    - {listen: [\"[::]:8080\"], processes: 1, max_body: 1MiB, max_connections: 65536}\n"
 	       "topics:\n"
 	       "  ip: {size: 64MiB, when_full: drop}\n"
 	       "  raw: {size: 64MiB, when_full: drop}\n"
+	       "  metric: {size: 64MiB, when_full: refuse}\n"
+	       "  track.raw: {size: 64MiB, when_full: refuse}\n"
+	       "  log: {size: 64MiB, when_full: refuse}\n"
+	       "queues:\n"
+	       "  postback: {slots: 16384, slot_size: 4KiB}\n"
 	       "tally: {applications: 100000, addresses_per_application: 65536, commit_interval: 1s}\n"
 	       "log: {level: info, format: text}    # or json\n";
 }

@@ -112,6 +112,7 @@ int config_value_parse(const struct config_option *option, const char *text, uin
 	case CONFIG_DURATION:
 		return parse_number(text, duration_units, value);
 	case CONFIG_COUNT:
+	case CONFIG_POWER_COUNT:
 		if (strspn(text, "0123456789") != strlen(text))
 			return -EINVAL;
 		return parse_number(text, no_units, value);
@@ -162,6 +163,11 @@ static const char *unit_help(const struct config_option *option)
 	}
 }
 
+static bool is_power(const struct config_option *option)
+{
+	return option->kind == CONFIG_POWER || option->kind == CONFIG_POWER_COUNT;
+}
+
 char *config_value_allowed(const struct config_option *option, char *buffer, size_t size)
 {
 	if (option->kind == CONFIG_BOOL) {
@@ -176,7 +182,7 @@ char *config_value_allowed(const struct config_option *option, char *buffer, siz
 		buffer[used] = '\0';
 	} else {
 		const char *min = option->min_text, *max = option->max_text;
-		const char *what = option->kind == CONFIG_POWER ? "powers of two, " : "";
+		const char *what = is_power(option) ? "powers of two, " : "";
 		if (min[0] != '\0' && max[0] != '\0')
 			snprintf(buffer, size, "%s%s to %s%s", what, min, max, unit_help(option));
 		else
@@ -203,6 +209,7 @@ static const char *type_noun(const struct config_option *option)
 	case CONFIG_DURATION:
 		return "duration";
 	case CONFIG_COUNT:
+	case CONFIG_POWER_COUNT:
 		return "whole number";
 	case CONFIG_BOOL:
 		return "truth value";
@@ -247,7 +254,7 @@ int config_value_check(const struct config_option *option, const char *text, str
 		return explain(option, why, what);
 	}
 	result = check_bounds(option, value, why);
-	if (result == 0 && option->kind == CONFIG_POWER && (value & (value - 1)) != 0)
+	if (result == 0 && is_power(option) && (value & (value - 1)) != 0)
 		return explain(option, why, "not a power of two");
 	return result;
 }

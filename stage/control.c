@@ -1,9 +1,12 @@
 #include "stage/control.h"
 
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#define NOTE_TRIES 100u /* readings of a note until two agree on its version */
 
 const char *stage_state_name(enum stage_state state)
 {
@@ -70,4 +73,51 @@ void control_declare(struct control *control, const struct metric_description *t
 		metric_set(control, i,
 		           i < n ? former_value(former, value, (unsigned)n_former, &table[i]) : 0);
 	atomic_store_explicit(&control->n_metrics, n, memory_order_release);
+}
+
+/* ---- the note ---- */
+
+static void load_note(const struct control *control, uint64_t words[CONTROL_NOTE_BYTES / 8])
+{
+	for (unsigned i = 0; i < CONTROL_NOTE_BYTES / 8; i++)
+		words[i] = atomic_load_explicit(&control->note[i], memory_order_relaxed);
+}
+
+void control_note(struct control *control, const char *format, ...)
+{
+	uint64_t words[CONTROL_NOTE_BYTES / 8] = {0}, present[CONTROL_NOTE_BYTES / 8];
+	va_list arguments;
+	va_start(arguments, format);
+	(void)vsnprintf((char *)words, sizeof words, format, arguments);
+	va_end(arguments);
+	uint32_t version = atomic_load_explicit(&control->note_version, memory_order_relaxed);
+	load_note(control, present);
+	if (version % 2 == 0 && memcmp(words, present, sizeof words) == 0)
+		return;
+	/* A sequence lock: odd before the first word, even after the last; a life that died in between is followed by one that writes. */
+	version |= 1;
+	atomic_store_explicit(&control->note_version, version, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	for (unsigned i = 0; i < CONTROL_NOTE_BYTES / 8; i++)
+		atomic_store_explicit(&control->note[i], words[i], memory_order_relaxed);
+	atomic_store_explicit(&control->note_version, version + 1, memory_order_release);
+}
+
+void control_read_note(const struct control *control, char note[CONTROL_NOTE_BYTES])
+{
+	uint64_t words[CONTROL_NOTE_BYTES / 8] = {0};
+	bool whole = false;
+	for (unsigned i = 0; i < NOTE_TRIES && !whole; i++) {
+		uint32_t version = atomic_load_explicit(&control->note_version, memory_order_acquire);
+		load_note(control, words);
+		/* The words are read before the version is looked at again; pairs with the fence in control_note. */
+		atomic_thread_fence(memory_order_acquire);
+		whole = version % 2 == 0 &&
+		        atomic_load_explicit(&control->note_version, memory_order_relaxed) == version;
+	}
+	memcpy(note, words, CONTROL_NOTE_BYTES);
+	note[whole ? CONTROL_NOTE_BYTES - 1 : 0] = '\0';
+	for (char *c = note; *c != '\0'; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
 }

@@ -1,7 +1,7 @@
 /* The control block: what everybody may know of a role, in one segment per role.
  *
  *     written by the supervisor | written by the stage                | written by the stage
- *     restarts, last exit       | state, pid, start time, heartbeat   | metrics, each with name, unit and help
+ *     restarts, last exit       | state, pid, start time, heartbeat   | metrics, each with name, unit and help; a note for people
  *
  *                    .--------------------- supervisor restarts ----------------.
  *                    v                                                          |
@@ -17,7 +17,8 @@
 
 #include "shm/instance.h"
 
-#define METRICS_MAX 64u
+#define METRICS_MAX        256u
+#define CONTROL_NOTE_BYTES 160u /* the final 0 included */
 
 enum stage_state { STAGE_NONE, STAGE_STARTING, STAGE_RUNNING, STAGE_DRAINING, STAGE_ENDED, STAGE_FAILED, STAGE_STATE_COUNT };
 
@@ -43,6 +44,9 @@ struct control {
 	_Atomic uint64_t n_metrics;    /* release, after the descriptions */
 	alignas(SHM_LINE) _Atomic uint64_t metric[METRICS_MAX];
 	struct metric_description description[METRICS_MAX];
+	alignas(SHM_LINE) _Atomic uint32_t note_version; /* odd while the note changes */
+	uint32_t reserved;
+	_Atomic uint64_t note[CONTROL_NOTE_BYTES / 8]; /* text; see control_note */
 };
 
 /* "running" and so on; "dead" is for the caller to find out (control_alive). */
@@ -55,6 +59,13 @@ bool control_alive(const char *directory, const char *role, int *pid);
 /* Declares the metrics of a stage from its table, METRICS_MAX at most. A counter goes on from what a former life left under its name,
  * also when an upgrade has changed the table; gauges begin at 0. Called by stage_main. */
 void control_declare(struct control *control, const struct metric_description *table, unsigned n);
+
+/* Says in one line, as printf does, what numbers do not tell ("GeoLite2-City of 2026-07-01"); a longer one is cut. Costs little when nothing
+ * has changed. By the stage that owns the control block; stage_main empties it at the start of each life. */
+void control_note(struct control *control, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What the note says: printable ASCII, other bytes as '?'. Empty when there is none, or when its writer died while it changed it. Any process. */
+void control_read_note(const struct control *control, char note[CONTROL_NOTE_BYTES]);
 
 /* metric += n; metric = value. By the stage that owns the control block. */
 static inline void metric_add(struct control *control, unsigned metric, uint64_t n)

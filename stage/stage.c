@@ -249,6 +249,7 @@ static int attach_control(struct stage *stage, struct shm_error *error)
 	atomic_store_explicit(&stage->control->started_ns, clock_real_ns(), memory_order_relaxed);
 	set_state(stage, STAGE_STARTING);
 	control_declare(stage->control, stage->ops->metrics, stage->ops->n_metrics);
+	control_note(stage->control, "%s", "");
 	return 0;
 }
 
@@ -334,4 +335,17 @@ int stage_main(int argc, char **argv, const struct stage_ops *ops)
 	if (result != 0)
 		return result > 0 ? EXIT_DRAINED : EXIT_USAGE;
 	return arguments.input != NULL ? run_alone(&arguments, ops) : run_role(&arguments, ops);
+}
+
+int stage_listener(const struct stage *stage, const char *section, size_t *entry, struct shm_error *error)
+{
+	uint64_t first = 0;
+	size_t n = config_count(stage->config, "%s", section);
+	for (*entry = 0; *entry < n; (*entry)++) {
+		first += config_u64(stage->config, "%s[%zu].processes", section, *entry);
+		if (stage->index < first)
+			return 0;
+	}
+	shm_explain(error, "%s: the configuration has no listener for it", stage->role);
+	return -EINVAL;
 }

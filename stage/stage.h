@@ -79,6 +79,10 @@ static inline void stage_heartbeat(struct stage *stage)
 	atomic_store_explicit(&stage->control->heartbeat_ns, clock_monotonic_ns(), memory_order_relaxed);
 }
 
+/* The entry of a list of listeners ("ingest.udp") that the stage serves. Roles are numbered through the entries: entry 0 has the first
+ * `processes` of them, entry 1 the next. Returns 0, or -EINVAL with the reason when there is none. */
+int stage_listener(const struct stage *stage, const char *section, size_t *entry, struct shm_error *error);
+
 /* The whole life of a stage process. Returns its exit status: 0 drained, 1 could not start (one line said why), 2 usage. */
 int stage_main(int argc, char **argv, const struct stage_ops *ops);
 
