@@ -93,7 +93,7 @@ static inline const char *skip_plain(const struct scan *scan, const char *at)
 /* A UTF-8 sequence of two to four bytes. Moves *at behind it; on an error to the byte that is wrong. (RFC 3629, section 4) */
 static enum scan_error take_sequence(const char **at, const char *end)
 {
-	unsigned char lead = (unsigned char)*(*at)++;
+	unsigned char lead = (unsigned char)**at;
 	unsigned char least = 0x80, most = 0xbf; /* of the second byte */
 	unsigned more;
 	if (lead >= 0xc2 && lead <= 0xdf) {
@@ -109,6 +109,7 @@ static enum scan_error take_sequence(const char **at, const char *end)
 	} else {
 		return SCAN_NOT_UTF8;
 	}
+	(*at)++;
 	for (; more > 0; more--, least = 0x80, most = 0xbf) {
 		if (*at == end)
 			return SCAN_TRUNCATED;
@@ -154,12 +155,12 @@ static enum scan_error take_unicode(const char **at, const char *end)
 	return error == SCAN_OK && (unit < 0xdc00 || unit > 0xdfff) ? SCAN_HALF_PAIR : error;
 }
 
-/* Behind a backslash. */
+/* Behind a backslash. Moves *at behind the escape; on an error to the byte that is wrong. */
 static enum scan_error take_escape(const char **at, const char *end)
 {
 	if (*at == end)
 		return SCAN_TRUNCATED;
-	switch (*(*at)++) {
+	switch (**at) {
 	case '"':
 	case '\\':
 	case '/':
@@ -168,8 +169,10 @@ static enum scan_error take_escape(const char **at, const char *end)
 	case 'n':
 	case 'r':
 	case 't':
+		(*at)++;
 		return SCAN_OK;
 	case 'u':
+		(*at)++;
 		return take_unicode(at, end);
 	default:
 		return SCAN_SYNTAX;

@@ -1,0 +1,31 @@
+/* Cutting JSON apart that a scan has come to the end of: nothing is checked again. For the .c files of this folder alone. */
+#ifndef INGEST_JSON_JSON_CUT_H
+#define INGEST_JSON_JSON_CUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+static inline bool json_is_space(char c)
+{
+	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+/* The first byte that is no white space, or end. */
+static inline const char *json_skip_space(const char *at, const char *end)
+{
+	while (at < end && json_is_space(*at))
+		at++;
+	return at;
+}
+
+/* `at` is the opening quote of a string. Returns the byte behind the closing one. */
+const char *json_string_end(const char *at, const char *end);
+
+/* `at` is the first byte of a value. Returns the byte behind it. */
+const char *json_value_end(const char *at, const char *end);
+
+/* Copies the text without the white space outside its strings to out, which has room for `bytes` bytes. Returns the length written. When a
+ * string begins at `mark`, *offset says where it begins in out. */
+size_t json_compact(char *out, const char *text, size_t bytes, const char *mark, size_t *offset);
+
+#endif

@@ -1,0 +1,129 @@
+#include "ingest/json/json_object.h"
+
+#include "ingest/json/json_event.h"
+
+#define LONGEST_NAME   10u /* content_id */
+#define LONGEST_ESCAPE 6u  /* \u0074 for one character */
+
+static inline bool is(const char *text, const char *name, size_t bytes)
+{
+	return memcmp(text, name, bytes) == 0;
+}
+
+static inline enum json_name name_of(const char *text, size_t bytes)
+{
+	switch (bytes) {
+	case 2:
+		return is(text, "ts", 2) ? NAME_TS : NAME_UNKNOWN;
+	case 3:
+		return is(text, "url", 3) ? NAME_URL : NAME_UNKNOWN;
+	case 4:
+		return is(text, "type", 4)   ? NAME_TYPE
+		       : is(text, "text", 4) ? NAME_TEXT
+		       : is(text, "data", 4) ? NAME_DATA
+		                             : NAME_UNKNOWN;
+	case 5:
+		return is(text, "count", 5) ? NAME_COUNT : NAME_UNKNOWN;
+	case 6:
+		return is(text, "metric", 6)   ? NAME_METRIC
+		       : is(text, "params", 6) ? NAME_PARAMS
+		       : is(text, "method", 6) ? NAME_METHOD
+		                               : NAME_UNKNOWN;
+	case 8:
+		return is(text, "username", 8)   ? NAME_USERNAME
+		       : is(text, "endpoint", 8) ? NAME_ENDPOINT
+		                                 : NAME_UNKNOWN;
+	case 9:
+		return is(text, "client_id", 9)   ? NAME_CLIENT_ID
+		       : is(text, "timestamp", 9) ? NAME_TIMESTAMP
+		                                  : NAME_UNKNOWN;
+	case 10:
+		return is(text, "content_id", 10) ? NAME_CONTENT_ID : NAME_UNKNOWN;
+	default:
+		return NAME_UNKNOWN;
+	}
+}
+
+static enum json_name name_of_key(const struct scan *scan)
+{
+	char resolved[LONGEST_NAME * LONGEST_ESCAPE];
+	const char *text = scan->text;
+	size_t bytes = scan->bytes;
+	if (__builtin_expect(scan->escaped, 0)) {
+		if (bytes > sizeof resolved)
+			return NAME_UNKNOWN;
+		bytes = scan_unescape(resolved, text, bytes);
+		text = resolved;
+	}
+	return name_of(text, bytes);
+}
+
+bool json_fail(struct json_fault *fault, enum ledger_reason reason, const char *where, const char *what)
+{
+	*fault = (struct json_fault){.reason = reason, .where = where, .what = what};
+	return false;
+}
+
+bool json_fail_scan(struct json_fault *fault, const struct scan *scan)
+{
+	enum ledger_reason reason = scan->error == SCAN_TRUNCATED  ? LEDGER_TRUNCATED
+	                            : scan->error == SCAN_TOO_DEEP ? LEDGER_TOO_LARGE
+	                                                           : LEDGER_MALFORMED;
+	json_fail(fault, reason, "body", scan_error_text(scan->error));
+	fault->at = (size_t)(scan->at - scan->begin);
+	return false;
+}
+
+/* Takes the value behind a key; the scan ends up behind it. */
+static enum scan_token take_value(struct scan *scan, struct json_value *value)
+{
+	enum scan_token token = scan_next(scan);
+	value->token = (uint8_t)token;
+	value->text = scan->text;
+	value->bytes = scan->bytes;
+	value->escaped = scan->escaped;
+	value->is_int64 = token == SCAN_NUMBER && scan_int64(scan, &value->number) == 0;
+	if (token == SCAN_OBJECT || token == SCAN_ARRAY) {
+		token = scan_skip(scan, token);
+		value->bytes = (size_t)(scan->at - value->text);
+	}
+	return token;
+}
+
+bool json_collect(const char *data, size_t bytes, struct json_object *object, struct json_fault *fault)
+{
+	struct scan scan;
+	uint32_t seen = 0;
+	if (bytes > JSON_EVENT_BYTES_MAX)
+		return json_fail(fault, LEDGER_TOO_LARGE, "body", "is too long");
+	scan_init(&scan, data, bytes);
+	enum scan_token token = scan_next(&scan);
+	bool is_object = token == SCAN_OBJECT;
+	if (is_object) {
+		while ((token = scan_next(&scan)) == SCAN_KEY) {
+			enum json_name name = name_of_key(&scan);
+			seen |= 1u << name;
+			if (take_value(&scan, &object->value[name]) == SCAN_ERROR)
+				return json_fail_scan(fault, &scan);
+		}
+	}
+	while (token > SCAN_END)
+		token = scan_next(&scan);
+	object->seen = seen;
+	if (token == SCAN_ERROR)
+		return json_fail_scan(fault, &scan);
+	return is_object || json_fail(fault, LEDGER_UNKNOWN_EVENT, "body", "must be a JSON object");
+}
+
+bool json_fail_missing(struct json_fault *fault, bool there, const char *where)
+{
+	return json_fail(fault, LEDGER_MISSING_FIELD, where, there ? "must not be empty" : "is missing");
+}
+
+size_t json_copy(char *out, const struct json_value *value)
+{
+	if (value->escaped)
+		return scan_unescape(out, value->text, value->bytes);
+	memcpy(out, value->text, value->bytes);
+	return value->bytes;
+}
