@@ -40,55 +40,16 @@ void batch_fini(struct batch *batch)
 
 void batch_lane_stream(struct batch *batch, unsigned i, struct topic_writer *writer)
 {
-	struct batch_lane *lane = &batch->lane[i];
-	lane->writer = writer;
-	lane->most = (writer->stream.mask + 1) / 2;
-	lane->room = lane->used = 0;
+	lane_stream(&batch->lane[i], writer);
 }
 
 void batch_lane_memory(struct batch *batch, unsigned i, void *memory, size_t bytes)
 {
-	struct batch_lane *lane = &batch->lane[i];
-	lane->writer = NULL;
-	lane->base = memory;
-	lane->room = lane->most = bytes;
-	lane->used = 0;
-}
-
-/* ---- room ---- */
-
-/* Sees to it that `bytes` more can be written. Asking again before the commit gives the same place, so the
- * batch only grows. */
-static bool extend(struct batch_lane *lane, size_t bytes)
-{
-	size_t needed = lane->used + bytes;
-	if (needed <= lane->room)
-		return true;
-	if (lane->writer == NULL || needed > lane->most)
-		return false;
-	char *base = stream_reserve(&lane->writer->stream, needed);
-	if (base == NULL)
-		return false;
-	lane->base = base;
-	lane->room = needed;
-	return true;
-}
-
-static inline char *room_for(struct batch_lane *lane, size_t bytes)
-{
-	if (__builtin_expect(lane->used + bytes > lane->room, 0) && !extend(lane, bytes))
-		return NULL;
-	return lane->base + lane->used;
-}
-
-static inline void keep(struct batch_lane *lane, size_t bytes)
-{
-	lane->used += bytes;
-	lane->records++;
+	lane_memory(&batch->lane[i], memory, bytes);
 }
 
 /* A valid datagram for which there is no room: now, or ever. */
-static void drop(struct batch_lane *lane, size_t bytes)
+static void drop(struct lane *lane, size_t bytes)
 {
 	if (bytes > lane->most)
 		lane->rejected[LEDGER_TOO_LARGE]++;
@@ -100,7 +61,7 @@ static void drop(struct batch_lane *lane, size_t bytes)
 
 static void parse_ipevents(struct batch *batch, const struct burst *burst)
 {
-	struct batch_lane *lane = &batch->lane[0];
+	struct lane *lane = &batch->lane[0];
 	struct event_ip head = {.arrival_ns = batch->arrival_ns, .source_port = burst->source_port};
 	memcpy(head.source, burst->source, sizeof head.source);
 	/* Where a datagram is parsed that has no room: it may be invalid all the same. */
@@ -109,7 +70,7 @@ static void parse_ipevents(struct batch *batch, const struct burst *burst)
 	uint32_t left = burst->bytes;
 	for (uint32_t n = burst->n_datagrams; n > 0; n--) {
 		uint32_t bytes = left < burst->segment_bytes ? left : burst->segment_bytes;
-		char *at = room_for(lane, IP_RECORD_BYTES);
+		char *at = lane_room(lane, IP_RECORD_BYTES);
 		struct event_ip *event = at == NULL ? &homeless : record_put(at, EVENT_IP, sizeof *event);
 		memcpy(event, &head, offsetof(struct event_ip, sha));
 		enum ledger_reason reason = ipevent_parse(data, bytes, event);
@@ -120,7 +81,7 @@ static void parse_ipevents(struct batch *batch, const struct burst *burst)
 		else if (at == NULL)
 			lane->dropped++;
 		else
-			keep(lane, IP_RECORD_BYTES);
+			lane_keep(lane, IP_RECORD_BYTES);
 		data += bytes;
 		left -= bytes;
 	}
@@ -129,10 +90,10 @@ static void parse_ipevents(struct batch *batch, const struct burst *burst)
 
 static void take_raw(struct batch *batch, const struct burst *burst, const uint8_t *data, uint32_t bytes)
 {
-	struct batch_lane *lane = &batch->lane[0];
+	struct lane *lane = &batch->lane[0];
 	uint32_t length = (uint32_t)sizeof(struct event_raw) + bytes;
 	lane->received++;
-	char *at = room_for(lane, record_bytes(length));
+	char *at = lane_room(lane, record_bytes(length));
 	if (at == NULL) {
 		drop(lane, record_bytes(length));
 		return;
@@ -144,7 +105,7 @@ static void take_raw(struct batch *batch, const struct burst *burst, const uint8
 	event->listener = batch->listener;
 	event->length = bytes;
 	memcpy(event->data, data, bytes);
-	keep(lane, record_bytes(length));
+	lane_keep(lane, record_bytes(length));
 }
 
 /* Parsed apart and copied: which lane it goes to is known only at its end, and the lane then gives exactly what it needs. */
@@ -159,9 +120,9 @@ static void take_json(struct batch *batch, const struct burst *burst, const uint
 		batch->lane[0].rejected[reason]++;
 		return;
 	}
-	struct batch_lane *lane = &batch->lane[type == EVENT_TRACK_RAW ? 1 : 0];
+	struct lane *lane = &batch->lane[type == EVENT_TRACK_RAW ? 1 : 0];
 	lane->received++;
-	char *at = room_for(lane, record_bytes(length));
+	char *at = lane_room(lane, record_bytes(length));
 	if (at == NULL) {
 		drop(lane, record_bytes(length));
 		return;
@@ -171,7 +132,7 @@ static void take_json(struct batch *batch, const struct burst *burst, const uint
 	char *payload = record_put(at, type, length);
 	memcpy(payload, batch->scratch, length);
 	memcpy(payload, &head, offsetof(struct event_head, reserved));
-	keep(lane, record_bytes(length));
+	lane_keep(lane, record_bytes(length));
 }
 _Static_assert(offsetof(struct event_metric, username_bytes) == offsetof(struct event_head, reserved), "");
 _Static_assert(offsetof(struct event_track_raw, type_bytes) == offsetof(struct event_head, reserved), "");
@@ -214,10 +175,10 @@ static bool has_room(struct batch *batch, const struct burst *burst)
 	size_t raw_head = sizeof(struct record) + sizeof(struct event_raw) + RECORD_ALIGN - 1;
 	switch (batch->format) {
 	case BATCH_IPEVENT:
-		return extend(&batch->lane[0], burst->n_datagrams * IP_RECORD_BYTES);
+		return lane_extend(&batch->lane[0], burst->n_datagrams * IP_RECORD_BYTES);
 	case BATCH_RAW:
-		return extend(&batch->lane[0],
-		              (burst->n_datagrams * raw_head + burst->bytes) & ~(size_t)(RECORD_ALIGN - 1));
+		return lane_extend(&batch->lane[0], (burst->n_datagrams * raw_head + burst->bytes) &
+		                                            ~(size_t)(RECORD_ALIGN - 1));
 	case BATCH_JSON:
 		break;
 	}
@@ -225,7 +186,7 @@ static bool has_room(struct batch *batch, const struct burst *burst)
 	size_t most = (burst->n_datagrams * (json_event_room(0) + sizeof(struct record) + RECORD_ALIGN) +
 	               json_event_room(burst->bytes)) &
 	              ~(size_t)(RECORD_ALIGN - 1);
-	return extend(&batch->lane[0], most) && extend(&batch->lane[1], most);
+	return lane_extend(&batch->lane[0], most) && lane_extend(&batch->lane[1], most);
 }
 
 bool batch_add(struct batch *batch, uint16_t index)
@@ -244,41 +205,10 @@ bool batch_add(struct batch *batch, uint16_t index)
 
 /* ---- commit ---- */
 
-static void note_counter(struct redo *redo, unsigned region, const _Atomic uint64_t *counter, uint64_t n)
-{
-	if (n != 0)
-		redo_add(redo, region, counter, atomic_load_explicit(counter, memory_order_relaxed) + n);
-}
-
-static void note_lane(struct batch *batch, unsigned i)
-{
-	struct batch_lane *lane = &batch->lane[i];
-	struct stream_writer *stream = &lane->writer->stream;
-	const struct ledger *ledger = &stream->shared->ledger;
-	unsigned region = 1 + i;
-	note_counter(&batch->redo, region, &ledger->received, lane->received);
-	note_counter(&batch->redo, region, &ledger->dropped, lane->dropped);
-	for (unsigned reason = 0; reason < LEDGER_REASON_COUNT; reason++)
-		note_counter(&batch->redo, region, &ledger->rejected[reason], lane->rejected[reason]);
-	if (lane->records == 0)
-		return;
-	redo_add(&batch->redo, region, &stream->shared->records, stream->records + lane->records);
-	redo_add(&batch->redo, region, &stream->shared->tail, stream->tail + lane->used);
-}
-
-static void empty_lane(struct batch_lane *lane)
-{
-	lane->used = 0;
-	lane->records = lane->received = lane->dropped = 0;
-	memset(lane->rejected, 0, sizeof lane->rejected);
-	if (lane->writer != NULL)
-		lane->room = 0;
-}
-
 void batch_reset(struct batch *batch)
 {
 	for (unsigned i = 0; i < batch->n_lanes; i++)
-		empty_lane(&batch->lane[i]);
+		lane_reset(&batch->lane[i]);
 	batch->n_buffers = 0;
 	batch->gro_datagrams = batch->truncated = 0;
 }
@@ -289,18 +219,7 @@ void batch_commit(struct batch *batch)
 		return;
 	for (unsigned i = 0; i < batch->n_buffers; i++)
 		redo_add(&batch->redo, 0, &batch->buffers->buffer[batch->buffer[i]].mark, 0);
-	for (unsigned i = 0; i < batch->n_lanes; i++)
-		note_lane(batch, i);
-	redo_publish(&batch->redo);
-	redo_apply(&batch->redo);
-	for (unsigned i = 0; i < batch->n_lanes; i++) {
-		struct batch_lane *lane = &batch->lane[i];
-		if (lane->records == 0)
-			continue;
-		/* The note has stored these two words; this moves the writer's own copies and leaves waypoints. */
-		stream_commit(&lane->writer->stream, lane->used, lane->records);
-		topic_ring(lane->writer);
-	}
+	lanes_commit(batch->lane, batch->n_lanes, &batch->redo);
 	batch_reset(batch);
 }
 

@@ -17,37 +17,22 @@
 #ifndef INGEST_UDP_BATCH_H
 #define INGEST_UDP_BATCH_H
 
+#include "shm/lane.h"
 #include "ingest/udp/buffers.h"
-#include "shm/event.h"
-#include "shm/topic.h"
 
 #define BATCH_BUFFERS   64u /* at most, in one note */
 #define BATCH_LANES_MAX 2u
 
 enum batch_format { BATCH_IPEVENT, BATCH_RAW, BATCH_JSON };
 
-/* Words of a full batch: marks, and for each lane reasons, received, dropped, records, tail. */
-_Static_assert(BATCH_BUFFERS + BATCH_LANES_MAX * (LEDGER_REASON_COUNT + 4) <= REDO_WORDS_MAX,
-               "a batch fits one redo note");
-
-struct batch_lane {
-	struct topic_writer *writer; /* NULL: base is the caller's memory (a stage alone) */
-	char *base;                  /* where the batch's records begin */
-	size_t used;                 /* bytes of records in this batch */
-	size_t room;                 /* bytes from base on that are reserved */
-	size_t most;                 /* bytes that can ever be reserved */
-	/* Of this batch, not yet in the ledger: */
-	uint64_t records;
-	uint64_t received;
-	uint64_t dropped;
-	uint64_t rejected[LEDGER_REASON_COUNT];
-};
+/* Words of a full batch: marks, and what the lanes add. */
+_Static_assert(BATCH_BUFFERS + BATCH_LANES_MAX * LANE_NOTE_WORDS <= REDO_WORDS_MAX, "a batch fits one redo note");
 
 struct batch {
 	enum batch_format format;
 	uint16_t listener; /* index into ingest.udp, kept with raw datagrams */
 	unsigned n_lanes;
-	struct batch_lane lane[BATCH_LANES_MAX];
+	struct lane lane[BATCH_LANES_MAX];
 	uint64_t arrival_ns; /* CLOCK_REALTIME of this batch; set by the caller */
 	struct redo redo;    /* region 0: the private segment's body; 1 + i: lane i's stream_shared */
 	struct buffers *buffers;

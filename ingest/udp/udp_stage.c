@@ -21,19 +21,6 @@ static enum receive_backend backend_of(const char *name)
 	                                       : RECEIVE_AUTO;
 }
 
-/* Roles are numbered through the entries: entry 0 has the first `processes` of them, entry 1 the next. */
-static bool entry_of(const struct config *config, unsigned role_index, size_t *entry)
-{
-	uint64_t first = 0;
-	size_t n = config_count(config, "ingest.udp");
-	for (*entry = 0; *entry < n; (*entry)++) {
-		first += config_u64(config, "ingest.udp[%zu].processes", *entry);
-		if (role_index < first)
-			return true;
-	}
-	return false;
-}
-
 static void read_settings(const struct config *config, size_t entry, struct udp_settings *settings)
 {
 	*settings = (struct udp_settings){
@@ -50,10 +37,8 @@ static int init(struct stage *stage, struct shm_error *error)
 {
 	struct udp_settings settings;
 	size_t entry;
-	if (!entry_of(stage->config, stage->index, &entry)) {
-		shm_explain(error, "%s: the configuration has no listener for it", stage->role);
+	if (stage_listener(stage, "ingest.udp", &entry, error) != 0)
 		return -EINVAL;
-	}
 	read_settings(stage->config, entry, &settings);
 	struct udp *udp = malloc(sizeof *udp);
 	if (udp == NULL) {
@@ -116,7 +101,7 @@ static int write_out(struct alone *alone, FILE *output)
 {
 	struct batch *batch = &alone->batch;
 	for (unsigned i = 0; i < batch->n_lanes; i++) {
-		const struct batch_lane *lane = &batch->lane[i];
+		const struct lane *lane = &batch->lane[i];
 		if (fwrite(lane->base, 1, lane->used, output) != lane->used) {
 			log_error("cannot write the output", "reason=\"%s\"", strerror(errno));
 			return 1;
