@@ -1,0 +1,16 @@
+# One archive for each part, so that a test links what it tests.
+$(eval $(call archive,http_client,$(addprefix ingest/http/,client.c proxy.c)))
+$(eval $(call archive,http_inflate,ingest/http/inflate.c))
+$(eval $(call archive,http_tokens,ingest/http/tokens.c))
+
+HTTP_REQUEST_SOURCES := $(addprefix ingest/http/,request.c request_fields.c chunked.c octets.c percent.c)
+$(eval $(call archive,http_request,$(HTTP_REQUEST_SOURCES)))
+
+$(eval $(call archive,http_memory,$(addprefix ingest/http/,pool.c wheel.c)))
+$(eval $(call archive,http_transport,$(addprefix ingest/http/,transport.c transport_ring.c transport_uring.c \
+	transport_uring_requests.c transport_epoll.c transport_epoll_accept.c)))
+HTTP_SERVER_SOURCES := $(addprefix ingest/http/,server.c connection.c exchange.c route_events.c route_batch.c route_others.c answer.c outlet.c \
+                       peers.c counts.c)
+$(eval $(call archive,http_server,$(HTTP_SERVER_SOURCES)))
+HTTP_PARTS := http_server http_transport http_client http_inflate http_tokens http_request http_memory json
+$(eval $(call program,libexec/millrace/ingest-http,$(addprefix ingest/http/,main.c http_stage.c http_settings.c http_alone.c),$(HTTP_PARTS) stage shm,-luring -lz -lcrypto -lcyaml -lyaml -lck -pthread))

@@ -1,0 +1,179 @@
+#include "ingest/http/client.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+
+static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+/* An address alone, without zone: text needs no final 0. */
+static bool parse_numbers(uint8_t address[16], const char *text, size_t bytes, bool *is_v4)
+{
+	char copy[INET6_ADDRSTRLEN];
+	/* inet_pton stops at a 0: what stands behind one would be taken for right. */
+	if (bytes == 0 || bytes >= sizeof copy || memchr(text, 0, bytes) != NULL)
+		return false;
+	memcpy(copy, text, bytes);
+	copy[bytes] = '\0';
+	*is_v4 = memchr(text, ':', bytes) == NULL;
+	uint8_t made[16];
+	memcpy(made, mapped, sizeof mapped);
+	if (inet_pton(*is_v4 ? AF_INET : AF_INET6, copy, *is_v4 ? made + sizeof mapped : made) != 1)
+		return false;
+	memcpy(address, made, sizeof made);
+	return true;
+}
+
+/* Decimal digits without sign, space or leading zero. */
+static bool parse_number(const char *text, size_t bytes, unsigned most, unsigned *number)
+{
+	if (bytes == 0 || bytes > 5 || (text[0] == '0' && bytes > 1))
+		return false;
+	*number = 0;
+	for (size_t i = 0; i < bytes; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+		*number = *number * 10 + (unsigned)(text[i] - '0');
+	}
+	return *number <= most;
+}
+
+/* ---- trusted networks ---- */
+
+/* Whether the first `bits` bits are the same. */
+static bool same_network(const uint8_t a[16], const uint8_t b[16], unsigned bits)
+{
+	unsigned whole = bits / 8, rest = bits % 8;
+	if (memcmp(a, b, whole) != 0)
+		return false;
+	return rest == 0 || ((a[whole] ^ b[whole]) & (0xff00u >> rest & 0xff)) == 0;
+}
+
+static bool nothing_behind(const uint8_t address[16], unsigned bits)
+{
+	for (unsigned i = bits; i < 128; i++)
+		if ((address[i / 8] & (0x80 >> i % 8)) != 0)
+			return false;
+	return true;
+}
+
+int client_network_add(struct client_networks *networks, const char *text)
+{
+	struct client_network network;
+	const char *slash = strchr(text, '/');
+	size_t bytes = slash == NULL ? strlen(text) : (size_t)(slash - text);
+	bool is_v4;
+	if (!parse_numbers(network.address, text, bytes, &is_v4))
+		return -EINVAL;
+	unsigned bits = is_v4 ? 32 : 128;
+	if (slash != NULL && !parse_number(slash + 1, strlen(slash + 1), bits, &bits))
+		return -EINVAL;
+	if (is_v4)
+		bits += 96;
+	if (!nothing_behind(network.address, bits))
+		return -EINVAL;
+	if (networks->n == CLIENT_NETWORKS_MAX)
+		return -ENOSPC;
+	network.bits = (uint8_t)bits;
+	networks->network[networks->n++] = network;
+	return 0;
+}
+
+bool client_trusted(const struct client_networks *networks, const uint8_t address[16])
+{
+	for (unsigned i = 0; i < networks->n; i++)
+		if (same_network(networks->network[i].address, address, networks->network[i].bits))
+			return true;
+	return false;
+}
+
+/* ---- the peer ---- */
+
+void client_of_peer(uint8_t address[16], uint16_t *port, const struct sockaddr_storage *peer)
+{
+	memset(address, 0, 16);
+	*port = 0;
+	if (peer->ss_family == AF_INET) {
+		struct sockaddr_in in;
+		memcpy(&in, peer, sizeof in);
+		memcpy(address, mapped, sizeof mapped);
+		memcpy(address + sizeof mapped, &in.sin_addr, 4);
+		*port = ntohs(in.sin_port);
+	} else if (peer->ss_family == AF_INET6) {
+		struct sockaddr_in6 in6;
+		memcpy(&in6, peer, sizeof in6);
+		memcpy(address, &in6.sin6_addr, 16);
+		*port = ntohs(in6.sin6_port);
+	}
+}
+
+/* ---- the request's headers ---- */
+
+static struct slice trim(struct slice slice)
+{
+	while (slice.bytes > 0 && (*slice.text == ' ' || *slice.text == '\t')) {
+		slice.text++;
+		slice.bytes--;
+	}
+	while (slice.bytes > 0 && (slice.text[slice.bytes - 1] == ' ' || slice.text[slice.bytes - 1] == '\t'))
+		slice.bytes--;
+	return slice;
+}
+
+/* Up to the first comma. */
+static struct slice first_hop(struct slice field)
+{
+	const char *comma = memchr(field.text, ',', field.bytes);
+	if (comma != NULL)
+		field.bytes = (uint32_t)(comma - field.text);
+	return trim(field);
+}
+
+/* Nothing, or ":80". */
+static bool is_port_or_nothing(const char *text, size_t bytes)
+{
+	unsigned port;
+	return bytes == 0 || (text[0] == ':' && parse_number(text + 1, bytes - 1, UINT16_MAX, &port));
+}
+
+static bool parse_bracketed(uint8_t address[16], struct slice hop)
+{
+	const char *end = memchr(hop.text, ']', hop.bytes);
+	bool is_v4;
+	uint8_t made[16];
+	if (end == NULL || !is_port_or_nothing(end + 1, (size_t)(hop.text + hop.bytes - end) - 1) ||
+	    !parse_numbers(made, hop.text + 1, (size_t)(end - hop.text) - 1, &is_v4) || is_v4)
+		return false;
+	memcpy(address, made, sizeof made);
+	return true;
+}
+
+static bool parse_hop(uint8_t address[16], struct slice hop)
+{
+	bool is_v4;
+	if (hop.bytes >= 2 && hop.text[0] == '"' && hop.text[hop.bytes - 1] == '"') {
+		hop.text++;
+		hop.bytes -= 2;
+	}
+	if (hop.bytes == 0)
+		return false;
+	if (hop.text[0] == '[')
+		return parse_bracketed(address, hop);
+	const char *colon = memchr(hop.text, ':', hop.bytes);
+	size_t before = colon == NULL ? hop.bytes : (size_t)(colon - hop.text);
+	/* Two colons: an IPv6 address, which has no port without brackets. */
+	if (colon != NULL && memchr(colon + 1, ':', hop.bytes - before - 1) != NULL)
+		return parse_numbers(address, hop.text, hop.bytes, &is_v4);
+	return is_port_or_nothing(hop.text + before, hop.bytes - before) &&
+	       parse_numbers(address, hop.text, before, &is_v4);
+}
+
+bool client_of_request(uint8_t address[16], const struct request *request)
+{
+	const struct slice *field[] = {&request->push_ip, &request->forwarded_for, &request->real_ip};
+	for (unsigned i = 0; i < sizeof field / sizeof field[0]; i++)
+		if (field[i]->text != NULL && trim(*field[i]).bytes != 0)
+			return parse_hop(address, first_hop(*field[i]));
+	return false;
+}

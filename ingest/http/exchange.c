@@ -1,0 +1,311 @@
+#include "ingest/http/exchange.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#include "ingest/http/handlers.h"
+
+/* ---- routes ---- */
+
+static const struct route_line {
+	const char *path;
+	enum route route;
+	const char *allow;
+	handler *handle;
+	bool body_types; /* refuses content types that it does not know */
+	bool cors;
+} routes[] = {
+        {"/event", ROUTE_EVENT, "POST, OPTIONS", handle_event, true, false},
+        {"/log", ROUTE_LOG, "GET, HEAD, POST, OPTIONS", handle_log, false, false},
+        {"/batch", ROUTE_BATCH, "POST, OPTIONS", handle_batch, true, true},
+        {"/ingest", ROUTE_INGEST, "POST, OPTIONS", handle_ingest, false, false},
+        {"/ingest.php", ROUTE_INGEST, "POST, OPTIONS", handle_ingest, false, false},
+        {"/healthz", ROUTE_HEALTH, "GET, HEAD, OPTIONS", handle_health, false, false},
+        {"/readyz", ROUTE_HEALTH, "GET, HEAD, OPTIONS", handle_health, false, false},
+        {"/debug/vars", ROUTE_HEALTH, "GET, HEAD, OPTIONS", handle_health, false, false},
+};
+
+/* Tracking calls: GET everywhere, POST below /t/ alone. */
+static const struct route_line track_any = {"", ROUTE_TRACK, "GET, HEAD, OPTIONS", handle_track, false, true};
+static const struct route_line track_post = {"/t/",        ROUTE_TRACK, "GET, HEAD, POST, OPTIONS",
+                                             handle_track, true,        true};
+
+static const struct route_line *route_of(const struct request *request)
+{
+	const struct slice *path = &request->path;
+	for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+		if (strlen(routes[i].path) == path->bytes &&
+		    memcmp(routes[i].path, path->text, path->bytes) == 0)
+			return &routes[i];
+	if (path->bytes >= 3 && memcmp(path->text, "/t/", 3) == 0)
+		return &track_post;
+	return &track_any;
+}
+
+static const char *method_name(enum request_method method)
+{
+	static const char *const names[] = {[REQUEST_GET] = "GET",
+	                                    [REQUEST_HEAD] = "HEAD",
+	                                    [REQUEST_POST] = "POST",
+	                                    [REQUEST_OPTIONS] = "OPTIONS"};
+	return method == REQUEST_OTHER ? NULL : names[method];
+}
+
+/* Whether the word is in the list of an Allow field. */
+static bool allows(const char *allow, const char *name)
+{
+	size_t bytes = name == NULL ? 0 : strlen(name);
+	const char *at = name == NULL ? NULL : strstr(allow, name);
+	return at != NULL && (at[bytes] == 0 || at[bytes] == ',');
+}
+
+/* ---- answers ---- */
+
+static bool origin_allowed(const struct exchange_settings *settings, const struct slice *origin)
+{
+	for (unsigned i = 0; i < settings->n_origins; i++)
+		if (strcmp(settings->origin[i], "*") == 0 ||
+		    (strlen(settings->origin[i]) == origin->bytes &&
+		     strncasecmp(settings->origin[i], origin->text, origin->bytes) == 0))
+			return true;
+	return false;
+}
+
+void reply(struct exchange *exchange, struct answer *answer)
+{
+	const struct request *request = exchange->request;
+	bool close = exchange->last || request == NULL || !request->keep_alive;
+	answer->close = close;
+	if (request != NULL) {
+		answer->head_only = request->method == REQUEST_HEAD;
+		answer->http_1_0 = request->minor == 0;
+		bool cors = exchange->route == ROUTE_TRACK || exchange->route == ROUTE_BATCH;
+		if (cors && request->origin.text != NULL &&
+		    origin_allowed(&exchange->shared->settings, &request->origin))
+			answer->allow_origin = request->origin;
+	}
+	answer_write(answer, exchange->output);
+	exchange->status = answer->status;
+	exchange->closed = close;
+}
+
+void reply_json(struct exchange *exchange, unsigned status, const char *text, size_t bytes)
+{
+	struct answer answer = {.status = status, .type = ANSWER_JSON, .body = text, .body_bytes = bytes};
+	reply(exchange, &answer);
+}
+
+static void reply_error_with(struct exchange *exchange, struct answer *answer, const char *error,
+                             const char *where)
+{
+	char text[ANSWER_ERROR_BYTES];
+	answer->type = ANSWER_JSON;
+	answer->body = text;
+	answer->body_bytes = answer_error(text, error, where);
+	reply(exchange, answer);
+}
+
+void reply_error(struct exchange *exchange, unsigned status, const char *error, const char *where)
+{
+	struct answer answer = {.status = status};
+	reply_error_with(exchange, &answer, error, where);
+}
+
+void reply_full(struct exchange *exchange, enum outlet_topic place)
+{
+	struct answer answer = {
+	        .status = 503,
+	        .retry_after_s = outlet_retry_after_s(exchange->shared->outlet, place),
+	};
+	reply_error_with(exchange, &answer, "full: try again later",
+	                 place == OUTLET_QUEUE ? "queue" : "topic");
+}
+
+void exchange_fail(struct exchange *exchange, unsigned status, const char *error, const char *where)
+{
+	struct answer answer = {.status = status};
+	exchange->last = true;
+	if (status == 503)
+		answer.retry_after_s = 1;
+	reply_error_with(exchange, &answer, error, where);
+}
+
+bool output_grow(struct output *output, struct pool *pool, size_t bytes)
+{
+	if (output->room - output->used >= bytes)
+		return true;
+	size_t size;
+	char *larger = pool_take(pool, output->used + bytes, &size);
+	if (larger == NULL)
+		return false;
+	memcpy(larger, output->base, output->used);
+	pool_give(pool, output->base);
+	output->base = larger;
+	output->room = size;
+	return true;
+}
+
+/* ---- what a head asks for ---- */
+
+bool exchange_type(const struct exchange *exchange, const char *type)
+{
+	const struct slice *field = &exchange->request->content_type;
+	size_t bytes = strlen(type);
+	if (field->text == NULL || field->bytes < bytes || strncasecmp(field->text, type, bytes) != 0)
+		return false;
+	for (size_t i = bytes; i < field->bytes; i++) {
+		if (field->text[i] == ';')
+			return true;
+		if (field->text[i] != ' ' && field->text[i] != '\t')
+			return false;
+	}
+	return true;
+}
+
+static void answer_options(struct exchange *exchange, const struct route_line *line)
+{
+	const struct request *request = exchange->request;
+	struct answer answer = {.status = 204, .allow = line->allow};
+	if (line->cors && request->request_method.text != NULL) {
+		answer.allow_methods = line->allow;
+		answer.allow_headers = request->request_headers;
+	}
+	reply(exchange, &answer);
+}
+
+static bool method_fits(struct exchange *exchange, const struct route_line *line)
+{
+	const struct request *request = exchange->request;
+	if (allows(line->allow, method_name(request->method)))
+		return true;
+	if (line == &track_any) {
+		exchange->route = ROUTE_OTHER;
+		reply_error(exchange, 404, "no such route", "path");
+		return false;
+	}
+	struct answer answer = {.status = 405, .allow = line->allow};
+	reply_error_with(exchange, &answer, "method not allowed on this route", "method");
+	return false;
+}
+
+static bool token_fits(struct exchange *exchange)
+{
+	bool challenged = false;
+	if (tokens_allow(&exchange->shared->tokens, exchange->route, exchange->request, &challenged))
+		return true;
+	struct answer answer = {
+	        .status = 401,
+	        .challenge = challenged ? "Bearer error=\"invalid_token\"" : "Bearer",
+	};
+	reply_error_with(exchange, &answer,
+	                 challenged ? "not a token for this route" : "a bearer token is needed",
+	                 "Authorization");
+	return false;
+}
+
+static bool type_fits(struct exchange *exchange, const struct route_line *line)
+{
+	const struct request *request = exchange->request;
+	if (request->coding == REQUEST_CODING_OTHER) {
+		reply_error(exchange, 415, "must be gzip, deflate or identity", "Content-Encoding");
+		return false;
+	}
+	/* Without the field the recipient may assume a type (RFC 9110, 8.3). */
+	if (!line->body_types || request->method != REQUEST_POST || request->content_type.text == NULL ||
+	    exchange_type(exchange, "application/json"))
+		return true;
+	if (line->route == ROUTE_EVENT) {
+		reply_error(exchange, 415, "must be application/json", "Content-Type");
+		return false;
+	}
+	if (exchange_type(exchange, "text/plain") ||
+	    (line->route == ROUTE_TRACK && exchange_type(exchange, "application/x-www-form-urlencoded")) ||
+	    (line->route == ROUTE_BATCH &&
+	     (exchange_type(exchange, "application/x-ndjson") ||
+	      exchange_type(exchange, "application/ndjson") || exchange_type(exchange, "application/jsonl"))))
+		return true;
+	reply_error(exchange, 415,
+	            line->route == ROUTE_BATCH
+	                    ? "must be application/json, application/x-ndjson or text/plain"
+	                    : "must be application/x-www-form-urlencoded, application/json or text/plain",
+	            "Content-Type");
+	return false;
+}
+
+bool exchange_begin(struct exchange *exchange)
+{
+	const struct request *request = exchange->request;
+	if (request->path.bytes == 1 && request->path.text[0] == '*') {
+		static const struct route_line server = {"*",  ROUTE_OTHER, "GET, HEAD, POST, OPTIONS",
+		                                         NULL, false,       false};
+		exchange->route = ROUTE_OTHER;
+		answer_options(exchange, &server);
+		return false;
+	}
+	const struct route_line *line = route_of(request);
+	exchange->route = line->route;
+	if (!method_fits(exchange, line))
+		return false;
+	if (request->method == REQUEST_OPTIONS) {
+		answer_options(exchange, line);
+		return false;
+	}
+	if (!token_fits(exchange) || !type_fits(exchange, line))
+		return false;
+	if (request->content_length > exchange->shared->settings.max_body) {
+		reply_error(exchange, 413, "body is longer than max_body", "Content-Length");
+		return false;
+	}
+	return true;
+}
+
+/* ---- the body ---- */
+
+static void run(struct exchange *exchange, const struct route_line *line, char *text, size_t bytes)
+{
+	struct body body = {.text = text, .bytes = bytes};
+	line->handle(exchange, &body);
+}
+
+static void inflate_and_run(struct exchange *exchange, const struct route_line *line, const char *text,
+                            size_t bytes)
+{
+	struct exchange_shared *shared = exchange->shared;
+	size_t size;
+	/* Most bodies inflate to little; a bomb gets no more than max_inflated. */
+	for (size_t guess = 16 * bytes + 4096;; guess = shared->settings.max_inflated) {
+		if (guess > shared->settings.max_inflated)
+			guess = shared->settings.max_inflated;
+		char *room = pool_take(shared->pool, guess, &size);
+		if (room == NULL) {
+			shared->counts->own[HTTP_memory_short]++;
+			exchange_fail(exchange, 503, "out of memory for request bodies: try again later",
+			              "body");
+			return;
+		}
+		long length =
+		        inflater_run(shared->inflater, exchange->request->coding, text, bytes, room, guess);
+		if (length >= 0) {
+			shared->counts->own[HTTP_inflated_bytes] += (uint64_t)length;
+			run(exchange, line, room, (size_t)length);
+		} else if (length != -EMSGSIZE) {
+			reply_error(exchange, 400, "is not what Content-Encoding says", "body");
+		} else if (guess == shared->settings.max_inflated) {
+			reply_error(exchange, 413, "body inflates to more than max_inflated", "body");
+		}
+		pool_give(shared->pool, room);
+		if (length != -EMSGSIZE || guess == shared->settings.max_inflated)
+			return;
+	}
+}
+
+void exchange_finish(struct exchange *exchange, char *body, size_t bytes)
+{
+	const struct route_line *line = route_of(exchange->request);
+	exchange->route = line->route;
+	if (exchange->request->coding == REQUEST_IDENTITY || bytes == 0)
+		run(exchange, line, body, bytes);
+	else
+		inflate_and_run(exchange, line, body, bytes);
+}

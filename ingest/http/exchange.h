@@ -1,0 +1,82 @@
+/* An exchange: one request and its answer. What stands between the connections (server.h), which know bytes and time, and the topics (outlet.h).
+ *
+ *     head parsed --exchange_begin--> refused at once (404, 405, 401, 413, 415 ...), or the body is wanted
+ *     body whole  --exchange_finish--> handler of the route --> event kept in the outlet --> answer appended to the output
+ *
+ * Routes:
+ *
+ *     POST /event                 metric event        200 {"status":"ok"}
+ *     POST /log                   log message         200 OK                     GET /log: 200 OK
+ *     GET  /anything/TYPE?query   tracking call       200 {"status":"ok"}, or a transparent GIF of 1x1 when the path ends in .gif
+ *     POST /t/TYPE                the same; a form or a JSON object as parameters
+ *     POST /batch                 tracking calls      200 {"accepted": 2, "rejected": 1, "errors": [{"line": 3, ...}]}; 400 when all are wrong
+ *     POST /ingest, /ingest.php   postbacks           202 {"accepted": 2}
+ *     GET  /healthz, /readyz, /debug/vars
+ *
+ * HEAD answers as GET does, without the body, and records nothing. Errors are {"error": "...", "where": "..."}.
+ */
+#ifndef INGEST_HTTP_EXCHANGE_H
+#define INGEST_HTTP_EXCHANGE_H
+
+#include "ingest/http/answer.h"
+#include "ingest/http/client.h"
+#include "ingest/http/counts.h"
+#include "ingest/http/inflate.h"
+#include "ingest/http/outlet.h"
+#include "ingest/http/tokens.h"
+#include "stage/stage.h"
+
+#define EXCHANGE_ORIGINS_MAX 64u
+
+/* Of the configuration entry; what lists point to lives as long as the configuration. */
+struct exchange_settings {
+	uint64_t max_body, max_inflated;
+	uint32_t batch_errors;
+	const char *origin[EXCHANGE_ORIGINS_MAX]; /* of CORS; "*" is any */
+	unsigned n_origins;
+};
+
+/* What all exchanges of a process use. */
+struct exchange_shared {
+	struct exchange_settings settings;
+	struct outlet *outlet;
+	struct tokens tokens;
+	struct inflater *inflater;
+	struct pool *pool;
+	struct counts *counts;
+	const struct stage *stage; /* for /readyz and /debug/vars; NULL: a stage alone */
+	char *scratch;             /* one payload before its lane has room for it */
+	size_t scratch_bytes;
+};
+
+/* Who asks. */
+struct exchange_peer {
+	struct outlet_source source; /* the connection's other end, after the PROXY protocol */
+	bool trusted;                /* its forwarding headers are believed */
+};
+
+struct exchange {
+	struct exchange_shared *shared;
+	const struct request *request;
+	const struct exchange_peer *peer;
+	struct output *output;
+	bool last;          /* the connection ends with this answer, whatever the request says; for exchange_begin: if it answers */
+	enum route route;
+	const char *allow;  /* methods of the route */
+	unsigned status;    /* of the answer, once it is written */
+	bool closed;        /* the answer says Connection: close */
+};
+
+/* Looks at a head: finds the route and says whether its body is wanted. Returns true when it is; otherwise the answer is written (status, closed set). */
+bool exchange_begin(struct exchange *exchange);
+
+/* The body is whole (0 bytes: none; body may be written to): writes the answer. Needs ANSWER_ROOM in output; a larger answer makes output grow from the pool. */
+void exchange_finish(struct exchange *exchange, char *body, size_t bytes);
+
+/* An answer to what could not become an exchange: a bad head, a body that came late. request may be NULL. Always closes. */
+void exchange_fail(struct exchange *exchange, unsigned status, const char *error, const char *where);
+
+/* Makes room for `bytes` more in output. False when the pool has none; then output is as it was. */
+bool output_grow(struct output *output, struct pool *pool, size_t bytes);
+
+#endif

@@ -1,0 +1,42 @@
+/* The handlers of the routes, and how they answer. Internal to exchange.c and route_*.c.
+ *
+ * A handler is called once the body is whole and inflated. It writes exactly one answer.
+ */
+#ifndef INGEST_HTTP_HANDLERS_H
+#define INGEST_HTTP_HANDLERS_H
+
+#include "ingest/http/exchange.h"
+
+/* A body as the handler gets it. */
+struct body {
+	char *text;
+	size_t bytes;
+};
+
+typedef void handler(struct exchange *exchange, const struct body *body);
+
+handler handle_event, handle_log, handle_track, handle_batch, handle_ingest, handle_health;
+
+/* What became of one event. */
+enum taken { TAKEN, TAKEN_NOT, TAKEN_FULL };
+
+extern const struct json_fault fault_too_large;
+
+/* An answer with a JSON body. */
+void reply_json(struct exchange *exchange, unsigned status, const char *text, size_t bytes);
+
+/* The error as JSON. */
+void reply_error(struct exchange *exchange, unsigned status, const char *error, const char *where);
+
+/* 503 with Retry-After for a place that is full. */
+void reply_full(struct exchange *exchange, enum outlet_topic place);
+
+/* Any answer: fills in what the exchange knows (closing, HEAD, CORS) and writes it. */
+void reply(struct exchange *exchange, struct answer *answer);
+
+/* The type of a Content-Type field without its parameters, compared without case: exchange_type(e, "application/json"). */
+bool exchange_type(const struct exchange *exchange, const char *type);
+
+#define REPLY_OK "{\"status\":\"ok\"}"
+
+#endif

@@ -1,0 +1,35 @@
+/* How many connections each address has: the cap per address (max_connections_per_address).
+ *
+ *     hash of the address --> slot, open addressing with linear probing; deletion moves followers back, so there are no tombstones
+ *     (D. Knuth, The Art of Computer Programming, vol. 3, 6.4, algorithm R)
+ *
+ * IPv6 counts by /64, for that is what one customer gets. The hash has a secret key: clients choose their addresses.
+ */
+#ifndef INGEST_HTTP_PEERS_H
+#define INGEST_HTTP_PEERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct peer {
+	uint64_t address[2];
+	uint32_t n; /* 0: free */
+};
+
+struct peers {
+	struct peer *peer;
+	uint32_t mask;
+	uint64_t key[2];
+};
+
+/* For at most max_connections connections at a time. Returns 0 or -ENOMEM. */
+int peers_init(struct peers *peers, uint32_t max_connections);
+void peers_fini(struct peers *peers);
+
+/* One connection more from this address. False, and nothing is counted, when it has `most` already. */
+bool peers_enter(struct peers *peers, const uint8_t address[16], uint32_t most);
+
+/* One less; the address must have entered. */
+void peers_leave(struct peers *peers, const uint8_t address[16]);
+
+#endif

@@ -1,0 +1,124 @@
+/* Routes that write no record: /ingest, whose items go to the queue, and what is asked about the process. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ingest/http/handlers.h"
+#include "stage/clock.h"
+
+/* ---- /ingest ---- */
+
+static void reply_element(struct exchange *exchange, uint32_t number)
+{
+	char where[32];
+	snprintf(where, sizeof where, "data[%u]", number - 1);
+	reply_error(exchange, 413, "is longer than the queue takes (queues.postback.slot_size)", where);
+}
+
+void handle_ingest(struct exchange *exchange, const struct body *body)
+{
+	struct exchange_shared *shared = exchange->shared;
+	struct json_postback postback;
+	struct json_fault fault;
+	uint32_t number;
+	if (!json_postback_open(&postback, body->text, body->bytes, &fault)) {
+		reply_error(exchange, fault.reason == LEDGER_TOO_LARGE ? 413 : 400, fault.what, fault.where);
+		return;
+	}
+	uint32_t n = postback.n;
+	switch (outlet_postbacks(shared->outlet, &postback, &exchange->peer->source, &number)) {
+	case OUTLET_TAKEN: {
+		char text[48];
+		int bytes = snprintf(text, sizeof text, "{\"accepted\": %u}", n);
+		shared->counts->own[HTTP_postbacks] += n;
+		reply_json(exchange, 202, text, (size_t)bytes);
+		break;
+	}
+	case OUTLET_FULL:
+		shared->counts->own[HTTP_postbacks_refused] += n;
+		reply_full(exchange, OUTLET_QUEUE);
+		break;
+	case OUTLET_TOO_LARGE:
+		reply_element(exchange, number);
+		break;
+	case OUTLET_TOO_MANY:
+		reply_error(exchange, 413,
+		            "has more elements than the queue has slots (queues.postback.slots)", "data");
+		break;
+	}
+}
+
+/* ---- /healthz, /readyz, /debug/vars ---- */
+
+static void answer_ready(struct exchange *exchange)
+{
+	static const char ready[] = "{\"status\":\"ready\"}";
+	const struct exchange_shared *shared = exchange->shared;
+	const struct stage *stage = shared->stage;
+	char text[160];
+	const char *obstacle = NULL;
+	if (stage != NULL)
+		obstacle = stage->draining ? "draining"
+		                           : outlet_obstacle(shared->outlet, &stage->instance, text);
+	if (obstacle == NULL)
+		reply_json(exchange, 200, ready, sizeof ready - 1);
+	else
+		reply_error(exchange, 503, obstacle, "instance");
+}
+
+/* Sums over all HTTP stages; another role's control block is mapped for the moment. */
+static void sum_roles(struct exchange_shared *shared, struct counts_sum *sum)
+{
+	const struct stage *stage = shared->stage;
+	const struct instance_page *page = stage->instance.page;
+	counts_flush(shared->counts, stage->control);
+	for (unsigned i = 0; i < page->n_roles; i++) {
+		const struct instance_role *role = &page->role[i];
+		if (strcmp(role->program, stage->ops->name) != 0)
+			continue;
+		if (strcmp(role->name, stage->role) == 0) {
+			counts_sum_add(sum, stage->control);
+			continue;
+		}
+		char name[SEGMENT_NAME_MAX];
+		struct shm_error error;
+		struct segment segment;
+		if (segment_attach(&segment, stage->instance.directory, instance_stage_name(name, role->name),
+		                   SEGMENT_STAGE, SEGMENT_READ, &error) != 0)
+			continue;
+		counts_sum_add(sum, segment.body);
+		segment_detach(&segment);
+	}
+}
+
+static void answer_vars(struct exchange *exchange)
+{
+	struct counts_sum sum = {0};
+	char text[320];
+	if (exchange->shared->stage != NULL)
+		sum_roles(exchange->shared, &sum);
+	double average = sum.requests == 0 ? 0 : (double)sum.time_ns / (double)sum.requests;
+	int n = snprintf(text, sizeof text,
+	                 "{\"requests\": {\"total\": %llu, \"failed\": %llu, \"successful\": %llu}, "
+	                 "\"response_time\": {\"minimum\": %.9f, \"maximum\": %.9f, \"average\": %.9f}}",
+	                 (unsigned long long)sum.requests, (unsigned long long)sum.failed,
+	                 (unsigned long long)(sum.requests - sum.failed),
+	                 (double)sum.time_min_ns / NS_PER_SEC, (double)sum.time_max_ns / NS_PER_SEC,
+	                 average / NS_PER_SEC);
+	reply_json(exchange, 200, text, (size_t)n);
+}
+
+void handle_health(struct exchange *exchange, const struct body *body)
+{
+	(void)body;
+	switch (exchange->request->path.text[1]) {
+	case 'h':
+		reply_json(exchange, 200, REPLY_OK, sizeof REPLY_OK - 1);
+		break;
+	case 'r':
+		answer_ready(exchange);
+		break;
+	default:
+		answer_vars(exchange);
+		break;
+	}
+}
