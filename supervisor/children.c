@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "stage/log.h"
+#include "supervisor/queues.h"
 
 #define START_LOOK_NS     (3 * NS_PER_MS) /* between two looks at a stage that is starting */
 #define HEARTBEAT_LOOK_NS NS_PER_SEC
@@ -217,6 +218,7 @@ static void handle_death(struct children *children, struct child *child, int sta
 {
 	bool ended = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	atomic_store_explicit(&child->control->last_exit, status, memory_order_relaxed);
+	queues_repair(children->directory, &child->role);
 	if (child->stopping && (ended || child->stop_tries >= STOP_TRIES)) {
 		if (!ended)
 			log_death(child, status, "none, it has been told to end");

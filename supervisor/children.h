@@ -9,7 +9,7 @@
  *
  * The first death is answered at once. A role that keeps dying within QUICK_DEATH_NS of its start waits restart_backoff, then twice
  * as long each time, up to restart_backoff_max; its control block says `throttled` meanwhile. A life longer than
- * GOOD_LIFE_NS forgets that. The next life repairs what the last one left; nothing is done in between.
+ * GOOD_LIFE_NS forgets that. What the dead had claimed in queues is given back at once (queues.h); the rest the next life repairs.
  *
  * children_stop asks a role to end (SIGTERM, once it runs). One that dies of something else on the way is started up to
  * STOP_TRIES times more, so that it can finish what it had taken in.

@@ -62,7 +62,7 @@ static void log_left(const struct supervisor *supervisor)
 		abort();
 	uint64_t waiting = segments_waiting(&supervisor->segments, stream);
 	fclose(stream);
-	log_warn("records wait", "waiting_records=%llu", (unsigned long long)waiting);
+	log_warn("records and messages wait", "waiting_records=%llu", (unsigned long long)waiting);
 	char *rest = text;
 	for (char *line; (line = strsep(&rest, "\n")) != NULL;)
 		if (*line != '\0')
@@ -90,6 +90,8 @@ bool drain_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns
 		stop_rank(supervisor, now_ns);
 		if (!children_all(children, supervisor->rank, CHILD_DOWN))
 			return false;
+		if (supervisor->rank == 0)
+			sockets_close(&supervisor->sockets);
 	}
 	if (!outside_reads(supervisor))
 		return true;

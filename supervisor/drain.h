@@ -4,7 +4,8 @@
  *                      '------------------------ drain_timeout ------------------------------------------'--> SIGKILL
  *
  * A stage that reads, reads to the tail before it ends. A stage that is starting gets its SIGTERM once it runs. Outside readers
- * of required groups are waited for while they live and have something to read.
+ * of required groups are waited for while they live and have something to read. Sockets are quiet from the beginning (sockets.h) and closed
+ * when rank 0 has ended: who connects later is refused at once.
  */
 #ifndef SUPERVISOR_DRAIN_H
 #define SUPERVISOR_DRAIN_H

@@ -136,8 +136,7 @@ void home_print_listeners(const struct sockets *sockets, const struct plan *plan
 		char address[ADDRESS_TEXT_MAX];
 		if (!entry->kept || entry->process != 0 || listens(known, entry))
 			continue;
-		fprintf(out, "udp %s %s -> %s", address_format(address, &entry->bound), listener->format,
-		        listener->topics);
+		plan_print_listener(listener, address_format(address, &entry->bound), out);
 		if (listener->processes > 1)
 			fprintf(out, ", %u processes", listener->processes);
 		fputc('\n', out);
@@ -167,6 +166,9 @@ void home_print(const struct supervisor *supervisor, FILE *out)
 	        supervisor->segments.adopted ? ", going on where the last run ended" : "");
 	home_print_listeners(&supervisor->sockets, plan, NULL, out);
 	print_topics(plan, out);
+	for (unsigned i = 0; i < plan->n_queues; i++)
+		if (!plan->queue[i].retired)
+			plan_print_queue(&plan->queue[i], out);
 	fprintf(out, "data in %s\n", config_string(supervisor->config, "data_dir"));
 	fprintf(out, "shared memory in %s, %llu bytes\n", plan->directory,
 	        (unsigned long long)plan_bytes(plan));

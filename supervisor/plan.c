@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum stage_instances { LISTENERS, READER };
+enum stage_instances { DATAGRAMS, CONNECTIONS, READER, SHARERS };
+enum written_kind { TOPIC, QUEUE };
 
 static const struct stage_line {
 	const char *base, *program;
@@ -22,12 +23,14 @@ static const struct stage_line {
 #undef STAGE
 };
 
-static const struct format_line {
-	const char *format, *topic;
-} formats[] = {
-#define FORMAT(format, topic) {format, topic},
-#include "supervisor/formats.def"
-#undef FORMAT
+static const struct writes_line {
+	const char *list, *format;
+	enum written_kind kind;
+	const char *name;
+} writes[] = {
+#define WRITES(list, format, kind, name) {list, format, kind, name},
+#include "supervisor/writes.def"
+#undef WRITES
 };
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
@@ -53,31 +56,37 @@ static void wrong(struct making *making, const char *format, ...)
 
 /* ---- addresses ---- */
 
-static void add_address(struct making *making, size_t entry, const char *text)
+/* An address of the plan that would want what this one wants, or NULL. */
+static const char *overlapping(const struct plan *plan, const struct plan_address *address)
+{
+	for (unsigned i = 0; i < plan->n_addresses; i++)
+		if (plan->address[i].sockets == address->sockets &&
+		    address_overlaps(&plan->address[i].address, &address->address))
+			return plan->address[i].text;
+	return NULL;
+}
+
+static void add_address(struct making *making, struct plan_listener *listener, const char *text)
 {
 	struct plan *plan = making->plan;
-	struct plan_listener *listener = &plan->listener[entry];
-	struct plan_address address = {0};
-	if (strlen(text) >= sizeof address.text ||
-	    address_parse(&address.address, &address.length, text) != 0) {
-		wrong(making,
-		      "ingest.udp[%zu].listen: \"%s\" is not an address and port; allowed: " ADDRESS_FORMS,
-		      entry, text);
+	bool datagrams = listener->sockets == PLAN_DATAGRAMS;
+	struct plan_address address = {.sockets = listener->sockets};
+	if (strlen(text) >= sizeof address.text || (datagrams ? address_parse : address_parse_stream)(
+	                                                   &address.address, &address.length, text) != 0) {
+		wrong(making, "%s.listen: \"%s\" is not an address and port; allowed: %s", listener->section,
+		      text, datagrams ? ADDRESS_FORMS : ADDRESS_STREAM_FORMS);
 		return;
 	}
 	snprintf(address.text, sizeof address.text, "%s", text);
-	for (unsigned i = 0; i < plan->n_addresses; i++)
-		if (address_overlaps(&plan->address[i].address, &address.address)) {
-			wrong(making,
-			      "ingest.udp[%zu].listen: %s and %s would want the same datagrams; keep one of "
-			      "them",
-			      entry, plan->address[i].text, text);
-			return;
-		}
+	const char *other = overlapping(plan, &address);
+	if (other != NULL) {
+		wrong(making, "%s.listen: %s and %s would want the same %s; keep one of them",
+		      listener->section, other, text, datagrams ? "datagrams" : "connections");
+		return;
+	}
 	if (plan->n_addresses == PLAN_ADDRESSES_MAX || listener->n_addresses == STAGE_SOCKETS_MAX) {
-		wrong(making,
-		      "ingest.udp[%zu].listen: too many addresses; at most %u in one entry and %u in all",
-		      entry, STAGE_SOCKETS_MAX, PLAN_ADDRESSES_MAX);
+		wrong(making, "%s.listen: too many addresses; at most %u in one entry and %u in all",
+		      listener->section, STAGE_SOCKETS_MAX, PLAN_ADDRESSES_MAX);
 		return;
 	}
 	plan->address[plan->n_addresses++] = address;
@@ -135,7 +144,8 @@ static void add_writer(struct making *making, const char *topic_name, const char
 {
 	struct plan_topic *topic = need_topic(making, topic_name);
 	if (topic != NULL && !add_lane(topic, role))
-		wrong(making, "topics.%s: more than %u lanes; %s has no place (fewer ingest.udp[].processes)",
+		wrong(making,
+		      "topics.%s: more than %u lanes; %s has no place (fewer processes of the listeners)",
 		      topic_name, STREAM_LANES_MAX, role);
 }
 
@@ -174,6 +184,38 @@ static void add_outside_lanes(struct making *making)
 	}
 }
 
+/* ---- queues ---- */
+
+int plan_queue_index(const struct plan *plan, const char *name)
+{
+	for (unsigned i = 0; i < plan->n_queues; i++)
+		if (strcmp(plan->queue[i].page.name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+static void need_queue(struct making *making, const char *name)
+{
+	struct plan *plan = making->plan;
+	if (plan_queue_index(plan, name) >= 0)
+		return;
+	if (plan->n_queues == INSTANCE_QUEUES_MAX) {
+		wrong(making, "queues: more than %u queues; \"%s\" has no place", INSTANCE_QUEUES_MAX, name);
+		return;
+	}
+	struct instance_queue *page = &plan->queue[plan->n_queues++].page;
+	snprintf(page->name, sizeof page->name, "%s", name);
+	page->slots = config_u64(making->config, "queues.%s.slots", name);
+	page->slot_bytes = config_u64(making->config, "queues.%s.slot_size", name);
+}
+
+static void add_user(struct making *making, const char *queue, struct plan_role *role)
+{
+	need_queue(making, queue);
+	if (role->n_queues < INSTANCE_QUEUES_MAX)
+		snprintf(role->queue[role->n_queues++], SHM_NAME_MAX, "%s", queue);
+}
+
 /* ---- roles ---- */
 
 int plan_role_index(const struct plan *plan, const char *name)
@@ -201,34 +243,79 @@ static struct plan_role *add_role(struct making *making, const struct stage_line
 	return role;
 }
 
-static void list_topics(struct plan_listener *listener)
+/* True when the line says what processes of this list and format write. */
+static bool is_written(const struct writes_line *line, const char *list, const char *format)
 {
-	size_t used = 0;
-	for (size_t i = 0; i < LENGTH(formats) && used < sizeof listener->topics; i++)
-		if (strcmp(formats[i].format, listener->format) == 0)
-			used += (size_t)snprintf(listener->topics + used, sizeof listener->topics - used,
-			                         "%s%s", used == 0 ? "" : ", ", formats[i].topic);
+	return strcmp(line->list, list) == 0 && strcmp(line->format, format) == 0;
 }
 
-static void add_listener_roles(struct making *making, const struct stage_line *stage, unsigned entry,
+static void list_written(const struct stage_line *stage, struct plan_listener *listener)
+{
+	size_t used = 0;
+	for (size_t i = 0; i < LENGTH(writes) && used < sizeof listener->writes; i++)
+		if (is_written(&writes[i], stage->argument, listener->format))
+			used += (size_t)snprintf(listener->writes + used, sizeof listener->writes - used,
+			                         "%s%s", used == 0 ? "" : ", ", writes[i].name);
+}
+
+static void add_written(struct making *making, const char *list, const char *format, struct plan_role *role)
+{
+	for (size_t i = 0; i < LENGTH(writes); i++) {
+		if (!is_written(&writes[i], list, format))
+			continue;
+		if (writes[i].kind == TOPIC)
+			add_writer(making, writes[i].name, role->page.name);
+		else
+			add_user(making, writes[i].name, role);
+	}
+}
+
+static void add_listener_roles(struct making *making, const struct stage_line *stage, unsigned index,
                                unsigned *number)
 {
-	struct plan_listener *listener = &making->plan->listener[entry];
-	listener->first_role = making->plan->n_roles;
+	struct plan_listener *listener = &making->plan->listener[index];
 	for (unsigned process = 0; process < listener->processes; process++) {
 		struct plan_role *role = add_role(making, stage, (*number)++);
 		if (role == NULL)
 			return;
-		snprintf(role->section, sizeof role->section, "%s[%u]", stage->section, entry);
-		role->listener = (int)entry;
+		snprintf(role->section, sizeof role->section, "%s", listener->section);
+		role->listener = (int)index;
 		role->process = process;
 		if (stage->each_bytes != 0)
 			role->private_bytes +=
 			        stage->each_bytes *
 			        config_u64(making->config, "%s.%s", role->section, stage->count_key);
-		for (size_t i = 0; i < LENGTH(formats); i++)
-			if (strcmp(formats[i].format, listener->format) == 0)
-				add_writer(making, formats[i].topic, role->page.name);
+		add_written(making, stage->argument, listener->format, role);
+	}
+}
+
+static bool has_formats(const struct stage_line *stage)
+{
+	for (size_t i = 0; i < LENGTH(writes); i++)
+		if (strcmp(writes[i].list, stage->argument) == 0 && writes[i].format[0] != '\0')
+			return true;
+	return false;
+}
+
+static void read_listener(const struct config *config, const struct stage_line *stage, size_t entry,
+                          struct plan_listener *listener)
+{
+	const char *section = listener->section;
+	const char *dot = strrchr(stage->argument, '.');
+	snprintf(listener->section, sizeof listener->section, "%s[%zu]", stage->argument, entry);
+	snprintf(listener->protocol, sizeof listener->protocol, "%s",
+	         dot == NULL ? stage->argument : dot + 1);
+	if (has_formats(stage))
+		snprintf(listener->format, sizeof listener->format, "%s",
+		         config_string(config, "%s.format", section));
+	list_written(stage, listener);
+	listener->processes = (unsigned)config_u64(config, "%s.processes", section);
+	if (stage->instances == DATAGRAMS) {
+		listener->sockets = PLAN_DATAGRAMS;
+		listener->receive_buffer_bytes = config_u64(config, "%s.receive_buffer", section);
+	} else {
+		listener->sockets = PLAN_CONNECTIONS;
+		listener->backlog = (unsigned)config_u64(config, "%s.backlog", section);
 	}
 }
 
@@ -238,36 +325,43 @@ static void add_listeners(struct making *making, const struct stage_line *stage)
 	struct plan *plan = making->plan;
 	size_t n = config_count(config, "%s", stage->argument);
 	unsigned number = 0;
-	if (n > LENGTH(plan->listener)) {
-		wrong(making, "%s: %zu entries, at most %zu are allowed", stage->argument, n,
-		      LENGTH(plan->listener));
-		n = LENGTH(plan->listener);
-	}
 	for (size_t entry = 0; entry < n; entry++) {
-		struct plan_listener *listener = &plan->listener[plan->n_listeners++];
-		snprintf(listener->format, sizeof listener->format, "%s",
-		         config_string(config, "%s[%zu].format", stage->argument, entry));
-		list_topics(listener);
-		listener->processes =
-		        (unsigned)config_u64(config, "%s[%zu].processes", stage->argument, entry);
-		listener->receive_buffer_bytes =
-		        config_u64(config, "%s[%zu].receive_buffer", stage->argument, entry);
+		if (plan->n_listeners == LENGTH(plan->listener)) {
+			wrong(making, "%s: listeners in all are more than %zu", stage->argument,
+			      LENGTH(plan->listener));
+			return;
+		}
+		unsigned index = plan->n_listeners++;
+		struct plan_listener *listener = &plan->listener[index];
+		read_listener(config, stage, entry, listener);
 		listener->first_address = plan->n_addresses;
-		size_t addresses = config_count(config, "%s[%zu].listen", stage->argument, entry);
+		size_t addresses = config_count(config, "%s.listen", listener->section);
 		for (size_t i = 0; i < addresses; i++)
-			add_address(making, entry,
-			            config_item(config, i, "%s[%zu].listen", stage->argument, entry));
-		add_listener_roles(making, stage, (unsigned)entry, &number);
+			add_address(making, listener, config_item(config, i, "%s.listen", listener->section));
+		add_listener_roles(making, stage, index, &number);
 	}
 }
 
 static void add_reader(struct making *making, const struct stage_line *stage)
 {
 	int index = plan_topic_index(making->plan, stage->argument);
-	if (index < 0 || add_role(making, stage, 0) == NULL)
+	if (index < 0)
 		return;
+	bool shared = stage->instances == SHARERS;
+	uint64_t processes = shared ? config_u64(making->config, "%s.processes", stage->section) : 1;
+	for (unsigned process = 0; process < processes; process++) {
+		struct plan_role *role = add_role(making, stage, process);
+		if (role == NULL)
+			return;
+		add_written(making, stage->section, "", role);
+	}
 	struct plan_topic *topic = &making->plan->topic[index];
 	snprintf(topic->required[topic->n_required++], SHM_NAME_MAX, "%s", stage->base);
+}
+
+static bool is_listener(const struct stage_line *stage)
+{
+	return stage->instances == DATAGRAMS || stage->instances == CONNECTIONS;
 }
 
 struct plan *plan_make(const struct config *config, char **errors)
@@ -288,12 +382,14 @@ struct plan *plan_make(const struct config *config, char **errors)
 		      instance, SHM_NAME_MAX - 1);
 	snprintf(plan->instance, sizeof plan->instance, "%s", instance);
 	for (size_t i = 0; i < LENGTH(stages); i++)
-		if (stages[i].instances == LISTENERS)
+		if (is_listener(&stages[i]))
 			add_listeners(&making, &stages[i]);
 	add_outside_lanes(&making);
 	for (size_t i = 0; i < LENGTH(stages); i++)
-		if (stages[i].instances == READER)
+		if (!is_listener(&stages[i]))
 			add_reader(&making, &stages[i]);
+	for (unsigned i = 0; i < plan->n_roles; i++)
+		plan->role[i].number = i + 1;
 	fclose(making.errors);
 	if (making.n_errors != 0) {
 		plan_free(plan);

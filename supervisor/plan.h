@@ -4,8 +4,8 @@
  *                                   |
  *                                   '--> plan_print (millrace check): every segment with its exact bytes
  *
- * A listener entry makes one role per process; its format says which topics they write (formats.def). A topic exists when
- * some role or some outside lane writes it. A stage that reads (stages.def) exists when its topic does.
+ * A listener entry makes one role per process; writes.def says which topics and queues they write. A topic exists when
+ * some role or some outside lane writes it, a queue when some role does. A stage that reads (stages.def) exists when its topic does.
  *
  * The plan touches nothing: no file, no socket.
  */
@@ -25,21 +25,31 @@
 #define PLAN_ADDRESSES_MAX 128u
 #define PLAN_RETIRED_LANE  "-" /* lane_role of an outside lane that the configuration no longer has: nobody may take it */
 
-/* One address of one entry of ingest.udp. */
+/* What the sockets of a listener are for. */
+enum plan_sockets {
+	PLAN_DATAGRAMS,  /* UDP */
+	PLAN_CONNECTIONS /* TCP and Unix sockets that listen */
+};
+
+/* One address of one listener. */
 struct plan_address {
 	char text[ADDRESS_TEXT_MAX]; /* as configured */
 	struct sockaddr_storage address;
 	socklen_t length;
+	enum plan_sockets sockets;
 };
 
-/* One entry of ingest.udp. */
+/* One entry of ingest.udp or ingest.http. */
 struct plan_listener {
-	char format[16];
-	char topics[4 * SHM_NAME_MAX]; /* "metric, track.raw": what its roles write, for people */
+	char section[32];              /* "ingest.udp[0]" */
+	char protocol[8];              /* "udp", "http" */
+	char format[16];               /* "" when the list has none */
+	char writes[6 * SHM_NAME_MAX]; /* "metric, track.raw": topics and queues of its roles, for people */
+	enum plan_sockets sockets;
 	unsigned processes;
-	uint64_t receive_buffer_bytes;
+	uint64_t receive_buffer_bytes; /* PLAN_DATAGRAMS */
+	unsigned backlog;              /* PLAN_CONNECTIONS */
 	unsigned first_address, n_addresses; /* in plan.address */
-	unsigned first_role;                 /* in plan.role; one per process */
 };
 
 struct plan_topic {
@@ -49,20 +59,29 @@ struct plan_topic {
 	bool retired[STREAM_LANES_MAX]; /* lane that a former life left and this configuration does not have */
 };
 
+struct plan_queue {
+	struct instance_queue page;
+	bool retired; /* left by a former life; no role of this configuration uses it */
+};
+
 struct plan_role {
 	struct instance_role page;
+	unsigned number;       /* in whose name it claims slots of queues (queue.h): its index in the page + 1 */
 	unsigned rank;         /* in the flow, stages.def */
 	char section[48];      /* "ingest.udp[0]", "tally" */
 	int listener;          /* index into plan.listener, or -1 */
 	unsigned process;      /* number among the listener's */
 	uint64_t private_bytes; /* 0: no private segment */
+	unsigned n_queues;
+	char queue[INSTANCE_QUEUES_MAX][SHM_NAME_MAX]; /* that it puts messages into */
 };
 
 struct plan {
 	char instance[SHM_NAME_MAX];
 	char directory[128]; /* of the segments */
-	unsigned n_topics, n_roles, n_listeners, n_addresses;
+	unsigned n_topics, n_queues, n_roles, n_listeners, n_addresses;
 	struct plan_topic topic[INSTANCE_TOPICS_MAX];
+	struct plan_queue queue[INSTANCE_QUEUES_MAX];
 	struct plan_role role[INSTANCE_ROLES_MAX];
 	struct plan_listener listener[INSTANCE_ROLES_MAX];
 	struct plan_address address[PLAN_ADDRESSES_MAX];
@@ -74,9 +93,9 @@ struct plan *plan_make(const struct config *config, char **errors);
 
 void plan_free(struct plan *plan);
 
-/* Fits the plan to what a former life left, so that nothing that has data changes its place: topics and lanes that were
- * there keep their indexes, new ones follow, those that the configuration no longer has stay as retired lanes. A retired
- * lane is taken up again when its role comes back. Returns 0, or -ENOSPC with the reason when the tables overflow; then the
+/* Fits the plan to what a former life left, so that nothing that has data changes its place: topics, lanes and queues that were
+ * there keep their indexes, new ones follow, those that the configuration no longer has stay, retired. A retired
+ * lane is taken up again when its role comes back. Roles keep their indexes as far as there still are so many roles. Returns 0, or -ENOSPC with the reason when the tables overflow; then the
  * plan is of no more use. */
 int plan_merge(struct plan *plan, const struct instance_page *old, struct shm_error *error);
 
@@ -93,12 +112,19 @@ void plan_each_segment(const struct plan *plan, void (*each)(void *argument, con
 /* Sum over all segments. */
 uint64_t plan_bytes(const struct plan *plan);
 
-/* Lists stages, listeners, topics, segments and the sum, for people. */
+/* Lists stages, listeners, topics, queues, segments and the sum, for people. */
 void plan_print(const struct plan *plan, FILE *out);
 
-/* Index of the role, of the topic by name, or -1. */
+/* One line about a listener at an address, without a line feed: "udp 127.0.0.1:4002 ipevent -> ip". */
+void plan_print_listener(const struct plan_listener *listener, const char *address, FILE *out);
+
+/* One line about a queue. */
+void plan_print_queue(const struct plan_queue *queue, FILE *out);
+
+/* Index of the role, of the topic, of the queue by name, or -1. */
 int plan_role_index(const struct plan *plan, const char *name);
 int plan_topic_index(const struct plan *plan, const char *name);
+int plan_queue_index(const struct plan *plan, const char *name);
 
 /* True when the role ("tally.0") writes the topic, is its required group. */
 bool plan_writes(const struct plan_topic *topic, const char *role);

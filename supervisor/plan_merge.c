@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shm/queue.h"
+
 /* The lanes of `topic` take the places they had in `old`; what the configuration does not have any more is retired. */
 static int merge_lanes(struct plan_topic *topic, const struct instance_topic *old, struct shm_error *error)
 {
@@ -41,7 +43,7 @@ static int merge_lanes(struct plan_topic *topic, const struct instance_topic *ol
 	return 0;
 }
 
-int plan_merge(struct plan *plan, const struct instance_page *old, struct shm_error *error)
+static int merge_topics(struct plan *plan, const struct instance_page *old, struct shm_error *error)
 {
 	struct plan_topic *merged = calloc(INSTANCE_TOPICS_MAX, sizeof *merged);
 	bool placed[INSTANCE_TOPICS_MAX] = {false};
@@ -79,15 +81,95 @@ int plan_merge(struct plan *plan, const struct instance_page *old, struct shm_er
 	return result;
 }
 
+/* What a queue becomes that nobody uses any more and that is empty. */
+static struct plan_queue retired_queue(const char *name)
+{
+	struct plan_queue queue = {
+	        .page = {.slots = QUEUE_SLOTS_MIN, .slot_bytes = SHM_LINE},
+	        .retired = true,
+	};
+	snprintf(queue.page.name, sizeof queue.page.name, "%s", name);
+	return queue;
+}
+
+static int merge_queues(struct plan *plan, const struct instance_page *old, struct shm_error *error)
+{
+	struct plan_queue merged[INSTANCE_QUEUES_MAX];
+	bool placed[INSTANCE_QUEUES_MAX] = {false};
+	unsigned n = 0;
+	for (; n < old->n_queues && n < INSTANCE_QUEUES_MAX; n++) {
+		int index = plan_queue_index(plan, old->queue[n].name);
+		merged[n] = index >= 0 ? plan->queue[index] : retired_queue(old->queue[n].name);
+		if (index >= 0)
+			placed[index] = true;
+	}
+	for (unsigned i = 0; i < plan->n_queues; i++) {
+		if (placed[i])
+			continue;
+		if (n == INSTANCE_QUEUES_MAX) {
+			shm_explain(error,
+			            "queues of former configurations and new ones are more than %u; end this "
+			            "instance once (SIGTERM), which removes the old ones",
+			            INSTANCE_QUEUES_MAX);
+			return -ENOSPC;
+		}
+		merged[n++] = plan->queue[i];
+	}
+	memcpy(plan->queue, merged, n * sizeof merged[0]);
+	plan->n_queues = n;
+	return 0;
+}
+
+/* Claims in queues name a role by its place. One that keeps it need not end because others come or go. */
+static void merge_roles(struct plan *plan, const struct instance_page *old)
+{
+	struct plan_role *merged = calloc(INSTANCE_ROLES_MAX, sizeof *merged);
+	bool taken[INSTANCE_ROLES_MAX] = {false}, placed[INSTANCE_ROLES_MAX] = {false};
+	if (merged == NULL)
+		abort();
+	for (unsigned i = 0; i < old->n_roles && i < plan->n_roles; i++) {
+		int index = plan_role_index(plan, old->role[i].name);
+		if (index < 0)
+			continue;
+		merged[i] = plan->role[index];
+		taken[i] = placed[index] = true;
+	}
+	for (unsigned i = 0, place = 0; i < plan->n_roles; i++) {
+		if (placed[i])
+			continue;
+		while (taken[place])
+			place++;
+		taken[place] = true;
+		merged[place] = plan->role[i];
+	}
+	for (unsigned i = 0; i < plan->n_roles; i++)
+		merged[i].number = i + 1;
+	memcpy(plan->role, merged, sizeof plan->role);
+	free(merged);
+}
+
+int plan_merge(struct plan *plan, const struct instance_page *old, struct shm_error *error)
+{
+	int result = merge_topics(plan, old, error);
+	if (result == 0)
+		result = merge_queues(plan, old, error);
+	if (result == 0)
+		merge_roles(plan, old);
+	return result;
+}
+
 void plan_fill_page(const struct plan *plan, struct instance_page *page)
 {
 	memset(page->topic, 0, sizeof page->topic);
+	memset(page->queue, 0, sizeof page->queue);
 	memset(page->role, 0, sizeof page->role);
 	page->n_topics = plan->n_topics;
-	page->n_queues = 0;
+	page->n_queues = plan->n_queues;
 	page->n_roles = plan->n_roles;
 	for (unsigned i = 0; i < plan->n_topics; i++)
 		page->topic[i] = plan->topic[i].page;
+	for (unsigned i = 0; i < plan->n_queues; i++)
+		page->queue[i] = plan->queue[i].page;
 	for (unsigned i = 0; i < plan->n_roles; i++)
 		page->role[i] = plan->role[i].page;
 }
@@ -103,12 +185,21 @@ static bool same_topic(const struct instance_topic *a, const struct instance_top
 	return true;
 }
 
+static bool same_queue(const struct instance_queue *a, const struct instance_queue *b)
+{
+	return strcmp(a->name, b->name) == 0 && a->slots == b->slots && a->slot_bytes == b->slot_bytes;
+}
+
 bool plan_fits_page(const struct plan *plan, const struct instance_page *page)
 {
-	if (plan->n_topics != page->n_topics || plan->n_roles != page->n_roles)
+	if (plan->n_topics != page->n_topics || plan->n_queues != page->n_queues ||
+	    plan->n_roles != page->n_roles)
 		return false;
 	for (unsigned i = 0; i < plan->n_topics; i++)
 		if (!same_topic(&plan->topic[i].page, &page->topic[i]))
+			return false;
+	for (unsigned i = 0; i < plan->n_queues; i++)
+		if (!same_queue(&plan->queue[i].page, &page->queue[i]))
 			return false;
 	for (unsigned i = 0; i < plan->n_roles; i++)
 		if (strcmp(plan->role[i].page.name, page->role[i].name) != 0 ||

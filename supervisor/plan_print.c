@@ -1,5 +1,6 @@
 #include "supervisor/plan.h"
 
+#include "shm/queue.h"
 #include "stage/control.h"
 
 void plan_each_segment(const struct plan *plan,
@@ -16,6 +17,11 @@ void plan_each_segment(const struct plan *plan,
 		for (unsigned group = 0; group < STREAM_GROUPS_MAX; group++)
 			each(argument, instance_group_name(name, topic->name, group),
 			     segment_file_bytes(sizeof(struct stream_group)));
+	}
+	for (unsigned i = 0; i < plan->n_queues; i++) {
+		const struct instance_queue *queue = &plan->queue[i].page;
+		each(argument, instance_queue_name(name, queue->name),
+		     queue_file_bytes(queue->slots, queue->slot_bytes));
 	}
 	for (unsigned i = 0; i < plan->n_roles; i++) {
 		const struct plan_role *role = &plan->role[i];
@@ -71,21 +77,43 @@ static void print_topic(const struct plan_topic *topic, FILE *out)
 		                                               : topic->page.lane_role[lane]);
 }
 
-void plan_print(const struct plan *plan, FILE *out)
+void plan_print_queue(const struct plan_queue *queue, FILE *out)
 {
 	char size[32];
-	fprintf(out, "instance %s in %s\n", plan->instance, plan->directory);
-	for (unsigned i = 0; i < plan->n_listeners; i++) {
-		const struct plan_listener *listener = &plan->listener[i];
-		for (unsigned k = 0; k < listener->n_addresses; k++)
-			fprintf(out, "udp %s %s -> %s\n", plan->address[listener->first_address + k].text,
-			        listener->format, listener->topics);
-		fprintf(out, "  %u %s, receive buffer %s for each socket\n", listener->processes,
-		        listener->processes == 1 ? "process" : "processes",
-		        plan_size_text(size, listener->receive_buffer_bytes));
+	fprintf(out, "queue %s: %llu slots of %s\n", queue->page.name, (unsigned long long)queue->page.slots,
+	        plan_size_text(size, queue->page.slot_bytes));
+}
+
+void plan_print_listener(const struct plan_listener *listener, const char *address, FILE *out)
+{
+	fprintf(out, "%s %s%s%s -> %s", listener->protocol, address, listener->format[0] == '\0' ? "" : " ",
+	        listener->format, listener->writes);
+}
+
+static void print_listener(const struct plan *plan, const struct plan_listener *listener, FILE *out)
+{
+	char size[32];
+	for (unsigned i = 0; i < listener->n_addresses; i++) {
+		plan_print_listener(listener, plan->address[listener->first_address + i].text, out);
+		fputc('\n', out);
 	}
+	fprintf(out, "  %u %s, ", listener->processes, listener->processes == 1 ? "process" : "processes");
+	if (listener->sockets == PLAN_DATAGRAMS)
+		fprintf(out, "receive buffer %s for each socket\n",
+		        plan_size_text(size, listener->receive_buffer_bytes));
+	else
+		fprintf(out, "up to %u connections wait at each socket\n", listener->backlog);
+}
+
+void plan_print(const struct plan *plan, FILE *out)
+{
+	fprintf(out, "instance %s in %s\n", plan->instance, plan->directory);
+	for (unsigned i = 0; i < plan->n_listeners; i++)
+		print_listener(plan, &plan->listener[i], out);
 	for (unsigned i = 0; i < plan->n_topics; i++)
 		print_topic(&plan->topic[i], out);
+	for (unsigned i = 0; i < plan->n_queues; i++)
+		plan_print_queue(&plan->queue[i], out);
 	for (unsigned i = 0; i < plan->n_roles; i++)
 		fprintf(out, "stage %s: program %s\n", plan->role[i].page.name, plan->role[i].page.program);
 	fprintf(out, "shared memory, bytes:\n");

@@ -107,6 +107,25 @@ static bool topics_changed(const struct supervisor *supervisor, const char *role
 	return false;
 }
 
+/* The same of the queues that it puts messages into, and of its name there. */
+static bool queues_changed(const struct supervisor *supervisor, const struct plan_role *now,
+                           const struct plan_role *role)
+{
+	const struct instance_page *old = supervisor->segments.old;
+	const struct plan *next = supervisor->next_plan;
+	if (now->n_queues != role->n_queues || (role->n_queues != 0 && now->number != role->number))
+		return true;
+	for (unsigned i = 0; i < role->n_queues; i++) {
+		int index = plan_queue_index(next, role->queue[i]);
+		if (strcmp(now->queue[i], role->queue[i]) != 0 || index < 0 ||
+		    (unsigned)index >= old->n_queues ||
+		    old->queue[index].slots != next->queue[index].page.slots ||
+		    old->queue[index].slot_bytes != next->queue[index].page.slot_bytes)
+			return true;
+	}
+	return false;
+}
+
 static bool role_changed(const struct supervisor *supervisor, const struct child *child)
 {
 	const char *name = child->role.page.name;
@@ -117,7 +136,8 @@ static bool role_changed(const struct supervisor *supervisor, const struct child
 	return strcmp(role->section, child->role.section) != 0 || role->process != child->role.process ||
 	       role->private_bytes != child->role.private_bytes ||
 	       !config_same(supervisor->config, supervisor->next_config, role->section) ||
-	       !same_sockets(supervisor, child, role) || topics_changed(supervisor, name);
+	       !same_sockets(supervisor, child, role) || topics_changed(supervisor, name) ||
+	       queues_changed(supervisor, &child->role, role);
 }
 
 static unsigned mark_changed(struct supervisor *supervisor)

@@ -5,7 +5,8 @@
  *        v
  *     stop the roles that are gone or changed, in the order of the flow --> segments, config.yaml --> start
  *
- * A role changes when its section does, when a topic that it writes or reads has other lanes, size or when_full, or when its place among the
+ * A role changes when its section does, when a topic that it writes or reads has other lanes, size or when_full, when a queue that it
+ * uses has another size, when the number in whose name it claims slots there is another, or when its place among the
  * listeners does. What else was configured (log, time-outs) applies at once to the supervisor, and to a stage when it starts next.
  */
 #ifndef SUPERVISOR_RELOAD_H

@@ -15,6 +15,7 @@
 #include "stage/control.h"
 #include "stage/log.h"
 #include "supervisor/lanes.h"
+#include "supervisor/queues.h"
 
 /* ---- what is there ---- */
 
@@ -93,8 +94,8 @@ int segments_check_room(const struct segments *segments, const struct plan *plan
 		return 0;
 	shm_explain(error,
 	            "%s: the segments need %llu bytes, the file system has %llu free; ask for less "
-	            "(topics.*.size, ingest.udp[].buffers, "
-	            "ingest.udp[].processes; millrace check lists all) or enlarge it: sudo mount -o "
+	            "(topics.*.size, queues.*.slots, ingest.udp[].buffers, "
+	            "processes of the listeners; millrace check lists all) or enlarge it: sudo mount -o "
 	            "remount,size=N /dev/shm",
 	            segments->directory, (unsigned long long)room.needed_bytes,
 	            (unsigned long long)free_bytes);
@@ -108,9 +109,8 @@ static const struct instance_topic *old_topic(const struct segments *segments, u
 	return segments->old != NULL && index < segments->old->n_topics ? &segments->old->topic[index] : NULL;
 }
 
-/* True when the segment was made for another instance than the page in force. */
-static int check_generation(const struct segments *segments, const char *name, enum segment_kind kind,
-                            struct shm_error *error)
+int segments_check_generation(const struct segments *segments, const char *name, enum segment_kind kind,
+                              struct shm_error *error)
 {
 	struct segment_header header = {0};
 	int result = read_header(segments->directory, name, kind, &header, error);
@@ -188,7 +188,7 @@ static int apply_lane(const struct segments *segments, const struct plan_topic *
 		return stream_create(segments->directory, name, segments->generation, topic->page.size_bytes,
 		                     error);
 	}
-	int result = check_generation(segments, name, SEGMENT_LANE, error);
+	int result = segments_check_generation(segments, name, SEGMENT_LANE, error);
 	return result == 0 ? fit_lane(segments, topic, lane, old->lane_role[lane], error) : result;
 }
 
@@ -200,7 +200,7 @@ static int apply_groups(const struct segments *segments, const struct plan_topic
 	for (unsigned i = 0; result == 0 && i < STREAM_GROUPS_MAX; i++) {
 		instance_group_name(name, topic->page.name, i);
 		if (there)
-			result = check_generation(segments, name, SEGMENT_GROUP, error);
+			result = segments_check_generation(segments, name, SEGMENT_GROUP, error);
 		else
 			(void)segment_destroy(segments->directory, name);
 	}
@@ -405,10 +405,13 @@ static int create_first(struct segments *segments, struct shm_error *error)
 
 int segments_apply(struct segments *segments, const struct plan *plan, struct shm_error *error)
 {
-	int result = segments->old == NULL ? create_first(segments, error)
-	                                   : check_generation(segments, "bells", SEGMENT_BELLS, error);
+	int result = segments->old == NULL
+	                     ? create_first(segments, error)
+	                     : segments_check_generation(segments, "bells", SEGMENT_BELLS, error);
 	for (unsigned i = 0; result == 0 && i < plan->n_topics; i++)
 		result = apply_topic(segments, plan, i, error);
+	for (unsigned i = 0; result == 0 && i < plan->n_queues; i++)
+		result = queues_apply(segments, plan, i, error);
 	for (unsigned i = 0; result == 0 && i < plan->n_roles; i++)
 		result = apply_role(segments, plan, &plan->role[i], error);
 	return result == 0 ? publish(segments, plan, error) : result;
@@ -416,7 +419,7 @@ int segments_apply(struct segments *segments, const struct plan *plan, struct sh
 
 uint64_t segments_waiting(const struct segments *segments, FILE *text)
 {
-	uint64_t waiting = 0;
+	uint64_t waiting = queues_waiting(segments, text);
 	for (unsigned i = 0; segments->old != NULL && i < segments->old->n_topics; i++) {
 		const struct instance_topic *topic = &segments->old->topic[i];
 		for (unsigned lane = 0; lane < topic->n_lanes; lane++) {

@@ -37,13 +37,17 @@ int segments_apply(struct segments *segments, const struct plan *plan, struct sh
 /* Sets the words of the page that may change. */
 void segments_set_draining(struct segments *segments, bool draining);
 
-/* Records that the slowest required groups have not read, over all lanes; text (NULL: not wanted) is told each such lane
- * and group: "ip lane 0 group tally: 812 records". */
+/* Records that the slowest required groups have not read, over all lanes, and messages in queues; text (NULL: not wanted) is told
+ * each such lane and group, and queue: "ip lane 0 group tally: 812 records". */
 uint64_t segments_waiting(const struct segments *segments, FILE *text);
 
 /* Roles, also those that the configuration no longer has, whose last life did not end in order and whose private memory may hold
  * what they had received and not written. Each is logged. Returns how many. */
 unsigned segments_unfinished(const struct segments *segments);
+
+/* 0 when the segment belongs to the same instance as the page in force, otherwise -errno with the reason and the remedy. */
+int segments_check_generation(const struct segments *segments, const char *name, enum segment_kind kind,
+                              struct shm_error *error);
 
 /* Removes every file of the instance, the page first and the lock last, then the directory. Returns 0 or -errno. */
 int segments_remove(struct segments *segments);

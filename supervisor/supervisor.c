@@ -13,6 +13,7 @@
 #include "supervisor/drain.h"
 #include "supervisor/home.h"
 #include "supervisor/orphans.h"
+#include "supervisor/queues.h"
 #include "supervisor/reload.h"
 
 /* ---- configuration ---- */
@@ -154,7 +155,9 @@ static int look_around(struct supervisor *supervisor, struct shm_error *error)
 static int make_all(struct supervisor *supervisor, struct shm_error *error)
 {
 	struct children *children = &supervisor->children;
-	int result = segments_apply(&supervisor->segments, supervisor->plan, error);
+	int result = queues_repair_all(&supervisor->segments, error);
+	if (result == 0)
+		result = segments_apply(&supervisor->segments, supervisor->plan, error);
 	if (result == 0)
 		result = supervisor_write_config(supervisor, supervisor->config, error);
 	snprintf(children->directory, sizeof children->directory, "%s", supervisor->plan->directory);
@@ -262,6 +265,7 @@ static void say_ready(struct supervisor *supervisor)
 
 static uint64_t start_step(struct supervisor *supervisor, uint64_t now_ns)
 {
+	uint64_t due_ns = supervisor->rank_deadline_ns;
 	while (children_all(&supervisor->children, supervisor->rank, CHILD_UP) ||
 	       now_ns >= supervisor->rank_deadline_ns) {
 		if (supervisor->rank == 0) {
@@ -271,8 +275,9 @@ static uint64_t start_step(struct supervisor *supervisor, uint64_t now_ns)
 		}
 		supervisor->rank--;
 		start_rank(supervisor, now_ns);
+		due_ns = now_ns; /* children_step says how soon to look at those that start now */
 	}
-	return supervisor->rank_deadline_ns;
+	return due_ns;
 }
 
 static void take_signals(struct supervisor *supervisor, uint64_t now_ns)

@@ -1,0 +1,226 @@
+#include "supervisor/queues.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "stage/log.h"
+#include "supervisor/lanes.h"
+
+/* ---- mapping ---- */
+
+/* A queue that this process looks at for a moment. queue_attach would touch all its memory. */
+struct mapped {
+	struct queue queue;
+	char *at;
+	size_t bytes;
+};
+
+static int join(struct mapped *mapped, const char *path, struct shm_error *error)
+{
+	int result =
+	        queue_join(&mapped->queue, (struct queue_shared *)(void *)(mapped->at + SEGMENT_HEADER_BYTES),
+	                   mapped->bytes - SEGMENT_HEADER_BYTES, 0);
+	if (result != 0) {
+		shm_explain(error, "%s: sizes of the queue do not fit together", path);
+		munmap(mapped->at, mapped->bytes);
+	}
+	return result;
+}
+
+static int map(struct mapped *mapped, const char *directory, const char *name, struct shm_error *error)
+{
+	char path[300], file[SEGMENT_NAME_MAX];
+	struct segment_header header;
+	snprintf(path, sizeof path, "%s/%s", directory, instance_queue_name(file, name));
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		int failed = -errno;
+		shm_explain(error, "%s: %s", path, strerror(-failed));
+		return failed;
+	}
+	int result = segment_check(fd, path, SEGMENT_QUEUE, &header, error);
+	if (result == 0) {
+		mapped->bytes = header.size_bytes;
+		mapped->at = mmap(NULL, mapped->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (mapped->at == MAP_FAILED) {
+			result = -errno;
+			shm_explain(error, "%s: cannot map: %s", path, strerror(-result));
+		}
+	}
+	close(fd);
+	return result == 0 ? join(mapped, path, error) : result;
+}
+
+static void unmap(struct mapped *mapped)
+{
+	munmap(mapped->at, mapped->bytes);
+}
+
+int queues_look(const char *directory, const char *queue, struct queue_state *state, struct shm_error *error)
+{
+	struct mapped mapped;
+	int result = map(&mapped, directory, queue, error);
+	if (result != 0)
+		return result;
+	state->slot_bytes = mapped.queue.slot_bytes;
+	queue_count(&mapped.queue, &state->counts);
+	unmap(&mapped);
+	return 0;
+}
+
+/* ---- made and resized ---- */
+
+/* Replaces an empty queue's file by one of the size that the plan says, in one rename. */
+static int resize(const struct segments *segments, const struct instance_queue *wanted,
+                  struct shm_error *error)
+{
+	char next[200], from[300], to[300], name[SEGMENT_NAME_MAX];
+	instance_queue_name(name, wanted->name);
+	snprintf(next, sizeof next, "%s/" NEXT_DIRECTORY, segments->directory);
+	snprintf(from, sizeof from, "%s/%s", next, name);
+	snprintf(to, sizeof to, "%s/%s", segments->directory, name);
+	if (mkdir(next, 0700) != 0 && errno != EEXIST) {
+		int failed = -errno;
+		shm_explain(error, "%s: cannot create: %s", next, strerror(-failed));
+		return failed;
+	}
+	(void)unlink(from); /* left by a supervisor that died here */
+	int result = queue_create(next, name, segments->generation, wanted->slots, wanted->slot_bytes, error);
+	if (result == 0 && rename(from, to) != 0) {
+		result = -errno;
+		shm_explain(error, "%s: cannot rename: %s", from, strerror(-result));
+		(void)unlink(from);
+	}
+	(void)rmdir(next);
+	return result;
+}
+
+static int fit(const struct segments *segments, const struct plan_queue *queue, struct shm_error *error)
+{
+	const struct instance_queue *wanted = &queue->page;
+	struct queue_state state;
+	int result = queues_look(segments->directory, wanted->name, &state, error);
+	if (result != 0 || (state.counts.slots == wanted->slots && state.slot_bytes == wanted->slot_bytes))
+		return result;
+	if (state.counts.free == state.counts.slots)
+		return resize(segments, wanted, error);
+	if (queue->retired)
+		log_warn("a queue that the configuration no longer has is kept: it has messages waiting",
+		         "queue=%s messages=%llu", wanted->name,
+		         (unsigned long long)(state.counts.ready + state.counts.taken));
+	else
+		log_warn("a queue keeps its size until the next start: it has messages waiting",
+		         "queue=%s slots=%llu wanted_slots=%llu slot_bytes=%llu wanted_slot_bytes=%llu",
+		         wanted->name, (unsigned long long)state.counts.slots,
+		         (unsigned long long)wanted->slots, (unsigned long long)state.slot_bytes,
+		         (unsigned long long)wanted->slot_bytes);
+	return 0;
+}
+
+int queues_apply(const struct segments *segments, const struct plan *plan, unsigned index,
+                 struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	const struct plan_queue *queue = &plan->queue[index];
+	const struct instance_queue *wanted = &queue->page;
+	instance_queue_name(name, wanted->name);
+	if (segments->old == NULL || index >= segments->old->n_queues) {
+		(void)segment_destroy(segments->directory, name);
+		return queue_create(segments->directory, name, segments->generation, wanted->slots,
+		                    wanted->slot_bytes, error);
+	}
+	int result = segments_check_generation(segments, name, SEGMENT_QUEUE, error);
+	return result == 0 ? fit(segments, queue, error) : result;
+}
+
+/* ---- what waits ---- */
+
+uint64_t queues_waiting(const struct segments *segments, FILE *text)
+{
+	uint64_t waiting = 0;
+	for (unsigned i = 0; segments->old != NULL && i < segments->old->n_queues; i++) {
+		const char *name = segments->old->queue[i].name;
+		struct queue_state state;
+		struct shm_error error;
+		if (queues_look(segments->directory, name, &state, &error) != 0)
+			continue;
+		uint64_t messages = state.counts.ready + state.counts.taken;
+		waiting += messages;
+		if (messages != 0 && text != NULL)
+			fprintf(text, "queue %s: %llu messages\n", name, (unsigned long long)messages);
+	}
+	return waiting;
+}
+
+/* ---- what the dead had claimed ---- */
+
+/* Repairs roles first .. last of queue number `index`; bells may be NULL when nobody can sleep. */
+static int repair(const char *directory, const char *name, unsigned index, struct bells_page *bells,
+                  unsigned first, unsigned last, struct shm_error *error)
+{
+	struct mapped mapped;
+	struct queue_repaired sum = {0};
+	int result = map(&mapped, directory, name, error);
+	if (result != 0)
+		return result;
+	if (bells != NULL)
+		queue_use_bells(&mapped.queue, &bells->queue[index][0], &bells->queue[index][1]);
+	for (unsigned number = first; number <= last; number++) {
+		struct queue_repaired repaired = queue_repair(&mapped.queue, number);
+		sum.dropped += repaired.dropped;
+		sum.given_back += repaired.given_back;
+	}
+	unmap(&mapped);
+	if (sum.dropped + sum.given_back != 0)
+		log_info("what the dead had claimed in a queue is free again",
+		         "queue=%s unfinished=%llu given_back=%llu", name, (unsigned long long)sum.dropped,
+		         (unsigned long long)sum.given_back);
+	return 0;
+}
+
+static int repair_role(const char *directory, const struct plan_role *role, struct shm_error *error)
+{
+	struct segment page = {0}, bells = {0};
+	int result = segment_attach(&page, directory, "instance", SEGMENT_INSTANCE, SEGMENT_READ, error);
+	if (result == 0)
+		result = segment_attach(&bells, directory, "bells", SEGMENT_BELLS, SEGMENT_WRITE, error);
+	const struct instance_page *about = page.body;
+	for (unsigned i = 0; result == 0 && i < about->n_queues; i++)
+		for (unsigned k = 0; result == 0 && k < role->n_queues; k++)
+			if (strcmp(role->queue[k], about->queue[i].name) == 0)
+				result = repair(directory, role->queue[k], i, bells.body, role->number,
+				                role->number, error);
+	segment_detach(&bells);
+	segment_detach(&page);
+	return result;
+}
+
+void queues_repair(const char *directory, const struct plan_role *role)
+{
+	struct shm_error error = {""};
+	if (role->n_queues == 0)
+		return;
+	/* Its next life looks too; until then one place of the queue is lost, no message. */
+	if (repair_role(directory, role, &error) != 0)
+		log_error("what a dead role had claimed in a queue is not free yet", "role=%s error=\"%s\"",
+		          role->page.name, error.text);
+}
+
+int queues_repair_all(const struct segments *segments, struct shm_error *error)
+{
+	char file[SEGMENT_NAME_MAX];
+	int result = 0;
+	for (unsigned i = 0; result == 0 && segments->old != NULL && i < segments->old->n_queues; i++) {
+		const char *name = segments->old->queue[i].name;
+		result = segments_check_generation(segments, instance_queue_name(file, name), SEGMENT_QUEUE,
+		                                   error);
+		if (result == 0)
+			result = repair(segments->directory, name, i, NULL, 1, INSTANCE_ROLES_MAX, error);
+	}
+	return result;
+}
