@@ -3,11 +3,13 @@
 #   make run      install what is missing, build, start the whole pipeline on the embedded default
 #   make test     install what the tests need, build, run all tests
 #   make          build only (everything lands under build/)
+#   make data     fetch the country database and the user-agent rules (make run and make test do it)
 #   make asan | lint | fuzz | bench | check | install | clean
 #
-# Variables: BUILD (output folder), CC, CFLAGS, PREFIX, DESTDIR, V=1 (show commands), NO_DEPS=1 (install nothing).
+# Variables: BUILD (output folder), DATA (what is fetched), CC, CFLAGS, PREFIX, DESTDIR, V=1 (show commands), NO_DEPS=1 (install nothing).
 
 BUILD   ?= build
+DATA    ?= data
 PREFIX  ?= /usr/local
 VERSION := 0.1.0
 

@@ -9,20 +9,34 @@ ASAN      = BUILD=$(BUILD)-asan SANITIZE="-fsanitize=address,undefined -fno-sani
 AGAIN     = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 SOURCES   = $(sort $(filter-out $(BUILD)%,$(wildcard */*.c */*/*.c)))
 
-.PHONY: all run test unit system asan lint fuzz bench check docs install clean help
+# What was fetched, seen from the programs in $(BUILD) as from those below PREFIX.
+DATA_HERE = $(addprefix $(BUILD)/share/millrace/,country.mmdb country.mmdb.licence regexes.yaml regexes.yaml.licence)
+
+.PHONY: all data run test unit system asan lint fuzz bench bench-http bench-http-slow check docs install clean help
 .PHONY: built-run built-test built-unit built-system built-asan built-fuzz built-lint
 
-all: $(PROGRAMS) ## build everything that is installed, under $(BUILD)
+all: $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
+
+# Links, so that what is fetched or replaced later counts at once.
+$(DATA_HERE):
+	@mkdir -p $(@D)
+	@ln -sfn $(abspath $(DATA))/$(@F) $@
+
+data: ## fetch the country database and the user-agent rules into $(DATA), when they are not there
+	@scripts/install-packages data
+	@scripts/fetch-data $(DATA)
 
 # Packages first, then make anew: what is included above may have been written with packages missing.
 run: ## install what is missing, build, start the whole pipeline; ARGS="..." are passed on
-	@scripts/install-packages build run
+	@scripts/install-packages build run data
+	@scripts/fetch-data $(DATA)
 	@$(AGAIN) built-run
 built-run: all
 	@exec $(BUILD)/bin/millrace run $(ARGS)
 
 test: ## install what the tests need, build, run all of them; ONLY=text, KINDS=unit,model,fuzz,rules,compile,system
-	@scripts/install-packages build run test
+	@scripts/install-packages build run test data
+	@scripts/fetch-data $(DATA)
 	@$(AGAIN) built-test
 built-test: all $(UNIT_TESTS) $(TEST_PROGRAMS) $(FUZZERS) $(DOCUMENT)
 	@$(RUN_TESTS) $(CHOICE)
@@ -30,19 +44,22 @@ built-test: all $(UNIT_TESTS) $(TEST_PROGRAMS) $(FUZZERS) $(DOCUMENT)
 check: test ## the same as test
 
 unit: ## the unit tests alone
-	@scripts/install-packages build run test
+	@scripts/install-packages build run test data
+	@scripts/fetch-data $(DATA)
 	@$(AGAIN) built-unit
-built-unit: $(UNIT_TESTS) $(TEST_PROGRAMS)
+built-unit: $(UNIT_TESTS) $(TEST_PROGRAMS) $(DATA_HERE)
 	@$(RUN_TESTS) --kinds unit $(CHOICE)
 
 system: ## the system tests alone
-	@scripts/install-packages build run test
+	@scripts/install-packages build run test data
+	@scripts/fetch-data $(DATA)
 	@$(AGAIN) built-system
 built-system: all $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds system $(CHOICE)
 
 asan: ## all unit and system tests under the address and undefined-behaviour sanitizers, in $(BUILD)-asan
-	@scripts/install-packages build run test
+	@scripts/install-packages build run test data
+	@scripts/fetch-data $(DATA)
 	@$(AGAIN) $(ASAN) built-asan
 built-asan: all $(UNIT_TESTS) $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds unit,system --slow 4 $(CHOICE)
@@ -61,9 +78,20 @@ built-lint: all
 	@scripts/lint $(BUILD) $(SOURCES)
 
 bench: ## the three benchmarks against their references
-	@scripts/install-packages build run bench
+	@scripts/install-packages build run bench data
+	@scripts/fetch-data $(DATA)
 	@$(AGAIN) all
 	@for what in stream queue udp; do $(BUILD)/bin/millrace bench $$what || exit; done
+
+bench-http: ## POST /event beside nginx under wrk; ARGS="..." are passed on
+	@scripts/install-packages build run bench-http
+	@$(AGAIN) all $(BUILD)/libexec/millrace/bench-http
+	@$(BUILD)/libexec/millrace/bench-http $(ARGS)
+
+bench-http-slow: ## a good client beside 10,000 idle connections and 1,000 slow ones; ARGS="..." are passed on
+	@scripts/install-packages build run bench-http
+	@$(AGAIN) all $(BUILD)/libexec/millrace/bench-http-slow
+	@$(BUILD)/libexec/millrace/bench-http-slow $(ARGS)
 
 docs: $(DOCUMENT) ## renew the generated blocks of the documents
 	@scripts/check-generated --write $(DOCUMENT)
@@ -75,4 +103,4 @@ clean: ## remove $(BUILD) and its variants
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-clang
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' mk/targets.mk | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' mk/targets.mk | expand -t 17

@@ -21,6 +21,14 @@ static const struct metric_description udp_metrics[] = {
 #include "ingest/udp/metrics.def"
 };
 
+static const struct metric_description http_metrics[] = {
+#include "ingest/http/metrics.def"
+};
+
+static const struct metric_description enrich_metrics[] = {
+#include "enrich/metrics.def"
+};
+
 static const struct metric_description tally_metrics[] = {
 #include "sink/tally/metrics.def"
 };
@@ -31,6 +39,8 @@ static const struct documented_stage {
 	size_t n_metrics;
 } stages[] = {
         {"ingest-udp", udp_metrics, sizeof udp_metrics / sizeof udp_metrics[0]},
+        {"ingest-http", http_metrics, sizeof http_metrics / sizeof http_metrics[0]},
+        {"enrich", enrich_metrics, sizeof enrich_metrics / sizeof enrich_metrics[0]},
         {"tally", tally_metrics, sizeof tally_metrics / sizeof tally_metrics[0]},
 };
 
@@ -96,8 +106,8 @@ static int print_reasons(void)
 
 static int print_topics(void)
 {
-	puts("| topic | events |\n| --- | --- |");
-#define TOPIC(name, help) printf("| `%s` | %s |\n", name, help);
+	puts("| topic | when full | events |\n| --- | --- | --- |");
+#define TOPIC(name, when_full, help) printf("| `%s` | %s | %s |\n", name, when_full, help);
 #include "stage/topics.def"
 #undef TOPIC
 	return 0;

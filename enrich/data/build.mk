@@ -1,0 +1,1 @@
+$(eval $(call archive,data_file,enrich/data/data_file.c))

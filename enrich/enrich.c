@@ -1,0 +1,193 @@
+#include "enrich/enrich.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "stage/clock.h"
+
+#define INPUT  "track.raw"
+#define OUTPUT "track"
+#define GROUP  "enrich"
+
+#define FULL_WAIT_NS NS_PER_MS /* nobody rings when a reader makes room */
+
+/* ---- joining ---- */
+
+static int join_topics(struct enrich *enrich, const struct instance *instance, const char *role,
+                       struct topic_share share, struct shm_error *error)
+{
+	int result = topic_writer_attach(&enrich->writer, instance, OUTPUT, role, error);
+	if (result != 0)
+		return result;
+	result = topic_reader_attach_share(&enrich->reader, instance, INPUT, GROUP, share, error);
+	if (result != 0) {
+		topic_writer_detach(&enrich->writer);
+		enrich->writer.bells = NULL;
+		return result;
+	}
+	enrich->redo.base[1] = (char *)enrich->writer.stream.shared;
+	enrich->redo.base[2] = (char *)enrich->reader.group;
+	return 0;
+}
+
+static void leave_topics(struct enrich *enrich)
+{
+	topic_reader_detach(&enrich->reader);
+	if (enrich->writer.bells != NULL)
+		topic_writer_detach(&enrich->writer);
+	enrich->writer.bells = NULL;
+}
+
+int enrich_open(struct enrich *enrich, const struct instance *instance, const char *role,
+                struct topic_share share, struct control *control, struct shm_error *error)
+{
+	int result = private_attach(&enrich->private_segment, &enrich->redo, instance, role, error);
+	if (result == 0)
+		result = join_topics(enrich, instance, role, share, error);
+	/* Reader and writer have copied words that the note may change: they are attached anew after it. */
+	if (result == 0 && redo_recover(&enrich->redo)) {
+		metric_add(control, ENRICH_recovered_notes, 1);
+		leave_topics(enrich);
+		result = join_topics(enrich, instance, role, share, error);
+	}
+	if (result != 0) {
+		enrich_close(enrich);
+		return result;
+	}
+	enrich->control = control;
+	lane_stream(&enrich->lane, &enrich->writer);
+	return 0;
+}
+
+void enrich_close(struct enrich *enrich)
+{
+	leave_topics(enrich);
+	segment_detach(&enrich->private_segment);
+}
+
+/* ---- one batch ---- */
+
+/* False when the lane has no room for it. */
+static bool take(struct enrich *enrich, const struct record *record, uint64_t now_ns)
+{
+	struct lane *lane = &enrich->lane;
+	if (record->type != EVENT_TRACK_RAW || !event_check(record)) {
+		lane->received++;
+		lane->rejected[LEDGER_MALFORMED]++;
+		metric_add(enrich->control, ENRICH_malformed, 1);
+		return true;
+	}
+	const struct event_track_raw *raw = (const void *)(record + 1);
+	size_t room = record_bytes((uint32_t)track_room(raw));
+	char *at = lane_room(lane, room);
+	if (at == NULL && room <= lane->most)
+		return false;
+	lane->received++;
+	if (at == NULL) {
+		lane->rejected[LEDGER_TOO_LARGE]++;
+		return true;
+	}
+	uint32_t length = enricher_run(&enrich->enricher, raw, now_ns, at + sizeof(struct record));
+	(void)record_put(at, EVENT_TRACK, length);
+	lane_keep(lane, record_bytes(length));
+	return true;
+}
+
+/* Takes records of one batch until there are enough, or one finds no room. Returns how many were taken; batch stands behind the last. */
+static uint64_t take_batch(struct enrich *enrich, struct record_batch *batch)
+{
+	uint64_t now_ns = clock_real_ns(), n = 0;
+	while (n < ENRICH_BATCH) {
+		struct record_batch before = *batch;
+		const struct record *record = record_next(batch);
+		if (record == NULL)
+			break;
+		if (!take(enrich, record, now_ns)) {
+			*batch = before;
+			enrich->full = true;
+			break;
+		}
+		n++;
+	}
+	return n;
+}
+
+bool enrich_poll(struct enrich *enrich)
+{
+	unsigned lane;
+	struct record_batch batch;
+	enrich->full = false;
+	if (!topic_peek(&enrich->reader, &lane, &batch))
+		return false;
+	uint64_t n = take_batch(enrich, &batch);
+	if (n == 0 && !batch.corrupt)
+		return false;
+	struct stream_reader *reader = &enrich->reader.lane[lane];
+	stream_pass(reader, &batch, n);
+	stream_settle_note(reader, &enrich->redo, 2);
+	lanes_commit(&enrich->lane, 1, &enrich->redo);
+	metric_add(enrich->control, ENRICH_events, n);
+	metric_add(enrich->control, ENRICH_commits, 1);
+	enrich->commits++;
+	return true;
+}
+
+void enrich_idle(struct enrich *enrich, uint64_t timeout_ns)
+{
+	if (!enrich->full) {
+		metric_add(enrich->control, ENRICH_waits, 1);
+		(void)topic_wait(&enrich->reader, timeout_ns);
+		return;
+	}
+	metric_add(enrich->control, ENRICH_full_waits, 1);
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = (long)FULL_WAIT_NS}, NULL);
+}
+
+bool enrich_drained(struct enrich *enrich, uint64_t now_ns)
+{
+	const struct instance_page *page = enrich->reader.instance->page;
+	if (!enrich->full || atomic_load_explicit(&page->draining, memory_order_acquire) == 0)
+		return true;
+	if (enrich->stuck.since_ns == 0 || enrich->stuck.commits != enrich->commits) {
+		enrich->stuck.since_ns = now_ns;
+		enrich->stuck.commits = enrich->commits;
+	}
+	return now_ns - enrich->stuck.since_ns >= ENRICH_PATIENCE_NS;
+}
+
+/* ---- tick ---- */
+
+/* Counters of parts that count for themselves: the metric becomes what a former life left plus what this one has. */
+static void count_on(struct enrich *enrich, enum enrich_metric metric, uint64_t now, uint64_t *seen)
+{
+	metric_add(enrich->control, metric, now - *seen);
+	*seen = now;
+}
+
+static void show_database(struct enrich *enrich)
+{
+	const struct geo_status *status = geo_status(enrich->enricher.geo);
+	uint64_t now_s = clock_real_ns() / NS_PER_SEC;
+	metric_set(enrich->control, ENRICH_country_database_loaded, status->loaded);
+	metric_set(enrich->control, ENRICH_country_database_nodes, status->nodes);
+	metric_set(enrich->control, ENRICH_country_database_age_seconds,
+	           status->loaded && now_s > status->build_epoch ? now_s - status->build_epoch : 0);
+	count_on(enrich, ENRICH_country_database_loads, status->loads, &enrich->seen.loads);
+	count_on(enrich, ENRICH_country_database_refusals, status->refusals, &enrich->seen.refusals);
+}
+
+void enrich_tick(struct enrich *enrich, uint64_t now_ns)
+{
+	struct enricher *enricher = &enrich->enricher;
+	(void)geo_check(enricher->geo, now_ns);
+	show_database(enrich);
+	const struct agent_cache_counts *cache = agent_cache_counts(enricher->cache);
+	const struct matcher *matcher = agent_engine_matcher(enricher->engine);
+	count_on(enrich, ENRICH_agent_cache_hits, cache->hits, &enrich->seen.hits);
+	count_on(enrich, ENRICH_agent_cache_misses, cache->misses, &enrich->seen.misses);
+	count_on(enrich, ENRICH_countries_unknown, enricher->countries_unknown, &enrich->seen.unknown);
+	count_on(enrich, ENRICH_agent_rules_given_up, matcher_counts(matcher)->given_up,
+	         &enrich->seen.given_up);
+	metric_set(enrich->control, ENRICH_agent_cache_entries, cache->entries);
+	metric_set(enrich->control, ENRICH_agent_rules, agent_engine_rules(enricher->engine)->n);
+}

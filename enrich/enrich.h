@@ -1,0 +1,115 @@
+/* The enrich stage: tracking calls become tracking events.
+ *
+ *     track.raw --group "enrich"--> [ country (geo/) | device (agent/) | put together (track/) | privacy ] --> own lane of track
+ *
+ * Several processes share the lanes of track.raw: process k of n reads those whose number leaves k when divided by n. Each writes its own
+ * lane of track.
+ *
+ * Exactly once: the place that has been reached in the input lanes and the tail of the output lane are committed by one redo note. Killed
+ * before it is published, nothing has happened: the next life reads the same records again and writes over what was never committed. After it,
+ * all has.
+ *
+ * Full: when the readers of track are a whole lane behind, the stage reads no more; then track.raw fills, and HTTP answers 503.
+ */
+#ifndef ENRICH_ENRICH_H
+#define ENRICH_ENRICH_H
+
+#include <limits.h>
+
+#include "enrich/agent/cache.h"
+#include "enrich/geo/geo.h"
+#include "enrich/track/privacy.h"
+#include "enrich/track/track.h"
+#include "shm/lane.h"
+#include "shm/private.h"
+#include "stage/stage.h"
+
+#define ENRICH_BATCH       512u /* records in one commit at most */
+#define ENRICH_PATIENCE_NS (2 * NS_PER_SEC)
+
+enum enrich_metric {
+#define METRIC(name, kind, help) ENRICH_##name,
+#include "enrich/metrics.def"
+#undef METRIC
+	ENRICH_METRIC_COUNT
+};
+_Static_assert((int)ENRICH_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
+
+#define ENRICH_DROP_MAX 64u
+
+struct enrich_settings {
+	const char *database, *rules; /* configured paths, "" for none; live as long as the configuration */
+	size_t agent_longest;
+	uint32_t agent_cache;
+	char pod[TRACK_TEXT_MAX + 1];
+	struct privacy privacy;
+	const char *drop[ENRICH_DROP_MAX];
+};
+
+/* What makes an event out of a call; without shared memory, so that it can be tried and measured alone. */
+struct enricher {
+	struct enrich_settings settings;
+	struct geo *geo;
+	struct agent_engine *engine;
+	struct agent_cache *cache;
+	struct agent parsed;
+	uint64_t countries_unknown;
+};
+
+_Static_assert(LANE_NOTE_WORDS + STREAM_SETTLE_WORDS <= REDO_WORDS_MAX, "a batch fits one redo note");
+
+struct enrich {
+	struct enricher enricher;
+	struct topic_reader reader;
+	struct topic_writer writer;
+	struct lane lane;
+	struct redo redo; /* region 0: the private segment; 1: the lane of track; 2: the group's segment */
+	struct segment private_segment;
+	struct control *control;
+	bool full;        /* the last record found no room */
+	uint64_t commits; /* of this life */
+	struct {
+		uint64_t commits, since_ns; /* while it drains and track is full: since when nobody has made room */
+	} stuck;
+	struct {
+		uint64_t loads, refusals, hits, misses, unknown, given_up;
+	} seen; /* of the parts' own counts, in the metrics already */
+};
+
+extern const struct stage_ops enrich_stage;
+
+/* Reads section enrich. */
+void enrich_read_settings(struct enrich_settings *settings, const struct config *config);
+
+/* Opens database and rules. What is not there is said in the log and done without; rules that are wrong are an error. The settings are set. Returns 0
+ * or -errno with the reason. */
+int enricher_open(struct enricher *enricher, struct shm_error *error);
+void enricher_close(struct enricher *enricher);
+
+/* Makes the event of a call (which has passed event_check) at payload, which has track_room(raw) bytes. Returns its length. */
+uint32_t enricher_run(struct enricher *enricher, const struct event_track_raw *raw, uint64_t now_ns, void *payload);
+
+/* Joins: the role's private segment, its share of the group, its lane. enricher is open. Returns 0 or -errno with the reason; then nothing is held. */
+int enrich_open(struct enrich *enrich, const struct instance *instance, const char *role, struct topic_share share,
+                struct control *control, struct shm_error *error);
+
+/* One batch; true when it committed something. */
+bool enrich_poll(struct enrich *enrich);
+
+/* Waits for records, or for room. */
+void enrich_idle(struct enrich *enrich, uint64_t timeout_ns);
+
+/* While draining, after a poll that did nothing: may the stage end? Yes, unless the whole instance ends and track is full: then its readers are given
+ * time, as long as they make room within ENRICH_PATIENCE_NS. What remains waits in track.raw for the next start. */
+bool enrich_drained(struct enrich *enrich, uint64_t now_ns);
+
+/* The database file is looked at; metrics and the control block's note are set. */
+void enrich_tick(struct enrich *enrich, uint64_t now_ns);
+
+void enrich_close(struct enrich *enrich);
+
+/* The stage alone: input holds records as `ingest-http --output` writes them; tracking calls among them become records of output. Returns the exit
+ * status. */
+int enrich_alone(const struct config *config, FILE *input, FILE *output);
+
+#endif

@@ -1,0 +1,1 @@
+$(eval $(call archive,geo,$(addprefix enrich/geo/,geo.c base.c record.c source.c special.c)))

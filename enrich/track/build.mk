@@ -1,0 +1,1 @@
+$(eval $(call archive,track,enrich/track/track.c enrich/track/privacy.c))
