@@ -93,8 +93,8 @@ void arguments_help(const struct arguments *arguments)
 	       "  0  done\n  1  failed; one line on standard error says why\n  2  wrong use\n");
 	if (arguments->exit_codes != NULL)
 		printf("%s\n", arguments->exit_codes);
-	printf("\nExample:\n%s\n\nmillrace-%s(1) is the whole manual page.\n", arguments->example,
-	       arguments->command);
+	printf("\nExample:\n%s\n\nmillrace-%.*s(1) is the whole manual page.\n", arguments->example,
+	       (int)strcspn(arguments->command, " "), arguments->command);
 }
 
 static bool parse_count(const char *text, uint64_t *value)

@@ -46,7 +46,7 @@ struct argument_list {
 };
 
 struct arguments {
-	const char *command;     /* "stat" */
+	const char *command;     /* "stat", "send http" */
 	const char *usage;       /* what follows the command in the usage line */
 	const char *purpose;     /* paragraphs; lines at most 100 wide */
 	const char *exit_codes;  /* those beyond 0, 1 and 2, one a line, or NULL */

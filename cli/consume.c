@@ -160,11 +160,26 @@ static int deliver(struct consumer *consumer)
 
 /* ---- the whole ---- */
 
+/* Attaches to the instance; a queue's name gets an answer of its own. Returns 0 or the exit status. */
+static int attach(struct instance *instance, const struct options *options)
+{
+	int status = command_attach("consume", instance, options->instance, SEGMENT_READ);
+	if (status != 0 || instance_topic_index(instance, options->topic) >= 0 ||
+	    instance_queue_index(instance, options->topic) < 0)
+		return status;
+	instance_detach(instance);
+	return command_fail("consume",
+	                    "\"%s\" is a queue, not a topic: each of its messages is taken by one of the "
+	                    "stages that work on them, "
+	                    "so no group can read it; look at it with: millrace tap %s --last 10",
+	                    options->topic, options->topic);
+}
+
 static int enter(struct consumer *consumer)
 {
 	const struct options *options = consumer->options;
 	struct shm_error error = {""};
-	int status = command_attach("consume", &consumer->instance, options->instance, SEGMENT_READ);
+	int status = attach(&consumer->instance, options);
 	if (status != 0)
 		return status;
 	life_init(&consumer->life, &consumer->instance);
@@ -227,7 +242,7 @@ static int forget(const struct options *options)
 {
 	struct instance instance;
 	struct shm_error error = {""};
-	int status = command_attach("consume", &instance, options->instance, SEGMENT_READ);
+	int status = attach(&instance, options);
 	if (status != 0)
 		return status;
 	int result = topic_group_forget(&instance, options->topic, options->group, &error);

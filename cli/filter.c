@@ -7,8 +7,7 @@
 
 #define ROOM_MIN 4096u
 
-/* What the topics that millrace itself writes hold; EVENT_NONE for others, whose events may be of any type. */
-static uint16_t type_of(const char *topic)
+uint16_t filters_type(const char *topic)
 {
 	static const struct {
 		const char *topic;
@@ -16,7 +15,10 @@ static uint16_t type_of(const char *topic)
 	} known[] = {{"ip", EVENT_IP},
 	             {"raw", EVENT_RAW},
 	             {"metric", EVENT_METRIC},
-	             {"track.raw", EVENT_TRACK_RAW}};
+	             {"track.raw", EVENT_TRACK_RAW},
+	             {"log", EVENT_LOG},
+	             {"track", EVENT_TRACK},
+	             {"postback", EVENT_POSTBACK}};
 	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
 		if (strcmp(known[i].topic, topic) == 0)
 			return known[i].type;
@@ -25,19 +27,17 @@ static uint16_t type_of(const char *topic)
 
 static int check_key(const struct arguments *arguments, const char *topic, const char *key)
 {
-	uint16_t type = type_of(topic);
+	uint16_t type = filters_type(topic);
 	char all[256] = "";
-	if (type == EVENT_NONE || (type == EVENT_IP && strcmp(key, "sha") == 0))
+	if (type == EVENT_NONE || event_field_known(type, key))
 		return ARGUMENTS_GO_ON;
 	for (unsigned i = 0; event_field_name(type, i) != NULL; i++) {
 		const char *name = event_field_name(type, i);
 		size_t used = strlen(all);
-		if (strcmp(name, key) == 0)
-			return ARGUMENTS_GO_ON;
 		snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? ", " : "", name);
 	}
-	return arguments_error(arguments, "--filter: events of topic %s have no field \"%s\"; they have: %s",
-	                       topic, key, all);
+	return arguments_error(arguments, "--filter: events of %s have no field \"%s\"; they have: %s", topic,
+	                       key, all);
 }
 
 int filters_init(struct filters *filters, const struct arguments *arguments, const struct argument_list *list,

@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 #define GRID_COLUMNS_MAX 12u
-#define GRID_CELL_MAX    128u/* bytes, the final 0 included; longer text is cut */
+#define GRID_CELL_MAX    160u /* bytes, the final 0 included; longer text is cut */
 
 struct grid {
 	unsigned columns;

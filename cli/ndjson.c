@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "shm/event_line.h"
+
 #define ROOM_MIN (256u * 1024u)
 #define ROOM_MAX (1u << 30)
 #define LINE_MIN 1024u /* most events fit */
@@ -27,13 +29,16 @@ static void make_room(struct ndjson *ndjson, size_t bytes)
 		abort();
 }
 
-int ndjson_add(struct ndjson *ndjson, const struct record *record, unsigned lane, uint64_t position)
+/* As JSON, or without an origin as a tracking line. */
+static int add(struct ndjson *ndjson, const struct record *record, const char *origin, uint64_t position)
 {
 	size_t line = LINE_MIN;
 	for (;;) {
 		make_room(ndjson, line + 1);
-		int n = event_json(ndjson->text + ndjson->used, ndjson->room - ndjson->used - 1, record,
-		                   ndjson->origin[lane], position);
+		char *at = ndjson->text + ndjson->used;
+		size_t room = ndjson->room - ndjson->used - 1;
+		int n = origin != NULL ? event_json(at, room, record, origin, position)
+		                       : event_line(at, room, record);
 		if (n == -ENOSPC && ndjson->room < ROOM_MAX) {
 			line = 2 * (ndjson->room - ndjson->used);
 			continue;
@@ -44,6 +49,16 @@ int ndjson_add(struct ndjson *ndjson, const struct record *record, unsigned lane
 		ndjson->text[ndjson->used++] = '\n';
 		return 0;
 	}
+}
+
+int ndjson_add(struct ndjson *ndjson, const struct record *record, unsigned lane, uint64_t position)
+{
+	return add(ndjson, record, ndjson->origin[lane], position);
+}
+
+int ndjson_add_line(struct ndjson *ndjson, const struct record *record)
+{
+	return add(ndjson, record, NULL, 0);
 }
 
 void ndjson_append(struct ndjson *ndjson, const void *bytes, size_t n)

@@ -21,6 +21,9 @@ void ndjson_init(struct ndjson *ndjson, const struct instance *instance, const c
  * fit half a GiB (nothing is appended). Out of memory: aborts. */
 int ndjson_add(struct ndjson *ndjson, const struct record *record, unsigned lane, uint64_t position);
 
+/* Appends the tracking line of the record (shm/event_line.h). Returns as ndjson_add does; -EINVAL also for one that is no EVENT_TRACK. */
+int ndjson_add_line(struct ndjson *ndjson, const struct record *record);
+
 /* Appends bytes as they are. */
 void ndjson_append(struct ndjson *ndjson, const void *bytes, size_t n);
 

@@ -1,4 +1,4 @@
-/* millrace send udp: the test client. */
+/* millrace send udp|http: the test clients. This is udp; http is send_http.c. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/generator.h"
+#include "cli/send_http.h"
 #include "cli/send_udp.h"
 #include "stage/clock.h"
 
@@ -212,10 +213,12 @@ static int parse(int argc, char **argv, struct options *options)
 	};
 	const struct arguments arguments = {
 	        .command = "send",
-	        .usage = "udp [ADDRESS] [OPTION]...",
-	        .purpose = "Sends test events to ADDRESS (default " DEFAULT_ADDRESS
-	                   ") and prints what it sent: how many were valid, and how\n"
-	                   "many must be rejected for which reason. The account is exact.",
+	        .usage = "udp|http [ADDRESS] [OPTION]...",
+	        .purpose =
+	                "udp sends test events to ADDRESS (default " DEFAULT_ADDRESS
+	                ") and prints what it sent: how many were valid,\n"
+	                "and how many must be rejected for which reason. The account is exact. These are its "
+	                "options;\nmillrace send http --help tells those of http.",
 	        .example = "  millrace send udp --count 1M --corrupt 30 --gso 64",
 	        .table = table,
 	        .n = sizeof table / sizeof table[0],
@@ -226,8 +229,11 @@ static int parse(int argc, char **argv, struct options *options)
 	int status = arguments_parse(&arguments, argc, argv, &operands);
 	if (status != ARGUMENTS_GO_ON)
 		return status;
+	if (strcmp(operands.item[0], "http") == 0)
+		return arguments_error(&arguments,
+		                       "http comes first: millrace send http [URL|ADDRESS] [OPTION]...");
 	if (strcmp(operands.item[0], "udp") != 0)
-		return arguments_error(&arguments, "cannot send over \"%s\"; there is: udp",
+		return arguments_error(&arguments, "cannot send over \"%s\"; there are: udp, http",
 		                       operands.item[0]);
 	if (options->corrupt > 0 && strcmp(options->format, "raw") == 0)
 		return arguments_error(&arguments,
@@ -245,6 +251,8 @@ static int parse(int argc, char **argv, struct options *options)
 
 int command_send(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "http") == 0)
+		return send_http_command(argc - 1, argv + 1);
 	struct options options = {.address = DEFAULT_ADDRESS,
 	                          .format = "ipevent",
 	                          .apps = 1000,

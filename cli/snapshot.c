@@ -215,6 +215,7 @@ static void take_stage(struct snapshot_source *source, unsigned index, struct sn
 	stage->heartbeat_age_ns = heartbeat != 0 && now > heartbeat ? now - heartbeat : 0;
 	snprintf(file, sizeof file, "%s.role", stage->name);
 	stage->alive = has_holder(source->directory, file, &source->role_file[index], stage->pid);
+	control_read_note(control, stage->note);
 	take_metrics(control, stage);
 }
 

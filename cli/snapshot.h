@@ -34,6 +34,7 @@ struct snapshot_stage {
 	int64_t last_exit;      /* wait status, -1 before any */
 	uint64_t started_ns;    /* CLOCK_REALTIME */
 	uint64_t heartbeat_age_ns;
+	char note[CONTROL_NOTE_BYTES]; /* a line for people, printable ASCII; "" when it has none */
 	unsigned n_metrics;
 	struct snapshot_metric metric[METRICS_MAX];
 };

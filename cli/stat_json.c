@@ -28,6 +28,7 @@ static json_t *stage_json(const struct snapshot_stage *stage)
 	                    stage->last_exit < 0 ? json_null() : json_integer(stage->last_exit));
 	set(object, "started_ms", stage->started_ns / NS_PER_MS);
 	set(object, "heartbeat_age_ms", stage->heartbeat_age_ns / NS_PER_MS);
+	json_object_set_new(object, "note", json_string(stage->note));
 	for (unsigned i = 0; i < stage->n_metrics; i++)
 		set(metrics, stage->metric[i].name, stage->metric[i].value);
 	json_object_set_new(object, "metrics", metrics);

@@ -61,6 +61,22 @@ static void stages(const struct snapshot *snapshot, FILE *out)
 		fputc('\n', out);
 }
 
+static void notes(const struct snapshot *snapshot, FILE *out)
+{
+	struct grid grid;
+	grid_init(&grid, "<STAGE <NOTE");
+	for (unsigned i = 0; i < snapshot->n_stages; i++) {
+		if (snapshot->stage[i].note[0] == '\0')
+			continue;
+		grid_cell(&grid, "%s", snapshot->stage[i].name);
+		grid_cell(&grid, "%s", snapshot->stage[i].note);
+	}
+	bool any = grid.n > grid.columns;
+	grid_print(&grid, out);
+	if (any)
+		fputc('\n', out);
+}
+
 static const char *writer(const struct snapshot_lane *lane)
 {
 	if (lane->role[0] == 0)
@@ -240,6 +256,7 @@ void stat_table(const struct snapshot *snapshot, const struct snapshot *before,
 		before = NULL;
 	heading(snapshot, options, out);
 	stages(snapshot, out);
+	notes(snapshot, out);
 	lanes(snapshot, before, out);
 	groups(snapshot, before, out);
 	queues(snapshot, out);

@@ -1,7 +1,6 @@
-/* millrace tap: the events of a topic on standard output, holding nobody up. */
+/* millrace tap: the events of a topic, or the messages of a queue, on standard output, holding nobody up. */
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,80 +8,39 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "cli/filter.h"
 #include "cli/last.h"
+#include "cli/tap_queue.h"
 #include "shm/life.h"
-#include "cli/ndjson.h"
 #include "stage/clock.h"
 
-#define FLUSH_BYTES (128u * 1024u)
-#define WAIT_NS     (100 * NS_PER_MS)
-
-struct options {
-	const char *instance, *topic, *format;
-	uint64_t count, last; /* last 0: from now on */
-	bool no_follow;
-};
+#define WAIT_NS (100 * NS_PER_MS)
 
 struct tap {
-	const struct options *options;
-	const volatile bool *stop;
+	const struct tap_options *options;
+	struct tap_output output;
 	struct instance instance;
 	struct life_watch life;
 	struct topic_reader reader;
-	struct ndjson out;
-	struct filters *filters;
 	uint64_t start[STREAM_LANES_MAX]; /* records before are skipped */
 	uint64_t end[STREAM_LANES_MAX];   /* with no_follow: records from here on are of no interest */
 	uint64_t generation;              /* of the instance that was left, 0 before the first */
 	unsigned n_lanes;                 /* it had */
-	uint64_t left;                    /* records still to be printed */
 	uint64_t missed;                  /* by readers that were detached */
-	uint64_t broken;                  /* records whose payload is not what their type says */
-	int error;                        /* of writing */
 };
-
-static bool flush(struct tap *tap)
-{
-	if (tap->out.used > 0 && tap->error == 0)
-		tap->error = command_write(STDOUT_FILENO, tap->out.text, tap->out.used, tap->stop);
-	tap->out.used = 0;
-	return tap->error == 0;
-}
-
-/* A reader that went away is noticed at the next write; here also when there is nothing to write. */
-static bool output_gone(void)
-{
-	struct pollfd output = {.fd = STDOUT_FILENO};
-	return poll(&output, 1, 0) == 1 && (output.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-}
-
-static void print_record(struct tap *tap, const struct record *record, unsigned lane, uint64_t position)
-{
-	if (strcmp(tap->options->format, "raw") == 0)
-		ndjson_append(&tap->out, record, record_bytes(record->length));
-	else if (ndjson_add(&tap->out, record, lane, position) != 0)
-		tap->broken++;
-}
 
 /* Deals with one batch; true while more is wanted. */
 static bool print_batch(struct tap *tap, unsigned lane, struct record_batch *batch)
 {
 	uint64_t records = 0, position = batch->position;
 	const struct record *record;
-	while (tap->left > 0 && tap->error == 0 && !*tap->stop && (record = record_next(batch)) != NULL) {
+	while (tap_wants_more(&tap->output) && (record = record_next(batch)) != NULL) {
 		records++;
-		if (position >= tap->start[lane] && position < tap->end[lane] &&
-		    filters_hold(tap->filters, record)) {
-			print_record(tap, record, lane, position);
-			tap->left--;
-			if (tap->out.used >= FLUSH_BYTES)
-				(void)flush(tap);
-		}
+		if (position >= tap->start[lane] && position < tap->end[lane])
+			tap_print(&tap->output, record, lane, position);
 		position = batch->position;
 	}
 	stream_advance(&tap->reader.lane[lane], batch, records);
-	return tap->left > 0 && tap->error == 0;
+	return tap_wants_more(&tap->output);
 }
 
 static bool reached_end(const struct tap *tap)
@@ -136,7 +94,7 @@ static void go_on(struct tap *tap, unsigned n_lanes, uint64_t generation)
 /* Attaches as the optional group tap.<pid>. Returns 0 or the exit status. */
 static int enter(struct tap *tap)
 {
-	const struct options *options = tap->options;
+	const struct tap_options *options = tap->options;
 	char group[SHM_NAME_MAX];
 	struct shm_error error = {""};
 	int status = command_attach("tap", &tap->instance, options->instance, SEGMENT_READ);
@@ -165,7 +123,7 @@ static int enter(struct tap *tap)
 static enum life read_on(struct tap *tap)
 {
 	enum life life = LIFE_SAME;
-	while (!*tap->stop && life == LIFE_SAME && !reached_end(tap)) {
+	while (!*tap->output.stop && life == LIFE_SAME && !reached_end(tap)) {
 		unsigned lane;
 		struct record_batch batch;
 		if (topic_peek(&tap->reader, &lane, &batch)) {
@@ -173,30 +131,13 @@ static enum life read_on(struct tap *tap)
 				break;
 			continue;
 		}
-		if (!flush(tap) || output_gone())
+		if (!tap_flush(&tap->output) || tap_output_gone())
 			break;
 		life = life_check(&tap->life);
 		if (life == LIFE_SAME)
 			topic_wait(&tap->reader, WAIT_NS);
 	}
 	return life;
-}
-
-static int finish(struct tap *tap)
-{
-	(void)flush(tap);
-	if (tap->missed > 0)
-		fprintf(stderr,
-		        "millrace tap: %" PRIu64
-		        " records were missed: they were overwritten before they could be read\n",
-		        tap->missed);
-	if (tap->broken > 0)
-		fprintf(stderr,
-		        "millrace tap: %" PRIu64 " records are not what their type says and were left out\n",
-		        tap->broken);
-	if (tap->error != 0 && tap->error != -EPIPE && tap->error != -EINTR)
-		return command_fail("tap", "standard output: %s", strerror(-tap->error));
-	return 0;
 }
 
 static int run(struct tap *tap)
@@ -206,27 +147,45 @@ static int run(struct tap *tap)
 		int status = enter(tap);
 		if (status != 0)
 			return status;
-		ndjson_fini(&tap->out);
-		ndjson_init(&tap->out, &tap->instance, tap->options->topic);
+		ndjson_fini(&tap->output.lines);
+		ndjson_init(&tap->output.lines, &tap->instance, tap->options->topic);
 		life = read_on(tap);
-		(void)flush(tap);
+		(void)tap_flush(&tap->output);
 		leave(tap);
 	}
-	int status = finish(tap);
+	if (tap->missed > 0)
+		fprintf(stderr,
+		        "millrace tap: %" PRIu64
+		        " records were missed: they were overwritten before they could be read\n",
+		        tap->missed);
+	int status = tap_finish(&tap->output, "records");
 	if (life == LIFE_ENDED)
 		fprintf(stderr, "millrace tap: instance \"%s\" has ended\n", tap->options->instance);
 	return status;
 }
 
+/* Only tracking events have a line; what a topic of an outside program holds is seen when it comes. */
+static int check_format(const struct arguments *arguments, const struct tap_options *options)
+{
+	uint16_t type = filters_type(options->topic);
+	if (strcmp(options->format, "line") != 0 || type == EVENT_TRACK || type == EVENT_NONE)
+		return ARGUMENTS_GO_ON;
+	return arguments_error(
+	        arguments,
+	        "--format line: events of topic %s are no tracking events; those of topic track are",
+	        options->topic);
+}
+
 int command_tap(int argc, char **argv)
 {
-	struct options options = {.instance = command_instance(), .format = "json", .count = UINT64_MAX};
+	struct tap_options options = {.instance = command_instance(), .format = "json", .count = UINT64_MAX};
 	struct argument_list filter_list = {0};
 	const struct argument table[] = {
 	        {"format", 0, ARGUMENT_CHOICE, "FORMAT",
-	         "json: one object a line; raw: record headers and payloads as they lie\n"
-	         "in shared memory (default json)",
-	         &options.format, 0, 0, "json raw"},
+	         "json: one object a line; line: of tracking events, type, metadata and query\n"
+	         "with a space between; raw: record headers and payloads as they lie in shared\n"
+	         "memory (default json)",
+	         &options.format, 0, 0, "json line raw"},
 	        {"count", 'n', ARGUMENT_COUNT, "N", "end after N events", &options.count, 1, UINT64_MAX,
 	         NULL},
 	        {"filter", 'f', ARGUMENT_LIST, "KEY=VALUE",
@@ -245,7 +204,10 @@ int command_tap(int argc, char **argv)
 	        .usage = "TOPIC [OPTION]...",
 	        .purpose = "Prints the events of a topic as they come in, until Ctrl-C. A tap never slows a "
 	                   "writer down: one that is\n"
-	                   "too slow misses events, and says at its end how many.",
+	                   "too slow misses events, and says at its end how many.\n\n"
+	                   "TOPIC may be a queue: then --last N shows what is in it, taken or not, and "
+	                   "takes nothing out. What comes and\n"
+	                   "goes between two looks is not seen.",
 	        .example = "  millrace tap ip --last 10 --filter ip=10.0.0.1",
 	        .table = table,
 	        .n = sizeof table / sizeof table[0],
@@ -259,17 +221,20 @@ int command_tap(int argc, char **argv)
 		return status;
 	options.topic = operands.item[0];
 	status = filters_init(&filters, &arguments, &filter_list, options.topic);
+	if (status == ARGUMENTS_GO_ON)
+		status = check_format(&arguments, &options);
 	if (status != ARGUMENTS_GO_ON)
 		return status;
 	struct tap *tap = calloc(1, sizeof *tap);
 	if (tap == NULL)
 		return command_fail("tap", "%s", strerror(ENOMEM));
 	tap->options = &options;
-	tap->stop = command_stop_on_signals();
-	tap->filters = &filters;
-	tap->left = options.count;
-	status = run(tap);
-	ndjson_fini(&tap->out);
+	tap->output = (struct tap_output){.format = options.format,
+	                                  .stop = command_stop_on_signals(),
+	                                  .filters = &filters,
+	                                  .left = options.count};
+	status = tap_is_queue(&options) ? tap_queue(&options, &tap->output) : run(tap);
+	ndjson_fini(&tap->output.lines);
 	filters_fini(&filters);
 	free(tap);
 	return status;

@@ -1,0 +1,216 @@
+/* millrace send http: the load generator for ingest-http, and any other server of its routes. */
+#include "cli/send_http.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/arguments.h"
+#include "cli/command.h"
+#include "stage/clock.h"
+
+#define DEFAULT_ADDRESS "127.0.0.1:8080"
+#define DEFAULT_COUNT   100000u
+#define IN_FLIGHT_MAX   (4u << 20)
+
+struct options {
+	const char *to, *route, *mix, *keep_alive, *acknowledged;
+	uint64_t connections, pipeline, batch;
+	bool json;
+	struct send_http_settings load;
+};
+
+static enum send_http_route find_route(const char *name)
+{
+	static const char *const names[] = {"event", "log", "track", "batch", "ingest"};
+	unsigned i = 0;
+	while (strcmp(names[i], name) != 0)
+		i++;
+	return (enum send_http_route)i;
+}
+
+/* What the table cannot check, and what follows from the rest. */
+static int complete(const struct arguments *arguments, struct options *options)
+{
+	struct send_http_settings *load = &options->load;
+	struct send_http_request_settings *request = &load->request;
+	if (options->mix != NULL && options->route != NULL && strcmp(options->route, "event") != 0)
+		return arguments_error(arguments, "--mix collector sends events, not --route %s",
+		                       options->route);
+	request->route = find_route(options->route != NULL ? options->route : "event");
+	request->collector = options->mix != NULL;
+	bool many = request->route == SEND_HTTP_BATCH || request->route == SEND_HTTP_INGEST;
+	if (options->batch > 0 && !many)
+		return arguments_error(arguments, "--batch-size is for --route batch and --route ingest");
+	request->batch = options->batch > 0 ? (uint32_t)options->batch : many ? 100 : 1;
+	request->close = strcmp(options->keep_alive, "off") == 0;
+	if (request->close && options->pipeline > 1)
+		return arguments_error(arguments,
+		                       "--pipeline needs connections that stay: no --keep-alive off");
+	if (options->connections * options->pipeline > IN_FLIGHT_MAX)
+		return arguments_error(arguments, "--connections times --pipeline must not be over %u",
+		                       IN_FLIGHT_MAX);
+	if (request->token != NULL &&
+	    (strlen(request->token) > SEND_HTTP_TEXT_MAX || strpbrk(request->token, " \r\n\t") != NULL))
+		return arguments_error(arguments,
+		                       "--token: must be at most %u characters without white space",
+		                       SEND_HTTP_TEXT_MAX);
+	if (strlen(request->endpoint) > SEND_HTTP_TEXT_MAX ||
+	    strpbrk(request->endpoint, "\"\\ ?\r\n") != NULL)
+		return arguments_error(arguments,
+		                       "--endpoint: must be a URL of at most %u characters without query",
+		                       SEND_HTTP_TEXT_MAX);
+	load->connections = (uint32_t)options->connections;
+	load->pipeline = (uint32_t)options->pipeline;
+	if (load->count == UINT64_MAX && load->duration_ns == UINT64_MAX)
+		load->count = DEFAULT_COUNT;
+	return ARGUMENTS_GO_ON;
+}
+
+static int parse(int argc, char **argv, struct options *options)
+{
+	struct send_http_settings *load = &options->load;
+	struct send_http_request_settings *request = &load->request;
+	const struct argument table[] = {
+	        {"route", 0, ARGUMENT_CHOICE, "ROUTE", "event, log, track, batch or ingest (default event)",
+	         &options->route, 0, 0, "event log track batch ingest"},
+	        {"mix", 0, ARGUMENT_CHOICE, "MIX", "collector: 20 random metric events to 1 example event",
+	         &options->mix, 0, 0, "collector"},
+	        {"connections", 'c', ARGUMENT_COUNT, "N", "connections (default 8)", &options->connections, 1,
+	         SEND_HTTP_CONNECTIONS_MAX, NULL},
+	        {"pipeline", 'p', ARGUMENT_COUNT, "N", "requests in flight on each connection (default 1)",
+	         &options->pipeline, 1, SEND_HTTP_PIPELINE_MAX, NULL},
+	        {"rate", 'r', ARGUMENT_COUNT, "N",
+	         "requests per second in all, evenly spaced; 0: as fast as\nanswers come (default 0)",
+	         &load->rate, 0, UINT64_MAX, NULL},
+	        {"count", 'n', ARGUMENT_COUNT, "N",
+	         "stop after N requests (default 100k when no --duration is\ngiven)", &load->count, 1,
+	         UINT64_MAX, NULL},
+	        {"duration", 'd', ARGUMENT_DURATION, "T", "stop after this time", &load->duration_ns, 1,
+	         UINT64_MAX, NULL},
+	        {"timeout", 0, ARGUMENT_DURATION, "T", "how long to wait for an answer (default 30s)",
+	         &load->timeout_ns, NS_PER_MS, 3600 * NS_PER_SEC, NULL},
+	        {"corrupt", 0, ARGUMENT_PERCENT, "PERCENT",
+	         "share of requests made wrong, each in one way; they must be\nanswered 4xx (default 0)",
+	         &request->corrupt_percent, 0, 0, NULL},
+	        {"batch-size", 'b', ARGUMENT_COUNT, "N",
+	         "events in each request of batch and ingest (default 100)", &options->batch, 1,
+	         SEND_HTTP_BATCH_MAX, NULL},
+	        {"keep-alive", 0, ARGUMENT_CHOICE, "ON",
+	         "on or off; off: a connection for each request (default on)", &options->keep_alive, 0, 0,
+	         "on off"},
+	        {"token", 0, ARGUMENT_STRING, "TOKEN", "bearer token to send with each request",
+	         &request->token, 0, 0, NULL},
+	        {"endpoint", 0, ARGUMENT_STRING, "URL",
+	         "where the postbacks of ingest go to (default\nhttp://127.0.0.1:9/data)", &request->endpoint,
+	         0, 0, NULL},
+	        {"first", 0, ARGUMENT_COUNT, "N", "unique number of the first event (default 1)",
+	         &request->first, 1, UINT64_MAX / 2, NULL},
+	        {"seed", 0, ARGUMENT_COUNT, "N", "the same seed makes the same requests (default 1)",
+	         &request->seed, 0, UINT64_MAX, NULL},
+	        {"retry", 0, ARGUMENT_FLAG, NULL, "send requests again whose answers were lost", &load->retry,
+	         0, 0, NULL},
+	        {"acknowledged", 'a', ARGUMENT_STRING, "FILE",
+	         "write the numbers of all events that were answered 2xx,\none a line",
+	         &options->acknowledged, 0, 0, NULL},
+	        {"json", 0, ARGUMENT_FLAG, NULL, "print the account as JSON", &options->json, 0, 0, NULL},
+	};
+	const struct arguments arguments = {
+	        .command = "send http",
+	        .usage = "[URL|ADDRESS] [OPTION]...",
+	        .purpose =
+	                "Sends test events over HTTP to ADDRESS (default " DEFAULT_ADDRESS
+	                "; also http://host:port/prefix,\n[::1]:8080, unix:/path) and prints how they were "
+	                "answered, and how fast. Each event carries a number of its\nown. A request whose "
+	                "answer "
+	                "was lost is counted, and not sent again unless --retry. The exit code is 0 "
+	                "only\nwhen "
+	                "every request was answered as it should be.",
+	        .example = "  millrace send http --mix collector --connections 64 --rate 20k --duration 10",
+	        .table = table,
+	        .n = sizeof table / sizeof table[0],
+	        .operands_min = 0,
+	        .operands_max = 1,
+	};
+	struct operands operands;
+	int status = arguments_parse(&arguments, argc, argv, &operands);
+	if (status != ARGUMENTS_GO_ON)
+		return status;
+	if (operands.n > 0)
+		options->to = operands.item[0];
+	return complete(&arguments, options);
+}
+
+static int unexpected(const struct options *options, const struct send_http_result *result)
+{
+	if (result->error == -ECONNREFUSED || (result->error == -ENOENT && result->opened == 0))
+		return command_fail("send", "nobody listens on %s; start it with: millrace run", options->to);
+	if (result->error == -EMFILE)
+		return command_fail(
+		        "send",
+		        "%s: so many connections are not allowed; raise the limit of open files (ulimit -n)",
+		        options->to);
+	if (result->error != 0)
+		return command_fail("send", "%s: %s", options->to, strerror(-result->error));
+	if (result->answered == 0)
+		return command_fail("send", "%s: nothing was answered", options->to);
+	return command_fail("send",
+	                    "%s: not as expected: %llu answers, %llu unasked for, %llu that are no HTTP; "
+	                    "%llu requests without answer",
+	                    options->to, (unsigned long long)result->unexpected,
+	                    (unsigned long long)result->unasked, (unsigned long long)result->bad_answers,
+	                    (unsigned long long)(result->unanswered - result->repeated));
+}
+
+static int send_requests(struct options *options, struct send_http_result *result)
+{
+	struct send_http_settings *load = &options->load;
+	if (options->acknowledged != NULL) {
+		load->acknowledged = fopen(options->acknowledged, "we");
+		if (load->acknowledged == NULL)
+			return command_fail("send", "%s: %s", options->acknowledged, strerror(errno));
+	}
+	send_http_run(load, result, command_stop_on_signals());
+	if (load->acknowledged != NULL && fclose(load->acknowledged) != 0)
+		return command_fail("send", "%s: %s", options->acknowledged, strerror(errno));
+	if (options->json && send_http_print_json(options->to, load, result) != 0)
+		return command_fail("send", "%s", strerror(ENOMEM));
+	if (!options->json && result->sent > 0)
+		send_http_print_text(options->to, load, result);
+	return send_http_as_expected(result) ? 0 : unexpected(options, result);
+}
+
+int send_http_command(int argc, char **argv)
+{
+	struct options options = {
+	        .to = DEFAULT_ADDRESS,
+	        .keep_alive = "on",
+	        .connections = 8,
+	        .pipeline = 1,
+	        .load = {.count = UINT64_MAX,
+	                 .duration_ns = UINT64_MAX,
+	                 .timeout_ns = 30 * NS_PER_SEC,
+	                 .request = {.seed = 1,
+	                             .first = 1,
+	                             .time_ms = clock_real_ns() / NS_PER_MS,
+	                             .endpoint = "http://127.0.0.1:9/data"}},
+	};
+	int status = parse(argc, argv, &options);
+	if (status != ARGUMENTS_GO_ON)
+		return status;
+	struct send_http_target target;
+	const char *why;
+	if (send_http_target(options.to, &target, &why) < 0)
+		return command_fail("send", "%s: %s; an address looks like %s", options.to, why,
+		                    DEFAULT_ADDRESS);
+	options.load.address = target.address;
+	options.load.address_bytes = target.address_bytes;
+	options.load.request.host = target.host;
+	options.load.request.prefix = target.prefix;
+	struct send_http_result *result = malloc(sizeof *result);
+	if (result == NULL)
+		return command_fail("send", "%s", strerror(ENOMEM));
+	status = send_requests(&options, result);
+	free(result);
+	return status;
+}

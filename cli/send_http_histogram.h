@@ -1,0 +1,48 @@
+/* How long answers took: a log-linear histogram, as in HdrHistogram (G. Tene, hdrhistogram.org).
+ *
+ *     value    0 1 2 ... 127 | 128 .. 255 | 256 .. 511  | 512 .. 1023 | ...      nanoseconds
+ *     buckets  one each      | 128 of 1   | 128 of 2    | 128 of 4    | ...
+ *
+ * Every power of two has as many buckets, so a value is known to within 1/128 whatever its size, in memory that does not grow with their
+ * number.
+ */
+#ifndef CLI_SEND_HTTP_HISTOGRAM_H
+#define CLI_SEND_HTTP_HISTOGRAM_H
+
+#include <stdint.h>
+
+#define SEND_HTTP_HISTOGRAM_BITS    7u
+#define SEND_HTTP_HISTOGRAM_STEP    (1u << SEND_HTTP_HISTOGRAM_BITS)
+#define SEND_HTTP_HISTOGRAM_BUCKETS ((64 - SEND_HTTP_HISTOGRAM_BITS + 1) * SEND_HTTP_HISTOGRAM_STEP)
+
+/* All zero: empty. */
+struct send_http_histogram {
+	uint64_t n;
+	uint64_t max;
+	uint64_t bucket[SEND_HTTP_HISTOGRAM_BUCKETS];
+};
+
+/* The bucket that a value falls into. */
+static inline uint32_t send_http_histogram_index(uint64_t value)
+{
+	if (value < SEND_HTTP_HISTOGRAM_STEP)
+		return (uint32_t)value;
+	uint32_t shift = 63 - SEND_HTTP_HISTOGRAM_BITS - (uint32_t)__builtin_clzll(value);
+	return (shift << SEND_HTTP_HISTOGRAM_BITS) + (uint32_t)(value >> shift);
+}
+
+static inline void send_http_histogram_add(struct send_http_histogram *histogram, uint64_t value)
+{
+	histogram->bucket[send_http_histogram_index(value)]++;
+	histogram->n++;
+	if (value > histogram->max)
+		histogram->max = value;
+}
+
+/* The greatest value of a bucket. */
+uint64_t send_http_histogram_value(uint32_t index);
+
+/* The value that percent of all values (0 .. 100) do not exceed: the greatest of its bucket, but never more than max. 0 when empty. */
+uint64_t send_http_histogram_percentile(const struct send_http_histogram *histogram, double percent);
+
+#endif

@@ -1,0 +1,179 @@
+#include "cli/send_http_request.h"
+
+#include "cli/send_http_body.h"
+
+#define HEAD_BYTES      1024u /* a head, texts of the settings aside */
+#define COLLECTOR_CYCLE 21u   /* 20 random events, 1 example event */
+
+#define BIT(route)   (1u << SEND_HTTP_##route)
+#define HAS_FIELDS   (BIT(EVENT) | BIT(LOG) | BIT(INGEST))
+#define HAS_BODY     (HAS_FIELDS | BIT(BATCH))
+#define HEAD_REFUSED (BIT(EVENT) | BIT(BATCH) | BIT(INGEST))
+#define ANY_ROUTE    (HAS_BODY | BIT(TRACK))
+
+static const struct corruption {
+	const char *name;
+	uint32_t routes;
+	bool last;
+} corruptions[] = {
+        {"valid", ANY_ROUTE, false},
+#define CORRUPTION(symbol, name, routes, last, help) {#name, routes, last},
+#include "cli/send_http_corruptions.def"
+#undef CORRUPTION
+};
+
+static const char *const path[] = {"/event", "/log", "", "/batch", "/ingest"};
+static const char *const agents[] = {
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 "
+        "Safari/537.36",
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 16_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+        "Version/16.5 "
+        "Mobile/15E148 Safari/604.1",
+        "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+};
+
+const char *send_http_corruption_name(enum send_http_corruption corruption)
+{
+	return corruptions[corruption].name;
+}
+
+size_t send_http_request_room(const struct send_http_request_settings *settings)
+{
+	return HEAD_BYTES + 4 * SEND_HTTP_TEXT_MAX + send_http_body_room(settings);
+}
+
+static enum send_http_corruption draw_corruption(const struct send_http_request_settings *settings,
+                                                 struct generator_random *random)
+{
+	if ((double)(generator_draw(random) >> 11) * 0x1p-53 * 100 >= settings->corrupt_percent)
+		return SEND_HTTP_VALID;
+	for (;;) {
+		uint32_t i = 1 + generator_below(random, SEND_HTTP_CORRUPTIONS - 1);
+		if (corruptions[i].routes & 1u << settings->route)
+			return (enum send_http_corruption)i;
+	}
+}
+
+static void put_target(struct send_http_text *out, const struct send_http_request_settings *settings,
+                       struct generator_random *random, uint64_t first, enum send_http_corruption corruption)
+{
+	if (corruption == SEND_HTTP_METHOD)
+		send_http_put(out, "PUT ");
+	else if (corruption == SEND_HTTP_HEAD_METHOD)
+		send_http_put(out, "HEAD ");
+	else
+		send_http_put(out, settings->route == SEND_HTTP_TRACK ? "GET " : "POST ");
+	send_http_put(out, settings->prefix);
+	send_http_put(out, path[settings->route]);
+	if (settings->route == SEND_HTTP_TRACK)
+		send_http_tracking_target(out, random, first);
+	send_http_put(out, " HTTP/1.1\r\n");
+}
+
+/* Host, and what is wrong in the fields that do not speak of the body. */
+static void put_fields(struct send_http_text *out, const struct send_http_request_settings *settings,
+                       enum send_http_corruption corruption)
+{
+	if (corruption != SEND_HTTP_NO_HOST) {
+		send_http_put(out, "Host: ");
+		send_http_put(out, settings->host);
+		send_http_put(out, corruption == SEND_HTTP_BARE_LF ? "\n" : "\r\n");
+	}
+	if (corruption == SEND_HTTP_TWO_HOSTS)
+		send_http_put(out, "Host: example.org\r\n");
+	if (corruption == SEND_HTTP_SPACE)
+		send_http_put(out, "X-Space : 1\r\n");
+	if (corruption == SEND_HTTP_FOLDED)
+		send_http_put(out, "X-Folded: 1\r\n 2\r\n");
+	if (settings->token != NULL) {
+		send_http_put(out, "Authorization: Bearer ");
+		send_http_put(out, settings->token);
+		send_http_put(out, "\r\n");
+	}
+	if (settings->close)
+		send_http_put(out, "Connection: close\r\n");
+}
+
+static void put_visitor(struct send_http_text *out, struct generator_random *random)
+{
+	send_http_put(out, "User-Agent: ");
+	send_http_put(out, agents[generator_below(random, sizeof agents / sizeof agents[0])]);
+	send_http_put(out, "\r\nX-Forwarded-For: ");
+	for (unsigned i = 0; i < 4; i++) {
+		send_http_put(out, i > 0 ? "." : "");
+		send_http_put_number(out, 1 + generator_below(random, 222));
+	}
+	send_http_put(out, "\r\n");
+}
+
+/* What says how long the body is. */
+static void put_length(struct send_http_text *out, uint64_t bytes, enum send_http_corruption corruption)
+{
+	if (corruption == SEND_HTTP_BAD_CHUNK || corruption == SEND_HTTP_LENGTH_AND_CHUNKED)
+		send_http_put(out, "Transfer-Encoding: chunked\r\n");
+	if (corruption == SEND_HTTP_BAD_CHUNK)
+		return;
+	send_http_put(out, "Content-Length: ");
+	send_http_put_number(out, bytes);
+	send_http_put(out, corruption == SEND_HTTP_BAD_LENGTH ? "x\r\n" : "\r\n");
+	if (corruption == SEND_HTTP_TWO_LENGTHS) {
+		send_http_put(out, "Content-Length: ");
+		send_http_put_number(out, bytes + 1);
+		send_http_put(out, "\r\n");
+	}
+}
+
+static bool spoils_length(enum send_http_corruption corruption)
+{
+	return corruption == SEND_HTTP_BAD_CHUNK || corruption == SEND_HTTP_LENGTH_AND_CHUNKED ||
+	       corruption == SEND_HTTP_BAD_LENGTH || corruption == SEND_HTTP_TWO_LENGTHS;
+}
+
+/* Content-Type, length and body. The body is made behind the place of the longest possible length, then moved up to it. */
+static void put_body(struct send_http_text *out, const struct send_http_request_settings *settings,
+                     struct generator_random *random, uint64_t first, const struct send_http_request *request)
+{
+	enum send_http_corruption corruption = (enum send_http_corruption)request->corruption;
+	if (settings->route != SEND_HTTP_TRACK)
+		send_http_put(out, settings->route == SEND_HTTP_BATCH && corruption == SEND_HTTP_VALID
+		                           ? "Content-Type: application/x-ndjson\r\n"
+		                           : "Content-Type: application/json\r\n");
+	struct send_http_text body = {out->at + 128};
+	if (corruption == SEND_HTTP_BAD_CHUNK)
+		send_http_put(&body, "zz\r\n");
+	if (!request->head && corruption != SEND_HTTP_METHOD)
+		send_http_body(&body, settings, random, first, request->example, corruption);
+	size_t bytes = (size_t)(body.at - (out->at + 128));
+	const char *from = out->at + 128;
+	if (settings->route != SEND_HTTP_TRACK || spoils_length(corruption))
+		put_length(out, bytes, corruption);
+	send_http_put(out, "\r\n");
+	memmove(out->at, from, bytes);
+	out->at += bytes;
+}
+
+struct send_http_request send_http_request_make(const struct send_http_request_settings *settings,
+                                                uint64_t number, char *out)
+{
+	/* A draw from number and seed: neighbours in SplitMix64's sequence would share their draws. */
+	struct generator_random mixed = {settings->seed ^ (number * 0xd1342543de82ef95u)};
+	struct generator_random random = {generator_draw(&mixed)};
+	enum send_http_corruption corruption = draw_corruption(settings, &random);
+	uint64_t first = send_http_request_first(settings, number);
+	struct send_http_request request = {
+	        .corruption = (uint8_t)corruption,
+	        .last = corruptions[corruption].last || settings->close,
+	        .head = corruption == SEND_HTTP_HEAD_METHOD,
+	        .example = settings->collector && corruption == SEND_HTTP_VALID &&
+	                   number % COLLECTOR_CYCLE == COLLECTOR_CYCLE - 1,
+	};
+	struct send_http_text text = {out};
+	put_target(&text, settings, &random, first, corruption);
+	put_fields(&text, settings, corruption);
+	if (settings->route == SEND_HTTP_TRACK)
+		put_visitor(&text, &random);
+	put_body(&text, settings, &random, first, &request);
+	request.bytes = (uint32_t)(text.at - out);
+	return request;
+}

@@ -1,0 +1,43 @@
+/* What tap prints: events of a topic or messages of a queue that pass its filters, in one of its formats, to standard output.
+ *
+ *     record --tap_print: filters, format--> | line\nline\n ... | --tap_flush--> write(2)
+ */
+#ifndef CLI_TAP_OUTPUT_H
+#define CLI_TAP_OUTPUT_H
+
+#include "cli/filter.h"
+#include "cli/ndjson.h"
+
+/* From the command line. */
+struct tap_options {
+	const char *instance, *topic, *format;
+	uint64_t count, last; /* last 0: from now on */
+	bool no_follow;
+};
+
+struct tap_output {
+	const char *format;
+	const volatile bool *stop; /* a signal came */
+	struct filters *filters;
+	struct ndjson lines;
+	uint64_t left;   /* events still to be printed */
+	uint64_t broken; /* those whose payload is not what their type says */
+	int error;       /* of writing */
+};
+
+/* False when enough is printed, the output failed, or a signal came. */
+bool tap_wants_more(const struct tap_output *output);
+
+/* Prints the record when the filters hold for it; writes when much has gathered. */
+void tap_print(struct tap_output *output, const struct record *record, unsigned lane, uint64_t position);
+
+/* Writes what was printed. False after an error. */
+bool tap_flush(struct tap_output *output);
+
+/* A reader of the output that went away is noticed at the next write; here also when there is nothing to write. */
+bool tap_output_gone(void);
+
+/* Writes the rest, says what could not be printed (`what`: "records"), and returns the exit status. */
+int tap_finish(struct tap_output *output, const char *what);
+
+#endif

@@ -1,0 +1,176 @@
+#include "cli/tap_queue.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli/command.h"
+#include "shm/life.h"
+#include "shm/queue_look.h"
+#include "stage/clock.h"
+
+#define WAIT_NS (100 * NS_PER_MS)
+
+struct queue_tap {
+	const struct tap_options *options;
+	struct tap_output *output;
+	struct instance instance;
+	struct life_watch life;
+	struct queue queue;
+	struct bell *pushed;
+	struct queue_look look;
+	struct stat looked_at; /* file of the queue that `look` knows */
+	bool looking;
+	uint64_t skip; /* messages of the first look that are not asked for */
+	char *record;  /* room for a message as a record: what prints events prints it too */
+};
+
+bool tap_is_queue(const struct tap_options *options)
+{
+	struct instance instance;
+	struct shm_error error;
+	if (instance_attach(&instance, options->instance, SEGMENT_READ, &error) != 0)
+		return false;
+	bool is = instance_queue_index(&instance, options->topic) >= 0 &&
+	          instance_topic_index(&instance, options->topic) < 0;
+	instance_detach(&instance);
+	return is;
+}
+
+/* ---- joining ---- */
+
+static void forget(struct queue_tap *tap)
+{
+	if (tap->looking)
+		queue_look_close(&tap->look);
+	free(tap->record);
+	tap->record = NULL;
+	tap->looking = false;
+}
+
+/* Begins to look, or goes on when the queue is the one that was looked at before. One that was made anew is new as a whole. */
+static int begin_look(struct queue_tap *tap)
+{
+	char path[256], name[SEGMENT_NAME_MAX];
+	struct stat status = {0};
+	struct queue_counts counts;
+	bool first = tap->record == NULL;
+	snprintf(path, sizeof path, "%s/%s", tap->instance.directory,
+	         instance_queue_name(name, tap->options->topic));
+	if (stat(path, &status) == 0 && tap->looking && status.st_ino == tap->looked_at.st_ino &&
+	    status.st_dev == tap->looked_at.st_dev)
+		return 0;
+	forget(tap);
+	tap->looked_at = status;
+	tap->record = aligned_alloc(RECORD_ALIGN, record_bytes(tap->queue.slot_bytes));
+	if (tap->record == NULL || queue_look_open(&tap->look, &tap->queue) != 0)
+		return -ENOMEM;
+	tap->looking = true;
+	if (!first)
+		return 0;
+	queue_count(&tap->queue, &counts);
+	uint64_t there = counts.ready + counts.taken;
+	tap->skip = there > tap->options->last ? there - tap->options->last : 0;
+	return 0;
+}
+
+static void leave(struct queue_tap *tap)
+{
+	queue_detach(&tap->queue);
+	instance_detach(&tap->instance);
+}
+
+/* Returns 0 or the exit status. */
+static int enter(struct queue_tap *tap)
+{
+	const struct tap_options *options = tap->options;
+	char name[SEGMENT_NAME_MAX];
+	struct shm_error error = {""};
+	int status = command_attach("tap", &tap->instance, options->instance, SEGMENT_READ);
+	if (status != 0)
+		return status;
+	life_init(&tap->life, &tap->instance);
+	int index = instance_queue_index(&tap->instance, options->topic);
+	if (index < 0) {
+		instance_detach(&tap->instance);
+		return command_fail("tap", "queue \"%s\" is no longer in the configuration", options->topic);
+	}
+	if (queue_attach(&tap->queue, tap->instance.directory, instance_queue_name(name, options->topic),
+	                 SEGMENT_READ, 0, &error) != 0) {
+		instance_detach(&tap->instance);
+		return command_fail("tap", "%s", error.text);
+	}
+	tap->pushed = &tap->instance.bells->queue[index][0];
+	if (begin_look(tap) != 0) {
+		leave(tap);
+		return command_fail("tap", "%s", strerror(ENOMEM));
+	}
+	return 0;
+}
+
+/* ---- looking ---- */
+
+static void print_message(struct queue_tap *tap)
+{
+	const struct queue_look *look = &tap->look;
+	char *payload = record_put(tap->record, EVENT_POSTBACK, look->length);
+	memcpy(payload, look->data, look->length);
+	/* What fills the last 8 bytes up. */
+	memset(payload + look->length, 0, record_bytes(look->length) - sizeof(struct record) - look->length);
+	tap_print(tap->output, (const struct record *)(const void *)tap->record, 0, 0);
+}
+
+static void sweep(struct queue_tap *tap)
+{
+	while (tap_wants_more(tap->output) && queue_look(&tap->look, &tap->queue)) {
+		if (tap->skip == 0)
+			print_message(tap);
+		else
+			tap->skip--;
+	}
+	tap->skip = 0; /* what comes from now on is asked for */
+}
+
+/* Looks again and again until there is a reason to end, or the life of the instance changed. */
+static enum life read_on(struct queue_tap *tap)
+{
+	enum life life = LIFE_SAME;
+	while (life == LIFE_SAME && tap_wants_more(tap->output)) {
+		uint32_t seen = bell_value(tap->pushed);
+		sweep(tap);
+		if (!tap_flush(tap->output) || tap->options->no_follow || tap_output_gone())
+			break;
+		life = life_check(&tap->life);
+		if (life == LIFE_SAME && tap_wants_more(tap->output))
+			bell_wait(tap->pushed, seen, WAIT_NS);
+	}
+	return life;
+}
+
+int tap_queue(const struct tap_options *options, struct tap_output *output)
+{
+	struct queue_tap *tap = calloc(1, sizeof *tap);
+	enum life life = LIFE_REPLACED;
+	int status = 0;
+	if (tap == NULL)
+		return command_fail("tap", "%s", strerror(ENOMEM));
+	tap->options = options;
+	tap->output = output;
+	while (status == 0 && life == LIFE_REPLACED) {
+		status = enter(tap);
+		if (status != 0)
+			break;
+		ndjson_fini(&output->lines);
+		ndjson_init(&output->lines, &tap->instance, options->topic);
+		life = read_on(tap);
+		leave(tap);
+	}
+	forget(tap);
+	free(tap);
+	int finished = tap_finish(output, "messages");
+	if (status == 0 && life == LIFE_ENDED)
+		fprintf(stderr, "millrace tap: instance \"%s\" has ended\n", options->instance);
+	return status != 0 ? status : finished;
+}
