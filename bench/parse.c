@@ -2,10 +2,16 @@
  *
  *     IpEvent        ipevent_parse       beside protobuf-c: unpack and free; its hexadecimal digits stay undecoded
  *     metric event   json_event_parse    beside jansson: load and free; its members stay unread
+ *     POST /event    json_metric         the same text, as an HTTP body
+ *     POST /log      json_log            beside jansson
+ *     POST /batch    json_track          one element, beside jansson
+ *     POST /ingest   json_postback_...   one element of data, checked and made a payload, beside jansson
+ *     HTTP heads     request_parse       beside http-parser without callbacks: it keeps no slices
  *
  * A turn goes round a set of inputs that differ, as large as one receive buffer of 64 datagrams, so that no branch can be learnt
  * from a single input and all lies in the first cache, as it does behind the kernel's copy. */
 #include <getopt.h>
+#include <http_parser.h>
 #include <ipevent.pb-c.h> /* generated from tests/fuzz/ipevent.proto */
 #include <jansson.h>
 #include <stdio.h>
@@ -13,12 +19,13 @@
 #include <string.h>
 
 #include "bench/turns.h"
-#include "ingest/json/json_event.h"
+#include "ingest/http/request.h"
+#include "ingest/json/json_body.h"
 #include "ingest/udp/ipevent.h"
 #include "stage/clock.h"
 
 #define INPUTS      64u
-#define INPUT_BYTES 128u
+#define INPUT_BYTES 768u
 #define TURNS       31u
 #define TURN_NS     (10 * NS_PER_MS)
 
@@ -54,6 +61,37 @@ static bool parse_json_event(const struct input *input)
 	       LEDGER_VALID;
 }
 
+static bool parse_metric(const struct input *input)
+{
+	uint32_t length;
+	struct json_fault fault;
+	return json_metric((const char *)input->data, input->bytes, payload, &length, &fault);
+}
+
+static bool parse_log(const struct input *input)
+{
+	uint32_t length;
+	struct json_fault fault;
+	return json_log((const char *)input->data, input->bytes, payload, &length, &fault);
+}
+
+static bool parse_track(const struct input *input)
+{
+	uint32_t length;
+	struct json_fault fault;
+	return json_track((const char *)input->data, input->bytes, payload, &length, &fault);
+}
+
+static bool parse_postback(const struct input *input)
+{
+	uint32_t length;
+	struct json_fault fault;
+	struct json_postback postback;
+	return json_postback_open(&postback, (const char *)input->data, input->bytes, &fault) &&
+	       json_postback_room(&postback) <= sizeof payload &&
+	       json_postback_next(&postback, payload, &length) && postback.number == 1;
+}
+
 static bool parse_jansson(const struct input *input)
 {
 	json_t *root = json_loadb((const char *)input->data, input->bytes, 0, NULL);
@@ -61,6 +99,22 @@ static bool parse_jansson(const struct input *input)
 		return false;
 	json_decref(root);
 	return true;
+}
+
+static bool parse_request(const struct input *input)
+{
+	static const struct request_limits limits = {8192, 32768, 100};
+	static struct request request;
+	return request_parse(&request, (const char *)input->data, input->bytes, &limits) == REQUEST_WHOLE;
+}
+
+static bool parse_http_parser(const struct input *input)
+{
+	static const http_parser_settings settings;
+	http_parser parser;
+	http_parser_init(&parser, HTTP_REQUEST);
+	return http_parser_execute(&parser, &settings, (const char *)input->data, input->bytes) ==
+	       input->bytes;
 }
 
 /* Inputs a second. */
@@ -114,6 +168,73 @@ static void make_metrics(struct input inputs[INPUTS])
 		        random() % 1000, random(), metrics[random() % 4]);
 }
 
+static void make_logs(struct input inputs[INPUTS])
+{
+	for (unsigned i = 0; i < INPUTS; i++)
+		inputs[i].bytes = (size_t)snprintf((char *)inputs[i].data, INPUT_BYTES,
+		                                   "{\"text\": \"hello world %ld\", \"content_id\": %ld, "
+		                                   "\"client_id\": %ld, \"timestamp\": %ld}",
+		                                   random() % 100000, 1 + random() % 1000,
+		                                   1 + random() % 1000, 1586846680064 + random() % 1000000);
+}
+
+static void make_tracks(struct input inputs[INPUTS])
+{
+	for (unsigned i = 0; i < INPUTS; i++)
+		inputs[i].bytes = (size_t)snprintf((char *)inputs[i].data, INPUT_BYTES,
+		                                   "{\"type\":\"app_open\",\"ts\":%ld,\"params\":{"
+		                                   "\"deviceid\":\"abc def %ld\",\"referrer\":\"website\","
+		                                   "\"klag\":%ld}}",
+		                                   1510826008003 + random() % 1000000, random() % 100000,
+		                                   random() % 1000);
+}
+
+static void make_postbacks(struct input inputs[INPUTS])
+{
+	for (unsigned i = 0; i < INPUTS; i++)
+		inputs[i].bytes = (size_t)snprintf(
+		        (char *)inputs[i].data, INPUT_BYTES,
+		        "{\"endpoint\": {\"method\": \"GET\", \"url\": "
+		        "\"http://host/data?title={mascot}&image={location}&foo={bar}\"}, \"data\": "
+		        "[{\"mascot\": "
+		        "\"Gopher%ld\", \"location\": \"https://blog.golang.org/gopher/gopher.png\"}]}",
+		        random() % 100000);
+}
+
+/* As wrk sends it, with its body: about 110 bytes of head. */
+static void make_posts(struct input inputs[INPUTS])
+{
+	for (unsigned i = 0; i < INPUTS; i++) {
+		char body[128];
+		int bytes =
+		        snprintf(body, sizeof body,
+		                 "{\"username\": \"kodingbot%ld\", \"count\": %ld, \"metric\": \"login\"}",
+		                 random() % 1000, random());
+		inputs[i].bytes = (size_t)snprintf((char *)inputs[i].data, INPUT_BYTES,
+		                                   "POST /event HTTP/1.1\r\nHost: 127.0.0.1:%ld\r\n"
+		                                   "Content-Type: application/json\r\n"
+		                                   "Content-Length: %d\r\n\r\n%s",
+		                                   1024 + random() % 60000, bytes, body);
+	}
+}
+
+/* Ten fields, as Firefox sends them. */
+static void make_browsers(struct input inputs[INPUTS])
+{
+	for (unsigned i = 0; i < INPUTS; i++)
+		inputs[i].bytes = (size_t)snprintf(
+		        (char *)inputs[i].data, INPUT_BYTES,
+		        "GET /t/app_open?deviceid=%lx&ts=%ld&referrer=website HTTP/1.1\r\n"
+		        "Host: collector.example.com\r\n"
+		        "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:%ld.0) Gecko/20100101 "
+		        "Firefox/115.0\r\n"
+		        "Accept: image/avif,image/webp,*/*\r\nAccept-Language: en-US,en;q=0.5\r\n"
+		        "Accept-Encoding: gzip, deflate, br\r\nOrigin: https://www.example.com\r\n"
+		        "Connection: keep-alive\r\nReferer: https://www.example.com/articles/%ld\r\n"
+		        "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Site: same-site\r\n\r\n",
+		        random(), 1510826008003 + random() % 1000000, 90 + random() % 30, random() % 10000);
+}
+
 static double median_ns(const double *rates, unsigned n)
 {
 	return 1e9 / turns_median(rates, n);
@@ -142,11 +263,36 @@ static void print_text(const char *what, const struct turns *turns, const char *
 	       best_ns(turns->ours, turns->n), reference, median_ns(turns->reference, turns->n));
 }
 
+/* What is measured, in this order. */
+static const struct measured {
+	const char *what, *key;
+	const char *name, *reference_name;
+	parse_fn *ours, *reference;
+	void (*make)(struct input inputs[INPUTS]);
+} measured[] = {
+        {"IpEvent, typical datagram", "ipevent", "ipevent_parse", "protobuf-c", parse_ipevent,
+         parse_protobuf_c, make_ipevents},
+        {"JSON, metric event", "json_event", "json_event_parse", "jansson", parse_json_event, parse_jansson,
+         make_metrics},
+        {"POST /event", "json_metric", "json_metric", "jansson", parse_metric, parse_jansson, make_metrics},
+        {"POST /log", "json_log", "json_log", "jansson", parse_log, parse_jansson, make_logs},
+        {"POST /batch, one element", "json_track", "json_track", "jansson", parse_track, parse_jansson,
+         make_tracks},
+        {"POST /ingest, one element", "json_postback", "json_postback", "jansson", parse_postback,
+         parse_jansson, make_postbacks},
+        {"HTTP head of a POST by wrk", "request_post", "request_parse", "http-parser", parse_request,
+         parse_http_parser, make_posts},
+        {"HTTP head of a browser, 10 fields", "request_browser", "request_parse", "http-parser",
+         parse_request, parse_http_parser, make_browsers},
+};
+
+#define MEASURED (sizeof measured / sizeof measured[0])
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 	        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
-	static struct input ipevents[INPUTS], metrics[INPUTS];
+	static struct input inputs[INPUTS];
 	bool json = false;
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (c != 'j') {
@@ -155,18 +301,18 @@ int main(int argc, char **argv)
 		}
 		json = true;
 	}
-	make_ipevents(ipevents);
-	make_metrics(metrics);
-	struct turns ipevent = take_turns(parse_ipevent, parse_protobuf_c, ipevents);
-	struct turns metric = take_turns(parse_json_event, parse_jansson, metrics);
-	if (json) {
+	if (json)
 		printf("{\n");
-		print_json("ipevent", &ipevent, false);
-		print_json("json_metric", &metric, true);
-		printf("}\n");
-	} else {
-		print_text("IpEvent, typical datagram", &ipevent, "ipevent_parse", "protobuf-c");
-		print_text("JSON, metric event", &metric, "json_event_parse", "jansson");
+	for (size_t i = 0; i < MEASURED; i++) {
+		const struct measured *m = &measured[i];
+		m->make(inputs);
+		struct turns turns = take_turns(m->ours, m->reference, inputs);
+		if (json)
+			print_json(m->key, &turns, i + 1 == MEASURED);
+		else
+			print_text(m->what, &turns, m->name, m->reference_name);
 	}
+	if (json)
+		printf("}\n");
 	return 0;
 }

@@ -48,8 +48,10 @@ static void exec_supervisor(const char *const *extra, const char *data_dir, int 
 	                                   "--set",
 	                                   "ingest.udp[0].listen=127.0.0.1:0",
 	                                   "--set",
+	                                   "ingest.http=[]",
+	                                   "--set",
 	                                   "log.level=warn"};
-	unsigned used = 9;
+	unsigned used = 11;
 	for (; *extra != NULL && used < ARGS_MAX - 1; extra++)
 		arguments[used++] = *extra;
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
