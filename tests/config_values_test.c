@@ -25,9 +25,18 @@ static void the_embedded_default_is_in_force_without_a_file(void **state)
 	assert_string_equal(config_string(config, "topics.ip.when_full"), "drop");
 	assert_int_equal(config_u64(config, "tally.addresses"), 16777216);
 	assert_int_equal(config_ns(config, "tally.commit_interval"), 1000000000);
-	assert_int_equal(config_count(config, "topics"), 4);
+	assert_int_equal(config_count(config, "topics"), 6);
 	assert_string_equal(config_item(config, 0, "topics"), "ip");
 	assert_string_equal(config_item(config, 3, "topics"), "track.raw");
+	assert_int_equal(config_count(config, "ingest.http"), 1);
+	assert_string_equal(config_item(config, 0, "ingest.http[0].listen"), "[::]:8080");
+	assert_int_equal(config_count(config, "ingest.http[0].trusted_proxies"), 2);
+	assert_string_equal(config_item(config, 1, "ingest.http[0].trusted_proxies"), "::1/128");
+	assert_string_equal(config_item(config, 0, "ingest.http[0].cors"), "*");
+	assert_string_equal(config_string(config, "ingest.http[0].tokens"), "");
+	assert_int_equal(config_u64(config, "ingest.http[0].buffers"), 256);
+	assert_int_equal(config_u64(config, "queues.postback.slots"), 16384);
+	assert_int_equal(config_u64(config, "queues.postback.slot_size"), 4096);
 	config_free(config);
 }
 
@@ -130,8 +139,8 @@ static void a_file_replaces_lists_and_keeps_what_it_does_not_mention(void **stat
 	assert_int_equal(config_u64(config, "topics.raw.size"), 1 << 20);
 	assert_int_equal(config_u64(config, "topics.ip.size"), 64 << 20);
 	assert_int_equal(config_u64(config, "topics.mine.outside_lanes"), 2);
-	assert_int_equal(config_count(config, "topics"), 5);
-	assert_string_equal(config_item(config, 4, "topics"), "mine");
+	assert_int_equal(config_count(config, "topics"), 7);
+	assert_string_equal(config_item(config, 6, "topics"), "mine");
 	assert_string_equal(config_string(config, "log.level"), "info");
 	config_free(config);
 }
@@ -284,6 +293,8 @@ static void what_is_written_loads_as_the_same(void **state)
 	        "data_dir: 'null'",
 	        "data_dir: \"\\u00e9\\U0001f30a\"",
 	        "ingest: {udp: [{listen: ['[::1]:0', ':0']}, {format: json, listen: ':9', batch_wait: 0}]}",
+	        "ingest: {http: {listen: ['unix:/run/a b', ':0'], cors: [], trusted_proxies: []}}",
+	        "ingest: {udp: [], http: []}",
 	        "topics: {a.b.c: {size: 64KiB}, '1': {when_full: refuse}, 'true': {}, '-': {}}",
 	        "instance: 'no'\nlog: {level: debug, format: json}\ndrain_timeout: 1.5m"};
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -303,6 +314,40 @@ static void writing_to_a_full_disk_is_an_error(void **state)
 	assert_non_null(full);
 	assert_int_equal(config_write(config, full), -ENOSPC);
 	fclose(full);
+	config_free(config);
+}
+
+/* A list of none is not the default, neither in force nor in what the stages read. */
+static void an_empty_list_stays_empty(void **state)
+{
+	(void)state;
+	struct config *config = load("ingest: {http: {cors: [], trusted_proxies: []}}", "");
+	struct config *copy = again(config);
+	for (int i = 0; i < 2; i++) {
+		const struct config *one = i == 0 ? config : copy;
+		assert_int_equal(config_count(one, "ingest.http[0].cors"), 0);
+		assert_int_equal(config_count(one, "ingest.http[0].trusted_proxies"), 0);
+		assert_int_equal(config_count(one, "ingest.http[0].listen"), 1);
+	}
+	config_free(config);
+	config_free(copy);
+	config = load(NULL, "ingest.http[0].cors=[]");
+	assert_int_equal(config_count(config, "ingest.http[0].cors"), 0);
+	config_free(config);
+}
+
+static void topics_that_http_writes_refuse_unless_told_otherwise(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *topic, *when_full;
+	} cases[] = {{"ip", "drop"},        {"raw", "drop"},   {"metric", "refuse"},
+	             {"track.raw", "drop"}, {"log", "refuse"}, {"mine", "drop"}};
+	struct config *config =
+	        load("topics: {track.raw: {when_full: drop}, log: , metric: {size: 1MiB}, mine: {}}", "");
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+		assert_string_equal(config_string(config, "topics.%s.when_full", cases[i].topic),
+		                    cases[i].when_full);
 	config_free(config);
 }
 
@@ -399,6 +444,8 @@ int main(void)
 	        cmocka_unit_test(the_environment_names_the_instance_unless_a_set_does),
 	        cmocka_unit_test(what_is_written_loads_as_the_same),
 	        cmocka_unit_test(writing_to_a_full_disk_is_an_error),
+	        cmocka_unit_test(an_empty_list_stays_empty),
+	        cmocka_unit_test(topics_that_http_writes_refuse_unless_told_otherwise),
 	        cmocka_unit_test(sections_are_compared_by_value),
 	        cmocka_unit_test(asking_for_what_no_table_declares_aborts),
 	};

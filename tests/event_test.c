@@ -6,12 +6,12 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "shm/event_text.h"
+#include "tests/event_slot.h"
 
 static unsigned seed;
 
@@ -20,50 +20,6 @@ static uint32_t draw(void)
 	seed = seed * 1664525u + 1013904223u;
 	return seed >> 8;
 }
-
-/* A record with room for a payload, aligned as in a stream. */
-union slot {
-	uint64_t align;
-	struct record record;
-	unsigned char bytes[4096];
-};
-
-static const char *origin = "00c0ffee-ip-0";
-
-static json_t *parsed(const struct record *record)
-{
-	char out[32768];
-	int n = event_json(out, sizeof out, record, origin, 720);
-	assert_true(n > 0);
-	json_error_t error;
-	json_t *object = json_loadb(out, (size_t)n, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
-	if (object == NULL)
-		fail_msg("%s in %.*s", error.text, n, out);
-	return object;
-}
-
-static void assert_text(json_t *object, const char *key, const char *expected)
-{
-	const char *value = json_string_value(json_object_get(object, key));
-	assert_non_null(value);
-	assert_string_equal(value, expected);
-}
-
-static void assert_number(json_t *object, const char *key, int64_t expected)
-{
-	assert_true(json_is_integer(json_object_get(object, key)));
-	assert_int_equal(json_integer_value(json_object_get(object, key)), expected);
-}
-
-static void assert_field(const struct record *record, const char *key, const char *expected)
-{
-	char value[256];
-	int n = event_field(value, sizeof value, record, key);
-	assert_int_equal(n, strlen(expected));
-	assert_memory_equal(value, expected, (size_t)n);
-}
-
-static const uint8_t loopback[16] = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1};
 
 static struct record *ip_record(union slot *slot)
 {
@@ -152,7 +108,7 @@ static void text_is_escaped_and_broken_utf8_shown_byte_by_byte(void **state)
 	assert_true(n > 0);
 	out[n] = 0;
 	assert_string_equal(
-	        out, "{\"id\":\"g-metric-3-8\",\"ts\":5,\"source\":null,\"source_port\":0,"
+	        out, "{\"id\":\"g-metric-3-8\",\"ts\":5,\"ip\":null,"
 	             "\"username\":\"a\\\"\\\\\\n\\u0001\xc3\xa9\\u00ff\\u00ed\\u00a0\\u0080\xf0\x9f\x98\x80"
 	             "\\u0000z\",\"count\":-9223372036854775808,\"metric\":\"kite_call\"}");
 	assert_field(record, "count", "-9223372036854775808");
@@ -205,6 +161,14 @@ static void a_tracking_call_has_its_parts_and_the_clients_time_only_when_given(v
 	memcpy(at, &event, sizeof event);
 	object = parsed(&slot.record);
 	assert_number(object, "client_ts", 1510826008003);
+	assert_null(json_object_get(object, "dnt"));
+	assert_int_equal(event_field(value, sizeof value, &slot.record, "dnt"), -ENOENT);
+	json_decref(object);
+	event.flags = EVENT_TRACK_DNT | 8;
+	memcpy(at, &event, sizeof event);
+	object = parsed(&slot.record);
+	assert_true(json_is_true(json_object_get(object, "dnt")));
+	assert_field(&slot.record, "dnt", "true");
 	json_decref(object);
 }
 
@@ -270,35 +234,57 @@ static void too_small_a_buffer_is_said_and_never_overrun(void **state)
 	free(exact);
 }
 
+/* Lengths small enough to pass the check often. */
+static void make_lengths_small(const struct record *record, void *payload)
+{
+	struct event_raw *raw = payload;
+	struct event_metric *metric = payload;
+	struct event_track_raw *track = payload;
+	struct event_log *entry = payload;
+	struct event_postback *postback = payload;
+	switch (record->type) {
+	case EVENT_RAW:
+		raw->length = draw() % 300;
+		break;
+	case EVENT_METRIC:
+		metric->username_bytes = draw() % 200;
+		metric->metric_bytes = draw() % 200;
+		break;
+	case EVENT_TRACK_RAW:
+		track->type_bytes = draw() % 100;
+		track->query_bytes = draw() % 100;
+		track->agent_bytes = draw() % 100;
+		track->host_bytes = draw() % 100;
+		break;
+	case EVENT_LOG:
+		entry->object_bytes = draw() % 300;
+		entry->text_offset = draw() % 50;
+		entry->text_bytes = draw() % 50;
+		break;
+	case EVENT_POSTBACK:
+		postback->method = draw() % POSTBACK_METHOD_COUNT;
+		postback->url_bytes = draw() % 100;
+		postback->data_bytes = draw() % 20;
+		break;
+	}
+}
+
 /* Whatever lies in a payload, the result is JSON and the text goes round when it is UTF-8. */
 static void random_payloads_become_json_that_a_parser_takes(void **state)
 {
 	(void)state;
-	static const uint16_t types[] = {EVENT_IP, EVENT_RAW, EVENT_METRIC, EVENT_TRACK_RAW, EVENT_OUTSIDE};
+	static const uint16_t types[] = {EVENT_IP,  EVENT_RAW,      EVENT_METRIC, EVENT_TRACK_RAW,
+	                                 EVENT_LOG, EVENT_POSTBACK, EVENT_OUTSIDE};
 	unsigned taken = 0;
 	for (unsigned i = 0; i < 60000; i++) {
 		union slot slot;
 		uint32_t length = draw() % 600;
-		unsigned char *payload = record_put(&slot, types[draw() % 5], length);
+		unsigned char *payload = record_put(&slot, types[draw() % 7], length);
 		bool high = draw() % 2;
 		for (uint32_t at = 0; at < length; at++)
 			payload[at] = (unsigned char)(high ? draw() : draw() % 128);
-		if (draw() % 4 != 0 && length >= sizeof(struct event_track_raw)) {
-			/* lengths small enough to pass the check often */
-			if (slot.record.type == EVENT_RAW)
-				((struct event_raw *)(void *)payload)->length = draw() % 300;
-			if (slot.record.type == EVENT_METRIC) {
-				((struct event_metric *)(void *)payload)->username_bytes = draw() % 200;
-				((struct event_metric *)(void *)payload)->metric_bytes = draw() % 200;
-			}
-			if (slot.record.type == EVENT_TRACK_RAW) {
-				struct event_track_raw *track = (void *)payload;
-				track->type_bytes = draw() % 100;
-				track->query_bytes = draw() % 100;
-				track->agent_bytes = draw() % 100;
-				track->host_bytes = draw() % 100;
-			}
-		}
+		if (draw() % 4 != 0 && length >= 64)
+			make_lengths_small(&slot.record, payload);
 		if (!event_check(&slot.record))
 			continue;
 		json_decref(parsed(&slot.record));

@@ -2,9 +2,11 @@
  *
  *     fake_stage --instance NAME --role ROLE [--socket FD]...
  *
- * A role with sockets appends every datagram to its lanes; a role without reads its required group. What it does wrong
+ * A role with sockets appends every datagram, and what every connection sends first, to its lanes; a connection is answered "taken", and what
+ * begins with "post" goes into the first queue too. A role without sockets reads its required group. What it does wrong
  * stands in the file <folder of the program>/<ROLE>.mode, read again and again: "crash" ends it with status 1 before it
- * runs, "freeze" stops its heartbeat, "deaf" ignores SIGTERM, "idle" takes nothing in and reads nothing.
+ * runs, "freeze" stops its heartbeat, "deaf" ignores SIGTERM, "idle" takes nothing in and reads nothing, "hold" claims two free slots and one
+ * message of the queue and keeps them.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -16,11 +18,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "shm/queue.h"
 #include "shm/topic.h"
 #include "stage/clock.h"
 #include "stage/control.h"
 
 #define DATAGRAM_MAX 65536
+#define PATIENCE_MS  10000 /* for what a connection sends first */
 
 static volatile sig_atomic_t asked;
 
@@ -34,6 +38,8 @@ struct fake {
 	unsigned n_writers;
 	struct topic_reader reader;
 	bool reads;
+	struct queue queue;
+	bool has_queue, holds;
 };
 
 static void on_sigterm(int signal_number)
@@ -61,6 +67,21 @@ static bool mode_is(const struct fake *fake, const char *mode)
 	return is;
 }
 
+static void join_queue(struct fake *fake)
+{
+	struct shm_error error;
+	char name[SEGMENT_NAME_MAX];
+	const struct instance *instance = &fake->instance;
+	int role = instance_role_index(instance, fake->role);
+	if (instance->page->n_queues == 0 || role < 0)
+		return;
+	if (queue_attach(&fake->queue, instance->directory,
+	                 instance_queue_name(name, instance->page->queue[0].name), SEGMENT_WRITE,
+	                 (unsigned)role + 1, &error) != 0)
+		fail(fake->role, error.text);
+	fake->has_queue = true;
+}
+
 static void join(struct fake *fake, const char *instance)
 {
 	struct shm_error error;
@@ -86,6 +107,7 @@ static void join(struct fake *fake, const char *instance)
 		if (topic_writer_attach(&fake->writer[fake->n_writers], &fake->instance,
 		                        fake->instance.page->topic[i].name, fake->role, &error) == 0)
 			fake->n_writers++;
+	join_queue(fake);
 	if (fake->n_sockets == 0) {
 		if (topic_reader_attach(&fake->reader, &fake->instance, "ip", "tally", GROUP_REQUIRED,
 		                        STREAM_FROM_CURSOR, &error) != 0)
@@ -109,12 +131,52 @@ static void append(struct topic_writer *writer, const void *datagram, size_t byt
 	topic_ring(writer);
 }
 
+/* Returns the bytes that the next connection sends first, having answered it, or -1. */
+static ssize_t serve(struct fake *fake, int listener, char *data)
+{
+	static const char answer[] = "taken";
+	int fd = accept(listener, NULL, NULL);
+	if (fd < 0)
+		return -1;
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	ssize_t n = poll(&readable, 1, PATIENCE_MS) == 1 ? recv(fd, data, DATAGRAM_MAX, 0) : -1;
+	if (n >= 4 && fake->has_queue && memcmp(data, "post", 4) == 0 &&
+	    !queue_push(&fake->queue, data, (uint32_t)n))
+		n = -1;
+	if (n >= 0)
+		(void)send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
+	close(fd);
+	return n < 0 ? 0 : n;
+}
+
+static bool listens(int fd)
+{
+	int value = 0;
+	socklen_t length = sizeof value;
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &length) == 0 && value == 1;
+}
+
+static void hold(struct fake *fake)
+{
+	struct queue_slot slot;
+	if (!fake->has_queue || fake->holds)
+		return;
+	fake->holds = true;
+	(void)queue_reserve(&fake->queue, &slot);
+	(void)queue_reserve(&fake->queue, &slot);
+	(void)queue_take(&fake->queue, &slot);
+}
+
 static bool take_in(struct fake *fake)
 {
 	static char datagram[DATAGRAM_MAX];
 	bool any = false;
+	if (mode_is(fake, "hold"))
+		hold(fake);
 	for (unsigned i = 0; i < fake->n_sockets; i++) {
-		ssize_t n = recv(fake->socket[i], datagram, sizeof datagram, MSG_DONTWAIT);
+		ssize_t n = listens(fake->socket[i])
+		                    ? serve(fake, fake->socket[i], datagram)
+		                    : recv(fake->socket[i], datagram, sizeof datagram, MSG_DONTWAIT);
 		for (unsigned k = 0; n >= 0 && k < fake->n_writers; k++)
 			append(&fake->writer[k], datagram, (size_t)n);
 		any |= n >= 0;

@@ -15,6 +15,7 @@
 #include "tests/draw.h"
 #include "tests/fuzz/json_oracle.h"
 #include "tests/json_scan_cases.h"
+#include "tests/json_scan_suite.h"
 #include "tests/page_end.h"
 
 #define ROOM         (1u << 20)
@@ -120,6 +121,30 @@ static void each_beginning_of_a_text_is_truncated(void **state)
 				fail_msg("%s cut at %zu: %s", valid[i].data, bytes, scan_error_text(error));
 		}
 	}
+}
+
+/* The name begins with what the suite wants: y, n, or i for either. */
+static void every_case_of_the_fields_suite_is_judged_as_it_wants(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N(suite); i++) {
+		enum scan_error error = verdict(suite[i].text.data, suite[i].text.bytes);
+		if (error != suite[i].verdict)
+			fail_msg("%s: %s, expected %s", suite[i].name, scan_error_text(error),
+			         scan_error_text(suite[i].verdict));
+		if ((*suite[i].name == 'y' && error != SCAN_OK) ||
+		    (*suite[i].name == 'n' && error == SCAN_OK))
+			fail_msg("%s: %s", suite[i].name, scan_error_text(error));
+		assert_error(suite[i].text, suite[i].verdict); /* and as jansson does */
+	}
+	static char deep[ROOM];
+	for (size_t n = 0; n < 250000; n += 5)
+		memcpy(deep + n, "[{\"\":", 5);
+	assert_int_equal(verdict(deep, 250000), SCAN_TOO_DEEP); /* n_structure_open_array_object */
+	memset(deep, '[', 100000);
+	assert_int_equal(verdict(deep, 100000), SCAN_TOO_DEEP); /* n_structure_100000_opening_arrays */
+	memset(deep + 500, ']', 500);
+	assert_int_equal(verdict(deep, 1000), SCAN_TOO_DEEP); /* i_structure_500_nested_arrays */
 }
 
 /* So that each vector and each tail of the fast loop meets each kind of byte at each place. */
@@ -382,6 +407,7 @@ int main(void)
 	        cmocka_unit_test(halves_of_surrogate_pairs_are_refused),
 	        cmocka_unit_test(texts_that_end_early_are_truncated),
 	        cmocka_unit_test(each_beginning_of_a_text_is_truncated),
+	        cmocka_unit_test(every_case_of_the_fields_suite_is_judged_as_it_wants),
 	        cmocka_unit_test(a_string_is_judged_byte_by_byte_at_every_length_and_place),
 	        cmocka_unit_test(every_code_point_is_read_raw_and_escaped),
 	        cmocka_unit_test(escapes_are_resolved_in_place_among_plain_text),

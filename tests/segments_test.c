@@ -1,58 +1,12 @@
 /* Segments of an instance: made, taken over by the next supervisor, changed with the configuration, removed. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "tests/segments_place.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "stage/control.h"
 #include "supervisor/lanes.h"
-#include "supervisor/segments.h"
-#include "tests/shm_place.h"
-
-static struct place place;
-
-static int set_up(void **state)
-{
-	(void)state;
-	return place_make(&place);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	place_remove(&place);
-	return 0;
-}
-
-static struct plan *make(const char *text)
-{
-	char *errors = NULL;
-	const char *const set = "instance=test";
-	struct config *config = config_load_text("test.yaml", text, strlen(text), &set, 1, &errors);
-	struct plan *plan = config == NULL ? NULL : plan_make(config, &errors);
-	if (plan == NULL)
-		fail_msg("%s", errors);
-	config_free(config);
-	return plan;
-}
-
-/* What a supervisor does at start. */
-static void must_apply(struct segments *segments, const char *text)
-{
-	struct shm_error error = {""};
-	struct plan *plan = make(text);
-	if (segments_look(segments, place.directory, &error) != 0 ||
-	    (segments->old != NULL && plan_merge(plan, segments->old, &error) != 0) ||
-	    segments_check_room(segments, plan, &error) != 0 || segments_apply(segments, plan, &error) != 0)
-		fail_msg("%s", error.text);
-	plan_free(plan);
-}
 
 static void set_state(const char *role, enum stage_state stage_state)
 {

@@ -329,7 +329,7 @@ static void an_instance_that_was_replaced_is_followed_and_one_that_ended_is_miss
 	take();
 	assert_int_equal(snapshot->n_topics, 1);
 	/* the same instance, another page: a topic more, whose segments are not there yet */
-	struct test_topics more = {topics, 2};
+	struct test_topics more = {.topic = topics, .n = 2};
 	assert_int_equal(segment_destroy(place.directory, "instance"), 0);
 	assert_int_equal(segment_create(place.directory, "instance", SEGMENT_INSTANCE, 7,
 	                                sizeof(struct instance_page), fill_test_page, &more, &error),

@@ -1,71 +1,20 @@
 /* The supervisor's sockets: bound, shared, kept over a new configuration, taken from a service manager. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "tests/sockets_place.h"
 
-#include <cmocka.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "stage/clock.h"
-#include "supervisor/sockets.h"
 
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
-
-static struct plan *make(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static struct plan *make(const char *format, ...)
-{
-	char text[1024], *errors = NULL;
-	va_list arguments;
-	va_start(arguments, format);
-	vsnprintf(text, sizeof text, format, arguments);
-	va_end(arguments);
-	struct config *config = config_load_text("test.yaml", text, strlen(text), NULL, 0, &errors);
-	struct plan *plan = config == NULL ? NULL : plan_make(config, &errors);
-	if (plan == NULL)
-		fail_msg("%s", errors);
-	config_free(config);
-	return plan;
-}
-
-static struct sockets *new_sockets(void)
-{
-	struct sockets *sockets = calloc(1, sizeof *sockets);
-	assert_non_null(sockets);
-	return sockets;
-}
-
-static void must_open(struct sockets *sockets, const struct plan *plan)
-{
-	struct shm_error error = {""};
-	if (sockets_open(sockets, plan, &error) != 0)
-		fail_msg("%s", error.text);
-}
-
-static void end(struct sockets *sockets, struct plan *plan)
-{
-	sockets_close(sockets);
-	free(sockets);
-	plan_free(plan);
-}
-
-static int option_of(int fd, int level, int option)
-{
-	int value = 0;
-	socklen_t length = sizeof value;
-	assert_int_equal(getsockopt(fd, level, option, &value, &length), 0);
-	return value;
-}
 
 /* Sends n datagrams, each from a port of its own, so that SO_REUSEPORT spreads them. */
 static void send_some(unsigned port, unsigned n)

@@ -14,7 +14,16 @@ $(BUILD)/obj/tests/fuzz/ipevent_oracle.o: $(IPEVENT_PB).h
 $(eval $(call archive,ipevent_oracle,tests/fuzz/ipevent_oracle.c $(IPEVENT_PB).c))
 $(eval $(call fuzzer,ipevent,tests/fuzz/ipevent_fuzz.c tests/fuzz/ipevent_oracle.c ingest/udp/ipevent.c $(IPEVENT_PB).c,,-lprotobuf-c))
 
-$(eval $(call archive,json_oracle,tests/fuzz/json_oracle.c))
-$(eval $(call fuzzer,json,tests/fuzz/json_fuzz.c tests/fuzz/json_oracle.c $(addprefix ingest/json/,scan.c scan_value.c json_event.c),,-ljansson))
+JSON_ORACLE := $(addprefix tests/fuzz/,json_oracle.c json_query.c json_verdict.c json_body_oracle.c json_parts_oracle.c)
+JSON_FUZZED := $(JSON_ORACLE) $(JSON_SOURCES) $(wildcard shm/event*.c)
+
+$(eval $(call archive,json_oracle,$(JSON_ORACLE)))
+$(eval $(call fuzzer,json,tests/fuzz/json_fuzz.c $(JSON_FUZZED),,-ljansson))
+$(eval $(call fuzzer,json_body,tests/fuzz/json_body_fuzz.c $(JSON_FUZZED),,-ljansson))
 
 $(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard stage/config*.c) stage/address.c shm/segment.c shm/event_text.c,,-lcyaml -lyaml))
+
+HTTP_ORACLE := $(addprefix tests/fuzz/,http_oracle.c http_oracle_chunked.c)
+
+$(eval $(call archive,http_oracle,$(HTTP_ORACLE)))
+$(eval $(call fuzzer,http,tests/fuzz/http_fuzz.c $(HTTP_ORACLE) $(HTTP_REQUEST_SOURCES),,-lhttp_parser))

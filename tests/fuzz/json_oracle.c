@@ -2,24 +2,16 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "ingest/json/json_event.h"
 #include "ingest/json/scan.h"
+#include "tests/fuzz/json_opinion.h"
 
 #define LOAD_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)
 
-/* What jansson says of a text. */
-struct opinion {
-	json_t *root;    /* NULL: refused, or undecided */
-	bool undecided;  /* neither accepted nor refused */
-	bool accepted;   /* may be so with root NULL: an integer does not fit */
-	bool duplicates; /* some object repeats a key */
-};
-
-static enum json_agreement differ(const char *what, const char *data, size_t bytes)
+enum json_agreement opinion_differs(const char *what, const char *data, size_t bytes)
 {
 	fprintf(stderr, "differs from jansson: %s: ", what);
 	for (size_t i = 0; i < bytes && i < 1000; i++)
@@ -35,7 +27,7 @@ static bool beyond_jansson(const json_error_t *error)
 	       code == json_error_stack_overflow;
 }
 
-static struct opinion ask_jansson(const char *data, size_t bytes)
+struct opinion opinion_of(const char *data, size_t bytes)
 {
 	json_error_t error;
 	if (memchr(data, 0,
@@ -129,13 +121,13 @@ enum json_agreement json_oracle_scan(const char *data, size_t bytes)
 	enum scan_error error = scan_whole(data, bytes);
 	if (error == SCAN_TOO_DEEP)
 		return JSON_UNDECIDED;
-	struct opinion opinion = ask_jansson(data, bytes);
+	struct opinion opinion = opinion_of(data, bytes);
 	if (opinion.undecided)
 		return JSON_UNDECIDED;
 	if ((error == SCAN_OK) != opinion.accepted) {
 		json_decref(opinion.root);
-		return differ(error == SCAN_OK ? "only the scanner accepts" : scan_error_text(error), data,
-		              bytes);
+		return opinion_differs(error == SCAN_OK ? "only the scanner accepts" : scan_error_text(error),
+		                       data, bytes);
 	}
 	if (!opinion.root)
 		return opinion.accepted ? JSON_UNDECIDED : JSON_REFUSED;
@@ -146,141 +138,17 @@ enum json_agreement json_oracle_scan(const char *data, size_t bytes)
 	bool equal = json_equal(tree, opinion.root);
 	json_decref(tree);
 	json_decref(opinion.root);
-	return equal ? JSON_ACCEPTED : differ("values", data, bytes);
+	return equal ? JSON_ACCEPTED : opinion_differs("values", data, bytes);
 }
 
-static bool is_empty(const json_t *value)
+bool opinion_is_empty(const json_t *value)
 {
 	return !value || (json_is_string(value) && json_string_length(value) == 0);
 }
 
-static bool is_scalar(const json_t *value)
+bool opinion_too_deep(const char *data, size_t bytes)
 {
-	return !json_is_object(value) && !json_is_array(value);
-}
-
-static size_t encoded_bytes(const char *text, size_t bytes)
-{
-	size_t sum = 0;
-	for (size_t i = 0; i < bytes; i++)
-		sum += isalnum((unsigned char)text[i]) || (text[i] && strchr("-._~", text[i])) ? 1 : 3;
-	return sum;
-}
-
-/* Reads the next character of a query, which must be encoded as little as it can be; -1 at the end of a word, -2 when it is not. */
-static int decoded(const char **at, const char *end)
-{
-	if (*at == end || **at == '&' || **at == '=')
-		return -1;
-	if (**at != '%')
-		return encoded_bytes(*at, 1) == 1 ? (unsigned char)*(*at)++ : -2;
-	char digits[3] = {0};
-	if (end - *at < 3)
-		return -2;
-	memcpy(digits, *at + 1, 2);
-	if (strspn(digits, "0123456789ABCDEF") != 2)
-		return -2;
-	*at += 3;
-	char c = (char)strtoul(digits, NULL, 16);
-	return encoded_bytes(&c, 1) == 3 ? (unsigned char)c : -2;
-}
-
-/* Takes one word of the query and compares it. */
-static bool takes_word(const char **at, const char *end, const char *text, size_t bytes)
-{
-	for (size_t i = 0; i < bytes; i++) {
-		if (decoded(at, end) != (unsigned char)text[i])
-			return false;
-	}
-	return decoded(at, end) == -1;
-}
-
-static bool takes_number(const char **at, const char *end, const json_t *number)
-{
-	char text[4096];
-	size_t n = 0;
-	int c;
-	while ((c = decoded(at, end)) >= 0 && n < sizeof text)
-		text[n++] = (char)c;
-	json_t *read = json_loadb(text, n, JSON_DECODE_ANY, NULL);
-	bool same = c == -1 && read && json_equal(read, number);
-	json_decref(read);
-	return same || n == sizeof text;
-}
-
-static bool takes_value(const char **at, const char *end, const json_t *value)
-{
-	switch (json_typeof(value)) {
-	case JSON_STRING:
-		return takes_word(at, end, json_string_value(value), json_string_length(value));
-	case JSON_TRUE:
-		return takes_word(at, end, "true", 4);
-	case JSON_FALSE:
-		return takes_word(at, end, "false", 5);
-	case JSON_NULL:
-		return takes_word(at, end, "null", 4);
-	default:
-		return takes_number(at, end, value);
-	}
-}
-
-/* The query decodes to the object, in order. */
-static bool query_is(const char *at, size_t bytes, json_t *params)
-{
-	const char *begin = at, *end = at + bytes, *key;
-	json_t *value;
-	json_object_foreach(params, key, value)
-	{
-		size_t n = json_is_array(value) ? json_array_size(value) : 1;
-		for (size_t i = 0; i < n; i++) {
-			if (at > begin && (at == end || *at++ != '&'))
-				return false;
-			if (!takes_word(&at, end, key, strlen(key)) || at == end || *at++ != '=')
-				return false;
-			if (!takes_value(&at, end, json_is_array(value) ? json_array_get(value, i) : value))
-				return false;
-		}
-	}
-	return at == end;
-}
-
-static bool params_are_flat(json_t *params)
-{
-	const char *key;
-	json_t *value, *element;
-	size_t i;
-	json_object_foreach(params, key, value)
-	{
-		if (json_is_object(value))
-			return false;
-		json_array_foreach(value, i, element)
-		{
-			if (!is_scalar(element))
-				return false;
-		}
-	}
-	return true;
-}
-
-/* The least and the most bytes that the query can have; how numbers were written jansson does not tell. */
-static void query_bounds(json_t *params, size_t bytes, size_t *least, size_t *most)
-{
-	const char *key;
-	json_t *value;
-	*least = *most = 0;
-	json_object_foreach(params, key, value)
-	{
-		size_t n = json_is_array(value) ? json_array_size(value) : 1;
-		for (size_t i = 0; i < n; i++) {
-			json_t *element = json_is_array(value) ? json_array_get(value, i) : value;
-			size_t fixed = 1 + (*least > 0) + encoded_bytes(key, strlen(key));
-			if (json_is_string(element))
-				fixed += encoded_bytes(json_string_value(element),
-				                       json_string_length(element));
-			*least += fixed + !json_is_string(element);
-			*most += fixed + (json_is_number(element) ? 3 * bytes : 5);
-		}
-	}
+	return scan_whole(data, bytes) == SCAN_TOO_DEEP;
 }
 
 static enum ledger_reason metric_reason(json_t *root)
@@ -289,7 +157,7 @@ static enum ledger_reason metric_reason(json_t *root)
 	json_t *count = json_object_get(root, "count");
 	if (!username && !metric && !count)
 		return LEDGER_UNKNOWN_EVENT;
-	if (is_empty(username) || is_empty(metric) || is_empty(count))
+	if (opinion_is_empty(username) || opinion_is_empty(metric) || opinion_is_empty(count))
 		return LEDGER_MISSING_FIELD;
 	if (!json_is_string(username) || !json_is_string(metric) || !json_is_integer(count))
 		return LEDGER_WRONG_TYPE;
@@ -302,37 +170,13 @@ static enum ledger_reason track_reason(json_t *root)
 {
 	json_t *type = json_object_get(root, "type"), *ts = json_object_get(root, "ts");
 	json_t *params = json_object_get(root, "params");
-	if (is_empty(type))
+	if (opinion_is_empty(type))
 		return LEDGER_MISSING_FIELD;
 	if (!json_is_string(type) || (ts && (!json_is_integer(ts) || json_integer_value(ts) < 0)))
 		return LEDGER_WRONG_TYPE;
-	if (params && (!json_is_object(params) || !params_are_flat(params)))
+	if (params && (!json_is_object(params) || !query_fits(params)))
 		return LEDGER_WRONG_TYPE;
 	return json_string_length(type) > UINT16_MAX ? LEDGER_TOO_LARGE : LEDGER_VALID;
-}
-
-static bool metric_is(const struct event_metric *event, uint32_t length, json_t *root)
-{
-	json_t *username = json_object_get(root, "username"), *metric = json_object_get(root, "metric");
-	size_t a = json_string_length(username), b = json_string_length(metric);
-	struct event_metric wanted = {.username_bytes = (uint16_t)a, .metric_bytes = (uint16_t)b};
-	wanted.count = json_integer_value(json_object_get(root, "count"));
-	return length == sizeof wanted + a + b && memcmp(event, &wanted, sizeof wanted) == 0 &&
-	       memcmp(event->text, json_string_value(username), a) == 0 &&
-	       memcmp(event->text + a, json_string_value(metric), b) == 0;
-}
-
-static bool track_is(const struct event_track_raw *event, uint32_t length, json_t *root, bool compare_query)
-{
-	json_t *type = json_object_get(root, "type");
-	size_t a = json_string_length(type);
-	struct event_track_raw wanted = {.type_bytes = (uint16_t)a, .query_bytes = event->query_bytes};
-	wanted.client_ts_ms = (uint64_t)json_integer_value(json_object_get(root, "ts"));
-	if (length != sizeof wanted + a + event->query_bytes || memcmp(event, &wanted, sizeof wanted) != 0 ||
-	    memcmp(event->text, json_string_value(type), a) != 0)
-		return false;
-	return !compare_query ||
-	       query_is(event->text + a, event->query_bytes, json_object_get(root, "params"));
 }
 
 struct parsed {
@@ -360,7 +204,7 @@ static const char *compare_track(const struct parsed *parsed, json_t *root, size
 		return "not too large";
 	if (wanted == LEDGER_VALID && parsed->type != EVENT_TRACK_RAW)
 		return "type";
-	if (wanted == LEDGER_VALID && !track_is(parsed->payload, parsed->length, root, !duplicates))
+	if (wanted == LEDGER_VALID && !query_is_track(parsed->payload, parsed->length, root, !duplicates))
 		return "tracking event";
 	return NULL;
 }
@@ -376,16 +220,16 @@ static const char *compare_event(const struct parsed *parsed, json_t *root, size
 		return "reason";
 	if (wanted != LEDGER_VALID)
 		return NULL;
-	if (parsed->type != EVENT_METRIC || !metric_is(parsed->payload, parsed->length, root))
+	if (parsed->type != EVENT_METRIC || !query_is_metric(parsed->payload, parsed->length, root))
 		return "metric event";
 	return NULL;
 }
 
 enum json_agreement json_oracle_event(const char *data, size_t bytes)
 {
-	if (scan_whole(data, bytes) == SCAN_TOO_DEEP)
+	if (opinion_too_deep(data, bytes))
 		return JSON_UNDECIDED;
-	struct opinion opinion = ask_jansson(data, bytes);
+	struct opinion opinion = opinion_of(data, bytes);
 	if (opinion.undecided || (opinion.accepted && !opinion.root))
 		return JSON_UNDECIDED;
 	struct parsed parsed = {.payload = malloc(json_event_room(bytes))};
@@ -398,6 +242,6 @@ enum json_agreement json_oracle_event(const char *data, size_t bytes)
 	json_decref(opinion.root);
 	free(parsed.payload);
 	if (difference)
-		return differ(difference, data, bytes);
+		return opinion_differs(difference, data, bytes);
 	return parsed.reason == LEDGER_VALID ? JSON_ACCEPTED : JSON_REFUSED;
 }

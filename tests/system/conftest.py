@@ -11,6 +11,7 @@ import pytest
 
 import harness
 from harness import Instance, processes
+from http_help import uring_allowed
 
 DEFAULT_LIMIT_S = 60
 SETTLE_S = 3.0
@@ -93,6 +94,14 @@ def instance(tmp_path, shm_root):
             print(one.log()[-6000:])
         one.discard()
     assert not problems, "; ".join(problems)
+
+
+@pytest.fixture(params=["uring", "epoll"])
+def backend(request):
+    """Both ways in which ingest-http serves connections."""
+    if request.param == "uring" and not uring_allowed():
+        pytest.skip("io_uring is not allowed here")
+    return request.param
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ SUPERVISOR = BUILD / "libexec" / "millrace" / "supervisor"
 FAKE_STAGE = BUILD / "tests" / "fake_stage"
 HEADER_BYTES = 4096
 LISTENER = re.compile(r"^udp (\S+):(\d+) (\w+) -> (.+)$", re.MULTILINE)
+HTTP_LISTENER = re.compile(r"^http (\S+) -> (.+)$", re.MULTILINE)
 STATES = ["none", "starting", "running", "draining", "ended", "failed"]
 
 Control = namedtuple("Control", "restarts throttled last_exit state pid heartbeat_ns")
@@ -40,7 +41,7 @@ class FakeInstance:
         self.output_file = tmp_path / f"{self.name}.out"
         self.libexec = tmp_path / f"libexec-{self.name}"
         self.libexec.mkdir(exist_ok=True)
-        for program in ("ingest-udp", "tally"):
+        for program in ("ingest-udp", "ingest-http", "tally"):
             link = self.libexec / program
             if not link.exists():
                 link.symlink_to(FAKE_STAGE)
@@ -154,6 +155,12 @@ class FakeInstance:
     def addresses(self):
         return [(host.strip("[]"), int(port)) for host, port, _, _ in LISTENER.findall(self.output())]
 
+    def http_addresses(self):
+        """(host, port) or the path of a Unix socket, of each listener in the order of the announcements."""
+        texts = [text for text, _ in HTTP_LISTENER.findall(self.output())]
+        return [text.removeprefix("unix:") if text.startswith("unix:") else (text.rpartition(":")[0].strip("[]"), int(text.rpartition(":")[2]))
+                for text in texts]
+
     def control(self, role):
         body = (self.directory / f"{role}.stage").read_bytes()[HEADER_BYTES:HEADER_BYTES + 128]
         restarts, throttled, last_exit = struct.unpack_from("<QQq", body, 0)
@@ -171,6 +178,13 @@ class FakeInstance:
 
         return wait_until(there, timeout, f"{role} running")
 
+    def queue(self, name="postback"):
+        """How many slots of the queue are in each phase."""
+        body = (self.directory / f"{name}.queue").read_bytes()[HEADER_BYTES:]
+        slots = struct.unpack_from("<Q", body)[0]
+        phases = [word & 3 for word in struct.unpack_from(f"<{slots}Q", body, 128)]
+        return {phase: phases.count(number) for number, phase in enumerate(("free", "filling", "ready", "taken"))}
+
     def written(self, topic="ip", lane=0):
         body = (self.directory / f"{topic}.lane.{lane}").read_bytes()[HEADER_BYTES:HEADER_BYTES + 128]
         return struct.unpack_from("<Q", body, 72)[0]
@@ -186,6 +200,28 @@ class FakeInstance:
 def listeners(*addresses, **more):
     """A configuration with one entry for each list of addresses."""
     return {"ingest": {"udp": [{"listen": a, "format": "ipevent", "buffers": 16, **more} for a in addresses]}}
+
+
+def http_listeners(*addresses, slots=64, slot_size=256, **more):
+    """A configuration with one ingest.http entry for each list of addresses, everything small."""
+    small = {topic: {"size": "64KiB"} for topic in ("ip", "metric", "log", "track.raw")}
+    return {"ingest": {"http": [{"listen": a, **more} for a in addresses]}, "topics": small,
+            "queues": {"postback": {"slots": slots, "slot_size": slot_size}}}
+
+
+def connect(address):
+    """A connected stream socket; address as http_addresses() has it."""
+    client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    client.settimeout(20 * SLOW)
+    client.connect(address)
+    return client
+
+
+def ask(address, text=b"hello"):
+    """What a fake stage answers on a connection of its own."""
+    with connect(address) as client:
+        client.sendall(text)
+        return client.recv(100)
 
 
 def free_port():

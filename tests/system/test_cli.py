@@ -101,7 +101,7 @@ def test_every_command_has_help_and_a_manual_page_that_knows_all_its_options():
         for part in ("Usage: millrace " + command, "Exit codes:", "Example:", "  0  ", "  1  ", "  2  "):
             assert part in result.stdout, (command, part)
         page = (ROOT / "docs" / "man" / f"millrace-{command}.1").read_text()
-        for option in re.findall(r"^ .{4}--([a-z-]+)", result.stdout, re.M):
+        for option in re.findall(r"^ .{5}--([a-z-]+)", result.stdout, re.M):
             if option != "help":
                 assert re.search(rf"Fl -?{option.replace('-', '.')}\b|Fl -{option}\b", page), f"{command} --{option}"
         for code in re.findall(r"^  (\d)  ", result.stdout, re.M):

@@ -236,6 +236,7 @@ def test_raw_and_json_listeners_write_their_topics(instance, tmp_path, rng):
 
     (event,) = tapped("metric", 1)
     assert {k: event[k] for k in metric} == metric
+    assert event["ip"] == "127.0.0.1" and "source" not in event
     (event,) = tapped("track.raw", 1)
     assert event["type"] == "app_open" and event["query"] == "deviceid=a%20b%26c&n=3"
     assert len(tapped("raw", 4)) == 4

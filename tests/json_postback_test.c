@@ -1,0 +1,294 @@
+/* Bodies of POST /ingest, case by case and against jansson: endpoints, URLs, elements one after the other in exactly the room that
+ * they were said to need. */
+#include "tests/json_body_place.h"
+
+static const char is_missing[] = "is missing", is_empty[] = "must not be empty",
+                  no_object[] = "must be an object", no_string[] = "must be a string";
+
+static bool open_body(struct json_postback *postback, const char *body, struct json_fault *fault)
+{
+	const char *text = body_put(body, strlen(body));
+	bool open = json_postback_open(postback, text, strlen(body), fault);
+	assert_int_not_equal(json_oracle_postback(text, strlen(body)), JSON_DISAGREED);
+	return open;
+}
+
+/* The next element, in memory of the size that is asked for. */
+static void assert_next(struct json_postback *postback, enum postback_method method, const char *url,
+                        const char *data)
+{
+	size_t room = json_postback_room(postback);
+	struct event_postback wanted = {.method = (uint16_t)method,
+	                                .url_bytes = (uint32_t)strlen(url),
+	                                .data_bytes = (uint32_t)strlen(data)};
+	char *payload = body_payload(room);
+	uint32_t length;
+	assert_true(json_postback_next(postback, payload, &length));
+	assert_true(length <= room);
+	assert_int_equal(length, sizeof wanted + wanted.url_bytes + wanted.data_bytes);
+	assert_memory_equal(payload, &wanted, sizeof wanted);
+	assert_memory_equal(payload + sizeof wanted, url, wanted.url_bytes);
+	if (memcmp(payload + sizeof wanted + wanted.url_bytes, data, wanted.data_bytes) != 0)
+		fail_msg("%.*s, expected %s", (int)wanted.data_bytes,
+		         payload + sizeof wanted + wanted.url_bytes, data);
+	assert_true(event_postback_check(payload, length));
+	char json[8192];
+	assert_true(event_postback_json(json, sizeof json, payload, length) > 0);
+}
+
+static void assert_no_more(struct json_postback *postback)
+{
+	uint32_t length = 7;
+	assert_int_equal(json_postback_room(postback), 0);
+	assert_false(json_postback_next(postback, NULL, &length));
+	json_postback_pass(postback);
+	assert_int_equal(postback->number, postback->n);
+}
+
+static void the_example_of_the_old_system_is_one_postback(void **state)
+{
+	(void)state;
+	struct json_postback postback;
+	struct json_fault fault;
+	assert_true(
+	        open_body(&postback,
+	                  "{\"endpoint\": {\"method\": \"GET\", \"url\": "
+	                  "\"http://host/data?title={mascot}&image={location}&foo={bar}\"},\n    \"data\": "
+	                  "[{\"mascot\": \"Gopher\", \"location\": "
+	                  "\"https://blog.golang.org/gopher/gopher.png\"}]}",
+	                  &fault));
+	assert_int_equal(postback.n, 1);
+	assert_next(&postback, POSTBACK_GET, "http://host/data?title={mascot}&image={location}&foo={bar}",
+	            "{\"mascot\":\"Gopher\",\"location\":\"https://blog.golang.org/gopher/gopher.png\"}");
+	assert_no_more(&postback);
+}
+
+static const char several[] =
+        " { \"data\" : [ {} ,{\"b\":1,\"a\":2},\n{ \"a b\" : \" x \\\" ] } \" , \"c\":-1.50e+3,\"d\":null } "
+        ", "
+        "{\"e\":true,\"e\":false} ] , \"x\":[{}], \"endpoint\":{\"url\":\"HTTPS:\\/\\/h\\u00f6st\\/{a}\","
+        "\"method\":\"\\u0050OST\",\"more\":{}} } ";
+
+static void elements_come_in_their_order_without_white_space(void **state)
+{
+	(void)state;
+	static const char url[] = "HTTPS://h\xc3\xb6st/{a}";
+	struct json_postback postback;
+	struct json_fault fault;
+	assert_true(open_body(&postback, several, &fault));
+	assert_int_equal(postback.n, 4);
+	struct json_postback copy = postback;
+	assert_next(&postback, POSTBACK_POST, url, "{}");
+	assert_int_equal(postback.number, 1);
+	assert_next(&postback, POSTBACK_POST, url, "{\"b\":1,\"a\":2}");
+	assert_next(&postback, POSTBACK_POST, url, "{\"a b\":\" x \\\" ] } \",\"c\":-1.50e+3,\"d\":null}");
+	assert_next(&postback, POSTBACK_POST, url, "{\"e\":true,\"e\":false}");
+	assert_no_more(&postback);
+
+	json_postback_pass(&copy);
+	json_postback_pass(&copy);
+	assert_int_equal(copy.number, 2);
+	assert_next(&copy, POSTBACK_POST, url, "{\"a b\":\" x \\\" ] } \",\"c\":-1.50e+3,\"d\":null}");
+	json_postback_pass(&copy);
+	assert_no_more(&copy);
+}
+
+static bool open_in_payload(const char *data, size_t bytes, void *postback, uint32_t *length,
+                            struct json_fault *fault)
+{
+	*length = 0;
+	return json_postback_open(postback, data, bytes, fault);
+}
+
+static void a_body_cut_anywhere_is_truncated(void **state)
+{
+	(void)state;
+	static char text[sizeof several];
+	memcpy(text, several, sizeof several - 2); /* without the space behind */
+	body_assert_truncated(open_in_payload, json_oracle_postback, sizeof(struct json_postback), text);
+}
+
+static void methods_are_the_five_as_http_writes_them(void **state)
+{
+	(void)state;
+	static const char *const others[] = {
+	        "get",          "Get",
+	        "HEAD",         "OPTIONS",
+	        "GETS",         "GE",
+	        "POST ",        "\\u0000",
+	        "DELETEDELETE", "\\u0047\\u0045\\u0054\\u0054\\u0054\\u0054\\u0054"};
+	struct json_postback postback;
+	struct json_fault fault;
+	char body[256];
+	for (unsigned i = 0; i < POSTBACK_METHOD_COUNT; i++) {
+		sprintf(body, "{\"endpoint\":{\"method\":\"%s\",\"url\":\"http://h\"},\"data\":[{}]}",
+		        postback_method_name(i));
+		assert_true(open_body(&postback, body, &fault));
+		assert_int_equal(postback.method, i);
+	}
+	for (size_t i = 0; i < N(others); i++) {
+		sprintf(body, "{\"endpoint\":{\"method\":\"%s\",\"url\":\"http://h\"},\"data\":[{}]}",
+		        others[i]);
+		assert_false(open_body(&postback, body, &fault));
+		body_assert_fault(&fault, body, LEDGER_WRONG_TYPE, "endpoint.method",
+		                  "must be GET, POST, PUT, PATCH or DELETE");
+	}
+}
+
+static void urls_have_a_scheme_a_host_and_no_spaces(void **state)
+{
+	(void)state;
+	static const char scheme[] = "must begin with http:// or https://", host[] = "must have a host",
+	                  spaces[] = "must be without spaces and control characters";
+	static const struct {
+		const char *url, *what; /* NULL: taken */
+	} cases[] = {
+	        {"http://h", NULL},
+	        {"https://h", NULL},
+	        {"HtTpS://H/", NULL},
+	        {"http://h:80/a?b#c", NULL},
+	        {"http://u:p@h", NULL},
+	        {"http://u@v@h", NULL},
+	        {"http://[::1]:80/", NULL},
+	        {"http:\\/\\/h\\/", NULL},
+	        {"\\u0068ttp://h", NULL},
+	        {"http://h/\\u20ac\xe2\x82\xac", NULL},
+	        {"http://{host}", NULL},
+	        {"http://{host}:{port}/{path}?{key}={value}#{x}", NULL},
+	        {"http://{user}:{password}@{host}/", NULL},
+	        {"http://{}", NULL},
+	        {"http://h/{", NULL},
+	        {"http://h/}{", NULL},
+	        {"http://h?@", NULL},
+	        {"http://h#:", NULL},
+	        {"ftp://h/", scheme},
+	        {"h", scheme},
+	        {"//h/", scheme},
+	        {"http", scheme},
+	        {"http:", scheme},
+	        {"http:/", scheme},
+	        {"http:/h", scheme},
+	        {"https", scheme},
+	        {"httpss://h", scheme},
+	        {"http//h", scheme},
+	        {"{scheme}://h", scheme},
+	        {" http://h", scheme},
+	        {"javascript:http://h", scheme},
+	        {"\\u0000http://h", scheme},
+	        {"http://", host},
+	        {"https://", host},
+	        {"http:///x", host},
+	        {"http://?x", host},
+	        {"http://#x", host},
+	        {"http://:80", host},
+	        {"http://u@", host},
+	        {"http://u@/x", host},
+	        {"http://u:p@:80", host},
+	        {"http://@", host},
+	        {"http://h/ ", spaces},
+	        {"http://h/a b", spaces},
+	        {"http://h/{a b}", spaces},
+	        {"http:// h", spaces},
+	        {"http://h/\\n", spaces},
+	        {"http://h\\r\\nHost: i", spaces},
+	        {"http://h/\\u0000", spaces},
+	        {"http://h/\\u001f", spaces},
+	        {"http://h/\\u0020", spaces},
+	        {"http://h/\\u007f", spaces},
+	        {"http://h\\u0020/", spaces},
+	        {"http://h/\x7f", spaces},
+	};
+	for (size_t i = 0; i < N(cases); i++) {
+		struct json_postback postback;
+		struct json_fault fault;
+		char body[256];
+		sprintf(body, "{\"endpoint\":{\"method\":\"GET\",\"url\":\"%s\"},\"data\":[{}]}",
+		        cases[i].url);
+		bool open = open_body(&postback, body, &fault);
+		if (open != (cases[i].what == NULL))
+			fail_msg("%s: %s", cases[i].url, open ? "taken" : fault.what);
+		if (!open)
+			body_assert_fault(&fault, body, LEDGER_WRONG_TYPE, "endpoint.url", cases[i].what);
+	}
+}
+
+#define ENDPOINT "\"endpoint\":{\"method\":\"GET\",\"url\":\"http://h\"}"
+
+static void what_is_wrong_is_told_with_its_place(void **state)
+{
+	(void)state;
+	static const char values[] = "values must be strings, numbers, true, false or null";
+	static const struct {
+		const char *text;
+		enum ledger_reason reason;
+		const char *where, *what;
+		size_t at;
+	} cases[] = {
+	        {"", LEDGER_TRUNCATED, "body", "text ends early", 0},
+	        {"{" ENDPOINT ",\"data\":[{}}", LEDGER_MALFORMED, "body", "not JSON", 56},
+	        {"[]", LEDGER_UNKNOWN_EVENT, "body", "must be a JSON object", 0},
+	        {"{}", LEDGER_MISSING_FIELD, "endpoint", is_missing, 0},
+	        {"{" ENDPOINT "}", LEDGER_MISSING_FIELD, "data", is_missing, 0},
+	        {"{\"endpoint\":\"\",\"data\":[]}", LEDGER_MISSING_FIELD, "endpoint", is_empty, 0},
+	        {"{\"endpoint\":\"http://h\",\"data\":[]}", LEDGER_WRONG_TYPE, "endpoint", no_object, 0},
+	        {"{\"endpoint\":[],\"data\":[]}", LEDGER_WRONG_TYPE, "endpoint", no_object, 0},
+	        {"{" ENDPOINT ",\"data\":{}}", LEDGER_WRONG_TYPE, "data", "must be an array of objects", 0},
+	        {"{" ENDPOINT ",\"data\":null}", LEDGER_WRONG_TYPE, "data", "must be an array of objects", 0},
+	        {"{\"endpoint\":{},\"data\":[]}", LEDGER_MISSING_FIELD, "endpoint.method", is_missing, 0},
+	        {"{\"endpoint\":{\"method\":\"\"},\"data\":[]}", LEDGER_MISSING_FIELD, "endpoint.method",
+	         is_empty, 0},
+	        {"{\"endpoint\":{\"method\":\"GET\"},\"data\":[]}", LEDGER_MISSING_FIELD, "endpoint.url",
+	         is_missing, 0},
+	        {"{\"method\":\"GET\",\"url\":\"http://h\",\"endpoint\":{\"method\":\"GET\"},\"data\":[]}",
+	         LEDGER_MISSING_FIELD, "endpoint.url", is_missing, 0},
+	        {"{\"endpoint\":{\"method\":1,\"url\":\"x\"},\"data\":[]}", LEDGER_WRONG_TYPE,
+	         "endpoint.method", no_string, 0},
+	        {"{\"endpoint\":{\"method\":\"GET\",\"url\":[]},\"data\":[]}", LEDGER_WRONG_TYPE,
+	         "endpoint.url", no_string, 0},
+	        {"{" ENDPOINT ",\"data\":[]}", LEDGER_MISSING_FIELD, "data", is_empty, 0},
+	        {"{" ENDPOINT ",\"data\":[[]]}", LEDGER_WRONG_TYPE, "data[]", no_object, 54},
+	        {"{" ENDPOINT ",\"data\":[{},\"x\"]}", LEDGER_WRONG_TYPE, "data[]", no_object, 57},
+	        {"{" ENDPOINT ",\"data\":[{},{\"a\":1,\"b\":{}}]}", LEDGER_WRONG_TYPE, "data[]", values, 57},
+	        {"{" ENDPOINT ",\"data\":[{\"a\":[]}]}", LEDGER_WRONG_TYPE, "data[]", values, 54},
+	        {"{" ENDPOINT ",\"data\":[{\"a\":[],\"a\":1}]}", LEDGER_WRONG_TYPE, "data[]", values, 54},
+	};
+	for (size_t i = 0; i < N(cases); i++) {
+		struct json_postback postback;
+		struct json_fault fault;
+		if (open_body(&postback, cases[i].text, &fault))
+			fail_msg("%s: accepted", cases[i].text);
+		body_assert_fault(&fault, cases[i].text, cases[i].reason, cases[i].where, cases[i].what);
+		if (fault.at != cases[i].at)
+			fail_msg("%s: at %zu, expected %zu", cases[i].text, fault.at, cases[i].at);
+	}
+}
+
+static void of_repeated_keys_the_last_counts(void **state)
+{
+	(void)state;
+	struct json_postback postback;
+	struct json_fault fault;
+	assert_true(
+	        open_body(&postback,
+	                  "{\"data\":[],\"data\":[{\"a\":1}],\"endpoint\":7,\"endpoint\":{\"method\":\"X\","
+	                  "\"url\":\"x\",\"method\":\"PUT\",\"url\":\"http://h\"}}",
+	                  &fault));
+	assert_int_equal(postback.n, 1);
+	assert_next(&postback, POSTBACK_PUT, "http://h", "{\"a\":1}");
+	assert_no_more(&postback);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(the_example_of_the_old_system_is_one_postback),
+	        cmocka_unit_test(elements_come_in_their_order_without_white_space),
+	        cmocka_unit_test(a_body_cut_anywhere_is_truncated),
+	        cmocka_unit_test(methods_are_the_five_as_http_writes_them),
+	        cmocka_unit_test(urls_have_a_scheme_a_host_and_no_spaces),
+	        cmocka_unit_test(what_is_wrong_is_told_with_its_place),
+	        cmocka_unit_test(of_repeated_keys_the_last_counts),
+	};
+	alarm(60);
+	return cmocka_run_group_tests(tests, body_pages, NULL);
+}

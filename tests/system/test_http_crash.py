@@ -1,0 +1,228 @@
+"""kill -9 of ingest-http and of the supervisor at random moments, under load: what was acknowledged is there, once.
+
+The load remembers the number of every event that was answered 2xx; a required group reads all that is in the topic. A request
+whose answer was lost with a connection is not sent again, so a number that is there twice was stored twice.
+"""
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from harness import MILLRACE, SLOW, processes, wait_until
+from http_help import Knocker, Load, ask, events, http_address, http_config, metric, request_bytes
+
+POSTBACKS_WAIT = 3  # exit status of a supervisor that leaves messages in a queue
+KILLS = 15
+
+
+class Collector:
+    """`millrace consume` into a file: all that comes, as a required group. It may end with a supervisor, and goes on with the next."""
+
+    def __init__(self, millrace, topic, tmp_path):
+        self.millrace = millrace
+        self.topic = topic
+        self.file = tmp_path / f"{topic}.collected"
+        self.process = None
+        self.start()
+
+    def start(self):
+        if self.process is None or self.process.poll() is not None:
+            self.process = subprocess.Popen(
+                [str(MILLRACE), "consume", self.topic, "--group", "all", "--from", "oldest", "--linger", "20ms", "--", "sh", "-c",
+                 f"cat >> {self.file}"],
+                stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.millrace.environment())
+
+    def stop(self):
+        """Ends the reader, then reads what it left. Returns all events, each once: consume may give one twice, by the same id."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=30 * SLOW)
+        result = self.millrace.millrace("consume", self.topic, "--group", "all", "--no-follow", "--", "sh", "-c", f"cat >> {self.file}")
+        assert result.returncode == 0, result.stderr
+        return list({event["id"]: event for event in map(json.loads, self.file.read_text().splitlines())}.values())
+
+    def discard(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def stages_of(millrace):
+    """pids of the HTTP stages that live."""
+    found = processes.children(of=millrace.process.pid)
+    return sorted(pid for pid, command in found.items() if command and os.path.basename(command.split()[0]) == "ingest-http")
+
+
+def kill_pid(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+def hold(pid, rng):
+    """Lets work gather in front of a stage, so that the kill comes in the midst of it."""
+    try:
+        processes.pause(pid)
+        time.sleep(rng.uniform(0.01, 0.05))
+        processes.resume(pid)
+        time.sleep(rng.uniform(0, 0.003) * SLOW)
+    except ProcessLookupError:
+        pass
+
+
+def kill_a_stage(millrace, rng, answered):
+    """Waits until a stage is at work, then kills it at a random moment."""
+    before = answered()
+    wait_until(lambda: stages_of(millrace) and answered() > before, 30, "answers of the next life", pause=0.005)
+    time.sleep(rng.uniform(0, 0.05))
+    pid = rng.choice(stages_of(millrace) or [0])
+    if pid and rng.random() < 0.5:
+        hold(pid, rng)
+    return bool(pid) and kill_pid(pid)
+
+
+def kill_the_supervisor(millrace, rng):
+    """Alone, or with its stages at the same moment; the next one adopts what is there."""
+    stages = stages_of(millrace)
+    millrace.process.send_signal(signal.SIGKILL)
+    if rng.random() < 0.5:
+        for pid in stages:
+            kill_pid(pid)
+    millrace.process.wait()
+    if rng.random() < 0.5:
+        wait_until(lambda: not set(stages) & set(processes.children()), 20, "the end of the stages")
+    millrace.start(wait=False)  # or at once, while the old stages are still ending
+
+
+def lines_of(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def check_account(account, load, stored):
+    """What the sender knows against what is there."""
+    taken = load.acknowledged()
+    assert account["connections"]["refused"] == 0, account
+    assert account["unexpected"] == account["unasked"] == account["connections"]["bad_answers"] == 0, account
+    assert len(stored) == len(set(stored)), "stored twice"
+    assert len(taken) == len(set(taken))
+    missing = set(taken) - set(stored)
+    assert not missing, f"{len(missing)} of {len(taken)} that were acknowledged are missing: {sorted(missing)[:10]}"
+    # Beyond those there is only what was sent and got no answer.
+    assert len(stored) <= len(taken) + account["unanswered"] * account.get("events_each", 1), account
+    return len(taken)
+
+
+def check_ledger(millrace, topic, stored):
+    ledger = wait_until(lambda: (e := millrace.ledger(topic)) and e["balanced"] and e, 20, f"the ledger of {topic} to add up")
+    assert (ledger["written"], ledger["dropped"], ledger["refused"]) == (stored, 0, 0), ledger
+    assert ledger["received"] == stored and sum(ledger["rejected"].values()) == 0, ledger
+
+
+def run_load(millrace, load, rng, kills, supervisors=0):
+    """Kills until there were so many. Returns how many were of the supervisor."""
+    killed = [0, 0]
+    while sum(killed) < kills:
+        assert load.running(), load.out.read_text()
+        left = kills - sum(killed)
+        if killed[1] < supervisors and rng.random() < (supervisors - killed[1]) / left:
+            before = lines_of(load.file)
+            wait_until(lambda n=before: lines_of(load.file) > n, 30, "answers")
+            kill_the_supervisor(millrace, rng)
+            killed[1] += 1
+        elif kill_a_stage(millrace, rng, lambda: lines_of(load.file)):
+            killed[0] += 1
+        assert millrace.process.poll() is None, millrace.log()[-3000:]
+    millrace.wait_running(60)
+    return killed
+
+
+@pytest.mark.limit(180)
+@pytest.mark.parametrize("processes_", [1, 2], ids=["of_one_process", "of_two_processes"])
+def test_kills_lose_no_event_that_was_acknowledged_and_refuse_no_connection(instance, tmp_path, rng, backend, processes_):
+    millrace = instance(config=http_config(tmp_path, backend, processes=processes_, topics={"metric": {"size": "64MiB"}}))
+    collector = Collector(millrace, "metric", tmp_path)
+    load = Load(http_address(millrace), tmp_path, "-c", 8, "-p", 4, "--rate", 30000, "--duration", 600)
+    try:
+        with Knocker(http_address(millrace)) as knocker:
+            run_load(millrace, load, rng, KILLS)
+        account = load.end()
+        stored = [event["count"] for event in collector.stop()]
+    finally:
+        load.discard()
+        collector.discard()
+    taken = check_account(account, load, stored)
+    assert knocker.refused == 0 and knocker.taken > 0
+    check_ledger(millrace, "metric", len(stored))
+    stat = millrace.stat()
+    print(f"{taken} acknowledged, {account['unanswered']} unanswered, {len(stored)} stored, {account['connections']}, "
+          f"recovered {metric(millrace, 'recovered_notes')}")
+    assert sum(stage["restarts"] for stage in stat["stages"]) == KILLS
+
+
+@pytest.mark.limit(180)
+def test_kills_of_the_supervisor_too_lose_nothing_when_somebody_else_holds_the_socket(instance, tmp_path, rng, backend):
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as held:
+        config = http_config(tmp_path, backend, listen=f"127.0.0.1:{held.getsockname()[1]}", topics={"metric": {"size": "64MiB"}})
+        millrace = instance(config=config, sockets=[held])
+        collector = Collector(millrace, "metric", tmp_path)
+        load = Load(held.getsockname(), tmp_path, "-c", 8, "-p", 4, "--rate", 30000, "--duration", 600)
+        try:
+            killed = run_load(millrace, load, rng, KILLS, supervisors=5)
+            collector.start()
+            account = load.end()
+            stored = [event["count"] for event in collector.stop()]
+        finally:
+            load.discard()
+            collector.discard()
+        assert killed[1] == 5
+        print(f"{check_account(account, load, stored)} acknowledged, {account['unanswered']} unanswered, {len(stored)} stored")
+        check_ledger(millrace, "metric", len(stored))
+        assert millrace.stop() == 0
+
+
+@pytest.mark.limit(180)
+def test_kills_lose_no_postback_that_was_acknowledged_and_leave_none_torn(instance, tmp_path, rng, backend):
+    each, slots = 5, 1 << 17
+    config = http_config(tmp_path, backend, processes=2, queue={"slots": slots, "slot_size": 256})
+    millrace = instance(config=config)
+    endpoint = "http://127.0.0.1:9/data"
+    load = Load(http_address(millrace), tmp_path, "--route", "ingest", "-b", each, "-c", 8, "-p", 2, "--rate", 600,
+                "--endpoint", endpoint, "-n", slots // each)
+    try:
+        run_load(millrace, load, rng, KILLS)
+        account = load.end()
+    finally:
+        load.discard()
+    found = events(millrace, "postback")
+    account["events_each"] = each
+    taken = check_account(account, load, [int(event["data"]["n"]) for event in found])
+    print(f"{taken} acknowledged, {account['unanswered']} requests unanswered, {len(found)} in the queue")
+    assert len({event["id"] for event in found}) == len(found)
+    shape = {(tuple(event), event["method"], event["url"], tuple(event["data"]), event["ip"]) for event in found}
+    assert len(shape) == 1 and next(iter(shape))[2].startswith(endpoint), "every one is whole"
+    queue = millrace.stat()["queues"][0]
+    assert (queue["filling"], queue["ready"], queue["taken"]) == (0, len(found), 0)
+    assert ask(http_address(millrace), "GET", "/readyz").status == 200
+    assert millrace.stop() == POSTBACKS_WAIT
+
+
+@pytest.mark.limit(120)
+def test_a_life_that_is_killed_with_requests_half_sent_leaves_a_clean_next_one(instance, tmp_path, backend):
+    millrace = instance(config=http_config(tmp_path, backend))
+    address = http_address(millrace)
+    data = request_bytes("POST", "/event", {"username": "a", "count": 1, "metric": "m"})
+    for cut in (1, 30, len(data) - 1, len(data)):
+        with socket.create_connection(address) as client:
+            client.sendall(data[:cut])
+            pid = stages_of(millrace)[0]
+            assert kill_pid(pid)
+            wait_until(lambda p=pid: stages_of(millrace) not in ([], [p]), 20, "the next life")
+            assert ask(address, "GET", "/healthz").status == 200
+    written = millrace.ledger("metric")["written"]
+    assert written <= 1 and len(events(millrace, "metric")) == written
+    wait_until(lambda: millrace.ledger("metric")["balanced"], 20, "the ledger to add up")
