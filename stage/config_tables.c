@@ -65,8 +65,10 @@ const char *config_default_text(void)
 	       "  metric: {size: 64MiB, when_full: refuse}\n"
 	       "  track.raw: {size: 64MiB, when_full: refuse}\n"
 	       "  log: {size: 64MiB, when_full: refuse}\n"
+	       "  track: {size: 64MiB, when_full: refuse}\n"
 	       "queues:\n"
 	       "  postback: {slots: 16384, slot_size: 4KiB}\n"
+	       "enrich: {processes: 1}\n"
 	       "tally: {applications: 100000, addresses_per_application: 65536, commit_interval: 1s}\n"
 	       "log: {level: info, format: text}    # or json\n";
 }

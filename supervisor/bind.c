@@ -67,8 +67,12 @@ void bind_resize(struct sockets *sockets, struct socket_entry *entry)
 void bind_options(struct sockets *sockets, struct socket_entry *entry)
 {
 	if (entry->kind == PLAN_CONNECTIONS) {
-		if (entry->bound.ss_family != AF_UNIX)
-			(void)switch_on(entry->fd, IPPROTO_TCP, TCP_NODELAY);
+		if (entry->bound.ss_family == AF_UNIX)
+			return;
+		(void)switch_on(entry->fd, IPPROTO_TCP, TCP_NODELAY);
+		/* Answers fit the first window, so there is nothing to control; BBR, where it is the default, costs a timer and a rate sample each. Connections
+		 * inherit it. */
+		(void)setsockopt(entry->fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 		return;
 	}
 	int result = switch_on(entry->fd, IPPROTO_UDP, UDP_GRO);
