@@ -62,8 +62,8 @@ static FILE *start_wrk(const struct options *options, const struct http_server *
 	if (*pid == 0) {
 		turns_pin(HTTP_CLIENT_CPU);
 		dup2(out[1], STDOUT_FILENO);
-		execlp("wrk", "wrk", "-t1", connections, duration, "-s", options->script, url, "--", deep,
-		       NULL);
+		setenv("DEPTH", deep, 1);
+		execlp("wrk", "wrk", "-t1", connections, duration, "-s", options->script, url, NULL);
 		fprintf(stderr, "bench-http: wrk: %s; install it with: scripts/install-packages bench-http\n",
 		        strerror(errno));
 		_exit(127);

@@ -1,20 +1,29 @@
--- The load of bench-http for wrk: BEHAVIOUR's metric event, `depth` requests at once.
+-- The load of bench-http for wrk: BEHAVIOUR's metric event, DEPTH requests at once.
 --
---     wrk -t1 -c64 -d4s -s bench/http.lua http://127.0.0.1:8080 -- 16
+--     DEPTH=16 wrk -t1 -c64 -d4s -s bench/http.lua http://127.0.0.1:8080
+--
+-- One at a time wrk makes its request once and sends it again and again; a function `request` would be called for each of them and take as
+-- much of wrk's processor as a tenth of a server's. Several at once it cannot make by itself.
 --
 -- Prints one line that a program can read; times are microseconds.
 
-local requests
+local depth = tonumber(os.getenv("DEPTH") or "1")
 
-function init(args)
-   local depth = tonumber(args[1] or "1")
-   local body = '{"username": "kodingbot", "count": 12412414, "metric": "kite_call"}'
-   local one = wrk.format("POST", "/event", { ["Content-Type"] = "application/json" }, body)
-   requests = string.rep(one, depth)
-end
+wrk.method = "POST"
+wrk.path = "/event"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = '{"username": "kodingbot", "count": 12412414, "metric": "kite_call"}'
 
-function request()
-   return requests
+if depth > 1 then
+   local requests
+
+   function init(_)
+      requests = string.rep(wrk.format(), depth)
+   end
+
+   function request()
+      return requests
+   end
 end
 
 function done(summary, latency, _)

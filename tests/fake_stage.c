@@ -109,8 +109,10 @@ static void join(struct fake *fake, const char *instance)
 			fake->n_writers++;
 	join_queue(fake);
 	if (fake->n_sockets == 0) {
-		if (topic_reader_attach(&fake->reader, &fake->instance, "ip", "tally", GROUP_REQUIRED,
-		                        STREAM_FROM_CURSOR, &error) != 0)
+		bool enrich = strncmp(fake->role, "enrich.", 7) == 0;
+		if (topic_reader_attach(&fake->reader, &fake->instance, enrich ? "track.raw" : "ip",
+		                        enrich ? "enrich" : "tally", GROUP_REQUIRED, STREAM_FROM_CURSOR,
+		                        &error) != 0)
 			fail(fake->role, error.text);
 		fake->reads = true;
 	}

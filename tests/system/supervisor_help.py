@@ -41,7 +41,7 @@ class FakeInstance:
         self.output_file = tmp_path / f"{self.name}.out"
         self.libexec = tmp_path / f"libexec-{self.name}"
         self.libexec.mkdir(exist_ok=True)
-        for program in ("ingest-udp", "ingest-http", "tally"):
+        for program in ("ingest-udp", "ingest-http", "enrich", "tally"):
             link = self.libexec / program
             if not link.exists():
                 link.symlink_to(FAKE_STAGE)
