@@ -63,7 +63,7 @@ static void unmap(struct mapped *mapped)
 
 int queues_look(const char *directory, const char *queue, struct queue_state *state, struct shm_error *error)
 {
-	struct mapped mapped;
+	struct mapped mapped = {0};
 	int result = map(&mapped, directory, queue, error);
 	if (result != 0)
 		return result;
@@ -163,7 +163,7 @@ uint64_t queues_waiting(const struct segments *segments, FILE *text)
 static int repair(const char *directory, const char *name, unsigned index, struct bells_page *bells,
                   unsigned first, unsigned last, struct shm_error *error)
 {
-	struct mapped mapped;
+	struct mapped mapped = {0};
 	struct queue_repaired sum = {0};
 	int result = map(&mapped, directory, name, error);
 	if (result != 0)

@@ -104,6 +104,7 @@ static void reply_error_with(struct exchange *exchange, struct answer *answer, c
 	answer->body = text;
 	answer->body_bytes = answer_error(text, error, where);
 	reply(exchange, answer);
+	answer->body = NULL;
 }
 
 void reply_error(struct exchange *exchange, unsigned status, const char *error, const char *where)

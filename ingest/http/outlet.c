@@ -329,22 +329,23 @@ static bool is_full(const struct lane *lane)
 const char *outlet_obstacle(const struct outlet *outlet, const struct instance *instance, char *text)
 {
 	if (atomic_load_explicit(&instance->page->draining, memory_order_relaxed) != 0)
-		return strcpy(text, "draining");
+		return "draining";
 	for (unsigned i = 0; i < OUTLET_TOPICS; i++) {
 		const struct stream_writer *stream = &outlet->writer[i].stream;
 		for (unsigned k = 0; k < STREAM_GROUPS_MAX; k++)
 			if (reader_is_dead(stream->group[k])) {
-				snprintf(text, 160, "reader \"%s\" of topic \"%s\" is not running",
+				snprintf(text, OUTLET_OBSTACLE_BYTES,
+				         "reader \"%s\" of topic \"%s\" is not running",
 				         stream->group[k]->name, topic_names[i]);
 				return text;
 			}
 		if (is_full(&outlet->lane[i])) {
-			snprintf(text, 160, "topic \"%s\" is full", topic_names[i]);
+			snprintf(text, OUTLET_OBSTACLE_BYTES, "topic \"%s\" is full", topic_names[i]);
 			return text;
 		}
 	}
 	if (outlet->pressure[OUTLET_QUEUE].backlog_bytes >= outlet->queue.slots) {
-		snprintf(text, 160, "queue \"%s\" is full", OUTLET_QUEUE_NAME);
+		snprintf(text, OUTLET_OBSTACLE_BYTES, "queue \"%s\" is full", OUTLET_QUEUE_NAME);
 		return text;
 	}
 	return NULL;

@@ -108,7 +108,8 @@ void outlet_look(struct outlet *outlet, uint64_t now_ns);
 /* Seconds that a refused client should wait: backlog / drain rate, 1 .. retry_after_max_s. */
 unsigned outlet_retry_after_s(const struct outlet *outlet, enum outlet_topic place);
 
-/* Whether the stage could take an event of each kind now: NULL, or what is in the way, for people ("topic \"log\" is full"). text has 160 bytes. */
-const char *outlet_obstacle(const struct outlet *outlet, const struct instance *instance, char *text);
+/* Whether the stage could take an event of each kind now: NULL, or what is in the way, for people ("topic \"log\" is full"). text is room for it. */
+#define OUTLET_OBSTACLE_BYTES 160u
+const char *outlet_obstacle(const struct outlet *outlet, const struct instance *instance, char text[OUTLET_OBSTACLE_BYTES]);
 
 #endif

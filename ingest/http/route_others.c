@@ -54,7 +54,7 @@ static void answer_ready(struct exchange *exchange)
 	static const char ready[] = "{\"status\":\"ready\"}";
 	const struct exchange_shared *shared = exchange->shared;
 	const struct stage *stage = shared->stage;
-	char text[160];
+	char text[OUTLET_OBSTACLE_BYTES];
 	const char *obstacle = NULL;
 	if (stage != NULL)
 		obstacle = stage->draining ? "draining"
