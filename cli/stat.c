@@ -60,7 +60,7 @@ static int watch(const struct options *options, struct snapshot_source *source, 
 			return command_no_instance("stat", options->instance, result, &error);
 		if (print(options, now, n > 0 ? before : NULL) != 0)
 			return command_fail("stat", "%s", strerror(ENOMEM));
-		if (fflush(stdout) != 0)
+		if (fflush(stdout) != 0 || ferror(stdout) != 0)
 			return errno == EPIPE ? 0
 			                      : command_fail("stat", "standard output: %s", strerror(errno));
 		struct snapshot *swap = before;

@@ -10,7 +10,7 @@
 
 #include "cli/snapshot.h"
 
-/* Writes one JSON object and a newline: on one line, or indented. Returns 0 or -ENOMEM. */
+/* Writes one JSON object and a newline: on one line, or indented. Returns 0, also when out fails (fflush tells), or -ENOMEM. */
 int stat_json(const struct snapshot *snapshot, const char *instance, bool one_line, FILE *out);
 
 struct stat_table_options {

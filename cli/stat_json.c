@@ -152,5 +152,6 @@ int stat_json(const struct snapshot *snapshot, const char *instance, bool one_li
 		result = json_dumpf(root, out, one_line ? JSON_COMPACT : JSON_INDENT(2));
 	fputc('\n', out);
 	json_decref(root);
-	return result == 0 ? 0 : -ENOMEM;
+	/* A full or closed output is found when it is flushed. */
+	return result == 0 || ferror(out) != 0 ? 0 : -ENOMEM;
 }

@@ -118,6 +118,28 @@ bool queue_reserve(struct queue *queue, struct queue_slot *slot)
 	return false;
 }
 
+/* The way of queue_reserve, with empty hands. */
+bool queue_has_room(const struct queue *queue, uint64_t n)
+{
+	uint64_t position = queue->reserve_position;
+	for (uint64_t looked = 0; n > 0 && looked < 2 * queue->slots; looked++) {
+		uint64_t index = position & (queue->slots - 1);
+		uint64_t lap = position >> queue->lap_shift;
+		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
+		if (word_lap(word) == lap && word_phase(word) == FREE) {
+			n--;
+			position++;
+		} else if (word_lap(word) >= lap) {
+			position = word_used_after(word, index, queue->lap_shift) + 1 - queue->slots;
+		} else if (word_phase(word) == READY) {
+			return false;
+		} else {
+			position++;
+		}
+	}
+	return n == 0;
+}
+
 int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t length)
 {
 	if (length > queue->slot_bytes)

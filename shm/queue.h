@@ -165,6 +165,10 @@ void queue_use_bells(struct queue *queue, struct bell *pushed, struct bell *rele
  * every slot is claimed by somebody. Any number may be claimed at a time. A queue joined with role 0 aborts here and in queue_take. */
 bool queue_reserve(struct queue *queue, struct queue_slot *slot);
 
+/* Whether `n` reserves in a row would succeed now: a look, which others may overtake. (A claim that is cancelled is no good to anybody until the takers
+ * have come round to it; so who wants several looks first.) */
+bool queue_has_room(const struct queue *queue, uint64_t n);
+
 /* Publishes `length` bytes (at most slot_bytes; more aborts). Rings `pushed`. Returns 0, or -EPERM when the slot is no longer this
  * role's claim (somebody repaired the role while it was alive): nothing was published. */
 int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t length);

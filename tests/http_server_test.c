@@ -195,10 +195,21 @@ static void a_half_closed_client_gets_all_its_answers(void **state)
 	assert_int_equal(place.server.pool.used_bytes, 0);
 }
 
-static void a_drain_ends_idle_connections_and_the_others_with_their_answer(void **state)
+static void a_drain_ends_connections_with_their_next_answer_and_then_the_idle_ones(void **state)
 {
 	(void)state;
 	server_drain(&place.server);
+	assert_status(http_place_say(&place, EVENT), "200 OK");
+	assert_non_null(strstr(place.answers, "Connection: close"));
+	assert_false(place.open);
+	http_place_settle(&place);
+	http_place_close(&place);
+	http_place_init(&place);
+	assert_int_equal(http_place_open(&place), 0);
+	http_place_connect(&place);
+	server_drain(&place.server);
+	assert_true(place.open);
+	server_end_idle(&place.server);
 	assert_false(place.open);
 	http_place_settle(&place);
 	http_place_close(&place);
@@ -207,6 +218,7 @@ static void a_drain_ends_idle_connections_and_the_others_with_their_answer(void 
 	http_place_connect(&place);
 	http_place_say(&place, EVENT_HEAD);
 	server_drain(&place.server);
+	server_end_idle(&place.server);
 	assert_true(place.open);
 	assert_status(http_place_say(&place, EVENT_BODY), "200 OK");
 	assert_non_null(strstr(place.answers, "Connection: close"));
@@ -429,7 +441,7 @@ int main(void)
 	        TEST(connections_end_as_versions_and_fields_say),
 	        TEST(nothing_is_read_behind_a_request_that_ends_the_connection),
 	        TEST(a_half_closed_client_gets_all_its_answers),
-	        TEST(a_drain_ends_idle_connections_and_the_others_with_their_answer),
+	        TEST(a_drain_ends_connections_with_their_next_answer_and_then_the_idle_ones),
 	        TEST(what_is_too_long_is_refused),
 	        TEST(memory_that_is_used_up_ends_a_request_and_not_the_server),
 	        TEST(an_address_has_so_many_connections_and_no_more),

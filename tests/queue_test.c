@@ -105,6 +105,32 @@ static void a_cancelled_slot_leaves_nothing(void **state)
 	free(memory.shared);
 }
 
+static void room_for_many_is_told_without_taking_it(void **state)
+{
+	(void)state;
+	struct queue_memory memory = memory_make(8);
+	struct queue queue = user(memory, 1), other = user(memory, 2);
+	for (uint64_t i = 1; i <= 40; i++) {
+		assert_true(queue_has_room(&queue, 8));
+		assert_false(queue_has_room(&queue, 9));
+		for (uint64_t k = 1; k <= 5; k++)
+			push(&other, 5 * i + k);
+		/* What it remembers is old by now. */
+		assert_true(queue_has_room(&queue, 3));
+		assert_false(queue_has_room(&queue, 4));
+		for (uint64_t k = 1; k <= 3; k++)
+			push(&queue, 5 * i + 5 + k);
+		assert_false(queue_has_room(&queue, 1));
+		for (uint64_t k = 1; k <= 8; k++)
+			assert_int_equal(pop(&other), 5 * i + k);
+	}
+	struct queue_slot held;
+	assert_true(queue_reserve(&other, &held));
+	assert_true(queue_has_room(&queue, 7));
+	assert_false(queue_has_room(&queue, 8));
+	free(memory.shared);
+}
+
 static void a_slot_held_for_long_delays_nobody(void **state)
 {
 	(void)state;
@@ -332,6 +358,7 @@ int main(void)
 	        cmocka_unit_test(messages_come_out_in_order_and_whole_over_many_laps),
 	        cmocka_unit_test(a_full_queue_refuses_until_a_slot_is_free),
 	        cmocka_unit_test(a_cancelled_slot_leaves_nothing),
+	        cmocka_unit_test(room_for_many_is_told_without_taking_it),
 	        cmocka_unit_test(a_slot_held_for_long_delays_nobody),
 	        cmocka_unit_test(when_all_slots_are_held_nothing_can_be_reserved),
 	        cmocka_unit_test(a_slow_producer_is_passed_and_its_message_found_when_it_comes),

@@ -96,6 +96,7 @@ static void answered(struct server *server, struct connection *connection, const
 	counts_answer(&server->counts, exchange->route, exchange->status, took);
 	connection->began_ns = 0;
 	connection->continued = false;
+	connection->route = ROUTE_OTHER;
 	connection->state = exchange->closed ? CONNECTION_LAST : CONNECTION_HEAD;
 	/* Bytes that nobody reads would make the kernel reset the connection, and the answer might be lost: unless the client itself said that this
 	 * was its last request, more may be on the way. */
@@ -107,6 +108,7 @@ void connection_fail(struct server *server, struct connection *connection, unsig
                      const char *where)
 {
 	struct exchange exchange = exchange_of(server, connection, NULL, NULL);
+	exchange.route = (enum route)connection->route;
 	if (!output_ready(server, connection)) {
 		connection_break(server, connection);
 		return;
@@ -204,6 +206,7 @@ static size_t take_request(struct server *server, struct connection *connection,
 		answered(server, connection, &exchange);
 		return exchange.closed ? bytes : whole;
 	}
+	connection->route = (uint8_t)exchange.route;
 	if (!request->chunked)
 		return take_sized(server, connection, request, data, bytes);
 	connection->chunked = (struct chunked){0};

@@ -12,7 +12,7 @@
 
 #include "ingest/http/server.h"
 
-#define HTTP_ACCEPT_NS (500ull * 1000 * 1000) /* for clients that keep coming when the stage is to end */
+#define HTTP_GRACE_NS (200ull * 1000 * 1000)      /* for clients to ask once more when the stage is to end */
 #define HTTP_DRAIN_NS (5ull * 1000 * 1000 * 1000) /* for requests that are under way when the stage is to end */
 
 struct http {

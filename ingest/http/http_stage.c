@@ -73,16 +73,19 @@ static void flush_transport_counts(struct http *http)
 	*counts = (struct transport_counts){0};
 }
 
-/* Ends in order: what waits in the backlog is still taken and answered, each with its connection's last answer; then no more is accepted. Called until the
- * stage ends, also while there is always something to do: clients that come again at once must not keep it alive. */
+/* Ends in order: for HTTP_GRACE_NS whoever asks, on an open connection or a new one, gets an answer that ends its connection; so a client that is just
+ * sending learns from the answer what it would else learn from a broken connection. Then what is idle is closed and no more is accepted. Called until
+ * the stage ends, also while there is always something to do: clients that come again at once must not keep it alive. */
 static void drain(struct http *http, uint64_t now_ns)
 {
 	if (http->drain_until_ns == 0) {
 		http->drain_until_ns = now_ns + HTTP_DRAIN_NS;
 		server_drain(&http->server);
 	}
-	if (now_ns + HTTP_DRAIN_NS >= http->drain_until_ns + HTTP_ACCEPT_NS)
+	if (now_ns + HTTP_DRAIN_NS >= http->drain_until_ns + HTTP_GRACE_NS) {
 		server_refuse(&http->server);
+		server_end_idle(&http->server);
+	}
 }
 
 static void tick(struct stage *stage)
@@ -110,7 +113,7 @@ static bool drained(struct stage *stage)
 	struct http *http = stage->own;
 	bool began = http->drain_until_ns != 0;
 	drain(http, stage->now_ns);
-	if (began)
+	if (began && http->server.n_connections == 0)
 		server_refuse(&http->server);
 	return began && (http->server.n_connections == 0 || stage->now_ns >= http->drain_until_ns);
 }

@@ -193,6 +193,8 @@ bool outlet_commit(struct outlet *outlet)
 
 static bool claim_slots(struct outlet *outlet, uint32_t n)
 {
+	if (!queue_has_room(&outlet->queue, n))
+		return false;
 	for (uint32_t i = 0; i < n; i++) {
 		if (queue_reserve(&outlet->queue, &outlet->slot[i]))
 			continue;
@@ -326,7 +328,8 @@ static bool is_full(const struct lane *lane)
 	return stream->tail - slowest_position(stream) > stream->mask - stream->mask / 64;
 }
 
-const char *outlet_obstacle(const struct outlet *outlet, const struct instance *instance, char *text)
+const char *outlet_obstacle(const struct outlet *outlet, const struct instance *instance,
+                            char text[OUTLET_OBSTACLE_BYTES])
 {
 	if (atomic_load_explicit(&instance->page->draining, memory_order_relaxed) != 0)
 		return "draining";

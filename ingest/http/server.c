@@ -21,6 +21,7 @@ static void opened(void *user, uint32_t slot, unsigned listener, const struct so
 	(void)listener;
 	*connection = (struct connection){
 	        .state = server->settings.proxy_protocol ? CONNECTION_PROXY : CONNECTION_HEAD,
+	        .route = ROUTE_OTHER,
 	};
 	server->n_connections++;
 	client_of_peer(connection->address, &connection->port, peer);
@@ -185,9 +186,11 @@ void server_wait(struct server *server, uint64_t timeout_ns)
 
 void server_drain(struct server *server)
 {
-	if (server->draining)
-		return;
 	server->draining = true;
+}
+
+void server_end_idle(struct server *server)
+{
 	for (uint32_t slot = 0; slot < server->settings.transport.max_connections; slot++) {
 		struct connection *connection = connection_at(server, slot);
 		if (connection->state == CONNECTION_PROXY ||

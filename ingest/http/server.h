@@ -48,6 +48,7 @@ enum connection_state {
 
 struct connection {
 	uint8_t state; /* enum connection_state */
+	uint8_t route; /* enum route, of the request whose body is coming; else ROUTE_OTHER */
 	bool trusted, counted, sending, ended, paused, continued, linger;
 	uint8_t address[16];
 	uint16_t port;
@@ -99,8 +100,11 @@ void server_tick(struct server *server, uint64_t now_ns);
 /* Sleeps until something happens, at most timeout_ns. */
 void server_wait(struct server *server, uint64_t timeout_ns);
 
-/* From here on each connection ends with its next answer; idle ones at once. Those that wait to be accepted still are. */
+/* From here on each connection ends with its next answer, new ones too. */
 void server_drain(struct server *server);
+
+/* Ends connections that have no request under way. */
+void server_end_idle(struct server *server);
 
 /* Accepts no more. May be called again. */
 void server_refuse(struct server *server);

@@ -42,7 +42,7 @@ def uring_allowed():
 
 def http_config(tmp_path, backend="auto", listen="127.0.0.1:0", topics=None, queue=None, **entry):
     """One ingest.http entry, everything small."""
-    small = {topic: {"size": "1MiB"} for topic in ("metric", "log", "track.raw")}
+    small = {topic: {"size": "1MiB"} for topic in ("metric", "log", "track.raw", "track")}
     return {
         "data_dir": str(tmp_path / "data"),
         "drain_timeout": "20s",

@@ -1,6 +1,5 @@
 """ingest-http in a running instance: every route over every kind of socket, and what comes out of it."""
 import json
-import os
 import re
 import signal
 import struct
@@ -8,11 +7,9 @@ import sys
 import time
 import zlib
 
-import pytest
-
 from harness import ROOT, wait_until
 from http_help import (
-    EXAMPLE, JSON_TYPE, LOG_EXAMPLE, OK_BODY, Client, Knocker, ask, check_ledger, chunks, connect, events, http_address,
+    EXAMPLE, JSON_TYPE, LOG_EXAMPLE, OK_BODY, Client, Knocker, ask, check_ledger, chunks, events, http_address,
     http_addresses, http_config, metric, request_bytes, wait_metric,
 )
 

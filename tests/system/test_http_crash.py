@@ -191,7 +191,7 @@ def test_kills_lose_no_postback_that_was_acknowledged_and_leave_none_torn(instan
     config = http_config(tmp_path, backend, processes=2, queue={"slots": slots, "slot_size": 256})
     millrace = instance(config=config)
     endpoint = "http://127.0.0.1:9/data"
-    load = Load(http_address(millrace), tmp_path, "--route", "ingest", "-b", each, "-c", 8, "-p", 2, "--rate", 600,
+    load = Load(http_address(millrace), tmp_path, "--route", "ingest", "-b", each, "-c", 8, "-p", 2, "--rate", 1000,
                 "--endpoint", endpoint, "-n", slots // each)
     try:
         run_load(millrace, load, rng, KILLS)

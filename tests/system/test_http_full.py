@@ -9,7 +9,7 @@ import pytest
 
 from harness import MILLRACE, SLOW, wait_until
 from http_help import (
-    EXAMPLE, Client, Load, ask, check_ledger, connect, events, http_address, http_config, request_bytes, wait_metric,
+    EXAMPLE, Client, Load, check_ledger, connect, events, http_address, http_config, request_bytes, wait_metric,
 )
 
 POSTBACKS_WAIT = 3  # exit status of a supervisor that leaves messages in a queue
@@ -82,6 +82,10 @@ def test_a_queue_that_is_full_takes_all_elements_of_a_request_or_none(instance, 
     with Client(http_address(millrace)) as client:
         refusal, taken = fill(client, "/ingest", postbacks)
         check_refusal(refusal)
+        # What was refused takes no room from those that need less.
+        assert client.ask("GET", "/readyz").status == 200
+        assert client.ask("POST", "/ingest", {**postbacks(0), "data": 4 * [{"n": 0}]}).status == 202
+        assert client.ask("POST", "/ingest", {**postbacks(0), "data": [{"n": 0}]}).status == 503
         wait_until(lambda: client.ask("GET", "/readyz").status == 503, 20, "/readyz to say that the queue is full")
         reply = client.ask("POST", "/ingest", {**postbacks(0), "data": 65 * [{"n": 0}]})
         assert reply.status == 413 and "slots" in reply.json()["error"]

@@ -157,7 +157,8 @@ def taken_again(address):
 
 @pytest.mark.parametrize(
     "limit, metric_name",
-    [({"max_connections_per_address": 3, "trusted_proxies": []}, "connections_over_cap"), ({"max_connections": 3}, "connections_turned_away")],
+    [({"max_connections_per_address": 3, "trusted_proxies": []}, "connections_over_cap"),
+     ({"max_connections": 3}, "connections_turned_away")],
     ids=["of_an_address", "of_all"],
 )
 def test_connections_over_the_cap_are_closed_at_once_and_there_is_room_again_afterwards(instance, tmp_path, backend, limit, metric_name):

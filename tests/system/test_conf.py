@@ -1,0 +1,161 @@
+"""The examples in conf/: each runs as it stands, but for ports and paths, and events go through it over TLS."""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from harness import ROOT, SLOW, wait_until
+from http_help import EXAMPLE, check_ledger, events, http_address, http_config, metric
+
+NAME = "collect.example.com"
+CLIENT = "127.0.0.5"  # where the client calls from, all of 127.0.0.0/8 being this host
+LIES = ["-H", "X-Forwarded-For: 203.0.113.1", "-H", "X-Push-IP: 203.0.113.2", "-H", "X-Real-IP: 203.0.113.3"]
+
+
+def need(program):
+    path = shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    return path
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A self-signed one for NAME: (certificate, key)."""
+    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+         f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}", "-out", files[0], "-keyout", files[1]],
+        check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    return files
+
+
+def substituted(name, replacements):
+    """An example with each text replaced, which must be in it."""
+    text = (ROOT / "conf" / name).read_text()
+    for old, new in replacements.items():
+        assert text.count(old) == 1, f"{name}: {old!r} is there {text.count(old)} times"
+        text = text.replace(old, str(new))
+    return text
+
+
+class Proxy:
+    """A proxy in the foreground that takes over listening sockets which the test has bound."""
+
+    def __init__(self, command, log, sockets, environment=None):
+        self.log = log
+        with open(log, "ab") as out:
+            self.process = subprocess.Popen(
+                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                pass_fds=[s.fileno() for s in sockets], env={**os.environ, **(environment or {})})
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        assert self.process.poll() is None, f"ended by itself: {self.process.returncode}: {self.log.read_text()}"
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(timeout=20 * SLOW)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            raise
+
+
+def curl(certificate, port, path, *arguments, host="127.0.0.1"):
+    """Calls the proxy over TLS; returns (status, version of HTTP, body)."""
+    result = subprocess.run(
+        [need("curl"), "-q", "--silent", "--show-error", "--noproxy", "*", "--max-time", str(int(20 * SLOW)), "--cacert", certificate[0],
+         "--resolve", f"{NAME}:{port}:{host}", "--write-out", "\n%{http_code} %{http_version}", *arguments, f"https://{NAME}:{port}{path}"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    assert result.returncode == 0, result.stderr
+    body, _, numbers = result.stdout.rpartition("\n")
+    status, version = numbers.split()
+    return int(status), version, body
+
+
+def post(certificate, port, n, *arguments):
+    body = json.dumps({**EXAMPLE, "count": n})
+    return curl(certificate, port, "/event", "-H", "Content-Type: application/json", "-d", body, *arguments)
+
+
+def check_events_through(certificate, port, millrace):
+    """Posts by HTTP/1.1 and HTTP/2, with headers that lie about the sender; returns how many requests that were."""
+    ok = '{"status":"ok"}'
+    for n in range(6):
+        assert post(certificate, port, n, "--http1.1", "--interface", CLIENT, *LIES) == (200, "1.1", ok)
+    for n in range(6, 12):
+        assert post(certificate, port, n, "--http2", "--interface", CLIENT, *LIES) == (200, "2", ok)
+    assert post(certificate, port, "x")[0] == 400
+    status, _, body = curl(certificate, port, "/log", "-X", "DELETE")
+    assert status == 405 and set(json.loads(body)) == {"error", "where"}
+    found = events(millrace, "metric")
+    assert [event["count"] for event in found] == list(range(12))
+    assert {event["ip"] for event in found} == {CLIENT}
+    check_ledger(millrace, "metric", received=13, rejected=1, written=12)
+    assert curl(certificate, port, "/t/open?a=b", "--interface", CLIENT)[0] == 200
+    (call,) = events(millrace, "track.raw")
+    assert (call["type"], call["query"], call["ip"], call["host"].partition(":")[0]) == ("open", "a=b", CLIENT, NAME)
+    return 15
+
+
+def test_nginx_ends_tls_and_keeps_its_connections(instance, tmp_path, certificate, backend):
+    nginx = need("nginx")
+    millrace = instance(config=http_config(tmp_path, backend))
+    with socket.create_server(("127.0.0.1", 0)) as tls, socket.create_server(("::1", 0), family=socket.AF_INET6) as tls6:
+        port, port6 = tls.getsockname()[1], tls6.getsockname()[1]
+        (tmp_path / "nginx-tls.conf").write_text(substituted("nginx-tls.conf", {
+            "listen 443 ssl http2;": f"listen 127.0.0.1:{port} ssl http2;",
+            "listen [::]:443 ssl http2;": f"listen [::1]:{port6} ssl http2;",
+            "/etc/ssl/certs/collect.example.com.pem": certificate[0],
+            "/etc/ssl/private/collect.example.com.key": certificate[1],
+            "server 127.0.0.1:8080 ": "server {}:{} ".format(*http_address(millrace)),
+        }))
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in kinds)
+        user = "user root;" if os.geteuid() == 0 else ""  # nobody could not come into tmp_path
+        (tmp_path / "nginx.conf").write_text(
+            f"daemon off; worker_processes 1; {user} pid {tmp_path}/nginx.pid; error_log {tmp_path}/nginx.log;\n"
+            f"events {{}}\nhttp {{\n{paths}include {tmp_path}/nginx-tls.conf;\n}}\n")
+        # Sockets in the variable NGINX are inherited, as from a former nginx at an upgrade.
+        with Proxy([nginx, "-p", tmp_path, "-e", tmp_path / "nginx.log", "-c", tmp_path / "nginx.conf"], tmp_path / "nginx.out",
+                   [tls, tls6], {"NGINX": f"{tls.fileno()};{tls6.fileno()};"}):
+            wait_until(lambda: (tmp_path / "nginx.pid").exists(), 20, "nginx")
+            requests = check_events_through(certificate, port, millrace)
+            assert curl(certificate, port6, "/healthz", host="[::1]")[0] == 200
+            wait_until(lambda: metric(millrace, "health_requests") == 1, 20, "the last count")
+            assert metric(millrace, "connections_accepted") < requests / 2, "connections are kept"
+    assert "[emerg]" not in (tmp_path / "nginx.log").read_text()
+
+
+def test_haproxy_ends_tls_and_names_the_client_by_the_proxy_protocol(instance, tmp_path, certificate, backend):
+    haproxy = need("haproxy")
+    millrace = instance(config=http_config(tmp_path, backend, proxy_protocol="on", trusted_proxies=[]))
+    both = tmp_path / "both.pem"
+    both.write_text(certificate[0].read_text() + certificate[1].read_text())
+    with socket.create_server(("127.0.0.1", 0)) as tls:
+        configuration = tmp_path / "haproxy-tls.cfg"
+        configuration.write_text(substituted("haproxy-tls.cfg", {
+            "maxconn 20000": "maxconn 100",  # of as many descriptors as this user may have
+            "bind :::443 v4v6 ssl": f"bind fd@{tls.fileno()} ssl",
+            "/etc/haproxy/collect.example.com.pem": both,
+            "server millrace 127.0.0.1:8081 ": "server millrace {}:{} ".format(*http_address(millrace)),
+        }))
+        checked = subprocess.run([haproxy, "-c", "-f", configuration], capture_output=True, text=True, pass_fds=[tls.fileno()], check=False)
+        assert checked.returncode == 0 and "WARNING" not in checked.stderr, checked.stderr
+        with Proxy([haproxy, "-db", "-f", configuration], tmp_path / "haproxy.log", [tls]):
+            check_events_through(certificate, tls.getsockname()[1], millrace)
+
+
+def test_what_the_examples_say_to_configure_is_valid(instance, tmp_path):
+    for name in ("nginx-tls.conf", "haproxy-tls.cfg"):
+        (line,) = [line.lstrip("# ") for line in (ROOT / "conf" / name).read_text().splitlines() if line.startswith("#     ingest:")]
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(line + "\n")
+        result = instance(start=False).millrace("check", "-c", file)
+        assert result.returncode == 0, result.stderr
