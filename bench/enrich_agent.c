@@ -2,127 +2,35 @@
  *
  *     never seen    each agent once (versions are changed so that no two are the same)    beside all rules in order
  *     come back     1,000 agents in Zipf order through the cache                          beside working each out
- *
- * The agents are those of uap-core's own test files (MILLRACE_UAP_CORE, else ../shared/uap-core), or, where they are not, those below. */
+ */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/agents.h"
 #include "bench/turns.h"
 #include "enrich/agent/cache.h"
 #include "enrich/data/data_file.h"
 #include "stage/clock.h"
 
-#define TURNS       15u
-#define TURN_NS     (40 * NS_PER_MS)
-#define AGENTS      20000u /* never seen, a turn's stock */
-#define AGENT_BYTES 600u
-#define POPULAR     1000u
-#define DRAWN       (1u << 16)
-#define REAL_MOST   20000u
+#define TURNS   15u
+#define TURN_NS (40 * NS_PER_MS)
+#define AGENTS  20000u /* never seen, a turn's stock */
+#define POPULAR 1000u
+#define DRAWN   (1u << 16)
 
-struct text {
-	char data[AGENT_BYTES];
-	size_t bytes;
-};
-
-static struct text fresh[AGENTS], popular[POPULAR];
-static uint16_t drawn[DRAWN]; /* indexes of popular agents, in Zipf order */
-static char *real[REAL_MOST]; /* agents of the test files */
-static unsigned n_real;
+static struct agents_text fresh[AGENTS], popular[POPULAR];
+static uint32_t drawn[DRAWN]; /* indexes of popular agents, in Zipf order */
 static struct agent_engine *engine;
 static struct agent_cache *cache;
 
-static const char *const samples[] = {
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 "
-        "Safari/537.36",
-        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-        "Version/17.1 "
-        "Safari/605.1.15",
-        "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-        "Version/17.1 "
-        "Mobile/15E148 Safari/604.1",
-        "Mozilla/5.0 (Linux; Android 13; SM-S911B) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/119.0.0.0 "
-        "Mobile "
-        "Safari/537.36",
-        "Mozilla/5.0 (Linux; Android 10; HTC Desire 19+ Build/QP1A) AppleWebKit/537.36 (KHTML, like Gecko) "
-        "Chrome/118.0.5993.111 Mobile Safari/537.36",
-        "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0",
-        "Mozilla/5.0 (Windows NT 6.1; WOW64; Trident/7.0; rv:11.0) like Gecko",
-        "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
-        "curl/7.88.1",
-        "Opera/9.80 (Android; Opera Mini/36.2.2254/119.132; U; id) Presto/2.12.423 Version/12.16",
-        "NightstandPaid-iPad/1.3.1 CFNetwork/548.1.4 Darwin/11.0.0",
-        "Mozilla/5.0 (Web0S; Linux/SmartTV) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/79.0.3945.79 "
-        "Safari/537.36",
-};
-
-/* The agent with its last number replaced by one that no other has. */
-static struct text changed(const char *agent, unsigned n)
+static void make_agents(void)
 {
-	struct text text;
-	size_t end = strlen(agent);
-	while (end > 0 && !(agent[end - 1] >= '0' && agent[end - 1] <= '9'))
-		end--;
-	size_t begin = end;
-	while (begin > 0 && agent[begin - 1] >= '0' && agent[begin - 1] <= '9')
-		begin--;
-	text.bytes = (size_t)snprintf(text.data, sizeof text.data, "%.*s%u%s", (int)begin, agent, n,
-	                              end > 0 ? agent + end : agent);
-	if (text.bytes >= sizeof text.data)
-		text.bytes = sizeof text.data - 1;
-	return text;
-}
-
-/* Reads the agents of one of uap-core's test files: a line each, "- user_agent_string: 'it''s one'". */
-static void read_agents(const char *name)
-{
-	static const char key[] = "- user_agent_string: '";
-	char path[4096], line[4096];
-	const char *folder = getenv("MILLRACE_UAP_CORE");
-	snprintf(path, sizeof path, "%s/%s", folder ? folder : "../shared/uap-core", name);
-	FILE *file = fopen(path, "r");
-	while (file && n_real < REAL_MOST && fgets(line, sizeof line, file)) {
-		const char *at = strstr(line, key), *end = strrchr(line, '\'');
-		if (!at || end < at + sizeof key)
-			continue;
-		char *to = line;
-		for (at += sizeof key - 1; at < end; at++) {
-			*to++ = *at;
-			at += *at == '\''; /* quotes are doubled */
-		}
-		*to = 0;
-		real[n_real] = strdup(line);
-		n_real += real[n_real] != NULL;
-	}
-	if (file)
-		fclose(file);
-}
-
-/* Returns where they come from. */
-static const char *make_agents(void)
-{
-	read_agents("test_ua.yaml");
-	read_agents("test_os.yaml");
-	read_agents("test_device.yaml");
-	for (unsigned i = 0; i < AGENTS; i++) {
-		unsigned at = (unsigned)random();
-		fresh[i] = changed(
-		        n_real > 0 ? real[at % n_real] : samples[at % (sizeof samples / sizeof *samples)], i);
-	}
+	for (unsigned i = 0; i < AGENTS; i++)
+		agents_make(&fresh[i], i);
 	memcpy(popular, fresh, sizeof popular);
-	double sum = 0, upto[POPULAR];
-	for (unsigned i = 0; i < POPULAR; i++)
-		upto[i] = sum += 1.0 / (i + 1);
-	for (unsigned i = 0; i < DRAWN; i++) {
-		double at = sum * (double)random() / RAND_MAX;
-		unsigned rank = 0;
-		while (rank + 1 < POPULAR && upto[rank] < at)
-			rank++;
-		drawn[i] = (uint16_t)rank;
-	}
-	return n_real > 0 ? "uap-core's test files" : "samples";
+	agents_draw_zipf(drawn, DRAWN, POPULAR);
 }
 
 /* One of the ways that are measured: works on the i-th text. */
@@ -137,14 +45,14 @@ static void work_out(unsigned i)
 static void work_out_popular(unsigned i)
 {
 	static struct agent agent;
-	const struct text *text = &popular[drawn[i % DRAWN]];
+	const struct agents_text *text = &popular[drawn[i % DRAWN]];
 	agent_parse(engine, text->data, text->bytes, &agent);
 }
 
 static void look_up(unsigned i)
 {
 	static struct agent agent;
-	const struct text *text = &popular[drawn[i % DRAWN]];
+	const struct agents_text *text = &popular[drawn[i % DRAWN]];
 	if (agent_cache_get(cache, text->data, text->bytes))
 		return;
 	agent_parse(engine, text->data, text->bytes, &agent);
@@ -236,5 +144,7 @@ int main(int argc, char **argv)
 		}
 		json = true;
 	}
-	return run(json, make_agents());
+	const char *source = agents_load();
+	make_agents();
+	return run(json, source);
 }

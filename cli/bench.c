@@ -1,24 +1,26 @@
-/* millrace bench stream|queue|udp: becomes the benchmark program. */
+/* millrace bench stream|queue|udp|enrich: becomes the benchmark program. */
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/arguments.h"
 #include "cli/command.h"
 
-static const char *const parts[] = {"stream", "queue", "udp"};
+static const char *const parts[] = {"stream", "queue", "udp", "enrich"};
 #define PARTS (sizeof parts / sizeof parts[0])
 
 int command_bench(int argc, char **argv)
 {
 	const struct arguments arguments = {
 	        .command = "bench",
-	        .usage = "stream|queue|udp [OPTION]...",
+	        .usage = "stream|queue|udp|enrich [OPTION]...",
 	        .purpose = "Measures one part against a reference in the same run and prints both and their "
 	                   "ratio:\n"
 	                   "  stream   one writer, one reader, two processes, against ck_ring (SPSC)\n"
 	                   "  queue    many to many, against ck_ring (MPMC)\n"
 	                   "  udp      datagrams received, parsed, streamed and counted, against a bare "
 	                   "recvmmsg loop\n"
+	                   "  enrich   tracking calls through the enrich stage, one core, against the same loop "
+	                   "that only copies\n"
 	                   "What follows the part is for the benchmark: millrace bench stream --help lists "
 	                   "its options.",
 	        .example = "  millrace bench stream --json",
@@ -39,6 +41,6 @@ int command_bench(int argc, char **argv)
 		}
 	const char *nearest = arguments_nearest(argv[1], parts, PARTS);
 	return arguments_error(&arguments, "there is no benchmark \"%s\"%s%s", argv[1],
-	                       nearest != NULL ? "; did you mean " : "; there are: stream, queue, udp",
+	                       nearest != NULL ? "; did you mean " : "; there are: stream, queue, udp, enrich",
 	                       nearest != NULL ? nearest : "");
 }

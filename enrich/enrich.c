@@ -1,7 +1,9 @@
 #include "enrich/enrich.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "stage/clock.h"
 
@@ -164,16 +166,37 @@ static void count_on(struct enrich *enrich, enum enrich_metric metric, uint64_t 
 	*seen = now;
 }
 
+static uint64_t age_s(const struct geo_status *status)
+{
+	uint64_t now_s = clock_real_ns() / NS_PER_SEC;
+	return status->loaded && now_s > status->build_epoch ? now_s - status->build_epoch : 0;
+}
+
 static void show_database(struct enrich *enrich)
 {
 	const struct geo_status *status = geo_status(enrich->enricher.geo);
-	uint64_t now_s = clock_real_ns() / NS_PER_SEC;
 	metric_set(enrich->control, ENRICH_country_database_loaded, status->loaded);
 	metric_set(enrich->control, ENRICH_country_database_nodes, status->nodes);
-	metric_set(enrich->control, ENRICH_country_database_age_seconds,
-	           status->loaded && now_s > status->build_epoch ? now_s - status->build_epoch : 0);
+	metric_set(enrich->control, ENRICH_country_database_age_seconds, age_s(status));
 	count_on(enrich, ENRICH_country_database_loads, status->loads, &enrich->seen.loads);
 	count_on(enrich, ENRICH_country_database_refusals, status->refusals, &enrich->seen.refusals);
+}
+
+/* What metrics cannot say: which database it is, and what is wrong with a newer one. */
+static void write_note(struct enrich *enrich)
+{
+	const struct geo_status *status = geo_status(enrich->enricher.geo);
+	char database[128] = "no country database, all are XX", built[16] = "?";
+	time_t epoch = (time_t)status->build_epoch;
+	struct tm day;
+	if (gmtime_r(&epoch, &day) != NULL)
+		(void)strftime(built, sizeof built, "%F", &day);
+	if (status->loaded)
+		snprintf(database, sizeof database, "countries: %s of %s, %llu days old", status->type, built,
+		         (unsigned long long)(age_s(status) / 86400));
+	control_note(enrich->control, "%s; %u agent rules%s%s", database,
+	             agent_engine_rules(enrich->enricher.engine)->n,
+	             status->refusal[0] != '\0' ? "; refused a new file: " : "", status->refusal);
 }
 
 void enrich_tick(struct enrich *enrich, uint64_t now_ns)
@@ -181,6 +204,7 @@ void enrich_tick(struct enrich *enrich, uint64_t now_ns)
 	struct enricher *enricher = &enrich->enricher;
 	(void)geo_check(enricher->geo, now_ns);
 	show_database(enrich);
+	write_note(enrich);
 	const struct agent_cache_counts *cache = agent_cache_counts(enricher->cache);
 	const struct matcher *matcher = agent_engine_matcher(enricher->engine);
 	count_on(enrich, ENRICH_agent_cache_hits, cache->hits, &enrich->seen.hits);

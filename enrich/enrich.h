@@ -25,7 +25,7 @@
 #include "stage/stage.h"
 
 #define ENRICH_BATCH       512u /* records in one commit at most */
-#define ENRICH_PATIENCE_NS (2 * NS_PER_SEC)
+#define ENRICH_PATIENCE_NS (5 * NS_PER_SEC)
 
 enum enrich_metric {
 #define METRIC(name, kind, help) ENRICH_##name,

@@ -77,11 +77,11 @@ lint: ## clang-tidy, cppcheck, clang-format, shellcheck and mandoc, in check mod
 built-lint: all
 	@scripts/lint $(BUILD) $(SOURCES)
 
-bench: ## the three benchmarks against their references
+bench: ## the benchmarks of the command, each against its reference
 	@scripts/install-packages build run bench data
 	@scripts/fetch-data $(DATA)
 	@$(AGAIN) all
-	@for what in stream queue udp; do $(BUILD)/bin/millrace bench $$what || exit; done
+	@for what in stream queue udp enrich; do $(BUILD)/bin/millrace bench $$what || exit; done
 
 bench-http: ## POST /event beside nginx under wrk; ARGS="..." are passed on
 	@scripts/install-packages build run bench-http

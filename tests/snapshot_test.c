@@ -291,6 +291,24 @@ static void metrics_come_with_their_names(void **state)
 	segment_detach(&segment);
 }
 
+static void what_a_stage_says_in_words_comes_with_it(void **state)
+{
+	(void)state;
+	add_role("enrich.0");
+	add_role("tally.0");
+	struct segment segment;
+	struct control *control = control_of(&segment, "enrich.0");
+	assert_non_null(control);
+	control_note(control, "database %s", "GeoLite2-City");
+	open_and_take();
+	assert_string_equal(snapshot->stage[0].note, "database GeoLite2-City");
+	assert_string_equal(snapshot->stage[1].note, "");
+	control_note(control, "%s", "none");
+	take();
+	assert_string_equal(snapshot->stage[0].note, "none");
+	segment_detach(&segment);
+}
+
 static void reading_keeps_the_locks_that_this_process_has(void **state)
 {
 	(void)state;
@@ -367,6 +385,7 @@ int main(void)
 	                                        unmake),
 	        cmocka_unit_test_setup_teardown(a_stage_whose_lock_nobody_holds_is_dead, make, unmake),
 	        cmocka_unit_test_setup_teardown(metrics_come_with_their_names, make, unmake),
+	        cmocka_unit_test_setup_teardown(what_a_stage_says_in_words_comes_with_it, make, unmake),
 	        cmocka_unit_test_setup_teardown(reading_keeps_the_locks_that_this_process_has, make, unmake),
 	        cmocka_unit_test_setup_teardown(
 	                an_instance_that_was_replaced_is_followed_and_one_that_ended_is_missed, make, unmake),

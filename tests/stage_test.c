@@ -61,7 +61,9 @@ static void a_broken_configuration_is_told_line_by_line(void **state)
 static void sigterm_finishes_the_work_at_hand_and_exits_0(void **state)
 {
 	struct stage_place *stage = *state;
+	char note[CONTROL_NOTE_BYTES];
 	stage->work->jobs = 300;
+	control_note(stage->control, "of a former life");
 	pid_t pid = start_stage(stage);
 	wait_until(stage->work->done > 0);
 	kill(pid, SIGTERM);
@@ -72,6 +74,8 @@ static void sigterm_finishes_the_work_at_hand_and_exits_0(void **state)
 	assert_int_equal(stage->work->done, 300);
 	assert_int_equal(stage->work->finis, 1);
 	assert_int_equal(stage->control->state, STAGE_ENDED);
+	control_read_note(stage->control, note);
+	assert_string_equal(note, "");
 	assert_int_equal(lines_of(output_of(stage, "err")), 3); /* started, draining, ended */
 }
 

@@ -225,6 +225,142 @@ static void unknown_names_are_explained(void **state)
 	assert_int_equal(instance_attach(&other, "../up", SEGMENT_READ, &f->error), -EINVAL);
 }
 
+/* ---- shares ---- */
+
+static int claim_share(struct fixture *f, struct topic_reader *reader, unsigned index, unsigned n)
+{
+	return topic_reader_attach_share(reader, &f->instance, "t", "stage",
+	                                 (struct topic_share){.index = index, .n = n}, &f->error);
+}
+
+static bool is_zero(const struct stream_reader *lane)
+{
+	return lane->shared == NULL && lane->data == NULL && lane->cursor == NULL && lane->position == 0 &&
+	       lane->mapped_bytes == 0;
+}
+
+static void each_share_reads_its_own_lanes_and_no_others(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader share[3];
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(claim_share(f, &share[i], i, 3), 0);
+	assert_true(!is_zero(&share[0].lane[0]) && is_zero(&share[0].lane[1]));
+	assert_true(is_zero(&share[1].lane[0]) && !is_zero(&share[1].lane[1]));
+	assert_true(is_zero(&share[2].lane[0]) && is_zero(&share[2].lane[1]));
+	for (unsigned i = 0; i < 5; i++)
+		put(&f->writer[0], i);
+	put(&f->writer[1], 0);
+	assert_int_equal(take(&share[2]), 0);
+	assert_int_equal(take(&share[0]), 5);
+	assert_int_equal(atomic_load(&share[0].group->cursor[0].records), 5);
+	assert_int_equal(atomic_load(&share[0].group->cursor[1].records), 0);
+	assert_int_equal(take(&share[1]), 1);
+	assert_int_equal(atomic_load(&share[0].group->cursor[1].records), 1);
+	for (unsigned i = 0; i < 3; i++)
+		topic_reader_detach(&share[i]);
+}
+
+static void a_share_has_one_reader_at_a_time(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader first, other, second;
+	assert_int_equal(claim_share(f, &first, 0, 2), 0);
+	assert_int_equal(claim_share(f, &other, 1, 2), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(claim_share(f, &second, i, 2), -EBUSY);
+		assert_non_null(strstr(f->error.text, "is being read by process"));
+	}
+	assert_int_equal(claim(f, &second, "stage", GROUP_REQUIRED), -EBUSY); /* one that wants all lanes */
+	topic_reader_detach(&other);
+	assert_int_equal(claim_share(f, &second, 0, 2), -EBUSY);
+	assert_int_equal(claim_share(f, &second, 1, 2), 0);
+	topic_reader_detach(&second);
+	topic_reader_detach(&first);
+	assert_int_equal(claim(f, &second, "stage", GROUP_REQUIRED), 0);
+	topic_reader_detach(&second);
+}
+
+static void a_share_whose_reader_was_killed_is_taken_up_at_its_cursor(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader share;
+	for (unsigned i = 0; i < 10; i++)
+		put(&f->writer[1], i);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct record_batch batch;
+		unsigned lane;
+		if (claim_share(f, &share, 1, 2) != 0 || !topic_peek(&share, &lane, &batch))
+			_exit(1);
+		for (unsigned i = 0; i < 4; i++)
+			(void)record_next(&batch);
+		stream_advance(&share.lane[lane], &batch, 4);
+		raise(SIGKILL);
+	}
+	int status;
+	waitpid(pid, &status, 0);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(claim_share(f, &share, 1, 2), 0);
+	assert_int_equal(take(&share), 6);
+	topic_reader_detach(&share);
+}
+
+static void with_another_number_of_shares_all_goes_on_at_the_same_cursors(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader share[2];
+	for (unsigned n = 1; n <= 3; n++) {
+		put(&f->writer[0], n);
+		put(&f->writer[1], n);
+		put(&f->writer[1], n);
+		unsigned shares = n == 2 ? 2 : 1;
+		for (unsigned i = 0; i < shares; i++)
+			assert_int_equal(claim_share(f, &share[i], i, shares), 0);
+		assert_int_equal(take(&share[0]), shares == 2 ? 1 : 3);
+		if (shares == 2)
+			assert_int_equal(take(&share[1]), 2);
+		for (unsigned i = 0; i < shares; i++)
+			topic_reader_detach(&share[i]);
+	}
+}
+
+static void a_share_that_nobody_reads_holds_the_writers_of_its_lanes_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader share;
+	unsigned room = SIZE / record_bytes(8), written = 0;
+	assert_int_equal(claim_share(f, &share, 0, 2), 0);
+	for (unsigned i = 0; i < 2 * room; i++) {
+		assert_true(put(&f->writer[0], i));
+		written += put(&f->writer[1], i);
+		take(&share);
+	}
+	assert_int_equal(written, room);
+	topic_reader_detach(&share);
+}
+
+static void the_bell_of_a_group_wakes_all_of_its_shares(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader share[2];
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(claim_share(f, &share[i], i, 2), 0);
+		assert_int_equal(take(&share[i]), 0);
+	}
+	put(&f->writer[1], 1);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(topic_wait(&share[i], 20000000000u));
+	assert_int_equal(take(&share[0]), 0);
+	assert_int_equal(take(&share[1]), 1);
+	topic_reader_detach(&share[0]);
+	/* The one that stays is still rung. */
+	assert_int_equal(take(&share[1]), 0);
+	put(&f->writer[1], 2);
+	assert_true(topic_wait(&share[1], 20000000000u));
+	topic_reader_detach(&share[1]);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -238,6 +374,12 @@ int main(void)
 	        T(groups_of_dead_taps_are_used_again),
 	        T(too_many_groups_are_refused_with_a_remedy),
 	        T(unknown_names_are_explained),
+	        T(each_share_reads_its_own_lanes_and_no_others),
+	        T(a_share_has_one_reader_at_a_time),
+	        T(a_share_whose_reader_was_killed_is_taken_up_at_its_cursor),
+	        T(with_another_number_of_shares_all_goes_on_at_the_same_cursors),
+	        T(a_share_that_nobody_reads_holds_the_writers_of_its_lanes_alone),
+	        T(the_bell_of_a_group_wakes_all_of_its_shares),
 	};
 	alarm(60);
 	return cmocka_run_group_tests_name("topic", tests, NULL, NULL);
