@@ -19,7 +19,7 @@ int command_bench(int argc, char **argv)
 	                   "  queue    many to many, against ck_ring (MPMC)\n"
 	                   "  udp      datagrams received, parsed, streamed and counted, against a bare "
 	                   "recvmmsg loop\n"
-	                   "  enrich   tracking calls through the enrich stage, one core, against the same loop "
+	                   "  enrich   tracking calls through the enrich stage, one core, against a loop "
 	                   "that only copies\n"
 	                   "What follows the part is for the benchmark: millrace bench stream --help lists "
 	                   "its options.",
@@ -41,6 +41,7 @@ int command_bench(int argc, char **argv)
 		}
 	const char *nearest = arguments_nearest(argv[1], parts, PARTS);
 	return arguments_error(&arguments, "there is no benchmark \"%s\"%s%s", argv[1],
-	                       nearest != NULL ? "; did you mean " : "; there are: stream, queue, udp, enrich",
+	                       nearest != NULL ? "; did you mean "
+	                                       : "; there are: stream, queue, udp, enrich",
 	                       nearest != NULL ? nearest : "");
 }

@@ -287,7 +287,8 @@ static void killed_at_random_moments_it_makes_one_event_of_each_call(void **stat
 	}
 	end_all();
 	check_all();
-	printf("%llu kills, %llu calls and %llu other records, %llu commits, %llu notes finished, %llu waits for "
+	printf("%llu kills, %llu calls and %llu other records, %llu commits, %llu notes finished, %llu waits "
+	       "for "
 	       "room, %llu changes between one process and two\n",
 	       (unsigned long long)trial.kills,
 	       (unsigned long long)(trial.place.written[0] + trial.place.written[1]),

@@ -53,12 +53,15 @@ static inline void enrich_write(const char *path, const void *bytes, size_t leng
 		abort();
 }
 
+#define ENRICH_DATABASE_BUILT 1700000000u /* 2023-11-14 */
+
 /* 11.0.0.0/8 is in SE, Lund; 12.0.0.0/8 in JP without a city; 2a01::/16 in FR. */
 static inline void enrich_write_database(void)
 {
 	struct mmdb_make make;
 	size_t length;
 	mmdb_init(&make, 28, 6, "Test-City");
+	make.build_epoch = ENRICH_DATABASE_BUILT;
 	uint32_t sweden = mmdb_map(&make, 2);
 	mmdb_text(&make, "country"), mmdb_map(&make, 1), mmdb_text(&make, "iso_code"), mmdb_text(&make, "SE");
 	mmdb_text(&make, "city"), mmdb_map(&make, 1), mmdb_text(&make, "names"), mmdb_map(&make, 1);
@@ -125,7 +128,8 @@ struct call_agent {
 };
 
 static const struct call_agent call_agents[] = {
-        {"Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0", "Desktop", "Firefox"},
+        {"Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0", "Desktop",
+         "Firefox"},
         {"curl/7.88.1", "Bot", "curl"},
         {"", "Other", "Other"},
 };
@@ -141,7 +145,8 @@ struct call_text {
 /* Writes the record of a call. Returns its bytes. */
 static inline size_t call_write(void *at, struct call_text text, const uint8_t address[16], uint32_t flags)
 {
-	size_t type = strlen(text.type), query = strlen(text.query), agent = strlen(text.agent), host = strlen(text.host);
+	size_t type = strlen(text.type), query = strlen(text.query), agent = strlen(text.agent),
+	       host = strlen(text.host);
 	uint32_t length = (uint32_t)(sizeof(struct event_track_raw) + type + query + agent + host);
 	struct event_track_raw *raw = record_put(at, EVENT_TRACK_RAW, length);
 	*raw = (struct event_track_raw){
@@ -173,7 +178,8 @@ static inline void call_query(char *out, size_t size, unsigned lane, uint64_t nu
 static inline size_t call_put(void *at, unsigned lane, uint64_t number)
 {
 	char query[160];
-	uint8_t address[16] = {[10] = 0xff, [11] = 0xff, [12] = (uint8_t)(11 + number % 3), [15] = (uint8_t)number};
+	uint8_t address[16] = {
+	        [10] = 0xff, [11] = 0xff, [12] = (uint8_t)(11 + number % 3), [15] = (uint8_t)number};
 	if (number % 3 == 2)
 		address[12] = 10; /* private */
 	call_query(query, sizeof query, lane, number);
@@ -202,14 +208,16 @@ static inline uint64_t call_number(const struct record *record, unsigned lane)
 	if (slice[TRACK_QUERY].bytes < 3)
 		return UINT64_MAX;
 	memcpy(text, slice[TRACK_QUERY].text + 2,
-	       slice[TRACK_QUERY].bytes - 2 < sizeof text - 1 ? slice[TRACK_QUERY].bytes - 2 : sizeof text - 1);
+	       slice[TRACK_QUERY].bytes - 2 < sizeof text - 1 ? slice[TRACK_QUERY].bytes - 2
+	                                                      : sizeof text - 1);
 	uint64_t number = strtoull(text, NULL, 10);
 	call_query(query, sizeof query, lane, number);
 	bool same = call_slice_is(slice[TRACK_QUERY], query) && call_slice_is(slice[TRACK_TYPE], "open") &&
 	            call_slice_is(slice[TRACK_HOST], "shop.test") &&
 	            call_slice_is(slice[TRACK_DEVICE], call_agents[number % CALL_AGENTS].device) &&
 	            call_slice_is(slice[TRACK_BROWSER], call_agents[number % CALL_AGENTS].browser) &&
-	            memcmp(event->country, call_countries[number % 3], 2) == 0 && event->source[15] == (uint8_t)number;
+	            memcmp(event->country, call_countries[number % 3], 2) == 0 &&
+	            event->source[15] == (uint8_t)number;
 	return same ? number : UINT64_MAX;
 }
 
@@ -242,19 +250,23 @@ static inline int enrich_place_make(struct enrich_place *place, uint64_t raw_byt
 	if (result == 0)
 		result = instance_make(place->place.directory, topics, 2, &place->error);
 	for (unsigned i = 0; result == 0 && i < ENRICH_LANES; i++) {
-		place->control[i] = mmap(NULL, sizeof *place->control[i], PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		place->control[i] = mmap(NULL, sizeof *place->control[i], PROT_READ | PROT_WRITE,
+		                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 		result = place->control[i] == MAP_FAILED
 		                 ? -1
-		                 : segment_create(place->place.directory, instance_private_name(name, enrich_roles[i]), SEGMENT_PRIVATE,
-		                                  7, PRIVATE_NOTE_BYTES, NULL, NULL, &place->error);
+		                 : segment_create(place->place.directory,
+		                                  instance_private_name(name, enrich_roles[i]),
+		                                  SEGMENT_PRIVATE, 7, PRIVATE_NOTE_BYTES, NULL, NULL,
+		                                  &place->error);
 	}
 	if (result == 0)
 		result = instance_attach(&place->instance, "test", SEGMENT_WRITE, &place->error);
 	for (unsigned i = 0; result == 0 && i < ENRICH_LANES; i++)
-		result = topic_writer_attach(&place->writer[i], &place->instance, "track.raw", i == 0 ? "w.0" : "w.1", &place->error);
+		result = topic_writer_attach(&place->writer[i], &place->instance, "track.raw",
+		                             i == 0 ? "w.0" : "w.1", &place->error);
 	if (result == 0)
-		result = topic_reader_attach(&place->sink, &place->instance, "track", "sink", GROUP_REQUIRED, STREAM_FROM_CURSOR,
-		                             &place->error);
+		result = topic_reader_attach(&place->sink, &place->instance, "track", "sink", GROUP_REQUIRED,
+		                             STREAM_FROM_CURSOR, &place->error);
 	if (result != 0)
 		printf("%s\n", place->error.text);
 	return result;
@@ -287,12 +299,14 @@ static inline uint64_t enrich_place_write(struct enrich_place *place, unsigned l
 }
 
 /* Returns 0 or -errno. enrich->enricher is open already, or (all zero) is opened here. */
-static inline int enrich_place_open(struct enrich_place *place, struct enrich *enrich, unsigned index, unsigned n)
+static inline int enrich_place_open(struct enrich_place *place, struct enrich *enrich, unsigned index,
+                                    unsigned n)
 {
 	if (enrich->enricher.engine == NULL && enrich_files_open(&enrich->enricher) != 0)
 		return -1;
-	return enrich_open(enrich, &place->instance, enrich_roles[index], (struct topic_share){.index = index, .n = n},
-	                   place->control[index], &place->error);
+	return enrich_open(enrich, &place->instance, enrich_roles[index],
+	                   (struct topic_share){.index = index, .n = n}, place->control[index],
+	                   &place->error);
 }
 
 /* Reads at most `most` events of a lane of track that holds those of input lane `lane` alone. Returns how many; UINT64_MAX when one is not
@@ -332,7 +346,8 @@ static inline bool enrich_place_balanced(const struct enrich_place *place, unsig
 	return sum == shared->ledger.received;
 }
 
-static inline uint64_t enrich_place_metric(const struct enrich_place *place, unsigned index, enum enrich_metric metric)
+static inline uint64_t enrich_place_metric(const struct enrich_place *place, unsigned index,
+                                           enum enrich_metric metric)
 {
 	return atomic_load_explicit(&place->control[index]->metric[metric], memory_order_relaxed);
 }

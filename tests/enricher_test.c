@@ -65,7 +65,8 @@ static void run(struct call_text text, const uint8_t address[16], uint32_t flags
 	free(made.record);
 	made.record = malloc(sizeof *made.record + track_room(raw));
 	assert_non_null(made.record);
-	uint32_t length = enricher_run(&enricher, raw, raw->arrival_ns + EXAMPLE_KLAG_NS, made.record->payload);
+	uint32_t length =
+	        enricher_run(&enricher, raw, raw->arrival_ns + EXAMPLE_KLAG_NS, made.record->payload);
 	assert_true(length <= track_room(raw));
 	(void)record_put(made.record, EVENT_TRACK, length);
 	assert_true(event_check(made.record));
