@@ -392,8 +392,8 @@ static void roles_keep_their_numbers_when_others_come(void **state)
 	struct instance_page *old = page_of("ingest: {udp: [{listen: ':1'}], http: [{listen: ':1'}]}");
 	struct plan *plan =
 	        merged("ingest: {udp: [{listen: ':1', processes: 3}], http: [{listen: ':1'}]}", old);
-	static const char *const names[] = {"ingest-udp.0", "ingest-http.0", "enrich.0", "tally.0",
-	                                    "ingest-udp.1", "ingest-udp.2"};
+	static const char *const names[] = {"ingest-udp.0", "ingest-http.0", "enrich.0",
+	                                    "tally.0",      "ingest-udp.1",  "ingest-udp.2"};
 	assert_int_equal(plan->n_roles, 6);
 	for (unsigned i = 0; i < 6; i++) {
 		assert_string_equal(plan->role[i].page.name, names[i]);

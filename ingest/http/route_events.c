@@ -57,7 +57,7 @@ static void reply_refused(struct exchange *exchange, enum outlet_topic topic)
 
 void handle_event(struct exchange *exchange, const struct body *body)
 {
-	struct json_fault fault;
+	struct json_fault fault = fault_too_large;
 	switch (take(exchange, OUTLET_METRIC, EVENT_METRIC, json_metric, body->text, body->bytes, &fault)) {
 	case TAKEN:
 		reply_json(exchange, 200, REPLY_OK, sizeof REPLY_OK - 1);
@@ -74,7 +74,7 @@ void handle_event(struct exchange *exchange, const struct body *body)
 void handle_log(struct exchange *exchange, const struct body *body)
 {
 	struct answer ok = {.status = 200, .type = ANSWER_TEXT, .body = "OK", .body_bytes = 2};
-	struct json_fault fault;
+	struct json_fault fault = fault_too_large;
 	if (exchange->request->method != REQUEST_POST) {
 		reply(exchange, &ok);
 		return;
@@ -241,7 +241,7 @@ void handle_track(struct exchange *exchange, const struct body *body)
 	        .agent = request->user_agent,
 	        .host = request->host,
 	};
-	struct json_fault fault;
+	struct json_fault fault = fault_too_large;
 	enum taken taken = TAKEN_NOT;
 	if (request->method != REQUEST_POST || body->bytes == 0 ||
 	    read_parameters(exchange, body, &call, &fault))
