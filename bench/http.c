@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "bench/http_server.h"
+#include "bench/http_steer.h"
 #include "bench/turns.h"
 
 #define DEPTH          16u
@@ -25,7 +26,7 @@
 struct options {
 	unsigned pairs, connections;
 	double seconds;
-	bool json, itself;
+	bool json, itself, steer;
 	const char *script;
 	const char *backend; /* of ingest-http */
 };
@@ -217,6 +218,8 @@ static void help(void)
 	     "  --connections N    of wrk (default 64)\n"
 	     "  --script FILE      what wrk sends (default bench/http.lua)\n"
 	     "  --backend NAME     of millrace: auto, uring or epoll (default auto)\n"
+	     "  --steer            the server's receiving is done on its own core, not on wrk's (root; "
+	     "RPS in a network namespace of its own)\n"
 	     "  --itself           nginx takes both roles: what the machine's noise makes of a ratio of 1\n"
 	     "  --json             one JSON object instead of text\n"
 	     "\n"
@@ -230,6 +233,7 @@ static int parse(int argc, char **argv, struct options *options)
 	                                      {"seconds", required_argument, NULL, 's'},
 	                                      {"connections", required_argument, NULL, 'c'},
 	                                      {"script", required_argument, NULL, 'l'},
+	                                      {"steer", no_argument, NULL, 't'},
 	                                      {"itself", no_argument, NULL, 'i'},
 	                                      {"backend", required_argument, NULL, 'b'},
 	                                      {"json", no_argument, NULL, 'j'},
@@ -251,6 +255,9 @@ static int parse(int argc, char **argv, struct options *options)
 			break;
 		case 'b':
 			options->backend = optarg;
+			break;
+		case 't':
+			options->steer = true;
 			break;
 		case 'i':
 			options->itself = true;
@@ -290,6 +297,11 @@ int main(int argc, char **argv)
 	int done = parse(argc, argv, &options);
 	if (done >= 0)
 		return done;
+	if (options.steer)
+		http_steer();
+	if (!options.json)
+		printf("receiving is done on %s\n",
+		       options.steer ? "the server's core" : "the sender's core (loopback as it is)");
 	http_server_start_nginx(&nginx, "");
 	if (options.itself)
 		ours = nginx;

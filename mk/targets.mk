@@ -87,6 +87,7 @@ bench-http: ## POST /event beside nginx under wrk; ARGS="..." are passed on
 	@scripts/install-packages build run bench-http
 	@$(AGAIN) all $(BUILD)/libexec/millrace/bench-http
 	@$(BUILD)/libexec/millrace/bench-http $(ARGS)
+	@test "$$(id -u)" != 0 || $(BUILD)/libexec/millrace/bench-http --steer $(ARGS)
 
 bench-http-slow: ## a good client beside 10,000 idle connections and 1,000 slow ones; ARGS="..." are passed on
 	@scripts/install-packages build run bench-http
