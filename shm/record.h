@@ -36,9 +36,12 @@ static inline size_t record_bytes(size_t length)
  * The next record starts at at + record_bytes(length). */
 static inline void *record_put(void *at, uint16_t type, uint32_t length)
 {
-	struct record head = {.length = length, .type = type};
-	memcpy(at, &head, sizeof head);
-	return (char *)at + sizeof head;
+	/* Field by field: a header put together elsewhere and read back whole would wait for all stores before it, those into cold memory of the lane too. */
+	struct record *record = at;
+	record->length = length;
+	record->type = type;
+	record->flags = 0;
+	return record->payload;
 }
 
 /* Records in a row, as stream_peek gives them. */
