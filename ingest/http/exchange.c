@@ -8,28 +8,38 @@
 
 /* ---- routes ---- */
 
+struct methods {
+	const char *text; /* of an Allow field */
+	unsigned bits;    /* 1 << enum request_method */
+};
+
+#define METHOD(name) (1u << REQUEST_##name)
+static const struct methods post = {"POST, OPTIONS", METHOD(POST) | METHOD(OPTIONS)};
+static const struct methods get = {"GET, HEAD, OPTIONS", METHOD(GET) | METHOD(HEAD) | METHOD(OPTIONS)};
+static const struct methods get_and_post = {"GET, HEAD, POST, OPTIONS",
+                                            METHOD(GET) | METHOD(HEAD) | METHOD(POST) | METHOD(OPTIONS)};
+
 static const struct route_line {
 	const char *path;
 	enum route route;
-	const char *allow;
+	const struct methods *allow;
 	handler *handle;
 	bool body_types; /* refuses content types that it does not know */
 	bool cors;
 } routes[] = {
-        {"/event", ROUTE_EVENT, "POST, OPTIONS", handle_event, true, false},
-        {"/log", ROUTE_LOG, "GET, HEAD, POST, OPTIONS", handle_log, false, false},
-        {"/batch", ROUTE_BATCH, "POST, OPTIONS", handle_batch, true, true},
-        {"/ingest", ROUTE_INGEST, "POST, OPTIONS", handle_ingest, false, false},
-        {"/ingest.php", ROUTE_INGEST, "POST, OPTIONS", handle_ingest, false, false},
-        {"/healthz", ROUTE_HEALTH, "GET, HEAD, OPTIONS", handle_health, false, false},
-        {"/readyz", ROUTE_HEALTH, "GET, HEAD, OPTIONS", handle_health, false, false},
-        {"/debug/vars", ROUTE_HEALTH, "GET, HEAD, OPTIONS", handle_health, false, false},
+        {"/event", ROUTE_EVENT, &post, handle_event, true, false},
+        {"/log", ROUTE_LOG, &get_and_post, handle_log, false, false},
+        {"/batch", ROUTE_BATCH, &post, handle_batch, true, true},
+        {"/ingest", ROUTE_INGEST, &post, handle_ingest, false, false},
+        {"/ingest.php", ROUTE_INGEST, &post, handle_ingest, false, false},
+        {"/healthz", ROUTE_HEALTH, &get, handle_health, false, false},
+        {"/readyz", ROUTE_HEALTH, &get, handle_health, false, false},
+        {"/debug/vars", ROUTE_HEALTH, &get, handle_health, false, false},
 };
 
 /* Tracking calls: GET everywhere, POST below /t/ alone. */
-static const struct route_line track_any = {"", ROUTE_TRACK, "GET, HEAD, OPTIONS", handle_track, false, true};
-static const struct route_line track_post = {"/t/",        ROUTE_TRACK, "GET, HEAD, POST, OPTIONS",
-                                             handle_track, true,        true};
+static const struct route_line track_any = {"", ROUTE_TRACK, &get, handle_track, false, true};
+static const struct route_line track_post = {"/t/", ROUTE_TRACK, &get_and_post, handle_track, true, true};
 
 static const struct route_line *route_of(const struct request *request)
 {
@@ -41,23 +51,6 @@ static const struct route_line *route_of(const struct request *request)
 	if (path->bytes >= 3 && memcmp(path->text, "/t/", 3) == 0)
 		return &track_post;
 	return &track_any;
-}
-
-static const char *method_name(enum request_method method)
-{
-	static const char *const names[] = {[REQUEST_GET] = "GET",
-	                                    [REQUEST_HEAD] = "HEAD",
-	                                    [REQUEST_POST] = "POST",
-	                                    [REQUEST_OPTIONS] = "OPTIONS"};
-	return method == REQUEST_OTHER ? NULL : names[method];
-}
-
-/* Whether the word is in the list of an Allow field. */
-static bool allows(const char *allow, const char *name)
-{
-	size_t bytes = name == NULL ? 0 : strlen(name);
-	const char *at = name == NULL ? NULL : strstr(allow, name);
-	return at != NULL && (at[bytes] == 0 || at[bytes] == ',');
 }
 
 /* ---- answers ---- */
@@ -167,9 +160,9 @@ bool exchange_type(const struct exchange *exchange, const char *type)
 static void answer_options(struct exchange *exchange, const struct route_line *line)
 {
 	const struct request *request = exchange->request;
-	struct answer answer = {.status = 204, .allow = line->allow};
+	struct answer answer = {.status = 204, .allow = line->allow->text};
 	if (line->cors && request->request_method.text != NULL) {
-		answer.allow_methods = line->allow;
+		answer.allow_methods = line->allow->text;
 		answer.allow_headers = request->request_headers;
 	}
 	reply(exchange, &answer);
@@ -178,14 +171,14 @@ static void answer_options(struct exchange *exchange, const struct route_line *l
 static bool method_fits(struct exchange *exchange, const struct route_line *line)
 {
 	const struct request *request = exchange->request;
-	if (allows(line->allow, method_name(request->method)))
+	if ((line->allow->bits & 1u << request->method) != 0)
 		return true;
 	if (line == &track_any) {
 		exchange->route = ROUTE_OTHER;
 		reply_error(exchange, 404, "no such route", "path");
 		return false;
 	}
-	struct answer answer = {.status = 405, .allow = line->allow};
+	struct answer answer = {.status = 405, .allow = line->allow->text};
 	reply_error_with(exchange, &answer, "method not allowed on this route", "method");
 	return false;
 }
@@ -238,8 +231,7 @@ bool exchange_begin(struct exchange *exchange)
 {
 	const struct request *request = exchange->request;
 	if (request->path.bytes == 1 && request->path.text[0] == '*') {
-		static const struct route_line server = {"*",  ROUTE_OTHER, "GET, HEAD, POST, OPTIONS",
-		                                         NULL, false,       false};
+		static const struct route_line server = {"*", ROUTE_OTHER, &get_and_post, NULL, false, false};
 		exchange->route = ROUTE_OTHER;
 		answer_options(exchange, &server);
 		return false;
