@@ -355,10 +355,8 @@ static void chance_server_acts(uint32_t slot)
 		side(slot)->closing = true;
 }
 
-static void whatever_clients_and_server_do_by_chance_every_connection_ends_once_and_keeps_its_bytes(
-        void **state)
+static void chance(unsigned one_wait_in)
 {
-	(void)state;
 	struct chance_client client[CHANCE_CLIENTS];
 	place_open(CHANCE_SLOTS, 16, 700);
 	place.echo = true;
@@ -367,16 +365,12 @@ static void whatever_clients_and_server_do_by_chance_every_connection_ends_once_
 	for (unsigned step = 0; step < CHANCE_STEPS; step++) {
 		chance_client_acts(&client[draw_below(CHANCE_CLIENTS)]);
 		chance_server_acts(draw_below(CHANCE_SLOTS));
-		switch (draw_below(6)) {
-		case 0:
-			transport_flush(&place.transport);
-			break;
-		case 1:
+		if (draw_one_in(one_wait_in))
 			transport_wait(&place.transport, 0);
-			break;
-		default:
+		else if (draw_one_in(5))
+			transport_flush(&place.transport);
+		else
 			(void)transport_poll(&place.transport);
-		}
 	}
 	for (unsigned i = 0; i < CHANCE_CLIENTS; i++)
 		if (client[i].fd >= 0)
@@ -393,6 +387,23 @@ static void whatever_clients_and_server_do_by_chance_every_connection_ends_once_
 	until(place.n_open == 0);
 	assert_true(place.n_opened > CHANCE_STEPS / 100);
 	assert_int_equal(place.n_opened, place.n_closed);
+}
+
+static void whatever_clients_and_server_do_by_chance_every_connection_ends_once_and_keeps_its_bytes(
+        void **state)
+{
+	(void)state;
+	chance(6);
+	place_close();
+}
+
+static void the_same_while_connections_are_polled(void **state)
+{
+	(void)state;
+	batch_wait_under_test = 100 * NS_PER_US;
+	chance(40);
+	assert_true(place.transport.counts.polls > 100);
+	assert_true(place.transport.counts.empty_polls > 100);
 	place_close();
 }
 
@@ -408,6 +419,8 @@ int main(void)
 	        BOTH(no_event_but_closed_comes_after_closing),
 	        BOTH(a_reset_by_the_peer_ends_the_connection_in_every_state),
 	        BOTH(whatever_clients_and_server_do_by_chance_every_connection_ends_once_and_keeps_its_bytes),
+	        {"the_same_while_connections_are_polled (io_uring)", the_same_while_connections_are_polled,
+	         use_uring, place_clean, NULL},
 	        cmocka_unit_test_teardown(lingering_ends_after_a_second_although_the_peer_does_not,
 	                                  place_clean),
 	};

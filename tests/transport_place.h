@@ -64,6 +64,7 @@ struct place {
 
 static struct place place;
 static enum transport_backend backend_under_test;
+static uint64_t batch_wait_under_test; /* 0: nothing waits longer than it must */
 
 static inline int use_uring(void **state)
 {
@@ -291,7 +292,11 @@ static inline int place_begin(enum transport_backend backend, uint32_t max_conne
 {
 	struct shm_error error = {""};
 	place.transport = (struct transport){
-	        .settings = {.backend = backend, .max_connections = max_connections, .buffers = buffers, .buffer_bytes = buffer_bytes},
+	        .settings = {.backend = backend,
+	                     .max_connections = max_connections,
+	                     .buffers = buffers,
+	                     .buffer_bytes = buffer_bytes,
+	                     .batch_wait_ns = batch_wait_under_test},
 	        .events = &side_events,
 	        .user = &place,
 	};
@@ -343,6 +348,7 @@ static inline int place_clean(void **state)
 	(void)state;
 	if (place.in_use)
 		place_shut();
+	batch_wait_under_test = 0;
 	return 0;
 }
 

@@ -62,6 +62,8 @@ static void flush_transport_counts(struct http *http)
 	        {HTTP_connections_accepted, counts->accepted},
 	        {HTTP_connections_turned_away, counts->turned_away},
 	        {HTTP_waits, counts->waits},
+	        {HTTP_polls, counts->polls},
+	        {HTTP_empty_polls, counts->empty_polls},
 	        {HTTP_enobufs, counts->enobufs},
 	        {HTTP_accept_failures, counts->failures},
 	        {HTTP_received_bytes, counts->received_bytes},

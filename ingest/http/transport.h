@@ -49,7 +49,7 @@ struct transport_settings {
 	uint32_t max_connections;
 	uint32_t buffers;      /* receive buffers of the process: a power of two, TRANSPORT_BUFFERS_MIN .. _MAX */
 	uint32_t buffer_bytes; /* of each */
-	uint64_t batch_wait_ns; /* under load a wait gathers for so long before it wakes the process; 0: it does not. io_uring only */
+	uint64_t batch_wait_ns; /* under load a wait gathers for so long at most; 0: it does not. io_uring only */
 };
 
 /* Since the last look; whoever reads them sets them to 0. */
@@ -57,6 +57,7 @@ struct transport_counts {
 	uint64_t accepted;
 	uint64_t turned_away; /* closed at once: no free slot */
 	uint64_t waits;       /* times the process may have slept */
+	uint64_t polls, empty_polls; /* looks that found bytes, and that found none */
 	uint64_t enobufs;     /* receives that had to wait for a free buffer */
 	uint64_t failures;    /* accepts that failed for another reason */
 	uint64_t received_bytes, sent_bytes;

@@ -6,10 +6,9 @@
 #include "ingest/http/transport_uring.h"
 #include "stage/clock.h"
 
-#define GATHER_MAX  32u   /* completions */
-#define GATHER_MAX  32u   /* completions that a wait gathers */
-#define EVENTS_MAX  1024u /* completions handled in one turn */
-#define OTHER_FILES 0u    /* only the table of direct descriptors is held against the limit of open files */
+#define NEVER       RING_CQ_ENTRIES /* so many completions do not come */
+#define EVENTS_MAX  1024u           /* completions handled in one turn */
+#define OTHER_FILES 0u /* only the table of direct descriptors is held against the limit of open files */
 
 /* ---- completions ---- */
 
@@ -59,6 +58,7 @@ static void handle_receive(struct transport *transport, uint32_t i, const struct
 		uint32_t index = ring_taken(&uring->ring, cqe);
 		if (cqe->res > 0 && (slot->state & (SLOT_CLOSED | SLOT_FAILED)) == 0) {
 			uring->n_received++;
+			slot->state |= SLOT_HOT;
 			transport->counts.received_bytes += (uint32_t)cqe->res;
 			transport->events->received(transport->user, i, ring_buffer(&uring->ring, index),
 			                            (size_t)cqe->res);
@@ -69,10 +69,12 @@ static void handle_receive(struct transport *transport, uint32_t i, const struct
 		return;
 	slot->state &= ~(uint32_t)(SLOT_RECEIVING | SLOT_STOPPING);
 	slot_list_add(&uring->changed, i);
+	if (uring_op(cqe) == OP_POLL)
+		uring_looked(transport, i, cqe->res != -EAGAIN);
 	if (cqe->res == -ENOBUFS) {
 		transport->counts.enobufs++;
 		slot_list_add(&uring->starved, i);
-	} else if (cqe->res <= 0 && cqe->res != -ECANCELED) {
+	} else if (cqe->res <= 0 && cqe->res != -ECANCELED && cqe->res != -EAGAIN) {
 		end(transport, i, cqe->res < 0);
 	}
 }
@@ -121,6 +123,7 @@ static void handle_close(struct transport *transport, uint32_t i, int result)
 	slot_list_remove(&uring->changed, i);
 	slot_list_remove(&uring->starved, i);
 	slot_list_remove(&uring->lingering, i);
+	slot_list_remove(&uring->polling.slots, i);
 	uring->slot[i] = (struct slot){.life = uring->slot[i].life + 1};
 	uring->n_open--;
 	transport->events->closed(transport->user, i);
@@ -147,7 +150,7 @@ static void handle(struct transport *transport, const struct io_uring_cqe *cqe)
 	} else if ((cqe->user_data >> 32 & LIFE_MASK) != (uring->slot[i].life & LIFE_MASK)) {
 		if ((cqe->flags & IORING_CQE_F_BUFFER) != 0)
 			ring_give(&uring->ring, ring_taken(&uring->ring, cqe));
-	} else if (op == OP_RECEIVE) {
+	} else if (op == OP_RECEIVE || op == OP_POLL) {
 		handle_receive(transport, i, cqe);
 	} else if (op == OP_SEND) {
 		handle_send(transport, i, cqe->res);
@@ -189,10 +192,13 @@ static bool poll_uring(struct transport *transport)
 {
 	struct uring *uring = transport->own;
 	uring_prepare(transport);
+	uring_look(uring);
 	if (io_uring_sq_ready(&uring->ring.io) > 0 ||
 	    (io_uring_cq_ready(&uring->ring.io) == 0 && ring_has_work(&uring->ring)))
 		check_entered(transport, ring_enter(&uring->ring));
-	return handle_completions(transport) > 0;
+	bool any = handle_completions(transport) > 0;
+	uring_end_look(uring);
+	return any;
 }
 
 static void flush_uring(struct transport *transport)
@@ -221,32 +227,36 @@ static uint64_t sleep_ns(const struct uring *uring, uint64_t timeout_ns)
 	return until_ns - now_ns < timeout_ns ? until_ns - now_ns : timeout_ns;
 }
 
-/* For how many completions a wait gathers: waking costs the client's processor more than a request costs ours. No more than came since the last wait, and
- * no more than half of the connections, so that few clients that wait for their answers do not wait for the time as well. */
-static unsigned gather(struct uring *uring)
+/* Nap: nothing but the clock ends the wait. Armed receives may bring something meanwhile, and while nothing came it goes on; polled ones bring nothing by themselves. */
+static void sleep_until_woken(struct transport *transport, uint64_t nap_ns, uint64_t timeout_ns)
 {
-	unsigned n = uring->n_received < uring->n_open / 2 ? uring->n_received : uring->n_open / 2;
-	uring->n_received = 0;
-	return n < 1 ? 1 : n > GATHER_MAX ? GATHER_MAX : n;
+	struct uring *uring = transport->own;
+	bool polled = uring->polling.slots.n_in > 0;
+	int result;
+	if (nap_ns == 0 || nap_ns >= timeout_ns)
+		result = ring_wait(&uring->ring, 1, 0, timeout_ns);
+	else if (polled)
+		result = ring_wait(&uring->ring, NEVER, 0, nap_ns);
+	else
+		result = ring_wait(&uring->ring, NEVER, nap_ns, timeout_ns);
+	check_entered(transport, result);
+	uring_woken(transport, polled ? nap_ns : 0);
 }
 
 static void wait_uring(struct transport *transport, uint64_t timeout_ns)
 {
 	struct uring *uring = transport->own;
+	uint64_t nap_ns = uring_pace(transport, uring->n_received);
+	uring->n_received = 0;
 	uring_prepare(transport);
 	bool more =
 	        io_uring_cq_ready(&uring->ring.io) > 0 || uring->changed.n_in > 0 || uring->starved.n_in > 0;
 	timeout_ns = more ? 0 : sleep_ns(uring, timeout_ns);
 	transport->counts.waits += timeout_ns > 0;
-	if (timeout_ns == 0) {
+	if (timeout_ns == 0)
 		check_entered(transport, ring_enter(&uring->ring));
-		return;
-	}
-	unsigned n = gather(uring);
-	uint64_t least_ns = transport->settings.batch_wait_ns;
-	if (least_ns == 0 || least_ns >= timeout_ns)
-		n = 1;
-	check_entered(transport, ring_wait(&uring->ring, n, n == 1 ? 0 : least_ns, timeout_ns));
+	else
+		sleep_until_woken(transport, nap_ns, timeout_ns);
 }
 
 static void send_uring(struct transport *transport, uint32_t i, const char *data, size_t bytes)
@@ -300,6 +310,7 @@ static void free_all(struct uring *uring)
 	slot_list_fini(&uring->changed);
 	slot_list_fini(&uring->starved);
 	slot_list_fini(&uring->lingering);
+	slot_list_fini(&uring->polling.slots);
 	free(uring->accept);
 	free(uring->slot);
 	free(uring);
@@ -322,7 +333,8 @@ static struct uring *take_memory(const struct transport *transport)
 	uring->accept = calloc(uring->n_accepts, sizeof *uring->accept);
 	uring->slot = calloc(n, sizeof *uring->slot);
 	if (uring->accept == NULL || uring->slot == NULL || !slot_list_init(&uring->changed, n) ||
-	    !slot_list_init(&uring->starved, n) || !slot_list_init(&uring->lingering, n)) {
+	    !slot_list_init(&uring->starved, n) || !slot_list_init(&uring->lingering, n) ||
+	    !slot_list_init(&uring->polling.slots, n)) {
 		free_all(uring);
 		return NULL;
 	}

@@ -24,7 +24,7 @@
  * connections per second and CPU per connection, in two turns instead of one.) */
 #define URING_ACCEPTS 32u
 
-enum op { OP_UNHEARD, OP_ACCEPT, OP_RECEIVE, OP_SEND, OP_CANCEL, OP_CLOSE, OP_INSTALL };
+enum op { OP_UNHEARD, OP_ACCEPT, OP_RECEIVE, OP_POLL, OP_SEND, OP_CANCEL, OP_CLOSE, OP_INSTALL };
 
 /* user_data: what it is, of which life of the slot, which slot (or accept). A completion of an earlier life touches nothing, and a cancel meant for it
  * finds nothing. */
@@ -60,6 +60,7 @@ enum {
 	SLOT_SHUT = 1 << 10, /* our side is, or will be when SLOT_SHUTTING ends */
 	SLOT_SHUTTING = 1 << 11,
 	SLOT_CLOSING = 1 << 12, /* the last request */
+	SLOT_HOT = 1 << 13,     /* brought bytes when it was last looked at */
 };
 #define SLOT_BUSY (SLOT_RECEIVING | SLOT_SENDING | SLOT_SHUTTING)
 
@@ -77,22 +78,54 @@ struct accept {
 	bool armed, cancelled;
 };
 
+/* See transport_uring_polling.c. */
+struct polling {
+	bool on;                /* a spell of polling */
+	bool enough;            /* the last look missed more than it found: no other before the next wait */
+	bool in_vain;           /* so did all looks between the last two waits together */
+	uint32_t found, missed; /* by one look */
+	uint64_t all_found, all_missed; /* since the last wait */
+	uint64_t waits_ns, woken_ns;    /* when that began, and ended */
+	uint64_t late_ns;               /* by which naps end late, about */
+	uint32_t n_hot;                 /* connections that come back and back, about; of this spell or the last */
+	uint32_t n_waits, n_poor;       /* since the spell was judged */
+	uint64_t begin_ns;              /* no spell begins before */
+	struct slot_list slots;         /* not armed, to be looked at, in the order in which they were answered */
+};
+
 struct uring {
 	struct ring ring;
 	struct slot *slot;
 	struct slot_list changed, starved, lingering; /* starved: found no buffer, in the order in which they get one */
 	struct accept *accept;                        /* URING_ACCEPTS for each listening socket */
 	uint32_t n_accepts, idle_accepts;             /* idle: not armed */
+	struct polling polling;
 	uint64_t accept_at_ns;                        /* not before; 0: at once */
 	uint32_t n_open;
 	uint32_t n_received; /* since the last wait */
-	uint32_t requests; /* under way, without those that complete only when they fail */
+	uint32_t requests;   /* under way, without those that complete only when they fail */
 	bool refusing;
 };
-_Static_assert(sizeof(struct slot) + 3 * sizeof(struct slot_link) <= 64, "memory of a connection");
+_Static_assert(sizeof(struct slot) + 4 * sizeof(struct slot_link) <= 64, "memory of a connection");
 
 /* Makes requests of all that has changed. What does not fit into the ring stays for the next time. */
 void uring_prepare(struct transport *transport);
+
+/* Makes requests for a look at some of the connections that are polled, if it is time for one. They complete as soon as the ring is entered. */
+void uring_look(struct uring *uring);
+
+/* Takes a completion of OP_POLL into account: bytes were found, or none. */
+void uring_looked(struct transport *transport, uint32_t i, bool found);
+
+/* After the completions of a turn. */
+void uring_end_look(struct uring *uring);
+
+/* Before a wait, when n receives came since the last: begins a spell of polling, goes on with it or ends it. Returns how long a nap the wait is to be in
+ * which nothing wakes us; 0: none. While connections are polled there is a nap. */
+uint64_t uring_pace(struct transport *transport, uint32_t n);
+
+/* After a wait. nap_ns: of a nap that only the clock could end; else 0. */
+void uring_woken(struct transport *transport, uint64_t nap_ns);
 
 /* Lingers from now on for TRANSPORT_LINGER_NS. */
 void uring_linger(struct uring *uring, uint32_t i);

@@ -5,6 +5,7 @@
 #define STOP_TRIES  100u
 #define STOP_TRY_NS (10 * NS_PER_MS)
 #define SEND_MAX    (1u << 30) /* of one request */
+#define LOOK_MAX    16u        /* connections; so many looks at most are in vain for each wait */
 
 /* ---- requests ---- */
 
@@ -14,13 +15,17 @@ static struct io_uring_sqe *new_request(struct uring *uring)
 	return io_uring_get_sqe(&uring->ring.io);
 }
 
-static void request_receive(struct uring *uring, uint32_t i)
+/* Bytes into whatever buffer is free when they come: what is there now (OP_POLL), or what comes (OP_RECEIVE). While others are polled that is for once: a
+ * connection that has brought bytes is polled next. */
+static void request_bytes(struct uring *uring, uint32_t i, enum op op)
 {
 	struct io_uring_sqe *sqe = new_request(uring);
-	io_uring_prep_recv_multishot(sqe, (int)i, NULL, 0, 0);
+	io_uring_prep_recv(sqe, (int)i, NULL, 0, op == OP_POLL ? MSG_DONTWAIT : 0);
+	if (op == OP_RECEIVE && !uring->polling.on)
+		sqe->ioprio |= IORING_RECV_MULTISHOT;
 	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
 	sqe->buf_group = RING_GROUP;
-	io_uring_sqe_set_data64(sqe, uring_tag(OP_RECEIVE, uring->slot[i].life, i));
+	io_uring_sqe_set_data64(sqe, uring_tag(op, uring->slot[i].life, i));
 	uring->slot[i].state |= SLOT_RECEIVING;
 }
 
@@ -90,10 +95,29 @@ static void request_close(struct uring *uring, uint32_t i)
 static void prepare_end(struct uring *uring, uint32_t i)
 {
 	uring->slot[i].state &= ~(uint32_t)SLOT_TO_SEND;
+	slot_list_remove(&uring->polling.slots, i);
 	stop_sending(uring, i);
 	stop_receiving(uring, i);
 	if ((uring->slot[i].state & (SLOT_BUSY | SLOT_CLOSING)) == 0)
 		request_close(uring, i);
+}
+
+/* Bytes of a slot are wanted, or not. */
+static void prepare_bytes(struct uring *uring, uint32_t i)
+{
+	uint32_t state = uring->slot[i].state;
+	bool wanted = (state & (SLOT_PAUSED | SLOT_LINGER)) != SLOT_PAUSED;
+	bool polled = uring->polling.on && (state & (SLOT_HOT | SLOT_LINGER)) == SLOT_HOT;
+	if (!wanted)
+		slot_list_remove(&uring->polling.slots, i);
+	if (!wanted || polled)
+		stop_receiving(uring, i);
+	if (!wanted || (state & (SLOT_RECEIVING | SLOT_ENDED)) != 0 || slot_list_has(&uring->starved, i))
+		return;
+	if (polled)
+		slot_list_add(&uring->polling.slots, i);
+	else
+		request_bytes(uring, i, OP_RECEIVE);
 }
 
 static void prepare(struct uring *uring, uint32_t i)
@@ -107,11 +131,7 @@ static void prepare(struct uring *uring, uint32_t i)
 		request_send(uring, i);
 	if ((slot->state & (SLOT_LINGER | SLOT_SENDING | SLOT_SHUT)) == SLOT_LINGER)
 		request_install(uring, i);
-	bool wanted = (slot->state & (SLOT_PAUSED | SLOT_LINGER)) != SLOT_PAUSED;
-	if (!wanted)
-		stop_receiving(uring, i);
-	else if ((slot->state & (SLOT_RECEIVING | SLOT_ENDED)) == 0 && !slot_list_has(&uring->starved, i))
-		request_receive(uring, i);
+	prepare_bytes(uring, i);
 }
 
 static void arm_accepts(struct transport *transport)
@@ -206,6 +226,19 @@ void uring_prepare(struct transport *transport)
 	       io_uring_sq_space_left(&uring->ring.io) >= PREPARE_MAX) {
 		slot_list_remove(&uring->changed, i);
 		prepare(uring, i);
+	}
+}
+
+void uring_look(struct uring *uring)
+{
+	struct polling *polling = &uring->polling;
+	for (unsigned n = 0; n < LOOK_MAX && !polling->enough && polling->slots.n_in > 0; n++) {
+		if (io_uring_sq_space_left(&uring->ring.io) == 0)
+			return;
+		uint32_t i = slot_list_first(&polling->slots);
+		slot_list_remove(&polling->slots, i);
+		if ((uring->slot[i].state & (SLOT_RECEIVING | SLOT_ENDED)) == 0)
+			request_bytes(uring, i, OP_POLL);
 	}
 }
 
