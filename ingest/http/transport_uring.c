@@ -227,7 +227,7 @@ static uint64_t sleep_ns(const struct uring *uring, uint64_t timeout_ns)
 	return until_ns - now_ns < timeout_ns ? until_ns - now_ns : timeout_ns;
 }
 
-/* Nap: nothing but the clock ends the wait. Armed receives may bring something meanwhile, and while nothing came it goes on; polled ones bring nothing by themselves. */
+/* Nothing but the clock ends a nap. Where all are armed the wait goes on after it while nothing has come; what is polled brings nothing by itself. */
 static void sleep_until_woken(struct transport *transport, uint64_t nap_ns, uint64_t timeout_ns)
 {
 	struct uring *uring = transport->own;
@@ -249,8 +249,10 @@ static void wait_uring(struct transport *transport, uint64_t timeout_ns)
 	uint64_t nap_ns = uring_pace(transport, uring->n_received);
 	uring->n_received = 0;
 	uring_prepare(transport);
-	bool more =
-	        io_uring_cq_ready(&uring->ring.io) > 0 || uring->changed.n_in > 0 || uring->starved.n_in > 0;
+	/* What has just come to be polled (it was resumed, say) wakes nobody: without a nap there is no sleep. */
+	bool unseen = nap_ns == 0 && uring->polling.slots.n_in > 0;
+	bool more = unseen || io_uring_cq_ready(&uring->ring.io) > 0 || uring->changed.n_in > 0 ||
+	            uring->starved.n_in > 0;
 	timeout_ns = more ? 0 : sleep_ns(uring, timeout_ns);
 	transport->counts.waits += timeout_ns > 0;
 	if (timeout_ns == 0)

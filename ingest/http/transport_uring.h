@@ -121,7 +121,7 @@ void uring_looked(struct transport *transport, uint32_t i, bool found);
 void uring_end_look(struct uring *uring);
 
 /* Before a wait, when n receives came since the last: begins a spell of polling, goes on with it or ends it. Returns how long a nap the wait is to be in
- * which nothing wakes us; 0: none. While connections are polled there is a nap. */
+ * which nothing wakes us; 0: none, and what was polled is to be armed. */
 uint64_t uring_pace(struct transport *transport, uint32_t n);
 
 /* After a wait. nap_ns: of a nap that only the clock could end; else 0. */

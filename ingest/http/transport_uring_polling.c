@@ -26,12 +26,10 @@
 #define LEAST_RECEIVED 8u               /* between two waits: under load */
 #define LEAST_NAP_NS   (10 * NS_PER_US) /* to set a timer for less costs more than it brings */
 #define JUDGED_WAITS   16u              /* a spell is judged so often */
-#define NO_SPELL_NS \
-	(10 *       \
-	 NS_PER_MS) /* after one that ended: what it costs to begin and to end is little of so long a time */
+#define NO_SPELL_NS    (10 * NS_PER_MS) /* after one: to begin and to end costs little of so long a time */
 
 /* 0: no nap. n requests took us busy_ns. */
-static uint64_t nap_ns(const struct polling *polling, uint64_t busy_ns, uint32_t n, uint64_t most_ns)
+static uint64_t length_of_nap(const struct polling *polling, uint64_t busy_ns, uint32_t n, uint64_t most_ns)
 {
 	if (n < LEAST_RECEIVED)
 		return 0;
@@ -80,31 +78,31 @@ uint64_t uring_pace(struct transport *transport, uint32_t n)
 	bool in_vain = polling->all_missed > polling->all_found, again = in_vain && polling->in_vain;
 	if (polling->on)
 		count_hot(polling);
-	uint64_t nap = nap_ns(polling, now_ns - polling->woken_ns, n, most_ns);
+	uint64_t nap_ns = length_of_nap(polling, now_ns - polling->woken_ns, n, most_ns);
 	polling->waits_ns = now_ns;
 	polling->all_found = polling->all_missed = 0;
 	polling->in_vain = in_vain;
 	polling->enough = false;
 	if (polling->on) {
-		judge(polling, in_vain || nap == 0, now_ns);
-		if (again || nap == 0 || !polling->on)
+		judge(polling, in_vain || nap_ns == 0, now_ns);
+		if (again || nap_ns == 0 || !polling->on)
 			arm_all(uring);
 	} else {
 		polling->on = n >= LEAST_RECEIVED && most_ns > 0 && now_ns >= polling->begin_ns;
 	}
-	return nap;
+	return nap_ns;
 }
 
-void uring_woken(struct transport *transport, uint64_t nap)
+void uring_woken(struct transport *transport, uint64_t nap_ns)
 {
 	struct uring *uring = transport->own;
 	struct polling *polling = &uring->polling;
 	polling->woken_ns = clock_monotonic_ns();
 	uint64_t took_ns = polling->woken_ns - polling->waits_ns;
-	if (nap == 0 || took_ns < nap)
+	if (nap_ns == 0 || took_ns < nap_ns)
 		return;
 	/* Something else may have kept us from the processor: no more is put down to the clock than a nap lasts at most. */
-	uint64_t late_ns = took_ns - nap, most_ns = transport->settings.batch_wait_ns;
+	uint64_t late_ns = took_ns - nap_ns, most_ns = transport->settings.batch_wait_ns;
 	polling->late_ns -= polling->late_ns / 8;
 	polling->late_ns += (late_ns < most_ns ? late_ns : most_ns) / 8;
 }
