@@ -46,7 +46,7 @@ static const struct kind {
 } kinds[KINDS] = {
         {"idle connections", NULL}, {"slow heads", "-H"}, {"slow bodies", "-B"}, {"slow readers", "-X"}};
 
-static struct turns p99[KINDS]; /* ms: ours is beside them, reference alone in the same round */
+static struct turns p99[KINDS]; /* ms: ours is beside them, reference alone just before */
 static struct turns
         idle_memory; /* bytes of each idle connection; the first round's counts: later ones find it allocated */
 static bool right = true;
@@ -349,12 +349,12 @@ static void start(struct http_server *server, const struct options *options)
 	}
 }
 
+/* Alone before each kind, not once for all: the machine's own share of a p99 changes within a minute. */
 static void run_round(const struct http_server *server, const struct options *options)
 {
-	double alone_ms = measure(server, options, "alone");
-	beside_idle(server, options, alone_ms);
+	beside_idle(server, options, measure(server, options, "alone"));
 	for (unsigned kind = SLOW_HEADS; kind < KINDS; kind++)
-		beside_slow(server, options, kind, alone_ms);
+		beside_slow(server, options, kind, measure(server, options, "alone"));
 }
 
 static void print_result(const struct http_server *server)
