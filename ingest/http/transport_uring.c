@@ -69,8 +69,8 @@ static void handle_receive(struct transport *transport, uint32_t i, const struct
 		return;
 	slot->state &= ~(uint32_t)(SLOT_RECEIVING | SLOT_STOPPING);
 	slot_list_add(&uring->changed, i);
-	if (uring_op(cqe) == OP_POLL)
-		uring_looked(transport, i, cqe->res != -EAGAIN);
+	if (uring_op(cqe) == OP_POLL && (cqe->res > 0 || cqe->res == -EAGAIN))
+		uring_looked(transport, i, cqe->res > 0);
 	if (cqe->res == -ENOBUFS) {
 		transport->counts.enobufs++;
 		slot_list_add(&uring->starved, i);

@@ -78,7 +78,9 @@ struct accept {
 	bool armed, cancelled;
 };
 
-/* See transport_uring_polling.c. */
+/* How the ring waits under load; transport_uring_polling.c says why. In a spell of polling a connection that has brought bytes is not armed: no
+ * completion announces its next bytes. It stays in `slots` until a look (a receive that does not wait) either finds bytes or finds none, and then it is
+ * armed once. A look takes the first few of `slots`. Looks follow each other, one a turn, until one misses more than it finds; then comes a wait. */
 struct polling {
 	bool on;                /* a spell of polling */
 	bool enough;            /* the last look missed more than it found: no other before the next wait */
