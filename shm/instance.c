@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,6 +47,39 @@ void instance_detach(struct instance *instance)
 	segment_detach(&instance->page_segment);
 	segment_detach(&instance->bells_segment);
 	memset(instance, 0, sizeof *instance);
+}
+
+enum instance_place instance_look(const struct instance *instance)
+{
+	char path[256];
+	struct stat status;
+	snprintf(path, sizeof path, "%s/instance", instance->directory);
+	if (stat(path, &status) != 0)
+		return errno == ENOENT || errno == ENOTDIR ? INSTANCE_GONE : INSTANCE_IN_PLACE;
+	bool same = status.st_dev == instance->page_segment.device &&
+	            status.st_ino == instance->page_segment.inode;
+	return same ? INSTANCE_IN_PLACE : INSTANCE_REPLACED;
+}
+
+int instance_follow(struct instance *instance, struct shm_error *error)
+{
+	struct segment page = {0};
+	if (instance_look(instance) == INSTANCE_IN_PLACE)
+		return 0;
+	int result =
+	        segment_attach(&page, instance->directory, "instance", SEGMENT_INSTANCE, SEGMENT_READ, error);
+	if (result != 0)
+		return result;
+	if (page.header->generation != instance->generation) {
+		segment_detach(&page);
+		shm_explain(error, "%s: another life of the instance has taken its place",
+		            instance->directory);
+		return -ESTALE;
+	}
+	segment_detach(&instance->page_segment);
+	instance->page_segment = page;
+	instance->page = page.body;
+	return 0;
 }
 
 int instance_topic_index(const struct instance *instance, const char *name)

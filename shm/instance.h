@@ -47,11 +47,17 @@ struct instance_role {
 	char program[SHM_NAME_MAX]; /* "ingest-udp": the file in libexec/millrace */
 };
 
-/* Body of the segment `instance`. Written by the supervisor; everything but `draining` and `supervisor_pid` only before
- * it is published. */
+/* Body of the segment `instance`. Written by the supervisor; the words before `created_ns` at any time, all else only before it is
+ * published.
+ *
+ *     in force --- a new configuration: another page takes its place ---> replaced      for good
+ *         '------- asked to end --> draining --- it takes no more ------> ended         until the next supervisor adopts it
+ */
 struct instance_page {
 	_Atomic uint32_t draining; /* 1 from the moment the supervisor was asked to end */
 	_Atomic uint32_t supervisor_pid;
+	_Atomic uint32_t replaced; /* 1: another page is in place; nothing that happens later is told here (instance_follow) */
+	_Atomic uint32_t ended;    /* 1: what is committed from now on is taken by nobody (life.h) */
 	uint64_t created_ns; /* CLOCK_REALTIME */
 	uint32_t n_topics, n_queues, n_roles, reserved;
 	struct instance_topic topic[INSTANCE_TOPICS_MAX];
@@ -74,7 +80,7 @@ struct instance {
 	char directory[128];
 	struct segment page_segment;
 	struct segment bells_segment;
-	const struct instance_page *page; /* the supervisor casts the const away for its two words */
+	const struct instance_page *page; /* the supervisor writes its words through a mapping of its own */
 	struct bells_page *bells;
 	uint64_t generation;
 };
@@ -84,6 +90,22 @@ struct instance {
 int instance_attach(struct instance *instance, const char *name, enum segment_access access, struct shm_error *error);
 
 void instance_detach(struct instance *instance);
+
+/* What lies under the page's name now. */
+enum instance_place {
+	INSTANCE_IN_PLACE, /* the page that is mapped */
+	INSTANCE_REPLACED, /* another page */
+	INSTANCE_GONE,     /* none */
+};
+
+/* Looks at the name; one stat(2). When the look itself fails (no memory, no access) the answer is IN_PLACE: the next look tells. */
+enum instance_place instance_look(const struct instance *instance);
+
+/* Maps the page that is in place now, read-only, instead of the one that was replaced; topics, queues and their numbers stay what they
+ * were, others may have come. Pointers into the old page are invalid then. Returns 0, also when nothing was replaced; -ENOENT
+ * when there is no page any more; -ESTALE when it belongs to another life of the instance, or its segments do; otherwise as segment_attach.
+ * On failure nothing has changed. */
+int instance_follow(struct instance *instance, struct shm_error *error);
 
 /* Index of a topic, a queue, a role by name, or -1. */
 int instance_topic_index(const struct instance *instance, const char *name);

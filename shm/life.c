@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,13 +12,6 @@ static uint64_t monotonic_ns(void)
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static bool page_status(const struct instance *instance, struct stat *status)
-{
-	char path[256];
-	snprintf(path, sizeof path, "%s/instance", instance->directory);
-	return stat(path, status) == 0;
 }
 
 static bool supervisor_lives(const struct instance *instance)
@@ -37,12 +29,7 @@ static bool supervisor_lives(const struct instance *instance)
 
 void life_init(struct life_watch *watch, const struct instance *instance)
 {
-	struct stat status = {0};
 	*watch = (struct life_watch){.instance = instance, .next_ns = monotonic_ns() + LOOK_NS};
-	if (page_status(instance, &status)) {
-		watch->device = status.st_dev;
-		watch->inode = status.st_ino;
-	}
 }
 
 enum life life_check(struct life_watch *watch)
@@ -51,11 +38,9 @@ enum life life_check(struct life_watch *watch)
 	if (now < watch->next_ns)
 		return LIFE_SAME;
 	watch->next_ns = now + LOOK_NS;
-	struct stat status;
-	if (!page_status(watch->instance, &status))
-		return LIFE_ENDED;
-	if (status.st_dev != watch->device || status.st_ino != watch->inode)
-		return LIFE_REPLACED;
+	enum instance_place place = instance_look(watch->instance);
+	if (place != INSTANCE_IN_PLACE)
+		return place == INSTANCE_GONE ? LIFE_ENDED : LIFE_REPLACED;
 	bool draining = atomic_load_explicit(&watch->instance->page->draining, memory_order_acquire) != 0;
 	return draining && !supervisor_lives(watch->instance) ? LIFE_ENDED : LIFE_SAME;
 }

@@ -14,8 +14,7 @@ enum life { LIFE_SAME, LIFE_REPLACED, LIFE_ENDED };
 
 struct life_watch {
 	const struct instance *instance;
-	uint64_t device, inode; /* of the page's file */
-	uint64_t next_ns;       /* CLOCK_MONOTONIC; when to look again */
+	uint64_t next_ns; /* CLOCK_MONOTONIC; when to look again */
 };
 
 /* Once, right after instance_attach. The instance must stay attached. */

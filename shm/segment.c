@@ -71,6 +71,7 @@ uint64_t segment_layout_hash(void)
 	        sizeof(struct stream_group),
 	        offsetof(struct stream_group, cursor),
 	        sizeof(struct instance_page),
+	        offsetof(struct instance_page, replaced),
 	        offsetof(struct instance_page, topic),
 	        offsetof(struct instance_page, queue),
 	        offsetof(struct instance_page, role),
@@ -223,6 +224,7 @@ int segment_attach(struct segment *segment, const char *directory, const char *n
 		return failed;
 	}
 	struct segment_header header;
+	struct stat status = {0};
 	int result = segment_check(fd, path, kind, &header, error);
 	if (result == 0) {
 		int protection = access_wanted == SEGMENT_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -235,6 +237,9 @@ int segment_attach(struct segment *segment, const char *directory, const char *n
 			segment->body = (char *)at + SEGMENT_HEADER_BYTES;
 			segment->body_bytes = header.size_bytes - SEGMENT_HEADER_BYTES;
 			segment->mapped_bytes = header.size_bytes;
+			(void)fstat(fd, &status);
+			segment->device = status.st_dev;
+			segment->inode = status.st_ino;
 		}
 	}
 	close(fd);

@@ -54,6 +54,7 @@ struct segment {
 	void *body;        /* header + SEGMENT_HEADER_BYTES */
 	size_t body_bytes; /* size_bytes - SEGMENT_HEADER_BYTES */
 	size_t mapped_bytes;
+	uint64_t device, inode; /* of the file that is mapped */
 };
 
 enum segment_access { SEGMENT_READ, SEGMENT_WRITE };

@@ -50,9 +50,19 @@ void loop_signals(struct stage *stage)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* A reload that left this stage alone may have put another page in place: what is told from now on is told there. */
+static void follow_page(struct stage *stage)
+{
+	struct shm_error error;
+	if (atomic_load_explicit(&stage->instance.page->replaced, memory_order_acquire) != 0)
+		(void)instance_follow(&stage->instance,
+		                      &error); /* what fails now is tried at the next tick */
+}
+
 static void tick(struct stage *stage, const struct loop_parent *parent)
 {
 	stage_heartbeat(stage);
+	follow_page(stage);
 	if (!stage->draining && loop_parent_gone(parent, stage->instance.page)) {
 		log_warn("the supervisor is gone", "role=%s", stage->role);
 		stage->draining = true;
@@ -63,6 +73,7 @@ static void tick(struct stage *stage, const struct loop_parent *parent)
 
 static void begin_draining(struct stage *stage)
 {
+	follow_page(stage); /* whether the whole instance drains stands in the page in force */
 	atomic_store_explicit(&stage->control->state, STAGE_DRAINING, memory_order_release);
 	log_info("draining", "role=%s", stage->role);
 }

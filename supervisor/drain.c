@@ -27,7 +27,7 @@ void drain_begin(struct supervisor *supervisor, uint64_t now_ns)
 	supervisor->drain_begun_ns = now_ns;
 	supervisor->drain_deadline_ns = now_ns + config_ns(supervisor->config, "drain_timeout");
 	sockets_quiet(&supervisor->sockets, true);
-	segments_set_draining(&supervisor->segments, true);
+	segments_set_draining(&supervisor->segments);
 }
 
 /* Outside readers of required groups that live and have something to read. */

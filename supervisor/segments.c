@@ -308,8 +308,10 @@ static void fill_page(void *body, void *argument)
 	page->created_ns = clock_real_ns();
 }
 
-/* Makes the page in a folder of its own, because a segment gets its name at creation, and renames it into place. */
-static int replace_page(const struct segments *segments, const struct plan *plan, struct shm_error *error)
+/* Makes the page in a folder of its own, because a segment gets its name at creation, maps it, and renames it into place: when it is in
+ * place nothing can fail any more. */
+static int replace_page(const struct segments *segments, const struct plan *plan, struct segment *page,
+                        struct shm_error *error)
 {
 	char next[200], from[300], to[300];
 	snprintf(next, sizeof next, "%s/" NEXT_DIRECTORY, segments->directory);
@@ -323,48 +325,54 @@ static int replace_page(const struct segments *segments, const struct plan *plan
 	(void)unlink(from);
 	int result = segment_create(next, "instance", SEGMENT_INSTANCE, segments->generation,
 	                            sizeof(struct instance_page), fill_page, (void *)(uintptr_t)plan, error);
+	if (result == 0)
+		result = segment_attach(page, next, "instance", SEGMENT_INSTANCE, SEGMENT_WRITE, error);
 	if (result == 0 && rename(from, to) != 0) {
 		result = -errno;
 		shm_explain(error, "%s: cannot rename: %s", from, strerror(-result));
+		segment_detach(page);
 	}
+	(void)unlink(from);
 	(void)rmdir(next);
 	return result;
 }
 
-void segments_set_draining(struct segments *segments, bool draining)
+void segments_set_draining(struct segments *segments)
 {
 	struct instance_page *page = segments->page.body;
 	if (page != NULL)
-		atomic_store_explicit(&page->draining, draining ? 1 : 0, memory_order_release);
+		atomic_store_explicit(&page->draining, 1, memory_order_release);
+}
+
+static void set_replaced(const struct segment *page)
+{
+	if (page->body != NULL)
+		atomic_store_explicit(&((struct instance_page *)page->body)->replaced, 1,
+		                      memory_order_release);
 }
 
 static int publish(struct segments *segments, const struct plan *plan, struct shm_error *error)
 {
-	struct segment before = segments->page;
 	int result = 0;
-	if (segments->old != NULL && before.body == NULL)
-		result = segment_attach(&before, segments->directory, "instance", SEGMENT_INSTANCE,
+	bool fits = segments->old != NULL && plan_fits_page(plan, segments->old);
+	if (segments->old != NULL && segments->page.body == NULL)
+		result = segment_attach(&segments->page, segments->directory, "instance", SEGMENT_INSTANCE,
 		                        SEGMENT_WRITE, error);
+	if (result == 0 && !fits) {
+		struct segment page = {0};
+		result = replace_page(segments, plan, &page, error);
+		if (result == 0) {
+			set_replaced(&segments->page);
+			segment_detach(&segments->page);
+			segments->page = page;
+		}
+	}
 	if (result != 0)
 		return result;
-	if (segments->old != NULL && plan_fits_page(plan, segments->old)) {
-		segments->page = before;
-	} else {
-		result = replace_page(segments, plan, error);
-		struct segment page = {0};
-		if (result == 0)
-			result = segment_attach(&page, segments->directory, "instance", SEGMENT_INSTANCE,
-			                        SEGMENT_WRITE, error);
-		if (result != 0)
-			return result;
-		segments->page = before;
-		segments_set_draining(segments, true);
-		segment_detach(&before);
-		segments->page = page;
-	}
 	struct instance_page *page = segments->page.body;
 	atomic_store(&page->supervisor_pid, (uint32_t)getpid());
-	segments_set_draining(segments, false);
+	atomic_store(&page->draining, 0);
+	atomic_store(&page->ended, 0);
 	copy_page(segments, page);
 	return 0;
 }

@@ -2,8 +2,8 @@
  *
  *     nothing there ------------> create all, publish the page last
  *     left by a former life ----> what has data keeps its place; what is new is added; then the page, when it differs, is
- *                                 written anew and renamed over the old one, whose `draining` becomes 1: whoever
- *                                 still has that one mapped attaches anew
+ *                                 written anew and renamed over the old one, whose `replaced` becomes 1: whoever
+ *                                 still has that one mapped takes the new one (instance_follow) or attaches anew
  *
  * A file that the page in force does not name does not exist: it was left by a supervisor that died half-way, and is replaced.
  */
@@ -34,8 +34,8 @@ int segments_check_room(const struct segments *segments, const struct plan *plan
  * must not run. Returns 0, or -errno with the reason: segments that were in force still are. */
 int segments_apply(struct segments *segments, const struct plan *plan, struct shm_error *error);
 
-/* Sets the words of the page that may change. */
-void segments_set_draining(struct segments *segments, bool draining);
+/* Tells all who are attached that the instance is about to end. */
+void segments_set_draining(struct segments *segments);
 
 /* Records that the slowest required groups have not read, over all lanes, and messages in queues; text (NULL: not wanted) is told
  * each such lane and group, and queue: "ip lane 0 group tally: 812 records". */

@@ -132,15 +132,29 @@ static void the_next_supervisor_goes_on_from_the_cursors(void **state)
 	segments_fini(&second);
 }
 
-static void new_lanes_are_added_and_the_old_page_says_draining(void **state)
+static void new_lanes_are_added_and_the_old_page_says_replaced(void **state)
 {
 	(void)state;
 	struct segments first, second;
+	struct instance instance;
+	struct shm_error error = {""};
 	must_apply(&first, small);
 	write_records("ingest-udp.0", 0, 7);
+	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), 0);
 	must_apply(&second, two);
-	assert_int_equal(((struct instance_page *)first.page.body)->draining, 1);
+	assert_int_equal(((struct instance_page *)first.page.body)->draining, 0);
+	assert_int_equal(((struct instance_page *)first.page.body)->replaced, 1);
 	assert_int_equal(((struct instance_page *)second.page.body)->draining, 0);
+	assert_int_equal(((struct instance_page *)second.page.body)->replaced, 0);
+	/* who is attached takes the new page, and hears there of the end */
+	assert_int_equal(instance_look(&instance), INSTANCE_REPLACED);
+	assert_int_equal(instance.page->n_roles, first.old->n_roles);
+	assert_int_equal(instance_follow(&instance, &error), 0);
+	assert_int_equal(instance_look(&instance), INSTANCE_IN_PLACE);
+	assert_int_equal(instance.page->n_roles, second.old->n_roles);
+	segments_set_draining(&second);
+	assert_int_equal(instance.page->draining, 1);
+	instance_detach(&instance);
 	assert_int_equal(look(0).waiting_records, 7);
 	assert_string_equal(look(0).slowest, "tally");
 	assert_int_equal(look(1).waiting_records, 0);
@@ -380,7 +394,7 @@ int main(void)
 	                                        tear_down),
 	        cmocka_unit_test_setup_teardown(the_next_supervisor_goes_on_from_the_cursors, set_up,
 	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(new_lanes_are_added_and_the_old_page_says_draining, set_up,
+	        cmocka_unit_test_setup_teardown(new_lanes_are_added_and_the_old_page_says_replaced, set_up,
 	                                        tear_down),
 	        cmocka_unit_test_setup_teardown(an_empty_lane_takes_its_new_size_and_goes_on_at_its_position,
 	                                        set_up, tear_down),
