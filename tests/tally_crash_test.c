@@ -400,6 +400,74 @@ static void while_the_database_is_locked_lanes_fill_and_nothing_is_lost(void **s
 	segment_detach(&segment);
 }
 
+static void note_of(struct fixture *f, char note[CONTROL_NOTE_BYTES])
+{
+	control_read_note(&f->shared->control, note);
+}
+
+static void wait_for_failing(struct fixture *f, uint64_t wanted)
+{
+	for (int i = 0; i < 1000 && metric_named(f, "failing") != wanted; i++)
+		usleep(10000);
+	assert_int_equal(metric_named(f, "failing"), wanted);
+}
+
+static void while_the_database_is_moved_away_cursors_stay_and_the_reason_is_told(void **state)
+{
+	struct fixture *f = *state;
+	char path[128], aside[128], note[CONTROL_NOTE_BYTES];
+	struct segment segment;
+	struct stream_group *group = map_group(f, &segment);
+	write_some(f, 10);
+	tally_all(f);
+	snprintf(path, sizeof path, "%s/%s", f->data.data_dir, STORE_FILE);
+	snprintf(aside, sizeof aside, "%s/aside", f->data.data_dir);
+	uint64_t waits = metric_named(f, "waits");
+	pid_t tally = start_tally(f);
+	for (int i = 0; i < 1000 && metric_named(f, "waits") == waits; i++)
+		usleep(10000);
+	assert_int_equal(rename(path, aside), 0);
+	wait_for_failing(f, 1); /* with nothing to count: it looks by itself */
+	write_some(f, 10);
+	usleep(200000);
+	assert_int_equal(atomic_load(&group->cursor[0].records), 10);
+	assert_int_equal(atomic_load(&group->cursor[1].records), 10);
+	note_of(f, note);
+	assert_non_null(strstr(note, "cannot commit: " STORE_FILE ": deleted or moved away"));
+	assert_int_equal(rename(aside, path), 0);
+	wait_for_failing(f, 0);
+	end_tally(tally);
+	note_of(f, note);
+	assert_string_equal(note, "");
+	assert_int_equal(atomic_load(&group->cursor[0].records), 20);
+	check_counts(f);
+	segment_detach(&segment);
+}
+
+static void a_life_tells_how_many_records_its_database_lacks(void **state)
+{
+	struct fixture *f = *state;
+	char path[128], note[CONTROL_NOTE_BYTES];
+	write_some(f, 100);
+	tally_all(f);
+	tally_all(f);
+	assert_int_equal(metric_named(f, "lost_records"), 0);
+	place_clear(f->data.data_dir); /* the folder with all that is in it */
+	tally_all(f);
+	assert_int_equal(metric_named(f, "lost_records"), 200);
+	note_of(f, note);
+	assert_non_null(strstr(note, "short of 200 records"));
+	write_some(f, 100);
+	tally_all(f);
+	/* An older copy: what was committed since is in no count. */
+	change_database(f,
+	                "UPDATE cursor SET position = position - 800, records = records - 10 WHERE lane = 1");
+	tally_all(f);
+	assert_int_equal(metric_named(f, "lost_records"), 10);
+	snprintf(path, sizeof path, "%s/%s", f->data.data_dir, STORE_FILE);
+	assert_int_equal(access(path, F_OK), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -413,6 +481,11 @@ int main(void)
 	                                        tear_down),
 	        cmocka_unit_test_setup_teardown(while_the_database_is_locked_lanes_fill_and_nothing_is_lost,
 	                                        set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(
+	                while_the_database_is_moved_away_cursors_stay_and_the_reason_is_told, set_up,
+	                tear_down),
+	        cmocka_unit_test_setup_teardown(a_life_tells_how_many_records_its_database_lacks, set_up,
+	                                        tear_down),
 	};
 	alarm(60);
 	return cmocka_run_group_tests(tests, NULL, NULL);

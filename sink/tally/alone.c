@@ -26,6 +26,15 @@ static int commit(struct alone *alone)
 	return 1;
 }
 
+static int empty_log(struct alone *alone)
+{
+	struct shm_error error;
+	if (store_empty_log(alone->store, &error) == 0)
+		return 0;
+	log_error("cannot copy the database's log into the database", "reason=\"%s\"", error.text);
+	return 1;
+}
+
 /* Counts the whole records in the buffer and moves what is left to its start. */
 static int count_buffer(struct alone *alone)
 {
@@ -88,7 +97,7 @@ int tally_alone(const struct config *config, FILE *input, FILE *output)
 		goto out;
 	}
 	status = count_file(&alone, input);
-	if (commit(&alone) != 0)
+	if (commit(&alone) != 0 || empty_log(&alone) != 0)
 		status = 1;
 	print_summary(&alone, output);
 	if (fflush(output) != 0)

@@ -11,18 +11,16 @@
 
 #include "shm/instance.h"
 #include "sink/tally/checkpoint.h"
+#include "sink/tally/files.h"
 #include "sink/tally/schema.h"
 
 #define LOCK_WAIT_MS    1000 /* a killed process's lock goes with it, a moment after it is reaped */
 #define BUSY_MS         100  /* another program that writes: the stage tries again in its next tick */
 #define CACHE_KIB       "32768"
-#define PAGE_BYTES      4096
 #define PAGE_BYTES_TEXT "4096"
 #define LOG_LIMIT_BYTES "33554432" /* the log file shrinks to this when it starts over */
 
-static const char settings[] = "PRAGMA page_size=" PAGE_BYTES_TEXT ";"
-                               "PRAGMA journal_mode=WAL;"
-                               "PRAGMA synchronous=NORMAL;"
+static const char settings[] = "PRAGMA synchronous=NORMAL;"
                                "PRAGMA wal_autocheckpoint=0;"
                                "PRAGMA journal_size_limit=" LOG_LIMIT_BYTES ";"
                                "PRAGMA cache_size=-" CACHE_KIB ";";
@@ -54,14 +52,19 @@ static const char *const statement_text[STATEMENT_COUNT] = {
         [READ_CURSOR] = "SELECT generation, position, records FROM cursor WHERE topic = ?1 AND lane = ?2",
 };
 
+#define PATH_ROOM (4096 + sizeof "/" STORE_FILE "-wal")
+
 struct store {
 	sqlite3 *db;
 	sqlite3_stmt *statement[STATEMENT_COUNT];
 	struct checkpoint checkpoint;
+	struct files files;           /* the database first */
+	bool astray;                  /* one of them was not what it was at the last look */
 	uint64_t stored_applications; /* rows 1 .. this exist */
-	uint64_t log_bytes;           /* of the write-ahead log after the last commit */
+	uint64_t page_bytes;
+	uint64_t log_bytes; /* of the write-ahead log after the last commit */
 	int lock;
-	char path[4096 + sizeof "/" STORE_FILE];
+	char path[PATH_ROOM], log_path[PATH_ROOM], index_path[PATH_ROOM], lock_path[PATH_ROOM];
 };
 
 int store_errno(int sqlite_result)
@@ -189,7 +192,7 @@ static int after_commit(void *argument, sqlite3 *db, const char *name, int pages
 	(void)db;
 	(void)name;
 	struct store *store = argument;
-	store->log_bytes = (uint64_t)pages * PAGE_BYTES;
+	store->log_bytes = (uint64_t)pages * store->page_bytes;
 	return SQLITE_OK;
 }
 
@@ -204,9 +207,70 @@ static int prepare(struct store *store, struct shm_error *error)
 	return 0;
 }
 
-static int open_database(struct store *store, struct shm_error *error)
+/* SQLite answers with the mode that is in force, which stays another one where the file system has no shared memory for the log's
+ * index; commits would then wait for the disk and hold up readers. */
+static int begin_log(struct store *store, struct shm_error *error)
+{
+	sqlite3_stmt *statement;
+	int result = sqlite3_prepare_v2(store->db, "PRAGMA journal_mode=WAL", -1, &statement, NULL);
+	if (result != SQLITE_OK)
+		return explain(store, result, error);
+	int reported = 0;
+	result = sqlite3_step(statement);
+	const char *mode = result == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
+	if (mode == NULL) {
+		reported = explain(store, result, error);
+		reported = reported == 0 ? -EIO : reported;
+	} else if (strcmp(mode, "wal") != 0) {
+		shm_explain(error,
+		            "%s: cannot have a write-ahead log, SQLite stays in journal mode \"%s\"; set a "
+		            "data_dir "
+		            "on a local file system",
+		            store->path, mode);
+		reported = -EOPNOTSUPP;
+	}
+	sqlite3_finalize(statement);
+	return reported;
+}
+
+static int set_up_connection(struct store *store, struct shm_error *error)
 {
 	int keep_log = 1;
+	int64_t page_bytes = 0;
+	int reported = begin_log(store, error);
+	if (reported != 0)
+		return reported;
+	int result = sqlite3_exec(store->db, settings, NULL, NULL, NULL);
+	/* The log's files stay when this process ends: who may read the directory but not write it could not open the database
+	 * without them. */
+	if (result == SQLITE_OK)
+		result = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_log);
+	if (result == SQLITE_OK)
+		result = query_number(store->db, "PRAGMA page_size", &page_bytes);
+	store->page_bytes = (uint64_t)page_bytes;
+	sqlite3_wal_hook(store->db, after_commit, store);
+	return result == SQLITE_OK ? 0 : explain(store, result, error);
+}
+
+/* All four are open by now. SQLite is asked about the database: it compares with the file that it opened. */
+static int note_files(struct store *store, struct shm_error *error)
+{
+	const char *const path[FILES_MAX] = {store->path, store->log_path, store->index_path,
+	                                     store->lock_path};
+	int result = 0, moved = 0;
+	for (unsigned i = 0; result == 0 && i < FILES_MAX; i++)
+		result = files_note(&store->files, path[i], error);
+	if (result != 0)
+		return result;
+	(void)sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+	if (!moved)
+		return 0;
+	shm_explain(error, "%s: replaced while it was opened", store->path);
+	return -ESTALE;
+}
+
+static int open_database(struct store *store, struct shm_error *error)
+{
 	int result = sqlite3_open_v2(store->path, &store->db,
 	                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	if (result != SQLITE_OK)
@@ -215,24 +279,31 @@ static int open_database(struct store *store, struct shm_error *error)
 	int state = store_check(store->db, store->path, error);
 	if (state < 0)
 		return state;
-	result = sqlite3_exec(store->db, settings, NULL, NULL, NULL);
-	/* The log's files stay when this process ends: who may read the directory but not write it could not open the database
-	 * without them. */
-	if (result == SQLITE_OK)
-		result = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_log);
+	/* The size of pages is part of the file's first page, so it is set before the log is begun. */
+	result = sqlite3_exec(store->db, "PRAGMA page_size=" PAGE_BYTES_TEXT, NULL, NULL, NULL);
 	if (result != SQLITE_OK)
 		return explain(store, result, error);
-	sqlite3_wal_hook(store->db, after_commit, store);
-	result = state == 1 ? make_schema(store, error) : 0;
+	result = set_up_connection(store, error);
+	if (result == 0 && state == 1)
+		result = make_schema(store, error);
 	if (result == 0)
 		result = prepare(store, error);
-	if (result == 0) {
-		result = checkpoint_start(&store->checkpoint, store->path, store->db);
-		if (result != 0)
-			shm_explain(error, "%s: cannot start the checkpoint thread: %s", store->path,
-			            strerror(-result));
+	if (result == 0)
+		result = note_files(store, error);
+	return result == 0 ? checkpoint_start(&store->checkpoint, store->path, store->db, error) : result;
+}
+
+static int name_files(struct store *store, const char *data_dir, struct shm_error *error)
+{
+	if (strlen(data_dir) > 4096) {
+		shm_explain(error, "data_dir %.100s...: the name is too long", data_dir);
+		return -ENAMETOOLONG;
 	}
-	return result;
+	snprintf(store->path, PATH_ROOM, "%s/%s", data_dir, STORE_FILE);
+	snprintf(store->log_path, PATH_ROOM, "%s/%s-wal", data_dir, STORE_FILE);
+	snprintf(store->index_path, PATH_ROOM, "%s/%s-shm", data_dir, STORE_FILE);
+	snprintf(store->lock_path, PATH_ROOM, "%s/%s", data_dir, STORE_LOCK_FILE);
+	return 0;
 }
 
 int store_open(struct store **store, const char *data_dir, struct shm_error *error)
@@ -245,10 +316,7 @@ int store_open(struct store **store, const char *data_dir, struct shm_error *err
 		return -ENOMEM;
 	}
 	made->lock = -1;
-	int n = snprintf(made->path, sizeof made->path, "%s/%s", data_dir, STORE_FILE);
-	int result = n > 0 && (size_t)n < sizeof made->path ? 0 : -ENAMETOOLONG;
-	if (result != 0)
-		shm_explain(error, "data_dir %s: the name is too long", data_dir);
+	int result = name_files(made, data_dir, error);
 	if (result == 0)
 		result = take_lock(made, data_dir, error);
 	if (result == 0)
@@ -261,6 +329,20 @@ int store_open(struct store **store, const char *data_dir, struct shm_error *err
 	return 0;
 }
 
+void store_limit_log(struct store *store, uint64_t bytes)
+{
+	store->checkpoint.limit_bytes = bytes;
+}
+
+int store_empty_log(struct store *store, struct shm_error *error)
+{
+	int reported = store_check_files(store, error);
+	if (reported != 0 || store->log_bytes == 0)
+		return reported;
+	int result = sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	return (result & 0xff) == SQLITE_BUSY || result == SQLITE_OK ? 0 : explain(store, result, error);
+}
+
 void store_close(struct store *store)
 {
 	if (store == NULL)
@@ -268,9 +350,6 @@ void store_close(struct store *store)
 	checkpoint_stop(&store->checkpoint);
 	for (int i = 0; i < STATEMENT_COUNT; i++)
 		sqlite3_finalize(store->statement[i]);
-	/* A reader in the way leaves the log longer, no more. */
-	if (store->log_bytes != 0)
-		(void)sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	sqlite3_close(store->db);
 	if (store->lock >= 0)
 		close(store->lock);
@@ -460,10 +539,29 @@ static int write_totals(struct store *store, const struct counts *counts)
 	return run(store, PUT_TOTAL);
 }
 
-int store_commit(struct store *store, struct counts *counts, const struct store_cursor *cursor,
-                 unsigned n_cursors, uint64_t *rows, struct shm_error *error)
+int store_check_files(struct store *store, struct shm_error *error)
 {
-	checkpoint_before(&store->checkpoint, store->log_bytes);
+	struct shm_error ignored;
+	int result = files_check(&store->files, error);
+	/* What the log holds is not lost with the log's name: while the database is in its place the rest is copied into it. */
+	if (result != 0 && !store->astray && files_check_one(&store->files, 0, &ignored) == 0)
+		checkpoint_want(&store->checkpoint);
+	store->astray = result != 0;
+	return result;
+}
+
+void store_look_at_log(struct store *store, struct store_log *log)
+{
+	struct checkpoint_state state;
+	checkpoint_look(&store->checkpoint, &state);
+	*log = (struct store_log){
+	        .bytes = store->log_bytes, .checkpoints = state.done, .failed = state.failed};
+	memcpy(log->reason, state.reason, sizeof log->reason);
+}
+
+static int write_all(struct store *store, struct counts *counts, const struct store_cursor *cursor,
+                     unsigned n_cursors)
+{
 	int result = run(store, BEGIN);
 	if (result == SQLITE_OK)
 		result = write_applications(store, counts);
@@ -473,14 +571,46 @@ int store_commit(struct store *store, struct counts *counts, const struct store_
 		result = write_totals(store, counts);
 	if (result == SQLITE_OK)
 		result = write_cursors(store, cursor, n_cursors);
-	if (result == SQLITE_OK)
-		result = run(store, COMMIT);
+	return result == SQLITE_OK ? run(store, COMMIT) : result;
+}
+
+/* The log is at its limit and cannot start over. */
+static int explain_limit(struct store *store, int result, struct shm_error *error)
+{
+	if ((result & 0xff) != SQLITE_BUSY) {
+		shm_explain(error,
+		            "%s: %llu bytes, which is the limit, and cannot be copied into the database: %s",
+		            store->log_path, (unsigned long long)store->log_bytes, sqlite3_errmsg(store->db));
+		return store_errno(result);
+	}
+	shm_explain(error,
+	            "%s: %llu bytes, which is the limit (tally.log_limit): a program that reads the database "
+	            "keeps it "
+	            "from starting over; end that (fuser %s names it)",
+	            store->log_path, (unsigned long long)store->log_bytes, store->index_path);
+	return -EBUSY;
+}
+
+int store_commit(struct store *store, struct counts *counts, const struct store_cursor *cursor,
+                 unsigned n_cursors, uint64_t *rows, struct shm_error *error)
+{
+	int reported = store_check_files(store, error);
+	if (reported != 0)
+		return reported;
+	int result = checkpoint_before(&store->checkpoint, store->log_bytes);
+	if (result != SQLITE_OK)
+		return explain_limit(store, result, error);
+	result = write_all(store, counts, cursor, n_cursors);
 	if (result != SQLITE_OK) {
-		int reported = explain(store, result, error);
+		reported = explain(store, result, error);
 		if (!sqlite3_get_autocommit(store->db)) /* some errors have rolled back already */
 			(void)run(store, ROLLBACK);
 		return reported == 0 ? -EIO : reported;
 	}
+	/* Only a database that is still there holds what was committed. */
+	reported = store_check_files(store, error);
+	if (reported != 0)
+		return reported;
 	if (rows != NULL)
 		*rows = counts_dirty_rows(counts) + n_cursors;
 	counts_clean(counts);

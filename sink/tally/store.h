@@ -16,6 +16,8 @@
  * are. OFF would save the checkpoints' two syncs, which a thread does anyway (checkpoint.h), and a power cut could then
  * leave a database that nobody can read. Readers never block the writer nor wait for it.
  *
+ * A file that is gone or another while it is open takes every write and keeps none: files.h sees that.
+ *
  * The file names its maker: application_id "mill", user_version STORE_VERSION. tally.lock is held by the one process that
  * may write.
  */
@@ -46,11 +48,30 @@ struct store_cursor {
 
 /* Opens data_dir/tally.db, made with its directory when it is not there, and takes its lock. Returns 0 with *store, to be closed
  * with store_close; otherwise -errno with a line in error: -EBUSY another process writes there; -EPROTO the file is something else or of
- * another version; -EACCES, -EIO, ... */
+ * another version; -EOPNOTSUPP the file system takes no write-ahead log; -EACCES, -EIO, ... */
 int store_open(struct store **store, const char *data_dir, struct shm_error *error);
 
-/* Checkpoints whole and closes. NULL does nothing. */
+/* No commit is begun while the write-ahead log holds so many bytes and cannot start over. Without this call CHECKPOINT_LIMIT_BYTES. */
+void store_limit_log(struct store *store, uint64_t bytes);
+
+/* Copies the log whole into the database and empties it, for the end. Returns 0, also when a reader is in the way (it leaves the log
+ * longer, no more); otherwise -errno with the reason in error: nothing is lost, the log stays and the next store_open takes it up. */
+int store_empty_log(struct store *store, struct shm_error *error);
+
+/* Closes. NULL does nothing. */
 void store_close(struct store *store);
+
+/* Whether the database, its log's two files and the lock are still the ones under their names. Returns 0; -ESTALE with the reason and the
+ * remedy in error when one was deleted, replaced or moved. Costs four stat(2). */
+int store_check_files(struct store *store, struct shm_error *error);
+
+/* The write-ahead log as of now. */
+struct store_log {
+	uint64_t bytes;               /* after the last commit */
+	uint64_t checkpoints, failed; /* of this life: the times it was copied into the database, the times that this failed */
+	char reason[160];             /* why the last time failed; "" when it did not */
+};
+void store_look_at_log(struct store *store, struct store_log *log);
 
 /* Rows there are, for counts_init. Returns 0 or -errno. */
 int store_expected(struct store *store, struct counts_expected *expected, struct shm_error *error);
@@ -64,7 +85,9 @@ int store_read_cursor(struct store *store, struct store_cursor *cursor, struct s
 
 /* Writes all that is changed in counts, and the cursors, in one transaction; then counts are clean. *rows (may be NULL) is
  * set to the rows written. On failure nothing has changed, neither on disk nor in counts, and the same call may be repeated: -ENOSPC,
- * -EBUSY (another program holds the write lock), -EIO, ... with the reason in error. */
+ * -EBUSY (another program holds the write lock, or reads and keeps a log at its limit from starting over), -EIO, ...
+ * with the reason in error. -ESTALE as store_check_files, which is asked before the transaction and after it: the transaction may then be in a file
+ * that is no longer the database, so nothing may be settled on it. */
 int store_commit(struct store *store, struct counts *counts, const struct store_cursor *cursor, unsigned n_cursors,
                  uint64_t *rows, struct shm_error *error);
 

@@ -10,7 +10,8 @@
 
 /* While records come more often than this, the stage sleeps so long after work and looks again by itself. Only when nothing came
  * does it ask to be woken, which costs the writer a system call. README.md has what that saves. */
-#define NAP_NS (200 * NS_PER_US)
+#define NAP_NS  (200 * NS_PER_US)
+#define LOOK_NS NS_PER_SEC /* between looks at the files */
 
 enum tally_metric {
 #define METRIC(name, kind, help) TALLY_##name,
@@ -25,12 +26,16 @@ struct tally {
 	struct store *store;
 	struct topic_reader reader;
 	struct control *control;
+	const char *data_dir;
 	uint64_t interval_ns;
 	uint64_t due_ns; /* when what is passed must be committed; UINT64_MAX while nothing is */
 	uint64_t longest_ns;
-	bool failing; /* the last commit failed: the next is tried by tick */
-	bool worked;  /* since the last idle */
-	bool dense;   /* the last time it asked to be woken it was, within NAP_NS */
+	int failing;      /* 0, or the -errno with which the last commit failed: the next is tried by tick */
+	uint64_t look_ns; /* when to look at the files again */
+	struct store_log log;          /* as of the last look */
+	char note[CONTROL_NOTE_BYTES]; /* what `stat` shows while all is well */
+	bool worked;                   /* since the last idle */
+	bool dense;                    /* the last time it asked to be woken it was, within NAP_NS */
 };
 
 /* ---- counting ---- */
@@ -88,13 +93,21 @@ static unsigned list_cursors(const struct tally *tally, struct store_cursor curs
 	return n;
 }
 
-static void note_failure(struct tally *tally, const struct shm_error *error)
+/* The reason without the folder, which everybody knows and which may be long. */
+static const char *without_folder(const struct tally *tally, const char *reason)
+{
+	size_t n = strlen(tally->data_dir);
+	return strncmp(reason, tally->data_dir, n) == 0 && reason[n] == '/' ? reason + n + 1 : reason;
+}
+
+static void note_failure(struct tally *tally, int result, const struct shm_error *error)
 {
 	metric_add(tally->control, TALLY_failed_commits, 1);
-	if (!tally->failing)
+	control_note(tally->control, "cannot commit: %s", without_folder(tally, error->text));
+	if (tally->failing != result)
 		log_error("cannot commit, counts are kept in memory and in the lanes, trying again",
 		          "reason=\"%s\"", error->text);
-	tally->failing = true;
+	tally->failing = result;
 	metric_set(tally->control, TALLY_failing, 1);
 }
 
@@ -106,9 +119,11 @@ static void note_success(struct tally *tally, uint64_t rows, uint64_t took_ns)
 	metric_add(tally->control, TALLY_rows_written, rows);
 	metric_set(tally->control, TALLY_commit_last_us, took_ns / NS_PER_US);
 	metric_set(tally->control, TALLY_commit_max_us, tally->longest_ns / NS_PER_US);
-	if (tally->failing)
+	if (tally->failing != 0) {
 		log_info("committing again", "rows=%llu", (unsigned long long)rows);
-	tally->failing = false;
+		control_note(tally->control, "%s", tally->note);
+	}
+	tally->failing = 0;
 	metric_set(tally->control, TALLY_failing, 0);
 }
 
@@ -118,8 +133,9 @@ static void commit(struct tally *tally)
 	struct shm_error error;
 	uint64_t rows, begun_ns = clock_monotonic_ns();
 	unsigned n = list_cursors(tally, cursor);
-	if (store_commit(tally->store, &tally->counts, cursor, n, &rows, &error) != 0) {
-		note_failure(tally, &error);
+	int result = store_commit(tally->store, &tally->counts, cursor, n, &rows, &error);
+	if (result != 0) {
+		note_failure(tally, result, &error);
 		return;
 	}
 	for (unsigned i = 0; i < n; i++)
@@ -162,6 +178,7 @@ int tally_open(const struct config *config, struct counts *counts, struct store 
 	int result = store_open(store, config_string(config, "data_dir"), error);
 	if (result != 0)
 		return result;
+	store_limit_log(*store, config_u64(config, "tally.log_limit"));
 	result = store_expected(*store, &expected, error);
 	if (result == 0) {
 		result = counts_init(counts, &limits, &expected, 0);
@@ -181,19 +198,21 @@ int tally_open(const struct config *config, struct counts *counts, struct store 
 	return result;
 }
 
-/* One lane to the later of its cursor and the database's. */
-static int take_up_lane(struct tally *tally, unsigned i, struct shm_error *error)
+/* One lane to the later of its cursor and the database's. *lost grows by the records that the group has read and the database does not
+ * count. */
+static int take_up_lane(struct tally *tally, unsigned i, uint64_t *lost, struct shm_error *error)
 {
 	struct stream_reader *lane = &tally->reader.lane[i];
 	struct store_cursor stored = {.topic = TALLY_TOPIC, .lane = i};
 	int result = store_read_cursor(tally->store, &stored, error);
-	if (result == -ENOENT || (result == 0 && stored.generation != tally->reader.instance->generation))
-		return 0; /* the lane is younger than the database */
+	if (result == -ENOENT || (result == 0 && stored.generation != tally->reader.instance->generation)) {
+		*lost += stream_cursor_read(lane->cursor); /* 0 in a lane that is younger than the database */
+		return 0;
+	}
 	if (result != 0 || stored.position == lane->position)
 		return result;
 	if (stored.position < lane->position) {
-		log_warn("the database is behind the lane: an older copy? what lies between is in no count",
-		         "lane=%u bytes=%llu", i, (unsigned long long)(lane->position - stored.position));
+		*lost += lane->records - stored.records;
 		return 0;
 	}
 	result = stream_reader_seek(lane, stored.position, stored.records);
@@ -205,12 +224,32 @@ static int take_up_lane(struct tally *tally, unsigned i, struct shm_error *error
 	return result;
 }
 
+/* Somebody deleted the database, put an older copy in its place or set another data_dir. Nobody can count those records again. */
+static void say_lost(struct tally *tally, uint64_t lost)
+{
+	snprintf(tally->note, sizeof tally->note,
+	         "counts are short of %llu records that were read before: not in this " STORE_FILE
+	         " (deleted, an older copy, another data_dir?)",
+	         (unsigned long long)lost);
+	control_note(tally->control, "%s", tally->note);
+	log_warn("the database lacks records that its group has read: deleted, an older copy, another "
+	         "data_dir? they are "
+	         "in no count",
+	         "group=%s records=%llu applications_in_database=%llu database=%s/%s", TALLY_GROUP,
+	         (unsigned long long)lost, (unsigned long long)tally->counts.n_applications, tally->data_dir,
+	         STORE_FILE);
+}
+
 static int attach(struct tally *tally, struct stage *stage, struct shm_error *error)
 {
+	uint64_t lost = 0;
 	int result = topic_reader_attach(&tally->reader, &stage->instance, TALLY_TOPIC, TALLY_GROUP,
 	                                 GROUP_REQUIRED, STREAM_FROM_CURSOR, error);
 	for (unsigned i = 0; result == 0 && i < tally->reader.n_lanes; i++)
-		result = take_up_lane(tally, i, error);
+		result = take_up_lane(tally, i, &lost, error);
+	metric_set(tally->control, TALLY_lost_records, lost);
+	if (result == 0 && lost != 0)
+		say_lost(tally, lost);
 	return result;
 }
 
@@ -223,6 +262,7 @@ static int init(struct stage *stage, struct shm_error *error)
 	}
 	struct counts_limits limits = tally_limits(stage->config);
 	tally->control = stage->control;
+	tally->data_dir = config_string(stage->config, "data_dir");
 	tally->interval_ns = config_ns(stage->config, "tally.commit_interval");
 	tally->due_ns = UINT64_MAX;
 	int result = tally_open(stage->config, &tally->counts, &tally->store, error);
@@ -242,8 +282,7 @@ static int init(struct stage *stage, struct shm_error *error)
 	metric_set(tally->control, TALLY_memory_max_bytes, counts_bytes_max(&limits));
 	log_info("counting", "lanes=%u applications=%llu addresses=%llu database=%s/%s",
 	         tally->reader.n_lanes, (unsigned long long)tally->counts.n_applications,
-	         (unsigned long long)tally->counts.addresses, config_string(stage->config, "data_dir"),
-	         STORE_FILE);
+	         (unsigned long long)tally->counts.addresses, tally->data_dir, STORE_FILE);
 	return 0;
 }
 
@@ -254,7 +293,7 @@ static bool poll_stage(struct stage *stage)
 	struct tally *tally = stage->own;
 	struct record_batch batch;
 	unsigned i;
-	if (stage->now_ns >= tally->due_ns && !tally->failing)
+	if (stage->now_ns >= tally->due_ns && tally->failing == 0)
 		commit(tally);
 	if (counts_full(&tally->counts) || !topic_peek(&tally->reader, &i, &batch))
 		return false;
@@ -266,7 +305,7 @@ static bool poll_stage(struct stage *stage)
 		metric_add(tally->control, TALLY_bad_records, taken.bad);
 	if (tally->due_ns == UINT64_MAX)
 		tally->due_ns = stage->now_ns + tally->interval_ns;
-	if (!tally->failing && early_commit_is_due(tally, lane)) {
+	if (tally->failing == 0 && early_commit_is_due(tally, lane)) {
 		metric_add(tally->control, TALLY_early_commits, 1);
 		commit(tally);
 	}
@@ -274,13 +313,46 @@ static bool poll_stage(struct stage *stage)
 	return true;
 }
 
+/* A database that vanishes while nothing comes in is noticed too, before the next event is counted. */
+static void look_at_files(struct tally *tally, uint64_t now_ns)
+{
+	struct shm_error error;
+	if (now_ns < tally->look_ns)
+		return;
+	tally->look_ns = now_ns + LOOK_NS;
+	int result = store_check_files(tally->store, &error);
+	if (result != 0)
+		note_failure(tally, result, &error);
+}
+
+static void look_at_log(struct tally *tally)
+{
+	struct store_log log;
+	store_look_at_log(tally->store, &log);
+	metric_set(tally->control, TALLY_log_bytes, log.bytes);
+	metric_add(tally->control, TALLY_checkpoints, log.checkpoints - tally->log.checkpoints);
+	metric_add(tally->control, TALLY_failed_checkpoints, log.failed - tally->log.failed);
+	if (log.reason[0] != '\0' && tally->log.reason[0] == '\0')
+		log_error("cannot copy the database's log into the database, it grows until that works or "
+		          "tally.log_limit is "
+		          "reached",
+		          "log_bytes=%llu reason=\"%s\"", (unsigned long long)log.bytes, log.reason);
+	if (log.reason[0] == '\0' && tally->log.reason[0] != '\0')
+		log_info("the database's log is copied again", "log_bytes=%llu",
+		         (unsigned long long)log.bytes);
+	tally->log = log;
+}
+
 static void tick(struct stage *stage)
 {
 	struct tally *tally = stage->own;
 	struct control *control = tally->control;
 	uint64_t waiting = 0, uncommitted = 0;
-	if (tally->failing)
+	if (tally->failing != 0)
 		commit(tally);
+	else
+		look_at_files(tally, stage->now_ns);
+	look_at_log(tally);
 	for (unsigned i = 0; i < tally->reader.n_lanes; i++) {
 		const struct stream_reader *lane = &tally->reader.lane[i];
 		waiting += stream_waiting_records(lane);
@@ -325,7 +397,7 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 		sleep_ns(timeout_ns);
 		return;
 	}
-	if (tally->due_ns != UINT64_MAX && !tally->failing) {
+	if (tally->due_ns != UINT64_MAX && tally->failing == 0) {
 		uint64_t left_ns = tally->due_ns > stage->now_ns ? tally->due_ns - stage->now_ns : 0;
 		timeout_ns = left_ns < timeout_ns ? left_ns : timeout_ns;
 	}
@@ -337,7 +409,7 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 static bool drained(struct stage *stage)
 {
 	struct tally *tally = stage->own;
-	if (tally->due_ns != UINT64_MAX && !tally->failing)
+	if (tally->due_ns != UINT64_MAX && tally->failing == 0)
 		commit(tally);
 	return tally->due_ns == UINT64_MAX;
 }
@@ -345,9 +417,13 @@ static bool drained(struct stage *stage)
 static void fini(struct stage *stage)
 {
 	struct tally *tally = stage->own;
+	struct shm_error error;
 	if (tally->due_ns != UINT64_MAX)
 		commit(tally);
 	tick(stage);
+	if (tally->failing == 0 && store_empty_log(tally->store, &error) != 0)
+		log_warn("cannot copy the database's log into the database; the next start does",
+		         "reason=\"%s\"", error.text);
 	topic_reader_detach(&tally->reader);
 	counts_fini(&tally->counts);
 	store_close(tally->store);
