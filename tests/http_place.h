@@ -23,6 +23,7 @@ struct http_place {
 	/* of the connection, slot 0 */
 	const char *sending; /* what the server has given to the transport; NULL: nothing */
 	size_t sending_bytes;
+	uint32_t sending_slot;
 	bool hold; /* the client does not read: what is sent stays where it is */
 	bool open, lingered, paused;
 	uint8_t closing; /* bits by slot: `closed` is due */
@@ -36,11 +37,11 @@ static inline struct http_place *http_place_of(struct transport *transport)
 static inline void http_place_send(struct transport *transport, uint32_t slot, const char *data, size_t bytes)
 {
 	struct http_place *place = http_place_of(transport);
-	(void)slot;
 	if (place->sending != NULL)
 		abort(); /* one at a time */
 	place->sending = data;
 	place->sending_bytes = bytes;
+	place->sending_slot = slot;
 }
 
 static inline void http_place_pause(struct transport *transport, uint32_t slot)
@@ -59,11 +60,12 @@ static inline void http_place_end(struct transport *transport, uint32_t slot, bo
 {
 	struct http_place *place = http_place_of(transport);
 	place->closing |= (uint8_t)(1u << slot);
+	if (slot == place->sending_slot)
+		place->sending = NULL;
 	if (slot != 0)
 		return;
 	place->lingered = linger;
 	place->open = false;
-	place->sending = NULL;
 }
 
 /* As a transport does: not within transport_close. */
@@ -176,7 +178,7 @@ static inline void http_place_read(struct http_place *place)
 		place->used += place->sending_bytes;
 		place->answers[place->used] = 0;
 		place->sending = NULL;
-		place->server.transport.events->sent(&place->server, 0);
+		place->server.transport.events->sent(&place->server, place->sending_slot);
 	}
 	http_place_settle(place);
 }

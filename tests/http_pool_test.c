@@ -14,6 +14,9 @@
 #include <unistd.h>
 
 #include "ingest/http/pool.h"
+#if POOL_POISONED
+#include <sanitizer/asan_interface.h>
+#endif
 #include "tests/draw.h"
 
 #define PAGES 3000u /* no power of two: 2048 + 512 + 256 + 128 + 32 + 16 + 8 */
@@ -33,7 +36,7 @@ static unsigned char owner[PAGES]; /* of each page: whether it is out */
 
 static void mark_pages(const struct held *one, unsigned char before, unsigned char after)
 {
-	size_t first = (size_t)(one->block - (unsigned char *)pool.region) / POOL_BLOCK_MIN;
+	size_t first = (size_t)(one->block - (unsigned char *)pool.region) / POOL_STRIDE;
 	assert_true(first + one->size / POOL_BLOCK_MIN <= PAGES);
 	for (size_t i = first; i < first + one->size / POOL_BLOCK_MIN; i++) {
 		assert_int_equal(owner[i], before);
@@ -166,12 +169,38 @@ static void a_pool_of_pages_gives_out_every_page(void **state)
 		assert_int_equal(size, POOL_BLOCK_MIN);
 	}
 	assert_null(pool_take(&pool, 1, &size));
-	assert_int_equal(pool.used_bytes, pool.bytes);
+	assert_int_equal(pool.used_bytes, (size_t)PAGES * POOL_BLOCK_MIN);
 	for (unsigned i = 0; i < PAGES; i++)
 		pool_give(&pool, page[i]);
 	assert_null(pool_take(&pool, (size_t)2049 * POOL_BLOCK_MIN, &size));
 	assert_null(pool_take(&pool, SIZE_MAX, &size));
 	assert_non_null(pool_take(&pool, (size_t)2048 * POOL_BLOCK_MIN, &size));
+}
+
+static bool poisoned(const void *at)
+{
+#if POOL_POISONED
+	return __asan_address_is_poisoned(at);
+#else
+	(void)at;
+	return true;
+#endif
+}
+
+static void under_asan_only_what_was_asked_for_may_be_touched(void **state)
+{
+	(void)state;
+	size_t size;
+	for (size_t bytes = 1; bytes < 1024 * 1024; bytes = bytes * 3 + 7) {
+		char *before = pool_take(&pool, bytes, &size), *block = pool_take(&pool, bytes, NULL);
+		memset(before, 1, size);
+		memset(block, 2, bytes);
+		assert_true(poisoned(before + size) && poisoned(before + 2 * size - 1));
+		assert_true(poisoned(block + bytes) && poisoned(block + 2 * size - 1));
+		pool_give(&pool, before);
+		pool_give(&pool, block);
+		assert_true(poisoned(before) && poisoned(block + bytes - 1));
+	}
 }
 
 static void sizes_that_are_no_pool_are_refused(void **state)
@@ -283,6 +312,7 @@ int main(void)
 	        WITH_POOL(a_pool_of_pages_gives_out_every_page),
 	        WITH_POOL(a_large_block_leaves_no_memory_in_use),
 	        WITH_POOL(giving_what_is_not_out_aborts),
+	        WITH_POOL(under_asan_only_what_was_asked_for_may_be_touched),
 	        cmocka_unit_test(sizes_that_are_no_pool_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,111 +68,178 @@ static const char *reason_of(unsigned status)
 
 /* ---- pieces ---- */
 
-static inline char *put(char *at, const char *text, size_t bytes)
+/* Where an answer is being written. What does not fit is left out, and then everything after it too. */
+struct writer {
+	char *at;
+	const char *end;
+	bool full;
+};
+
+static inline void put(struct writer *to, const char *text, size_t bytes)
 {
-	memcpy(at, text, bytes);
-	return at + bytes;
+	if ((size_t)(to->end - to->at) < bytes) {
+		to->end = to->at;
+		to->full = true;
+		return;
+	}
+	memcpy(to->at, text, bytes);
+	to->at += bytes;
 }
 
 /* Text whose length the compiler knows. */
-#define PUT(at, text) put(at, text, sizeof(text) - 1)
+#define PUT(to, text) put(to, text, sizeof(text) - 1)
 
-static char *put_text(char *at, const char *text)
+static void put_text(struct writer *to, const char *text)
 {
-	return put(at, text, strlen(text));
+	put(to, text, strlen(text));
 }
 
-static char *put_number(char *at, size_t number)
+static void put_number(struct writer *to, size_t number)
 {
 	char digits[20];
-	unsigned n = 0;
+	unsigned at = sizeof digits;
 	do
-		digits[n++] = (char)('0' + number % 10);
+		digits[--at] = (char)('0' + number % 10);
 	while ((number /= 10) != 0);
-	while (n > 0)
-		*at++ = digits[--n];
-	return at;
+	put(to, digits + at, sizeof digits - at);
+}
+
+static void put_cors(struct writer *to, const struct answer *answer)
+{
+	/* The origin is named, and credentials are allowed, because that is what navigator.sendBeacon asks for; the answer is the same with and
+	 * without cookies, so nothing is given away by it. */
+	PUT(to, "\r\nVary: Origin\r\nAccess-Control-Allow-Origin: ");
+	put(to, answer->allow_origin.text, answer->allow_origin.bytes);
+	PUT(to, "\r\nAccess-Control-Allow-Credentials: true");
+	if (answer->allow_methods == NULL)
+		return;
+	PUT(to, "\r\nAccess-Control-Allow-Methods: ");
+	put_text(to, answer->allow_methods);
+	if (answer->allow_headers.text != NULL) {
+		PUT(to, "\r\nAccess-Control-Allow-Headers: ");
+		put(to, answer->allow_headers.text, answer->allow_headers.bytes);
+	}
+	PUT(to, "\r\nAccess-Control-Max-Age: 86400");
 }
 
 /* Fields of the rarer answers. */
-static char *put_rare(char *at, const struct answer *answer)
+static void put_rare(struct writer *to, const struct answer *answer)
 {
-	if (answer->allow != NULL)
-		at = put_text(PUT(at, "\r\nAllow: "), answer->allow);
-	if (answer->retry_after_s != 0)
-		at = put_number(PUT(at, "\r\nRetry-After: "), answer->retry_after_s);
-	if (answer->challenge != NULL)
-		at = put_text(PUT(at, "\r\nWWW-Authenticate: "), answer->challenge);
-	if (answer->no_store)
-		at = PUT(at, "\r\nCache-Control: no-store");
-	if (answer->allow_origin.text == NULL)
-		return at;
-	/* The origin is named, and credentials are allowed, because that is what navigator.sendBeacon asks for; the answer is the same with and
-	 * without cookies, so nothing is given away by it. */
-	at = put(PUT(at, "\r\nVary: Origin\r\nAccess-Control-Allow-Origin: "), answer->allow_origin.text,
-	         answer->allow_origin.bytes);
-	at = PUT(at, "\r\nAccess-Control-Allow-Credentials: true");
-	if (answer->allow_methods == NULL)
-		return at;
-	at = put_text(PUT(at, "\r\nAccess-Control-Allow-Methods: "), answer->allow_methods);
-	if (answer->allow_headers.text != NULL)
-		at = put(PUT(at, "\r\nAccess-Control-Allow-Headers: "), answer->allow_headers.text,
-		         answer->allow_headers.bytes);
-	return PUT(at, "\r\nAccess-Control-Max-Age: 86400");
-}
-
-void answer_write(const struct answer *answer, struct output *output)
-{
-	char *at = output->base + output->used;
-	if (answer->status == 200)
-		at = PUT(at, "HTTP/1.1 200 OK");
-	else
-		at = put_text(PUT(at, "HTTP/1.1 "), reason_of(answer->status));
-	at = put(at, date_field, sizeof date_field - 1);
-	at = put_rare(at, answer);
-	if (answer->close)
-		at = PUT(at, "\r\nConnection: close");
-	else if (answer->http_1_0)
-		at = PUT(at, "\r\nConnection: keep-alive");
-	if (answer->type != NULL) {
-		at = put_text(PUT(at, "\r\nContent-Type: "), answer->type);
-		at = put_number(PUT(at, "\r\nContent-Length: "), answer->body_bytes);
+	if (answer->allow != NULL) {
+		PUT(to, "\r\nAllow: ");
+		put_text(to, answer->allow);
 	}
-	at = PUT(at, "\r\n\r\n");
-	if (answer->type != NULL && !answer->head_only)
-		at = put(at, answer->body, answer->body_bytes);
-	output->used = (size_t)(at - output->base);
+	if (answer->retry_after_s != 0) {
+		PUT(to, "\r\nRetry-After: ");
+		put_number(to, answer->retry_after_s);
+	}
+	if (answer->challenge != NULL) {
+		PUT(to, "\r\nWWW-Authenticate: ");
+		put_text(to, answer->challenge);
+	}
+	if (answer->no_store)
+		PUT(to, "\r\nCache-Control: no-store");
+	if (answer->allow_origin.text != NULL)
+		put_cors(to, answer);
 }
 
-void answer_continue(struct output *output)
+static void put_answer(struct writer *to, const struct answer *answer)
 {
-	char *at = output->base + output->used;
-	output->used = (size_t)(PUT(at, "HTTP/1.1 100 Continue\r\n\r\n") - output->base);
+	if (answer->status == 200) {
+		PUT(to, "HTTP/1.1 200 OK");
+	} else {
+		PUT(to, "HTTP/1.1 ");
+		put_text(to, reason_of(answer->status));
+	}
+	PUT(to, date_field);
+	put_rare(to, answer);
+	if (answer->close)
+		PUT(to, "\r\nConnection: close");
+	else if (answer->http_1_0)
+		PUT(to, "\r\nConnection: keep-alive");
+	if (answer->type != NULL) {
+		PUT(to, "\r\nContent-Type: ");
+		put_text(to, answer->type);
+		PUT(to, "\r\nContent-Length: ");
+		put_number(to, answer->body_bytes);
+	}
+	PUT(to, "\r\n\r\n");
+	if (answer->type != NULL && !answer->head_only)
+		put(to, answer->body, answer->body_bytes);
+}
+
+/* ---- outputs ---- */
+
+static struct writer writer_of(const struct output *output)
+{
+	return (struct writer){output->base + output->used, output->base + output->room, false};
+}
+
+bool output_grow(struct output *output, size_t bytes)
+{
+	if (output->room - output->used >= bytes)
+		return true;
+	size_t size;
+	char *larger = pool_take(output->pool, output->used + bytes, &size);
+	if (larger == NULL)
+		return false;
+	memcpy(larger, output->base, output->used);
+	pool_give(output->pool, output->base);
+	output->base = larger;
+	output->room = size;
+	return true;
+}
+
+bool answer_write(const struct answer *answer, struct output *output)
+{
+	struct writer to = writer_of(output);
+	put_answer(&to, answer);
+	for (size_t more = answer->body_bytes + ANSWER_ROOM + ANSWER_HEADERS_MAX; to.full; more *= 2) {
+		if (!output_grow(output, more))
+			return false;
+		to = writer_of(output);
+		put_answer(&to, answer);
+	}
+	output->used = (size_t)(to.at - output->base);
+	return true;
+}
+
+bool answer_continue(struct output *output)
+{
+	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	if (!output_grow(output, sizeof text - 1))
+		return false;
+	memcpy(output->base + output->used, text, sizeof text - 1);
+	output->used += sizeof text - 1;
+	return true;
 }
 
 /* ---- errors ---- */
 
-/* Appends at most `most` bytes of text as the inside of a JSON string. */
-static char *put_escaped(char *at, const char *text, size_t most)
+/* At most `most` bytes of text as the inside of a JSON string. */
+static void put_escaped(struct writer *to, const char *text, size_t most)
 {
-	for (const char *end = at + most; *text != 0 && at + 6 <= end; text++) {
+	for (; *text != 0 && most >= 6; text++) {
+		const char *before = to->at;
 		unsigned char c = (unsigned char)*text;
+		char code[8];
 		if (c == '"' || c == '\\')
-			*at++ = '\\';
+			PUT(to, "\\");
 		if (c < 0x20 || c >= 0x7f)
-			at += snprintf(at, 7, "\\u%04x", c);
+			put(to, code, (size_t)snprintf(code, sizeof code, "\\u%04x", c));
 		else
-			*at++ = (char)c;
+			put(to, text, 1);
+		most -= (size_t)(to->at - before);
 	}
-	return at;
 }
 
 size_t answer_error(char text[ANSWER_ERROR_BYTES], const char *error, const char *where)
 {
-	char *at = PUT(text, "{\"error\": \"");
-	at = put_escaped(at, error, ANSWER_ERROR_BYTES - 128);
-	at = PUT(at, "\", \"where\": \"");
-	at = put_escaped(at, where, 80);
-	at = PUT(at, "\"}");
-	return (size_t)(at - text);
+	struct writer to = {text, text + ANSWER_ERROR_BYTES, false};
+	PUT(&to, "{\"error\": \"");
+	put_escaped(&to, error, ANSWER_ERROR_BYTES - 128);
+	PUT(&to, "\", \"where\": \"");
+	put_escaped(&to, where, 80);
+	PUT(&to, "\"}");
+	return (size_t)(to.at - text);
 }

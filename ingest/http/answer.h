@@ -12,16 +12,25 @@
 #include "ingest/http/pool.h"
 #include "ingest/http/request.h"
 
-#define ANSWER_ROOM 1536u /* of any answer without a body of its own making; the longest is an error with CORS fields */
+/* What an answer copies from a request has a cap; over it the answer carries no field of CORS at all. */
+#define ANSWER_ORIGIN_MAX  320u  /* Origin: a scheme, a host of at most 253 bytes, a port */
+#define ANSWER_HEADERS_MAX 1024u /* Access-Control-Request-Headers */
+
+#define ANSWER_ERROR_BYTES 512u /* the body of an error */
+#define ANSWER_HEAD_MAX    704u /* a head without what it copies */
+
+/* Any answer fits but a preflight's and one with a longer body. */
+#define ANSWER_ROOM (ANSWER_HEAD_MAX + ANSWER_ORIGIN_MAX + ANSWER_ERROR_BYTES)
 
 #define ANSWER_JSON "application/json"
 #define ANSWER_TEXT "text/plain; charset=utf-8"
 #define ANSWER_GIF  "image/gif"
 
-/* Bytes on their way out. base is a block of the pool. */
+/* Bytes on their way out. base is a block of the pool, which output grows from. */
 struct output {
 	char *base;
 	size_t used, room;
+	struct pool *pool;
 };
 
 struct answer {
@@ -44,15 +53,18 @@ struct answer {
 /* Sets the time that answers carry: seconds since the epoch. Call at least once a second. */
 void answer_set_time(uint64_t seconds);
 
-/* Appends the answer. output has at least ANSWER_ROOM + body_bytes bytes of room (the caller sees to it). */
-void answer_write(const struct answer *answer, struct output *output);
+/* Appends the answer; output grows when it has no room. False when the pool has none either: then output holds what it held. Never fails with
+ * ANSWER_ROOM bytes of room, a body of at most ANSWER_ERROR_BYTES, and no allow_headers. */
+bool answer_write(const struct answer *answer, struct output *output);
 
-/* "HTTP/1.1 100 Continue" (RFC 9110, 10.1.1). */
-void answer_continue(struct output *output);
+/* "HTTP/1.1 100 Continue" (RFC 9110, 10.1.1). The same. */
+bool answer_continue(struct output *output);
+
+/* Makes room for `bytes` more in output. False when the pool has none; then output is as it was. */
+bool output_grow(struct output *output, size_t bytes);
 
 /* {"error": "...", "where": "..."} at text (ANSWER_ERROR_BYTES); returns its length. error and where are shortened when they are too long; quotes, backslashes and
  * controls are escaped. */
-#define ANSWER_ERROR_BYTES 512u
 size_t answer_error(char text[ANSWER_ERROR_BYTES], const char *error, const char *where);
 
 #endif

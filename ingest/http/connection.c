@@ -50,6 +50,7 @@ static bool output_ready(struct server *server, struct connection *connection)
 	if (output->base == NULL) {
 		output->base = pool_take(&server->pool, SERVER_OUTPUT_BYTES, &output->room);
 		output->used = 0;
+		output->pool = &server->pool;
 		if (output->base == NULL) {
 			server_count(server, HTTP_memory_short);
 			return false;
@@ -149,8 +150,7 @@ static void await_body(struct server *server, struct connection *connection, con
 	connection_deadline(server, connection, server->settings.body_timeout_ns);
 	server_count(server, HTTP_kept_requests);
 	if (request->expect_continue && !connection->continued) {
-		answer_continue(&connection->output);
-		connection->continued = true;
+		connection->continued = answer_continue(&connection->output);
 	}
 }
 

@@ -1,6 +1,7 @@
 #include "ingest/http/exchange.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -57,12 +58,30 @@ static const struct route_line *route_of(const struct request *request)
 
 static bool origin_allowed(const struct exchange_settings *settings, const struct slice *origin)
 {
+	if (origin->text == NULL || origin->bytes > ANSWER_ORIGIN_MAX)
+		return false;
 	for (unsigned i = 0; i < settings->n_origins; i++)
 		if (strcmp(settings->origin[i], "*") == 0 ||
 		    (strlen(settings->origin[i]) == origin->bytes &&
 		     strncasecmp(settings->origin[i], origin->text, origin->bytes) == 0))
 			return true;
 	return false;
+}
+
+/* The answer found no room. This one fits: whoever calls for an answer has made sure of ANSWER_ROOM. */
+static void answer_short(struct exchange *exchange, struct answer *answer)
+{
+	*answer = (struct answer){
+	        .status = 503,
+	        .type = ANSWER_TEXT,
+	        .body = "",
+	        .close = answer->close,
+	        .http_1_0 = answer->http_1_0,
+	        .retry_after_s = 1,
+	};
+	exchange->shared->counts->own[HTTP_memory_short]++;
+	if (!answer_write(answer, exchange->output))
+		abort();
 }
 
 void reply(struct exchange *exchange, struct answer *answer)
@@ -74,11 +93,12 @@ void reply(struct exchange *exchange, struct answer *answer)
 		answer->head_only = request->method == REQUEST_HEAD;
 		answer->http_1_0 = request->minor == 0;
 		bool cors = exchange->route == ROUTE_TRACK || exchange->route == ROUTE_BATCH;
-		if (cors && request->origin.text != NULL &&
+		if (cors && answer->allow_headers.bytes <= ANSWER_HEADERS_MAX &&
 		    origin_allowed(&exchange->shared->settings, &request->origin))
 			answer->allow_origin = request->origin;
 	}
-	answer_write(answer, exchange->output);
+	if (!answer_write(answer, exchange->output))
+		answer_short(exchange, answer);
 	exchange->status = answer->status;
 	exchange->closed = close;
 }
@@ -123,21 +143,6 @@ void exchange_fail(struct exchange *exchange, unsigned status, const char *error
 	if (status == 503)
 		answer.retry_after_s = 1;
 	reply_error_with(exchange, &answer, error, where);
-}
-
-bool output_grow(struct output *output, struct pool *pool, size_t bytes)
-{
-	if (output->room - output->used >= bytes)
-		return true;
-	size_t size;
-	char *larger = pool_take(pool, output->used + bytes, &size);
-	if (larger == NULL)
-		return false;
-	memcpy(larger, output->base, output->used);
-	pool_give(pool, output->base);
-	output->base = larger;
-	output->room = size;
-	return true;
 }
 
 /* ---- what a head asks for ---- */
@@ -265,12 +270,11 @@ static void inflate_and_run(struct exchange *exchange, const struct route_line *
                             size_t bytes)
 {
 	struct exchange_shared *shared = exchange->shared;
-	size_t size;
 	/* Most bodies inflate to little; a bomb gets no more than max_inflated. */
 	for (size_t guess = 16 * bytes + 4096;; guess = shared->settings.max_inflated) {
 		if (guess > shared->settings.max_inflated)
 			guess = shared->settings.max_inflated;
-		char *room = pool_take(shared->pool, guess, &size);
+		char *room = pool_take(shared->pool, guess, NULL);
 		if (room == NULL) {
 			shared->counts->own[HTTP_memory_short]++;
 			exchange_fail(exchange, 503, "out of memory for request bodies: try again later",

@@ -76,7 +76,4 @@ void exchange_finish(struct exchange *exchange, char *body, size_t bytes);
 /* An answer to what could not become an exchange: a bad head, a body that came late. request may be NULL. Always closes. */
 void exchange_fail(struct exchange *exchange, unsigned status, const char *error, const char *where);
 
-/* Makes room for `bytes` more in output. False when the pool has none; then output is as it was. */
-bool output_grow(struct output *output, struct pool *pool, size_t bytes);
-
 #endif

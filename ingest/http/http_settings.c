@@ -40,8 +40,14 @@ static int read_origins(struct exchange_settings *settings, const struct config 
 		return -EINVAL;
 	}
 	settings->n_origins = (unsigned)n;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		settings->origin[i] = config_item(config, i, "ingest.http[%zu].cors", entry);
+		if (strlen(settings->origin[i]) > ANSWER_ORIGIN_MAX) {
+			shm_explain(error, "ingest.http[%zu].cors: origin %zu is longer than %u bytes", entry,
+			            i + 1, ANSWER_ORIGIN_MAX);
+			return -EINVAL;
+		}
+	}
 	return 0;
 }
 

@@ -6,6 +6,16 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#if POOL_POISONED
+#include <sanitizer/asan_interface.h>
+#define LINKS \
+	__attribute__((no_sanitize_address)) /* of functions that use the links in blocks that are not out */
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes)   ((void)0)
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)0)
+#define LINKS
+#endif
+
 /* What lies at the beginning of a block that is not out. */
 struct pool_free {
 	struct pool_free *next, *previous; /* previous: of merged ones only */
@@ -24,17 +34,17 @@ static size_t block_bytes(unsigned order)
 
 static uint32_t page_of(const struct pool *pool, const void *block)
 {
-	return (uint32_t)((size_t)((const char *)block - pool->region) / POOL_BLOCK_MIN);
+	return (uint32_t)((size_t)((const char *)block - pool->region) / POOL_STRIDE);
 }
 
 static struct pool_free *block_at(const struct pool *pool, uint32_t page)
 {
-	return (void *)(pool->region + (size_t)page * POOL_BLOCK_MIN);
+	return (void *)(pool->region + (size_t)page * POOL_STRIDE);
 }
 
 /* ---- merged blocks ---- */
 
-static void link_free(struct pool *pool, uint32_t page, unsigned order)
+LINKS static void link_free(struct pool *pool, uint32_t page, unsigned order)
 {
 	struct pool_free *block = block_at(pool, page);
 	block->previous = NULL;
@@ -45,7 +55,7 @@ static void link_free(struct pool *pool, uint32_t page, unsigned order)
 	pool->page[page] = (uint8_t)(PAGE_FREE | order);
 }
 
-static void unlink_free(struct pool *pool, uint32_t page, unsigned order)
+LINKS static void unlink_free(struct pool *pool, uint32_t page, unsigned order)
 {
 	const struct pool_free *block = block_at(pool, page);
 	if (block->previous != NULL)
@@ -89,7 +99,7 @@ static void *split(struct pool *pool, unsigned wanted)
 
 /* ---- blocks kept ready ---- */
 
-static void *pop_ready(struct pool *pool, unsigned order)
+LINKS static void *pop_ready(struct pool *pool, unsigned order)
 {
 	struct pool_free *block = pool->ready[order];
 	if (block != NULL) {
@@ -99,7 +109,7 @@ static void *pop_ready(struct pool *pool, unsigned order)
 	return block;
 }
 
-static bool push_ready(struct pool *pool, struct pool_free *block, unsigned order)
+LINKS static bool push_ready(struct pool *pool, struct pool_free *block, unsigned order)
 {
 	if (order >= POOL_READY_ORDERS || pool->n_ready[order] == POOL_READY)
 		return false;
@@ -129,6 +139,15 @@ static unsigned order_of(size_t bytes)
 	return order;
 }
 
+/* A block is poisoned as far as `usable` does not reach; usable 0: it is not out any more. */
+static void lend(const void *block, size_t usable, unsigned order)
+{
+	(void)block, (void)usable, (void)order;
+	ASAN_UNPOISON_MEMORY_REGION(block, usable);
+	ASAN_POISON_MEMORY_REGION((const char *)block + usable,
+	                          block_bytes(order) / POOL_BLOCK_MIN * POOL_STRIDE - usable);
+}
+
 void *pool_take(struct pool *pool, size_t bytes, size_t *size)
 {
 	unsigned order = order_of(bytes);
@@ -144,21 +163,24 @@ void *pool_take(struct pool *pool, size_t bytes, size_t *size)
 	if (block == NULL)
 		return NULL;
 	pool->page[page_of(pool, block)] = (uint8_t)(PAGE_USED | order);
-	*size = block_bytes(order);
-	pool->used_bytes += *size;
+	pool->used_bytes += block_bytes(order);
+	if (size != NULL)
+		*size = block_bytes(order);
+	lend(block, size != NULL ? *size : bytes, order);
 	return block;
 }
 
 void pool_give(struct pool *pool, void *block)
 {
 	size_t at = (size_t)((char *)block - pool->region);
-	if (at >= pool->bytes || at % POOL_BLOCK_MIN != 0)
+	if (at >= (size_t)pool->n_pages * POOL_STRIDE || at % POOL_STRIDE != 0)
 		abort();
 	uint32_t page = page_of(pool, block);
 	if ((pool->page[page] & PAGE_USED) == 0)
 		abort();
 	unsigned order = pool->page[page] & PAGE_ORDER;
 	pool->used_bytes -= block_bytes(order);
+	lend(block, 0, order);
 	if (push_ready(pool, block, order))
 		return;
 	if (block_bytes(order) >= POOL_RETURN_BYTES)
@@ -178,15 +200,15 @@ int pool_init(struct pool *pool, size_t bytes)
 	pool->page = calloc(pool->n_pages, sizeof *pool->page);
 	if (pool->page == NULL)
 		return -ENOMEM;
-	void *region =
-	        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	pool->bytes = (size_t)pool->n_pages * POOL_STRIDE;
+	void *region = mmap(NULL, pool->bytes, PROT_READ | PROT_WRITE,
+	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (region == MAP_FAILED) {
 		free(pool->page);
 		memset(pool, 0, sizeof *pool);
 		return -ENOMEM;
 	}
 	pool->region = region;
-	pool->bytes = bytes;
 	/* The largest blocks first: each begins at a multiple of its size. */
 	for (uint32_t page = 0; page < pool->n_pages;) {
 		unsigned order = POOL_ORDERS - 1;
@@ -200,8 +222,10 @@ int pool_init(struct pool *pool, size_t bytes)
 
 void pool_fini(struct pool *pool)
 {
-	if (pool->region != NULL)
+	if (pool->region != NULL) {
+		ASAN_UNPOISON_MEMORY_REGION(pool->region, pool->bytes);
 		munmap(pool->region, pool->bytes);
+	}
 	free(pool->page);
 	memset(pool, 0, sizeof *pool);
 }

@@ -8,6 +8,9 @@
  *
  * Taking and giving back a small block is a list operation, for the last ones given back are kept as they are. Large blocks that
  * were given back return their pages to the kernel, so a large request leaves no memory in use.
+ *
+ * Under AddressSanitizer a block is poisoned while it is not out, and so is what lies behind it: the region is twice as large then, and each block has as
+ * much again after it that is nobody's. Otherwise who writes past a block would only find the next one, and nobody would notice.
  */
 #ifndef INGEST_HTTP_POOL_H
 #define INGEST_HTTP_POOL_H
@@ -15,7 +18,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define POOL_POISONED 0
+#ifdef __SANITIZE_ADDRESS__ /* gcc */
+#undef POOL_POISONED
+#define POOL_POISONED 1
+#elif defined __has_feature /* clang */
+#if __has_feature(address_sanitizer)
+#undef POOL_POISONED
+#define POOL_POISONED 1
+#endif
+#endif
+
 #define POOL_BLOCK_MIN    4096u
+#define POOL_STRIDE       ((1u + POOL_POISONED) * POOL_BLOCK_MIN) /* from one page of the region to the next */
 #define POOL_ORDERS       20u           /* 4 KiB .. 2 GiB */
 #define POOL_READY_ORDERS 4u            /* 4 .. 32 KiB: blocks that may stay unmerged */
 #define POOL_READY        64u           /* of each order, at most */
@@ -23,7 +38,7 @@
 
 struct pool {
 	char *region; /* mapped, touched only as far as used */
-	size_t bytes;
+	size_t bytes; /* of the mapping */
 	uint32_t n_pages;
 	uint8_t *page; /* per page: order and state of the block that begins there */
 	struct pool_free *free[POOL_ORDERS];        /* doubly linked through the free blocks themselves */
@@ -38,7 +53,8 @@ int pool_init(struct pool *pool, size_t bytes);
 /* Does nothing to a pool that is all zero. */
 void pool_fini(struct pool *pool);
 
-/* A block of at least `bytes`, which begins on a page; *size is set to what it has. NULL when there is none. */
+/* A block of at least `bytes`, which begins on a page; *size is set to what it has. With size NULL only `bytes` of it may be used. NULL when there is
+ * none. */
 void *pool_take(struct pool *pool, size_t bytes, size_t *size);
 
 /* Gives a block back. Anything that pool_take did not return, or twice, aborts. */

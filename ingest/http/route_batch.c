@@ -94,10 +94,10 @@ static void refuse_all(struct exchange *exchange, struct json_batch *batch, cons
 static void reply_report(struct exchange *exchange, const struct report *report)
 {
 	struct exchange_shared *shared = exchange->shared;
-	size_t size, bytes = report->used + 128;
-	char *text = pool_take(shared->pool, bytes, &size);
+	size_t bytes = report->used + 128;
+	char *text = pool_take(shared->pool, bytes, NULL);
 	/* Without memory for the list the numbers are said all the same: what was taken was taken. */
-	if (text == NULL || !output_grow(exchange->output, shared->pool, bytes + ANSWER_ROOM)) {
+	if (text == NULL || !output_grow(exchange->output, bytes + ANSWER_ROOM)) {
 		char few[128];
 		int n = snprintf(few, sizeof few, "{\"accepted\": %llu, \"rejected\": %llu, \"errors\": []}",
 		                 (unsigned long long)report->accepted, (unsigned long long)report->rejected);
