@@ -45,8 +45,21 @@ static void unmap_words(struct stream_shared *shared)
 	munmap((char *)shared - SEGMENT_HEADER_BYTES, WORDS_BYTES);
 }
 
+const struct stream_shared *lane_map_words(const char *directory, const char *name)
+{
+	struct shm_error ignored;
+	int result;
+	return map_words(directory, name, false, &ignored, &result);
+}
+
+void lane_unmap_words(const struct stream_shared *shared)
+{
+	if (shared != NULL)
+		unmap_words((struct stream_shared *)(uintptr_t)shared);
+}
+
 /* A group's reader holds an open-file-description lock on this file as long as it lives (shm/topic.c). */
-static bool reader_lives(const char *directory, const char *topic, unsigned group)
+bool lane_reader_lives(const char *directory, const char *topic, unsigned group)
 {
 	char path[256];
 	int n = snprintf(path, sizeof path, "%s/%s.reader.%u", directory, topic, group);
@@ -100,7 +113,8 @@ int lane_look(const char *directory, const char *topic, unsigned lane, struct la
 		result = segment_attach(&group, directory, instance_group_name(name, topic, i), SEGMENT_GROUP,
 		                        SEGMENT_READ, error);
 		if (result == 0)
-			look_at_group(group.body, lane, reader_lives(directory, topic, i), records, state);
+			look_at_group(group.body, lane, lane_reader_lives(directory, topic, i), records,
+			              state);
 		segment_detach(&group);
 	}
 	return result;

@@ -30,6 +30,14 @@ struct lane_state {
 /* Looks at a lane and at all groups of its topic. Returns 0, or -errno with the reason in error. */
 int lane_look(const char *directory, const char *topic, unsigned lane, struct lane_state *state, struct shm_error *error);
 
+/* Maps a lane's words, without the data, for reading. NULL when it cannot. */
+const struct stream_shared *lane_map_words(const char *directory, const char *name);
+
+void lane_unmap_words(const struct stream_shared *shared);
+
+/* Whether some process reads the group now. */
+bool lane_reader_lives(const char *directory, const char *topic, unsigned group);
+
 /* Replaces an empty lane's file by one of size_bytes, in one rename. The caller has seen to it that it is empty and that no
  * writer and no required reader is attached; optional readers notice when they attach anew. Returns 0 or -errno with the reason; then the lane is as
  * it was. */

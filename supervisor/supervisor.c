@@ -70,6 +70,7 @@ void supervisor_take_options(struct supervisor *supervisor, const struct config 
 	supervisor->children.backoff_ns = config_ns(config, "restart_backoff");
 	supervisor->children.backoff_max_ns = config_ns(config, "restart_backoff_max");
 	supervisor->children.stage_timeout_ns = config_ns(config, "stage_timeout");
+	supervisor->watch.reminder_ns = config_ns(config, "full_reminder");
 }
 
 int supervisor_write_config(const struct supervisor *supervisor, const struct config *config,
@@ -216,6 +217,7 @@ void supervisor_fini(struct supervisor *supervisor)
 {
 	children_fini(&supervisor->children);
 	sockets_close(&supervisor->sockets);
+	watch_close(&supervisor->watch);
 	segments_fini(&supervisor->segments);
 	plan_free(supervisor->plan);
 	config_free(supervisor->config);
@@ -241,6 +243,8 @@ static void start_rank(struct supervisor *supervisor, uint64_t now_ns)
 
 void supervisor_begin_start(struct supervisor *supervisor, uint64_t now_ns)
 {
+	watch_open(&supervisor->watch, supervisor->segments.directory, supervisor->plan->instance,
+	           supervisor->segments.old);
 	supervisor->phase = SUPERVISOR_STARTING;
 	supervisor->rank = SUPERVISOR_RANKS - 1;
 	start_rank(supervisor, now_ns);
@@ -311,6 +315,8 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 	if (supervisor->phase == SUPERVISOR_DRAINING && drain_step(supervisor, now_ns, &next_ns))
 		return true;
 	*due_ns = earlier(*due_ns, next_ns);
+	if (supervisor->phase != SUPERVISOR_DRAINING)
+		*due_ns = earlier(*due_ns, watch_step(&supervisor->watch, now_ns));
 	return false;
 }
 

@@ -17,6 +17,7 @@
 #include "supervisor/plan.h"
 #include "supervisor/segments.h"
 #include "supervisor/sockets.h"
+#include "supervisor/watch.h"
 
 #define SUPERVISOR_RANKS  3 /* in stages.def: 0 .. 2 */
 #define START_PATIENCE_NS (10 * NS_PER_SEC) /* how long one rank may take before the next is started all the same */
@@ -48,6 +49,7 @@ struct supervisor {
 	struct sockets sockets;
 	struct sockets sockets_before; /* as they were when the last SIGHUP came */
 	struct children children;
+	struct watch watch;
 	int lock, signals;  /* descriptors */
 	bool made_root;     /* this process created the folder that the instances are in */
 	bool fresh;         /* no former life left segments: what is there is this process's to remove */
