@@ -105,6 +105,7 @@ int command_exec(const char *command, const char *program, const char *const *ar
 	for (size_t i = 0; i < n; i++)
 		argv[i + 1] = (char *)arguments[i];
 	signal(SIGPIPE, SIG_DFL); /* an ignored signal would stay ignored in the new program */
+	signal(SIGXFSZ, SIG_DFL);
 	execv(path, argv);
 	result = errno;
 	free(argv);

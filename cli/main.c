@@ -1,10 +1,10 @@
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "stage/output.h"
 
 static void overview(FILE *out)
 {
@@ -88,10 +88,8 @@ int main(int argc, char **argv)
 {
 	signal(SIGPIPE,
 	       SIG_IGN); /* a reader that goes is an error of write(2), dealt with where it happens */
+	output_no_size_signal();
 	int status = run(argc, argv);
-	if (fflush(stdout) != 0 && errno != EPIPE && status == 0) {
-		fprintf(stderr, "millrace: standard output: %s\n", strerror(errno));
-		return 1;
-	}
-	return status;
+	int finished = output_finish("millrace");
+	return status != 0 ? status : finished;
 }

@@ -376,6 +376,8 @@ int snapshot_take(struct snapshot_source *source, struct snapshot *snapshot, str
 	snapshot->supervisor_pid = atomic_load_explicit(&page->supervisor_pid, memory_order_relaxed);
 	snapshot->supervisor_alive =
 	        has_holder(source->directory, "lock", &source->supervisor_file, snapshot->supervisor_pid);
+	for (unsigned i = 0; i < SUPERVISOR_METRIC_COUNT; i++)
+		snapshot->supervisor_metric[i] = load(&page->supervisor_metric[i]);
 	snapshot->draining = atomic_load_explicit(&page->draining, memory_order_relaxed) != 0;
 	snapshot->n_stages = at_most(page->n_roles, INSTANCE_ROLES_MAX);
 	snapshot->n_topics = at_most(page->n_topics, INSTANCE_TOPICS_MAX);

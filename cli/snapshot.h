@@ -14,6 +14,7 @@
 #include "shm/instance.h"
 #include "shm/queue.h"
 #include "stage/control.h"
+#include "supervisor/metrics.h"
 
 struct snapshot_metric {
 	char name[40];
@@ -84,6 +85,7 @@ struct snapshot {
 	uint64_t created_ns; /* CLOCK_REALTIME, of the instance */
 	uint32_t supervisor_pid;
 	bool supervisor_alive;
+	uint64_t supervisor_metric[SUPERVISOR_METRIC_COUNT];
 	bool draining;
 	unsigned n_stages, n_topics, n_queues;
 	struct snapshot_stage stage[INSTANCE_ROLES_MAX];

@@ -101,7 +101,7 @@ int command_stat(int argc, char **argv)
 	         86400 * NS_PER_SEC, NULL},
 	        {"count", 'n', ARGUMENT_COUNT, "N", "with --watch: end after N times", &options.count, 1,
 	         UINT64_MAX, NULL},
-	        {"metrics", 'm', ARGUMENT_FLAG, NULL, "show every metric of every stage", &options.metrics, 0,
+	        {"metrics", 'm', ARGUMENT_FLAG, NULL, "show every metric of the supervisor and of every stage", &options.metrics, 0,
 	         0, NULL},
 	        {"instance", 0, ARGUMENT_STRING, "NAME",
 	         "which instance (default: $MILLRACE_INSTANCE or default)", &options.instance, 0, 0, NULL},

@@ -119,9 +119,13 @@ static json_t *ledger_json(const struct snapshot_topic *topic)
 
 static void set_supervisor(json_t *root, const struct snapshot *snapshot)
 {
-	json_t *object = json_object();
+	json_t *object = json_object(), *metrics = json_object();
 	set(object, "pid", snapshot->supervisor_pid);
 	json_object_set_new(object, "alive", json_boolean(snapshot->supervisor_alive));
+#define METRIC(name, kind, help) set(metrics, #name, snapshot->supervisor_metric[SUPERVISOR_##name]);
+#include "supervisor/metrics.def"
+#undef METRIC
+	json_object_set_new(object, "metrics", metrics);
 	json_object_set_new(root, "supervisor", object);
 }
 

@@ -222,11 +222,38 @@ static void ledger(const struct snapshot *snapshot, const struct snapshot *befor
 	grid_print(&grid, out);
 }
 
+static void supervisor_metrics(struct grid *grid, const struct snapshot *snapshot,
+                               const struct snapshot *before)
+{
+	static const struct {
+		const char *name;
+		enum metric_kind kind;
+	} table[] = {
+#define METRIC(name, kind, help) {#name, METRIC_##kind},
+#include "supervisor/metrics.def"
+#undef METRIC
+	};
+	for (unsigned i = 0; i < SUPERVISOR_METRIC_COUNT; i++) {
+		uint64_t value = snapshot->supervisor_metric[i];
+		grid_cell(grid, "supervisor");
+		grid_cell(grid, "%s", table[i].name);
+		grid_number(grid, value);
+		if (before == NULL)
+			continue;
+		if (table[i].kind == METRIC_COUNTER)
+			grid_rate(grid, rate(value, before->supervisor_metric[i],
+			                     snapshot->taken_ns - before->taken_ns));
+		else
+			grid_cell(grid, "-");
+	}
+}
+
 static void metrics(const struct snapshot *snapshot, const struct snapshot *before, FILE *out)
 {
 	struct grid grid;
 	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
 	grid_init(&grid, before != NULL ? "<STAGE <METRIC >VALUE >RATE" : "<STAGE <METRIC >VALUE");
+	supervisor_metrics(&grid, snapshot, before);
 	for (unsigned i = 0; i < snapshot->n_stages; i++)
 		for (unsigned k = 0; k < snapshot->stage[i].n_metrics; k++) {
 			const struct snapshot_metric *metric = &snapshot->stage[i].metric[k];
@@ -240,9 +267,7 @@ static void metrics(const struct snapshot *snapshot, const struct snapshot *befo
 			else
 				grid_cell(&grid, "-");
 		}
-	bool any = grid.n > grid.columns;
-	if (any)
-		fputc('\n', out);
+	fputc('\n', out);
 	grid_print(&grid, out);
 }
 

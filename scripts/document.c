@@ -33,6 +33,14 @@ static const struct metric_description tally_metrics[] = {
 #include "sink/tally/metrics.def"
 };
 
+static const struct metric_description stage_metrics[] = {
+#include "stage/metrics.def"
+};
+
+static const struct metric_description supervisor_metrics[] = {
+#include "supervisor/metrics.def"
+};
+
 static const struct documented_stage {
 	const char *name;
 	const struct metric_description *metrics;
@@ -42,6 +50,8 @@ static const struct documented_stage {
         {"ingest-http", http_metrics, sizeof http_metrics / sizeof http_metrics[0]},
         {"enrich", enrich_metrics, sizeof enrich_metrics / sizeof enrich_metrics[0]},
         {"tally", tally_metrics, sizeof tally_metrics / sizeof tally_metrics[0]},
+        {"every stage", stage_metrics, sizeof stage_metrics / sizeof stage_metrics[0]},
+        {"supervisor", supervisor_metrics, sizeof supervisor_metrics / sizeof supervisor_metrics[0]},
 };
 
 /* A bar would end the cell, an angle bracket begin a tag. */

@@ -25,6 +25,7 @@
 #define INSTANCE_TOPICS_MAX 16u
 #define INSTANCE_QUEUES_MAX 4u
 #define INSTANCE_ROLES_MAX  64u
+#define INSTANCE_METRICS_MAX 8u /* of the supervisor */
 
 enum when_full { WHEN_FULL_DROP, WHEN_FULL_REFUSE };
 
@@ -47,8 +48,8 @@ struct instance_role {
 	char program[SHM_NAME_MAX]; /* "ingest-udp": the file in libexec/millrace */
 };
 
-/* Body of the segment `instance`. Written by the supervisor; the words before `created_ns` at any time, all else only before it is
- * published.
+/* Body of the segment `instance`. Written by the supervisor; the words before `created_ns` and `supervisor_metric` at any time,
+ * all else only before it is published.
  *
  *     in force --- a new configuration: another page takes its place ---> replaced      for good
  *         '------- asked to end --> draining --- it takes no more ------> ended         until the next supervisor adopts it
@@ -59,6 +60,7 @@ struct instance_page {
 	_Atomic uint32_t replaced; /* 1: another page is in place; nothing that happens later is told here (instance_follow) */
 	_Atomic uint32_t ended;    /* 1: what is committed from now on is taken by nobody (life.h) */
 	uint64_t created_ns; /* CLOCK_REALTIME */
+	_Atomic uint64_t supervisor_metric[INSTANCE_METRICS_MAX]; /* supervisor/metrics.def; go on from page to page */
 	uint32_t n_topics, n_queues, n_roles, reserved;
 	struct instance_topic topic[INSTANCE_TOPICS_MAX];
 	struct instance_queue queue[INSTANCE_QUEUES_MAX];

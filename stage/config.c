@@ -12,6 +12,7 @@
 #include "stage/config_complete.h"
 #include "stage/config_data.h"
 #include "stage/config_value.h"
+#include "stage/log.h"
 
 struct config {
 	struct config_data data;
@@ -183,7 +184,7 @@ static struct config_place find(const struct config *config, char *key, const ch
 	struct config_place place;
 	vsnprintf(key, CONFIG_PATH_MAX, format, arguments);
 	if (!config_data_find(&config->data, key, &place)) {
-		fprintf(stderr, "config: no such key: %s\n", key);
+		log_error("the configuration has no such key", "key=%s", key);
 		abort();
 	}
 	return place;
@@ -200,7 +201,7 @@ static void expect_type(const struct config_place *place, const char *key, bool 
 {
 	if (right && place->schema->kind == SCHEMA_OPTION && place->cell != NULL)
 		return;
-	fprintf(stderr, "config: asked for with the wrong type: %s\n", key);
+	log_error("a key of the configuration is asked for with the wrong type", "key=%s", key);
 	abort();
 }
 
@@ -268,7 +269,7 @@ const char *config_item(const struct config *config, size_t i, const char *key, 
 			item = ((char *const *)place.cell->data)[i];
 	}
 	if (item == NULL) {
-		fprintf(stderr, "config: %s has no item %zu\n", key_text, i);
+		log_error("a list of the configuration has no such item", "key=%s item=%zu", key_text, i);
 		abort();
 	}
 	return item;

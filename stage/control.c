@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -73,6 +74,22 @@ void control_declare(struct control *control, const struct metric_description *t
 		metric_set(control, i,
 		           i < n ? former_value(former, value, (unsigned)n_former, &table[i]) : 0);
 	atomic_store_explicit(&control->n_metrics, n, memory_order_release);
+}
+
+void control_declare_stage(struct control *control, const struct metric_description *table, unsigned n)
+{
+	static const struct metric_description common[] = {
+#define METRIC(name, kind, help) {#name, METRIC_##kind, help},
+#include "stage/metrics.def"
+#undef METRIC
+	};
+	struct metric_description all[METRICS_MAX];
+	if (n > METRICS_MAX - STAGE_METRIC_COUNT)
+		abort(); /* a table that does not fit was never tried */
+	if (n > 0)
+		memcpy(all, table, n * sizeof *table);
+	memcpy(all + n, common, sizeof common);
+	control_declare(control, all, n + STAGE_METRIC_COUNT);
 }
 
 /* ---- the note ---- */

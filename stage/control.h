@@ -57,7 +57,7 @@ const char *stage_state_name(enum stage_state state);
 bool control_alive(const char *directory, const char *role, int *pid);
 
 /* Declares the metrics of a stage from its table, METRICS_MAX at most. A counter goes on from what a former life left under its name,
- * also when an upgrade has changed the table; gauges begin at 0. Called by stage_main. */
+ * also when an upgrade has changed the table; gauges begin at 0. */
 void control_declare(struct control *control, const struct metric_description *table, unsigned n);
 
 /* Says in one line, as printf does, what numbers do not tell ("GeoLite2-City of 2026-07-01"); a longer one is cut. Costs little when nothing
@@ -66,6 +66,17 @@ void control_note(struct control *control, const char *format, ...) __attribute_
 
 /* What the note says: printable ASCII, other bytes as '?'. Empty when there is none, or when its writer died while it changed it. Any process. */
 void control_read_note(const struct control *control, char note[CONTROL_NOTE_BYTES]);
+
+/* Metrics that every stage has, at these places after its own: ops->n_metrics + STAGE_log_lines_dropped. */
+enum stage_metric {
+#define METRIC(name, kind, help) STAGE_##name,
+#include "stage/metrics.def"
+#undef METRIC
+	        STAGE_METRIC_COUNT
+};
+
+/* The stage's own metrics and after them those of every stage; METRICS_MAX at most. */
+void control_declare_stage(struct control *control, const struct metric_description *table, unsigned n);
 
 /* metric += n; metric = value. By the stage that owns the control block. */
 static inline void metric_add(struct control *control, unsigned metric, uint64_t n)

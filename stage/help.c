@@ -50,6 +50,12 @@ static void write_option(FILE *out, const struct config_option *option)
 	        config_value_allowed(option, allowed, sizeof allowed), option->default_text);
 }
 
+static void write_metric(FILE *out, const char *name, uint32_t kind, const char *help)
+{
+	fprintf(out, "  %s (%s)\n", name, kind == METRIC_COUNTER ? "counter" : "gauge");
+	write_wrapped(out, help, 6);
+}
+
 void help_write(const struct stage_ops *ops, FILE *out)
 {
 	char section[SHM_NAME_MAX];
@@ -75,12 +81,10 @@ void help_write(const struct stage_ops *ops, FILE *out)
 			        "\nOptions (in the configuration, or --set KEY=VALUE of millrace run):\n");
 		write_option(out, &option[i]);
 	}
-	if (ops->n_metrics > 0)
-		fprintf(out, "\nMetrics (millrace stat):\n");
-	for (unsigned i = 0; i < ops->n_metrics; i++) {
-		const struct metric_description *metric = &ops->metrics[i];
-		fprintf(out, "  %s (%s)\n", metric->name,
-		        metric->kind == METRIC_COUNTER ? "counter" : "gauge");
-		write_wrapped(out, metric->help, 6);
-	}
+	fprintf(out, "\nMetrics (millrace stat):\n");
+	for (unsigned i = 0; i < ops->n_metrics; i++)
+		write_metric(out, ops->metrics[i].name, ops->metrics[i].kind, ops->metrics[i].help);
+#define METRIC(name, kind, help) write_metric(out, #name, METRIC_##kind, help);
+#include "stage/metrics.def"
+#undef METRIC
 }

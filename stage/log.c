@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "shm/event_text.h"
+#include "stage/output.h"
 
 #define PAIRS_MAX 16
 /* Between pairs while they are formatted: a space may be part of a value. */
@@ -140,36 +142,42 @@ static void begin_json(struct event_text *line, enum log_level level, const char
 	put_string(line, text);
 }
 
-/* A line that cannot be written has nowhere to go: standard error is the last place. */
-static void write_line(const char *bytes, size_t length)
+/* ---- out ---- */
+
+static uint64_t n_dropped, n_dropped_untold;
+static bool cut; /* the last line went out in part: the next one begins with its end */
+
+static void drop(uint64_t n)
 {
-	while (length > 0) {
-		ssize_t n = write(STDERR_FILENO, bytes, length);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return;
-		bytes += n;
-		length -= (size_t)n;
-	}
+	n_dropped += n;
+	n_dropped_untold += n;
 }
 
-void log_line(enum log_level level, const char *text, const char *pairs, ...)
+uint64_t log_dropped(void)
 {
-	if (level < log_least)
-		return;
-	int kept_errno = errno;
-	char formatted[LOG_LINE_MAX] = "", buffer[LOG_LINE_MAX];
-	if (pairs != NULL) {
-		char separated[512];
-		separate(separated, sizeof separated, pairs);
-		va_list arguments;
-		va_start(arguments, pairs);
-		vsnprintf(formatted, sizeof formatted, separated, arguments);
-		va_end(arguments);
+	return n_dropped;
+}
+
+/* bytes[-1] is there to be written. Returns false when the line did not go out. */
+static bool write_line(char *bytes, size_t length)
+{
+	if (cut) {
+		*--bytes = '\n';
+		length++;
 	}
+	size_t used = output_write(STDERR_FILENO, bytes, length);
+	if (used == 0)
+		return false;
+	cut = bytes[used - 1] != '\n';
+	return used == length;
+}
+
+/* formatted is what each_pair takes. Returns false when the line did not go out. */
+static bool put_line(enum log_level level, const char *text, char *formatted)
+{
+	char buffer[1 + LOG_LINE_MAX];
 	/* What does not fit is left out, and there is always room for the end of the line. */
-	struct event_text line = {.at = buffer, .end = buffer + sizeof buffer - 2};
+	struct event_text line = {.at = buffer + 1, .end = buffer + sizeof buffer - 2};
 	if (log_form == LOG_JSON)
 		begin_json(&line, level, text);
 	else
@@ -178,6 +186,49 @@ void log_line(enum log_level level, const char *text, const char *pairs, ...)
 	if (log_form == LOG_JSON)
 		*line.at++ = '}';
 	*line.at++ = '\n';
-	write_line(buffer, (size_t)(line.at - buffer));
+	return write_line(buffer + 1, (size_t)(line.at - buffer - 1));
+}
+
+/* Once there is room again. */
+static void tell_dropped(void)
+{
+	char formatted[40];
+	if (n_dropped_untold == 0 || LOG_WARN < log_least)
+		return;
+	snprintf(formatted, sizeof formatted, "lines=%llu", (unsigned long long)n_dropped_untold);
+	if (put_line(LOG_WARN, "lines before this one were dropped: standard error did not take them",
+	             formatted))
+		n_dropped_untold = 0;
+}
+
+void log_line(enum log_level level, const char *text, const char *pairs, ...)
+{
+	if (level < log_least)
+		return;
+	int kept_errno = errno;
+	char formatted[LOG_LINE_MAX] = "";
+	if (pairs != NULL) {
+		char separated[512];
+		separate(separated, sizeof separated, pairs);
+		va_list arguments;
+		va_start(arguments, pairs);
+		vsnprintf(formatted, sizeof formatted, separated, arguments);
+		va_end(arguments);
+	}
+	tell_dropped();
+	if (!put_line(level, text, formatted))
+		drop(1);
 	errno = kept_errno;
+}
+
+void log_text(int fd, const char *text)
+{
+	while (*text != '\0') {
+		size_t length = strcspn(text, "\n");
+		length += text[length] == '\n' ? 1 : 0;
+		size_t piece = length < OUTPUT_PIECE_MAX ? length : OUTPUT_PIECE_MAX;
+		if (output_write(fd, text, piece) != piece)
+			drop(1);
+		text += piece;
+	}
 }

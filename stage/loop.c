@@ -59,10 +59,19 @@ static void follow_page(struct stage *stage)
 		                      &error); /* what fails now is tried at the next tick */
 }
 
+void loop_count_log(struct stage *stage)
+{
+	uint64_t dropped = log_dropped();
+	metric_add(stage->control, stage->ops->n_metrics + STAGE_log_lines_dropped,
+	           dropped - stage->log_counted);
+	stage->log_counted = dropped;
+}
+
 static void tick(struct stage *stage, const struct loop_parent *parent)
 {
 	stage_heartbeat(stage);
 	follow_page(stage);
+	loop_count_log(stage);
 	if (!stage->draining && loop_parent_gone(parent, stage->instance.page)) {
 		log_warn("the supervisor is gone", "role=%s", stage->role);
 		stage->draining = true;

@@ -28,6 +28,9 @@ bool loop_parent_gone(const struct loop_parent *parent, const struct instance_pa
 /* SIGTERM sets stage->draining from now on, without restarting what it interrupts; SIGINT, SIGHUP and SIGPIPE are ignored. */
 void loop_signals(struct stage *stage);
 
+/* Brings the metrics that every stage has up to date; the loop does it at each tick. */
+void loop_count_log(struct stage *stage);
+
 /* Runs until the stage has drained. */
 void loop_run(struct stage *stage, const struct loop_parent *parent);
 

@@ -10,6 +10,7 @@
 #include "stage/help.h"
 #include "stage/log.h"
 #include "stage/loop.h"
+#include "stage/output.h"
 
 #define LOCK_WAIT_MS 5000
 #define SETS_MAX     64u
@@ -248,7 +249,7 @@ static int attach_control(struct stage *stage, struct shm_error *error)
 	atomic_store_explicit(&stage->control->pid, (uint32_t)getpid(), memory_order_relaxed);
 	atomic_store_explicit(&stage->control->started_ns, clock_real_ns(), memory_order_relaxed);
 	set_state(stage, STAGE_STARTING);
-	control_declare(stage->control, stage->ops->metrics, stage->ops->n_metrics);
+	control_declare_stage(stage->control, stage->ops->metrics, stage->ops->n_metrics);
 	control_note(stage->control, "%s", "");
 	return 0;
 }
@@ -323,6 +324,7 @@ static int run_role(const struct arguments *arguments, const struct stage_ops *o
 		ops->fini(&stage);
 	set_state(&stage, STAGE_ENDED);
 	log_info("ended", "role=%s", stage.role);
+	loop_count_log(&stage);
 	leave(&stage);
 	return EXIT_DRAINED;
 }
@@ -331,9 +333,12 @@ int stage_main(int argc, char **argv, const struct stage_ops *ops)
 {
 	struct arguments arguments = {0};
 	log_init(ops->name, LOG_INFO, LOG_TEXT);
+	output_no_size_signal();
 	int result = parse_arguments(&arguments, argc, argv, ops);
 	if (result != 0)
-		return result > 0 ? EXIT_DRAINED : EXIT_USAGE;
+		return result < 0                      ? EXIT_USAGE
+		       : output_finish(ops->name) == 0 ? EXIT_DRAINED
+		                                       : EXIT_CANNOT_START;
 	return arguments.input != NULL ? run_alone(&arguments, ops) : run_role(&arguments, ops);
 }
 

@@ -49,6 +49,7 @@ struct stage {
 	struct segment control_segment;
 	struct control *control;
 	int role_lock;
+	uint64_t log_counted;       /* of log_dropped, in the control block already */
 	int socket[STAGE_SOCKETS_MAX]; /* handed down, bound, non-blocking */
 	unsigned n_sockets;
 	volatile bool draining;     /* set by SIGTERM */

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "stage/log.h"
+
 #define LOCK_TRIES 20 /* another supervisor may be removing the directory just now */
 
 /* ---- the directory and the lock ---- */
@@ -127,8 +129,8 @@ static bool listens(const struct sockets *sockets, const struct socket_entry *en
 	return false;
 }
 
-void home_print_listeners(const struct sockets *sockets, const struct plan *plan, const struct sockets *known,
-                          FILE *out)
+static void print_listeners(const struct sockets *sockets, const struct plan *plan,
+                            const struct sockets *known, FILE *out)
 {
 	for (unsigned i = 0; i < sockets->n; i++) {
 		const struct socket_entry *entry = &sockets->entry[i];
@@ -159,12 +161,12 @@ static void print_topics(const struct plan *plan, FILE *out)
 	}
 }
 
-void home_print(const struct supervisor *supervisor, FILE *out)
+static void print_all(const struct supervisor *supervisor, FILE *out)
 {
 	const struct plan *plan = supervisor->plan;
 	fprintf(out, "millrace instance %s%s\n", plan->instance,
 	        supervisor->segments.adopted ? ", going on where the last run ended" : "");
-	home_print_listeners(&supervisor->sockets, plan, NULL, out);
+	print_listeners(&supervisor->sockets, plan, NULL, out);
 	print_topics(plan, out);
 	for (unsigned i = 0; i < plan->n_queues; i++)
 		if (!plan->queue[i].retired)
@@ -175,5 +177,37 @@ void home_print(const struct supervisor *supervisor, FILE *out)
 	fprintf(out, "to stop: Ctrl-C or kill %d (drains up to %llu s); to look: millrace stat\n",
 	        (int)getpid(),
 	        (unsigned long long)(config_ns(supervisor->config, "drain_timeout") / NS_PER_SEC));
-	fflush(out);
+}
+
+static FILE *open_text(char **text, size_t *bytes)
+{
+	FILE *out = open_memstream(text, bytes);
+	if (out == NULL)
+		abort();
+	return out;
+}
+
+static void announce(FILE *out, char **text)
+{
+	if (fclose(out) == 0)
+		log_text(STDOUT_FILENO, *text);
+	free(*text);
+}
+
+void home_announce(const struct supervisor *supervisor)
+{
+	char *text = NULL;
+	size_t bytes;
+	FILE *out = open_text(&text, &bytes);
+	print_all(supervisor, out);
+	announce(out, &text);
+}
+
+void home_announce_listeners(const struct supervisor *supervisor, const struct sockets *known)
+{
+	char *text = NULL;
+	size_t bytes;
+	FILE *out = open_text(&text, &bytes);
+	print_listeners(&supervisor->sockets, supervisor->plan, known, out);
+	announce(out, &text);
 }

@@ -20,10 +20,10 @@ void home_remove_root(const char *directory, bool made_root);
 /* Makes the folder and those above it, 0700, and checks that one can write there. Returns 0 or -errno. */
 int home_make_data_dir(const char *path, struct shm_error *error);
 
-/* What listens where, the topics, where the data goes, how to stop. */
-void home_print(const struct supervisor *supervisor, FILE *out);
+/* To standard output, without waiting for its reader: what listens where, the topics, where the data goes, how to stop. */
+void home_announce(const struct supervisor *supervisor);
 
-/* The listeners whose sockets are not in `known` (NULL: all): "udp 127.0.0.1:4002 ipevent -> ip". */
-void home_print_listeners(const struct sockets *sockets, const struct plan *plan, const struct sockets *known, FILE *out);
+/* The same of the listeners whose sockets are not in `known` (NULL: all): "udp 127.0.0.1:4002 ipevent -> ip". */
+void home_announce_listeners(const struct supervisor *supervisor, const struct sockets *known);
 
 #endif

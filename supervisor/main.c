@@ -1,9 +1,11 @@
 /* The supervisor's program: libexec/millrace/supervisor. `millrace run` becomes it. */
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "stage/output.h"
 #include "supervisor/supervisor.h"
 
 static const char usage[] =
@@ -37,6 +39,15 @@ static const struct option table[] = {
         {NULL, 0, NULL, 0},
 };
 
+__attribute__((format(printf, 1, 2))) static int print(const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	(void)vprintf(format, arguments);
+	va_end(arguments);
+	return output_finish("supervisor");
+}
+
 int main(int argc, char **argv)
 {
 	struct supervisor_options options = {.sets = calloc((size_t)argc, sizeof *options.sets)};
@@ -44,6 +55,7 @@ int main(int argc, char **argv)
 	if (options.sets == NULL || supervisor == NULL)
 		abort();
 	int status = -1;
+	output_no_size_signal();
 	for (int c; status < 0 && (c = getopt_long(argc, argv, "c:", table, NULL)) >= 0;) {
 		if (c == 'c')
 			options.config_file = optarg;
@@ -52,9 +64,9 @@ int main(int argc, char **argv)
 		else if (c == OPTION_INSTANCE)
 			options.instance = optarg;
 		else if (c == OPTION_HELP)
-			status = fputs(usage, stdout) < 0;
+			status = print("%s", usage);
 		else if (c == OPTION_VERSION)
-			status = printf("supervisor (millrace) %s\n", MILLRACE_VERSION) < 0;
+			status = print("supervisor (millrace) %s\n", MILLRACE_VERSION);
 		else
 			status = SUPERVISOR_USAGE;
 	}

@@ -216,8 +216,7 @@ static void apply(struct supervisor *supervisor, uint64_t now_ns)
 	sockets_close_unused(&supervisor->sockets);
 	if (supervisor_add_children(supervisor, &error) != 0)
 		log_error("a role cannot be added", "error=\"%s\"", error.text);
-	home_print_listeners(&supervisor->sockets, supervisor->plan, &supervisor->sockets_before, stdout);
-	fflush(stdout);
+	home_announce_listeners(supervisor, &supervisor->sockets_before);
 	supervisor_begin_start(supervisor, now_ns);
 }
 

@@ -308,6 +308,16 @@ static void fill_page(void *body, void *argument)
 	page->created_ns = clock_real_ns();
 }
 
+static void copy_metrics(const struct segment *page, const struct segment *before)
+{
+	struct instance_page *to = page->body;
+	const struct instance_page *from = before->body;
+	for (unsigned i = 0; from != NULL && i < INSTANCE_METRICS_MAX; i++)
+		atomic_store_explicit(&to->supervisor_metric[i],
+		                      atomic_load_explicit(&from->supervisor_metric[i], memory_order_relaxed),
+		                      memory_order_relaxed);
+}
+
 /* Makes the page in a folder of its own, because a segment gets its name at creation, maps it, and renames it into place: when it is in
  * place nothing can fail any more. */
 static int replace_page(const struct segments *segments, const struct plan *plan, struct segment *page,
@@ -362,6 +372,7 @@ static int publish(struct segments *segments, const struct plan *plan, struct sh
 		struct segment page = {0};
 		result = replace_page(segments, plan, &page, error);
 		if (result == 0) {
+			copy_metrics(&page, &segments->page);
 			set_replaced(&segments->page);
 			segment_detach(&segments->page);
 			segments->page = page;
@@ -375,6 +386,13 @@ static int publish(struct segments *segments, const struct plan *plan, struct sh
 	atomic_store(&page->ended, 0);
 	copy_page(segments, page);
 	return 0;
+}
+
+void segments_count(struct segments *segments, enum supervisor_metric metric, uint64_t n)
+{
+	struct instance_page *page = segments->page.body;
+	if (page != NULL && n != 0)
+		ledger_add(&page->supervisor_metric[metric], n);
 }
 
 /* ---- all of it ---- */

@@ -11,6 +11,7 @@
 #define SUPERVISOR_SEGMENTS_H
 
 #include "shm/topic.h"
+#include "supervisor/metrics.h"
 #include "supervisor/plan.h"
 
 struct segments {
@@ -36,6 +37,9 @@ int segments_apply(struct segments *segments, const struct plan *plan, struct sh
 
 /* Tells all who are attached that the instance is about to end. */
 void segments_set_draining(struct segments *segments);
+
+/* metric += n in the page in force; does nothing before there is one. */
+void segments_count(struct segments *segments, enum supervisor_metric metric, uint64_t n);
 
 /* Records that the slowest required groups have not read, over all lanes, and messages in queues; text (NULL: not wanted) is told
  * each such lane and group, and queue: "ip lane 0 group tally: 812 records". */

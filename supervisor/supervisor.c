@@ -176,9 +176,16 @@ static int load_and_plan(struct supervisor *supervisor)
 		supervisor_take_options(supervisor, supervisor->config);
 		return 0;
 	}
-	fprintf(stderr, "%s", errors == NULL ? "" : errors);
+	log_text(STDERR_FILENO, errors == NULL ? "" : errors);
 	free(errors);
 	return SUPERVISOR_CANNOT_START;
+}
+
+static void say_refused(const struct shm_error *error)
+{
+	char text[sizeof error->text + 16];
+	snprintf(text, sizeof text, "millrace: %s\n", error->text);
+	log_text(STDERR_FILENO, text);
 }
 
 int supervisor_init(struct supervisor *supervisor, const struct supervisor_options *options)
@@ -205,7 +212,7 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 		sockets_close_unused(&supervisor->sockets);
 		return 0;
 	}
-	fprintf(stderr, "millrace: %s\n", error.text);
+	say_refused(&error);
 	if (supervisor->fresh) {
 		(void)segments_remove(&supervisor->segments);
 		home_remove_root(supervisor->plan->directory, supervisor->made_root);
@@ -256,12 +263,10 @@ static void say_ready(struct supervisor *supervisor)
 	for (unsigned i = 0; i < children->n; i++)
 		if (children->child[i].phase != CHILD_UP)
 			log_error("a stage does not come up", "role=%s", children->child[i].role.page.name);
-	if (!supervisor->announced) {
-		printf("%s\n", children_all(children, -1, CHILD_UP)
-		                       ? "ready"
-		                       : "not all stages run yet: see the log and millrace stat");
-		fflush(stdout);
-	}
+	if (!supervisor->announced)
+		log_text(STDOUT_FILENO, children_all(children, -1, CHILD_UP)
+		                                ? "ready\n"
+		                                : "not all stages run yet: see the log and millrace stat\n");
 	supervisor->announced = true;
 	log_info(children_all(children, -1, CHILD_UP) ? "all stages run" : "some stages do not run",
 	         "roles=%u", children->n);
@@ -300,6 +305,14 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+static void count_log(struct supervisor *supervisor)
+{
+	uint64_t dropped = log_dropped();
+	segments_count(&supervisor->segments, SUPERVISOR_log_lines_dropped,
+	               dropped - supervisor->log_counted);
+	supervisor->log_counted = dropped;
+}
+
 /* One turn. Returns true when all has ended. */
 static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
 {
@@ -322,12 +335,13 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 
 int supervisor_run(struct supervisor *supervisor)
 {
-	home_print(supervisor, stdout);
+	home_announce(supervisor);
 	supervisor_begin_start(supervisor, clock_monotonic_ns());
 	for (;;) {
 		uint64_t due_ns, now_ns = clock_monotonic_ns();
 		if (turn(supervisor, now_ns, &due_ns))
 			return drain_finish(supervisor);
+		count_log(supervisor);
 		uint64_t wait_ns = due_ns <= now_ns ? 0 : due_ns - now_ns;
 		struct timespec wait = {.tv_sec = (time_t)(wait_ns / NS_PER_SEC),
 		                        .tv_nsec = (long)(wait_ns % NS_PER_SEC)};

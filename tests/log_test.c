@@ -11,6 +11,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pty.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <termios.h>
 
 #include "shm/event_text.h"
 #include "stage/log.h"
@@ -158,6 +162,188 @@ static void errno_survives(void **state)
 	assert_string_equal(release(), "");
 }
 
+/* ---- nobody reads ---- */
+
+#define LINES      3000
+#define PIPE_BYTES 8192
+
+/* Standard error becomes `fd`, which blocks; `end` is what reads it. The caller has an alarm: a write that waits fails the test. */
+static void become(int fd, int end)
+{
+	pipe_ends[0] = end;
+	pipe_ends[1] = fd;
+	saved_stderr = dup(STDERR_FILENO);
+	dup2(fd, STDERR_FILENO);
+}
+
+static void log_lines(unsigned n)
+{
+	static char value[301];
+	memset(value, 'v', sizeof value - 1);
+	for (unsigned i = 0; i < n; i++)
+		log_info("t", "i=%u value=%s", i, value);
+}
+
+static char taken[1 << 20];
+
+/* Reads what waits, which makes room. Returns it. */
+static const char *read_all(int end)
+{
+	size_t used = 0;
+	int flags = fcntl(end, F_GETFL);
+	fcntl(end, F_SETFL, flags | O_NONBLOCK);
+	for (ssize_t n; (n = read(end, taken + used, sizeof taken - 1 - used)) > 0;)
+		used += (size_t)n;
+	fcntl(end, F_SETFL, flags);
+	taken[used] = '\0';
+	return taken;
+}
+
+/* Sum of what the lines tell that say how many were dropped before them. */
+static uint64_t told(const char *text)
+{
+	uint64_t sum = 0;
+	for (const char *at = text; (at = strstr(at, "standard error did not take them lines=")) != NULL;
+	     at++)
+		sum += strtoull(strchr(at, '=') + 1, NULL, 10);
+	return sum;
+}
+
+/* Lines that were dropped by a test before are told, so that the next one begins with none. */
+static void tell_all(void)
+{
+	int fd[2];
+	assert_int_equal(pipe(fd), 0);
+	become(fd[1], fd[0]);
+	log_info("t", NULL);
+	(void)release();
+}
+
+/* More lines than there is room for: some are dropped, all of them counted, and the next one that goes out says how many. */
+static void overfill(void)
+{
+	uint64_t before = log_dropped();
+	log_lines(LINES);
+	uint64_t dropped = log_dropped() - before;
+	int flags = fcntl(STDERR_FILENO, F_GETFL);
+	uint64_t n_told = told(read_all(pipe_ends[0]));
+	bool some = taken[0] != '\0';
+	log_info("after", NULL);
+	fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK);
+	const char *line = release();
+	assert_in_range(dropped, 1, LINES);
+	assert_true(some);
+	assert_int_equal(flags & O_NONBLOCK, 0); /* others have the same descriptor */
+	assert_int_equal(n_told + told(line), dropped);
+	assert_true(told(line) > 0);
+	assert_non_null(strstr(line, "after"));
+	assert_int_equal(log_dropped() - before, dropped);
+}
+
+static void make_pipe(int fd[2])
+{
+	assert_int_equal(pipe2(fd, O_CLOEXEC), 0);
+	assert_true(fcntl(fd[1], F_SETPIPE_SZ, PIPE_BYTES) > 0);
+}
+
+static void make_terminal(int fd[2])
+{
+	assert_int_equal(openpty(&fd[0], &fd[1], NULL, NULL, NULL), 0);
+	struct termios raw;
+	assert_int_equal(tcgetattr(fd[1], &raw), 0);
+	cfmakeraw(&raw);
+	assert_int_equal(tcsetattr(fd[1], TCSANOW, &raw), 0);
+}
+
+static void a_pipe_that_nobody_reads_holds_nobody_up(void **state)
+{
+	(void)state;
+	tell_all();
+	int fd[2];
+	make_pipe(fd);
+	become(fd[1], fd[0]);
+	overfill();
+}
+
+static void a_terminal_that_stands_still_holds_nobody_up(void **state)
+{
+	(void)state;
+	tell_all();
+	int fd[2];
+	make_terminal(fd);
+	become(fd[1], fd[0]);
+	overfill();
+}
+
+static void a_socket_that_nobody_reads_holds_nobody_up(void **state)
+{
+	(void)state;
+	tell_all();
+	int fd[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+	become(fd[1], fd[0]);
+	overfill();
+}
+
+/* No descriptor is left to open the pipe or the terminal anew. */
+static void without_a_descriptor(void (*make)(int fd[2]))
+{
+	int fd[2];
+	struct rlimit limit, none;
+	tell_all();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	make(fd);
+	become(fd[1], fd[0]);
+	none = (struct rlimit){.rlim_cur = 3, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	int refused = open("/dev/null", O_RDONLY);
+	overfill();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(refused, -1);
+}
+
+static void a_full_pipe_holds_nobody_up_without_a_descriptor_to_spare(void **state)
+{
+	(void)state;
+	without_a_descriptor(make_pipe);
+}
+
+static void a_terminal_that_stands_still_holds_nobody_up_without_a_descriptor_to_spare(void **state)
+{
+	(void)state;
+	without_a_descriptor(make_terminal);
+}
+
+static void text_for_people_waits_for_nobody_either(void **state)
+{
+	(void)state;
+	int fd[2];
+	uint64_t before = log_dropped();
+	static char text[3 * 5000 + 1];
+	memset(text, 't', sizeof text - 1);
+	text[4] = text[9] = text[9999] = '\n';
+	make_pipe(fd);
+	log_text(fd[1], "one\ntwo\n");
+	assert_int_equal(log_dropped(), before);
+	log_text(fd[1], text);
+	assert_true(log_dropped() > before);
+	assert_in_range(strlen(read_all(fd[0])), 18, PIPE_BYTES);
+	close(fd[0]);
+	close(fd[1]);
+}
+
+static void a_file_that_is_full_costs_the_line_and_is_counted(void **state)
+{
+	(void)state;
+	tell_all();
+	uint64_t before = log_dropped();
+	int full = open("/dev/full", O_WRONLY), end = open("/dev/null", O_RDONLY | O_NONBLOCK);
+	become(full, end);
+	log_info("t", NULL);
+	(void)release();
+	assert_int_equal(log_dropped(), before + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,7 +354,14 @@ int main(void)
 	        cmocka_unit_test(what_is_below_the_level_is_not_written),
 	        cmocka_unit_test(a_long_line_is_cut_and_json_stays_whole),
 	        cmocka_unit_test(errno_survives),
+	        cmocka_unit_test(a_file_that_is_full_costs_the_line_and_is_counted),
+	        cmocka_unit_test(a_pipe_that_nobody_reads_holds_nobody_up),
+	        cmocka_unit_test(a_terminal_that_stands_still_holds_nobody_up),
+	        cmocka_unit_test(a_socket_that_nobody_reads_holds_nobody_up),
+	        cmocka_unit_test(a_full_pipe_holds_nobody_up_without_a_descriptor_to_spare),
+	        cmocka_unit_test(a_terminal_that_stands_still_holds_nobody_up_without_a_descriptor_to_spare),
+	        cmocka_unit_test(text_for_people_waits_for_nobody_either),
 	};
-	alarm(10);
+	alarm(30);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -191,7 +191,7 @@ static void counters_go_on_after_a_kill_and_gauges_begin_anew(void **state)
 		assert_false(control_alive(stage->place.directory, ROLE, NULL));
 		assert_int_equal(stage->control->state, STAGE_RUNNING); /* nobody was left to say otherwise */
 	}
-	assert_int_equal(stage->control->n_metrics, 2);
+	assert_int_equal(stage->control->n_metrics, 2 + STAGE_METRIC_COUNT);
 	assert_string_equal(stage->control->description[METRIC_LEFT].name, "left");
 	assert_true(stage->control->metric[METRIC_LEFT] >= 5);
 	control_declare(stage->control, echo_metrics, 2);

@@ -1,0 +1,121 @@
+"""What an instance and the commands print: nobody may hold an instance up by not reading it, and what cannot be written is said."""
+import contextlib
+import fcntl
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from harness import SLOW, wait_until
+
+PAGE = 4096
+
+
+def fill(read_end):
+    """Fills a pipe to its last byte, through a descriptor of its own: the flags of the shared one are not touched."""
+    own = os.open(f"/proc/self/fd/{read_end}", os.O_WRONLY | os.O_NONBLOCK)
+    for piece in (b"x" * PAGE, b"x"):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(own, piece)
+    os.close(own)
+
+
+@contextlib.contextmanager
+def unread_pipe():
+    """(read end, write end, fill it) of a pipe with room for one page."""
+    ends = os.pipe()
+    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PAGE)
+    try:
+        yield ends[0], ends[1], lambda: fill(ends[0])
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+@contextlib.contextmanager
+def unread_socket():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+        def fill_socket():
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    theirs.send(b"x" * 1000, socket.MSG_DONTWAIT)
+
+        yield ours.fileno(), theirs.fileno(), fill_socket
+
+
+@contextlib.contextmanager
+def stopped_terminal():
+    ours, theirs = os.openpty()
+
+    def fill_terminal():
+        # The kernel moves what was written on to the other side, which makes room again, a little later.
+        own = os.open(os.ttyname(theirs), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        full_since = None
+        while full_since is None or time.monotonic() < full_since + 0.2 * SLOW:
+            try:
+                os.write(own, b"x")
+                full_since = None
+            except BlockingIOError:
+                full_since = full_since or time.monotonic()
+                time.sleep(0.01)
+        os.close(own)
+
+    try:
+        yield ours, theirs, fill_terminal
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("output", [unread_pipe, unread_socket, stopped_terminal])
+@pytest.mark.parametrize("full_before_the_start", [False, True])
+def test_an_output_that_nobody_reads_holds_nobody_up(instance, output, full_before_the_start):
+    millrace = instance(start=False)
+    with output() as (_, write_end, fill_it):
+        if full_before_the_start:
+            fill_it()
+        flags = fcntl.fcntl(write_end, fcntl.F_GETFL)
+        millrace.log_start = 0
+        millrace.process = subprocess.Popen(millrace.command(), stdin=subprocess.DEVNULL, stdout=write_end, stderr=write_end,
+                                            env=millrace.environment(), start_new_session=True)
+        millrace.wait_running()
+        fill_it()
+        for role in ("tally.0", "ingest-udp.0"):
+            pid = millrace.pid_of(role)
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: (stage := millrace.stage(role))["pid"] != pid and stage["state"] == "running", 20, f"{role} again")
+        os.kill(millrace.process.pid, signal.SIGHUP)
+        stat = wait_until(lambda: (stat := millrace.stat())["supervisor"]["metrics"]["log_lines_dropped"] >= 3 and stat, 20, "lines counted")
+        wait_until(lambda: millrace.stage("tally.0")["metrics"]["log_lines_dropped"] > 0, 20, "the stage's lines counted")
+        assert stat["supervisor"]["alive"]
+        table = millrace.millrace("stat", "--metrics").stdout
+        assert re.search(r"^supervisor +log_lines_dropped +[1-9]", table, re.MULTILINE), table
+        assert fcntl.fcntl(write_end, fcntl.F_GETFL) == flags, "the descriptor is not ours alone: its flags stay"
+        assert millrace.stop() == 0
+        assert not millrace.directory.exists()
+
+
+def test_lines_that_were_dropped_are_told_when_there_is_room_again(instance):
+    millrace = instance(start=False)
+    with unread_pipe() as (read_end, write_end, fill_it):
+        millrace.log_start = 0
+        millrace.process = subprocess.Popen(millrace.command(), stdin=subprocess.DEVNULL, stdout=write_end, stderr=write_end,
+                                            env=millrace.environment(), start_new_session=True)
+        millrace.wait_running()
+        fill_it()
+        os.kill(millrace.process.pid, signal.SIGHUP)
+        wait_until(lambda: millrace.stat()["supervisor"]["metrics"]["log_lines_dropped"] >= 2, 20, "lines counted")
+        os.read(read_end, PAGE)
+        os.kill(millrace.process.pid, signal.SIGHUP)
+        said = os.read(read_end, PAGE).decode()
+        assert "lines before this one were dropped" in said and "lines=" in said, said
+        assert millrace.stop() == 0
