@@ -160,5 +160,6 @@ int epoll_watch(struct transport *transport, struct epoll *epoll)
 		if (epoll_ctl(epoll->fd, EPOLL_CTL_ADD, transport->socket[k], &event) != 0)
 			return -errno;
 	}
-	return 0;
+	/* Whether waiting is allowed, too; who waits to be accepted is seen again. */
+	return epoll_wait(epoll->fd, epoll->event, EPOLL_EVENTS, 0) < 0 ? -errno : 0;
 }

@@ -111,7 +111,11 @@ int ring_open(struct ring *ring, const struct transport_settings *settings, cons
 	if (result != 0)
 		return result;
 	*step = "restricting the ring";
-	return restrict_and_enable(ring);
+	result = restrict_and_enable(ring);
+	if (result != 0)
+		return result;
+	*step = "a round trip through the ring (io_uring_enter)";
+	return uring_round_trip(&ring->io, 0);
 }
 
 void ring_close(struct ring *ring)

@@ -38,6 +38,14 @@ static int open_mmsg(struct receive *receive, struct shm_error *error)
 		header->msg_iovlen = 1;
 		header->msg_control = buffers->buffer[i].control;
 	}
+	/* Asking for no datagram shows whether the call is allowed. */
+	if (receive->n_sockets > 0 && recvmmsg(receive->socket[0], NULL, 0, MSG_DONTWAIT, NULL) < 0 &&
+	    (errno == EPERM || errno == ENOSYS)) {
+		int result = -errno;
+		shm_explain(error, "recvmmsg: %s", strerror(-result));
+		free(mmsg);
+		return result;
+	}
 	receive->own = mmsg;
 	return 0;
 }

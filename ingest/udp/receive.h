@@ -51,8 +51,8 @@ extern const struct receive_ops receive_uring;
 extern const struct receive_ops receive_mmsg;
 
 /* Lends all buffers, whose marks must be 0, and begins to receive. receive->buffers, socket, n_sockets and batch_wait_ns
- * are set by the caller; UDP_GRO is switched on for each socket. RECEIVE_AUTO takes io_uring and, where that is denied, recvmmsg, saying so in the
- * log. Returns 0 or -errno with the reason in error. */
+ * are set by the caller; UDP_GRO is switched on for each socket. RECEIVE_AUTO takes io_uring when a request has made a round trip through a
+ * ring, and otherwise recvmmsg, saying so in the log. Returns 0 or -errno with the reason in error. */
 int receive_open(struct receive *receive, enum receive_backend backend, struct shm_error *error);
 
 /* Up to max filled buffers, in the order of arrival of each socket. The io_uring back-end asks no kernel for it: what

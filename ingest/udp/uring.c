@@ -154,7 +154,11 @@ static int set_up_ring(struct receive *receive, const char **step)
 	if (result != 0)
 		return result;
 	*step = "restricting the ring";
-	return restrict_and_enable(uring);
+	result = restrict_and_enable(uring);
+	if (result != 0)
+		return result;
+	*step = "a round trip through the ring (io_uring_enter)";
+	return uring_round_trip(&uring->ring, IOSQE_FIXED_FILE);
 }
 
 /* ---- requests ---- */

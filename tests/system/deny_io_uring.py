@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Runs a command that may not use io_uring, as in a container with the usual seccomp profile.
 
-    deny_io_uring.py COMMAND ARGUMENT...
+    deny_io_uring.py [setup|enter|register] COMMAND ARGUMENT...
 
-io_uring_setup(2) fails with EPERM in it and in all that it starts; see seccomp(2).
+One call of io_uring, io_uring_setup(2) unless another is named, fails with EPERM in it and in all that it starts; see seccomp(2).
 """
 import ctypes
 import errno
@@ -14,15 +14,17 @@ import sys
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
-IO_URING_SETUP = 425  # the same number on all architectures
+CALLS = {"setup": 425, "enter": 426, "register": 427}  # the same numbers on all architectures
 LOAD_SYSCALL_NUMBER, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, FAIL = 0x7FFF0000, 0x00050000
 
 
 def main():
+    command = sys.argv[1:]
+    denied = CALLS[command.pop(0)] if command[0] in CALLS else CALLS["setup"]
     instructions = [
         (LOAD_SYSCALL_NUMBER, 0, 0, 0),
-        (JUMP_IF_EQUAL, 0, 1, IO_URING_SETUP),
+        (JUMP_IF_EQUAL, 0, 1, denied),
         (RETURN, 0, 0, FAIL | errno.EPERM),
         (RETURN, 0, 0, ALLOW),
     ]
@@ -32,7 +34,7 @@ def main():
     prctl.argtypes = [ctypes.c_int] + 4 * [ctypes.c_ulong]
     if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program), 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
-    os.execv(sys.argv[1], sys.argv[1:])
+    os.execv(command[0], command)
 
 
 if __name__ == "__main__":

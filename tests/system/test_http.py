@@ -7,6 +7,8 @@ import sys
 import time
 import zlib
 
+import pytest
+
 from harness import ROOT, wait_until
 from http_help import (
     EXAMPLE, JSON_TYPE, LOG_EXAMPLE, OK_BODY, Client, Knocker, ask, check_ledger, chunks, events, http_address,
@@ -274,8 +276,9 @@ def test_several_processes_share_the_addresses(instance, tmp_path, backend):
     end_with_postbacks(millrace)
 
 
-def test_epoll_serves_where_io_uring_is_denied(instance, tmp_path):
-    wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_io_uring.py")]
+@pytest.mark.parametrize("call", ["setup", "enter", "register"])
+def test_epoll_serves_where_a_call_of_io_uring_is_denied(instance, tmp_path, call):
+    wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_io_uring.py"), call]
     millrace = instance(config=http_config(tmp_path), wrapper=wrapper)
     assert "backend=epoll" in millrace.log()
     assert ask(http_address(millrace), "POST", "/event", EXAMPLE).status == 200
@@ -283,10 +286,11 @@ def test_epoll_serves_where_io_uring_is_denied(instance, tmp_path):
     check_ledger(millrace, "metric", received=1, written=1)
 
 
-def test_a_stage_that_must_have_io_uring_says_that_it_is_denied(instance, tmp_path):
-    wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_io_uring.py")]
+@pytest.mark.parametrize("call", ["setup", "enter", "register"])
+def test_a_stage_that_must_have_io_uring_says_that_it_is_denied(instance, tmp_path, call):
+    wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_io_uring.py"), call]
     millrace = instance(config=http_config(tmp_path, "uring"), wrapper=wrapper, start=False).start(wait=False)
-    wait_until(lambda: re.search(r"io_uring.*not permitted", millrace.log()), 20, "the reason in the log")
+    wait_until(lambda: re.search(r"(io_uring|registering).*not permitted", millrace.log()), 20, "the reason in the log")
     millrace.discard()
 
 
