@@ -175,6 +175,46 @@ static int attach(struct instance *instance, const struct options *options)
 	                    options->topic, options->topic);
 }
 
+/* Whether the topic has a group of this name, also one that nobody reads. */
+static bool group_exists(const struct instance *instance, const struct options *options)
+{
+	bool found = false;
+	for (unsigned i = 0; i < STREAM_GROUPS_MAX && !found; i++) {
+		char name[SEGMENT_NAME_MAX];
+		struct segment segment = {0};
+		struct shm_error ignored;
+		if (segment_attach(&segment, instance->directory,
+		                   instance_group_name(name, options->topic, i), SEGMENT_GROUP, SEGMENT_READ,
+		                   &ignored) != 0)
+			continue;
+		const struct stream_group *group = segment.body;
+		found = atomic_load_explicit(&group->state, memory_order_acquire) != GROUP_FREE &&
+		        strncmp(group->name, options->group, sizeof group->name) == 0;
+		segment_detach(&segment);
+	}
+	return found;
+}
+
+/* Nothing comes from an instance that is down, and a group made there would hold back the next run; one that is ending still gives a group
+ * that it has what waits for it. Returns 0 or the exit status. */
+static int check_life(const struct instance *instance, const struct options *options)
+{
+	if (!life_supervised(instance))
+		return command_fail(
+		        "consume",
+		        "instance \"%s\" is down: no supervisor runs it, and what its last run left waits "
+		        "in %s; start it with: millrace run --instance %s",
+		        options->instance, instance->directory, options->instance);
+	if (atomic_load_explicit(&instance->page->draining, memory_order_acquire) != 0 &&
+	    !group_exists(instance, options))
+		return command_fail(
+		        "consume",
+		        "instance \"%s\" is ending, so no group \"%s\" was made; start it again with: "
+		        "millrace run --instance %s",
+		        options->instance, options->group, options->instance);
+	return 0;
+}
+
 static int enter(struct consumer *consumer)
 {
 	const struct options *options = consumer->options;
@@ -182,6 +222,11 @@ static int enter(struct consumer *consumer)
 	int status = attach(&consumer->instance, options);
 	if (status != 0)
 		return status;
+	status = check_life(&consumer->instance, options);
+	if (status != 0) {
+		instance_detach(&consumer->instance);
+		return status;
+	}
 	life_init(&consumer->life, &consumer->instance);
 	enum stream_start start =
 	        strcmp(options->from, "oldest") == 0 ? STREAM_FROM_OLDEST : STREAM_FROM_TAIL;

@@ -14,7 +14,7 @@ static uint64_t monotonic_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static bool supervisor_lives(const struct instance *instance)
+bool life_supervised(const struct instance *instance)
 {
 	char path[256];
 	snprintf(path, sizeof path, "%s/lock", instance->directory);
@@ -42,5 +42,5 @@ enum life life_check(struct life_watch *watch)
 	if (place != INSTANCE_IN_PLACE)
 		return place == INSTANCE_GONE ? LIFE_ENDED : LIFE_REPLACED;
 	bool draining = atomic_load_explicit(&watch->instance->page->draining, memory_order_acquire) != 0;
-	return draining && !supervisor_lives(watch->instance) ? LIFE_ENDED : LIFE_SAME;
+	return draining && !life_supervised(watch->instance) ? LIFE_ENDED : LIFE_SAME;
 }

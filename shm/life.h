@@ -23,4 +23,7 @@ void life_init(struct life_watch *watch, const struct instance *instance);
 /* Looks at most every 100 ms; in between the answer is LIFE_SAME. */
 enum life life_check(struct life_watch *watch);
 
+/* Whether a supervisor runs the instance: without one nobody takes in, restarts or ends anything, whatever its segments hold. */
+bool life_supervised(const struct instance *instance);
+
 #endif

@@ -1,8 +1,11 @@
 """Readers that are missing: a group that nobody reads holds writers back, a topic that nobody keeps is overwritten, an instance that is down has
 nothing to consume."""
+import contextlib
 import re
+import signal
+import subprocess
 
-from harness import default_config, wait_until
+from harness import MILLRACE, SLOW, default_config, wait_until
 from load import ipevent, random_sha, send_paced
 
 RATE = 20000
@@ -27,3 +30,60 @@ def test_a_forgotten_reader_is_named_in_the_log_with_what_helps(instance, tmp_pa
     assert one.millrace(*remedy.split()).returncode == 0
     wait_until(lambda: re.search(r"info supervisor.* a topic has room again topic=ip group=archvie", one.log()), 20, "room")
     assert one.log().count("a topic is full") == 1
+
+
+# ---- an instance that is down ----
+
+
+def groups(one, topic="ip"):
+    return {group["group"] for group in one.topic(topic)["lanes"][0]["groups"]}
+
+
+def test_an_instance_whose_supervisor_died_gives_nothing_to_consume(instance, rng):
+    one = instance()
+    assert one.millrace("consume", "ip", "--group", "old", "--no-follow", "--", "cat").returncode == 0
+    one.kill()
+    for group in ("new", "old"):
+        result = one.millrace("consume", "ip", "--group", group, "--", "cat")
+        assert result.returncode == 1
+        assert "is down" in result.stderr and f"millrace run --instance {one.name}" in result.stderr
+    assert groups(one) == {"tally", "old"}
+    assert one.millrace("consume", "ip", "--group", "old", "--forget").returncode == 0
+    assert groups(one) == {"tally"}
+    one.start()
+    assert one.millrace("consume", "ip", "--group", "new", "--no-follow", "--", "cat").returncode == 0
+
+
+def test_an_instance_that_ended_with_records_left_gives_them_after_its_next_start(instance, rng):
+    one = instance()
+    assert one.millrace("consume", "ip", "--group", "old", "--no-follow", "--", "cat").returncode == 0
+    send_paced(one.address(), [ipevent(random_sha(rng), 1)] * 10, RATE)
+    wait_until(lambda: one.ledger("ip")["written"] == 10, 10, "all written")
+    assert one.stop() == 3
+    for group in ("new", "old"):
+        result = one.millrace("consume", "ip", "--group", group, "--from", "oldest", "--no-follow", "--", "cat")
+        assert (result.returncode, result.stdout) == (1, "") and "is down" in result.stderr
+    assert groups(one) == {"tally", "old"}
+    one.start()
+    result = one.millrace("consume", "ip", "--group", "old", "--no-follow", "--", "cat")
+    assert (result.returncode, result.stdout.count("\n")) == (0, 10)
+
+
+def test_an_instance_that_drains_makes_no_new_group(instance, tmp_path, rng):
+    one = instance()
+    begun, end = tmp_path / "begun", tmp_path / "end"
+    script = f"touch {begun}; while [ ! -e {end} ]; do sleep 0.05; done"
+    command = [MILLRACE, "consume", "ip", "--group", "old", "--", "sh", "-c", script]
+    with subprocess.Popen(command, env=one.environment()) as consumer, contextlib.ExitStack() as at_end:
+        at_end.callback(end.touch)
+        wait_until(lambda: "old" in groups(one), 10, "the group")
+        send_paced(one.address(), [ipevent(random_sha(rng), 1)], RATE)
+        wait_until(begun.exists, 10, "the batch")
+        one.kill(signal.SIGTERM)
+        wait_until(lambda: one.stat()["draining"], 10, "the drain")
+        result = one.millrace("consume", "ip", "--group", "new", "--from", "oldest", "--", "cat")
+        assert result.returncode == 1 and "is ending" in result.stderr
+        assert groups(one) == {"tally", "old"}
+        end.touch()
+        assert one.wait_end() == 0
+        assert consumer.wait(timeout=10 * SLOW) == 0
