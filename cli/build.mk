@@ -1,6 +1,6 @@
 # The generator and the sender stand apart: benchmarks and tests use them too.
 $(eval $(call archive,generator,$(addprefix cli/,generator.c generator_expect.c generator_message.c send_udp.c)))
-$(eval $(call archive,send_http,$(addprefix cli/send_http_,account.c answer.c body.c connection.c histogram.c report.c request.c run.c \
+$(eval $(call archive,send_http,cli/print_json.c $(addprefix cli/send_http_,account.c answer.c body.c connection.c histogram.c report.c request.c run.c \
                       target.c)))
 $(eval $(call archive,snapshot,cli/snapshot.c))
 $(eval $(call program,bin/millrace,$(addprefix cli/,main.c command.c arguments.c bench.c check.c consume.c filter.c grid.c last.c \

@@ -9,6 +9,7 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/print_json.h"
 #include "sink/tally/counts.h"
 #include "supervisor/plan.h"
 
@@ -98,7 +99,7 @@ static void append_segment(void *argument, const char *name, uint64_t file_bytes
 	                      json_pack("{s:s, s:I}", "name", name, "bytes", (json_int_t)file_bytes));
 }
 
-static void print_json(const struct plan *plan, const struct needs *needs)
+static void print_plan_json(const struct plan *plan, const struct needs *needs)
 {
 	json_t *segments = json_array();
 	plan_each_segment(plan, append_segment, segments);
@@ -108,8 +109,7 @@ static void print_json(const struct plan *plan, const struct needs *needs)
 	                  (json_int_t)needs->segment_bytes, "present_bytes", (json_int_t)needs->present_bytes,
 	                  "available_bytes", (json_int_t)needs->available_bytes, "tally_bytes_max",
 	                  (json_int_t)needs->tally_bytes, "fits", fits(needs));
-	json_dumpf(root, stdout, JSON_INDENT(2));
-	putchar('\n');
+	(void)print_json(root, JSON_INDENT(2), stdout);
 	json_decref(root);
 }
 
@@ -141,7 +141,7 @@ static int show_plan(const struct options *options, const struct config *config)
 		status = command_fail("check", "%s: %s", needs.root, strerror(-result));
 	} else {
 		if (options->json)
-			print_json(plan, &needs);
+			print_plan_json(plan, &needs);
 		else
 			print_text(plan, &needs);
 		if (!fits(&needs))

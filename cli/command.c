@@ -8,7 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "shm/event_text.h"
 #include "stage/clock.h"
+
+#define LINE_MAX_BYTES 4096u
 
 static const struct command table[] = {
 #define COMMAND(name, help, function) {name, help, function},
@@ -24,12 +27,14 @@ const struct command *command_table(size_t *n)
 
 int command_fail(const char *name, const char *text, ...)
 {
+	char said[LINE_MAX_BYTES], line[6 * LINE_MAX_BYTES]; /* an escape has up to 6 bytes */
 	va_list list;
 	va_start(list, text);
-	fprintf(stderr, "millrace %s: ", name);
-	vfprintf(stderr, text, list);
-	fputc('\n', stderr);
+	vsnprintf(said, sizeof said, text, list);
 	va_end(list);
+	struct event_text out = {.at = line, .end = line + sizeof line};
+	event_text_plain(&out, (const unsigned char *)said, strlen(said));
+	fprintf(stderr, "millrace %s: %.*s\n", name, (int)(out.at - line), line);
 	return 1;
 }
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shm/event_text.h"
+
 static char *next_cell(struct grid *grid)
 {
 	if (grid->n == grid->room) {
@@ -34,9 +36,14 @@ void grid_init(struct grid *grid, const char *titles)
 void grid_cell(struct grid *grid, const char *text, ...)
 {
 	va_list list;
+	char said[GRID_CELL_MAX];
+	char *cell = next_cell(grid);
 	va_start(list, text);
-	vsnprintf(next_cell(grid), GRID_CELL_MAX, text, list);
+	vsnprintf(said, sizeof said, text, list);
 	va_end(list);
+	struct event_text out = {.at = cell, .end = cell + GRID_CELL_MAX - 1};
+	event_text_plain(&out, (const unsigned char *)said, strlen(said));
+	*out.at = 0;
 }
 
 void grid_number(struct grid *grid, uint64_t number)

@@ -7,6 +7,7 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/print_json.h"
 #include "cli/generator.h"
 #include "cli/send_http.h"
 #include "cli/send_udp.h"
@@ -86,8 +87,8 @@ static double per_second(uint64_t n, uint64_t ns)
 	return ns == 0 ? 0 : (double)n * 1e9 / (double)ns;
 }
 
-static int print_json(const struct options *options, const struct generator_account *account,
-                      const struct send_udp_result *result)
+static int print_account_json(const struct options *options, const struct generator_account *account,
+                              const struct send_udp_result *result)
 {
 	json_t *corrupted = json_object();
 	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
@@ -103,10 +104,9 @@ static int print_json(const struct options *options, const struct generator_acco
 	                         (json_int_t)result->refused, "busy", (json_int_t)result->busy);
 	if (root == NULL)
 		return command_fail("send", "%s", strerror(ENOMEM));
-	json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-	putchar('\n');
+	int error = print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6), stdout);
 	json_decref(root);
-	return 0;
+	return error == 0 ? 0 : command_fail("send", "%s", strerror(-error));
 }
 
 static void print_text(FILE *out, const struct options *options, const struct generator_account *account,
@@ -157,7 +157,7 @@ static int report(const struct options *options, const struct generator *generat
 	struct generator_account account;
 	generator_count(generator, result->sent, &account);
 	if (options->json)
-		status = print_json(options, &account, result);
+		status = print_account_json(options, &account, result);
 	else
 		print_text(options->output != NULL && strcmp(options->output, "-") == 0 ? stderr : stdout,
 		           options, &account, result);

@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "cli/print_json.h"
 #include "cli/send_http.h"
 
 static const double percents[] = {50, 90, 99, 99.9};
@@ -168,8 +169,7 @@ int send_http_print_json(const char *to, const struct send_http_settings *settin
 		if (json_object_set_new(root, member[i].name, member[i].value) != 0)
 			error = -ENOMEM;
 	if (error == 0) {
-		json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-		putchar('\n');
+		error = print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6), stdout);
 	}
 	json_decref(root);
 	return error;

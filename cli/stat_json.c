@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <jansson.h>
 
+#include "cli/print_json.h"
 #include "cli/stat.h"
 #include "stage/clock.h"
 
@@ -153,9 +154,7 @@ int stat_json(const struct snapshot *snapshot, const char *instance, bool one_li
 	json_object_set_new(root, "queues", queues);
 	int result = json_object_set_new(root, "ledger", ledger);
 	if (result == 0)
-		result = json_dumpf(root, out, one_line ? JSON_COMPACT : JSON_INDENT(2));
-	fputc('\n', out);
+		result = print_json(root, one_line ? JSON_COMPACT : JSON_INDENT(2), out);
 	json_decref(root);
-	/* A full or closed output is found when it is flushed. */
-	return result == 0 || ferror(out) != 0 ? 0 : -ENOMEM;
+	return result == 0 ? 0 : -ENOMEM;
 }

@@ -145,7 +145,7 @@ static void put_json(struct event_text *text, const struct event_value *value)
 	bool formed = value->kind == EVENT_VALUE_STRING ? event_literal_is_string(value->bytes, value->length)
 	                                                : event_literal_is_flat(value->bytes, value->length);
 	if (formed)
-		event_text_put(text, value->bytes, value->length);
+		event_text_json(text, value->bytes, value->length);
 	else
 		event_text_string(text, value->bytes, value->length);
 }

@@ -59,14 +59,9 @@ static void put_address(struct event_text *text, const uint8_t address[16])
 	event_text_put(text, digits + skip, sizeof digits - skip);
 }
 
-static bool breaks_line(unsigned char byte)
-{
-	return byte <= ' ' || byte == 0x7f;
-}
-
-/* Bytes in front of the first that would break the line. Eight at a time: in bytes below 0x80, adding 0x5f sets the high bit of those above
+/* Bytes in front of the first that is no visible ASCII character. Eight at a time: in bytes below 0x80, adding 0x5f sets the high bit of those above
  * the space, and adding 1 that of 0x7f alone (Warren, Hacker's Delight, 6-1). */
-static size_t sound(const char *bytes, size_t length)
+static size_t visible(const char *bytes, size_t length)
 {
 	const uint64_t low = 0x7f7f7f7f7f7f7f7fu, high = 0x8080808080808080u;
 	size_t i = 0;
@@ -75,23 +70,32 @@ static size_t sound(const char *bytes, size_t length)
 		memcpy(&eight, bytes + i, sizeof eight);
 		uint64_t above_space = (eight & low) + 0x5f5f5f5f5f5f5f5fu;
 		uint64_t delete = (eight & low) + 0x0101010101010101u;
-		if ((((~above_space | delete) & ~eight) & high) != 0)
+		if (((~above_space | delete | eight) & high) != 0)
 			break;
 	}
-	while (i < length && !breaks_line((unsigned char)bytes[i]))
+	while (i < length && bytes[i] > ' ' && bytes[i] < 0x7f)
 		i++;
 	return i;
 }
 
+/* The query stays as the client sent it, except for what would break the line or what a terminal would obey: that is percent-encoded. */
 static void put_query(struct event_text *text, const char *query, size_t bytes)
 {
 	if (bytes == 0)
 		event_text_literal(text, "e");
 	while (bytes > 0 && !text->full) {
-		size_t n = sound(query, bytes);
-		event_text_put(text, query, n);
-		if (n < bytes)
-			put_encoded(text, query + n++, 1, 0);
+		const unsigned char *at = (const unsigned char *)query;
+		size_t n = visible(query, bytes);
+		if (n > 0) {
+			event_text_put(text, query, n);
+		} else {
+			size_t sequence = event_text_sequence(at, bytes);
+			n = sequence == 0 ? 1 : sequence;
+			if (sequence < 2 || event_text_control(at, bytes) != 0)
+				put_encoded(text, query, (uint32_t)n, 0);
+			else
+				event_text_put(text, query, n);
+		}
 		query += n;
 		bytes -= n;
 	}

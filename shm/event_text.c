@@ -86,11 +86,40 @@ size_t event_text_sequence(const unsigned char *bytes, size_t left)
 	return length;
 }
 
-static bool is_plain(unsigned char byte)
+/* The code point of a well-formed sequence of 2 or 3 bytes. */
+static unsigned code_of(const unsigned char *bytes, size_t sequence)
 {
-	return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+	if (sequence == 2)
+		return (bytes[0] & 0x1fu) << 6 | (bytes[1] & 0x3fu);
+	return (bytes[0] & 0x0fu) << 12 | (bytes[1] & 0x3fu) << 6 | (bytes[2] & 0x3fu);
 }
 
+size_t event_text_control(const unsigned char *bytes, size_t left)
+{
+	if (bytes[0] < 0x80)
+		return bytes[0] < 0x20 || bytes[0] == 0x7f;
+	size_t sequence = event_text_sequence(bytes, left);
+	if (sequence != 2 && sequence != 3)
+		return 0;
+	unsigned code = code_of(bytes, sequence);
+	bool control = code < 0xa0 || code == 0x061c || code == 0x200e || code == 0x200f ||
+	               (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+	return control ? sequence : 0;
+}
+
+static bool is_plain(unsigned char byte)
+{
+	return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+}
+
+static void put_unit(struct event_text *text, unsigned code)
+{
+	unsigned char bytes[2] = {(unsigned char)(code >> 8), (unsigned char)code};
+	event_text_literal(text, "\\u");
+	event_text_hex(text, bytes, sizeof bytes);
+}
+
+/* A control of one byte, or a byte that is no UTF-8. */
 static void put_escape(struct event_text *text, unsigned char byte)
 {
 	static const char from[] = "\"\\\n\r\t\b\f", to[] = "\"\\nrtbf";
@@ -100,8 +129,22 @@ static void put_escape(struct event_text *text, unsigned char byte)
 		event_text_put(text, pair, sizeof pair);
 		return;
 	}
-	char unit[6] = {'\\', 'u', '0', '0', hex_digit[byte >> 4], hex_digit[byte & 15]};
-	event_text_put(text, unit, sizeof unit);
+	put_unit(text, byte);
+}
+
+/* The character at bytes, which is not plain, inside a JSON string. Returns its length. */
+static size_t put_character(struct event_text *text, const unsigned char *bytes, size_t left)
+{
+	size_t sequence = bytes[0] < 0x80 ? 0 : event_text_sequence(bytes, left);
+	if (sequence == 0) {
+		put_escape(text, bytes[0]);
+		return 1;
+	}
+	if (event_text_control(bytes, left) != 0)
+		put_unit(text, code_of(bytes, sequence));
+	else
+		event_text_put(text, bytes, sequence);
+	return sequence;
 }
 
 void event_text_string(struct event_text *text, const unsigned char *bytes, size_t length)
@@ -113,17 +156,42 @@ void event_text_string(struct event_text *text, const unsigned char *bytes, size
 			run++;
 		event_text_put(text, bytes + i, run - i);
 		i = run;
-		if (i == length)
-			break;
-		size_t sequence = bytes[i] < 0x80 ? 0 : event_text_sequence(bytes + i, length - i);
-		if (sequence == 0) {
-			put_escape(text, bytes[i++]);
-		} else {
-			event_text_put(text, bytes + i, sequence);
-			i += sequence;
-		}
+		if (i < length)
+			i += put_character(text, bytes + i, length - i);
 	}
 	event_text_literal(text, "\"");
+}
+
+void event_text_json(struct event_text *text, const unsigned char *bytes, size_t length)
+{
+	for (size_t i = 0; i < length && !text->full;) {
+		size_t run = i;
+		while (run < length && bytes[run] < 0x7f)
+			run++;
+		event_text_put(text, bytes + i, run - i);
+		i = run;
+		if (i < length)
+			i += put_character(text, bytes + i, length - i);
+	}
+}
+
+void event_text_plain(struct event_text *text, const unsigned char *bytes, size_t length)
+{
+	for (size_t i = 0; i < length && !text->full;) {
+		size_t sequence = event_text_sequence(bytes + i, length - i);
+		bool control = sequence == 0 || event_text_control(bytes + i, length - i) != 0;
+		unsigned code = sequence < 2 ? bytes[i] : control ? code_of(bytes + i, sequence) : 0;
+		sequence = sequence == 0 ? 1 : sequence;
+		if (!control) {
+			event_text_put(text, bytes + i, sequence);
+		} else if (code > 0xff) {
+			put_unit(text, code);
+		} else {
+			event_text_literal(text, "\\x");
+			event_text_hex(text, &(unsigned char){(unsigned char)code}, 1);
+		}
+		i += sequence;
+	}
 }
 
 bool event_text_valid(const unsigned char *bytes, size_t length)

@@ -57,8 +57,21 @@ void event_text_ipv4(struct event_text *text, uint32_t ip);
 /* 16 bytes: an IPv4-mapped address as IPv4, any other as RFC 5952 writes it. */
 void event_text_address(struct event_text *text, const uint8_t *address);
 
-/* A JSON string with its quotes (RFC 8259). Well-formed UTF-8 goes through; any other byte comes out as \u00XX. */
+/* A JSON string with its quotes (RFC 8259). Well-formed UTF-8 goes through, except characters that event_text_control finds: they come out as \uXXXX.
+ * Any other byte comes out as \u00XX. */
 void event_text_string(struct event_text *text, const unsigned char *bytes, size_t length);
+
+/* Well-formed JSON as it is, except that characters in its strings that event_text_control finds come out as \uXXXX: the value is the same. */
+void event_text_json(struct event_text *text, const unsigned char *bytes, size_t length);
+
+/* Text for a terminal: as event_text_string without quotes, but controls come out as \xXX, those above U+00FF as \uXXXX, and bytes that are no UTF-8 as
+ * \xXX. Quotes and backslashes stay. */
+void event_text_plain(struct event_text *text, const unsigned char *bytes, size_t length);
+
+/* Length of the character at bytes, of which `left` (at least one) are there, when a terminal may obey it or show the text around it in another
+ * order; 0 for any other: C0 and C1 controls and DEL (ECMA-48), the bidirectional marks, embeddings, overrides and isolates (Unicode UAX #9),
+ * line and paragraph separators. */
+size_t event_text_control(const unsigned char *bytes, size_t left);
 
 /* Length of the well-formed UTF-8 sequence at bytes, of which `left` (at least one) are there, or 0 (Unicode 15, table 3-7: no overlong
  * form, no surrogate, nothing above U+10FFFF). */

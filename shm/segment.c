@@ -30,16 +30,17 @@ void shm_explain(struct shm_error *error, const char *format, ...)
 	va_end(arguments);
 }
 
+bool segment_name_valid(const char *name)
+{
+	size_t length = strlen(name);
+	return length > 0 && length < SHM_NAME_MAX && name[0] != '.' &&
+	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == length;
+}
+
 int segment_directory(char *path, size_t size, const char *instance)
 {
-	size_t length = strlen(instance);
-	if (length == 0 || length >= SHM_NAME_MAX || instance[0] == '.')
+	if (!segment_name_valid(instance))
 		return -EINVAL;
-	for (const char *c = instance; *c != '\0'; c++) {
-		bool letter = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z');
-		if (!letter && !(*c >= '0' && *c <= '9') && strchr("._-", *c) == NULL)
-			return -EINVAL;
-	}
 	const char *root = getenv("MILLRACE_SHM");
 	if (root == NULL || *root == '\0')
 		root = ROOT_DEFAULT;

@@ -18,6 +18,7 @@
 
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,9 +68,11 @@ struct shm_error {
 /* Fills it, as printf does; a longer text is cut. */
 void shm_explain(struct shm_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* True for what instances, topics and groups may be called: 1 to SHM_NAME_MAX - 1 of the characters A-Z a-z 0-9 . _ -, not beginning with a dot. */
+bool segment_name_valid(const char *name);
+
 /* The directory of an instance: $MILLRACE_SHM or /dev/shm/millrace, then the instance's name.
- * Writes at most size bytes; returns 0, -EINVAL for a name that is empty, longer than 31 bytes or has bytes other than
- * [A-Za-z0-9._-] (or begins with a dot), -ENAMETOOLONG. */
+ * Writes at most size bytes; returns 0, -EINVAL for a name that is not valid, -ENAMETOOLONG. */
 int segment_directory(char *path, size_t size, const char *instance);
 
 /* Hash over sizes, offsets and limits of all shared structures of this build. Never 0. */

@@ -236,8 +236,12 @@ static int attach_reader(struct topic_reader *reader, const struct instance *ins
                          struct topic_share share, struct shm_error *error)
 {
 	struct claim claim;
-	if (name[0] == '\0' || strlen(name) >= SHM_NAME_MAX) {
-		shm_explain(error, "group name \"%s\": 1 to %u bytes are allowed", name, SHM_NAME_MAX - 1);
+	if (!segment_name_valid(name)) {
+		shm_explain(
+		        error,
+		        "group \"%s\": a name has 1 to %u of the characters A-Z a-z 0-9 . _ - and does not "
+		        "begin with a dot",
+		        name, SHM_NAME_MAX - 1);
 		return -EINVAL;
 	}
 	int result = begin_claim(&claim, instance, topic, error);

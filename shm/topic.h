@@ -74,7 +74,7 @@ struct topic_reader {
  *   GROUP_OPTIONAL  a group of this name with a live reader is -EBUSY; one left by a dead reader is made anew.
  *
  * Returns 0; -ENOENT no such topic (error lists those there are); -EBUSY the group has a live reader (error names its
- * pid); -ENOSPC all groups of the topic are in use; -EINVAL the name, or an existing group of the other kind; otherwise
+ * pid); -ENOSPC all groups of the topic are in use; -EINVAL the name (segment_name_valid), or an existing group of the other kind; otherwise
  * as segment_attach. The instance must stay attached longer than the reader. */
 int topic_reader_attach(struct topic_reader *reader, const struct instance *instance, const char *topic, const char *name,
                         enum group_state kind, enum stream_start start, struct shm_error *error);

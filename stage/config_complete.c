@@ -79,13 +79,6 @@ static struct config_node *wrap(struct config_node *parent, size_t i)
 	return list;
 }
 
-static bool is_name(const char *name)
-{
-	return name[0] != '\0' && name[0] != '.' && strlen(name) < SHM_NAME_MAX &&
-	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
-	               strlen(name);
-}
-
 static void complete_keys(struct completing *completing, const struct schema *schema,
                           struct config_node *node, const char *path);
 
@@ -115,7 +108,7 @@ static void complete_names(struct completing *completing, const struct schema *s
 			complete_built_in(completing, node, &config_built_in_topics[place], place);
 	}
 	for (size_t i = place; i < node->n_children;) {
-		if (is_name(node->child[i]->key)) {
+		if (segment_name_valid(node->child[i]->key)) {
 			i++;
 			continue;
 		}

@@ -50,18 +50,10 @@ static void separate(char *separated, size_t size, const char *pairs)
 	separated[used] = '\0';
 }
 
-/* One byte of text form; a control character would end the line or move the cursor. */
+/* Text form: a control character would end the line or move the cursor. */
 static void put_text(struct event_text *line, const char *bytes, size_t length)
 {
-	for (size_t i = 0; i < length; i++) {
-		unsigned char c = (unsigned char)bytes[i];
-		if (c >= 0x20 && c != 0x7f) {
-			event_text_put(line, &bytes[i], 1);
-		} else {
-			event_text_literal(line, "\\x");
-			event_text_hex(line, &c, 1);
-		}
-	}
+	event_text_plain(line, (const unsigned char *)bytes, length);
 }
 
 /* Calls put for each pair of formatted, "key=value" SEPARATOR "key=value". */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "shm/event_text.h"
+#include "shm/json_escape.h"
 #include "tests/event_slot.h"
 
 static unsigned seed;
@@ -293,6 +294,60 @@ static void random_payloads_become_json_that_a_parser_takes(void **state)
 	assert_true(taken > 20000);
 }
 
+static bool a_terminal_obeys(unsigned code)
+{
+	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e || code == 0x200f ||
+	       (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
+/* Every character of Unicode: what a terminal would obey is escaped in all three forms, everything else comes through, and JSON keeps its value. */
+static void no_character_that_a_terminal_obeys_comes_out_as_it_is(void **state)
+{
+	(void)state;
+	for (unsigned code = 1; code < 0x110000; code += code < 0x3000 ? 1 : 97) {
+		if (code >= 0xd800 && code < 0xe000)
+			continue;
+		char in[8] = "[", raw[16], json[64], plain[64];
+		size_t bytes = 1 + json_utf8(in + 1, code);
+		in[bytes++] = ']';
+		struct event_text text = {.at = json, .end = json + sizeof json - 1};
+		event_text_string(&text, (const unsigned char *)in, bytes);
+		*text.at = 0;
+		struct event_text shown = {.at = plain, .end = plain + sizeof plain - 1};
+		event_text_plain(&shown, (const unsigned char *)in, bytes);
+		*shown.at = 0;
+		char character[8] = "";
+		memcpy(character, in + 1, bytes - 2);
+		assert_int_equal(strstr(json, character) == NULL, a_terminal_obeys(code));
+		assert_int_equal(strstr(plain, character) == NULL, a_terminal_obeys(code));
+		json_t *value = json_loads(json, JSON_DECODE_ANY, NULL);
+		assert_int_equal(json_string_length(value), bytes);
+		assert_memory_equal(json_string_value(value), in, bytes);
+		json_decref(value);
+		if (code < 0x7f)
+			continue;
+		snprintf(raw, sizeof raw, "\"%.*s\"", (int)bytes, in);
+		text = (struct event_text){.at = json, .end = json + sizeof json - 1};
+		event_text_json(&text, (const unsigned char *)raw, strlen(raw));
+		*text.at = 0;
+		assert_int_equal(strcmp(json, raw) != 0, a_terminal_obeys(code));
+		value = json_loads(json, JSON_DECODE_ANY, NULL);
+		assert_memory_equal(json_string_value(value), in, bytes);
+		json_decref(value);
+	}
+}
+
+static void text_for_a_terminal_is_escaped_byte_by_byte_where_it_is_no_utf8(void **state)
+{
+	(void)state;
+	char out[64];
+	static const unsigned char in[] = "a\n\x1b[31m\x7f\x9b\xc2\x9b\xe2\x80\xae\xc3\xa9\"\\\xff";
+	struct event_text text = {.at = out, .end = out + sizeof out - 1};
+	event_text_plain(&text, in, sizeof in - 1);
+	*text.at = 0;
+	assert_string_equal(out, "a\\x0a\\x1b[31m\\x7f\\x9b\\x9b\\u202e\xc3\xa9\"\\\\xff");
+}
+
 static void validity_of_utf8_is_that_of_unicode(void **state)
 {
 	(void)state;
@@ -346,6 +401,8 @@ int main(void)
 	        cmocka_unit_test(a_payload_shorter_than_its_fields_say_is_refused),
 	        cmocka_unit_test(too_small_a_buffer_is_said_and_never_overrun),
 	        cmocka_unit_test(random_payloads_become_json_that_a_parser_takes),
+	        cmocka_unit_test(no_character_that_a_terminal_obeys_comes_out_as_it_is),
+	        cmocka_unit_test(text_for_a_terminal_is_escaped_byte_by_byte_where_it_is_no_utf8),
 	        cmocka_unit_test(validity_of_utf8_is_that_of_unicode),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,7 +202,7 @@ static void too_many_groups_are_refused_with_a_remedy(void **state)
 		snprintf(name, sizeof name, "tap.%u", i);
 		assert_int_equal(claim(f, &tap[i], name, GROUP_OPTIONAL), 0);
 	}
-	assert_int_equal(claim(f, &tap[STREAM_GROUPS_MAX - 1], "one more", GROUP_OPTIONAL), -ENOSPC);
+	assert_int_equal(claim(f, &tap[STREAM_GROUPS_MAX - 1], "one-more", GROUP_OPTIONAL), -ENOSPC);
 	assert_non_null(strstr(f->error.text, "--forget"));
 	for (unsigned i = 0; i < STREAM_GROUPS_MAX - 1; i++)
 		topic_reader_detach(&tap[i]);
@@ -219,7 +219,9 @@ static void unknown_names_are_explained(void **state)
 	                 -ENOENT);
 	assert_non_null(strstr(f->error.text, " t free"));
 	assert_int_equal(topic_writer_attach(&writer, &f->instance, "t", "w.9", &f->error), -ENOENT);
-	assert_int_equal(claim(f, &reader, "", GROUP_OPTIONAL), -EINVAL);
+	static const char *const no_names[] = {"", ".hidden", "two words", "a/b", "\x1b[31m", "\xc2\x9b", "0123456789012345678901234567890.."};
+	for (size_t i = 0; i < sizeof no_names / sizeof no_names[0]; i++)
+		assert_int_equal(claim(f, &reader, no_names[i], GROUP_OPTIONAL), -EINVAL);
 	assert_int_equal(instance_attach(&other, "absent", SEGMENT_READ, &f->error), -ENOENT);
 	assert_non_null(strstr(f->error.text, "millrace run"));
 	assert_int_equal(instance_attach(&other, "../up", SEGMENT_READ, &f->error), -EINVAL);

@@ -133,7 +133,7 @@ static void texts_in_metadata_are_percent_encoded(void **state)
 	assert_non_null(strstr(line, "&country=CH&city=Z%C3%BCrich deviceid"));
 }
 
-/* All that can come through HTTP (RFC 9112: no spaces, no control characters) as it is, at every place of a query of every length. */
+/* At every place of a query of every length. A byte of 0x80 and above alone is no UTF-8. */
 static void a_query_is_left_as_it_is_but_for_what_would_break_the_line(void **state)
 {
 	(void)state;
@@ -143,7 +143,7 @@ static void a_query_is_left_as_it_is_but_for_what_would_break_the_line(void **st
 			char query[20], expected[64];
 			memset(query, '%', sizeof query);
 			query[place] = (char)byte;
-			bool kept = byte > 0x20 && byte != 0x7f;
+			bool kept = byte > 0x20 && byte < 0x7f;
 			int n = kept ? snprintf(expected, sizeof expected, " %.*s", (int)bytes, query)
 			             : snprintf(expected, sizeof expected, " %.*s%%%02X%.*s", (int)place,
 			                        query, byte, (int)(bytes - place - 1), query + place + 1);
@@ -154,6 +154,16 @@ static void a_query_is_left_as_it_is_but_for_what_would_break_the_line(void **st
 			assert_string_equal(text + strlen(text) - (size_t)n, expected);
 		}
 	}
+}
+
+static void what_a_terminal_would_obey_is_encoded_in_a_query_and_other_text_is_not(void **state)
+{
+	(void)state;
+	struct track_make make = track_example;
+	make.query = "q=Z\xc3\xbcrich\xe2\x82\xac\xf0\x9f\x98\x80&x=\xc2\x9b" "31m&y=\xe2\x80\xae" "z\xe2\x81\xa6";
+	make.query_bytes = strlen(make.query);
+	const char *text = line_of(&make);
+	assert_non_null(strstr(text, " q=Z\xc3\xbcrich\xe2\x82\xac\xf0\x9f\x98\x80&x=%C2%9B31m&y=%E2%80%AEz%E2%81%A6"));
 }
 
 /* Whatever is in an event, a reader finds three fields, and in the second the values that went in. */
@@ -269,6 +279,7 @@ int main(void)
 	        cmocka_unit_test(every_byte_in_metadata_is_percent_encoded_but_the_unreserved),
 	        cmocka_unit_test(texts_in_metadata_are_percent_encoded),
 	        cmocka_unit_test(a_query_is_left_as_it_is_but_for_what_would_break_the_line),
+	        cmocka_unit_test(what_a_terminal_would_obey_is_encoded_in_a_query_and_other_text_is_not),
 	        cmocka_unit_test(any_line_has_two_spaces_and_gives_back_what_went_in),
 	        cmocka_unit_test(a_buffer_of_any_size_too_small_is_said_and_never_overrun),
 	        cmocka_unit_test(other_records_and_broken_ones_have_no_line),
