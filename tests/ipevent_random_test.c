@@ -16,11 +16,19 @@ static void put_random_sha(struct message *m)
 	put_sha(m, text, bytes);
 }
 
+/* Now and then ten bytes, with a last one that a number of 64 bits does not need. */
+static void put_random_varint(struct message *m, uint64_t value, unsigned least)
+{
+	put_varint(m, value, draw_one_in(8) ? 10 : least);
+	if (draw_one_in(4) && m->bytes >= 10 && m->data[m->bytes - 2] >= 0x80)
+		m->data[m->bytes - 1] = (uint8_t)draw_below(draw_one_in(2) ? 4 : 256);
+}
+
 static void put_random_ip(struct message *m)
 {
 	uint64_t ip = draw() >> (draw_one_in(8) ? draw_below(64) : 32 + draw_below(32));
 	put_tag(m, 2, 0);
-	put_varint(m, ip, draw_one_in(8) ? 1 + draw_below(11) : 1);
+	put_random_varint(m, ip, draw_one_in(8) ? 1 + draw_below(11) : 1);
 }
 
 static void put_random_unknown(struct message *m, unsigned depth)
@@ -37,7 +45,7 @@ static void put_random_unknown(struct message *m, unsigned depth)
 	unsigned length = draw_below(sizeof filler);
 	switch (wire) {
 	case 0:
-		put_varint(m, draw() >> draw_below(64), 1);
+		put_random_varint(m, draw() >> draw_below(64), 1);
 		break;
 	case 1:
 		put_bytes(m, filler, 8);

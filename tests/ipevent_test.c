@@ -263,11 +263,33 @@ static void varints_have_up_to_ten_bytes_and_64_bits(void **state)
 		put_varint(&m, 300, least);
 		assert_verdict(&m, least <= 10 ? LEDGER_VALID : LEDGER_MALFORMED);
 	}
-	struct message m = typical(5);
-	m.bytes = 67;
-	put_bytes(&m, "\x81\x80\x80\x80\x80\x80\x80\x80\x80\x7e",
-	          10); /* only bits past the 64th in the last */
-	assert_event(&m, 1, 0x00, 0x78);
+}
+
+static void a_tenth_byte_with_more_than_the_64th_bit_is_malformed(void **state)
+{
+	(void)state;
+	for (unsigned tenth = 0; tenth < 256; tenth++) {
+		struct message m = typical(5);
+		m.bytes = 67;
+		put_bytes(&m, "\x81\x80\x80\x80\x80\x80\x80\x80\x80", 9);
+		put_byte(&m, tenth);
+		assert_verdict(&m, tenth == 0   ? LEDGER_VALID
+		                   : tenth == 1 ? LEDGER_IP_OUT_OF_RANGE
+		                                : LEDGER_MALFORMED);
+		/* The same in a field that nobody asked for, alone and in a group. */
+		m = typical(5);
+		put_tag(&m, 3, 0);
+		put_bytes(&m, "\x81\x80\x80\x80\x80\x80\x80\x80\x80", 9);
+		put_byte(&m, tenth);
+		assert_verdict(&m, tenth <= 1 ? LEDGER_VALID : LEDGER_MALFORMED);
+		m = typical(5);
+		put_tag(&m, 4, 3);
+		put_tag(&m, 5, 0);
+		put_bytes(&m, "\x81\x80\x80\x80\x80\x80\x80\x80\x80", 9);
+		put_byte(&m, tenth);
+		put_tag(&m, 4, 4);
+		assert_verdict(&m, tenth <= 1 ? LEDGER_VALID : LEDGER_MALFORMED);
+	}
 }
 
 static void addresses_outside_32_bits_are_out_of_range(void **state)
@@ -395,6 +417,7 @@ int main(void)
 	        cmocka_unit_test(tags_and_lengths_may_be_spelled_longer_than_needed),
 	        cmocka_unit_test(wire_types_six_and_seven_are_malformed),
 	        cmocka_unit_test(varints_have_up_to_ten_bytes_and_64_bits),
+	        cmocka_unit_test(a_tenth_byte_with_more_than_the_64th_bit_is_malformed),
 	        cmocka_unit_test(addresses_outside_32_bits_are_out_of_range),
 	        cmocka_unit_test(a_sha_of_another_length_is_bad),
 	        cmocka_unit_test(structure_counts_before_missing_before_sha_before_range),

@@ -4,7 +4,8 @@
  *   - A known field with another wire type is an unknown field, as in Google's implementations. protobuf-c fails the message.
  *   - Groups (wire types 3 and 4) are skipped, up to GROUP_DEPTH_MAX deep. protobuf-c fails the message.
  *   - Field number 0 and tags over 32 bits are malformed in every spelling. protobuf-c lets some spellings pass as unknown.
- *   - Bits of a varint past the 64th are dropped; a varint over 10 bytes, or a length or tag over 5, is malformed. As protobuf-c.
+ *   - A varint over 10 bytes, or a length or tag over 5, is malformed, as protobuf-c has it; so is one with more than 64 bits (a tenth byte
+ *     over 1), whose upper bits protobuf-c drops.
  *
  * When several reasons apply, the first in this order counts: structure (truncated or malformed, whichever the walk meets),
  * missing field, bad sha, ip out of range. TRUNCATED says that the message ends inside a field or an open group.
@@ -100,7 +101,7 @@ static inline bool decode_sha(uint8_t sha[SHA_BYTES], const uint8_t text[SHA_CHA
 
 #endif
 
-/* A varint of at most `most` bytes; LEDGER_VALID, _TRUNCATED or _MALFORMED. Bits past the 64th are dropped. */
+/* A varint of at most `most` bytes and 64 bits; LEDGER_VALID, _TRUNCATED or _MALFORMED. */
 static enum ledger_reason take_varint(struct walk *walk, unsigned most, uint64_t *value)
 {
 	*value = 0;
@@ -108,6 +109,8 @@ static enum ledger_reason take_varint(struct walk *walk, unsigned most, uint64_t
 		if (walk->at == walk->end)
 			return LEDGER_TRUNCATED;
 		uint8_t byte = *walk->at++;
+		if (i == VARINT_BYTES - 1 && byte > 1)
+			return LEDGER_MALFORMED;
 		*value |= (uint64_t)(byte & 0x7f) << 7 * i;
 		if (!(byte & 0x80))
 			return LEDGER_VALID;

@@ -7,7 +7,7 @@
 
 #define TRUNCATED   (-1l)
 #define MALFORMED   (-2l)
-#define BAD_TAG     (-3l) /* malformed, and protobuf-c may not notice */
+#define UNNOTICED   (-3l) /* malformed, and protobuf-c may not notice */
 #define GROUPS_MAX  100
 #define PREFIX_SIZE 4u
 
@@ -19,6 +19,8 @@ static long varint_bytes(const uint8_t *data, size_t bytes, long most, uint64_t 
 	for (long i = 0; i < most; i++) {
 		if ((size_t)i == bytes)
 			return TRUNCATED;
+		if (i == 9 && data[i] >= 2 && data[i] < 128)
+			return UNNOTICED;
 		*value += (uint64_t)(data[i] % 128) << (7 * i);
 		if (data[i] < 128)
 			return i + 1;
@@ -34,7 +36,7 @@ static long tag_bytes(const uint8_t *data, size_t bytes, uint64_t *field, unsign
 		return taken;
 	*field = tag / 8;
 	*wire = tag % 8;
-	return *field == 0 || *field >= 1u << 29 ? BAD_TAG : taken;
+	return *field == 0 || *field >= 1u << 29 ? UNNOTICED : taken;
 }
 
 static long fixed_bytes(size_t bytes, size_t wanted)
@@ -117,7 +119,7 @@ static enum ledger_reason adapt(const uint8_t *data, size_t bytes, uint8_t *out,
 		}
 		at += whole;
 	}
-	if (taken == BAD_TAG) {
+	if (taken == UNNOTICED) {
 		out[to++] = 0;
 	} else {
 		memcpy(out + to, data + at, bytes - at);

@@ -3,7 +3,7 @@
  *     data --adapt--> the same without what protobuf-c cannot read --protobuf-c--> app_sha256, ip --> reason
  *
  * adapt takes out the documented differences (top of ingest/udp/ipevent.c) and nothing else: whole groups, and known fields with
- * another wire type. Where ipevent_parse calls a tag malformed that protobuf-c lets pass, adapt puts a tag that protobuf-c refuses.
+ * another wire type. Where ipevent_parse calls a tag or a varint malformed that protobuf-c lets pass, adapt puts a tag that protobuf-c refuses.
  */
 #ifndef TESTS_FUZZ_IPEVENT_ORACLE_H
 #define TESTS_FUZZ_IPEVENT_ORACLE_H
