@@ -134,11 +134,16 @@ static void a_token_without_routes_opens_all(void **state)
 	struct tokens tokens;
 	assert_int_equal(load(&tokens, C), 0);
 	assert_int_equal(tokens.closed, (1u << N_NAMES) - 1);
+	/* As editors write the file: with a byte-order mark in front, and there alone. */
+	assert_int_equal(load(&tokens, "\xef\xbb\xbf" C), 0);
+	assert_int_equal(tokens.closed, (1u << N_NAMES) - 1);
+	assert_int_equal(ask(&tokens, EVENT, "Bearer " C), ALLOWED);
 	for (unsigned route = 0; route < N_NAMES; route++) {
 		assert_int_equal(ask(&tokens, route, "Bearer " C), ALLOWED);
 		assert_int_equal(ask(&tokens, route, NULL), REFUSED);
 	}
 	assert_int_equal(ask(&tokens, N_NAMES, NULL), ALLOWED); /* not among the names */
+	assert_int_equal(load(&tokens, A "\n\xef\xbb\xbf" C), -EINVAL);
 }
 
 static void comments_empty_lines_spaces_and_line_ends_of_any_kind_are_passed_over(void **state)

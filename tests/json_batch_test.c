@@ -52,6 +52,32 @@ static void lines_come_with_their_numbers(void **state)
 	assert_parts("{}\r\r\n{}", false, PARTS({1, "{}\r"}, {2, "{}"}));
 }
 
+#define MARK "\xef\xbb\xbf"
+
+static void a_byte_order_mark_in_front_makes_no_line_and_hides_no_array(void **state)
+{
+	(void)state;
+	assert_parts(MARK, false, NO_PARTS);
+	assert_parts(MARK "\r\n" MARK "\n", false, NO_PARTS);
+	assert_parts(MARK "{}\n{\"a\":1}\n", false, PARTS({1, MARK "{}"}, {2, "{\"a\":1}"}));
+	assert_parts("{}\n" MARK "{\"a\":1}\n" MARK " \n7", false,
+	             PARTS({1, "{}"}, {2, MARK "{\"a\":1}"}, {4, "7"}));
+	assert_parts(MARK "\n [ {\"a\":1} , 2 ]", true, PARTS({1, "{\"a\":1}"}, {2, "2"}));
+	assert_parts(" " MARK "[1]", false, PARTS({1, " " MARK "[1]"}));
+	static const char lines[] =
+	        MARK "{\"type\":\"a\"}\n" MARK "{\"type\":\"b\"}\n" MARK MARK "{\"type\":\"c\"}";
+	struct json_batch batch;
+	struct json_fault fault;
+	const char *data, *text = body_put(lines, sizeof lines - 1);
+	size_t bytes;
+	uint32_t length, taken = 0;
+	assert_true(json_batch_open(&batch, text, sizeof lines - 1, &fault));
+	while (json_batch_next(&batch, &data, &bytes))
+		taken += json_track(data, bytes, body_payload(json_body_room(bytes)), &length, &fault);
+	assert_int_equal(taken, 2); /* one mark, not two */
+	assert_int_equal(fault.at, 3);
+}
+
 static void a_broken_line_leaves_the_others_alone(void **state)
 {
 	(void)state;
@@ -203,6 +229,11 @@ static size_t put_params(char *out)
 	return put_object(out, members, N(members));
 }
 
+static size_t put_mark(char *out)
+{
+	return draw_one_in(10) ? (size_t)sprintf(out, MARK) : 0;
+}
+
 static size_t put_track(char *out)
 {
 	static char params[4096];
@@ -223,6 +254,7 @@ static size_t put_batch(char *out)
 			                     : draw_one_in(2) ? "\n"
 			                                      : "\r\n",
 			                     space(), space());
+		n += array ? 0 : put_mark(out + n);
 		n += draw_one_in(6) ? put_any(out + n) : put_track(out + n);
 	}
 	return n + (size_t)sprintf(out + n, array ? "%s]%s" : "%s", space(), space());
@@ -274,7 +306,7 @@ static void random_bodies_are_what_jansson_makes_of_them(void **state)
 	for (size_t kind = 0; kind < N(kinds); kind++) {
 		unsigned seen[JSON_UNDECIDED + 1] = {0};
 		for (unsigned i = 0; i < RANDOM_TEXTS; i++) {
-			size_t bytes = kinds[kind].put(text);
+			size_t mark = put_mark(text), bytes = mark + kinds[kind].put(text + mark);
 			if (draw_one_in(10))
 				text[draw_below((unsigned)bytes + 1)] ^= (char)(1u << draw_below(8));
 			if (draw_one_in(20))
@@ -295,6 +327,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(lines_come_with_their_numbers),
+	        cmocka_unit_test(a_byte_order_mark_in_front_makes_no_line_and_hides_no_array),
 	        cmocka_unit_test(a_broken_line_leaves_the_others_alone),
 	        cmocka_unit_test(elements_of_an_array_come_with_their_numbers),
 	        cmocka_unit_test(an_array_that_is_no_json_is_refused_whole),

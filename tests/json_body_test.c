@@ -236,6 +236,9 @@ static void a_log_body_keeps_its_object_without_white_space(void **state)
 	         "1586846680064}",
 	         "{\"text\":\"hello world\",\"content_id\":1,\"client_id\":2,\"timestamp\":1586846680064}",
 	         "\"hello world\"", 2, 1, 1586846680064},
+	        {"\xef\xbb\xbf {\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":\"\xef\xbb\xbf\"}",
+	         "{\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":\"\xef\xbb\xbf\"}",
+	         "\"\xef\xbb\xbf\"", 1, 1, 1},
 	        {"{\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":\"x\"}",
 	         "{\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":\"x\"}", "\"x\"", 1, 1, 1},
 	        {" {\"client_id\" :-1 "

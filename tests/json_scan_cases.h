@@ -35,6 +35,7 @@ static const struct text valid[] = {
 	T("[\"\xdf\xbf\"]"), T("[\"\xe0\xa0\x80\"]"), T("[\"\xed\x9f\xbf\"]"), T("[\"\xee\x80\x80\"]"),
 	T("[\"\xef\xbf\xbf\"]"), T("[\"\xf0\x90\x80\x80\"]"), T("[\"\xf4\x8f\xbf\xbf\"]"),
 	T("[\"\xe2\x82\xac\xf0\x9f\x98\x80 aa \xc3\xa9\"]"), T("[\"\xef\xbb\xbf\"]"), T("[\"a/*b*/c\"]"),
+	T("\xef\xbb\xbf{}"), T("\xef\xbb\xbf \n[\"\xef\xbb\xbf\",7]"), T("\xef\xbb\xbf\"0123456789abcdefghi\""),
 	T("[\"0123456789abcdef\"]"), T("[\"0123456789abcdefghijklmnopqrstuvwxyz\\n0123456789abcdefg\xc3\xa9\"]"),
 };
 
@@ -62,7 +63,8 @@ static const struct text wrong[] = {
 	T("[\"\\ud83d\\u12\"]"),
 	/* outside strings */
 	T("\0"), T("[\0]"), T("[1\0]"), T("\f[]"), T("[\v1]"), T("\xc2\xa0[]"), T("\xe2\x81\xa0"), T("[\xc3\xa9]"),
-	T("\xef\xbb\xbf{}"), T("\xef\xbb\xbf"), T("\xff\xfe[\0]\0"), T("<html>"), T("# 1"), T("*"), T("@"),
+	T("\xef\xbb{}"), T("\xef{}"), T("\xef\xbb\xbe{}"), T("\xef\xbb\xbf\xef\xbb\xbf{}"), T(" \xef\xbb\xbf{}"),
+	T("{}\xef\xbb\xbf"), T("[\xef\xbb\xbf]"), T("{\xef\xbb\xbf\"a\":1}"), T("\xef\xbb\xbf\xff"), T("\xfe\xff"), T("\xff\xfe[\0]\0"), T("<html>"), T("# 1"), T("*"), T("@"),
 	T("[\x7f]"), T("\xff"),
 };
 

@@ -147,13 +147,9 @@ static bool read_parameters(struct exchange *exchange, const struct body *body, 
                             struct json_fault *fault)
 {
 	struct exchange_shared *shared = exchange->shared;
-	const char *text = body->text, *end = text + body->bytes;
 	bool json = exchange_type(exchange, "application/json");
-	if (!json && !exchange_type(exchange, "application/x-www-form-urlencoded")) {
-		while (text < end && (*text == ' ' || *text == '\t' || *text == '\r' || *text == '\n'))
-			text++;
-		json = text < end && *text == '{';
-	}
+	if (!json && !exchange_type(exchange, "application/x-www-form-urlencoded"))
+		json = json_begins_object(body->text, body->bytes);
 	if (json) {
 		call->more = shared->scratch;
 		return json_params(body->text, body->bytes, shared->scratch, shared->scratch_bytes,

@@ -14,7 +14,8 @@
 
 #include "stage/log.h"
 
-#define SPACES " \t\r\n"
+#define SPACES          " \t\r\n"
+#define BYTE_ORDER_MARK "\xef\xbb\xbf" /* editors put it in front */
 
 static void digest_of(uint8_t digest[32], const char *text, size_t bytes)
 {
@@ -154,7 +155,8 @@ static int read_lines(struct reading *reading, FILE *file)
 	while (result == 0 && (bytes = getline(&line, &room, file)) >= 0) {
 		reading->line++;
 		if (strlen(line) == (size_t)bytes) {
-			result = read_line(reading, line);
+			bool mark = reading->line == 1 && strncmp(line, BYTE_ORDER_MARK, 3) == 0;
+			result = read_line(reading, mark ? line + 3 : line);
 			continue;
 		}
 		shm_explain(reading->error, "%s:%u: a byte 0; allowed: text", reading->path, reading->line);

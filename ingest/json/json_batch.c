@@ -4,7 +4,7 @@
 
 bool json_batch_open(struct json_batch *batch, const char *data, size_t bytes, struct json_fault *fault)
 {
-	const char *end = data + bytes, *first = json_skip_space(data, end);
+	const char *end = data + bytes, *first = json_skip_space(json_skip_mark(data, end), end);
 	if (bytes > JSON_EVENT_BYTES_MAX)
 		return json_fail(fault, LEDGER_TOO_LARGE, "body", "is too long");
 	*batch = (struct json_batch){.at = data, .end = end};
@@ -50,7 +50,7 @@ static bool next_line(struct json_batch *batch, const char **data, size_t *bytes
 		batch->number++;
 		if (line_end > line && line_end[-1] == '\r')
 			line_end--;
-		if (json_skip_space(line, line_end) < line_end) {
+		if (json_skip_space(json_skip_mark(line, line_end), line_end) < line_end) {
 			*data = line;
 			*bytes = (size_t)(line_end - line);
 			return true;

@@ -6,8 +6,8 @@
  *     POST /batch    [{"type": "open", "ts": 1, "params": {}}, ...] or one object a line            json_batch, json_track --> EVENT_TRACK_RAW
  *     POST /ingest   {"endpoint": {"method": "GET", "url": "..."}, "data": [{...}, ...]}            json_postback --> EVENT_POSTBACK
  *
- * Common to all: keys in any order, of a repeated key the last counts, unknown keys are skipped after their values were
- * checked. The functions fill the payload but for arrival_ns, source and source_port (left 0), which are the caller's.
+ * Common to all: one byte-order mark in front of a text (a body, a line, a datagram) is passed over; keys in any order, of a repeated key
+ * the last counts, unknown keys are skipped after their values were checked. The functions fill the payload but for arrival_ns, source and source_port (left 0), which are the caller's.
  *
  * When several things are wrong, the first in this order is told: structure (truncated, malformed, nested too deep), no object
  * (LEDGER_UNKNOWN_EVENT), missing field (absent, or an empty string), wrong type or value, too large; of a postback level by level
@@ -52,6 +52,9 @@ bool json_log(const char *data, size_t bytes, void *payload, uint32_t *length, s
 
 /* type: a non-empty string; ts (optional): ms, 0 or more; params (optional): an object as for json_params. */
 bool json_track(const char *data, size_t bytes, void *payload, uint32_t *length, struct json_fault *fault);
+
+/* Whether the text begins as an object does, behind a byte-order mark and white space. */
+bool json_begins_object(const char *data, size_t bytes);
 
 /* An object as a query string, as json_event.h tells, written to out (room bytes; nothing behind it is touched). Sets *length; LEDGER_TOO_LARGE
  * when it does not fit: 3 * bytes are enough unless a key comes with an array or is repeated for one. */

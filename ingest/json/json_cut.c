@@ -1,8 +1,6 @@
 /* Vectors: SSE2 finds the end of a string 16 bytes at a time; other machines go byte by byte. */
 #include "ingest/json/json_cut.h"
 
-#include <string.h>
-
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif

@@ -2,12 +2,20 @@
 #ifndef INGEST_JSON_JSON_CUT_H
 #define INGEST_JSON_JSON_CUT_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include <string.h>
+
+#include "ingest/json/scan.h"
 
 static inline bool json_is_space(char c)
 {
 	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+/* The byte behind the byte-order mark that the text may begin with. */
+static inline const char *json_skip_mark(const char *at, const char *end)
+{
+	bool mark = end - at >= SCAN_MARK_BYTES && memcmp(at, SCAN_MARK, SCAN_MARK_BYTES) == 0;
+	return mark ? at + SCAN_MARK_BYTES : at;
 }
 
 /* The first byte that is no white space, or end. */

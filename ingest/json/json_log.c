@@ -33,8 +33,9 @@ bool json_log(const char *data, size_t bytes, void *payload, uint32_t *length, s
 	const struct json_value *text = &object.value[NAME_TEXT];
 	struct event_log *event = payload;
 	memset(event, 0, sizeof *event);
+	const char *end = data + bytes, *begin = json_skip_mark(data, end);
 	size_t offset;
-	size_t n = json_compact(event->object, data, bytes, text->text - 1, &offset);
+	size_t n = json_compact(event->object, begin, (size_t)(end - begin), text->text - 1, &offset);
 	event->object_bytes = (uint32_t)n;
 	event->client_id = object.value[NAME_CLIENT_ID].number;
 	event->content_id = object.value[NAME_CONTENT_ID].number;

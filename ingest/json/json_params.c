@@ -1,3 +1,4 @@
+#include "ingest/json/json_cut.h"
 #include "ingest/json/json_event.h"
 #include "ingest/json/json_object.h"
 
@@ -95,6 +96,12 @@ static bool put_members(struct query *query, struct scan *scan)
 		}
 	}
 	return true;
+}
+
+bool json_begins_object(const char *data, size_t bytes)
+{
+	const char *end = data + bytes, *first = json_skip_space(json_skip_mark(data, end), end);
+	return first < end && *first == '{';
 }
 
 bool json_params(const char *data, size_t bytes, char *out, size_t room, uint32_t *length,

@@ -372,6 +372,20 @@ static enum scan_token take_key(struct scan *scan, const char *at)
 	return SCAN_KEY;
 }
 
+/* A byte-order mark in front of the text is no part of it, as whole as it is there. */
+static void skip_mark(struct scan *scan)
+{
+	static const char mark[] = SCAN_MARK;
+	const char *at = scan->begin;
+	for (unsigned i = 0; i < SCAN_MARK_BYTES && at < scan->end; i++, at++) {
+		if (*at == mark[i])
+			continue;
+		(void)fail(scan, at, SCAN_SYNTAX);
+		return;
+	}
+	scan->at = at;
+}
+
 void scan_init(struct scan *scan, const char *data, size_t bytes)
 {
 	scan->at = scan->begin = scan->text = data;
@@ -381,6 +395,8 @@ void scan_init(struct scan *scan, const char *data, size_t bytes)
 	scan->error = SCAN_OK;
 	scan->expect = EXPECT_VALUE;
 	scan->depth = 0; /* in_object is a stack: what lies above depth is never read */
+	if (__builtin_expect(bytes > 0 && *data == SCAN_MARK[0], 0))
+		skip_mark(scan);
 }
 
 enum scan_token scan_next(struct scan *scan)

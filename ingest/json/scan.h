@@ -14,7 +14,7 @@
  *
  * Where RFC 8259 leaves a choice:
  *   - a \u escape of half a surrogate pair is an error (it has no UTF-8 form);
- *   - a byte order mark is an error;
+ *   - one byte-order mark in front of the text is passed over (8.1); anywhere else outside a string it is an error;
  *   - containers nest at most SCAN_DEPTH_MAX deep;
  *   - numbers have any size and precision (scan_int64 says what fits);
  *   - names may repeat, all are handed out: which one counts is the caller's choice;
@@ -27,7 +27,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SCAN_DEPTH_MAX 256u
+#define SCAN_DEPTH_MAX  256u
+#define SCAN_MARK       "\xef\xbb\xbf" /* U+FEFF */
+#define SCAN_MARK_BYTES 3u
 
 enum scan_token {
 	SCAN_ERROR, /* no JSON: see scan->error; every later call returns it again */

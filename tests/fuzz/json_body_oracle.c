@@ -65,7 +65,8 @@ static bool is_log(const struct parsed *parsed, json_t *root, const char *data, 
 {
 	const struct event_log *event = parsed->payload;
 	char *squeezed = malloc(bytes);
-	size_t n = verdict_squeeze(squeezed, data, bytes);
+	size_t mark = opinion_mark(data, bytes);
+	size_t n = verdict_squeeze(squeezed, data + mark, bytes - mark);
 	struct event_log wanted = {
 	        .client_id = json_integer_value(json_object_get(root, "client_id")),
 	        .content_id = json_integer_value(json_object_get(root, "content_id")),

@@ -16,6 +16,9 @@ struct opinion {
 	bool duplicates; /* some object repeats a key */
 };
 
+/* Bytes of the byte-order mark in front of the text, which jansson does not take: 3 or 0. */
+size_t opinion_mark(const char *data, size_t bytes);
+
 struct opinion opinion_of(const char *data, size_t bytes);
 
 /* Prints what differs and the text. Returns JSON_DISAGREED. */

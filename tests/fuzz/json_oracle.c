@@ -30,6 +30,9 @@ static bool beyond_jansson(const json_error_t *error)
 struct opinion opinion_of(const char *data, size_t bytes)
 {
 	json_error_t error;
+	size_t mark = opinion_mark(data, bytes);
+	data += mark;
+	bytes -= mark;
 	if (memchr(data, 0,
 	           bytes)) /* stands nowhere in JSON, but jansson overlooks it behind a number or word */
 		return (struct opinion){0};
@@ -46,6 +49,11 @@ struct opinion opinion_of(const char *data, size_t bytes)
 		json_decref(as_reals);
 	}
 	return opinion;
+}
+
+size_t opinion_mark(const char *data, size_t bytes)
+{
+	return bytes >= 3 && strncmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 }
 
 static json_t *number_of(const struct scan *scan)

@@ -195,7 +195,8 @@ static enum json_agreement agree_on_lines(struct json_batch *batch, const char *
 			length++;
 		number++;
 		size_t shown = length > 0 && data[at + length - 1] == '\r' ? length - 1 : length;
-		if (!is_blank(data + at, shown)) {
+		size_t mark = opinion_mark(data + at, shown);
+		if (!is_blank(data + at + mark, shown - mark)) {
 			if (!json_batch_next(batch, &text, &n) || text != data + at || n != shown ||
 			    batch->number != number)
 				return opinion_differs("lines", data, bytes);
@@ -213,7 +214,7 @@ enum json_agreement json_oracle_batch(const char *data, size_t bytes)
 	struct json_batch batch;
 	struct json_fault fault;
 	bool open = json_batch_open(&batch, data, bytes, &fault);
-	size_t blank = 0;
+	size_t blank = opinion_mark(data, bytes);
 	while (blank < bytes && is_blank(data + blank, 1))
 		blank++;
 	if (blank == bytes || data[blank] != '[')

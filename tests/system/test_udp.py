@@ -84,6 +84,17 @@ def test_json_becomes_metrics_and_tracking_calls(tmp_path):
     assert ledger == {"received": 3, "rejected malformed": 1, "dropped": 0, "written": 2}
 
 
+def test_a_byte_order_mark_in_front_of_json_changes_nothing(tmp_path):
+    mark = b"\xef\xbb\xbf"
+    source = capture(tmp_path / "capture", [
+        mark + b'{"username": "kodingbot", "count": 12412414, "metric": "kite_call"}', mark + b'{"type": "app_open"}',
+        mark, mark + mark + b'{"type": "app_open"}'])
+    done, ledger, data = run_alone(tmp_path, source, "ingest.udp[0].format=json")
+    assert done.returncode == 0
+    assert sorted(kind for kind, _ in records(data)) == [EVENT_METRIC, EVENT_TRACK_RAW]
+    assert ledger == {"received": 4, "rejected truncated": 1, "rejected malformed": 1, "dropped": 0, "written": 2}
+
+
 def test_a_file_that_is_no_capture_is_named_as_such(tmp_path):
     broken = tmp_path / "broken"
     broken.write_bytes(capture(tmp_path / "capture", [b"one", b"two"]).read_bytes()[:-1])
