@@ -162,7 +162,7 @@ void children_start(struct children *children, unsigned index, uint64_t now_ns)
 {
 	struct child *child = &children->child[index];
 	pid_t supervisor = getpid();
-	child->asked = false;
+	child->asked = child->unasked = false;
 	child->started_ns = now_ns;
 	atomic_store_explicit(&child->control->throttled, 0, memory_order_relaxed);
 	child->pid = fork();
@@ -214,9 +214,22 @@ static void log_death(const struct child *child, int status, const char *what)
 		         child->role.page.name, (int)child->pid, WEXITSTATUS(status), what);
 }
 
+/* Told when it is started again: until then it may be that all is coming down. */
+static void handle_unasked_end(struct children *children, struct child *child, uint64_t now_ns)
+{
+	wait_again(children, child, now_ns);
+	if (child->restart_at_ns < now_ns + UNASKED_PAUSE_NS)
+		child->restart_at_ns = now_ns + UNASKED_PAUSE_NS;
+	if (children->ending)
+		child->phase = CHILD_DOWN;
+	child->unasked = true;
+	child->pid = 0;
+}
+
 static void handle_death(struct children *children, struct child *child, int status, uint64_t now_ns)
 {
 	bool ended = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	bool by_sigterm = ended || (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 	atomic_store_explicit(&child->control->last_exit, status, memory_order_relaxed);
 	queues_repair(children->directory, &child->role);
 	if (child->stopping && (ended || child->stop_tries >= STOP_TRIES)) {
@@ -224,6 +237,10 @@ static void handle_death(struct children *children, struct child *child, int sta
 			log_death(child, status, "none, it has been told to end");
 		child->phase = CHILD_DOWN;
 		child->pid = 0;
+		return;
+	}
+	if (!child->stopping && by_sigterm) {
+		handle_unasked_end(children, child, now_ns);
 		return;
 	}
 	wait_again(children, child, now_ns);
@@ -267,6 +284,25 @@ void children_stop(struct children *children, unsigned index, uint64_t now_ns)
 	}
 }
 
+void children_ending(struct children *children)
+{
+	children->ending = true;
+	for (unsigned i = 0; i < children->n; i++)
+		if (children->child[i].phase == CHILD_WAITING && children->child[i].unasked)
+			children->child[i].phase = CHILD_DOWN;
+}
+
+void children_finish(struct children *children, unsigned index, uint64_t now_ns)
+{
+	struct child *child = &children->child[index];
+	log_info("was ended by somebody else and has left something: started once more", "role=%s",
+	         child->role.page.name);
+	child->stopping = true;
+	child->stop_tries = 0;
+	ledger_add(&child->control->restarts, 1);
+	children_start(children, index, now_ns);
+}
+
 void child_kill(struct child *child)
 {
 	child->stopping = true;
@@ -303,11 +339,14 @@ static void check_heartbeat(const struct children *children, struct child *child
 	(void)kill(child->pid, SIGKILL);
 }
 
-static uint64_t step_one(struct children *children, unsigned index, uint64_t now_ns)
+static void step_one(struct children *children, unsigned index, uint64_t now_ns)
 {
 	struct child *child = &children->child[index];
 	if (child->phase == CHILD_WAITING && child->restart_at_ns <= now_ns) {
 		child->stop_tries += child->stopping ? 1 : 0;
+		if (child->unasked)
+			log_warn("was ended by somebody else: started again", "role=%s",
+			         child->role.page.name);
 		ledger_add(&child->control->restarts, 1);
 		children_start(children, index, now_ns);
 	}
@@ -321,6 +360,10 @@ static uint64_t step_one(struct children *children, unsigned index, uint64_t now
 	}
 	if (child->phase == CHILD_STARTING || child->phase == CHILD_UP)
 		check_heartbeat(children, child, now_ns);
+}
+
+static uint64_t due_of(const struct children *children, const struct child *child, uint64_t now_ns)
+{
 	switch (child->phase) {
 	case CHILD_WAITING:
 		return child->restart_at_ns;
@@ -334,12 +377,18 @@ static uint64_t step_one(struct children *children, unsigned index, uint64_t now
 	return UINT64_MAX;
 }
 
-uint64_t children_step(struct children *children, uint64_t now_ns)
+void children_step(struct children *children, uint64_t now_ns)
+{
+	bury(children, now_ns);
+	for (unsigned i = 0; i < children->n; i++)
+		step_one(children, i, now_ns);
+}
+
+uint64_t children_due(const struct children *children, uint64_t now_ns)
 {
 	uint64_t due_ns = UINT64_MAX;
-	bury(children, now_ns);
 	for (unsigned i = 0; i < children->n; i++) {
-		uint64_t next_ns = step_one(children, i, now_ns);
+		uint64_t next_ns = due_of(children, &children->child[i], now_ns);
 		if (next_ns < due_ns)
 			due_ns = next_ns;
 	}

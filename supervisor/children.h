@@ -13,6 +13,10 @@
  *
  * children_stop asks a role to end (SIGTERM, once it runs). One that dies of something else on the way is started up to
  * STOP_TRIES times more, so that it can finish what it had taken in.
+ *
+ * A role that somebody else asked to end (exit status 0, or SIGTERM before it could take it) is no death: SIGTERM may have gone to the whole process group, or to
+ * all of a service, and the supervisor's own comes just now. It waits UNASKED_PAUSE_NS before it is started again. After
+ * children_ending it is DOWN, and whoever ends the others starts it once more when it has left something (children_finish).
  */
 #ifndef SUPERVISOR_CHILDREN_H
 #define SUPERVISOR_CHILDREN_H
@@ -26,6 +30,7 @@
 #define QUICK_DEATH_NS (2 * NS_PER_SEC)
 #define GOOD_LIFE_NS   (10 * NS_PER_SEC)
 #define STOP_TRIES     3u
+#define UNASKED_PAUSE_NS (200 * NS_PER_MS)
 
 enum child_phase { CHILD_DOWN, CHILD_STARTING, CHILD_UP, CHILD_WAITING };
 
@@ -38,6 +43,7 @@ struct child {
 	enum child_phase phase;
 	bool stopping;          /* children_stop was called */
 	bool asked;             /* SIGTERM was sent to this life */
+	bool unasked;           /* WAITING or DOWN: its last life was ended by somebody else's SIGTERM */
 	bool changing;          /* a new configuration changes or removes it (reload.h) */
 	unsigned stop_tries;    /* lives begun since then */
 	pid_t pid;              /* while STARTING or UP */
@@ -54,6 +60,7 @@ struct children {
 	char libexec[256];            /* where the programs are */
 	uint64_t backoff_ns, backoff_max_ns;
 	uint64_t stage_timeout_ns;    /* 0: heartbeats are not watched */
+	bool ending;                  /* children_ending was called */
 };
 
 /* The folder of the stage programs: $MILLRACE_LIBEXEC, or that of the running program. Returns 0 or -errno. */
@@ -78,12 +85,22 @@ void children_start(struct children *children, unsigned index, uint64_t now_ns);
 /* Asks a role to end; nothing to do when it is DOWN. */
 void children_stop(struct children *children, unsigned index, uint64_t now_ns);
 
+/* All is about to end: whoever somebody else ended, now or later, is not started again. */
+void children_ending(struct children *children);
+
+/* One more life for a role that is DOWN and unasked, which is asked to end as soon as it runs. */
+void children_finish(struct children *children, unsigned index, uint64_t now_ns);
+
 /* SIGKILL for a role that is not DOWN, and no new life. */
 void child_kill(struct child *child);
 
 /* Buries the dead, answers deaths, notices who has come up, starts whose time has come, kills whose heartbeat stopped. Call it when
- * SIGCHLD came and at the time it returned last (CLOCK_MONOTONIC ns; UINT64_MAX: nothing is due). */
-uint64_t children_step(struct children *children, uint64_t now_ns);
+ * SIGCHLD came and when children_due says. */
+void children_step(struct children *children, uint64_t now_ns);
+
+/* When children_step has something to do next (CLOCK_MONOTONIC ns; UINT64_MAX: nothing is due). Ask last in a turn: whoever is started or asked to end
+ * changes it. */
+uint64_t children_due(const struct children *children, uint64_t now_ns);
 
 /* Whether all roles of a rank (or all: rank -1) are UP, are DOWN. */
 bool children_all(const struct children *children, int rank, enum child_phase phase);

@@ -1,5 +1,6 @@
 #include "supervisor/drain.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ void drain_begin(struct supervisor *supervisor, uint64_t now_ns)
 	supervisor->rank = 0;
 	supervisor->drain_begun_ns = now_ns;
 	supervisor->drain_deadline_ns = now_ns + config_ns(supervisor->config, "drain_timeout");
+	children_ending(&supervisor->children);
 	sockets_quiet(&supervisor->sockets, true);
 	segments_set_draining(&supervisor->segments);
 }
@@ -45,12 +47,45 @@ static bool outside_reads(const struct supervisor *supervisor)
 	return false;
 }
 
+static bool reads_more(const struct supervisor *supervisor, const char *role)
+{
+	const struct plan *plan = supervisor->plan;
+	struct lane_state state;
+	struct shm_error error;
+	for (unsigned i = 0; i < plan->n_topics; i++)
+		for (unsigned lane = 0;
+		     plan_reads(&plan->topic[i], role) && lane < plan->topic[i].page.n_lanes; lane++)
+			if (lane_look(plan->directory, plan->topic[i].page.name, lane, &state, &error) == 0 &&
+			    state.waiting_bytes != 0)
+				return true;
+	return false;
+}
+
+/* Whether a role that somebody else ended has anything to do: in what its last life had taken, in its sockets, or in what it reads. */
+static bool has_left(const struct supervisor *supervisor, const struct child *child)
+{
+	struct pollfd waiting[STAGE_SOCKETS_MAX];
+	uint32_t state = atomic_load_explicit(&child->control->state, memory_order_acquire);
+	for (unsigned i = 0; i < child->n_sockets; i++)
+		waiting[i] = (struct pollfd){.fd = child->socket[i], .events = POLLIN};
+	if (state != STAGE_ENDED && state != STAGE_NONE && child->role.private_bytes != 0)
+		return true;
+	return poll(waiting, child->n_sockets, 0) > 0 || reads_more(supervisor, child->role.page.name);
+}
+
 static void stop_rank(struct supervisor *supervisor, uint64_t now_ns)
 {
 	struct children *children = &supervisor->children;
-	for (unsigned i = 0; i < children->n; i++)
-		if ((int)children->child[i].role.rank == supervisor->rank)
+	for (unsigned i = 0; i < children->n; i++) {
+		struct child *child = &children->child[i];
+		if ((int)child->role.rank != supervisor->rank)
+			continue;
+		if (child->phase == CHILD_DOWN && child->unasked && has_left(supervisor, child))
+			children_finish(children, i, now_ns);
+		else
 			children_stop(children, i, now_ns);
+		child->unasked = false;
+	}
 }
 
 static void log_left(const struct supervisor *supervisor)

@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "stage/clock.h"
 #include "stage/control.h"
@@ -36,8 +38,19 @@ static int kill_live(const char *directory, const struct instance_page *page)
 	return n;
 }
 
+static bool end_asked(int signal_fd, bool *reload)
+{
+	struct signalfd_siginfo info;
+	bool end = false;
+	while (read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+		end |= info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT;
+		*reload |= info.ssi_signo == SIGHUP;
+	}
+	return end;
+}
+
 int orphans_wait(const char *directory, const struct instance_page *page, uint64_t timeout_ns, int signal_fd,
-                 struct shm_error *error)
+                 bool *reload, struct shm_error *error)
 {
 	uint64_t deadline_ns = clock_monotonic_ns() + timeout_ns;
 	const char *role;
@@ -61,7 +74,7 @@ int orphans_wait(const char *directory, const struct instance_page *page, uint64
 			deadline_ns = clock_monotonic_ns() + KILL_GRACE_NS;
 		}
 		struct pollfd signals = {.fd = signal_fd, .events = POLLIN};
-		if (poll(&signals, 1, LOOK_MS) > 0)
+		if (poll(&signals, 1, LOOK_MS) > 0 && end_asked(signal_fd, reload))
 			return -EINTR;
 	}
 	return 0;

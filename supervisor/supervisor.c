@@ -138,7 +138,7 @@ static int look_around(struct supervisor *supervisor, struct shm_error *error)
 		log_info("taking over segments that are there", "directory=%s", segments->directory);
 		result = orphans_wait(segments->directory, segments->old,
 		                      config_ns(supervisor->config, "drain_timeout"), supervisor->signals,
-		                      error);
+		                      &supervisor->reload_wanted, error);
 		if (result == -EINTR)
 			shm_explain(error, "asked to end while waiting for stages of the last supervisor");
 		if (result == 0)
@@ -197,9 +197,9 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 	if (getcwd(supervisor->cwd, sizeof supervisor->cwd) == NULL)
 		snprintf(supervisor->cwd, sizeof supervisor->cwd, "/");
 	(void)sockets_take_passed(&supervisor->sockets);
+	block_signals(supervisor); /* before anything that takes time: SIGHUP must not end a start */
 	if (load_and_plan(supervisor) != 0)
 		return SUPERVISOR_CANNOT_START;
-	block_signals(supervisor);
 	int result = check_programs(supervisor, &error);
 	if (result == 0)
 		result = home_lock(supervisor->plan->directory, &supervisor->lock, &supervisor->made_root,
@@ -274,7 +274,6 @@ static void say_ready(struct supervisor *supervisor)
 
 static uint64_t start_step(struct supervisor *supervisor, uint64_t now_ns)
 {
-	uint64_t due_ns = supervisor->rank_deadline_ns;
 	while (children_all(&supervisor->children, supervisor->rank, CHILD_UP) ||
 	       now_ns >= supervisor->rank_deadline_ns) {
 		if (supervisor->rank == 0) {
@@ -284,9 +283,8 @@ static uint64_t start_step(struct supervisor *supervisor, uint64_t now_ns)
 		}
 		supervisor->rank--;
 		start_rank(supervisor, now_ns);
-		due_ns = now_ns; /* children_step says how soon to look at those that start now */
 	}
-	return due_ns;
+	return supervisor->rank_deadline_ns;
 }
 
 static void take_signals(struct supervisor *supervisor, uint64_t now_ns)
@@ -318,7 +316,7 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 {
 	uint64_t next_ns = UINT64_MAX;
 	take_signals(supervisor, now_ns);
-	*due_ns = children_step(&supervisor->children, now_ns);
+	children_step(&supervisor->children, now_ns);
 	if (supervisor->phase == SUPERVISOR_STARTING)
 		next_ns = start_step(supervisor, now_ns);
 	if (supervisor->phase == SUPERVISOR_UP && supervisor->reload_wanted)
@@ -327,7 +325,7 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 		reload_step(supervisor, now_ns, &next_ns);
 	if (supervisor->phase == SUPERVISOR_DRAINING && drain_step(supervisor, now_ns, &next_ns))
 		return true;
-	*due_ns = earlier(*due_ns, next_ns);
+	*due_ns = earlier(children_due(&supervisor->children, now_ns), next_ns);
 	if (supervisor->phase != SUPERVISOR_DRAINING)
 		*due_ns = earlier(*due_ns, watch_step(&supervisor->watch, now_ns));
 	return false;

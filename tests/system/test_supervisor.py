@@ -245,6 +245,38 @@ def test_orphans_that_do_not_end_are_killed(fake):
     assert one.stop() == 0
 
 
+def test_sighup_while_it_waits_for_orphans_is_kept_for_later(fake):
+    one = fake()
+    one.start()
+    one.mode("tally.0", "deaf")
+    deaf = one.pid("tally.0")
+    one.kill_supervisor()
+    one.mode("ingest-udp.0")
+    one.start(wait=False)
+    one.wait_for("waiting for stages of the last supervisor")
+    one.process.send_signal(signal.SIGHUP)
+    pause(0.2)
+    one.mode("tally.0")
+    one.wait_for("\nready\n")
+    one.wait_for("configuration taken")
+    assert not alive(deaf)
+    assert one.stop() == 0
+
+
+def test_sigterm_while_it_waits_for_orphans_ends_it(fake):
+    one = fake()
+    one.start()
+    one.mode("tally.0", "deaf")
+    deaf = one.pid("tally.0")
+    one.kill_supervisor()
+    one.start(wait=False)
+    one.wait_for("waiting for stages of the last supervisor")
+    one.process.send_signal(signal.SIGTERM)
+    assert one.wait_end() == 1
+    one.mode("tally.0")
+    wait_until(lambda: not alive(deaf), what="the end of the orphan")
+
+
 @pytest.mark.limit(120)
 def test_supervisor_and_stages_killed_at_random_lose_nothing_that_was_written(fake, rng):
     one = fake()
@@ -333,6 +365,76 @@ def test_a_stage_that_dies_while_draining_gets_another_life_to_finish(fake):
     one.mode("ingest-udp.0")
     assert one.wait_end() == 0
     assert "role=ingest-udp.0" in one.output()
+
+
+def test_a_stage_that_waits_out_its_back_off_does_not_hold_up_the_end(fake):
+    one = fake(config={**listeners(["127.0.0.1:0"]), "restart_backoff": "18s", "restart_backoff_max": "18s"})
+    one.mode("tally.0", "crash")
+    one.start(wait=False)
+    one.wait_for("throttled")
+    begun = time.monotonic()
+    assert one.stop() == 0
+    assert time.monotonic() - begun < 9, "its last lives begin at once"
+
+
+def lives(one):
+    return {role: one.control(role).restarts for role in ("ingest-udp.0", "tally.0")}
+
+
+def test_sigterm_to_the_whole_group_restarts_nobody(fake):
+    one = fake()
+    one.start()
+    before = one.output()
+    os.killpg(one.process.pid, signal.SIGTERM)
+    assert one.wait_end() == 0
+    said = one.output().removeprefix(before)
+    assert "warn" not in said and "error" not in said and "stage runs" not in said, said
+    assert not one.directory.exists()
+
+
+def test_stages_that_were_ended_before_their_supervisor_are_not_started_again(fake):
+    one = fake()
+    one.start()
+    before = one.output()
+    for role in ("ingest-udp.0", "tally.0"):
+        os.kill(one.pid(role), signal.SIGTERM)
+        wait_until(lambda role=role: one.control(role).last_exit == 0, what=f"{role} buried")
+    one.process.send_signal(signal.SIGTERM)
+    assert one.wait_end() == 0
+    said = one.output().removeprefix(before)
+    assert "warn" not in said and "stage runs" not in said, said
+
+
+def test_a_stage_that_is_ended_before_its_turn_comes_back_for_what_it_has_left(fake):
+    one = fake()
+    one.mode("tally.0", "idle")
+    one.start()
+    (address,) = one.addresses()
+    send(address, 7)
+    wait_until(lambda: one.written() == 7, what="7 datagrams in the lane")
+    os.kill(one.process.pid, signal.SIGSTOP)
+    pids = [one.pid(role) for role in ("tally.0", "ingest-udp.0")]
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not any(alive(pid) for pid in pids), what="the end of the stages")
+    send(address, 5)
+    one.mode("tally.0")
+    one.process.send_signal(signal.SIGTERM)
+    os.kill(one.process.pid, signal.SIGCONT)
+    assert one.wait_end() == 0, "all is drained"
+    said = one.output()
+    assert said.count("has left something: started once more") == 2, "ingest for its socket, tally for its lane"
+    assert "stage died" not in said
+
+
+def test_a_stage_that_somebody_else_ends_is_started_again(fake):
+    one = fake()
+    with one:
+        pid = one.pid("tally.0")
+        os.kill(pid, signal.SIGTERM)
+        one.wait_running("tally.0", not_pid=pid)
+        one.wait_for("was ended by somebody else: started again")
+        assert lives(one) == {"ingest-udp.0": 0, "tally.0": 1}
 
 
 def test_sigterm_during_the_start_ends_in_order(fake):
