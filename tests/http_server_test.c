@@ -134,6 +134,36 @@ static void expect_continue_is_told_once_and_only_when_the_body_is_awaited(void 
 	assert_false(place.open);
 }
 
+static void a_request_line_over_its_limit_is_answered_at_once(void **state)
+{
+	(void)state;
+	static const char *const before[] = {"", "\r\n", "\r\n\r\n"};
+	for (unsigned i = 0; i < 3; i++) {
+		for (size_t piece = 1; piece < 3000; piece = piece * 3 + 1) {
+			char text[4000];
+			size_t begin = (size_t)snprintf(text, sizeof text, "%sGET /t/", before[i]);
+			size_t most = strlen(before[i]) + place.server.settings.limits.line_bytes;
+			memset(text + begin, 'x', sizeof text - begin);
+			http_place_forget(&place);
+			if (!place.open)
+				http_place_connect(&place);
+			assert_string_equal(http_place_say_pieces(&place, text, most, piece), "");
+			assert_status(http_place_say_pieces(&place, text + most, 1, 1), "414");
+		}
+	}
+}
+
+static void a_long_head_with_a_short_line_is_taken_in_any_pieces(void **state)
+{
+	(void)state;
+	char text[4000];
+	int n = snprintf(text, sizeof text, "\r\nGET /t/x HTTP/1.1\r\nHost: a\r\nX: %03000d\r\n\r\n", 1);
+	for (size_t piece = 1; piece < 4000; piece = piece * 3 + 1) {
+		http_place_forget(&place);
+		assert_status(http_place_say_pieces(&place, text, (size_t)n, piece), "200");
+	}
+}
+
 /* ---- ends ---- */
 
 static void connections_end_as_versions_and_fields_say(void **state)
@@ -438,6 +468,8 @@ int main(void)
 	        TEST(a_pipeline_is_answered_in_order_whatever_pieces_it_comes_in),
 	        TEST(a_client_that_does_not_read_its_answers_is_paused_and_loses_nothing),
 	        TEST(expect_continue_is_told_once_and_only_when_the_body_is_awaited),
+	        TEST(a_request_line_over_its_limit_is_answered_at_once),
+	        TEST(a_long_head_with_a_short_line_is_taken_in_any_pieces),
 	        TEST(connections_end_as_versions_and_fields_say),
 	        TEST(nothing_is_read_behind_a_request_that_ends_the_connection),
 	        TEST(a_half_closed_client_gets_all_its_answers),

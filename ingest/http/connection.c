@@ -214,15 +214,23 @@ static size_t take_request(struct server *server, struct connection *connection,
 	return take_chunked(server, connection, request, data, request->head_bytes, bytes);
 }
 
+/* The bytes that came since `before` may have made the request line too long; the limit counts from behind the empty lines that may stand before it. */
+static bool passes_line(const struct server *server, size_t before, size_t bytes)
+{
+	size_t most = server->settings.limits.line_bytes;
+	return bytes > most && before <= most + REQUEST_EMPTY_BYTES;
+}
+
 static size_t take_head(struct server *server, struct connection *connection, char *data, size_t bytes)
 {
 	struct request request;
 	bool first = connection->began_ns == 0;
 	if (first)
 		connection->began_ns = server->now_ns;
-	/* A head in pieces is parsed again only when its end has come. */
+	/* A head in pieces is parsed again only when its end has come or a limit is passed. */
+	size_t before = connection->seen;
 	if (!first && connection->input == data && !request_ready(data, bytes, &connection->seen) &&
-	    bytes <= server->settings.limits.head_bytes)
+	    bytes <= server->settings.limits.head_bytes && !passes_line(server, before, bytes))
 		return 0;
 	switch (request_parse(&request, data, bytes, &server->settings.limits)) {
 	case REQUEST_WHOLE:

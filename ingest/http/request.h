@@ -55,6 +55,8 @@ struct request {
 
 enum request_result { REQUEST_WHOLE, REQUEST_PARTIAL, REQUEST_BAD };
 
+#define REQUEST_EMPTY_BYTES 4u /* two empty lines */
+
 /* Parses the head that begins at data. Empty lines before it (at most two) are skipped and count in head_bytes.
  *   REQUEST_WHOLE    all fields of request are set; slices lie in data (but the path of an absolute-form target that has none: "/" or "*").
  *   REQUEST_PARTIAL  nothing wrong so far, more is needed; request is undefined. What is too long is never partial: it is bad as soon as
