@@ -4,10 +4,14 @@
  *     document metrics [STAGE]      metrics of all stages, or of one ("ingest-udp")
  *     document reasons              why a record is rejected
  *     document topics               the built-in topics
+ *     document routes               what the HTTP stage takes and answers
+ *     document elsewhere            paths that it has no route for, and its hint
+ *     document failures             the statuses of its refusals
  *     document default              the embedded default configuration
  *
  * Built with the tests, not installed. scripts/check-generated compares with what stands in the documents.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -123,6 +127,51 @@ static int print_topics(void)
 	return 0;
 }
 
+static void print_route(const char *path, const char *match, const char *methods, bool cors,
+                        const char *takes, const char *answers)
+{
+	const char *shown = strcmp(match, "UNDER") != 0 ? "" : path[0] == 0 ? "any other path" : "...";
+	printf(path[0] == 0 ? "| %s%s | %s | %s | %s | " : "| `%s%s` | %s | %s | %s | ", path, shown, methods,
+	       cors ? "yes" : "", takes);
+	printf("%s |\n", answers);
+}
+
+static int print_routes(void)
+{
+	puts("| path | methods | CORS | takes | answers |\n| --- | --- | --- | --- | --- |");
+#define METHODS(symbol, text, bits) static const char symbol[] = text;
+#define PATH(path, match, route, methods, handler, body_types, cors, takes, answers) \
+	print_route(path, #match, methods, cors, takes, answers);
+#include "ingest/http/paths.def"
+	return 0;
+}
+
+static void print_elsewhere(const char *path, const char *match, const char *hint)
+{
+	printf("| `%s` | %s | %s |\n", path,
+	       strcmp(match, "BELOW") == 0   ? "and all below it"
+	       : strcmp(match, "ALONE") == 0 ? "with a slash at its end or without"
+	                                     : "",
+	       hint);
+}
+
+static int print_all_elsewhere(void)
+{
+	puts("| path | | hint |\n| --- | --- | --- |");
+#define ELSEWHERE(path, match, hint) print_elsewhere(path, #match, hint);
+#include "ingest/http/paths.def"
+	return 0;
+}
+
+static int print_failures(void)
+{
+	puts("| status | when |\n| --- | --- |");
+#define FAILURE(symbol, name, statuses, help) puts("| " statuses " | " help " |");
+#include "ingest/http/failures.def"
+#undef FAILURE
+	return 0;
+}
+
 static int print_default(void)
 {
 	printf("```yaml\n%s```\n", config_default_text());
@@ -141,11 +190,18 @@ int main(int argc, char **argv)
 		status = print_reasons();
 	else if (strcmp(what, "topics") == 0)
 		status = print_topics();
+	else if (strcmp(what, "routes") == 0)
+		status = print_routes();
+	else if (strcmp(what, "elsewhere") == 0)
+		status = print_all_elsewhere();
+	else if (strcmp(what, "failures") == 0)
+		status = print_failures();
 	else if (strcmp(what, "default") == 0)
 		status = print_default();
 	if (status == 2)
 		fprintf(stderr,
-		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | default\n");
+		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | routes | "
+		        "elsewhere | failures | default\n");
 	else if (status == 1)
 		fprintf(stderr, "document: there is no %s \"%s\"\n", what, which);
 	return status;

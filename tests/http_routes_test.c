@@ -133,22 +133,72 @@ static void methods_and_types_are_refused_with_what_is_allowed(void **state)
 	(void)state;
 	const char *answer = get("/event");
 	assert_non_null(strstr(answer, "405 Method Not Allowed"));
-	assert_non_null(strstr(answer, "\r\nAllow: POST, OPTIONS\r\n"));
-	assert_non_null(strstr(post("/event", "text/xml", "{}"), "415 "));
-	assert_non_null(strstr(post("/event", "application/jsonx", "{}"), "415 "));
+	assert_non_null(strstr(answer, "\r\nAllow: POST\r\n"));
+	assert_non_null(strstr(post("/event", "text/xml", "{}"), "400 "));
+	assert_non_null(strstr(post("/event", "application/jsonx", "{}"), "\"where\": \"Content-Type\""));
+	assert_non_null(
+	        strstr(post("/event", "application/json ; charset=utf-8", "{}"), "\"where\": \"username\""));
 	assert_non_null(strstr(post("/batch", "text/xml", "[]"), "415 "));
 	assert_non_null(strstr(post("/t/a", "multipart/form-data; boundary=x", "x"), "415 "));
 	assert_non_null(strstr(ask_text("DELETE /log HTTP/1.1\r\nHost: a\r\n\r\n"),
-	                       "\r\nAllow: GET, HEAD, POST, OPTIONS\r\n"));
+	                       "\r\nAllow: GET, HEAD, POST\r\n"));
+	assert_non_null(strstr(ask_text("OPTIONS /log HTTP/1.1\r\nHost: a\r\n\r\n"), "405 "));
+	assert_non_null(strstr(ask_text("HEAD /log HTTP/1.1\r\nHost: a\r\n\r\n"), "200 OK"));
 	assert_non_null(strstr(ask_text("PUT /t/x HTTP/1.1\r\nHost: a\r\n\r\n"), "405 "));
 	assert_non_null(strstr(post("/elsewhere", NULL, "x"), "404 "));
 	assert_non_null(strstr(ask_text("POST /event HTTP/1.1\r\nHost: a\r\nContent-Encoding: "
 	                                "br\r\nContent-Length: 0\r\n\r\n"),
 	                       "415 "));
-	answer = ask_text("OPTIONS /event HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_non_null(strstr(ask_text("OPTIONS /event HTTP/1.1\r\nHost: a\r\n\r\n"), "405 "));
+	answer = ask_text("OPTIONS /batch HTTP/1.1\r\nHost: a\r\n\r\n");
 	assert_non_null(strstr(answer, "204 No Content"));
 	assert_null(strstr(answer, "Content-Length"));
 	assert_non_null(strstr(ask_text("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"), "204 "));
+}
+
+static void probes_and_reads_are_no_tracking_calls(void **state)
+{
+	(void)state;
+	static const char *const reads[] = {
+	        "/events",
+	        "/events/6d1c170cf5c1183c860763b281385e96737a74e5f8908fafafcc5252147fbc5b",
+	        "/metrics",
+	        "/metrics/hourly_logs/total",
+	        "/metrics/hourly_logs/per_user?x=1",
+	        "/metrics/distinct/daily/2020-01-01",
+	        "/metrics/distinct/monthly/2020-01",
+	        "/accounts/kodingbot",
+	        "/consumers",
+	        "/consumers/geo",
+	        "/deliveries?status=500",
+	        "/deliveries/1",
+	        "/dead",
+	        "/sinks",
+	        "/api/stat",
+	        "/openapi.json"};
+	static const char *const probes[] = {"/readyz/",     "/healthz/", "/health",         "/health/",
+	                                     "/health/live", "/ready",    "/live",           "/livez",
+	                                     "/ping",        "/ping/",    "/status",         "/-/ready",
+	                                     "/up",          "/healthz?", "/actuator/health"};
+	static const char *const calls[] = {"/eventsx",  "/metric",  "/livestream", "/t/metrics",
+	                                    "/t/health", "/pings/a", "/upper"};
+	for (unsigned i = 0; i < sizeof reads / sizeof *reads; i++) {
+		const char *answer = get(reads[i]);
+		if (strstr(answer, " 404 ") == NULL || strstr(answer, "4003") == NULL)
+			fail_msg("%s: %s", reads[i], answer);
+	}
+	for (unsigned i = 0; i < sizeof probes / sizeof *probes; i++) {
+		const char *answer = get(probes[i]);
+		bool answered = strcmp(probes[i], "/healthz?") == 0;
+		if (strstr(answer, answered ? " 200 " : "answered at /healthz and /readyz") == NULL)
+			fail_msg("%s: %s", probes[i], answer);
+	}
+	assert_non_null(strstr(ask_text("DELETE /events HTTP/1.1\r\nHost: a\r\n\r\n"), "404 "));
+	assert_non_null(strstr(get("/debug/vars/"), "404 "));
+	assert_int_equal(place.outlet.lane[OUTLET_TRACK].records, 0);
+	for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++)
+		assert_answer(get(calls[i]), "200 OK", "{\"status\":\"ok\"}");
+	assert_int_equal(place.outlet.lane[OUTLET_TRACK].records, sizeof calls / sizeof *calls);
 }
 
 /* ---- /log ---- */
@@ -481,6 +531,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        TEST(an_event_needs_its_three_fields_and_says_which_is_wrong),
+	        TEST(probes_and_reads_are_no_tracking_calls),
 	        TEST(methods_and_types_are_refused_with_what_is_allowed),
 	        TEST(a_log_message_is_kept_as_sent_and_answered_ok),
 	        TEST(any_get_path_is_a_tracking_call),

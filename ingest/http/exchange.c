@@ -14,44 +14,59 @@ struct methods {
 	unsigned bits;    /* 1 << enum request_method */
 };
 
-#define METHOD(name) (1u << REQUEST_##name)
-static const struct methods post = {"POST, OPTIONS", METHOD(POST) | METHOD(OPTIONS)};
-static const struct methods get = {"GET, HEAD, OPTIONS", METHOD(GET) | METHOD(HEAD) | METHOD(OPTIONS)};
-static const struct methods get_and_post = {"GET, HEAD, POST, OPTIONS",
-                                            METHOD(GET) | METHOD(HEAD) | METHOD(POST) | METHOD(OPTIONS)};
+#define METHOD(name)                (1u << REQUEST_##name)
+#define METHODS(symbol, text, bits) static const struct methods symbol = {text, bits};
+#include "ingest/http/paths.def"
 
-static const struct route_line {
+enum match { EXACT, ALONE, BELOW, UNDER };
+
+struct route_line {
 	const char *path;
+	uint32_t bytes;
+	enum match match;
 	enum route route;
-	const struct methods *allow;
+	const struct methods *allow; /* NULL: no route, but `hint` says where to look */
 	handler *handle;
 	bool body_types; /* refuses content types that it does not know */
 	bool cors;
-} routes[] = {
-        {"/event", ROUTE_EVENT, &post, handle_event, true, false},
-        {"/log", ROUTE_LOG, &get_and_post, handle_log, false, false},
-        {"/batch", ROUTE_BATCH, &post, handle_batch, true, true},
-        {"/ingest", ROUTE_INGEST, &post, handle_ingest, false, false},
-        {"/ingest.php", ROUTE_INGEST, &post, handle_ingest, false, false},
-        {"/healthz", ROUTE_HEALTH, &get, handle_health, false, false},
-        {"/readyz", ROUTE_HEALTH, &get, handle_health, false, false},
-        {"/debug/vars", ROUTE_HEALTH, &get, handle_health, false, false},
+	const char *hint;
 };
 
-/* Tracking calls: GET everywhere, POST below /t/ alone. */
-static const struct route_line track_any = {"", ROUTE_TRACK, &get, handle_track, false, true};
-static const struct route_line track_post = {"/t/", ROUTE_TRACK, &get_and_post, handle_track, true, true};
+static const struct route_line routes[] = {
+#define PATH(path, match, route, methods, handler, body_types, cors, takes, answers) \
+	{path, sizeof path - 1, match, ROUTE_##route, &methods, handler, body_types, cors, NULL},
+#define ELSEWHERE(path, match, hint) \
+	{path, sizeof path - 1, match, ROUTE_OTHER, NULL, NULL, false, false, hint},
+#include "ingest/http/paths.def"
+};
+
+static bool owns(const struct route_line *line, const struct slice *path)
+{
+	if (line->bytes == 0)
+		return true;
+	/* Their second bytes tell most apart. */
+	if (path->bytes < line->bytes || path->text[1] != line->path[1] ||
+	    memcmp(path->text, line->path, line->bytes) != 0)
+		return false;
+	const char *rest = path->text + line->bytes;
+	switch (line->match) {
+	case EXACT:
+		return path->bytes == line->bytes;
+	case ALONE:
+		return path->bytes == line->bytes || (path->bytes == line->bytes + 1 && *rest == '/');
+	case BELOW:
+		return path->bytes == line->bytes || *rest == '/';
+	default:
+		return true;
+	}
+}
 
 static const struct route_line *route_of(const struct request *request)
 {
-	const struct slice *path = &request->path;
-	for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
-		if (strlen(routes[i].path) == path->bytes &&
-		    memcmp(routes[i].path, path->text, path->bytes) == 0)
-			return &routes[i];
-	if (path->bytes >= 3 && memcmp(path->text, "/t/", 3) == 0)
-		return &track_post;
-	return &track_any;
+	const struct route_line *line = routes;
+	while (!owns(line, &request->path)) /* the last line owns all paths */
+		line++;
+	return line;
 }
 
 /* ---- answers ---- */
@@ -176,9 +191,13 @@ static void answer_options(struct exchange *exchange, const struct route_line *l
 static bool method_fits(struct exchange *exchange, const struct route_line *line)
 {
 	const struct request *request = exchange->request;
+	if (line->allow == NULL) {
+		reply_error(exchange, 404, line->hint, "path");
+		return false;
+	}
 	if ((line->allow->bits & 1u << request->method) != 0)
 		return true;
-	if (line == &track_any) {
+	if (line->bytes == 0) {
 		exchange->route = ROUTE_OTHER;
 		reply_error(exchange, 404, "no such route", "path");
 		return false;
@@ -215,7 +234,8 @@ static bool type_fits(struct exchange *exchange, const struct route_line *line)
 	    exchange_type(exchange, "application/json"))
 		return true;
 	if (line->route == ROUTE_EVENT) {
-		reply_error(exchange, 415, "must be application/json", "Content-Type");
+		/* To its clients a body of another type always was a bad request. */
+		reply_error(exchange, 400, "must be application/json", "Content-Type");
 		return false;
 	}
 	if (exchange_type(exchange, "text/plain") ||
@@ -236,7 +256,7 @@ bool exchange_begin(struct exchange *exchange)
 {
 	const struct request *request = exchange->request;
 	if (request->path.bytes == 1 && request->path.text[0] == '*') {
-		static const struct route_line server = {"*", ROUTE_OTHER, &get_and_post, NULL, false, false};
+		static const struct route_line server = {.route = ROUTE_OTHER, .allow = &get_post_options};
 		exchange->route = ROUTE_OTHER;
 		answer_options(exchange, &server);
 		return false;

@@ -3,15 +3,7 @@
  *     head parsed --exchange_begin--> refused at once (404, 405, 401, 413, 415 ...), or the body is wanted
  *     body whole  --exchange_finish--> handler of the route --> event kept in the outlet --> answer appended to the output
  *
- * Routes:
- *
- *     POST /event                 metric event        200 {"status":"ok"}
- *     POST /log                   log message         200 OK                     GET /log: 200 OK
- *     GET  /anything/TYPE?query   tracking call       200 {"status":"ok"}, or a transparent GIF of 1x1 when the path ends in .gif
- *     POST /t/TYPE                the same; a form or a JSON object as parameters
- *     POST /batch                 tracking calls      200 {"accepted": 2, "rejected": 1, "errors": [{"line": 3, ...}]}; 400 when all are wrong
- *     POST /ingest, /ingest.php   postbacks           202 {"accepted": 2}
- *     GET  /healthz, /readyz, /debug/vars
+ * The routes, what they take and what they answer: paths.def, and docs/ROUTES.md, which is made from it.
  *
  * HEAD answers as GET does, without the body, and records nothing. Errors are {"error": "...", "where": "..."}.
  */
