@@ -99,16 +99,33 @@ static void append_segment(void *argument, const char *name, uint64_t file_bytes
 	                      json_pack("{s:s, s:I}", "name", name, "bytes", (json_int_t)file_bytes));
 }
 
+static json_t *topics_json(const struct plan *plan)
+{
+	json_t *topics = json_array();
+	for (unsigned i = 0; i < plan->n_topics; i++) {
+		const struct plan_topic *topic = &plan->topic[i];
+		json_t *required = json_array();
+		for (unsigned k = 0; k < topic->n_required; k++)
+			json_array_append_new(required, json_string(topic->required[k]));
+		json_array_append_new(topics,
+		                      json_pack("{s:s, s:i, s:s, s:o, s:b}", "topic", topic->page.name,
+		                                "lanes", (int)topic->page.n_lanes, "when_full",
+		                                topic->page.when_full == WHEN_FULL_DROP ? "drop" : "refuse",
+		                                "required", required, "kept", topic->n_required != 0));
+	}
+	return topics;
+}
+
 static void print_plan_json(const struct plan *plan, const struct needs *needs)
 {
 	json_t *segments = json_array();
 	plan_each_segment(plan, append_segment, segments);
-	json_t *root =
-	        json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:b}", "instance", plan->instance, "directory",
-	                  plan->directory, "segments", segments, "segments_bytes",
-	                  (json_int_t)needs->segment_bytes, "present_bytes", (json_int_t)needs->present_bytes,
-	                  "available_bytes", (json_int_t)needs->available_bytes, "tally_bytes_max",
-	                  (json_int_t)needs->tally_bytes, "fits", fits(needs));
+	json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "instance", plan->instance,
+	                         "directory", plan->directory, "topics", topics_json(plan), "segments",
+	                         segments, "segments_bytes", (json_int_t)needs->segment_bytes,
+	                         "present_bytes", (json_int_t)needs->present_bytes, "available_bytes",
+	                         (json_int_t)needs->available_bytes, "tally_bytes_max",
+	                         (json_int_t)needs->tally_bytes, "fits", fits(needs));
 	(void)print_json(root, JSON_INDENT(2), stdout);
 	json_decref(root);
 }

@@ -266,6 +266,7 @@ static void read_once(const struct snapshot_source *source, unsigned topic, unsi
 			continue;
 		struct snapshot_group *out = &lane->group[lane->n_groups++];
 		out->required = state == GROUP_REQUIRED;
+		out->configured = atomic_load_explicit(&group->configured, memory_order_relaxed) != 0;
 		memcpy(out->name, group->name, sizeof out->name - 1);
 		out->reader_pid = reader[k];
 		read_group(group, index, out);
@@ -399,6 +400,28 @@ uint64_t snapshot_rejected(const struct snapshot_ledger *ledger)
 	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
 		sum += ledger->rejected[i];
 	return sum;
+}
+
+bool snapshot_kept(const struct snapshot_topic *topic)
+{
+	for (unsigned i = 0; i < topic->n_lanes; i++)
+		for (unsigned k = 0; k < topic->lane[i].n_groups; k++)
+			if (topic->lane[i].group[k].required)
+				return true;
+	return false;
+}
+
+const struct snapshot_group *snapshot_forgotten(const struct snapshot_topic *topic)
+{
+	for (unsigned i = 0; i < topic->n_lanes; i++) {
+		const struct snapshot_lane *lane = &topic->lane[i];
+		for (unsigned k = 0; k < lane->n_groups; k++)
+			if (lane->group[k].required && !lane->group[k].configured &&
+			    lane->group[k].reader_pid == 0 &&
+			    lane->group[k].waiting_bytes > lane->size_bytes / 4 * 3)
+				return &lane->group[k];
+	}
+	return NULL;
 }
 
 bool snapshot_balanced(const struct snapshot_ledger *ledger)

@@ -43,6 +43,7 @@ struct snapshot_stage {
 struct snapshot_group {
 	char name[SHM_NAME_MAX];
 	bool required;
+	bool configured;     /* a stage's */
 	uint32_t reader_pid; /* 0: nobody reads it at present */
 	uint64_t read_records, missed_records;
 	uint64_t waiting_records, waiting_bytes;
@@ -116,6 +117,12 @@ int snapshot_open(struct snapshot_source *source, const char *instance, struct s
 int snapshot_take(struct snapshot_source *source, struct snapshot *snapshot, struct shm_error *error);
 
 void snapshot_close(struct snapshot_source *source);
+
+/* Whether a required group reads the topic: if not, new events overwrite old ones, and no writer is held back. */
+bool snapshot_kept(const struct snapshot_topic *topic);
+
+/* The group of an outside program that has no reader and so leaves the topic's writers (next to) no room. NULL when there is none. */
+const struct snapshot_group *snapshot_forgotten(const struct snapshot_topic *topic);
 
 /* received == sum of rejected + dropped + refused + written. */
 bool snapshot_balanced(const struct snapshot_ledger *ledger);

@@ -91,6 +91,7 @@ static json_t *topic_json(const struct snapshot_topic *topic)
 	json_object_set_new(object, "topic", json_string(topic->name));
 	json_object_set_new(object, "when_full",
 	                    json_string(topic->when_full == WHEN_FULL_REFUSE ? "refuse" : "drop"));
+	json_object_set_new(object, "kept", json_boolean(snapshot_kept(topic)));
 	for (unsigned i = 0; i < topic->n_lanes; i++)
 		json_array_append_new(lanes, lane_json(&topic->lane[i], i));
 	json_object_set_new(object, "lanes", lanes);

@@ -5,6 +5,7 @@
 #include "cli/grid.h"
 #include "cli/stat.h"
 #include "stage/clock.h"
+#include "supervisor/plan.h"
 
 /* Per second between two snapshots; a counter that went back belongs to another life. */
 static double rate(uint64_t now, uint64_t before, uint64_t ns)
@@ -159,6 +160,40 @@ static void groups(const struct snapshot *snapshot, const struct snapshot *befor
 		fputc('\n', out);
 }
 
+static bool has_writer(const struct snapshot_topic *topic)
+{
+	for (unsigned i = 0; i < topic->n_lanes; i++)
+		if (strcmp(topic->lane[i].role, "-") != 0)
+			return true;
+	return false;
+}
+
+static void topic_notes(const struct snapshot *snapshot, const struct stat_table_options *options, FILE *out)
+{
+	struct grid grid;
+	grid_init(&grid, "<TOPIC <NOTE");
+	for (unsigned i = 0; i < snapshot->n_topics; i++) {
+		const struct snapshot_topic *topic = &snapshot->topic[i];
+		const struct snapshot_group *forgotten = snapshot_forgotten(topic);
+		if (has_writer(topic) && !snapshot_kept(topic)) {
+			grid_cell(&grid, "%s", topic->name);
+			grid_cell(&grid, "%s", PLAN_NOBODY_KEEPS);
+		}
+		if (forgotten != NULL) {
+			grid_cell(&grid, "%s", topic->name);
+			grid_cell(&grid,
+			          "full, nobody reads group %s; to free it: millrace consume %s --group %s "
+			          "--forget "
+			          "--instance %s",
+			          forgotten->name, topic->name, forgotten->name, options->instance);
+		}
+	}
+	bool any = grid.n > grid.columns;
+	grid_print(&grid, out);
+	if (any)
+		fputc('\n', out);
+}
+
 static void queues(const struct snapshot *snapshot, FILE *out)
 {
 	struct grid grid;
@@ -284,6 +319,7 @@ void stat_table(const struct snapshot *snapshot, const struct snapshot *before,
 	notes(snapshot, out);
 	lanes(snapshot, before, out);
 	groups(snapshot, before, out);
+	topic_notes(snapshot, options, out);
 	queues(snapshot, out);
 	ledger(snapshot, before, out);
 	rejected(snapshot, out);

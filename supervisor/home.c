@@ -1,4 +1,5 @@
 #include "supervisor/home.h"
+#include "supervisor/lanes.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -145,6 +146,16 @@ static void print_listeners(const struct sockets *sockets, const struct plan *pl
 	}
 }
 
+/* A former life may have left groups of outside programs. */
+static bool is_kept(const struct plan *plan, const struct plan_topic *topic)
+{
+	struct lane_state state;
+	struct shm_error ignored;
+	return topic->n_required != 0 ||
+	       (lane_look(plan->directory, topic->page.name, 0, &state, &ignored) == 0 &&
+	        state.slowest[0] != '\0');
+}
+
 static void print_topics(const struct plan *plan, FILE *out)
 {
 	char size[32];
@@ -155,9 +166,10 @@ static void print_topics(const struct plan *plan, FILE *out)
 			n += topic->retired[lane] ? 0 : 1;
 		if (n == 0)
 			continue;
-		fprintf(out, "topic %s: %u %s of %s, when full: %s\n", topic->page.name, n,
+		fprintf(out, "topic %s: %u %s of %s, when full: %s%s\n", topic->page.name, n,
 		        n == 1 ? "lane" : "lanes", plan_size_text(size, topic->page.size_bytes),
-		        topic->page.when_full == WHEN_FULL_DROP ? "drop" : "refuse");
+		        topic->page.when_full == WHEN_FULL_DROP ? "drop" : "refuse",
+		        is_kept(plan, topic) ? "" : "; " PLAN_NOBODY_KEEPS);
 	}
 }
 

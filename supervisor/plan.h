@@ -23,6 +23,8 @@
 
 #define PLAN_REQUIRED_MAX  4u
 #define PLAN_ADDRESSES_MAX 128u
+/* Said of a topic that no required group reads. Its writers never wait, so "accepted" does not mean that anybody will see it. */
+#define PLAN_NOBODY_KEEPS "nobody keeps this topic: with no required group, new events overwrite old ones"
 #define PLAN_RETIRED_LANE  "-" /* lane_role of an outside lane that the configuration no longer has: nobody may take it */
 
 /* What the sockets of a listener are for. */

@@ -70,6 +70,8 @@ static void print_topic(const struct plan_topic *topic, FILE *out)
 	        topic->page.when_full == WHEN_FULL_DROP ? "drop" : "refuse");
 	for (unsigned i = 0; i < topic->n_required; i++)
 		fprintf(out, "%s%s", i == 0 ? ", required group: " : ", ", topic->required[i]);
+	if (topic->n_required == 0)
+		fputs("; " PLAN_NOBODY_KEEPS, out);
 	fputc('\n', out);
 	for (unsigned lane = 0; lane < topic->page.n_lanes; lane++)
 		fprintf(out, "  lane %u: %s\n", lane,

@@ -1,6 +1,7 @@
 """Readers that are missing: a group that nobody reads holds writers back, a topic that nobody keeps is overwritten, an instance that is down has
 nothing to consume."""
 import contextlib
+import json
 import re
 import signal
 import subprocess
@@ -26,10 +27,42 @@ def test_a_forgotten_reader_is_named_in_the_log_with_what_helps(instance, tmp_pa
     assert one.ledger("ip")["dropped"] > 3000
     said = wait_until(lambda: re.search(r"warn supervisor.* a topic is full.*", one.log()), 10, "a line in the log")[0]
     assert "topic=ip group=archvie no_reader_since=20" in said
+    assert re.search(r"^ip +full, nobody reads group archvie; to free it: millrace consume ip ", one.millrace("stat").stdout, re.M)
     remedy = re.search(r"millrace (consume ip --group archvie --forget --instance \S+)\"", said)[1]
     assert one.millrace(*remedy.split()).returncode == 0
     wait_until(lambda: re.search(r"info supervisor.* a topic has room again topic=ip group=archvie", one.log()), 20, "room")
     assert one.log().count("a topic is full") == 1
+
+
+# ---- topics that nobody keeps ----
+
+NOBODY = "nobody keeps this topic"
+
+
+def kept(one):
+    return {topic["topic"]: topic["kept"] for topic in one.stat()["topics"]}
+
+
+def test_a_topic_without_a_required_reader_is_said_to_be_kept_by_nobody(instance, tmp_path):
+    config = default_config(tmp_path)
+    config["ingest"]["udp"].append({"listen": ["127.0.0.1:0"], "format": "raw"})
+    one = instance(config=config)
+    lines = [line for line in one.log().splitlines() if line.startswith("topic ")]
+    assert [NOBODY in line for line in lines] == [False, True] and lines[1].startswith("topic raw:")
+    checked = one.millrace("check", "-c", one.config_file).stdout
+    assert re.search(rf"^topic raw: .*{NOBODY}", checked, re.M) and not re.search(rf"^topic ip: .*{NOBODY}", checked, re.M)
+    topics = json.loads(one.millrace("check", "-c", one.config_file, "--json").stdout)["topics"]
+    assert [(t["topic"], t["required"], t["kept"]) for t in topics] == [("ip", ["tally"], True), ("raw", [], False)]
+    assert kept(one) == {"ip": True, "raw": False}
+    assert re.search(rf"^raw +{NOBODY}", one.millrace("stat").stdout, re.M)
+    # A group makes the difference, also for the next supervisor.
+    assert one.millrace("consume", "raw", "--group", "archive", "--no-follow", "--", "cat").returncode == 0
+    assert kept(one) == {"ip": True, "raw": True} and NOBODY not in one.millrace("stat").stdout
+    one.kill()
+    one.start()
+    assert "topic raw:" in one.log() and NOBODY not in one.log()
+    assert one.millrace("consume", "raw", "--group", "archive", "--forget").returncode == 0
+    assert kept(one) == {"ip": True, "raw": False}
 
 
 # ---- an instance that is down ----
