@@ -90,9 +90,9 @@ struct millrace_reader *millrace_read(struct millrace *millrace, const char *top
 }
 
 /* 0 while the instance that we are attached to goes on. */
-static int look_at_life(struct millrace *millrace)
+static int explain_life(struct millrace *millrace, enum life life)
 {
-	switch (life_check(&millrace->life)) {
+	switch (life) {
 	case LIFE_ENDED:
 		shm_explain(&millrace->error, "the instance has ended");
 		return -EPIPE;
@@ -112,7 +112,7 @@ int millrace_peek(struct millrace_reader *reader, int timeout_ms)
 	memset(&reader->batch, 0, sizeof reader->batch);
 	while (!topic_peek(&reader->topic, &reader->lane, &reader->batch)) {
 		uint64_t now_ns = clock_monotonic_ns();
-		int life = look_at_life(reader->millrace);
+		int life = explain_life(reader->millrace, life_check(&reader->millrace->life));
 		if (life != 0 || now_ns >= end_ns)
 			return life;
 		/* A while at a time, so that the end of the instance is noticed. */
@@ -207,6 +207,12 @@ struct millrace_writer *millrace_write(struct millrace *millrace, const char *to
 	writer->millrace = millrace;
 	int result =
 	        topic_writer_attach_outside(&writer->topic, &millrace->instance, topic, &millrace->error);
+	if (result == 0) {
+		/* With the lane held: a drain that began before is seen here, one that begins now waits for us. */
+		result = explain_life(millrace, life_writes(&millrace->instance));
+		if (result != 0)
+			topic_writer_detach(&writer->topic);
+	}
 	if (result != 0) {
 		free(writer);
 		errno = -result;
@@ -216,29 +222,39 @@ struct millrace_writer *millrace_write(struct millrace *millrace, const char *to
 	return writer;
 }
 
-void millrace_commit(struct millrace_writer *writer)
+int millrace_commit(struct millrace_writer *writer)
 {
+	struct millrace *millrace = writer->millrace;
 	if (writer->used_records == 0)
-		return;
+		return 0;
 	ledger_add(&writer->topic.stream.shared->ledger.received, writer->used_records);
 	stream_commit(&writer->topic.stream, writer->used_bytes, writer->used_records);
 	topic_ring(&writer->topic);
 	writer->used_bytes = 0;
 	writer->used_records = 0;
+	/* Another page in place changes nothing for what was committed: the next append tells of it. */
+	return life_committed(&millrace->life) == LIFE_ENDED ? explain_life(millrace, LIFE_ENDED) : 0;
 }
 
-/* Makes room for `bytes` after what is used, waiting until end_ns at most. */
-static char *make_room(struct millrace_writer *writer, size_t bytes, uint64_t end_ns)
+/* Makes room for `bytes` after what is used, waiting until end_ns at most. Returns 0, -EAGAIN when there is none in time, -EPIPE, -ESTALE. */
+static int make_room(struct millrace_writer *writer, size_t bytes, uint64_t end_ns, char **at)
 {
+	struct millrace *millrace = writer->millrace;
 	for (;;) {
+		int result = explain_life(millrace, life_writes(&millrace->instance));
+		if (result != 0)
+			return result;
 		char *start = stream_reserve(&writer->topic.stream, writer->used_bytes + bytes);
-		if (start != NULL)
-			return start + writer->used_bytes;
+		if (start != NULL) {
+			*at = start + writer->used_bytes;
+			return 0;
+		}
 		/* Readers can only make room by getting what there is. */
-		millrace_commit(writer);
-		uint64_t now_ns = clock_monotonic_ns();
-		if (now_ns >= end_ns)
-			return NULL;
+		result = millrace_commit(writer);
+		if (result == 0)
+			result = explain_life(millrace, life_check(&millrace->life));
+		if (result != 0 || clock_monotonic_ns() >= end_ns)
+			return result != 0 ? result : -EAGAIN;
 		nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
 	}
 }
@@ -254,18 +270,21 @@ int millrace_append(struct millrace_writer *writer, uint16_t type, const void *d
 		            most - sizeof(struct record));
 		return -EMSGSIZE;
 	}
-	if (writer->used_bytes + bytes > most)
-		millrace_commit(writer);
-	char *at = make_room(writer, bytes,
-	                     clock_monotonic_ns() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * NS_PER_MS);
-	if (at == NULL) {
+	char *at = NULL;
+	int result = writer->used_bytes + bytes > most ? millrace_commit(writer) : 0;
+	if (result == 0)
+		result = make_room(
+		        writer, bytes,
+		        clock_monotonic_ns() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * NS_PER_MS, &at);
+	if (result == -EAGAIN) {
 		struct ledger *ledger = &writer->topic.stream.shared->ledger;
 		ledger_add(&ledger->received, 1);
 		ledger_add(writer->refuse ? &ledger->refused : &ledger->dropped, 1);
 		shm_explain(&writer->millrace->error,
 		            "the lane is full: a required group has not read on in time");
-		return -EAGAIN;
 	}
+	if (result != 0)
+		return result;
 	memcpy(record_put(at, type, length), data, length);
 	writer->used_bytes += bytes;
 	writer->used_records++;
@@ -276,7 +295,7 @@ void millrace_write_end(struct millrace_writer *writer)
 {
 	if (writer == NULL)
 		return;
-	millrace_commit(writer);
+	(void)millrace_commit(writer);
 	topic_writer_detach(&writer->topic);
 	free(writer);
 }

@@ -97,19 +97,24 @@ MILLRACE_API int millrace_forget(struct millrace *millrace, const char *topic, c
 /* ---- writing ---- */
 
 /* Takes a free lane for outside programs of `topic` (topics.NAME.outside_lanes in the configuration). NULL: no such
- * topic, or all its lanes are held. */
+ * topic, all its lanes are held, the instance ends (errno EPIPE), or its configuration has changed (ESTALE: detach and attach again). */
 MILLRACE_API struct millrace_writer *millrace_write(struct millrace *millrace, const char *topic);
 
 /* Appends a record; it is seen after millrace_commit. type is 256 or above for data of your own. When a required group is in the
  * way it waits at most timeout_ms for room. Returns 0; -EAGAIN when there was none in time (counted in the ledger as
- * dropped or refused, as the topic says); -EMSGSIZE for more than a quarter of the lane. */
+ * dropped or refused, as the topic says); -EMSGSIZE for more than a quarter of the lane; -EPIPE when the instance ends or is gone, -ESTALE when
+ * its configuration has changed: commit what was appended before, end the writer, and after -ESTALE detach and attach again. A drain waits for
+ * writers to do so (outside_timeout). */
 MILLRACE_API int millrace_append(struct millrace_writer *writer, uint16_t type, const void *data, uint32_t length,
                                  int timeout_ms);
 
-/* Publishes what was appended, all at once, and wakes the readers. An append that finds the batch full (a quarter of the lane) commits by itself. */
-MILLRACE_API void millrace_commit(struct millrace_writer *writer);
+/* Publishes what was appended, all at once, and wakes the readers. An append that finds the batch full (a quarter of the lane) commits by itself,
+ * and then fails as this does. Returns 0: the required groups of the topic will read it, be it after another start of the instance; -EPIPE: the instance
+ * has ended, and what was appended since the last commit is not sure to be read by anybody. A folder that was removed under the
+ * instance is noticed within 100 ms. */
+MILLRACE_API int millrace_commit(struct millrace_writer *writer);
 
-/* Commits and gives the lane back. */
+/* Commits and gives the lane back. Whoever wants to know what became of the last records commits them first. */
 MILLRACE_API void millrace_write_end(struct millrace_writer *writer);
 
 #ifdef __cplusplus

@@ -44,7 +44,10 @@ int segment_directory(char *path, size_t size, const char *instance)
 	const char *root = getenv("MILLRACE_SHM");
 	if (root == NULL || *root == '\0')
 		root = ROOT_DEFAULT;
-	int n = snprintf(path, size, "%s/%s", root, instance);
+	size_t root_length = strlen(root);
+	while (root_length > 1 && root[root_length - 1] == '/')
+		root_length--;
+	int n = snprintf(path, size, "%.*s/%s", (int)root_length, root, instance);
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 

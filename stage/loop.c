@@ -50,13 +50,27 @@ void loop_signals(struct stage *stage)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* A reload that left this stage alone may have put another page in place: what is told from now on is told there. */
-static void follow_page(struct stage *stage)
+/* Nothing can be started again, and who comes later finds nothing of what is written now. What has sockets takes in no more. What only reads goes on
+ * with the memory that it has mapped: the supervisor tells it when nothing more comes (SIGTERM, in the order of the flow). */
+static void lose(struct stage *stage, const char *why)
 {
-	struct shm_error error;
-	if (atomic_load_explicit(&stage->instance.page->replaced, memory_order_acquire) != 0)
-		(void)instance_follow(&stage->instance,
-		                      &error); /* what fails now is tried at the next tick */
+	bool alone = atomic_load_explicit(&stage->instance.page->supervisor_pid, memory_order_relaxed) == 0;
+	log_error("the instance's folder was removed or changed while the stage ran", "role=%s reason=\"%s\"",
+	          stage->role, why);
+	stage->lost = true;
+	if (stage->n_sockets != 0 || alone)
+		stage->draining = true;
+}
+
+/* A reload that left this stage alone may have put another page in place: what is told from now on is told there. */
+static void look_at_instance(struct stage *stage)
+{
+	struct shm_error error = {""};
+	if (stage->lost)
+		return;
+	int result = instance_follow(&stage->instance, &error);
+	if (result == -ENOENT || result == -ENOTDIR || result == -ESTALE)
+		lose(stage, error.text); /* anything else may pass: the next tick tries again */
 }
 
 void loop_count_log(struct stage *stage)
@@ -70,7 +84,7 @@ void loop_count_log(struct stage *stage)
 static void tick(struct stage *stage, const struct loop_parent *parent)
 {
 	stage_heartbeat(stage);
-	follow_page(stage);
+	look_at_instance(stage);
 	loop_count_log(stage);
 	if (!stage->draining && loop_parent_gone(parent, stage->instance.page)) {
 		log_warn("the supervisor is gone", "role=%s", stage->role);
@@ -82,7 +96,7 @@ static void tick(struct stage *stage, const struct loop_parent *parent)
 
 static void begin_draining(struct stage *stage)
 {
-	follow_page(stage); /* whether the whole instance drains stands in the page in force */
+	look_at_instance(stage); /* whether the whole instance drains stands in the page in force */
 	atomic_store_explicit(&stage->control->state, STAGE_DRAINING, memory_order_release);
 	log_info("draining", "role=%s", stage->role);
 }

@@ -3,7 +3,8 @@
  *     work:     poll poll poll | tick | poll poll ...          a tick every 100 ms
  *     no work:  poll idle(to the next tick) | tick | poll idle(500 ms) | tick | ...
  *
- * An idle stage wakes twice a second: once for its tick, which is also its heartbeat.
+ * An idle stage wakes twice a second: once for its tick, which is also its heartbeat. At each tick the loop looks whether the instance's page is the
+ * one that is mapped (one stat(2)): after a reload it takes the new one; when there is none the stage is lost.
  */
 #ifndef STAGE_LOOP_H
 #define STAGE_LOOP_H

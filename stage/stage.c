@@ -15,7 +15,7 @@
 #define LOCK_WAIT_MS 5000
 #define SETS_MAX     64u
 
-enum { EXIT_DRAINED = 0, EXIT_CANNOT_START = 1, EXIT_USAGE = 2 };
+enum { EXIT_DRAINED = 0, EXIT_CANNOT_START = 1, EXIT_USAGE = 2, EXIT_LOST = 3 };
 
 struct arguments {
 	const char *instance, *role, *input, *output;
@@ -326,7 +326,7 @@ static int run_role(const struct arguments *arguments, const struct stage_ops *o
 	log_info("ended", "role=%s", stage.role);
 	loop_count_log(&stage);
 	leave(&stage);
-	return EXIT_DRAINED;
+	return stage.lost ? EXIT_LOST : EXIT_DRAINED;
 }
 
 int stage_main(int argc, char **argv, const struct stage_ops *ops)

@@ -53,6 +53,7 @@ struct stage {
 	int socket[STAGE_SOCKETS_MAX]; /* handed down, bound, non-blocking */
 	unsigned n_sockets;
 	volatile bool draining;     /* set by SIGTERM */
+	bool lost;                  /* the instance's folder is gone: what is taken in now can be lost (loop.h) */
 	uint64_t now_ns;            /* CLOCK_MONOTONIC, read once per turn of the loop */
 	void *own;                  /* the stage's own state, made by init */
 };
@@ -84,7 +85,8 @@ static inline void stage_heartbeat(struct stage *stage)
  * `processes` of them, entry 1 the next. Returns 0, or -EINVAL with the reason when there is none. */
 int stage_listener(const struct stage *stage, const char *section, size_t *entry, struct shm_error *error);
 
-/* The whole life of a stage process. Returns its exit status: 0 drained, 1 could not start (one line said why), 2 usage. */
+/* The whole life of a stage process. Returns its exit status: 0 drained, 1 could not start (one line said why), 2 usage, 3 ended because the
+ * instance's folder was gone. */
 int stage_main(int argc, char **argv, const struct stage_ops *ops);
 
 #endif

@@ -232,9 +232,11 @@ static void handle_death(struct children *children, struct child *child, int sta
 	bool by_sigterm = ended || (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 	atomic_store_explicit(&child->control->last_exit, status, memory_order_relaxed);
 	queues_repair(children->directory, &child->role);
-	if (child->stopping && (ended || child->stop_tries >= STOP_TRIES)) {
+	if (children->start_none || (child->stopping && (ended || child->stop_tries >= STOP_TRIES))) {
 		if (!ended)
-			log_death(child, status, "none, it has been told to end");
+			log_death(child, status,
+			          children->start_none ? "none, nothing is started any more"
+			                               : "none, it has been told to end");
 		child->phase = CHILD_DOWN;
 		child->pid = 0;
 		return;
@@ -268,6 +270,14 @@ static void bury(struct children *children, uint64_t now_ns)
 }
 
 /* ---- stopping ---- */
+
+void children_start_none(struct children *children)
+{
+	children->start_none = true;
+	for (unsigned i = 0; i < children->n; i++)
+		if (children->child[i].phase == CHILD_WAITING)
+			children->child[i].phase = CHILD_DOWN;
+}
 
 void children_stop(struct children *children, unsigned index, uint64_t now_ns)
 {

@@ -61,6 +61,7 @@ struct children {
 	uint64_t backoff_ns, backoff_max_ns;
 	uint64_t stage_timeout_ns;    /* 0: heartbeats are not watched */
 	bool ending;                  /* children_ending was called */
+	bool start_none;              /* children_start_none was called */
 };
 
 /* The folder of the stage programs: $MILLRACE_LIBEXEC, or that of the running program. Returns 0 or -errno. */
@@ -68,6 +69,9 @@ int children_find_libexec(struct children *children, struct shm_error *error);
 
 /* 0 when the program of the role can be executed, otherwise -errno with the path in error. */
 int children_check_program(const struct children *children, const char *program, struct shm_error *error);
+
+/* From now on nothing is started again: whoever is dead is DOWN. */
+void children_start_none(struct children *children);
 
 /* Adds a role, DOWN; its control segment exists. fd, n of them, are its sockets. Returns 0 or -errno with the reason. */
 int children_add(struct children *children, const struct plan_role *role, const int *fd, unsigned n,

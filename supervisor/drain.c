@@ -73,6 +73,41 @@ static bool has_left(const struct supervisor *supervisor, const struct child *ch
 	return poll(waiting, child->n_sockets, 0) > 0 || reads_more(supervisor, child->role.page.name);
 }
 
+/* Outside programs that hold a lane, which they may be writing to. */
+static unsigned outside_writers(const struct supervisor *supervisor)
+{
+	const struct plan *plan = supervisor->plan;
+	unsigned n = 0;
+	for (unsigned i = 0; i < plan->n_topics; i++) {
+		const struct instance_topic *topic = &plan->topic[i].page;
+		for (unsigned lane = 0; lane < topic->n_lanes; lane++) {
+			const char *role = topic->lane_role[lane];
+			bool outside = *role == '\0' || strcmp(role, PLAN_RETIRED_LANE) == 0;
+			n += outside && lane_has_outside_writer(plan->directory, topic->name, lane) ? 1 : 0;
+		}
+	}
+	return n;
+}
+
+/* They learn of the drain at their next record. Those that append none are not waited for longer than outside_timeout, and are refused later. */
+static bool wait_for_writers(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
+{
+	unsigned n = supervisor->lost ? 0 : outside_writers(supervisor);
+	if (n == 0 || supervisor->writers_stay)
+		return false;
+	uint64_t until_ns = supervisor->drain_begun_ns + config_ns(supervisor->config, "outside_timeout");
+	if (now_ns < until_ns) {
+		uint64_t look_ns = now_ns + OUTSIDE_LOOK_NS;
+		*due_ns = look_ns < *due_ns ? look_ns : *due_ns;
+		return true;
+	}
+	log_warn("outside programs have not given back the lanes that they write to: the drain goes on "
+	         "without them",
+	         "lanes=%u", n);
+	supervisor->writers_stay = true;
+	return false;
+}
+
 static void stop_rank(struct supervisor *supervisor, uint64_t now_ns)
 {
 	struct children *children = &supervisor->children;
@@ -80,7 +115,8 @@ static void stop_rank(struct supervisor *supervisor, uint64_t now_ns)
 		struct child *child = &children->child[i];
 		if ((int)child->role.rank != supervisor->rank)
 			continue;
-		if (child->phase == CHILD_DOWN && child->unasked && has_left(supervisor, child))
+		if (child->phase == CHILD_DOWN && child->unasked && !supervisor->lost &&
+		    has_left(supervisor, child))
 			children_finish(children, i, now_ns);
 		else
 			children_stop(children, i, now_ns);
@@ -127,6 +163,8 @@ bool drain_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns
 			return false;
 		if (supervisor->rank == 0)
 			sockets_close(&supervisor->sockets);
+		if (supervisor->rank == 0 && wait_for_writers(supervisor, now_ns, due_ns))
+			return false;
 	}
 	if (!outside_reads(supervisor))
 		return true;
@@ -138,6 +176,14 @@ bool drain_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns
 int drain_finish(struct supervisor *supervisor)
 {
 	const char *directory = supervisor->plan->directory;
+	segments_set_ended(&supervisor->segments);
+	supervisor->home_look_ns = 0;
+	supervisor_look_at_home(supervisor, clock_monotonic_ns());
+	if (supervisor->lost) {
+		log_error("ended without its folder: what had waited there for readers of your own is lost",
+		          "directory=%s", directory);
+		return SUPERVISOR_LOST;
+	}
 	uint64_t waiting = segments_waiting(&supervisor->segments, NULL);
 	unsigned left = segments_unfinished(&supervisor->segments);
 	if (waiting == 0 && left == 0) {

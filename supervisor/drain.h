@@ -1,9 +1,10 @@
 /* The orderly end, in the order of the flow.
  *
- *     draining = 1 --> rank 0: SIGTERM, ended --> rank 1 --> rank 2 --> outside required groups at the tail --> done
- *                      '------------------------ drain_timeout ------------------------------------------'--> SIGKILL
+ *     draining = 1 --> rank 0: SIGTERM, ended --> outside writers gone --> rank 1 --> rank 2 --> outside required groups at the tail --> ended = 1
+ *                      |                          '- outside_timeout -'                                                          |
+ *                      '------------------------ drain_timeout ------------------------------------------------------------------'--> SIGKILL
  *
- * A stage that reads, reads to the tail before it ends. A stage that is starting gets its SIGTERM once it runs. Outside readers
+ * An outside writer is refused from the first moment on; while it holds its lane it may still commit what it had appended. A stage that reads, reads to the tail before it ends. A stage that is starting gets its SIGTERM once it runs. Outside readers
  * of required groups are waited for while they live and have something to read. Sockets are quiet from the beginning (sockets.h) and closed
  * when rank 0 has ended: who connects later is refused at once.
  */

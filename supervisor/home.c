@@ -2,6 +2,7 @@
 #include "supervisor/lanes.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,88 @@ int home_lock(const char *directory, int *lock, bool *made_root, struct shm_erro
 	if (result != 0)
 		*lock = -1;
 	return result;
+}
+
+/* ---- a second supervisor after the folder was removed ---- */
+
+/* Where in the guard's file this user's instance of this name has its byte: FNV-1a. */
+static off_t guarded_byte(const char *name)
+{
+	uint64_t hash = 0xcbf29ce484222325u ^ geteuid();
+	for (; *name != '\0'; name++)
+		hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
+	return (off_t)(hash >> 2);
+}
+
+static bool is_ours(pid_t pid)
+{
+	char path[64];
+	struct stat status;
+	snprintf(path, sizeof path, "/proc/%d", (int)pid);
+	return pid > 0 && stat(path, &status) == 0 && status.st_uid == geteuid();
+}
+
+/* A read lock can be taken on a folder that others own, and excludes nobody; so it is taken first, and then asked who else has one. Everybody may
+ * lock any byte there: the locks of other users mean nothing. */
+int home_guard(const char *directory, int *guard, struct shm_error *error)
+{
+	char root[160], parent[160];
+	root_of(directory, root, sizeof root);
+	root_of(root, parent, sizeof parent);
+	*guard = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*guard < 0)
+		return 0; /* a folder that cannot be read: the lock in the instance's own has to do */
+	struct flock byte = {.l_type = F_RDLCK,
+	                     .l_whence = SEEK_SET,
+	                     .l_start = guarded_byte(directory + strlen(parent)),
+	                     .l_len = 1};
+	(void)fcntl(*guard, F_SETLK, &byte); /* a file system without locks: likewise */
+	byte.l_type = F_WRLCK;
+	if (fcntl(*guard, F_GETLK, &byte) != 0 || byte.l_type == F_UNLCK || !is_ours(byte.l_pid))
+		return 0;
+	shm_explain(error,
+	            "the last instance in %s has not ended yet: its folder was removed while it ran, and its "
+	            "supervisor, process %d, still drains; wait for its end, or kill %d",
+	            directory, (int)byte.l_pid, (int)byte.l_pid);
+	snprintf(root, sizeof root, "%s/lock", directory);
+	(void)unlink(root);
+	(void)rmdir(directory); /* stays when there is something in it */
+	return -EBUSY;
+}
+
+/* ---- is it still there? ---- */
+
+struct missing {
+	const char *directory;
+	char *name;
+};
+
+static void find_missing(void *argument, const char *name, uint64_t file_bytes)
+{
+	struct missing *missing = argument;
+	char path[300];
+	struct stat status;
+	(void)file_bytes;
+	snprintf(path, sizeof path, "%s/%s", missing->directory, name);
+	if (missing->name[0] == '\0' && lstat(path, &status) != 0 && (errno == ENOENT || errno == ENOTDIR))
+		snprintf(missing->name, SEGMENT_NAME_MAX, "%s", name);
+}
+
+bool home_in_place(const struct supervisor *supervisor, char name[SEGMENT_NAME_MAX])
+{
+	const struct segment *page = &supervisor->segments.page;
+	struct missing missing = {.directory = supervisor->plan->directory, .name = name};
+	char path[200];
+	struct stat status;
+	name[0] = '\0';
+	snprintf(path, sizeof path, "%s/instance", missing.directory);
+	if (!is_in_place(missing.directory, supervisor->lock))
+		snprintf(name, SEGMENT_NAME_MAX, "lock");
+	else if (stat(path, &status) == 0 && (status.st_dev != page->device || status.st_ino != page->inode))
+		snprintf(name, SEGMENT_NAME_MAX, "instance");
+	else
+		plan_each_segment(supervisor->plan, find_missing, &missing);
+	return name[0] == '\0';
 }
 
 void home_remove_root(const char *directory, bool made_root)

@@ -58,11 +58,11 @@ void lane_unmap_words(const struct stream_shared *shared)
 		unmap_words((struct stream_shared *)(uintptr_t)shared);
 }
 
-/* A group's reader holds an open-file-description lock on this file as long as it lives (shm/topic.c). */
-bool lane_reader_lives(const char *directory, const char *topic, unsigned group)
+/* A group's reader and a lane's outside writer hold an open-file-description lock on a file of theirs as long as they live (shm/topic.c). */
+static bool holder_lives(const char *directory, const char *topic, const char *what, unsigned number)
 {
 	char path[256];
-	int n = snprintf(path, sizeof path, "%s/%s.reader.%u", directory, topic, group);
+	int n = snprintf(path, sizeof path, "%s/%s.%s.%u", directory, topic, what, number);
 	int fd = n < 0 || (size_t)n >= sizeof path ? -1 : open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return false;
@@ -118,6 +118,16 @@ int lane_look(const char *directory, const char *topic, unsigned lane, struct la
 		segment_detach(&group);
 	}
 	return result;
+}
+
+bool lane_reader_lives(const char *directory, const char *topic, unsigned group)
+{
+	return holder_lives(directory, topic, "reader", group);
+}
+
+bool lane_has_outside_writer(const char *directory, const char *topic, unsigned lane)
+{
+	return holder_lives(directory, topic, "writer", lane);
 }
 
 /* Gives the successor the place of `old`: it goes on at the same position, and everything before that counts as overwritten. */

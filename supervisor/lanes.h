@@ -38,6 +38,9 @@ void lane_unmap_words(const struct stream_shared *shared);
 /* Whether some process reads the group now. */
 bool lane_reader_lives(const char *directory, const char *topic, unsigned group);
 
+/* Does an outside program hold the lane (topic_writer_attach_outside)? */
+bool lane_has_outside_writer(const char *directory, const char *topic, unsigned lane);
+
 /* Replaces an empty lane's file by one of size_bytes, in one rename. The caller has seen to it that it is empty and that no
  * writer and no required reader is attached; optional readers notice when they attach anew. Returns 0 or -errno with the reason; then the lane is as
  * it was. */

@@ -26,7 +26,7 @@ static const char usage[] =
         "stages), LISTEN_FDS and LISTEN_PID (sockets of a service manager).\n"
         "Exit status: 0 drained; 1 cannot start, or the configuration is wrong; 2 usage; 3 not drained in "
         "time: the segments\n"
-        "are kept and the next start goes on from there.\n";
+        "are kept and the next start goes on from there; 4 the instance's folder was removed while it ran.\n";
 
 enum { OPTION_SET = 256, OPTION_INSTANCE, OPTION_HELP, OPTION_VERSION };
 

@@ -354,6 +354,15 @@ void segments_set_draining(struct segments *segments)
 		atomic_store_explicit(&page->draining, 1, memory_order_release);
 }
 
+void segments_set_ended(struct segments *segments)
+{
+	struct instance_page *page = segments->page.body;
+	if (page != NULL)
+		atomic_store_explicit(&page->ended, 1, memory_order_release);
+	/* Pairs with the fence of life_committed. */
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
 static void set_replaced(const struct segment *page)
 {
 	if (page->body != NULL)

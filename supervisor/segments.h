@@ -38,6 +38,9 @@ int segments_apply(struct segments *segments, const struct plan *plan, struct sh
 /* Tells all who are attached that the instance is about to end. */
 void segments_set_draining(struct segments *segments);
 
+/* Tells them that the memory is given up: what segments_waiting finds after this is all that will ever be there (life.h). */
+void segments_set_ended(struct segments *segments);
+
 /* metric += n in the page in force; does nothing before there is one. */
 void segments_count(struct segments *segments, enum supervisor_metric metric, uint64_t n);
 

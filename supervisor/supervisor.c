@@ -193,7 +193,7 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 	struct shm_error error = {""};
 	memset(supervisor, 0, sizeof *supervisor);
 	supervisor->options = *options;
-	supervisor->lock = supervisor->signals = -1;
+	supervisor->lock = supervisor->guard = supervisor->signals = -1;
 	if (getcwd(supervisor->cwd, sizeof supervisor->cwd) == NULL)
 		snprintf(supervisor->cwd, sizeof supervisor->cwd, "/");
 	(void)sockets_take_passed(&supervisor->sockets);
@@ -204,6 +204,8 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 	if (result == 0)
 		result = home_lock(supervisor->plan->directory, &supervisor->lock, &supervisor->made_root,
 		                   &error);
+	if (result == 0)
+		result = home_guard(supervisor->plan->directory, &supervisor->guard, &error);
 	if (result == 0)
 		result = look_around(supervisor, &error);
 	if (result == 0)
@@ -232,6 +234,8 @@ void supervisor_fini(struct supervisor *supervisor)
 	config_free(supervisor->next_config);
 	if (supervisor->signals >= 0)
 		close(supervisor->signals);
+	if (supervisor->guard >= 0)
+		close(supervisor->guard);
 	if (supervisor->lock >= 0)
 		close(supervisor->lock);
 }
@@ -291,11 +295,34 @@ static void take_signals(struct supervisor *supervisor, uint64_t now_ns)
 {
 	struct signalfd_siginfo info;
 	while (read(supervisor->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+		if (info.ssi_signo == SIGCHLD)
+			supervisor->home_look_ns =
+			        0; /* it may have died of that, and nothing is started in a folder that is gone */
 		if (info.ssi_signo == SIGHUP)
 			supervisor->reload_wanted = true;
 		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
 			drain_begin(supervisor, now_ns);
 	}
+}
+
+void supervisor_look_at_home(struct supervisor *supervisor, uint64_t now_ns)
+{
+	char missing[SEGMENT_NAME_MAX];
+	if (supervisor->lost || now_ns < supervisor->home_look_ns)
+		return;
+	supervisor->home_look_ns = now_ns + HOME_LOOK_NS;
+	if (home_in_place(supervisor, missing))
+		return;
+	log_error("the instance's folder was removed or changed while it ran: no more is taken, the instance "
+	          "ends",
+	          "directory=%s missing=%s hint=\"logind removes the shared memory of users who have logged "
+	          "out: RemoveIPC=no in "
+	          "logind.conf, or a system user\"",
+	          supervisor->plan->directory, missing);
+	supervisor->lost = true;
+	children_start_none(&supervisor->children);
+	if (supervisor->phase != SUPERVISOR_DRAINING)
+		drain_begin(supervisor, now_ns);
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -316,6 +343,7 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 {
 	uint64_t next_ns = UINT64_MAX;
 	take_signals(supervisor, now_ns);
+	supervisor_look_at_home(supervisor, now_ns);
 	children_step(&supervisor->children, now_ns);
 	if (supervisor->phase == SUPERVISOR_STARTING)
 		next_ns = start_step(supervisor, now_ns);
@@ -326,6 +354,8 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 	if (supervisor->phase == SUPERVISOR_DRAINING && drain_step(supervisor, now_ns, &next_ns))
 		return true;
 	*due_ns = earlier(children_due(&supervisor->children, now_ns), next_ns);
+	if (!supervisor->lost)
+		*due_ns = earlier(*due_ns, supervisor->home_look_ns);
 	if (supervisor->phase != SUPERVISOR_DRAINING)
 		*due_ns = earlier(*due_ns, watch_step(&supervisor->watch, now_ns));
 	return false;

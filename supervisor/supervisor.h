@@ -20,6 +20,7 @@
 #include "supervisor/watch.h"
 
 #define SUPERVISOR_RANKS  3 /* in stages.def: 0 .. 2 */
+#define HOME_LOOK_NS      NS_PER_SEC
 #define START_PATIENCE_NS (10 * NS_PER_SEC) /* how long one rank may take before the next is started all the same */
 
 /* Exit statuses. */
@@ -28,6 +29,7 @@ enum supervisor_exit {
 	SUPERVISOR_CANNOT_START = 1,
 	SUPERVISOR_USAGE = 2,
 	SUPERVISOR_LEFT = 3, /* ended, but not everything was drained: the next start goes on from there */
+	SUPERVISOR_LOST = 4, /* its folder in shared memory was removed while it ran */
 };
 
 enum supervisor_phase { SUPERVISOR_STARTING, SUPERVISOR_UP, SUPERVISOR_RELOADING, SUPERVISOR_DRAINING };
@@ -50,7 +52,7 @@ struct supervisor {
 	struct sockets sockets_before; /* as they were when the last SIGHUP came */
 	struct children children;
 	struct watch watch;
-	int lock, signals;  /* descriptors */
+	int lock, guard, signals; /* descriptors; lock, guard: home.h */
 	bool made_root;     /* this process created the folder that the instances are in */
 	bool fresh;         /* no former life left segments: what is there is this process's to remove */
 	enum supervisor_phase phase;
@@ -67,6 +69,10 @@ struct supervisor {
 	uint64_t drain_begun_ns;
 	uint64_t drain_deadline_ns;
 	bool killed;
+	bool writers_stay;  /* said that outside writers have not left */
+	/* its folder */
+	uint64_t home_look_ns; /* when to look again whether it is in place */
+	bool lost;             /* it is not: nothing can be started or kept any more */
 };
 
 /* Loads the configuration of the command line (and of the environment), with an absolute data_dir. Returns it, or NULL with
@@ -89,6 +95,10 @@ int supervisor_add_children(struct supervisor *supervisor, struct shm_error *err
 
 /* Takes options of the supervisor itself from the configuration. */
 void supervisor_take_options(struct supervisor *supervisor, const struct config *config);
+
+/* Looks, when it is time for it, whether the instance's folder is in place. When it is not: says so, and begins a drain in which nothing is
+ * started again; stages finish with the memory that they have mapped. */
+void supervisor_look_at_home(struct supervisor *supervisor, uint64_t now_ns);
 
 /* Enters STARTING: whatever is DOWN and not stopping starts, highest rank first. */
 void supervisor_begin_start(struct supervisor *supervisor, uint64_t now_ns);

@@ -95,6 +95,61 @@ static void a_draining_stage_stays_until_it_says_that_it_has_drained(void **stat
 	assert_int_equal(stage->work->jobs, 0);
 }
 
+/* Removes the folder of a running stage; true when the stage has said so within a second and a half. */
+static bool says_that_its_folder_went(const struct stage_place *stage)
+{
+	place_clear(stage->place.directory);
+	for (unsigned waited_ms = 0; waited_ms < 1500; waited_ms += 10) {
+		if (strstr(output_of(stage, "err"), "folder was removed") != NULL)
+			return true;
+		sleep_ms(10);
+	}
+	return false;
+}
+
+static void a_stage_whose_folder_goes_finishes_says_so_and_exits_3(void **state)
+{
+	struct stage_place *stage = *state;
+	stage->work->jobs = 100;
+	pid_t pid = start_stage(stage); /* no supervisor stands in the page: it ends by itself */
+	wait_running(stage);
+	assert_true(says_that_its_folder_went(stage));
+	assert_int_equal(status_of(pid), 3);
+	assert_int_equal(stage->work->jobs, 0);
+	assert_int_equal(stage->control->state, STAGE_ENDED);
+}
+
+static void a_stage_that_only_reads_waits_for_its_supervisor_when_its_folder_goes(void **state)
+{
+	struct stage_place *stage = *state;
+	struct instance_page *page = stage->instance.page_segment.body;
+	atomic_store(&page->supervisor_pid, (uint32_t)getpid());
+	pid_t pid = start_stage(stage);
+	wait_running(stage);
+	assert_true(says_that_its_folder_went(stage));
+	stage->work->jobs = 3; /* what the stages before it had taken */
+	sleep_ms(600);
+	assert_int_equal(kill(pid, 0), 0);
+	assert_int_equal(stage->control->state, STAGE_RUNNING);
+	kill(pid, SIGTERM);
+	assert_int_equal(status_of(pid), 3);
+	assert_int_equal(stage->work->jobs, 0);
+}
+
+static void another_life_under_the_same_name_is_not_taken_for_a_new_page(void **state)
+{
+	struct stage_place *stage = *state;
+	struct shm_error error;
+	pid_t pid = start_stage(stage);
+	wait_running(stage);
+	assert_int_equal(segment_destroy(stage->place.directory, "instance"), 0);
+	assert_int_equal(segment_create(stage->place.directory, "instance", SEGMENT_INSTANCE, 8,
+	                                sizeof(struct instance_page), NULL, NULL, &error),
+	                 0);
+	assert_int_equal(status_of(pid), 3);
+	assert_non_null(strstr(output_of(stage, "err"), "another life"));
+}
+
 static void sigterm_ends_a_wait_at_once(void **state)
 {
 	struct stage_place *stage = *state;
@@ -345,6 +400,9 @@ int main(int argc, char **argv)
 	        life(a_broken_configuration_is_told_line_by_line),
 	        life(sigterm_finishes_the_work_at_hand_and_exits_0),
 	        life(a_draining_stage_stays_until_it_says_that_it_has_drained),
+	        life(a_stage_whose_folder_goes_finishes_says_so_and_exits_3),
+	        life(a_stage_that_only_reads_waits_for_its_supervisor_when_its_folder_goes),
+	        life(another_life_under_the_same_name_is_not_taken_for_a_new_page),
 	        life(sigterm_ends_a_wait_at_once),
 	        life(sigint_and_sighup_are_the_supervisors_business),
 	        life(an_idle_stage_beats_and_hardly_wakes),

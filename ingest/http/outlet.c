@@ -160,8 +160,15 @@ void *outlet_room(struct outlet *outlet, enum outlet_topic topic, uint16_t type,
 	char *at = lane_room(lane, bytes);
 	if (at != NULL)
 		return record_put(at, type, (uint32_t)length);
-	*never = bytes > lane->most;
+	*never = !outlet->shut && bytes > lane->most;
 	return NULL;
+}
+
+void outlet_shut(struct outlet *outlet)
+{
+	outlet->shut = true;
+	for (unsigned i = 0; i < OUTLET_TOPICS; i++)
+		outlet->lane[i].room = outlet->lane[i].most = 0;
 }
 
 void outlet_keep(struct outlet *outlet, enum outlet_topic topic, uint16_t type, size_t length,
@@ -237,7 +244,7 @@ enum outlet_result outlet_postbacks(struct outlet *outlet, struct json_postback 
 			return OUTLET_TOO_LARGE;
 		json_postback_pass(&look);
 	}
-	if (!claim_slots(outlet, postback->n))
+	if (outlet->shut || !claim_slots(outlet, postback->n))
 		return OUTLET_FULL;
 	for (uint32_t i = 0; i < postback->n; i++)
 		fill_slot(outlet, postback, source, &outlet->slot[i]);

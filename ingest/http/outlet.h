@@ -53,6 +53,7 @@ struct outlet {
 	uint64_t id_high, id_low; /* of the last postback */
 	struct outlet_pressure pressure[OUTLET_PLACES];
 	uint64_t retry_after_max_s;
+	bool shut;           /* outlet_shut was called */
 	uint64_t arrival_ns; /* CLOCK_REALTIME of this turn; set by the server */
 };
 
@@ -91,6 +92,9 @@ static inline void outlet_refuse(struct outlet *outlet, enum outlet_topic topic,
 	outlet->lane[topic].received += n;
 	outlet->lane[topic].refused += n;
 }
+
+/* From now on everything is refused as if the topics were full: nobody could find it any more. Between two commits. */
+void outlet_shut(struct outlet *outlet);
 
 /* Commits what was kept and counted. True when there was anything. */
 bool outlet_commit(struct outlet *outlet);

@@ -57,8 +57,9 @@ static void answer_ready(struct exchange *exchange)
 	char text[OUTLET_OBSTACLE_BYTES];
 	const char *obstacle = NULL;
 	if (stage != NULL)
-		obstacle = stage->draining ? "draining"
-		                           : outlet_obstacle(shared->outlet, &stage->instance, text);
+		obstacle = stage->lost       ? "the instance's shared memory was removed"
+		           : stage->draining ? "draining"
+		                             : outlet_obstacle(shared->outlet, &stage->instance, text);
 	if (obstacle == NULL)
 		reply_json(exchange, 200, ready, sizeof ready - 1);
 	else

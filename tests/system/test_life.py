@@ -1,10 +1,27 @@
 """Whether those who are attached to an instance know what became of it: another page, a drain, its folder gone."""
+import ctypes
+import errno
+import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
 
-from harness import default_config, wait_until
-from http_help import Client, http_address, http_config
+import pytest
+
+import load
+from harness import BUILD, SLOW, Instance, default_config, wait_until
+from http_help import EXAMPLE, Client, http_address, http_config
+
+SUPERVISOR_LOST = 4
+TYPE = 256  # of records of our own
+
+
+def full_config(tmp_path):
+    """UDP and HTTP."""
+    udp, http = default_config(tmp_path), http_config(tmp_path, "epoll")
+    return {**udp, **http, "ingest": {**http["ingest"], **udp["ingest"]}, "topics": {**http["topics"], **udp["topics"]}}
 
 
 def ask_ready(address, done, found):
@@ -17,8 +34,7 @@ def ask_ready(address, done, found):
 
 
 def test_a_stage_that_a_reload_leaves_alone_stays_ready(instance, tmp_path):
-    config = {**default_config(tmp_path), **http_config(tmp_path, "epoll")}
-    config["ingest"]["udp"] = default_config(tmp_path)["ingest"]["udp"]
+    config = full_config(tmp_path)
     one = instance(config=config)
     pid = one.pid_of("ingest-http.0")
     done, found = threading.Event(), []
@@ -37,3 +53,163 @@ def test_a_stage_that_a_reload_leaves_alone_stays_ready(instance, tmp_path):
         asker.join()
     assert one.pid_of("ingest-http.0") == pid
     assert {status for status, _ in found} == {200}, [answer for answer in found if answer[0] != 200][:3]
+
+
+# ---- the folder is gone ----
+
+
+def send(one, rng, n):
+    """n datagrams of one application. Returns its SHA."""
+    sha = load.random_sha(rng)
+    load.send_paced(one.address(), [load.ipevent(sha, rng.randrange(1 << 24, 1 << 28)) for _ in range(n)], 20000)
+    return sha
+
+
+def test_a_folder_that_is_removed_ends_the_instance_and_what_was_taken_is_counted(instance, tmp_path, rng):
+    config = full_config(tmp_path)
+    config["tally"] = {"commit_interval": "1h"}  # nothing is counted before the end
+    one = instance(config=config)
+    sha = send(one, rng, 5000)
+    wait_until(lambda: one.ledger("ip")["received"] == 5000, what="all are in memory")
+    shutil.rmtree(one.directory)
+    assert one.wait_end() == SUPERVISOR_LOST
+    log = one.log()
+    assert "the instance's folder was removed or changed while it ran" in log and str(one.directory) in log
+    assert "RemoveIPC" in log
+    assert one.counts() == {sha: 5000}
+    assert not one.directory.exists()
+    one.start()
+    assert one.stop() == 0
+
+
+@pytest.mark.parametrize("missing", ["instance", "lock", "ip.group.3", "metric.lane.0"])
+def test_a_file_that_is_removed_ends_the_instance(instance, tmp_path, missing):
+    one = instance(config=full_config(tmp_path))
+    (one.directory / missing).unlink()
+    assert one.wait_end() == SUPERVISOR_LOST
+    assert f"missing={missing}" in one.log()
+    shutil.rmtree(one.directory)
+
+
+def test_nothing_is_answered_2xx_when_the_folder_has_been_gone_for_a_second(instance, tmp_path, backend):
+    one = instance(config=http_config(tmp_path, backend))
+    address = http_address(one)
+    shutil.rmtree(one.directory)
+    gone = time.monotonic()
+    taken = gone
+    while one.process.poll() is None:
+        asked = time.monotonic()
+        try:
+            with Client(address) as client:
+                if client.ask("POST", "/event", EXAMPLE).status < 300:
+                    taken = asked
+        except (OSError, AssertionError):
+            pass  # it ends: refused, or reset
+    assert one.wait_end() == SUPERVISOR_LOST
+    assert taken - gone < 1.2 * SLOW
+
+
+def test_an_instance_that_is_told_to_end_after_its_folder_went_removes_nothing_of_another(instance, tmp_path):
+    one = instance()
+    shutil.rmtree(one.directory)
+    one.directory.mkdir()
+    (one.directory / "instance").write_text("of another")
+    one.kill(signal.SIGTERM)
+    assert one.wait_end() == SUPERVISOR_LOST
+    assert (one.directory / "instance").read_text() == "of another"
+    shutil.rmtree(one.directory)
+
+
+def test_no_second_supervisor_runs_beside_one_whose_folder_was_removed(instance, tmp_path, shm_root):
+    one = instance()
+    os.kill(one.process.pid, signal.SIGSTOP)
+    shutil.rmtree(one.directory)
+    other = Instance(tmp_path, shm_root)
+    other.name, other.directory = one.name, one.directory
+    refused = subprocess.run(other.command(), env=other.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                             timeout=20 * SLOW, check=False)
+    os.kill(one.process.pid, signal.SIGCONT)
+    assert refused.returncode == 1, refused.stdout + refused.stderr
+    assert str(one.process.pid) in refused.stderr and "removed while it ran" in refused.stderr
+    assert one.wait_end() == SUPERVISOR_LOST
+    assert not one.directory.exists()
+    with other:
+        pass
+
+
+# ---- outside writers ----
+
+
+class Writer:
+    """A program that writes to a topic through libmillrace."""
+
+    def __init__(self, one, topic):
+        os.environ["MILLRACE_SHM"] = str(one.shm_root)
+        self.library = ctypes.CDLL(str(BUILD / "lib" / "libmillrace.so.0"))
+        for name in ("attach", "write", "error"):
+            getattr(self.library, f"millrace_{name}").restype = ctypes.c_void_p
+        why = ctypes.create_string_buffer(300)
+        self.millrace = ctypes.c_void_p(self.library.millrace_attach(one.name.encode(), why, len(why)))
+        assert self.millrace.value, why.value
+        self.writer = ctypes.c_void_p(self.library.millrace_write(self.millrace, topic.encode()))
+        assert self.writer.value
+
+    def write(self, data):
+        """Appends and commits one record; 0 when it is taken."""
+        result = self.library.millrace_append(self.writer, TYPE, data, len(data), 1000)
+        return result if result != 0 else self.library.millrace_commit(self.writer)
+
+    def end(self):
+        self.library.millrace_write_end(self.writer)
+        self.library.millrace_detach(self.millrace)
+
+
+def outside_config(tmp_path, **more):
+    return {**default_config(tmp_path), "topics": {"ip": {"size": "1MiB"}, "raw": {"size": "1MiB", "outside_lanes": 1}}, **more}
+
+
+def test_a_drain_waits_for_an_outside_writer_and_takes_what_it_committed(instance, tmp_path):
+    one = instance(config=outside_config(tmp_path, outside_timeout="20s"))
+    out = tmp_path / "out"
+    consumer = subprocess.Popen([str(BUILD / "bin" / "millrace"), "consume", "raw", "--group", "g", "--ack", "line", "--", "sh", "-c",
+                                 f"while read -r line; do if [ -n \"$line\" ]; then echo x >> {out}; else echo; fi; done"],
+                                env=one.environment(), stdin=subprocess.DEVNULL)
+    wait_until(lambda: one.group("raw", "g"), what="the group")
+    writer, taken, result = Writer(one, "raw"), 0, 0
+    one.kill(signal.SIGTERM)
+    while result == 0:
+        result = writer.write(b"a record")
+        taken += result == 0
+        time.sleep(0.001)
+    assert result == -errno.EPIPE
+    time.sleep(0.3)
+    assert one.process.poll() is None  # it waits for the lane
+    writer.end()
+    assert one.wait_end() == 0
+    assert consumer.wait(20 * SLOW) == 0
+    assert (out.read_text().count("x") if taken else 0) == taken
+
+
+def test_a_writer_that_appends_nothing_is_not_waited_for_and_learns_of_the_end(instance, tmp_path):
+    one = instance(config=outside_config(tmp_path, outside_timeout="300ms"))
+    writer = Writer(one, "raw")
+    assert writer.write(b"a record") == 0
+    assert one.stop() == 0
+    assert "outside programs have not given back the lanes" in one.log()
+    assert writer.write(b"a record") == -errno.EPIPE
+    writer.end()
+
+
+def test_a_writer_is_told_of_a_new_configuration(instance, tmp_path):
+    config = outside_config(tmp_path)
+    one = instance(config=config)
+    writer = Writer(one, "raw")
+    config["ingest"]["udp"][0]["processes"] = 2
+    one.write_config(config)
+    one.kill(signal.SIGHUP)
+    wait_until(lambda: one.log().count("all stages run") == 2, 15, "two processes")
+    assert writer.write(b"a record") == -errno.ESTALE
+    writer.end()
+    writer = Writer(one, "raw")
+    assert writer.write(b"a record") == 0
+    writer.end()
