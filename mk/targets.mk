@@ -37,6 +37,7 @@ built-run: all
 test: ## install what the tests need, build, run all of them; ONLY=text, KINDS=unit,model,fuzz,rules,compile,system
 	@scripts/install-packages build run test data
 	@scripts/fetch-data $(DATA)
+	@scripts/fetch-data --tests $(DATA)/tests
 	@$(AGAIN) built-test
 built-test: all $(UNIT_TESTS) $(TEST_PROGRAMS) $(FUZZERS) $(DOCUMENT)
 	@$(RUN_TESTS) $(CHOICE)
@@ -46,6 +47,7 @@ check: test ## the same as test
 unit: ## the unit tests alone
 	@scripts/install-packages build run test data
 	@scripts/fetch-data $(DATA)
+	@scripts/fetch-data --tests $(DATA)/tests
 	@$(AGAIN) built-unit
 built-unit: $(UNIT_TESTS) $(TEST_PROGRAMS) $(DATA_HERE)
 	@$(RUN_TESTS) --kinds unit $(CHOICE)
@@ -60,6 +62,7 @@ built-system: all $(TEST_PROGRAMS)
 asan: ## all unit and system tests under the address and undefined-behaviour sanitizers, in $(BUILD)-asan
 	@scripts/install-packages build run test data
 	@scripts/fetch-data $(DATA)
+	@scripts/fetch-data --tests $(DATA)/tests
 	@$(AGAIN) $(ASAN) built-asan
 built-asan: all $(UNIT_TESTS) $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds unit,system --slow 4 $(CHOICE)

@@ -126,7 +126,7 @@ static const struct known_agent known_agents[] = {
         {"Mozilla/5.0 (PlayStation Vita 1.81) AppleWebKit/531.22.8 (KHTML, like Gecko) Silk/3.2", "Other",
          "NetFront NX", "WebKit", "", "Other"},
         {"", "Other", "Other", "Other", "", "Other"},
-        {"SomethingWeNeverKnewExisted", "Other", "Other", "Other", "", "Other"},
+        {"SomethingWeNeverKnewExisted", "Bot", "Other", "Other", "", "Other"},
 };
 
 static void known_agents_have_the_derived_fields_that_people_expect(void **state)

@@ -150,13 +150,13 @@ static void places_are_those_of_the_database_and_xx_where_it_knows_none(void **s
 	assert_int_equal(enricher.countries_unknown, 5);
 }
 
-static void agents_that_no_rule_knows_are_other(void **state)
+static void agents_that_no_rule_knows_are_programs_of_no_browser_and_system(void **state)
 {
 	(void)state;
 	static const char *const agents[] = {"", "An Agent", "\xff\xfe\x01", "%s%n"};
 	for (unsigned i = 0; i < 2 * sizeof agents / sizeof agents[0]; i++) {
 		run((struct call_text){"t", "", agents[i / 2], ""}, in_sweden, 0);
-		assert_part(TRACK_DEVICE, "Other");
+		assert_part(TRACK_DEVICE, *agents[i / 2] ? "Bot" : "Other");
 		assert_part(TRACK_BROWSER, "Other");
 		assert_part(TRACK_ENGINE, "Other");
 		assert_part(TRACK_VERSION, "");
@@ -352,7 +352,7 @@ int main(void)
 	        T(the_example_of_the_tracking_line_comes_out_to_the_byte),
 	        T(what_the_client_sent_is_untouched_and_what_is_known_of_it_stands_beside),
 	        T(places_are_those_of_the_database_and_xx_where_it_knows_none),
-	        T(agents_that_no_rule_knows_are_other),
+	        T(agents_that_no_rule_knows_are_programs_of_no_browser_and_system),
 	        T(agents_that_come_back_get_the_answer_they_had),
 	        T(a_clock_that_went_back_makes_no_lag),
 	        T(without_database_and_rules_places_are_xx_and_words_tell_the_device),

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "enrich/agent/derive.h"
+#include "enrich/agent/words.h"
 
 /* A field before it is cut: whatever groups hold, and then some text of the rule's own. */
 #define EXPANDED_MAX 1024u
@@ -53,7 +54,7 @@ struct agent_engine *agent_engine_create(const char *path, size_t longest, char 
 	engine->longest = longest;
 	int result = path ? rules_load(&engine->rules, path, error) : 0;
 	uint32_t n_marks;
-	const char *const *marks = derive_marks(&n_marks);
+	const char *const *marks = words_marks(&n_marks);
 	if (result == 0)
 		engine->matcher = matcher_create(&engine->rules, marks, n_marks, error);
 	if (engine->matcher)

@@ -9,7 +9,7 @@
  *
  *     browser   uap-core's family
  *     version   its major, minor, patch and patch minor as far as they are defined, with points: "56.0". Undefined with the major
- *     os        uap-core's family of the system, but "Mac" for Mac OS X and Mac OS
+ *     os        uap-core's family of the system, but "Mac" for Mac OS X and Mac OS, and for a Mac that speaks through CFNetwork
  *     engine    what the agent says it is drawn by, the first of these that holds:
  *                   Trident    Trident/ or MSIE, without Opera
  *                   EdgeHTML   Edge/ (later Edges say Edg/)
@@ -18,14 +18,7 @@
  *                   WebKit     WebKit
  *                   Goanna, Servo, LibWeb (Ladybird/), KHTML, NetFront, Gecko    their names with a slash
  *               else Other. Chrome on iOS says CriOS/ and is WebKit.
- *     type      the first of these that holds:
- *                   Bot       device family Spider, a browser called "...bot", or one of the words that programs, libraries and checkers use
- *                   TV        a television, a box or a stick by its words, system or model
- *                   Tablet    iPad, Kindle, "tablet" (but "Tablet PC" is Windows on a desk), a tablet's model, or a browser (Mozilla/)
- *                             on Android that does not say "mobile"
- *                   Mobile    a telephone's system or words, or any other device that uap-core knows
- *                   Desktop   Windows, Mac, Linux, BSD, Chrome OS ...
- *               else Other: consoles, applications and libraries that say nothing of where they run, no agent at all.
+ *     type      Bot, TV, Tablet, Mobile, Desktop or Other, by our own rules over all of these: type.h
  *
  * An agent longer than the engine's longest is taken for its beginning.
  */

@@ -4,9 +4,6 @@
 
 #include "enrich/agent/agent.h"
 
-/* The words of marks.def, as matcher_create wants them; *n is set to their number. */
-const char *const *derive_marks(uint32_t *n);
-
 /* Sets type, draws, version, browser and os. uap-core's fields are there, and the matcher has passed over the text. */
 void derive(const struct matcher *matcher, const char *text, size_t bytes, struct agent *agent);
 

@@ -20,8 +20,9 @@ struct matcher {
 	/* compiled */
 	struct literals literals;
 	struct triggers triggers;
-	uint32_t *tree; /* by rule */
-	uint32_t *mark; /* literal of each mark */
+	uint32_t *tree;    /* by rule */
+	uint32_t *mark;    /* literal of each mark */
+	uint32_t *mark_of; /* mark of each literal; n_marks: it is none */
 	uint32_t n_marks;
 	pcre2_code **code; /* by rule */
 	bool jit;          /* all of them have machine code */
@@ -32,6 +33,8 @@ struct matcher {
 	size_t bytes;
 	uint64_t *there; /* literals */
 	uint64_t *awake; /* rules */
+	uint32_t *seen;  /* marks */
+	uint32_t n_seen;
 	/* tools */
 	bool filter;
 	hs_scratch_t *scratch;
@@ -79,6 +82,18 @@ static bool compile_expressions(struct matcher *matcher, char *error)
 	return true;
 }
 
+/* A mark that is there twice counts the second time only. */
+static bool index_marks(struct matcher *matcher)
+{
+	uint32_t n = matcher->literals.n_literals;
+	matcher->mark_of = malloc((n + 1) * sizeof *matcher->mark_of);
+	for (uint32_t i = 0; matcher->mark_of && i < n; i++)
+		matcher->mark_of[i] = matcher->n_marks;
+	for (uint32_t i = 0; matcher->mark_of && i < matcher->n_marks; i++)
+		matcher->mark_of[matcher->mark[i]] = i;
+	return matcher->mark_of;
+}
+
 static bool grow_trees(struct matcher *matcher, const char *const *marks)
 {
 	const struct rules *rules = matcher->rules;
@@ -92,7 +107,7 @@ static bool grow_trees(struct matcher *matcher, const char *const *marks)
 	}
 	for (uint32_t i = 0; i < matcher->n_marks; i++)
 		matcher->mark[i] = literals_add(&matcher->literals, marks[i], strlen(marks[i]));
-	return !matcher->literals.failed &&
+	return !matcher->literals.failed && index_marks(matcher) &&
 	       triggers_init(&matcher->triggers, &matcher->literals, matcher->tree, rules->n) == 0;
 }
 
@@ -176,10 +191,11 @@ struct matcher *matcher_create(const struct rules *rules, const char *const *mar
 	matcher->tree = calloc(rules->n + 1, sizeof *matcher->tree);
 	matcher->code = calloc(rules->n + 1, sizeof(pcre2_code *));
 	matcher->mark = calloc(n_marks + 1, sizeof *matcher->mark);
+	matcher->seen = calloc(n_marks + 1, sizeof *matcher->seen);
 	matcher->always = calloc(WORDS(rules->n) + 1, sizeof *matcher->always);
 	matcher->awake = calloc(WORDS(rules->n) + 1, sizeof *matcher->awake);
-	if (matcher->tree && matcher->code && matcher->mark && matcher->always && matcher->awake &&
-	    compile_expressions(matcher, error) && grow_trees(matcher, marks) &&
+	if (matcher->tree && matcher->code && matcher->mark && matcher->seen && matcher->always &&
+	    matcher->awake && compile_expressions(matcher, error) && grow_trees(matcher, marks) &&
 	    compile_literals(matcher, error) && take_tools(matcher)) {
 		error[0] = 0;
 		return matcher;
@@ -204,6 +220,8 @@ void matcher_destroy(struct matcher *matcher)
 	free(matcher->tree);
 	free(matcher->code);
 	free(matcher->mark);
+	free(matcher->mark_of);
+	free(matcher->seen);
 	free(matcher->always);
 	free(matcher->awake);
 	free(matcher->there);
@@ -222,6 +240,8 @@ static int found(unsigned id, unsigned long long from, unsigned long long to, un
 	if (matcher->there[id / 64] & bit)
 		return 0;
 	matcher->there[id / 64] |= bit;
+	if (matcher->mark_of[id] < matcher->n_marks)
+		matcher->seen[matcher->n_seen++] = matcher->mark_of[id];
 	const struct triggers *triggers = &matcher->triggers;
 	for (uint32_t i = triggers->first[id]; i < triggers->first[id + 1]; i++)
 		matcher->awake[triggers->rule[i] / 64] |= 1ull << (triggers->rule[i] % 64);
@@ -232,6 +252,7 @@ void matcher_pass(struct matcher *matcher, const char *text, size_t bytes)
 {
 	matcher->text = text;
 	matcher->bytes = bytes;
+	matcher->n_seen = 0;
 	matcher->counts.passes++;
 	memset(matcher->there, 0, WORDS(matcher->literals.n_literals) * sizeof *matcher->there);
 	memcpy(matcher->awake, matcher->always, WORDS(matcher->rules->n) * sizeof *matcher->awake);
@@ -243,10 +264,10 @@ void matcher_pass(struct matcher *matcher, const char *text, size_t bytes)
 		abort();
 }
 
-bool matcher_mark(const struct matcher *matcher, uint32_t i)
+uint32_t matcher_marks(const struct matcher *matcher, const uint32_t **marks)
 {
-	uint32_t literal = matcher->mark[i];
-	return matcher->there[literal / 64] >> (literal % 64) & 1;
+	*marks = matcher->seen;
+	return matcher->n_seen;
 }
 
 /* PCRE2's answer: 1 or more for a match. */

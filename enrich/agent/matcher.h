@@ -45,7 +45,7 @@ struct matcher_match {
 	        *at; /* at[2 * g] .. at[2 * g + 1]: group g; SIZE_MAX: unset. Good until the next call. */
 };
 
-/* Compiles the rules, which must stay as long as the matcher, and n_marks further literals to look for. Returns NULL with one line in
+/* Compiles the rules, which must stay as long as the matcher, and n_marks further literals to look for, no two of them the same. Returns NULL with one line in
  * error: which rule, on which line, is no expression and why; or that there is no memory. One thread at a time may use a matcher. */
 struct matcher *matcher_create(const struct rules *rules, const char *const *marks, uint32_t n_marks,
                                char error[RULES_ERROR_BYTES]);
@@ -55,8 +55,8 @@ void matcher_destroy(struct matcher *matcher);
 /* Looks for the literals. The text is kept by reference until the next pass. */
 void matcher_pass(struct matcher *matcher, const char *text, size_t bytes);
 
-/* Whether mark i is in the text, in any case. */
-bool matcher_mark(const struct matcher *matcher, uint32_t i);
+/* Which marks are in the text of the last pass, in any case: each once, in no order, good until the next pass. Returns their number. */
+uint32_t matcher_marks(const struct matcher *matcher, const uint32_t **marks);
 
 /* The first rule of the list that matches. */
 struct matcher_match matcher_first(struct matcher *matcher, enum rule_list list);
