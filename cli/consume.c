@@ -32,9 +32,11 @@ struct consumer {
 	struct topic_reader reader;
 	struct program program;
 	struct ndjson batch;
-	uint64_t n;      /* events in the batch */
-	uint64_t left;   /* events still to be consumed */
-	uint64_t broken; /* records whose payload is not what their type says */
+	uint64_t n;        /* events in the batch */
+	uint64_t left;     /* events still to be consumed */
+	uint64_t broken;   /* records whose payload is not what their type says */
+	bool made;         /* the group did not exist before this call */
+	bool acknowledged; /* something of it was */
 	uint64_t end[STREAM_LANES_MAX];
 };
 
@@ -128,6 +130,25 @@ static void back_off(const struct consumer *consumer, uint64_t failures)
 		nanosleep(&(struct timespec){(time_t)(ns / NS_PER_SEC), (long)(ns % NS_PER_SEC)}, NULL);
 }
 
+/* A group that is new and of which nothing was acknowledged has no place worth keeping. */
+static bool worthless(const struct consumer *consumer)
+{
+	return consumer->made && !consumer->acknowledged;
+}
+
+static int give_up(const struct consumer *consumer)
+{
+	if (worthless(consumer))
+		return command_fail(
+		        "consume",
+		        "gave up; nothing was ever acknowledged, so the new group \"%s\" is not kept",
+		        consumer->options->group);
+	return command_fail("consume",
+	                    "gave up; the group \"%s\" keeps its place and holds what comes after it: start "
+	                    "consume again, or free the group with --forget",
+	                    consumer->options->group);
+}
+
 /* Until the batch is acknowledged. Returns 0 or the exit status. */
 static int deliver(struct consumer *consumer)
 {
@@ -138,6 +159,7 @@ static int deliver(struct consumer *consumer)
 		                     ? 0
 		                     : program_deliver(program, consumer->batch.text, consumer->batch.used);
 		if (result == 0) {
+			consumer->acknowledged = consumer->acknowledged || consumer->batch.used > 0;
 			settle(consumer);
 			return 0;
 		}
@@ -149,11 +171,7 @@ static int deliver(struct consumer *consumer)
 		        " of %" PRIu64 " attempts)\n",
 		        program->why, consumer->n, failures, options->retries + 1);
 		if (failures > options->retries || *consumer->stop)
-			return command_fail("consume",
-			                    "gave up; the group \"%s\" keeps its place and holds what comes "
-			                    "after it: start "
-			                    "consume again, or free the group with --forget",
-			                    options->group);
+			return give_up(consumer);
 		back_off(consumer, failures);
 	}
 }
@@ -236,6 +254,7 @@ static int enter(struct consumer *consumer)
 		instance_detach(&consumer->instance);
 		return command_fail("consume", "%s", error.text);
 	}
+	consumer->made = consumer->made || consumer->reader.made;
 	for (unsigned lane = 0; lane < consumer->reader.n_lanes; lane++) {
 		const struct stream_shared *shared = consumer->reader.lane[lane].shared;
 		consumer->end[lane] = options->no_follow
@@ -260,6 +279,18 @@ static int work(struct consumer *consumer, enum life *life)
 	return status;
 }
 
+/* A failure must not leave a group behind that would hold up writers and that nobody asked to keep. */
+static void leave(struct consumer *consumer, bool failed)
+{
+	struct shm_error error = {""};
+	topic_reader_detach(&consumer->reader);
+	if (failed && worthless(consumer) &&
+	    topic_group_forget(&consumer->instance, consumer->options->topic, consumer->options->group,
+	                       &error) != 0)
+		fprintf(stderr, "millrace consume: the new group could not be taken back: %s\n", error.text);
+	instance_detach(&consumer->instance);
+}
+
 static int run(struct consumer *consumer)
 {
 	enum life life;
@@ -269,8 +300,7 @@ static int run(struct consumer *consumer)
 		if (status != 0)
 			break;
 		status = work(consumer, &life);
-		topic_reader_detach(&consumer->reader);
-		instance_detach(&consumer->instance);
+		leave(consumer, status != 0);
 	} while (status == 0 && life == LIFE_REPLACED && !*consumer->stop);
 	program_end(&consumer->program);
 	if (consumer->broken > 0)
@@ -305,7 +335,9 @@ static int consume(const struct options *options, char **program)
 	consumer->left = options->count;
 	program_init(&consumer->program, program,
 	             strcmp(options->acknowledge, "line") == 0 ? PROGRAM_LINE : PROGRAM_EXIT);
-	int status = run(consumer);
+	int status = program_find(&consumer->program) == 0
+	                     ? run(consumer)
+	                     : command_fail("consume", "%s", consumer->program.why);
 	ndjson_fini(&consumer->batch);
 	free(consumer);
 	return status;
@@ -339,7 +371,9 @@ int command_consume(int argc, char **argv)
 	                          .count = UINT64_MAX};
 	const struct argument table[] = {
 	        {"group", 'g', ARGUMENT_STRING, "NAME",
-	         "the reader group; made at its first use, and it stays", &options.group, 0, 0, NULL},
+	         "the reader group; made at its first use, and it stays, unless PROGRAM failed\n"
+	         "before it acknowledged anything",
+	         &options.group, 0, 0, NULL},
 	        {"from", 0, ARGUMENT_CHOICE, "PLACE",
 	         "where a new group begins: tail or oldest (default tail)", &options.from, 0, 0,
 	         "tail oldest"},

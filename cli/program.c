@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +33,49 @@ static void explain(struct program *program, const char *text, ...)
 	va_start(list, text);
 	vsnprintf(program->why, sizeof program->why, text, list);
 	va_end(list);
+}
+
+static bool executable(const char *path)
+{
+	struct stat status;
+	return stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0;
+}
+
+/* In the folders of PATH; *denied tells that one has it but it may not be executed. */
+static bool on_path(const char *name, bool *denied)
+{
+	const char *folders = getenv("PATH");
+	char path[PATH_MAX];
+	if (folders == NULL)
+		folders = "/bin:/usr/bin";
+	for (size_t n; *folders != 0; folders += n + (folders[n] == ':')) {
+		n = strcspn(folders, ":");
+		int length = snprintf(path, sizeof path, "%.*s/%s", n == 0 ? 1 : (int)n,
+		                      n == 0 ? "." : folders, name);
+		if (length >= (int)sizeof path)
+			continue;
+		if (executable(path))
+			return true;
+		*denied = *denied || access(path, F_OK) == 0;
+	}
+	return false;
+}
+
+int program_find(struct program *program)
+{
+	const char *name = program->argv[0];
+	bool denied = false, found;
+	if (strchr(name, '/') != NULL) {
+		found = executable(name);
+		denied = access(name, F_OK) == 0;
+	} else {
+		found = name[0] != 0 && on_path(name, &denied);
+	}
+	if (found)
+		return 0;
+	int result = denied ? -EACCES : -ENOENT;
+	explain(program, "cannot start %s: %s", name, denied ? "not an executable file" : strerror(ENOENT));
+	return result;
 }
 
 static void close_end(int *fd)

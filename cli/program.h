@@ -28,6 +28,9 @@ struct program {
 
 void program_init(struct program *program, char **argv, enum program_acknowledge acknowledge);
 
+/* Whether the program is there and may be executed, found as execvp(3) finds it. Returns 0, or -ENOENT or -EACCES with the reason in `why`. */
+int program_find(struct program *program);
+
 /* Gives it one batch (for PROGRAM_LINE with the empty line at its end) and waits for the acknowledgement, however long that takes. Returns 0 when it was acknowledged; -EAGAIN when the
  * program failed (why says how; it is not running any more, the batch may be given again); -ENOEXEC when it cannot be started at all;
  * other -errno of fork or pipe. */

@@ -206,6 +206,7 @@ static int enter_group(struct topic_reader *reader, const char *name, enum group
                        enum stream_start start, struct shm_error *error)
 {
 	struct stream_group *group = reader->group;
+	reader->made = made;
 	if (made) {
 		memset(group, 0, sizeof *group);
 		snprintf(group->name, sizeof group->name, "%s", name);

@@ -63,6 +63,7 @@ struct topic_reader {
 	unsigned group_index;
 	struct topic_share share; /* lanes of others are all zero */
 	bool optional;
+	bool made; /* the group did not exist before */
 	int lock;      /* says that the group has a live reader; dies with the process */
 	uint32_t seen; /* value of the bell before the last look */
 };
