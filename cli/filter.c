@@ -1,9 +1,14 @@
 #include "cli/filter.h"
 
-#include <errno.h>
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "shm/event_text.h"
+#include "shm/query.h"
 
 #define ROOM_MIN 4096u
 
@@ -25,19 +30,79 @@ uint16_t filters_type(const char *topic)
 	return EVENT_NONE;
 }
 
-static int check_key(const struct arguments *arguments, const char *topic, const char *key)
+/* Fields that hold members of their own: the parameters of tracking calls, whatever they are called there, and the data of postbacks. */
+static bool has_members(uint16_t type, const char *key)
+{
+	bool params = strcmp(key, "params") == 0 || strcmp(key, "query") == 0,
+	     data = strcmp(key, "data") == 0;
+	switch (type) {
+	case EVENT_TRACK:
+	case EVENT_TRACK_RAW:
+		return params;
+	case EVENT_POSTBACK:
+		return data;
+	case EVENT_NONE: /* records of any type: seen when they come */
+		return params || data;
+	default:
+		return false;
+	}
+}
+
+static int check_key(const struct arguments *arguments, const char *topic, const struct filter *filter)
 {
 	uint16_t type = filters_type(topic);
 	char all[256] = "";
-	if (type == EVENT_NONE || event_field_known(type, key))
+	const char *key = filter->key;
+	if (filter->member != NULL && has_members(type, key))
+		return ARGUMENTS_GO_ON;
+	if (filter->member == NULL && (type == EVENT_NONE || event_field_known(type, key)))
 		return ARGUMENTS_GO_ON;
 	for (unsigned i = 0; event_field_name(type, i) != NULL; i++) {
 		const char *name = event_field_name(type, i);
 		size_t used = strlen(all);
-		snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? ", " : "", name);
+		snprintf(all + used, sizeof all - used, "%s%s%s", i > 0 ? ", " : "", name,
+		         has_members(type, name) ? " and its members, as in params.color" : "");
 	}
-	return arguments_error(arguments, "--filter: events of %s have no field \"%s\"; they have: %s", topic,
-	                       key, all);
+	return arguments_error(arguments, "--filter: events of %s have no field \"%s%s%s\"; they have: %s",
+	                       topic, key, filter->member != NULL ? "." : "",
+	                       filter->member != NULL ? filter->member : "", all);
+}
+
+/* An address or hexadecimal digits in the one form in which events show them; any other value as it is. */
+static char *canonical(const struct filter *filter, const char *value)
+{
+	char form[INET6_ADDRSTRLEN];
+	struct in6_addr address;
+	bool is_address = strcmp(filter->key, "ip") == 0 || strcmp(filter->key, "source") == 0;
+	if (filter->member == NULL && is_address && inet_pton(AF_INET6, value, &address) == 1) {
+		struct event_text text = {.at = form, .end = form + sizeof form - 1};
+		event_text_address(&text, address.s6_addr);
+		*text.at = 0;
+		value = form;
+	}
+	char *copy = strdup(value);
+	if (copy == NULL)
+		abort();
+	if (filter->member == NULL &&
+	    (strcmp(filter->key, "sha") == 0 || strcmp(filter->key, "app_sha256") == 0))
+		for (char *c = copy; *c != 0; c++)
+			*c = (char)tolower((unsigned char)*c);
+	return copy;
+}
+
+/* "key=value" or "key.member=value"; equals is where its = stands. */
+static void split(struct filter *filter, const char *text, const char *equals)
+{
+	const char *dot = memchr(text, '.', (size_t)(equals - text));
+	const char *end = dot != NULL ? dot : equals;
+	snprintf(filter->key, sizeof filter->key, "%.*s", (int)(end - text), text);
+	if (dot != NULL) {
+		filter->member = strndup(dot + 1, (size_t)(equals - dot - 1));
+		if (filter->member == NULL)
+			abort();
+		filter->member_bytes = strlen(filter->member);
+	}
+	filter->value = canonical(filter, equals + 1);
 }
 
 int filters_init(struct filters *filters, const struct arguments *arguments, const struct argument_list *list,
@@ -47,19 +112,16 @@ int filters_init(struct filters *filters, const struct arguments *arguments, con
 	if (list->n > FILTERS_MAX)
 		return arguments_error(arguments, "--filter: at most %u can be given", FILTERS_MAX);
 	for (size_t i = 0; i < list->n; i++) {
-		struct filter *filter = &filters->filter[i];
-		const char *equals = strchr(list->item[i], '=');
-		if (equals == NULL || equals == list->item[i] ||
-		    equals - list->item[i] >= (int)sizeof filter->key)
-			return arguments_error(arguments, "--filter %s: must be KEY=VALUE", list->item[i]);
-		snprintf(filter->key, sizeof filter->key, "%.*s", (int)(equals - list->item[i]),
-		         list->item[i]);
-		filter->value = equals + 1;
-		int status = check_key(arguments, topic, filter->key);
+		struct filter *filter = &filters->filter[filters->n];
+		const char *text = list->item[i], *equals = strchr(text, '=');
+		if (equals == NULL || equals == text || strcspn(text, ".=") >= sizeof filter->key)
+			return arguments_error(arguments, "--filter %s: must be KEY=VALUE", text);
+		split(filter, text, equals);
+		filters->n++;
+		int status = check_key(arguments, topic, filter);
 		if (status != ARGUMENTS_GO_ON)
 			return status;
 	}
-	filters->n = (unsigned)list->n;
 	return ARGUMENTS_GO_ON;
 }
 
@@ -73,25 +135,66 @@ static void make_room(struct filters *filters, size_t bytes)
 		abort();
 }
 
+static bool parameter_holds(const struct filter *filter, const char *text, size_t bytes)
+{
+	struct query query = {text, text + bytes};
+	struct query_pair pair;
+	while (query_next(&query, &pair))
+		if (query_is(pair.name, pair.name_bytes, filter->member, filter->member_bytes) &&
+		    query_is(pair.value, pair.value_bytes, filter->value, strlen(filter->value)))
+			return true;
+	return false;
+}
+
+/* A string is compared without its quotes, anything else as JSON writes it. */
+static bool member_holds(const struct filter *filter, const char *text, size_t bytes)
+{
+	json_t *object = json_loadb(text, bytes, 0, NULL);
+	const json_t *value = json_object_get(object, filter->member);
+	bool holds = false;
+	if (json_is_string(value)) {
+		holds = strcmp(json_string_value(value), filter->value) == 0;
+	} else if (value != NULL) {
+		char *shown = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+		holds = shown != NULL && strcmp(shown, filter->value) == 0;
+		free(shown);
+	}
+	json_decref(object);
+	return holds;
+}
+
+static bool holds(struct filters *filters, const struct filter *filter, const struct record *record)
+{
+	int n = event_field(filters->field, filters->room, record, filter->key);
+	if (n < 0)
+		return false;
+	if (filter->member == NULL)
+		return (size_t)n == strlen(filter->value) &&
+		       memcmp(filters->field, filter->value, (size_t)n) == 0;
+	if (!has_members(record->type, filter->key))
+		return false;
+	return record->type == EVENT_POSTBACK ? member_holds(filter, filters->field, (size_t)n)
+	                                      : parameter_holds(filter, filters->field, (size_t)n);
+}
+
 bool filters_hold(struct filters *filters, const struct record *record)
 {
 	if (filters->n == 0)
 		return true;
 	/* No field is longer than the payload, or than a few characters for a number or twice a binary field. */
 	make_room(filters, ROOM_MIN + (size_t)record->length);
-	for (unsigned i = 0; i < filters->n; i++) {
-		const struct filter *filter = &filters->filter[i];
-		int n = event_field(filters->field, filters->room, record, filter->key);
-		if (n < 0 || (size_t)n != strlen(filter->value) ||
-		    memcmp(filters->field, filter->value, (size_t)n) != 0)
+	for (unsigned i = 0; i < filters->n; i++)
+		if (!holds(filters, &filters->filter[i], record))
 			return false;
-	}
 	return true;
 }
 
 void filters_fini(struct filters *filters)
 {
+	for (unsigned i = 0; i < filters->n; i++) {
+		free(filters->filter[i].member);
+		free(filters->filter[i].value);
+	}
 	free(filters->field);
-	filters->field = NULL;
-	filters->room = 0;
+	*filters = (struct filters){0};
 }

@@ -189,7 +189,9 @@ int command_tap(int argc, char **argv)
 	        {"count", 'n', ARGUMENT_COUNT, "N", "end after N events", &options.count, 1, UINT64_MAX,
 	         NULL},
 	        {"filter", 'f', ARGUMENT_LIST, "KEY=VALUE",
-	         "only events whose field KEY is VALUE; several must all hold", &filter_list, 0, 0, NULL},
+	         "only events whose field KEY is VALUE; several must all hold. params.NAME is a\n"
+	         "parameter of a tracking call, data.NAME a member of a postback's data",
+	         &filter_list, 0, 0, NULL},
 	        {"last", 'l', ARGUMENT_COUNT, "N",
 	         "begin N events back, among what is still in memory (default: from now on)", &options.last,
 	         0, UINT64_MAX, NULL},
@@ -223,8 +225,10 @@ int command_tap(int argc, char **argv)
 	status = filters_init(&filters, &arguments, &filter_list, options.topic);
 	if (status == ARGUMENTS_GO_ON)
 		status = check_format(&arguments, &options);
-	if (status != ARGUMENTS_GO_ON)
+	if (status != ARGUMENTS_GO_ON) {
+		filters_fini(&filters);
 		return status;
+	}
 	struct tap *tap = calloc(1, sizeof *tap);
 	if (tap == NULL)
 		return command_fail("tap", "%s", strerror(ENOMEM));

@@ -418,8 +418,11 @@ const struct event_field *event_fields_find(uint16_t type, const char *key)
 	/* The documents say "sha" throughout; whoever filters by it means this field. */
 	if (type == EVENT_IP && strcmp(key, "sha") == 0)
 		key = "app_sha256";
+	/* One name for the parameters, before enrichment and after. */
 	if (type == EVENT_TRACK && strcmp(key, "query") == 0)
 		key = "params";
+	if (type == EVENT_TRACK_RAW && strcmp(key, "params") == 0)
+		key = "query";
 	const struct event_field *field = named(type, key);
 	if (field == NULL && type < EVENT_OUTSIDE && strcmp(key, "source") == 0)
 		return named(type, "ip");
