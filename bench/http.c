@@ -214,7 +214,7 @@ static void help(void)
 	     "answers 204, under wrk.\n"
 	     "\n"
 	     "  --pairs N          turns of each server (default 7)\n"
-	     "  --seconds S        length of each, whole seconds (default 4)\n"
+	     "  --duration S       length of each, whole seconds (default 4)\n"
 	     "  --connections N    of wrk (default 64)\n"
 	     "  --script FILE      what wrk sends (default bench/http.lua)\n"
 	     "  --backend NAME     of millrace: auto, uring or epoll (default auto)\n"
@@ -230,7 +230,7 @@ static void help(void)
 static int parse(int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {{"pairs", required_argument, NULL, 'p'},
-	                                      {"seconds", required_argument, NULL, 's'},
+	                                      {"duration", required_argument, NULL, 's'},
 	                                      {"connections", required_argument, NULL, 'c'},
 	                                      {"script", required_argument, NULL, 'l'},
 	                                      {"steer", no_argument, NULL, 't'},

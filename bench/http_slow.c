@@ -260,7 +260,7 @@ static void help(void)
 	     "  --slow N           slow clients of each kind (default 1000)\n"
 	     "  --rounds N         how often all of it is measured; medians are compared (default 3)\n"
 	     "  --rate N           the good client's requests a second (default 2000)\n"
-	     "  --seconds S        length of each measurement (default 4)\n"
+	     "  --duration S       length of each measurement (default 4)\n"
 	     "  --timeout S        the server's header, body and write time-out (default 6)\n"
 	     "  --idle-timeout S   its idle time-out (default 12)\n"
 	     "  --backend NAME     of millrace: auto, uring or epoll (default auto)\n"
@@ -276,7 +276,7 @@ static int parse(int argc, char **argv, struct options *options)
 	                                      {"slow", required_argument, NULL, 'l'},
 	                                      {"rate", required_argument, NULL, 'r'},
 	                                      {"rounds", required_argument, NULL, 'n'},
-	                                      {"seconds", required_argument, NULL, 's'},
+	                                      {"duration", required_argument, NULL, 's'},
 	                                      {"timeout", required_argument, NULL, 't'},
 	                                      {"idle-timeout", required_argument, NULL, 'd'},
 	                                      {"server", required_argument, NULL, 'v'},

@@ -285,14 +285,15 @@ static double turn(const struct options *options, bool ours)
 
 static void help(void)
 {
-	printf("Usage: millrace bench queue [--seconds S] [--turns N] [--producers N] [--takers N] [--bells] "
+	printf("Usage: millrace bench queue [--duration S] [--turns N] [--producers N] [--takers N] "
+	       "[--bells] "
 	       "[--json]\n"
 	       "\n"
 	       "Measures the queue and, in turns with it, ck_ring's MPMC ring: messages of %zu bytes, %u "
 	       "slots,\n"
 	       "producers and takers in processes of their own, every message checked.\n"
 	       "\n"
-	       "  --seconds S     length of one measurement (default 0.3)\n"
+	       "  --duration S    length of one measurement (default 0.3)\n"
 	       "  --turns N       measurements of each (default 15, at most %u); --pairs N is the same\n"
 	       "  --producers N   default 1, at most %u\n"
 	       "  --takers N      default 1, at most %u\n"
@@ -315,7 +316,7 @@ static bool valid(const struct options *options)
 /* Returns -1, or the exit status when there is nothing to measure. */
 static int parse(int argc, char **argv, struct options *options)
 {
-	static const struct option known[] = {{"seconds", required_argument, NULL, 's'},
+	static const struct option known[] = {{"duration", required_argument, NULL, 's'},
 	                                      {"turns", required_argument, NULL, 'n'},
 	                                      {"pairs", required_argument, NULL, 'n'},
 	                                      {"producers", required_argument, NULL, 'p'},

@@ -219,13 +219,13 @@ static double run_ring(const struct options *options)
 
 static void help(void)
 {
-	puts("Usage: millrace bench stream [--seconds S] [--turns N] [--size BYTES] [--json]\n"
+	puts("Usage: millrace bench stream [--duration S] [--turns N] [--size BYTES] [--json]\n"
 	     "\n"
 	     "Measures the stream (one writer process, one reader process, 100-byte records, batches of 64 "
 	     "and of 512) and, in turns\n"
 	     "with it, ck_ring's SPSC ring (112-byte slots).\n"
 	     "\n"
-	     "  --seconds S   length of one measurement (default 0.5)\n"
+	     "  --duration S  length of one measurement (default 0.5)\n"
 	     "  --turns N     measurements of each kind (default 9, at most 64)\n"
 	     "  --size BYTES  size of the stream, a power of two (default 524288; the ring has 4096 slots, "
 	     "458752 bytes)\n"
@@ -237,9 +237,9 @@ static void help(void)
 static int parse(int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {
-	        {"seconds", required_argument, NULL, 's'}, {"turns", required_argument, NULL, 't'},
-	        {"size", required_argument, NULL, 'z'},    {"json", no_argument, NULL, 'j'},
-	        {"help", no_argument, NULL, 'h'},          {0}};
+	        {"duration", required_argument, NULL, 's'}, {"turns", required_argument, NULL, 't'},
+	        {"size", required_argument, NULL, 'z'},     {"json", no_argument, NULL, 'j'},
+	        {"help", no_argument, NULL, 'h'},           {0}};
 	for (int c; (c = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
 		if (c == 's')
 			options->seconds = atof(optarg);
@@ -255,7 +255,7 @@ static int parse(int argc, char **argv, struct options *options)
 			return 2;
 	}
 	if (optind != argc || options->seconds <= 0 || options->turns == 0 || options->turns > TURNS_MAX) {
-		fprintf(stderr, "bench-stream: --seconds above 0, --turns 1 to %u, no other arguments\n",
+		fprintf(stderr, "bench-stream: --duration above 0, --turns 1 to %u, no other arguments\n",
 		        TURNS_MAX);
 		return 2;
 	}

@@ -293,7 +293,7 @@ static void help(void)
 	     "Sends IpEvents over loopback through a millrace of its own (ingest-udp, stream, tally, SQLite) "
 	     "and accounts for each.\n"
 	     "\n"
-	     "  --seconds S       length of the run at a fixed rate (default 10)\n"
+	     "  --duration S      length of the run at a fixed rate (default 10)\n"
 	     "  --rate N          that rate, datagrams a second (default 5000000)\n"
 	     "  --gso N           datagrams a message, 1 to 64 (default 64)\n"
 	     "  --apps N          applications (default 1000)\n"
@@ -301,7 +301,7 @@ static void help(void)
 	     "  --no-search       do not look for the highest rate without loss\n"
 	     "  --turns N         pairs without GRO: this pipeline and a bare recvmmsg loop (default 5, 0 "
 	     "for none)\n"
-	     "  --turn-seconds S  length of each (default 2)\n"
+	     "  --turn-duration S length of each (default 2)\n"
 	     "  --json            one JSON object instead of text\n"
 	     "\n"
 	     "Exit status: 0 measured, 1 failed or datagrams were lost at the fixed rate, 2 usage.");
@@ -309,14 +309,14 @@ static void help(void)
 
 static int parse(int argc, char **argv, struct options *options)
 {
-	static const struct option known[] = {{"seconds", required_argument, NULL, 's'},
+	static const struct option known[] = {{"duration", required_argument, NULL, 's'},
 	                                      {"rate", required_argument, NULL, 'r'},
 	                                      {"gso", required_argument, NULL, 'g'},
 	                                      {"apps", required_argument, NULL, 'a'},
 	                                      {"corrupt", required_argument, NULL, 'c'},
 	                                      {"no-search", no_argument, NULL, 'n'},
 	                                      {"turns", required_argument, NULL, 't'},
-	                                      {"turn-seconds", required_argument, NULL, 'u'},
+	                                      {"turn-duration", required_argument, NULL, 'u'},
 	                                      {"json", no_argument, NULL, 'j'},
 	                                      {"help", no_argument, NULL, 'h'},
 	                                      {0}};

@@ -9,8 +9,8 @@
 static void overview(FILE *out)
 {
 	fprintf(out, "Usage: millrace COMMAND [OPTION]...\n\n"
-	             "Takes in events over UDP, carries them through shared memory and counts them exactly "
-	             "once.\n\n"
+	             "Takes in events over UDP and HTTP, carries them through shared memory, enriches and "
+	             "counts them,\nand loses nothing that it has acknowledged.\n\n"
 	             "Commands:\n");
 	size_t n;
 	const struct command *table = command_table(&n);

@@ -182,10 +182,10 @@ static int parse(int argc, char **argv, struct options *options)
 	        {"rate", 'r', ARGUMENT_COUNT, "N", "datagrams per second; 0: as fast as it goes (default 0)",
 	         &options->udp.rate, 0, UINT64_MAX, NULL},
 	        {"count", 'n', ARGUMENT_COUNT, "N",
-	         "stop after N datagrams (default 1M when no --seconds is given)", &options->udp.count, 1,
+	         "stop after N datagrams (default 1M when no --duration is given)", &options->udp.count, 1,
 	         UINT64_MAX, NULL},
-	        {"seconds", 's', ARGUMENT_DURATION, "T", "stop after this time", &options->udp.duration_ns, 1,
-	         UINT64_MAX, NULL},
+	        {"duration", 'd', ARGUMENT_DURATION, "T", "stop after this time", &options->udp.duration_ns,
+	         1, UINT64_MAX, NULL},
 	        {"apps", 0, ARGUMENT_COUNT, "N", "different app_sha256, or usernames (default 1000)",
 	         &options->apps, 1, GENERATOR_APPS_MAX, NULL},
 	        {"corrupt", 0, ARGUMENT_PERCENT, "PERCENT",
@@ -239,7 +239,7 @@ static int parse(int argc, char **argv, struct options *options)
 		return arguments_error(&arguments,
 		                       "--corrupt: a raw listener takes any datagram, none is wrong");
 	if (options->output != NULL && options->udp.duration_ns != unset)
-		return arguments_error(&arguments, "--output takes --count, not --seconds");
+		return arguments_error(&arguments, "--output takes --count, not --duration");
 	if (operands.n > 1)
 		options->address = operands.item[1];
 	options->udp.gso = (uint32_t)options->gso;

@@ -38,7 +38,11 @@ int send_udp_address(const char *text, struct sockaddr_storage *address, socklen
 {
 	char host[256];
 	const char *port = DEFAULT_PORT, *colon = strrchr(text, ':');
-	snprintf(host, sizeof host, "%s", text);
+	if (strlen(text) >= sizeof host) {
+		*why = "longer than any address";
+		return -EINVAL;
+	}
+	memcpy(host, text, strlen(text) + 1);
 	if (text[0] == '[') {
 		char *end = strchr(host, ']');
 		if (end == NULL || (end[1] != 0 && end[1] != ':')) {

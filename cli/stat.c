@@ -101,8 +101,8 @@ int command_stat(int argc, char **argv)
 	         86400 * NS_PER_SEC, NULL},
 	        {"count", 'n', ARGUMENT_COUNT, "N", "with --watch: end after N times", &options.count, 1,
 	         UINT64_MAX, NULL},
-	        {"metrics", 'm', ARGUMENT_FLAG, NULL, "show every metric of the supervisor and of every stage", &options.metrics, 0,
-	         0, NULL},
+	        {"metrics", 'm', ARGUMENT_FLAG, NULL,
+	         "show every metric of the supervisor and of every stage", &options.metrics, 0, 0, NULL},
 	        {"instance", 0, ARGUMENT_STRING, "NAME",
 	         "which instance (default: $MILLRACE_INSTANCE or default)", &options.instance, 0, 0, NULL},
 	};
@@ -120,6 +120,8 @@ int command_stat(int argc, char **argv)
 	int status = arguments_parse(&arguments, argc, argv, &operands);
 	if (status != ARGUMENTS_GO_ON)
 		return status;
+	if (options.watch_ns == 0 && options.count != 0)
+		return arguments_error(&arguments, "--count needs --watch SECONDS");
 	if (options.watch_ns == 0)
 		options.count = 1;
 	else if (options.count == 0)

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from harness import BUILD, MILLRACE, ROOT, SLOW, default_config, wait_until
+from http_help import ask, http_address, http_config
 from load import Expected, ipevent, mixture, random_sha, send_paced
 
 COMMANDS = ["run", "check", "stat", "tap", "consume", "report", "send", "bench"]
@@ -140,7 +141,7 @@ def test_a_mistyped_word_is_named_and_the_nearest_one_suggested(arguments, sugge
         ["stat", "extra"], ["stat", "--watch"], ["stat", "--watch", "soon"], ["tap"], ["tap", "ip", "--format", "xml"],
         ["tap", "ip", "--count", "0"], ["tap", "ip", "--filter", "noequals"], ["tap", "ip", "--filter", "color=red"],
         ["consume", "ip"], ["consume", "ip", "--group", "g"], ["consume", "ip", "--group", "g", "--"], ["report"],
-        ["consume", "ip", "--group", "g", "--forget", "--", "cat"], ["send"], ["send", "tcp"], ["send", "udp", "--gso", "65"],
+        ["stat", "--count", "3"], ["consume", "ip", "--group", "g", "--forget", "--", "cat"], ["send"], ["send", "tcp"], ["send", "udp", "--gso", "65"],
         ["send", "udp", "--corrupt", "101"], ["send", "udp", "--format", "raw", "--corrupt", "1"], ["bench"], ["bench", "disk"],
         ["--frobnicate"], ["help", "nothing"],
     ],
@@ -168,11 +169,11 @@ def test_the_completion_knows_commands_options_values_instances_and_topics(insta
         f"source {ROOT}/cli/completion/millrace; "
         'try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _millrace; echo "${COMPREPLY[*]}"; }; '
         f"m={MILLRACE}; try $m ''; try $m st; try $m stat --; try $m tap --format ''; try $m stat --instance ''; try $m tap ''; "
-        "try $m consume ip --group g -- /bin/c"
+        "try $m consume ip --group g -- /bin/c; try $m consume ip --group ''; try $m run --set ''"
     )
     result = subprocess.run(["bash", "-uc", script], capture_output=True, text=True, env=one.environment(), check=True)
     assert result.stderr == ""
-    first, stat, options, formats, instances, topics, programs = result.stdout.splitlines()
+    first, stat, options, formats, instances, topics, programs, groups, keys = result.stdout.splitlines()
     assert set(COMMANDS) <= set(first.split())
     assert stat == "stat"
     assert {"--json", "--watch", "--count", "--metrics", "--instance", "--help"} == set(options.split())
@@ -180,6 +181,8 @@ def test_the_completion_knows_commands_options_values_instances_and_topics(insta
     assert one.name in instances.split()
     assert topics == "ip"
     assert "/bin/cat" in programs.split()
+    assert groups == "tally"
+    assert {"data_dir=", "ingest.udp[0].listen=", "topics.track.raw.size=", "queues.postback.slots="} <= set(keys.split())
 
 
 # ---- check ----
@@ -344,10 +347,46 @@ def test_filters_must_all_hold_and_count_ends(instance, rng):
     assert tapped() == [(sha, f"0.0.0.{ip}") for sha in shas for ip in (1, 2, 2, 3)]
     assert tapped("--filter", "ip=0.0.0.2") == [(sha, "0.0.0.2") for sha in shas for _ in range(2)]
     assert tapped("--filter", f"sha={shas[1]}", "-f", "ip=0.0.0.2") == [(shas[1], "0.0.0.2")] * 2
+    assert tapped("--filter", f"sha={shas[1].upper()}", "-f", "ip=0.0.0.2") == [(shas[1], "0.0.0.2")] * 2
     assert tapped("--filter", "ip=9.9.9.9") == []
     assert tapped("--filter", "ip=0.0.0.3", "--count", 2) == [(shas[0], "0.0.0.3"), (shas[1], "0.0.0.3")]
     assert tapped("--last", 1) == [(shas[2], "0.0.0.3")]
     assert tapped("--last", 5)[0] == (shas[1], "0.0.0.3")
+
+
+@pytest.mark.parametrize("address", ["h" * 300, "h" * 263 + ":1", "[" + ":" * 300 + "]:1", "unix:/" + "x" * 300, "h" * 5000 + ":4002"])
+@pytest.mark.parametrize("protocol", ["udp", "http"])
+def test_an_address_that_is_too_long_is_refused(protocol, address):
+    result = millrace("send", protocol, address, "--count", 1)
+    assert result.returncode in (1, 2) and result.stderr.startswith("millrace send"), result
+
+
+def test_filters_find_parameters_of_tracking_calls_and_data_of_postbacks(instance, tmp_path):
+    one = instance(config=http_config(tmp_path))
+    address = http_address(one)
+    for query in ("a=1&b=2", "a=2&a=1", "b=%31", "", "x%2Ey=Z%C3%BCrich", "a=1+2"):
+        assert ask(address, "GET", f"/t/call?{query}").status == 200
+    postback = {"endpoint": {"method": "GET", "url": "http://h/{k}"}, "data": [{"k": "v"}, {"k": 7}, {"k": True}, {"j": "v"}]}
+    assert ask(address, "POST", "/ingest", json.dumps(postback).encode()).status == 202
+    one.settle("track", 6)
+
+    def tapped(topic, *filters):
+        result = one.millrace("tap", topic, "--last", 100, "--no-follow", *(w for f in filters for w in ("-f", f)))
+        assert result.returncode == 0 and result.stderr == ""
+        return [e.get("params", e.get("query", e.get("data"))) for e in events(result.stdout)]
+
+    assert tapped("track", "params.a=1") == [{"a": "1", "b": "2"}, {"a": ["2", "1"]}]
+    assert tapped("track", "params.a=1", "params.b=2") == [{"a": "1", "b": "2"}]
+    assert tapped("track", "params.b=1") == [{"b": "1"}]
+    assert tapped("track", "params.x.y=Zürich") == [{"x.y": "Zürich"}]
+    assert tapped("track", "params.a=1 2") == [{"a": "1 2"}]
+    assert tapped("track.raw", "params.b=1") == tapped("track.raw", "query.b=1") == ["b=%31"]
+    assert tapped("postback", "data.k=v") == [{"k": "v"}]
+    assert tapped("postback", "data.k=7") == [{"k": 7}] and tapped("postback", "data.k=true") == [{"k": True}]
+    assert tapped("track", "params.nothing=1") == []
+    refused = one.millrace("tap", "metric", "-f", "username.x=1")
+    assert refused.returncode == 2 and 'no field "username.x"' in refused.stderr
+    assert one.stop() == 3  # postbacks wait in the queue
 
 
 def test_last_goes_back_as_far_as_memory_does(instance, tmp_path, rng):
@@ -494,6 +533,32 @@ def test_what_comes_while_nobody_reads_waits_for_the_group(instance, running, tm
     assert forbidden.returncode == 1 and "tally" in forbidden.stderr
 
 
+@pytest.mark.parametrize("program, why", [
+    (["./absent"], "No such file"), (["absent-from-every-folder"], "No such file"), (["/etc/passwd"], "not an executable"),
+    (["/"], "not an executable"), ([""], "No such file"),
+])
+def test_a_program_that_cannot_be_started_leaves_no_group(instance, program, why):
+    one = instance()
+    result = one.millrace("consume", "ip", "--group", "typo", "--from", "oldest", "--", *program)
+    assert result.returncode == 1 and why in result.stderr, result.stderr
+    assert one.group("ip", "typo") == {}
+
+
+def test_a_new_group_of_which_nothing_was_acknowledged_is_taken_back_when_its_program_fails(instance, rng):
+    one = instance()
+    send_events(one, random_sha(rng), [1, 2, 3])
+    one.settle("ip", 3)
+    failing = ("--retries", 0, "--batch", 1, "--no-follow", "--", "false")
+    result = one.millrace("consume", "ip", "--group", "new", "--from", "oldest", *failing)
+    assert result.returncode == 1 and "is not kept" in result.stderr
+    assert one.group("ip", "new") == {}
+    assert one.millrace("consume", "ip", "--group", "old", "--from", "oldest", "--count", 1, "--", "cat").returncode == 0
+    result = one.millrace("consume", "ip", "--group", "old", *failing)
+    assert result.returncode == 1 and "keeps its place" in result.stderr
+    assert one.group("ip", "old")["waiting_records"] == 2
+    assert one.millrace("consume", "ip", "--group", "old", "--forget").returncode == 0
+
+
 def test_a_batch_that_failed_is_given_again(instance, running, tmp_path, rng):
     one = instance()
     sha = random_sha(rng)
@@ -515,6 +580,7 @@ def test_a_batch_that_failed_is_given_again(instance, running, tmp_path, rng):
 
 def test_a_program_that_always_fails_leaves_the_place_where_it_was(instance, running, rng):
     one = instance()
+    assert one.millrace("consume", "ip", "--group", "g", "--no-follow", "--", "cat").returncode == 0
     consumer = running(one, "consume", "ip", "--group", "g", "--retries", 1, "--", "false")
     wait_group(one, "ip", "g")
     send_events(one, random_sha(rng), range(7))
@@ -608,6 +674,7 @@ def test_without_its_line_a_batch_is_not_acknowledged(instance, running, tmp_pat
 
 def test_a_program_that_talks_too_much_is_not_believed(instance, running, rng):
     one = instance()
+    assert one.millrace("consume", "ip", "--group", "g", "--no-follow", "--", "cat").returncode == 0
     consumer = running(one, "consume", "ip", "--group", "g", "--ack", "line", "--retries", 0, "--", "cat")
     wait_group(one, "ip", "g")
     send_events(one, random_sha(rng), range(30))
@@ -751,7 +818,7 @@ def test_send_keeps_its_rate_and_its_time():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
         sink.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{sink.getsockname()[1]}"
-        account = json.loads(millrace("send", "udp", address, "--rate", 1000, "--seconds", "0.5", "--json").stdout)
+        account = json.loads(millrace("send", "udp", address, "--rate", 1000, "--duration", "0.5", "--json").stdout)
     assert 0.45 < account["seconds"] < 0.6 * SLOW + 0.5
     assert 300 / SLOW < account["sent"] <= 520
 
