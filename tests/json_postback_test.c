@@ -260,6 +260,18 @@ static void what_is_wrong_is_told_with_its_place(void **state)
 		body_assert_fault(&fault, cases[i].text, cases[i].reason, cases[i].where, cases[i].what);
 		if (fault.at != cases[i].at)
 			fail_msg("%s: at %zu, expected %zu", cases[i].text, fault.at, cases[i].at);
+		struct json_words words;
+		(void)json_fault_words(&words, &fault);
+		bool second = strcmp(fault.where, "data[]") == 0 && cases[i].at == 57;
+		const char *where = second                               ? "data[1]"
+		                    : strcmp(fault.where, "data[]") == 0 ? "data[0]"
+		                                                         : fault.where;
+		assert_string_equal(words.where, where);
+		char what[128];
+		snprintf(what, sizeof what, fault.structure ? "%s at offset %zu" : "%s", cases[i].what,
+		         cases[i].at);
+		assert_string_equal(words.what, what);
+		assert_int_equal(fault.structure, strcmp(fault.where, "body") == 0 && i < 2);
 	}
 }
 

@@ -28,6 +28,9 @@ void reply_json(struct exchange *exchange, unsigned status, const char *text, si
 /* The error as JSON. */
 void reply_error(struct exchange *exchange, unsigned status, const char *error, const char *where);
 
+/* The same for what is wrong in a body: 413 when something is too large, else 400. */
+void reply_wrong(struct exchange *exchange, const struct json_fault *fault);
+
 /* 503 with Retry-After for a place that is full. */
 void reply_full(struct exchange *exchange, enum outlet_topic place);
 

@@ -29,7 +29,9 @@ static void add_error(struct exchange *exchange, struct report *report, uint32_t
 		report->errors = pool_take(shared->pool, (size_t)most * LINE_ERROR_BYTES, &report->room);
 	if (report->errors == NULL)
 		return;
-	size_t bytes = answer_error(text, fault->what, fault->where);
+	struct json_words words;
+	(void)json_fault_words(&words, fault);
+	size_t bytes = answer_error(text, words.what, words.where);
 	size_t left = report->room - report->used;
 	/* {"line": 3, "error": ...: the error without its opening brace. */
 	int n = snprintf(report->errors + report->used, left, "%s{\"line\": %u, %.*s",
@@ -124,7 +126,7 @@ void handle_batch(struct exchange *exchange, const struct body *body)
 	size_t bytes;
 	if (!json_batch_open(&batch, body->text, body->bytes, &fault)) {
 		outlet_reject(outlet, OUTLET_TRACK, fault.reason);
-		reply_error(exchange, 400, fault.what, fault.where);
+		reply_wrong(exchange, &fault);
 		return;
 	}
 	while (taken != TAKEN_FULL && json_batch_next(&batch, &data, &bytes)) {

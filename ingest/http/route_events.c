@@ -41,10 +41,17 @@ static enum taken take(struct exchange *exchange, enum outlet_topic topic, uint1
 	return TAKEN;
 }
 
+void reply_wrong(struct exchange *exchange, const struct json_fault *fault)
+{
+	struct json_words room;
+	const struct json_words *words = json_fault_words(&room, fault);
+	reply_error(exchange, fault->reason == LEDGER_TOO_LARGE ? 413 : 400, words->what, words->where);
+}
+
 static void reply_fault(struct exchange *exchange, enum outlet_topic topic, const struct json_fault *fault)
 {
 	outlet_reject(exchange->shared->outlet, topic, fault->reason);
-	reply_error(exchange, fault->reason == LEDGER_TOO_LARGE ? 413 : 400, fault->what, fault->where);
+	reply_wrong(exchange, fault);
 }
 
 static void reply_refused(struct exchange *exchange, enum outlet_topic topic)
@@ -133,13 +140,13 @@ static struct slice last_segment(const struct slice *path)
 	return (struct slice){.text = path->text + at, .bytes = path->bytes - at};
 }
 
-/* Where a form's text could break a query string: white space, controls, bytes that must be encoded. */
-static bool is_form(const char *text, size_t bytes)
+/* Where a form's text would break a query string: the first white space, control, or byte that must be encoded; or bytes. */
+static size_t form_bytes(const char *text, size_t bytes)
 {
-	for (size_t i = 0; i < bytes; i++)
-		if ((unsigned char)text[i] <= 0x20 || (unsigned char)text[i] >= 0x7f)
-			return false;
-	return true;
+	size_t n = 0;
+	while (n < bytes && (unsigned char)text[n] > 0x20 && (unsigned char)text[n] < 0x7f)
+		n++;
+	return n;
 }
 
 /* The parameters of a POST. A form is a query string already; an object becomes one in the scratch memory. */
@@ -157,12 +164,13 @@ static bool read_parameters(struct exchange *exchange, const struct body *body, 
 	}
 	call->more = body->text;
 	call->more_bytes = (uint32_t)body->bytes;
-	if (is_form(body->text, body->bytes))
-		return true;
+	size_t form = form_bytes(body->text, body->bytes);
 	*fault = (struct json_fault){.reason = LEDGER_MALFORMED,
 	                             .where = "body",
-	                             .what = "is no form: a character is not percent-encoded"};
-	return false;
+	                             .what = "is no form: a character is not percent-encoded",
+	                             .at = form,
+	                             .structure = true};
+	return form == body->bytes;
 }
 
 static size_t call_bytes(const struct call *call)

@@ -21,7 +21,7 @@ void handle_ingest(struct exchange *exchange, const struct body *body)
 	struct json_fault fault;
 	uint32_t number;
 	if (!json_postback_open(&postback, body->text, body->bytes, &fault)) {
-		reply_error(exchange, fault.reason == LEDGER_TOO_LARGE ? 413 : 400, fault.what, fault.where);
+		reply_wrong(exchange, &fault);
 		return;
 	}
 	uint32_t n = postback.n;

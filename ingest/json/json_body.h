@@ -18,13 +18,22 @@
 
 #include "ingest/json/json_event.h"
 
-/* What is wrong, for the answer {"error": what, "where": where} and for the ledger. Constants, but for at. */
+/* What is wrong, for the ledger and, as json_fault_words puts it, for the answer {"error": what, "where": where}. Texts are constants. */
 struct json_fault {
 	enum ledger_reason reason;
 	const char *where; /* "count", "params", "data[]", "endpoint.url"; "body" when the text is no JSON or no object */
 	const char *what;  /* "must be an integer of 64 bits" */
-	size_t at;         /* byte of the body where it was noticed (structure errors, elements of data); otherwise 0 */
+	size_t at;         /* byte of the text, from 0, where it was noticed (structure errors, elements of data); otherwise 0 */
+	uint32_t element;  /* of data[], from 0 */
+	bool structure;    /* the text itself is wrong, at `at` */
 };
+
+/* A fault in words, with its place: "not JSON at offset 14", "body"; "must be an object", "data[1]". */
+struct json_words {
+	const char *what, *where; /* the fault's own, or one of these: */
+	char what_text[96], where_text[24];
+};
+const struct json_words *json_fault_words(struct json_words *words, const struct json_fault *fault);
 
 /* Bytes of payload that any of these may need for a text of `bytes` bytes. */
 static inline size_t json_body_room(size_t bytes)

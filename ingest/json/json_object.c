@@ -1,5 +1,7 @@
 #include "ingest/json/json_object.h"
 
+#include <stdio.h>
+
 #include "ingest/json/json_event.h"
 
 #define LONGEST_NAME   10u /* content_id */
@@ -71,7 +73,24 @@ bool json_fail_scan(struct json_fault *fault, const struct scan *scan)
 	                                                           : LEDGER_MALFORMED;
 	json_fail(fault, reason, "body", scan_error_text(scan->error));
 	fault->at = (size_t)(scan->at - scan->begin);
+	fault->structure = true;
 	return false;
+}
+
+const struct json_words *json_fault_words(struct json_words *words, const struct json_fault *fault)
+{
+	words->what = fault->what;
+	words->where = fault->where;
+	if (fault->structure) {
+		snprintf(words->what_text, sizeof words->what_text, "%s at offset %zu", fault->what,
+		         fault->at);
+		words->what = words->what_text;
+	}
+	if (strcmp(fault->where, JSON_ELEMENTS) == 0) {
+		snprintf(words->where_text, sizeof words->where_text, "data[%u]", fault->element);
+		words->where = words->where_text;
+	}
+	return words;
 }
 
 /* Takes the value behind a key; the scan ends up behind it. */

@@ -43,6 +43,8 @@ struct json_object {
 	struct json_value value[NAME_UNKNOWN + 1];
 };
 
+#define JSON_ELEMENTS "data[]" /* json_fault.where of what is wrong in one of them */
+
 /* Sets *fault. Returns false, for `return json_fail(...)`. */
 bool json_fail(struct json_fault *fault, enum ledger_reason reason, const char *where, const char *what);
 

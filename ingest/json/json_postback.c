@@ -161,8 +161,9 @@ static bool take_data(struct json_postback *postback, const struct json_value *d
 	for (; *at != ']'; at = next_element(at, end)) {
 		const char *element = at, *what = element_fault(&at, end);
 		if (what != NULL) {
-			json_fail(fault, LEDGER_WRONG_TYPE, "data[]", what);
+			json_fail(fault, LEDGER_WRONG_TYPE, JSON_ELEMENTS, what);
 			fault->at = (size_t)(element - body);
+			fault->element = postback->n;
 			return false;
 		}
 		postback->n++;

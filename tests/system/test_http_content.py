@@ -33,3 +33,32 @@ def test_a_byte_order_mark_in_front_of_json_changes_nothing(instance, tmp_path, 
     calls = [(call["type"], call["query"]) for call in events(millrace, "track.raw")]
     assert calls == [("object", "a=1"), ("sniffed", "a=1"), *((name, "") for name in "abcdef")]
     assert millrace.stop() == POSTBACKS_WAIT, millrace.log()
+
+
+def test_what_is_wrong_in_a_body_is_told_with_its_offset_line_or_index(instance, tmp_path, backend):
+    wrong = [
+        ("/event", b'{"username": x}', "not JSON at offset 13", "body"),
+        ("/event", b'{"username": "a"', "text ends early at offset 16", "body"),
+        ("/event", MARK + b'{"username": "\xff"}', "not UTF-8 at offset 17", "body"),
+        ("/log", b"nonsense", "not JSON at offset 1", "body"),
+        ("/log", b'{"text": "\\ud800 "}', "half a surrogate pair at offset 16", "body"),
+        ("/t/x", b"a=b c", "is no form: a character is not percent-encoded at offset 3", "body"),
+        ("/t/x", b'{"a": 1,}', "not JSON at offset 8", "body"),
+        ("/batch", b'[{"type": "a"},]', "not JSON at offset 15", "body"),
+        ("/ingest", b'{"endpoint": ]', "not JSON at offset 13", "body"),
+    ]
+    endpoint = {"method": "GET", "url": "http://h/"}
+    wrong += [("/ingest", text_of({"endpoint": endpoint, "data": data}), error, where) for data, error, where in [
+        ([1], "must be an object", "data[0]"),
+        ([{}, {"a": 1}, []], "must be an object", "data[2]"),
+        ([{}, {"a": {}}], "values must be strings, numbers, true, false or null", "data[1]"),
+    ]]
+    millrace = instance(config=http_config(tmp_path, backend))
+    with Client(http_address(millrace)) as client:
+        for path, body, error, where in wrong:
+            reply = client.ask("POST", path, body)
+            assert (reply.status, reply.json()) == (400, {"error": error, "where": where}), (path, body)
+        reply = client.ask("POST", "/batch", b'{"type": "a"}\n\n{"type": x}\n{"type": 1}\n')
+        assert reply.json() == {"accepted": 1, "rejected": 2, "errors": [
+            {"line": 3, "error": "not JSON at offset 9", "where": "body"},
+            {"line": 4, "error": "must be a string", "where": "type"}]}
