@@ -2,6 +2,8 @@
  * they were said to need. */
 #include "tests/json_body_place.h"
 
+#include "tests/draw.h"
+
 static const char is_missing[] = "is missing", is_empty[] = "must not be empty",
                   no_object[] = "must be an object", no_string[] = "must be a string";
 
@@ -135,11 +137,14 @@ static void methods_are_the_five_as_http_writes_them(void **state)
 	}
 }
 
-static void urls_have_a_scheme_a_host_and_no_spaces(void **state)
+static void urls_have_a_scheme_a_host_a_port_that_can_be_and_no_spaces(void **state)
 {
 	(void)state;
 	static const char scheme[] = "must begin with http:// or https://", host[] = "must have a host",
-	                  spaces[] = "must be without spaces and control characters";
+	                  spaces[] = "must be without spaces and control characters",
+	                  neither[] = "has a host that is neither a name nor an address",
+	                  port[] = "has a port that is not 1 to 65535",
+	                  brace[] = "has a { without its } or a } without its { in front of the path";
 	static const struct {
 		const char *url, *what; /* NULL: taken */
 	} cases[] = {
@@ -161,6 +166,86 @@ static void urls_have_a_scheme_a_host_and_no_spaces(void **state)
 	        {"http://h/}{", NULL},
 	        {"http://h?@", NULL},
 	        {"http://h#:", NULL},
+	        {"http://h:1", NULL},
+	        {"http://h:65535?x", NULL},
+	        {"http://h:/", NULL}, /* RFC 3986, 3.2.3: as without */
+	        {"http://h:0080/", NULL},
+	        {"http://u:70000@h/", NULL},
+	        {"http://[:x@h/", NULL},
+	        {"http://a}b@h/", NULL},
+	        {"http://[2001:DB8::1]", NULL},
+	        {"http://[::ffff:10.0.0.1]:8080/", NULL},
+	        {"http://[fe80::1%25eth0]/", NULL},
+	        {"http://[2001:db8::{x}]:{port}/", NULL},
+	        {"http://10.0.0.1", NULL},
+	        {"http://10.0.0.1.:80", NULL},
+	        {"http://2130706433/", NULL}, /* inet_aton's forms; where they lead is for who delivers */
+	        {"http://0x7f.1/", NULL},
+	        {"http://a-b_c~d.example.com./", NULL},
+	        {"http://h%41%c3%B6/", NULL},
+	        {"http://{a}.{b}:8{c}/", NULL},
+	        {"http://{a/b?c#d@e:f}/", NULL},
+	        {"http://1.2.3.4.5{a}/", NULL},
+	        {"http://[{u}]:x@h", NULL},
+	        {"http://h:0/", port},
+	        {"http://h:00000", port},
+	        {"http://h:65536/", port},
+	        {"http://h:70000", port},
+	        {"http://h:4294967376/", port},
+	        {"http://h:18446744073709551696/", port},
+	        {"http://h:x/", port},
+	        {"http://h:8o", port},
+	        {"http://h:+80", port},
+	        {"http://h:-1", port},
+	        {"http://h:80:80", port},
+	        {"http://h:{p}x", port},
+	        {"http://[::1]:0/", port},
+	        {"http://[::1]:65536", port},
+	        {"http://u@h:0", port},
+	        {"http://[::1/", neither},
+	        {"http://[", neither},
+	        {"http://[]/", neither},
+	        {"http://[::1]x/", neither},
+	        {"http://[::1]]/", neither},
+	        {"http://[::1]{a}/", neither},
+	        {"http://x[::1]/", neither},
+	        {"http://::1]/", host},
+	        {"http://[::g]/", neither},
+	        {"http://[1.2.3.4]/", neither},
+	        {"http://[1:2:3:4:5:6:7]/", neither},
+	        {"http://[1:2:3:4:5:6:7:8:9]/", neither},
+	        {"http://[::1%eth0]/", neither},
+	        {"http://[::1%25]/", neither},
+	        {"http://[{a}]/", neither},
+	        {"http://[1:{a}]/", neither},
+	        {"http://[v1.a]/", neither},
+	        {"http://.", neither},
+	        {"http://../", neither},
+	        {"http://.h/", neither},
+	        {"http://a..b/", neither},
+	        {"http://h../", neither},
+	        {"http://256.256.256.256/", neither},
+	        {"http://1.2.3.4.5/", neither},
+	        {"http://h.1/", neither},
+	        {"http://4294967296", neither},
+	        {"http://h\\\\x/", neither},
+	        {"http://h|x/", neither},
+	        {"http://h\\\"/", neither},
+	        {"http://<h>/", neither},
+	        {"http://h,i/", neither},
+	        {"http://h%/", neither},
+	        {"http://h%4/", neither},
+	        {"http://h%zz/", neither},
+	        {"http://h%2f/", neither},
+	        {"http://h%00/", neither},
+	        {"http://h%4{a}/", neither},
+	        {"http://a123456789b123456789c123456789d123456789e123456789f123456789abcd/", neither},
+	        {"http://h{/", brace},
+	        {"http://h{a/", brace},
+	        {"http://h}/", brace},
+	        {"http://{{a}}/", brace},
+	        {"http://h:{", brace},
+	        {"http://u@{/", brace},
 	        {"ftp://h/", scheme},
 	        {"h", scheme},
 	        {"//h/", scheme},
@@ -184,6 +269,7 @@ static void urls_have_a_scheme_a_host_and_no_spaces(void **state)
 	        {"http://u@", host},
 	        {"http://u@/x", host},
 	        {"http://u:p@:80", host},
+	        {"http://::1/", host},
 	        {"http://@", host},
 	        {"http://h/ ", spaces},
 	        {"http://h/a b", spaces},
@@ -210,6 +296,58 @@ static void urls_have_a_scheme_a_host_and_no_spaces(void **state)
 		if (!open)
 			body_assert_fault(&fault, body, LEDGER_WRONG_TYPE, "endpoint.url", cases[i].what);
 	}
+}
+
+static bool url_taken(const char *url)
+{
+	struct json_postback postback;
+	struct json_fault fault;
+	static char body[4096];
+	snprintf(body, sizeof body, "{\"endpoint\":{\"method\":\"GET\",\"url\":\"%s\"},\"data\":[{}]}", url);
+	return open_body(&postback, body, &fault);
+}
+
+static void hosts_are_as_long_as_names_can_be(void **state)
+{
+	(void)state;
+	char url[2048], label[64];
+	memset(label, 'a', 63);
+	label[63] = 0;
+	sprintf(url, "http://%s.%s.%s.%.61s/", label, label, label, label); /* 253 */
+	assert_true(url_taken(url));
+	sprintf(url, "http://%s.%s.%s.%.61s./", label, label, label, label);
+	assert_true(url_taken(url));
+	sprintf(url, "http://%s.%s.%s.%.62s/", label, label, label, label);
+	assert_false(url_taken(url));
+	sprintf(url, "http://{a}%s%s/", label, label);
+	assert_true(url_taken(url));
+	for (unsigned n = 1; n <= 600; n++) {
+		strcpy(url, "http://");
+		for (unsigned i = 0; i < n; i++)
+			strcat(url, "\xc3\xb6");
+		assert_int_equal(url_taken(url), n <= 512);
+	}
+}
+
+static void random_urls_are_judged_as_the_oracle_does(void **state)
+{
+	(void)state;
+	static const char *const pieces[] = {
+	        "http://", "https://", "h",       "a.b", "example",  ".",     ":",     "/",
+	        "?",       "#",        "@",       "[",   "]",        "[::1]", "::",    "1.2.3.4",
+	        "0x1f",    "{a}",      "{",       "}",   "80",       "65535", "65536", "0",
+	        "%41",     "%25",      "%2f",     "%",   "\xc3\xb6", "_~-",   "{a:b}", "{@}",
+	        "fe80",    "x",        "\\u0040", "\\/", "\\u007b"};
+	unsigned taken = 0;
+	for (unsigned i = 0; i < 20000; i++) {
+		char url[512];
+		size_t n = (size_t)sprintf(url, "http://");
+		for (unsigned k = 1 + draw_below(8); k > 0; k--)
+			n += (size_t)sprintf(url + n, "%s", pieces[draw_below(N(pieces))]);
+		taken += url_taken(url); /* the oracle is asked there */
+	}
+	print_message("%u of 20000 URLs taken\n", taken);
+	assert_in_range(taken, 1000, 19000);
 }
 
 #define ENDPOINT "\"endpoint\":{\"method\":\"GET\",\"url\":\"http://h\"}"
@@ -297,10 +435,13 @@ int main(void)
 	        cmocka_unit_test(elements_come_in_their_order_without_white_space),
 	        cmocka_unit_test(a_body_cut_anywhere_is_truncated),
 	        cmocka_unit_test(methods_are_the_five_as_http_writes_them),
-	        cmocka_unit_test(urls_have_a_scheme_a_host_and_no_spaces),
+	        cmocka_unit_test(urls_have_a_scheme_a_host_a_port_that_can_be_and_no_spaces),
+	        cmocka_unit_test(hosts_are_as_long_as_names_can_be),
+	        cmocka_unit_test(random_urls_are_judged_as_the_oracle_does),
 	        cmocka_unit_test(what_is_wrong_is_told_with_its_place),
 	        cmocka_unit_test(of_repeated_keys_the_last_counts),
 	};
+	draw_init(20261127);
 	alarm(60);
 	return cmocka_run_group_tests(tests, body_pages, NULL);
 }

@@ -98,8 +98,8 @@ struct json_postback {
 	uint32_t number; /* of the last one given or passed, from 1 */
 };
 
-/* Checks the whole body: endpoint.method one of GET POST PUT PATCH DELETE, endpoint.url a string that begins with http:// or https:// (any
- * case) and has a host, without control characters or spaces ({key} may stand anywhere behind the slashes); data a non-empty array of objects
+/* Checks the whole body: endpoint.method one of GET POST PUT PATCH DELETE, endpoint.url a string that json_url.h takes, for one that
+ * could never be delivered is refused here ({key} may stand anywhere behind the slashes); data a non-empty array of objects
  * whose values are strings, numbers, true, false or null. */
 bool json_postback_open(struct json_postback *postback, const char *data, size_t bytes, struct json_fault *fault);
 

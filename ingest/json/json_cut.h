@@ -1,4 +1,4 @@
-/* Cutting JSON apart that a scan has come to the end of: nothing is checked again. For the .c files of this folder alone. */
+/* Cutting JSON apart that a scan has come to the end of: nothing is checked again; and what characters are. For the .c files of this folder alone. */
 #ifndef INGEST_JSON_JSON_CUT_H
 #define INGEST_JSON_JSON_CUT_H
 
@@ -24,6 +24,16 @@ static inline const char *json_skip_space(const char *at, const char *end)
 	while (at < end && json_is_space(*at))
 		at++;
 	return at;
+}
+
+/* RFC 3986, section 2.3: what stands for itself in a URL. One bit for each character, in four words; none is above 0x7f. */
+static inline bool json_is_unreserved(char c)
+{
+	static const uint64_t map[4] = {
+	        0x03ff600000000000, /* - . 0-9 */
+	        0x47fffffe87fffffe, /* A-Z _ a-z ~ */
+	};
+	return map[(unsigned char)c / 64] >> (unsigned char)c % 64 & 1;
 }
 
 /* `at` is the opening quote of a string. Returns the byte behind the closing one. */

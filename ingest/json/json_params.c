@@ -18,22 +18,12 @@ static void put(struct query *query, const char *text, size_t bytes)
 	query->at += bytes;
 }
 
-/* RFC 3986, section 2.3: what stands for itself. One bit for each character, in four words; none is above 0x7f. */
-static bool is_unreserved(char c)
-{
-	static const uint64_t map[4] = {
-	        0x03ff600000000000, /* - . 0-9 */
-	        0x47fffffe87fffffe, /* A-Z _ a-z ~ */
-	};
-	return map[(unsigned char)c / 64] >> (unsigned char)c % 64 & 1;
-}
-
 static void put_encoded(struct query *query, const char *text, size_t bytes)
 {
 	static const char digits[] = "0123456789ABCDEF";
 	for (const char *end = text + bytes; text < end && !query->full; text++) {
 		const char *run = text;
-		while (text < end && is_unreserved(*text))
+		while (text < end && json_is_unreserved(*text))
 			text++;
 		put(query, run, (size_t)(text - run));
 		if (text == end)

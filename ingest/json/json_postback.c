@@ -1,92 +1,8 @@
 #include "ingest/json/json_cut.h"
 #include "ingest/json/json_object.h"
+#include "ingest/json/json_url.h"
 
 #define METHOD_BYTES 6u /* of the longest name; 6 times as much with an escape for each character */
-
-/* ---- the URL: judged as it will be, escapes resolved, without a place to put it ---- */
-
-enum url_part { URL_SCHEME, URL_SECURE, URL_COLON, URL_SLASHES, URL_HOST, URL_REST, URL_WRONG };
-
-struct url {
-	enum url_part part;
-	unsigned place;  /* in "http" or "//" */
-	bool host;       /* the authority has a host so far */
-	bool host_begun; /* and behind this character, more is host or port */
-	bool spaces;     /* or control characters, anywhere */
-};
-
-static void take_scheme(struct url *url, char c)
-{
-	static const char http[] = "http", slashes[] = "//";
-	char lower = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-	switch (url->part) {
-	case URL_SCHEME:
-		url->part = lower != http[url->place] ? URL_WRONG
-		            : ++url->place == 4       ? URL_SECURE
-		                                      : URL_SCHEME;
-		break;
-	case URL_SECURE:
-		url->part = lower == 's' ? URL_COLON : c == ':' ? URL_SLASHES : URL_WRONG;
-		url->place = 0;
-		break;
-	case URL_COLON:
-		url->part = c == ':' ? URL_SLASHES : URL_WRONG;
-		break;
-	default:
-		url->part = c != slashes[url->place] ? URL_WRONG : ++url->place == 2 ? URL_HOST : URL_SLASHES;
-		break;
-	}
-}
-
-/* RFC 3986, section 3.2: [ userinfo "@" ] host [ ":" port ]; the last @ decides. */
-static void take_authority(struct url *url, char c)
-{
-	if (c == '/' || c == '?' || c == '#') {
-		url->part = URL_REST;
-	} else if (c == '@') {
-		url->host = url->host_begun = false;
-	} else if (!url->host_begun) {
-		url->host_begun = true;
-		url->host = c != ':';
-	}
-}
-
-static void take_character(struct url *url, char c)
-{
-	if ((unsigned char)c <= 0x20 || c == 0x7f)
-		url->spaces = true;
-	if (url->part < URL_HOST)
-		take_scheme(url, c);
-	else if (url->part == URL_HOST)
-		take_authority(url, c);
-}
-
-static bool check_url(const struct json_value *value, struct json_fault *fault)
-{
-	static const char where[] = "endpoint.url";
-	struct url url = {.part = URL_SCHEME};
-	/* Of spaces and control characters a JSON string holds these two as they are, others in escapes. */
-	url.spaces = memchr(value->text, ' ', value->bytes) || memchr(value->text, 0x7f, value->bytes);
-	const char *at = value->text, *end = at + value->bytes;
-	while (at < end && (value->escaped ? url.part != URL_WRONG : url.part < URL_REST)) {
-		char utf8[4] = {*at};
-		size_t n = 1;
-		if (*at == '\\')
-			n = scan_escape(utf8, &at);
-		else
-			at++;
-		for (size_t i = 0; i < n; i++)
-			take_character(&url, utf8[i]);
-	}
-	if (url.part == URL_WRONG || url.part < URL_HOST)
-		return json_fail(fault, LEDGER_WRONG_TYPE, where, "must begin with http:// or https://");
-	if (url.spaces)
-		return json_fail(fault, LEDGER_WRONG_TYPE, where,
-		                 "must be without spaces and control characters");
-	return url.host || json_fail(fault, LEDGER_WRONG_TYPE, where, "must have a host");
-}
-
-/* ---- the body ---- */
 
 static bool check_method(const struct json_value *value, enum postback_method *method,
                          struct json_fault *fault)
@@ -119,9 +35,11 @@ static bool take_endpoint(struct json_postback *postback, const struct json_valu
 	    !json_need(&object, NAME_URL, "endpoint.url", fault) ||
 	    !json_need_string(&object, NAME_METHOD, "endpoint.method", fault) ||
 	    !json_need_string(&object, NAME_URL, "endpoint.url", fault) ||
-	    !check_method(&object.value[NAME_METHOD], &postback->method, fault) ||
-	    !check_url(&object.value[NAME_URL], fault))
+	    !check_method(&object.value[NAME_METHOD], &postback->method, fault))
 		return false;
+	const char *wrong = json_url_fault(&object.value[NAME_URL]);
+	if (wrong != NULL)
+		return json_fail(fault, LEDGER_WRONG_TYPE, "endpoint.url", wrong);
 	postback->url = object.value[NAME_URL].text;
 	postback->url_bytes = object.value[NAME_URL].bytes;
 	postback->url_escaped = object.value[NAME_URL].escaped;

@@ -1,6 +1,9 @@
 /* The part of json_body_oracle.h that is about bodies of several events. */
 #include "tests/fuzz/json_body_oracle.h"
 
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +11,103 @@
 
 /* ---- postbacks ---- */
 
-/* "http://" or "https://", then up to / ? or # an authority whose part behind the last @ begins with a host. */
+#define ANY_KEY '\x01' /* stands for a template */
+
+static bool matches(const char *pattern, const char *text)
+{
+	regex_t regex;
+	if (regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB) != 0)
+		abort();
+	bool found = regexec(&regex, text, 0, NULL, 0) == 0;
+	regfree(&regex);
+	return found;
+}
+
+/* Host and port behind the last @ of the authority, with each template as one character; false when a brace is alone. */
+static bool cut_host(char *out, const char *authority, size_t bytes)
+{
+	bool in_key = false, fits = true;
+	for (size_t i = 0; i < bytes; i++) {
+		char c = authority[i];
+		if (c == '{' || c == '}') {
+			fits = fits && in_key == (c == '}');
+			in_key = c == '{' && !in_key;
+			if (in_key)
+				*out++ = ANY_KEY;
+		} else if (!in_key && strchr("/?#", c)) {
+			break;
+		} else if (!in_key && c == '@') {
+			while (out[-1] != '@')
+				out--;
+			fits = true;
+		} else if (!in_key) {
+			*out++ = c;
+		}
+	}
+	*out = 0;
+	return fits && !in_key;
+}
+
+static bool port_fits(const char *port)
+{
+	char *digits_end;
+	if (!matches("^(:[0-9\x01]*)?$", port))
+		return false;
+	return port[0] == 0 || port[1] == 0 || strchr(port, ANY_KEY) ||
+	       (strtoul(port + 1, &digits_end, 10) >= 1 && strtod(port + 1, NULL) <= 65535);
+}
+
+static bool address_fits(const char *host)
+{
+	struct in6_addr address;
+	char plain[INET6_ADDRSTRLEN + 1] = "";
+	if (!matches("^[0-9A-Za-z._~:\x01-]*(%25[0-9A-Za-z._~:%\x01-]+)?$", host))
+		return false;
+	size_t bytes = strcspn(host, "%");
+	if (strlen(host) > 1024)
+		return false;
+	if (strchr(host, ANY_KEY)) {
+		const char *colon = memchr(host, ':', bytes);
+		return colon && memchr(colon + 1, ':', bytes - (size_t)(colon + 1 - host));
+	}
+	if (bytes >= sizeof plain)
+		return false;
+	memcpy(plain, host, bytes);
+	return inet_pton(AF_INET6, plain, &address) == 1;
+}
+
+static bool name_fits(const char *host)
+{
+	char name[4096];
+	size_t n = 0;
+	if (!matches("^([0-9A-Za-z._~\x01\x80-\xff-]|%[0-9A-Fa-f]{2})+$", host))
+		return false;
+	for (; *host && n < sizeof name - 1; host++, n++) {
+		char code[3] = {host[0] == '%' ? host[1] : 0, host[0] == '%' ? host[2] : 0, 0};
+		name[n] = host[0] == '%' ? (char)strtoul(code, NULL, 16) : host[0];
+		if (host[0] == '%' && (unsigned char)name[n] < 0x80 && !isalnum(name[n]) &&
+		    (!name[n] || !strchr("-._~", name[n])))
+			return false;
+		host += host[0] == '%' ? 2 : 0;
+	}
+	name[n] = 0;
+	bool foreign = matches("[\x80-\xff]", name), templates = strchr(name, ANY_KEY) != NULL;
+	if (n > 1024)
+		return false;
+	if (templates)
+		return true;
+	if (name[n - 1] == '.')
+		name[--n] = 0;
+	if (!matches(foreign ? "^[^.]+([.][^.]+)*$" : "^[^.]{1,63}([.][^.]{1,63})*$", name) ||
+	    (!foreign && n > 253))
+		return false;
+	struct in_addr address;
+	return !matches("(^|[.])([0-9]+|0[xX][0-9A-Fa-f]*)$", name)
+	               ? true
+	               : n <= 253 && inet_aton(name, &address) != 0;
+}
+
+/* Scheme, userinfo, host and port as json_url.h tells, found by regular expressions. */
 static bool url_fits(json_t *value)
 {
 	const char *url = json_string_value(value);
@@ -21,10 +120,25 @@ static bool url_fits(json_t *value)
 	                                                       : 0;
 	if (scheme == 0)
 		return false;
-	const char *authority = url + scheme;
-	size_t bytes = strcspn(authority, "/?#");
-	const char *at = memrchr(authority, '@', bytes), *host = at ? at + 1 : authority;
-	return host < authority + bytes && *host != ':';
+	char *host = malloc(n + 2);
+	host[0] = '@'; /* where cut_host stops going back */
+	bool fits = cut_host(host + 1, url + scheme, n - scheme);
+	if (fits && host[1] == '[') {
+		char *end = strchr(host + 2, ']');
+		fits = end && port_fits(end + 1);
+		if (fits) {
+			*end = 0;
+			fits = address_fits(host + 2);
+		}
+	} else if (fits) {
+		char *colon = strchr(host + 1, ':');
+		fits = !colon || port_fits(colon);
+		if (colon)
+			*colon = 0;
+		fits = fits && name_fits(host + 1);
+	}
+	free(host);
+	return fits;
 }
 
 static bool method_of(json_t *value, enum postback_method *method)

@@ -62,3 +62,23 @@ def test_what_is_wrong_in_a_body_is_told_with_its_offset_line_or_index(instance,
         assert reply.json() == {"accepted": 1, "rejected": 2, "errors": [
             {"line": 3, "error": "not JSON at offset 9", "where": "body"},
             {"line": 4, "error": "must be a string", "where": "type"}]}
+
+
+def test_a_postback_that_can_never_be_delivered_is_refused(instance, tmp_path, backend):
+    wrong = {
+        "has a port that is not 1 to 65535": ["http://h:0/", "http://h:70000/", "http://h:x/", "https://[::1]:65536"],
+        "has a host that is neither a name nor an address": ["http://[::1/", "http://256.1.1.1/", "http://a..b/", "http://[{a}]/"],
+        "must have a host": ["http:///x", "http://:80/", "http://u@/"],
+        "must begin with http:// or https://": ["ftp://h/", "h"],
+        "has a { without its } or a } without its { in front of the path": ["http://h:{a/"],
+    }
+    right = ["http://{host}:{port}/{path}?x={a}", "http://[::1]:8080/", "https://h/"]
+    millrace = instance(config=http_config(tmp_path, backend))
+    with Client(http_address(millrace)) as client:
+        for error, url in [(error, url) for error, urls in wrong.items() for url in urls]:
+            reply = client.ask("POST", "/ingest", {"endpoint": {"method": "GET", "url": url}, "data": [{"a": 1}]})
+            assert (reply.status, reply.json()) == (400, {"error": error, "where": "endpoint.url"}), url
+        for url in right:
+            assert client.ask("POST", "/ingest", {"endpoint": {"method": "GET", "url": url}, "data": [{"a": 1}]}).status == 202, url
+    assert [postback["url"] for postback in events(millrace, "postback")] == right
+    assert millrace.stop() == POSTBACKS_WAIT, millrace.log()
