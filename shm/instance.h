@@ -4,6 +4,7 @@
  *         lock                    held by the supervisor (POSIX lock: dies with it)
  *         instance                this page: topics, lanes, groups, queues, roles
  *         bells                   one doorbell per topic and group, one per queue
+ *         drops                   drops.h, what of the sockets' drop counters is in a ledger
  *         config.yaml             the configuration in force
  *         <topic>.lane.<n>        stream.h, written by one role
  *         <topic>.group.<k>       stream.h, one reader group

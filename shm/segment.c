@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "shm/drops.h"
 #include "shm/event.h"
 #include "shm/instance.h"
 #include "shm/queue.h"
@@ -83,6 +84,7 @@ uint64_t segment_layout_hash(void)
 	        sizeof(struct bells_page),
 	        offsetof(struct bells_page, group),
 	        offsetof(struct bells_page, queue),
+	        sizeof(struct drops_page),
 	        sizeof(struct queue_shared),
 	        sizeof(struct redo_note),
 	        sizeof(struct event_metric),

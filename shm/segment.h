@@ -36,6 +36,7 @@ enum segment_kind {
 	SEGMENT_QUEUE,        /* slots of a queue (queue.h) */
 	SEGMENT_STAGE,        /* control block and metrics of one role (stage/control.h) */
 	SEGMENT_PRIVATE,      /* a stage's own memory that its next life takes up: receive buffers, redo notes */
+	SEGMENT_DROPS,        /* what of the sockets' drop counters is counted (drops.h) */
 };
 
 struct segment_header {

@@ -1,5 +1,6 @@
 #include "supervisor/plan.h"
 
+#include "shm/drops.h"
 #include "shm/queue.h"
 #include "stage/control.h"
 
@@ -9,6 +10,7 @@ void plan_each_segment(const struct plan *plan,
 	char name[SEGMENT_NAME_MAX];
 	each(argument, "instance", segment_file_bytes(sizeof(struct instance_page)));
 	each(argument, "bells", segment_file_bytes(sizeof(struct bells_page)));
+	each(argument, "drops", segment_file_bytes(sizeof(struct drops_page)));
 	for (unsigned i = 0; i < plan->n_topics; i++) {
 		const struct instance_topic *topic = &plan->topic[i].page;
 		for (unsigned lane = 0; lane < topic->n_lanes; lane++)

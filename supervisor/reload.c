@@ -213,7 +213,7 @@ static void apply(struct supervisor *supervisor, uint64_t now_ns)
 	}
 	forget_next(supervisor);
 	supervisor_take_options(supervisor, supervisor->config);
-	sockets_close_unused(&supervisor->sockets);
+	supervisor_close_unused(supervisor);
 	if (supervisor_add_children(supervisor, &error) != 0)
 		log_error("a role cannot be added", "error=\"%s\"", error.text);
 	home_announce_listeners(supervisor, &supervisor->sockets_before);
@@ -239,7 +239,7 @@ void reload_begin(struct supervisor *supervisor, uint64_t now_ns)
 	swap(supervisor);
 	forget_next(supervisor);
 	supervisor_take_options(supervisor, supervisor->config);
-	sockets_close_unused(&supervisor->sockets);
+	supervisor_close_unused(supervisor);
 	if (supervisor_write_config(supervisor, supervisor->config, &error) != 0)
 		log_error("the configuration file of the instance is not renewed", "error=\"%s\"",
 		          error.text);

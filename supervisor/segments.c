@@ -11,6 +11,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "shm/drops.h"
 #include "stage/clock.h"
 #include "stage/control.h"
 #include "stage/log.h"
@@ -434,15 +435,22 @@ static int create_first(struct segments *segments, struct shm_error *error)
 	while (segments->generation == 0)
 		if (getrandom(&segments->generation, sizeof segments->generation, 0) < 0 && errno != EINTR)
 			segments->generation = clock_real_ns();
-	return segment_create(segments->directory, "bells", SEGMENT_BELLS, segments->generation,
-	                      sizeof(struct bells_page), NULL, NULL, error);
+	int result = segment_create(segments->directory, "drops", SEGMENT_DROPS, segments->generation,
+	                            sizeof(struct drops_page), NULL, NULL, error);
+	return result == 0 ? segment_create(segments->directory, "bells", SEGMENT_BELLS, segments->generation,
+	                                    sizeof(struct bells_page), NULL, NULL, error)
+	                   : result;
+}
+
+static int check_common(const struct segments *segments, struct shm_error *error)
+{
+	int result = segments_check_generation(segments, "bells", SEGMENT_BELLS, error);
+	return result == 0 ? segments_check_generation(segments, "drops", SEGMENT_DROPS, error) : result;
 }
 
 int segments_apply(struct segments *segments, const struct plan *plan, struct shm_error *error)
 {
-	int result = segments->old == NULL
-	                     ? create_first(segments, error)
-	                     : segments_check_generation(segments, "bells", SEGMENT_BELLS, error);
+	int result = segments->old == NULL ? create_first(segments, error) : check_common(segments, error);
 	for (unsigned i = 0; result == 0 && i < plan->n_topics; i++)
 		result = apply_topic(segments, plan, i, error);
 	for (unsigned i = 0; result == 0 && i < plan->n_queues; i++)

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "shm/drops.h"
 #include "stage/clock.h"
 #include "stage/log.h"
 #include "supervisor/bind.h"
@@ -285,6 +286,26 @@ void sockets_close_unused(struct sockets *sockets)
 		close(sockets->passed[i]);
 	}
 	sockets->n_passed = 0;
+}
+
+void sockets_forget_drops(const struct sockets *sockets, const char *directory)
+{
+	struct segment segment = {0};
+	struct shm_error error;
+	uint64_t cookie[SOCKETS_MAX];
+	size_t n = 0;
+	for (unsigned i = 0; i < sockets->n; i++) {
+		socklen_t bytes = sizeof cookie[n];
+		if (getsockopt(sockets->entry[i].fd, SOL_SOCKET, SO_COOKIE, &cookie[n], &bytes) == 0)
+			n++;
+	}
+	if (segment_attach(&segment, directory, "drops", SEGMENT_DROPS, SEGMENT_WRITE, &error) != 0) {
+		log_warn("what was counted of closed sockets cannot be forgotten", "error=\"%s\"",
+		         error.text);
+		return;
+	}
+	drops_keep(segment.body, cookie, n);
+	segment_detach(&segment);
 }
 
 void sockets_close(struct sockets *sockets)

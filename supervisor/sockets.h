@@ -82,6 +82,9 @@ void sockets_quiet(struct sockets *sockets, bool all);
 /* Closes the sockets that the last sockets_open found no use for, and passed ones that nothing matched (with a warning). */
 void sockets_close_unused(struct sockets *sockets);
 
+/* What was counted of the drops of sockets that are closed now is forgotten (shm/drops.h). After sockets_close_unused; the directory has its segments. */
+void sockets_forget_drops(const struct sockets *sockets, const char *directory);
+
 /* Closes all and removes the files of Unix sockets bound here. May be called again. */
 void sockets_close(struct sockets *sockets);
 

@@ -188,6 +188,12 @@ static void say_refused(const struct shm_error *error)
 	log_text(STDERR_FILENO, text);
 }
 
+void supervisor_close_unused(struct supervisor *supervisor)
+{
+	sockets_close_unused(&supervisor->sockets);
+	sockets_forget_drops(&supervisor->sockets, supervisor->plan->directory);
+}
+
 int supervisor_init(struct supervisor *supervisor, const struct supervisor_options *options)
 {
 	struct shm_error error = {""};
@@ -211,7 +217,7 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 	if (result == 0)
 		result = make_all(supervisor, &error);
 	if (result == 0) {
-		sockets_close_unused(&supervisor->sockets);
+		supervisor_close_unused(supervisor);
 		return 0;
 	}
 	say_refused(&error);

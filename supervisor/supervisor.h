@@ -93,6 +93,9 @@ int supervisor_write_config(const struct supervisor *supervisor, const struct co
 /* Adds the roles of the plan that are not there yet to the children. Returns 0 or -errno. */
 int supervisor_add_children(struct supervisor *supervisor, struct shm_error *error);
 
+/* Closes the sockets that the plan in force does not have, and forgets what is kept of them. */
+void supervisor_close_unused(struct supervisor *supervisor);
+
 /* Takes options of the supervisor itself from the configuration. */
 void supervisor_take_options(struct supervisor *supervisor, const struct config *config);
 

@@ -259,8 +259,8 @@ static void every_segment_is_listed_with_its_bytes(void **state)
 	                              "queues: {postback: {slots: 256, slot_size: 512}}");
 	struct listing listing = {0};
 	plan_each_segment(plan, list, &listing);
-	/* page, bells; five topics with 16 groups each, ip with two lanes; the queue; five stages, four of them with private memory */
-	assert_int_equal(listing.n, 2 + 5 * STREAM_GROUPS_MAX + 6 + 1 + 5 + 4);
+	/* page, bells, drops; five topics with 16 groups each, ip with two lanes; the queue; five stages, four of them with private memory */
+	assert_int_equal(listing.n, 3 + 5 * STREAM_GROUPS_MAX + 6 + 1 + 5 + 4);
 	assert_true(listing.has_lane);
 	assert_true(listing.has_queue);
 	assert_int_equal(plan_bytes(plan), listing.bytes);

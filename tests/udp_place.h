@@ -44,6 +44,9 @@ static inline int udp_place_fill(struct udp_place *place, enum batch_format form
 		result = segment_create(place->place.directory, instance_private_name(name, UDP_ROLE), SEGMENT_PRIVATE,
 		                        UDP_GENERATION, udp_private_bytes(n_buffers), NULL, NULL, &error);
 	if (result == 0)
+		result = segment_create(place->place.directory, "drops", SEGMENT_DROPS, UDP_GENERATION, sizeof(struct drops_page), NULL,
+		                        NULL, &error);
+	if (result == 0)
 		result = instance_attach(&place->instance, "test", SEGMENT_READ, &error);
 	if (result != 0)
 		printf("%s\n", error.text);

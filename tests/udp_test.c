@@ -229,6 +229,76 @@ static void what_the_kernel_drops_is_in_the_ledger_once_over_all_lives(void **st
 	close_one(&place, &udp, listener, sender);
 }
 
+static void flood(const int *sender, unsigned n_senders, uint32_t n)
+{
+	unsigned char data[UDP_EVENT_BYTES];
+	for (uint32_t i = 0; i < n; i++) {
+		make_event(data, i);
+		for (unsigned k = 0; k < n_senders; k++)
+			assert_true(udp_send(sender[k], data, sizeof data, 0) > 0);
+	}
+}
+
+/* Listeners that change their order hand sockets to other roles, in another order, whose private segment may be a new one. */
+static void what_the_kernel_drops_is_counted_once_whoever_gets_the_socket(void **state)
+{
+	(void)state;
+	struct udp_place place;
+	struct udp udp;
+	struct shm_error error;
+	char name[SEGMENT_NAME_MAX];
+	int listener[3], sender[3];
+	uint16_t port;
+	assert_int_equal(udp_place_make(&place, BATCH_IPEVENT, 1 << 20, N_BUFFERS, NULL), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		listener[i] = udp_listen(AF_INET, 4096, &port);
+		sender[i] = udp_connect(AF_INET, port);
+	}
+	flood(sender, 3, 100);
+	uint64_t dropped = 0;
+	const int order[][3] = {{0, 1, 2}, {2, 0, 1}, {1, 0, -1}, {1, 2, 0}};
+	for (unsigned life = 0; life < 4; life++) {
+		int fd[3];
+		unsigned n = 0;
+		for (unsigned i = 0; i < 3 && order[life][i] >= 0; i++)
+			fd[n++] = listener[order[life][i]];
+		assert_int_equal(udp_place_open(&place, &udp, BATCH_IPEVENT, backend_under_test, fd, n), 0);
+		udp_tick(&udp);
+		if (life == 0)
+			dropped = ledger_of(&udp, 0)->kernel_dropped;
+		assert_true(dropped > 0);
+		assert_int_equal(ledger_of(&udp, 0)->kernel_dropped, dropped);
+		udp_close(&udp);
+		if (life == 1) {
+			(void)segment_destroy(place.place.directory, instance_private_name(name, UDP_ROLE));
+			assert_int_equal(segment_create(place.place.directory, name, SEGMENT_PRIVATE,
+			                                UDP_GENERATION, udp_private_bytes(N_BUFFERS), NULL,
+			                                NULL, &error),
+			                 0);
+		}
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		close(listener[i]);
+		close(sender[i]);
+	}
+	udp_place_remove(&place);
+}
+
+static void what_was_counted_of_closed_sockets_is_forgotten(void **state)
+{
+	(void)state;
+	static struct drops_page page;
+	for (uint64_t cookie = 1; cookie <= DROPS_SOCKETS_MAX; cookie++)
+		atomic_store(&drops_find(&page, cookie)->counted, cookie);
+	assert_int_equal(drops_find(&page, 7)->counted, 7);
+	assert_null(drops_find(&page, 1000));
+	drops_keep(&page, (const uint64_t[]){7, 9}, 2);
+	assert_int_equal(drops_find(&page, 7)->counted, 7);
+	assert_int_equal(drops_find(&page, 9)->counted, 9);
+	assert_int_equal(drops_find(&page, 1000)->counted, 0);
+	assert_int_equal(drops_find(&page, 8)->counted, 0);
+}
+
 #define SURPLUS 300u
 
 static void a_full_lane_drops_and_counts_and_takes_again_when_it_is_read(void **state)
@@ -323,6 +393,8 @@ int main(void)
 	        BOTH(json_goes_to_the_lane_of_its_kind_and_bad_input_is_counted),
 	        BOTH(a_burst_larger_than_all_buffers_waits_in_the_socket_and_nothing_is_lost),
 	        BOTH(what_the_kernel_drops_is_in_the_ledger_once_over_all_lives),
+	        BOTH(what_the_kernel_drops_is_counted_once_whoever_gets_the_socket),
+	        cmocka_unit_test(what_was_counted_of_closed_sockets_is_forgotten),
 	        BOTH(a_full_lane_drops_and_counts_and_takes_again_when_it_is_read),
 	        BOTH(a_socket_error_is_counted_and_receiving_goes_on),
 	};

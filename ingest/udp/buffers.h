@@ -57,24 +57,17 @@ struct buffer {
 _Static_assert(offsetof(struct buffer, data) == 128, "the data begins at a cache line");
 _Static_assert(sizeof(struct buffer) == BUFFER_DATA_BYTES + 128, "whole cache lines, and not a power of two");
 
-/* What the kernel's drop counter of one socket showed when it was last put into the ledger. */
-struct buffers_socket {
-	_Atomic uint64_t cookie; /* SO_COOKIE: another socket has another one and counts from 0 */
-	_Atomic uint64_t drops;
-};
-
 /* Written by the role's process alone. All zero when the supervisor has just created the segment. */
 struct buffers_head {
 	_Atomic uint64_t layout; /* 0: never used; otherwise BUFFERS_LAYOUT, stored last by the first life */
 	uint64_t n_buffers;
-	struct buffers_socket socket[BUFFERS_SOCKETS_MAX];
 	alignas(SHM_LINE) struct redo_note note;
 };
 #define BUFFERS_HEAD_BYTES 4096u
 _Static_assert(sizeof(struct buffers_head) <= BUFFERS_HEAD_BYTES, "the head fits its page");
 
 /* Changes with the layout of the private segment. */
-#define BUFFERS_LAYOUT (1ull << 48 | sizeof(struct buffer) << 24 | sizeof(struct redo_note))
+#define BUFFERS_LAYOUT (2ull << 48 | sizeof(struct buffer) << 24 | sizeof(struct redo_note))
 
 /* Bytes of the private segment's body: 4,096 + n_buffers * (64 + 65,664). What the supervisor creates. */
 static inline size_t udp_private_bytes(unsigned n_buffers)

@@ -71,6 +71,10 @@ bool udp_drained(struct udp *udp, uint64_t now_ns)
 
 /* ---- tick ---- */
 
+/* Regions of the redo note: 0 the private segment, from 1 on the lanes, then what of the sockets' drops is counted. */
+#define REGION_DROPS (1 + BATCH_LANES_MAX)
+_Static_assert(REGION_DROPS < REDO_REGIONS_MAX, "all regions fit one note");
+
 static uint64_t kernel_drops(int socket)
 {
 	uint32_t memory[SK_MEMINFO_VARS] = {0};
@@ -80,26 +84,21 @@ static uint64_t kernel_drops(int socket)
 	return memory[SK_MEMINFO_DROPS];
 }
 
-/* Adds what each socket's drop counter has grown by since it was last seen, by this life or a former one. The counters are
- * the sockets' and go on over restarts of the stage; another socket (another cookie) counts from 0. */
+/* Adds what each socket's drop counter has grown by since it was last counted, by whoever had the socket then. */
 static void account_kernel_drops(struct udp *udp)
 {
 	struct redo *redo = &udp->batch.redo;
 	uint64_t total = 0;
 	for (unsigned i = 0; i < udp->receive.n_sockets; i++) {
-		struct buffers_socket *seen = &udp->buffers.head->socket[i];
-		uint64_t cookie = 0;
-		socklen_t bytes = sizeof cookie;
-		if (getsockopt(udp->receive.socket[i], SOL_SOCKET, SO_COOKIE, &cookie, &bytes) != 0)
+		struct drops_entry *seen = udp->seen[i];
+		if (seen == NULL)
 			continue;
 		uint64_t drops = kernel_drops(udp->receive.socket[i]);
-		bool same = atomic_load_explicit(&seen->cookie, memory_order_relaxed) == cookie;
-		uint64_t before = same ? atomic_load_explicit(&seen->drops, memory_order_relaxed) : 0;
-		if (same && drops == before)
+		uint64_t before = atomic_load_explicit(&seen->counted, memory_order_relaxed);
+		if (drops == before)
 			continue;
 		total += (uint32_t)(drops - before); /* the kernel's counter has 32 bits and wraps */
-		redo_add(redo, 0, &seen->cookie, cookie);
-		redo_add(redo, 0, &seen->drops, drops);
+		redo_add(redo, REGION_DROPS, &seen->counted, drops);
 	}
 	if (redo->note->n == 0)
 		return;
@@ -110,7 +109,7 @@ static void account_kernel_drops(struct udp *udp)
 	redo_apply(redo);
 	count(udp, UDP_kernel_dropped_entries, total);
 }
-_Static_assert(2 * BUFFERS_SOCKETS_MAX + 1 <= REDO_WORDS_MAX, "all sockets fit one note");
+_Static_assert(BUFFERS_SOCKETS_MAX + 1 <= REDO_WORDS_MAX, "all sockets fit one note");
 
 static uint64_t least_socket_buffer(const struct receive *receive)
 {
@@ -213,6 +212,28 @@ static int join_private(struct udp *udp, const struct instance *instance, const 
 	return 0;
 }
 
+static int join_drops(struct udp *udp, const struct instance *instance, struct shm_error *error)
+{
+	int result = segment_attach(&udp->drops_segment, instance->directory, "drops", SEGMENT_DROPS,
+	                            SEGMENT_WRITE, error);
+	if (result == 0)
+		udp->batch.redo.base[REGION_DROPS] = udp->drops_segment.body;
+	return result;
+}
+
+static void find_seen(struct udp *udp)
+{
+	for (unsigned i = 0; i < udp->receive.n_sockets; i++) {
+		uint64_t cookie = 0;
+		socklen_t bytes = sizeof cookie;
+		if (getsockopt(udp->receive.socket[i], SOL_SOCKET, SO_COOKIE, &cookie, &bytes) == 0)
+			udp->seen[i] = drops_find(udp->drops_segment.body, cookie);
+		if (udp->seen[i] == NULL)
+			log_warn("what the kernel drops at a socket cannot be told", "socket=%d",
+			         udp->receive.socket[i]);
+	}
+}
+
 static int begin_receiving(struct udp *udp, const struct udp_settings *settings, const int *socket,
                            unsigned n_sockets, struct shm_error *error)
 {
@@ -242,6 +263,8 @@ int udp_open(struct udp *udp, const struct udp_settings *settings, const struct 
 	if (result == 0)
 		result = join_private(udp, instance, role, error);
 	if (result == 0)
+		result = join_drops(udp, instance, error);
+	if (result == 0)
 		result = join_lanes(udp, instance, role, error);
 	if (result == 0) {
 		recover_buffers(udp);
@@ -251,6 +274,7 @@ int udp_open(struct udp *udp, const struct udp_settings *settings, const struct 
 		udp_close(udp);
 		return result;
 	}
+	find_seen(udp);
 	metric_set(control, UDP_uring_in_use, udp->receive.ops == &receive_uring);
 	metric_set(control, UDP_buffers, udp->buffers.n_buffers);
 	metric_set(control, UDP_socket_buffer_bytes, least_socket_buffer(&udp->receive));
@@ -261,6 +285,7 @@ void udp_close(struct udp *udp)
 {
 	receive_close(&udp->receive);
 	detach_writers(udp);
+	segment_detach(&udp->drops_segment);
 	segment_detach(&udp->private_segment);
 	batch_fini(&udp->batch);
 }

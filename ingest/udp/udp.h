@@ -16,6 +16,7 @@
 
 #include "ingest/udp/batch.h"
 #include "ingest/udp/receive.h"
+#include "shm/drops.h"
 #include "stage/stage.h"
 
 #define UDP_DRAIN_NS (2ull * 1000 * 1000 * 1000) /* of reading on while datagrams keep coming */
@@ -41,6 +42,8 @@ struct udp {
 	struct receive receive;
 	struct batch batch;
 	struct topic_writer writer[BATCH_LANES_MAX];
+	struct segment drops_segment;
+	struct drops_entry *seen[BUFFERS_SOCKETS_MAX]; /* of each socket; NULL: its drops cannot be told */
 	struct control *control; /* its metrics are udp_metric's */
 	uint64_t drain_until_ns; /* CLOCK_MONOTONIC; 0 while not draining */
 	bool stopped;

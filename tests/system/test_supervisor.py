@@ -572,3 +572,35 @@ def test_more_and_fewer_processes_under_load_lose_no_datagram(instance, tmp_path
     ledger = one.ledger("ip", stat)
     assert (ledger["received"], ledger["written"]) == (len(datagrams), len(datagrams)), ledger
     wait_until(lambda: one.report(sha)["count"] == len(datagrams), what="all are counted, none twice")
+
+
+@pytest.mark.limit(90)
+def test_what_the_kernel_dropped_is_counted_once_when_listeners_change_their_order(instance, tmp_path):
+    config = default_config(tmp_path)
+    entries = [{"listen": [f"127.0.0.1:{free_port()}"], "format": form, "receive_buffer": "64KiB", "buffers": buffers}
+               for form, buffers in (("ipevent", 16), ("raw", 32))]
+    config["ingest"]["udp"] = entries
+    millrace = instance(config=config)
+
+    def dropped():
+        stat = millrace.stat()
+        return {topic: millrace.ledger(topic, stat)["kernel_dropped"] for topic in ("ip", "raw")}
+
+    pids = {role: millrace.pid_of(role) for role in ("ingest-udp.0", "ingest-udp.1")}
+    for pid in pids.values():
+        os.kill(pid, signal.SIGSTOP)
+    for host, port, _ in millrace.addresses():
+        send((host, port), 2000)
+    for pid in pids.values():
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: all(dropped().values()), what="drops of both sockets in the ledgers")
+    millrace.settle("ip", 1)
+    pause(0.3)
+    before = dropped()
+    config["ingest"]["udp"] = entries[::-1]
+    millrace.write_config(config)
+    millrace.kill(signal.SIGHUP)
+    wait_until(lambda: all(millrace.pid_of(role) != pid for role, pid in pids.items()), 20, "both roles anew")
+    millrace.wait_running()
+    pause(0.5)
+    assert dropped() == before, "another role has the socket, whose counter goes on"
