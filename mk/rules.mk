@@ -35,7 +35,7 @@ TEST_PROGRAMS :=
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 archives = $(foreach a,$(1),$(BUILD)/lib/lib$(a).a)
 
-$(BUILD)/obj/%.o: %.c
+$(BUILD)/obj/%.o: %.c | have-packages
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP -c $< -o $@

@@ -12,10 +12,17 @@ SOURCES   = $(sort $(filter-out $(BUILD)%,$(wildcard */*.c */*/*.c)))
 # What was fetched, seen from the programs in $(BUILD) as from those below PREFIX.
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,country.mmdb country.mmdb.licence regexes.yaml regexes.yaml.licence)
 
-.PHONY: all data run test unit system asan lint fuzz bench bench-http bench-http-slow check docs install clean help
+.PHONY: all have-packages deps data run test unit system asan lint fuzz bench bench-http bench-http-slow check docs install clean help
 .PHONY: built-run built-test built-unit built-system built-asan built-fuzz built-lint
 
-all: $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
+all: have-packages $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
+
+# Before anything is compiled, or a missing header would be the message.
+have-packages:
+	@scripts/install-packages --check build
+
+deps: ## install what building, running and testing need
+	@scripts/install-packages build run test data
 
 # Links, so that what is fetched or replaced later counts at once.
 $(DATA_HERE):
