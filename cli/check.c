@@ -1,6 +1,7 @@
 /* millrace check: is the configuration right, and what will it need? */
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "cli/print_json.h"
 #include "sink/tally/counts.h"
 #include "supervisor/plan.h"
+#include "supervisor/trial.h"
 
 struct options {
 	const char *file, *instance;
@@ -37,9 +39,10 @@ static void print_keys(void)
 		       option[i].default_text[0] != 0 ? option[i].default_text : "none");
 		if (option[i].choices[0] != 0)
 			printf(", one of: %s", option[i].choices);
-		if (option[i].min_text[0] != 0 && strcmp(option[i].type, "string") != 0)
+		bool text = option[i].kind == CONFIG_STRING || option[i].kind == CONFIG_FILE;
+		if (option[i].min_text[0] != 0 && !text)
 			printf(", from %s", option[i].min_text);
-		if (option[i].max_text[0] != 0 && strcmp(option[i].type, "string") != 0)
+		if (option[i].max_text[0] != 0 && !text)
 			printf(", up to %s", option[i].max_text);
 		printf(")\n    %s\n", option[i].help);
 	}
@@ -143,6 +146,28 @@ static void print_text(const struct plan *plan, const struct needs *needs)
 		       plan_size_text(size, needs->tally_bytes));
 }
 
+/* ---- what the stages say ---- */
+
+static void say_finding(void *argument, enum trial_finding finding, const char *text)
+{
+	(void)argument;
+	(void)command_fail("check", "%s%s", text,
+	                   finding == TRIAL_MISSING ? " (it will be taken when it comes)" : "");
+}
+
+/* Asks every stage whether it could start: what it reads at its start is read here, too. */
+static int try_stages(const struct config *config, const struct plan *plan)
+{
+	struct trial trial;
+	char libexec[PATH_MAX];
+	int result = command_libexec(libexec, sizeof libexec, "");
+	if (result != 0)
+		return command_fail("check", "cannot find the stages: %s", strerror(-result));
+	trial_begin(&trial, config, plan, libexec, false, say_finding, NULL);
+	trial_run(&trial);
+	return trial.refused + trial.without == 0 ? 0 : 1;
+}
+
 static int show_plan(const struct options *options, const struct config *config)
 {
 	char *errors = NULL;
@@ -169,6 +194,8 @@ static int show_plan(const struct options *options, const struct config *config)
 			                      (unsigned long long)(needs.segment_bytes - needs.present_bytes),
 			                      needs.root, (unsigned long long)needs.available_bytes);
 	}
+	if (try_stages(config, plan) != 0)
+		status = 1;
 	plan_free(plan);
 	return status;
 }
@@ -219,9 +246,12 @@ int command_check(int argc, char **argv)
 	const struct arguments arguments = {
 	        .command = "check",
 	        .usage = "[-c FILE] [--set KEY=VALUE]... [--json|--effective|--default|--keys]",
-	        .purpose = "Checks a configuration, reports every error in it, and prints what it would "
-	                   "start: listeners, topics,\n"
-	                   "stages, and each segment with its exact bytes. Starts and creates nothing.",
+	        .purpose =
+	                "Checks a configuration and the files that it names, reports every error, and prints "
+	                "what it would start:\n"
+	                "listeners, topics, stages, and each segment with its exact bytes. The stages' "
+	                "programs read their\n"
+	                "files as they would at their start; nothing is created.",
 	        .example = "  millrace check -c millrace.yaml",
 	        .table = table,
 	        .n = sizeof table / sizeof table[0],

@@ -216,6 +216,10 @@ static void take_stage(struct snapshot_source *source, unsigned index, struct sn
 	snprintf(file, sizeof file, "%s.role", stage->name);
 	stage->alive = has_holder(source->directory, file, &source->role_file[index], stage->pid);
 	control_read_note(control, stage->note);
+	stage->n_files = 0;
+	for (unsigned i = 0; i < CONTROL_FILES_MAX; i++)
+		if (control_read_file(control, i, &stage->file[stage->n_files]))
+			stage->n_files++;
 	take_metrics(control, stage);
 }
 

@@ -36,6 +36,8 @@ struct snapshot_stage {
 	uint64_t started_ns;    /* CLOCK_REALTIME */
 	uint64_t heartbeat_age_ns;
 	char note[CONTROL_NOTE_BYTES]; /* a line for people, printable ASCII; "" when it has none */
+	unsigned n_files;
+	struct control_file file[CONTROL_FILES_MAX]; /* that its options name */
 	unsigned n_metrics;
 	struct snapshot_metric metric[METRICS_MAX];
 };

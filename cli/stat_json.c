@@ -16,9 +16,25 @@ static void set(json_t *object, const char *key, uint64_t value)
 	json_object_set_new(object, key, number(value));
 }
 
+static json_t *time_json(uint64_t real_ns)
+{
+	return real_ns == 0 ? json_null() : number(real_ns / NS_PER_MS);
+}
+
+static json_t *file_json(const struct control_file *file)
+{
+	json_t *object = json_object();
+	json_object_set_new(object, "option", json_string(file->option));
+	json_object_set_new(object, "path", json_string(file->path));
+	json_object_set_new(object, "in_force_since_ms", time_json(file->in_force_ns));
+	json_object_set_new(object, "refused_ms", time_json(file->refused_ns));
+	json_object_set_new(object, "refusal", json_string(file->refusal));
+	return object;
+}
+
 static json_t *stage_json(const struct snapshot_stage *stage)
 {
-	json_t *object = json_object(), *metrics = json_object();
+	json_t *object = json_object(), *metrics = json_object(), *files = json_array();
 	json_object_set_new(object, "name", json_string(stage->name));
 	json_object_set_new(object, "program", json_string(stage->program));
 	set(object, "pid", stage->pid);
@@ -30,6 +46,9 @@ static json_t *stage_json(const struct snapshot_stage *stage)
 	set(object, "started_ms", stage->started_ns / NS_PER_MS);
 	set(object, "heartbeat_age_ms", stage->heartbeat_age_ns / NS_PER_MS);
 	json_object_set_new(object, "note", json_string(stage->note));
+	for (unsigned i = 0; i < stage->n_files; i++)
+		json_array_append_new(files, file_json(&stage->file[i]));
+	json_object_set_new(object, "files", files);
 	for (unsigned i = 0; i < stage->n_metrics; i++)
 		set(metrics, stage->metric[i].name, stage->metric[i].value);
 	json_object_set_new(object, "metrics", metrics);

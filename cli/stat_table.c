@@ -78,6 +78,41 @@ static void notes(const struct snapshot *snapshot, FILE *out)
 		fputc('\n', out);
 }
 
+/* "2026-07-01 12:00:00" in local time, "never" for 0. */
+static const char *time_text(char buffer[32], uint64_t real_ns)
+{
+	time_t seconds = (time_t)(real_ns / NS_PER_SEC);
+	struct tm local;
+	snprintf(buffer, 32, "never");
+	if (real_ns != 0 && localtime_r(&seconds, &local) != NULL)
+		(void)strftime(buffer, 32, "%F %T", &local);
+	return buffer;
+}
+
+static void files(const struct snapshot *snapshot, FILE *out)
+{
+	struct grid grid;
+	char buffer[32];
+	grid_init(&grid, "<STAGE <FILE_OF <IN_FORCE_SINCE <PATH <REFUSED");
+	for (unsigned i = 0; i < snapshot->n_stages; i++)
+		for (unsigned k = 0; k < snapshot->stage[i].n_files; k++) {
+			const struct control_file *file = &snapshot->stage[i].file[k];
+			grid_cell(&grid, "%s", snapshot->stage[i].name);
+			grid_cell(&grid, "%s", file->option);
+			grid_cell(&grid, "%s", time_text(buffer, file->in_force_ns));
+			grid_cell(&grid, "%s", file->path);
+			if (file->refused_ns != 0)
+				grid_cell(&grid, "%s: %s", time_text(buffer, file->refused_ns),
+				          file->refusal);
+			else
+				grid_cell(&grid, "-");
+		}
+	bool any = grid.n > grid.columns;
+	grid_print(&grid, out);
+	if (any)
+		fputc('\n', out);
+}
+
 static const char *writer(const struct snapshot_lane *lane)
 {
 	if (lane->role[0] == 0)
@@ -317,6 +352,7 @@ void stat_table(const struct snapshot *snapshot, const struct snapshot *before,
 	heading(snapshot, options, out);
 	stages(snapshot, out);
 	notes(snapshot, out);
+	files(snapshot, out);
 	lanes(snapshot, before, out);
 	groups(snapshot, before, out);
 	topic_notes(snapshot, options, out);

@@ -215,3 +215,14 @@ void enrich_tick(struct enrich *enrich, uint64_t now_ns)
 	metric_set(enrich->control, ENRICH_agent_cache_entries, cache->entries);
 	metric_set(enrich->control, ENRICH_agent_rules, agent_engine_rules(enricher->engine)->n);
 }
+
+void enrich_replace_rules(struct enrich *enrich, struct agent_engine *engine)
+{
+	struct enricher *enricher = &enrich->enricher;
+	count_on(enrich, ENRICH_agent_rules_given_up,
+	         matcher_counts(agent_engine_matcher(enricher->engine))->given_up, &enrich->seen.given_up);
+	enrich->seen.given_up = 0; /* the new one counts from 0 */
+	agent_engine_destroy(enricher->engine);
+	enricher->engine = engine;
+	agent_cache_clear(enricher->cache);
+}

@@ -74,6 +74,9 @@ struct enrich {
 	struct {
 		uint64_t loads, refusals, hits, misses, unknown, given_up;
 	} seen; /* of the parts' own counts, in the metrics already */
+	struct {
+		uint64_t loads, refusals;
+	} reported; /* of the database, to the control block (file.h) */
 };
 
 extern const struct stage_ops enrich_stage;
@@ -105,6 +108,9 @@ bool enrich_drained(struct enrich *enrich, uint64_t now_ns);
 
 /* The database file is looked at; metrics and the control block's note are set. */
 void enrich_tick(struct enrich *enrich, uint64_t now_ns);
+
+/* Puts rules in force that were read again; the engine is enrich's from then on. Answers that the old ones gave are forgotten. */
+void enrich_replace_rules(struct enrich *enrich, struct agent_engine *engine);
 
 void enrich_close(struct enrich *enrich);
 

@@ -1,8 +1,74 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "enrich/data/data_file.h"
 #include "enrich/enrich.h"
 #include "stage/log.h"
+
+/* ---- files ---- */
+
+static int find_rules(char *path, size_t size, const char *configured)
+{
+	return data_file_find(path, size, configured, DATA_FILE_AGENTS);
+}
+
+static int find_database(char *path, size_t size, const char *configured)
+{
+	return data_file_find(path, size, configured, DATA_FILE_COUNTRY);
+}
+
+static int load_rules(const struct config *config, const char *path, void **loaded, struct shm_error *error)
+{
+	char reason[RULES_ERROR_BYTES];
+	*loaded = agent_engine_create(path, config_u64(config, "enrich.agent_longest"), reason);
+	if (*loaded != NULL)
+		return 0;
+	shm_explain(error, "%s", reason);
+	return -EINVAL;
+}
+
+static void discard_rules(void *loaded)
+{
+	agent_engine_destroy(loaded);
+}
+
+/* Between two polls. */
+static void replace_rules(struct stage *stage, void *loaded)
+{
+	enrich_replace_rules(stage->own, loaded);
+}
+
+/* geo.h reads it by itself, again and again: this one only tries. */
+static int load_database(const struct config *config, const char *path, void **loaded,
+                         struct shm_error *error)
+{
+	(void)config;
+	*loaded = NULL;
+	return geo_try(path, error);
+}
+
+static const struct stage_file files[] = {
+        {.option = "agent_rules",
+         .find = find_rules,
+         .load = load_rules,
+         .discard = discard_rules,
+         .replace = replace_rules},
+        {.option = "country_database", .dispensable = true, .find = find_database, .load = load_database},
+};
+
+/* What geo.h has done with the database since the last look. */
+static void report_database(struct stage *stage)
+{
+	struct enrich *enrich = stage->own;
+	const struct geo_status *status = geo_status(enrich->enricher.geo);
+	if (status->loads != enrich->reported.loads || status->refusals != enrich->reported.refusals)
+		stage_file_report(stage, "country_database", status->loads != enrich->reported.loads,
+		                  status->refusal);
+	enrich->reported.loads = status->loads;
+	enrich->reported.refusals = status->refusals;
+}
+
+/* ---- the stage ---- */
 
 static int open_all(struct enrich *enrich, struct stage *stage, struct shm_error *error)
 {
@@ -18,6 +84,12 @@ static int open_all(struct enrich *enrich, struct stage *stage, struct shm_error
 	return result;
 }
 
+static void tick(struct stage *stage)
+{
+	enrich_tick(stage->own, stage->now_ns);
+	report_database(stage);
+}
+
 static int init(struct stage *stage, struct shm_error *error)
 {
 	struct enrich *enrich = calloc(1, sizeof *enrich);
@@ -31,7 +103,7 @@ static int init(struct stage *stage, struct shm_error *error)
 		return result;
 	}
 	stage->own = enrich;
-	enrich_tick(enrich, stage->now_ns);
+	tick(stage);
 	const struct geo_status *status = geo_status(enrich->enricher.geo);
 	log_info("enriching", "database=\"%s\" rules=%u", status->loaded ? status->type : "none",
 	         agent_engine_rules(enrich->enricher.engine)->n);
@@ -41,11 +113,6 @@ static int init(struct stage *stage, struct shm_error *error)
 static bool poll_stage(struct stage *stage)
 {
 	return enrich_poll(stage->own);
-}
-
-static void tick(struct stage *stage)
-{
-	enrich_tick(stage->own, stage->now_ns);
 }
 
 static void idle(struct stage *stage, uint64_t timeout_ns)
@@ -170,4 +237,6 @@ const struct stage_ops enrich_stage = {
         .drained = drained,
         .fini = fini,
         .alone = enrich_alone,
+        .files = files,
+        .n_files = sizeof files / sizeof *files,
 };

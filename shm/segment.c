@@ -19,7 +19,7 @@
 #include "shm/redo.h"
 
 /* Raise it when a structure outside shm/ that lies in a segment changes (stage/control.h, a stage's private segment). */
-#define LAYOUT_REVISION 3u
+#define LAYOUT_REVISION 4u
 
 #define ROOT_DEFAULT "/dev/shm/millrace"
 

@@ -176,6 +176,102 @@ bool config_same(const struct config *a, const struct config *b, const char *pre
 	return in_a && in_b ? config_data_same(&a_place, &b_place) : in_a == in_b;
 }
 
+/* ---- files ---- */
+
+typedef void option_fn(void *argument, const char *key, const struct config_place *place);
+
+/* Calls each for every option of the kind at or below place; key is that of place. */
+static void each_option(const struct config_place *place, const char *key, enum config_type kind,
+                        option_fn *each, void *argument)
+{
+	char below[CONFIG_PATH_MAX];
+	if (place->cells == NULL && place->schema->kind == SCHEMA_OPTION) {
+		if (place->schema->option->kind == kind)
+			each(argument, key, place);
+		return;
+	}
+	if (place->cells == NULL) {
+		struct config_place entry;
+		for (size_t i = 0; config_data_entry(place, i, &entry); i++) {
+			if (place->schema->kind == SCHEMA_ENTRIES)
+				config_path_entry(below, key, i);
+			else
+				config_path_key(below, key, config_data_name(place, i));
+			each_option(&entry, below, kind, each, argument);
+		}
+		return;
+	}
+	for (size_t i = 0; i < place->schema->n_children; i++) {
+		struct config_place child = config_data_key(place, i);
+		config_path_key(below, key, place->schema->child[i]->name);
+		each_option(&child, below, kind, each, argument);
+	}
+}
+
+struct telling {
+	config_file_fn *each;
+	void *argument;
+};
+
+static void tell_file(void *argument, const char *key, const struct config_place *place)
+{
+	const struct telling *telling = argument;
+	telling->each(telling->argument, key, place->cell->data);
+}
+
+void config_each_file(const struct config *config, const char *section, config_file_fn *each, void *argument)
+{
+	struct telling telling = {.each = each, .argument = argument};
+	struct config_place place;
+	if (config_data_find(&config->data, section, &place))
+		each_option(&place, section, CONFIG_FILE, tell_file, &telling);
+}
+
+struct moving {
+	const char *folder;
+	char *error;
+};
+
+static void make_absolute(void *argument, const char *key, const struct config_place *place)
+{
+	struct moving *moving = argument;
+	struct config_cell *cell = (struct config_cell *)(uintptr_t)place->cell;
+	const char *path = cell->data;
+	struct config_why why;
+	char *absolute;
+	if (path[0] == '/' || path[0] == '\0' || moving->error != NULL)
+		return;
+	if (asprintf(&absolute, "%s/%s", moving->folder, path) < 0)
+		abort();
+	int result = config_value_check(place->schema->option, absolute, &why);
+	if (result == 0 &&
+	    !config_tree_is_plain((const unsigned char *)moving->folder, strlen(moving->folder))) {
+		snprintf(why.text, sizeof why.text,
+		         "the name of the folder has control characters or line breaks");
+		result = -EINVAL;
+	}
+	if (result != 0) {
+		if (asprintf(&moving->error, "%s: as an absolute path: %s\n", key, why.text) < 0)
+			abort();
+		free(absolute);
+		return;
+	}
+	free(cell->data); /* libcyaml frees with free, too */
+	cell->data = absolute;
+}
+
+int config_make_absolute(struct config *config, const char *folder, char **error)
+{
+	struct moving moving = {.folder = folder};
+	struct config_place root, data_dir;
+	if (config_data_find(&config->data, "", &root))
+		each_option(&root, "", CONFIG_FILE, make_absolute, &moving);
+	if (config_data_find(&config->data, "data_dir", &data_dir))
+		make_absolute(&moving, "data_dir", &data_dir);
+	*error = moving.error;
+	return moving.error == NULL ? 0 : -ENAMETOOLONG;
+}
+
 /* ---- values ---- */
 
 /* Formats the key and follows it. What leads nowhere is a mistake of the program, not of the configuration. */
@@ -237,7 +333,7 @@ const char *config_string(const struct config *config, const char *key, ...)
 	FIND(place, config, key);
 	const struct config_option *option = place.schema->option;
 	expect_type(&place, key_text,
-	            option != NULL && (option->kind == CONFIG_STRING || option->kind == CONFIG_CHOICE));
+	            option != NULL && (config_value_is_text(option) || option->kind == CONFIG_CHOICE));
 	return place.cell->data;
 }
 

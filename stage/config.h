@@ -14,8 +14,8 @@
  *
  * Types: SIZE (bytes; suffixes KiB MiB GiB TiB and k M G T, decimal: "64MiB"), POWER (a SIZE that is a power of two),
  * DURATION (suffixes ns us ms s m h d; a number alone is seconds), COUNT (integer), POWER_COUNT (a COUNT that is a power of two),
- * BOOL, CHOICE, STRING, LIST (of
- * strings; a single value stands for a list of one). min and max bound the value, a STRING's bytes, a LIST's items.
+ * BOOL, CHOICE, STRING, FILE (the path of a file that the section's stage reads, see stage/file.h; "" names none), LIST (of
+ * strings; a single value stands for a list of one). min and max bound the value, the bytes of a STRING or FILE, a LIST's items.
  * Sections may be lists (`ingest.udp`) or maps by name (`topics`).
  *
  * What is in force, the later over the earlier:
@@ -44,13 +44,14 @@ enum config_type {
 	CONFIG_BOOL,
 	CONFIG_CHOICE,
 	CONFIG_STRING,
+	CONFIG_FILE,
 	CONFIG_LIST
 };
 
 /* One option, as `--help` and the document tables show it. */
 struct config_option {
 	const char *key;  /* "ingest.udp[].receive_buffer", "topics.*.size" */
-	const char *type; /* "size", "power of two", "duration", "count", "bool", "choice", "string", "list" */
+	const char *type; /* "size", "power of two", "duration", "count", "bool", "choice", "string", "file", "list" */
 	const char *default_text; /* of a LIST: its items with a space between them */
 	const char *min_text, *max_text; /* in the type's units; "" when there is none */
 	const char *choices;             /* "ipevent raw json", or "" */
@@ -87,11 +88,20 @@ int config_write(const struct config *config, FILE *out);
  * "67108864" are the same. An entry that neither has is the same, one that only one has is not. */
 bool config_same(const struct config *a, const struct config *b, const char *prefix);
 
+/* Calls each for every FILE option in the section (as for config_same), in the order of the documents: its key ("ingest.http[0].tokens") and the path that it
+ * names, "" when it names none. */
+typedef void config_file_fn(void *argument, const char *key, const char *path);
+void config_each_file(const struct config *config, const char *section, config_file_fn *each, void *argument);
+
+/* Makes data_dir and the path of every FILE absolute by putting folder in front, for readers that stand in another folder. Returns 0, or -ENAMETOOLONG with
+ * "KEY: ..." in *error (malloced) when one becomes longer than its option takes; then the configuration is of no more use. */
+int config_make_absolute(struct config *config, const char *folder, char **error);
+
 /* Values. The key is formatted as by printf: config_u64(c, "ingest.udp[%zu].processes", i). Asking for a key that no
  * options.def declares, or with the wrong type, is our own bug: abort. Strings live as long as the configuration. */
 uint64_t config_u64(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3))); /* SIZE bytes, COUNT, BOOL 0/1 */
 uint64_t config_ns(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));  /* DURATION */
-const char *config_string(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3))); /* STRING, CHOICE */
+const char *config_string(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3))); /* STRING, FILE, CHOICE */
 
 /* Length of a list section ("ingest.udp"), of a LIST value ("ingest.udp[0].listen") or of a map ("topics"). */
 size_t config_count(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));

@@ -68,7 +68,7 @@ static void describe(struct config_data *data, const struct schema *schema, cons
 	        CYAML_FLAG_POINTER | CYAML_FLAG_SCALAR_QUOTE_DOUBLE, char, 0, CYAML_UNLIMITED)};
 	const enum cyaml_flag flags = (enum cyaml_flag)(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL);
 	if (schema->kind == SCHEMA_OPTION && schema->option->kind != CONFIG_LIST) {
-		int quoted = schema->option->kind == CONFIG_STRING ? CYAML_FLAG_SCALAR_QUOTE_DOUBLE : 0;
+		int quoted = config_value_is_text(schema->option) ? CYAML_FLAG_SCALAR_QUOTE_DOUBLE : 0;
 		*value = (cyaml_schema_value_t){
 		        CYAML_VALUE_STRING((int)flags | quoted, char, 0, CYAML_UNLIMITED)};
 	} else if (schema->kind == SCHEMA_OPTION) {

@@ -24,7 +24,7 @@ static struct config_origin origin_at(const struct reading *reading, const yaml_
 }
 
 /* Printable UTF-8: what libyaml reads from a file as it is, less the line breaks. Escapes ("\0", "\e") can make others. */
-static bool is_plain_text(const unsigned char *text, size_t bytes)
+bool config_tree_is_plain(const unsigned char *text, size_t bytes)
 {
 	if (!event_text_valid(text, bytes))
 		return false;
@@ -62,7 +62,7 @@ static struct config_node *convert_scalar(struct reading *reading, const yaml_no
 {
 	struct config_origin origin = origin_at(reading, node);
 	reading->text_bytes += node->data.scalar.length;
-	if (!is_plain_text(node->data.scalar.value, node->data.scalar.length)) {
+	if (!config_tree_is_plain(node->data.scalar.value, node->data.scalar.length)) {
 		config_error(reading->errors, &origin, reading->path,
 		             "a value has control characters or line breaks");
 		return NULL;
@@ -104,7 +104,7 @@ static const char *key_of(struct reading *reading, const struct config_node *map
 		             key->data.scalar.length, CONFIG_KEY_MAX);
 		return NULL;
 	}
-	if (!is_plain_text(key->data.scalar.value, key->data.scalar.length)) {
+	if (!config_tree_is_plain(key->data.scalar.value, key->data.scalar.length)) {
 		config_error(reading->errors, &origin, reading->path,
 		             "a key has control characters or line breaks");
 		return NULL;

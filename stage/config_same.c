@@ -8,7 +8,7 @@ static bool same_text(const struct config_option *option, const char *a, const c
 	uint64_t a_value, b_value;
 	if (strcmp(a, b) == 0)
 		return true;
-	return option->kind != CONFIG_STRING && option->kind != CONFIG_LIST &&
+	return !config_value_is_text(option) && option->kind != CONFIG_LIST &&
 	       config_value_parse(option, a, &a_value) == 0 && config_value_parse(option, b, &b_value) == 0 &&
 	       a_value == b_value;
 }

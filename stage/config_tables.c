@@ -9,6 +9,7 @@
 #define BOOL        CONFIG_BOOL, "bool"
 #define CHOICE      CONFIG_CHOICE, "choice"
 #define STRING      CONFIG_STRING, "string"
+#define FILE        CONFIG_FILE, "file"
 #define LIST        CONFIG_LIST, "list"
 
 #define ENTRY(option_key, option_kind, type_name, default_value, min, max, words, help_text) \

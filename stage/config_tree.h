@@ -38,6 +38,9 @@ struct config_node {
 /* Zeroed memory. Running out of it while reading some kilobytes of configuration is not survivable: abort. */
 void *config_alloc(size_t bytes);
 
+/* True for printable UTF-8, without control characters and line breaks of any kind: what all text in a tree is. */
+bool config_tree_is_plain(const unsigned char *text, size_t bytes);
+
 /* Parses one document. An empty one is NODE_NULL. Returns NULL, with errors added, when it is not YAML or meets a limit. Single
  * keys and values that cannot be used (a key there twice, a control character) add errors and are left out. origin gives source
  * and rank; its line is 1, or 0 when lines are not to be told. */

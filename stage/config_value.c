@@ -121,6 +121,7 @@ int config_value_parse(const struct config_option *option, const char *text, uin
 	case CONFIG_CHOICE:
 		return parse_choice(option->choices, text, value);
 	case CONFIG_STRING:
+	case CONFIG_FILE:
 		*value = strlen(text);
 		return 0;
 	case CONFIG_LIST:
@@ -130,12 +131,17 @@ int config_value_parse(const struct config_option *option, const char *text, uin
 	return -EINVAL;
 }
 
-/* min and max of a STRING and a LIST are plain numbers. */
+bool config_value_is_text(const struct config_option *option)
+{
+	return option->kind == CONFIG_STRING || option->kind == CONFIG_FILE;
+}
+
+/* min and max of a text and a LIST are plain numbers. */
 static bool parse_bound(const struct config_option *option, const char *text, uint64_t *bound)
 {
 	if (text[0] == '\0')
 		return false;
-	if (option->kind == CONFIG_STRING || option->kind == CONFIG_LIST)
+	if (config_value_is_text(option) || option->kind == CONFIG_LIST)
 		return parse_number(text, no_units, bound) == 0;
 	return config_value_parse(option, text, bound) == 0;
 }
@@ -155,6 +161,7 @@ static const char *unit_help(const struct config_option *option)
 	case CONFIG_DURATION:
 		return " (seconds, or with ns us ms s m h d)";
 	case CONFIG_STRING:
+	case CONFIG_FILE:
 		return " bytes";
 	case CONFIG_LIST:
 		return " items";
@@ -222,7 +229,7 @@ static int check_bounds(const struct config_option *option, uint64_t value, stru
 {
 	uint64_t bound;
 	char what[100];
-	const char *of = option->kind == CONFIG_STRING ? " bytes"
+	const char *of = config_value_is_text(option)  ? " bytes"
 	                 : option->kind == CONFIG_LIST ? " items"
 	                                               : "";
 	if (parse_bound(option, option->min_text, &bound) && value < bound) {

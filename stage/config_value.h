@@ -14,7 +14,7 @@ struct config_why {
 	char text[400];
 };
 
-/* Parses one value of the option's type: bytes, ns, number, 0/1, index of the choice; for a STRING its length, and 0 for a
+/* Parses one value of the option's type: bytes, ns, number, 0/1, index of the choice; for a STRING or FILE its length, and 0 for a
  * LIST. Range is not looked at. Returns 0, -EINVAL (not of that type) or -ERANGE (more than 64 bits hold). */
 int config_value_parse(const struct config_option *option, const char *text, uint64_t *value);
 
@@ -27,6 +27,9 @@ int config_value_check_items(const struct config_option *option, size_t n, struc
 
 /* What the option takes, for people: "64KiB to 1GiB", "ipevent, raw, json". Returns buffer. */
 char *config_value_allowed(const struct config_option *option, char *buffer, size_t size);
+
+/* True of STRING and FILE. */
+bool config_value_is_text(const struct config_option *option);
 
 /* Part of the key after the last dot: "format". */
 const char *config_value_name(const struct config_option *option);

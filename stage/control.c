@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NOTE_TRIES 100u /* readings of a note until two agree on its version */
+#define READ_TRIES 100u /* readings of a text until two agree on its version */
 
 const char *stage_state_name(enum stage_state state)
 {
@@ -92,12 +92,48 @@ void control_declare_stage(struct control *control, const struct metric_descript
 	control_declare(control, all, n + STAGE_METRIC_COUNT);
 }
 
-/* ---- the note ---- */
+/* ---- texts under a sequence lock: the note, the files ---- */
 
-static void load_note(const struct control *control, uint64_t words[CONTROL_NOTE_BYTES / 8])
+static void load_words(const _Atomic uint64_t *shared, uint64_t *words, size_t n)
 {
-	for (unsigned i = 0; i < CONTROL_NOTE_BYTES / 8; i++)
-		words[i] = atomic_load_explicit(&control->note[i], memory_order_relaxed);
+	for (size_t i = 0; i < n; i++)
+		words[i] = atomic_load_explicit(&shared[i], memory_order_relaxed);
+}
+
+/* Odd before the first word, even after the last; a life that died in between is followed by one that writes. */
+static void publish(_Atomic uint32_t *shared_version, _Atomic uint64_t *shared, const uint64_t *words,
+                    size_t n)
+{
+	uint32_t version = atomic_load_explicit(shared_version, memory_order_relaxed) | 1;
+	atomic_store_explicit(shared_version, version, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	for (size_t i = 0; i < n; i++)
+		atomic_store_explicit(&shared[i], words[i], memory_order_relaxed);
+	atomic_store_explicit(shared_version, version + 1, memory_order_release);
+}
+
+/* False when its writer died while it changed them. */
+static bool read_whole(const _Atomic uint32_t *shared_version, const _Atomic uint64_t *shared,
+                       uint64_t *words, size_t n)
+{
+	bool whole = false;
+	for (unsigned i = 0; i < READ_TRIES && !whole; i++) {
+		uint32_t version = atomic_load_explicit(shared_version, memory_order_acquire);
+		load_words(shared, words, n);
+		/* The words are read before the version is looked at again; pairs with the fence in publish. */
+		atomic_thread_fence(memory_order_acquire);
+		whole = version % 2 == 0 &&
+		        atomic_load_explicit(shared_version, memory_order_relaxed) == version;
+	}
+	return whole;
+}
+
+static void make_printable(char *text, size_t size)
+{
+	text[size - 1] = '\0';
+	for (char *c = text; *c != '\0'; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
 }
 
 void control_note(struct control *control, const char *format, ...)
@@ -108,33 +144,38 @@ void control_note(struct control *control, const char *format, ...)
 	(void)vsnprintf((char *)words, sizeof words, format, arguments);
 	va_end(arguments);
 	uint32_t version = atomic_load_explicit(&control->note_version, memory_order_relaxed);
-	load_note(control, present);
+	load_words(control->note, present, CONTROL_NOTE_BYTES / 8);
 	if (version % 2 == 0 && memcmp(words, present, sizeof words) == 0)
 		return;
-	/* A sequence lock: odd before the first word, even after the last; a life that died in between is followed by one that writes. */
-	version |= 1;
-	atomic_store_explicit(&control->note_version, version, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
-	for (unsigned i = 0; i < CONTROL_NOTE_BYTES / 8; i++)
-		atomic_store_explicit(&control->note[i], words[i], memory_order_relaxed);
-	atomic_store_explicit(&control->note_version, version + 1, memory_order_release);
+	publish(&control->note_version, control->note, words, CONTROL_NOTE_BYTES / 8);
 }
 
 void control_read_note(const struct control *control, char note[CONTROL_NOTE_BYTES])
 {
 	uint64_t words[CONTROL_NOTE_BYTES / 8] = {0};
-	bool whole = false;
-	for (unsigned i = 0; i < NOTE_TRIES && !whole; i++) {
-		uint32_t version = atomic_load_explicit(&control->note_version, memory_order_acquire);
-		load_note(control, words);
-		/* The words are read before the version is looked at again; pairs with the fence in control_note. */
-		atomic_thread_fence(memory_order_acquire);
-		whole = version % 2 == 0 &&
-		        atomic_load_explicit(&control->note_version, memory_order_relaxed) == version;
-	}
+	bool whole = read_whole(&control->note_version, control->note, words, CONTROL_NOTE_BYTES / 8);
 	memcpy(note, words, CONTROL_NOTE_BYTES);
-	note[whole ? CONTROL_NOTE_BYTES - 1 : 0] = '\0';
-	for (char *c = note; *c != '\0'; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
+	if (!whole)
+		note[0] = '\0';
+	make_printable(note, CONTROL_NOTE_BYTES);
+}
+
+void control_show_file(struct control *control, unsigned i, const struct control_file *file)
+{
+	uint64_t words[CONTROL_FILE_WORDS] = {0};
+	if (file != NULL)
+		memcpy(words, file, sizeof *file);
+	publish(&control->file[i].version, control->file[i].word, words, CONTROL_FILE_WORDS);
+}
+
+bool control_read_file(const struct control *control, unsigned i, struct control_file *file)
+{
+	uint64_t words[CONTROL_FILE_WORDS];
+	if (!read_whole(&control->file[i].version, control->file[i].word, words, CONTROL_FILE_WORDS))
+		return false;
+	memcpy(file, words, sizeof *file);
+	make_printable(file->option, sizeof file->option);
+	make_printable(file->path, sizeof file->path);
+	make_printable(file->refusal, sizeof file->refusal);
+	return file->option[0] != '\0';
 }

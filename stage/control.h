@@ -1,7 +1,8 @@
 /* The control block: what everybody may know of a role, in one segment per role.
  *
- *     written by the supervisor | written by the stage                | written by the stage
- *     restarts, last exit       | state, pid, start time, heartbeat   | metrics, each with name, unit and help; a note for people
+ *     written by the supervisor    | written by the stage                | written by the stage
+ *     restarts, last exit, reloads | state, pid, start time, heartbeat   | metrics, each with name, unit and help; a note for people;
+ *                                  |                                     | the files that its options name
  *
  *                    .--------------------- supervisor restarts ----------------.
  *                    v                                                          |
@@ -19,6 +20,7 @@
 
 #define METRICS_MAX        256u
 #define CONTROL_NOTE_BYTES 160u /* the final 0 included */
+#define CONTROL_FILES_MAX  4u
 
 enum stage_state { STAGE_NONE, STAGE_STARTING, STAGE_RUNNING, STAGE_DRAINING, STAGE_ENDED, STAGE_FAILED, STAGE_STATE_COUNT };
 
@@ -30,12 +32,24 @@ struct metric_description {
 	char help[116];
 };
 
+/* A file that an option of the stage names, and what of it is in force. Times are CLOCK_REALTIME. */
+struct control_file {
+	char option[64];      /* its key: "ingest.http[0].tokens"; "": no such file */
+	char path[256];       /* where it is looked for; a longer one is cut */
+	char refusal[200];    /* why what is there now is not in force; "": it is */
+	uint64_t in_force_ns; /* since when what was loaded last is in force; 0: nothing is */
+	uint64_t refused_ns;  /* when what is there now was refused; 0: it was not */
+};
+
+#define CONTROL_FILE_WORDS (sizeof(struct control_file) / 8)
+
 /* Body of the segment <role>.stage. */
 struct control {
 	/* written by the supervisor */
 	alignas(SHM_LINE) _Atomic uint64_t restarts;
 	_Atomic uint64_t throttled; /* 1 while the role waits out its start-up back-off */
 	_Atomic int64_t last_exit;  /* wait status of the last death; -1 before any */
+	_Atomic uint64_t reloads;   /* goes up when the stage shall read its files again (file.h) */
 	/* written by the stage */
 	alignas(SHM_LINE) _Atomic uint32_t state; /* enum stage_state */
 	_Atomic uint32_t pid;
@@ -47,7 +61,13 @@ struct control {
 	alignas(SHM_LINE) _Atomic uint32_t note_version; /* odd while the note changes */
 	uint32_t reserved;
 	_Atomic uint64_t note[CONTROL_NOTE_BYTES / 8]; /* text; see control_note */
+	struct {
+		alignas(SHM_LINE) _Atomic uint32_t version; /* as note_version */
+		uint32_t reserved;
+		_Atomic uint64_t word[CONTROL_FILE_WORDS]; /* a struct control_file */
+	} file[CONTROL_FILES_MAX];
 };
+_Static_assert(sizeof(struct control_file) % 8 == 0, "it is kept in words");
 
 /* "running" and so on; "dead" is for the caller to find out (control_alive). */
 const char *stage_state_name(enum stage_state state);
@@ -77,6 +97,12 @@ enum stage_metric {
 
 /* The stage's own metrics and after them those of every stage; METRICS_MAX at most. */
 void control_declare_stage(struct control *control, const struct metric_description *table, unsigned n);
+
+/* Shows a file of the stage as number i, below CONTROL_FILES_MAX; NULL: there is none. By the stage that owns the control block. */
+void control_show_file(struct control *control, unsigned i, const struct control_file *file);
+
+/* File i as it was shown last; texts are printable, other bytes '?'. False when there is none, or its writer died while it changed it. Any process. */
+bool control_read_file(const struct control *control, unsigned i, struct control_file *file);
 
 /* metric += n; metric = value. By the stage that owns the control block. */
 static inline void metric_add(struct control *control, unsigned metric, uint64_t n)

@@ -71,6 +71,10 @@ void help_write(const struct stage_ops *ops, FILE *out)
 		        "      alone, for debugging: FILE is what it would read; - is standard input or "
 		        "output\n",
 		        ops->name);
+	fprintf(out,
+	        "  %s --check SECTION < config.yaml\n"
+	        "      reads the files that the options of SECTION name, and says what is wrong with them\n",
+	        ops->name);
 	fprintf(out, "  %s --help | --version\n\n", ops->name);
 	fprintf(out, "Exit status: 0 ended in good order, 1 could not start (one line says why), 2 usage.\n");
 	for (size_t i = 0, written = 0; i < n; i++) {

@@ -90,6 +90,7 @@ static void tick(struct stage *stage, const struct loop_parent *parent)
 		log_warn("the supervisor is gone", "role=%s", stage->role);
 		stage->draining = true;
 	}
+	stage_files_tick(stage);
 	if (stage->ops->tick != NULL)
 		stage->ops->tick(stage);
 }

@@ -18,7 +18,7 @@
 enum { EXIT_DRAINED = 0, EXIT_CANNOT_START = 1, EXIT_USAGE = 2, EXIT_LOST = 3 };
 
 struct arguments {
-	const char *instance, *role, *input, *output;
+	const char *instance, *role, *input, *output, *check;
 	int socket[STAGE_SOCKETS_MAX];
 	unsigned n_sockets;
 	const char *set[SETS_MAX];
@@ -52,6 +52,11 @@ static int check_arguments(const struct arguments *arguments, const struct stage
 {
 	bool joins = arguments->instance != NULL || arguments->role != NULL || arguments->n_sockets > 0;
 	bool alone = arguments->input != NULL || arguments->output != NULL || arguments->n_sets > 0;
+	if (arguments->check != NULL) {
+		if (joins || alone)
+			return usage_error(ops, "--check stands alone", "");
+		return 0;
+	}
 	if (joins && alone)
 		return usage_error(
 		        ops, "--instance, --role, --socket and --input, --output, --set exclude each other",
@@ -69,15 +74,11 @@ static int check_arguments(const struct arguments *arguments, const struct stage
 static int parse_arguments(struct arguments *arguments, int argc, char **argv, const struct stage_ops *ops)
 {
 	static const struct option options[] = {
-	        {"instance", required_argument, NULL, 'i'},
-	        {"role", required_argument, NULL, 'r'},
-	        {"socket", required_argument, NULL, 's'},
-	        {"input", required_argument, NULL, 'I'},
-	        {"output", required_argument, NULL, 'O'},
-	        {"set", required_argument, NULL, 'S'},
-	        {"help", no_argument, NULL, 'h'},
-	        {"version", no_argument, NULL, 'v'},
-	        {NULL, 0, NULL, 0},
+	        {"instance", required_argument, NULL, 'i'}, {"role", required_argument, NULL, 'r'},
+	        {"socket", required_argument, NULL, 's'},   {"input", required_argument, NULL, 'I'},
+	        {"output", required_argument, NULL, 'O'},   {"set", required_argument, NULL, 'S'},
+	        {"check", required_argument, NULL, 'c'},    {"help", no_argument, NULL, 'h'},
+	        {"version", no_argument, NULL, 'v'},        {NULL, 0, NULL, 0},
 	};
 	int option, result = 0;
 	opterr = 0;
@@ -102,6 +103,9 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv, c
 			if (arguments->n_sets == SETS_MAX)
 				return usage_error(ops, "too many --set", optarg);
 			arguments->set[arguments->n_sets++] = optarg;
+			break;
+		case 'c':
+			arguments->check = optarg;
 			break;
 		case 'h':
 			help_write(ops, stdout);
@@ -143,6 +147,20 @@ static struct config *load_config(const struct stage_ops *ops, const char *path,
 		log_init_words(ops->name, config_string(config, "log.level"),
 		               config_string(config, "log.format"));
 	return config;
+}
+
+/* ---- before it is started ---- */
+
+static int run_check(const char *section, const struct stage_ops *ops)
+{
+	struct config *config = load_config(ops, "/dev/stdin", NULL, 0);
+	if (config == NULL)
+		return EXIT_CANNOT_START;
+	int result = stage_files_check(ops, config, section, stdout);
+	config_free(config);
+	if (result != 0)
+		log_error("cannot write", "reason=%s", strerror(-result));
+	return result == 0 ? EXIT_DRAINED : EXIT_CANNOT_START;
 }
 
 /* ---- alone ---- */
@@ -251,6 +269,8 @@ static int attach_control(struct stage *stage, struct shm_error *error)
 	set_state(stage, STAGE_STARTING);
 	control_declare_stage(stage->control, stage->ops->metrics, stage->ops->n_metrics);
 	control_note(stage->control, "%s", "");
+	for (unsigned i = 0; i < CONTROL_FILES_MAX; i++)
+		control_show_file(stage->control, i, NULL);
 	return 0;
 }
 
@@ -285,16 +305,21 @@ static int join(struct stage *stage, const char *instance, struct loop_parent *p
 		result = lock_role(stage, error);
 	if (result == 0)
 		result = attach_control(stage, error);
-	if (result == 0) {
+	if (result != 0)
+		return result;
+	result = stage_files_begin(stage, error);
+	if (result == 0)
 		result = stage->ops->init(stage, error);
-		if (result != 0)
-			set_state(stage, STAGE_FAILED);
-	}
+	if (result == 0)
+		stage_files_started(stage);
+	else
+		set_state(stage, STAGE_FAILED);
 	return result;
 }
 
 static void leave(struct stage *stage)
 {
+	stage_files_end(stage);
 	segment_detach(&stage->control_segment);
 	instance_detach(&stage->instance);
 	config_free(stage->config);
@@ -339,6 +364,8 @@ int stage_main(int argc, char **argv, const struct stage_ops *ops)
 		return result < 0                      ? EXIT_USAGE
 		       : output_finish(ops->name) == 0 ? EXIT_DRAINED
 		                                       : EXIT_CANNOT_START;
+	if (arguments.check != NULL)
+		return run_check(arguments.check, ops);
 	return arguments.input != NULL ? run_alone(&arguments, ops) : run_role(&arguments, ops);
 }
 
@@ -353,4 +380,30 @@ int stage_listener(const struct stage *stage, const char *section, size_t *entry
 	}
 	shm_explain(error, "%s: the configuration has no listener for it", stage->role);
 	return -EINVAL;
+}
+
+/* True when the section is a list of listeners. */
+static bool is_list(const char *section)
+{
+	size_t n, bytes = strlen(section);
+	const struct config_option *option = config_options(&n);
+	for (size_t i = 0; i < n; i++)
+		if (strncmp(option[i].key, section, bytes) == 0 &&
+		    strncmp(option[i].key + bytes, "[].", 3) == 0)
+			return true;
+	return false;
+}
+
+int stage_section(const struct stage *stage, char *section, size_t size, struct shm_error *error)
+{
+	char base[SHM_NAME_MAX];
+	size_t entry;
+	help_section(stage->ops, base, sizeof base);
+	snprintf(section, size, "%s", base);
+	if (!is_list(base))
+		return 0;
+	int result = stage_listener(stage, base, &entry, error);
+	if (result == 0)
+		snprintf(section, size, "%s[%zu]", base, entry);
+	return result;
 }

@@ -21,6 +21,7 @@
  *
  *     tally --instance NAME --role ROLE [--socket FD]...   as the supervisor starts it: joins the instance
  *     tally --input FILE [--output FILE] [--set KEY=VALUE] alone: FILE is what it would read, for debugging
+ *     tally --check SECTION < config.yaml                  could it start with this configuration? (file.h)
  *     tally --help | --version
  *
  * With --instance it is one process of that role for as long as it holds the lock of <role>.role; it waits 5 s for a predecessor that
@@ -35,6 +36,7 @@
 #include "stage/clock.h"
 #include "stage/config.h"
 #include "stage/control.h"
+#include "stage/file.h"
 
 #define STAGE_SOCKETS_MAX 16u
 #define STAGE_TICK_NS     100000000ull /* while there is work */
@@ -56,6 +58,7 @@ struct stage {
 	bool lost;                  /* the instance's folder is gone: what is taken in now can be lost (loop.h) */
 	uint64_t now_ns;            /* CLOCK_MONOTONIC, read once per turn of the loop */
 	void *own;                  /* the stage's own state, made by init */
+	struct stage_files *files;  /* that its options name (file.h); NULL: none */
 };
 
 struct stage_ops {
@@ -71,6 +74,8 @@ struct stage_ops {
 	void (*fini)(struct stage *stage);
 	/* The stage alone: reads input (a stream) and writes what it makes of it. Returns the exit status. NULL: it has none. */
 	int (*alone)(const struct config *config, FILE *input, FILE *output);
+	const struct stage_file *files; /* one for each FILE option of its section */
+	unsigned n_files;
 	/* Where its options begin in the configuration, for --help. NULL: its name with dots for dashes ("ingest-udp": "ingest.udp"). */
 	const char *section;
 };
@@ -84,6 +89,10 @@ static inline void stage_heartbeat(struct stage *stage)
 /* The entry of a list of listeners ("ingest.udp") that the stage serves. Roles are numbered through the entries: entry 0 has the first
  * `processes` of them, entry 1 the next. Returns 0, or -EINVAL with the reason when there is none. */
 int stage_listener(const struct stage *stage, const char *section, size_t *entry, struct shm_error *error);
+
+/* The part of the configuration that the stage depends on: "enrich", "ingest.http[0]". Returns 0 or -EINVAL with the reason, as
+ * stage_listener. */
+int stage_section(const struct stage *stage, char *section, size_t size, struct shm_error *error);
 
 /* The whole life of a stage process. Returns its exit status: 0 drained, 1 could not start (one line said why), 2 usage, 3 ended because the
  * instance's folder was gone. */

@@ -263,10 +263,15 @@ static void bury(struct children *children, uint64_t now_ns)
 {
 	int status;
 	pid_t pid;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == children->guest.pid) {
+			children->guest.ended = true;
+			children->guest.status = status;
+		}
 		for (unsigned i = 0; i < children->n; i++)
 			if (children->child[i].pid == pid)
 				handle_death(children, &children->child[i], status, now_ns);
+	}
 }
 
 /* ---- stopping ---- */

@@ -62,6 +62,11 @@ struct children {
 	uint64_t stage_timeout_ns;    /* 0: heartbeats are not watched */
 	bool ending;                  /* children_ending was called */
 	bool start_none;              /* children_start_none was called */
+	struct {
+		pid_t pid;  /* 0: none */
+		bool ended; /* children_step has buried it */
+		int status; /* wait status */
+	} guest;                      /* a process of the supervisor's that is no stage (reload.h) */
 };
 
 /* The folder of the stage programs: $MILLRACE_LIBEXEC, or that of the running program. Returns 0 or -errno. */

@@ -9,13 +9,17 @@
 
 /* ---- what is asked ---- */
 
+static void log_refused(const char *why)
+{
+	log_error("the configuration is not taken, everything goes on as before", "error=\"%s\"", why);
+}
+
 static void log_errors(char *errors)
 {
 	char *rest = errors;
 	for (char *line; rest != NULL && (line = strsep(&rest, "\n")) != NULL;)
 		if (*line != '\0')
-			log_error("the configuration is not taken, everything goes on as before",
-			          "error=\"%s\"", line);
+			log_refused(line);
 	free(errors);
 }
 
@@ -36,7 +40,15 @@ static bool fixed_key_changed(const struct supervisor *supervisor, const struct 
 	return changed;
 }
 
-/* Loads, plans and binds what is new. On failure nothing has changed. */
+static void forget_next(struct supervisor *supervisor)
+{
+	config_free(supervisor->next_config);
+	plan_free(supervisor->next_plan);
+	supervisor->next_config = NULL;
+	supervisor->next_plan = NULL;
+}
+
+/* Loads and plans what is new. On failure there is no next plan. */
 static bool prepare(struct supervisor *supervisor)
 {
 	char *errors = NULL;
@@ -49,24 +61,25 @@ static bool prepare(struct supervisor *supervisor)
 		result = -EINVAL;
 	if (result == 0 && ((result = plan_merge(plan, supervisor->segments.old, &error)) != 0 ||
 	                    (result = segments_check_room(&supervisor->segments, plan, &error)) != 0))
-		log_error("the configuration is not taken, everything goes on as before", "error=\"%s\"",
-		          error.text);
+		log_refused(error.text);
 	for (unsigned i = 0; result == 0 && i < plan->n_roles; i++)
 		if ((result = children_check_program(&supervisor->children, plan->role[i].page.program,
 		                                     &error)) != 0)
-			log_error("the configuration is not taken, everything goes on as before",
-			          "error=\"%s\"", error.text);
-	if (result == 0 && (result = sockets_open(&supervisor->sockets, plan, &error)) != 0)
-		log_error("the configuration is not taken, everything goes on as before", "error=\"%s\"",
-		          error.text);
-	if (result != 0) {
-		plan_free(plan);
-		config_free(config);
-		return false;
-	}
+			log_refused(error.text);
 	supervisor->next_config = config;
 	supervisor->next_plan = plan;
-	return true;
+	if (result != 0)
+		forget_next(supervisor);
+	return result == 0;
+}
+
+static void say_finding(void *argument, enum trial_finding finding, const char *text)
+{
+	(void)argument;
+	if (finding == TRIAL_MISSING)
+		log_warn("a file is not there yet", "reason=\"%s\"", text);
+	else
+		log_refused(text);
 }
 
 /* ---- what changes ---- */
@@ -179,12 +192,12 @@ static void swap(struct supervisor *supervisor)
 	supervisor->next_plan = plan;
 }
 
-static void forget_next(struct supervisor *supervisor)
+/* Stages that stay read the files that their options name again. */
+static void ask_to_read_files(struct supervisor *supervisor)
 {
-	config_free(supervisor->next_config);
-	plan_free(supervisor->next_plan);
-	supervisor->next_config = NULL;
-	supervisor->next_plan = NULL;
+	struct children *children = &supervisor->children;
+	for (unsigned i = 0; i < children->n; i++)
+		ledger_add(&children->child[i].control->reloads, 1);
 }
 
 static int put_in_force(struct supervisor *supervisor, struct shm_error *error)
@@ -212,6 +225,7 @@ static void apply(struct supervisor *supervisor, uint64_t now_ns)
 			          error.text);
 	}
 	forget_next(supervisor);
+	ask_to_read_files(supervisor);
 	supervisor_take_options(supervisor, supervisor->config);
 	supervisor_close_unused(supervisor);
 	if (supervisor_add_children(supervisor, &error) != 0)
@@ -222,12 +236,27 @@ static void apply(struct supervisor *supervisor, uint64_t now_ns)
 
 void reload_begin(struct supervisor *supervisor, uint64_t now_ns)
 {
-	struct shm_error error;
 	supervisor->reload_wanted = false;
 	log_info("reading the configuration again", NULL);
-	supervisor->sockets_before = supervisor->sockets;
 	if (!prepare(supervisor))
 		return;
+	supervisor->phase = SUPERVISOR_CHECKING;
+	trial_begin(&supervisor->trial, supervisor->next_config, supervisor->next_plan,
+	            supervisor->children.libexec, false, say_finding, NULL);
+	uint64_t due_ns;
+	reload_check(supervisor, now_ns, &due_ns);
+}
+
+/* All that could be tried is good. The sockets are opened last, as nobody serves them yet. */
+static void begin_change(struct supervisor *supervisor, uint64_t now_ns)
+{
+	struct shm_error error = {""};
+	supervisor->sockets_before = supervisor->sockets;
+	if (sockets_open(&supervisor->sockets, supervisor->next_plan, &error) != 0) {
+		log_refused(error.text);
+		forget_next(supervisor);
+		return;
+	}
 	unsigned changed = mark_changed(supervisor), added = new_roles(supervisor);
 	if (changed + added != 0 || !plan_fits_page(supervisor->next_plan, supervisor->segments.old)) {
 		sockets_quiet(&supervisor->sockets, false);
@@ -238,12 +267,45 @@ void reload_begin(struct supervisor *supervisor, uint64_t now_ns)
 	}
 	swap(supervisor);
 	forget_next(supervisor);
+	ask_to_read_files(supervisor);
 	supervisor_take_options(supervisor, supervisor->config);
 	supervisor_close_unused(supervisor);
 	if (supervisor_write_config(supervisor, supervisor->config, &error) != 0)
 		log_error("the configuration file of the instance is not renewed", "error=\"%s\"",
 		          error.text);
 	log_info("configuration taken, no stage changes", NULL);
+}
+
+void reload_check(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
+{
+	struct trial *trial = &supervisor->trial;
+	struct children *children = &supervisor->children;
+	if (children->guest.ended) {
+		children->guest.pid = 0;
+		children->guest.ended = false;
+		trial_ended(trial, children->guest.status);
+	}
+	if (trial_go_on(trial, now_ns)) {
+		children->guest.pid = trial->pid;
+		*due_ns = now_ns < trial->deadline_ns ? trial->deadline_ns : UINT64_MAX; /* SIGCHLD comes */
+		return;
+	}
+	*due_ns = now_ns;
+	supervisor->phase = SUPERVISOR_UP;
+	if (trial->refused + trial->without == 0)
+		begin_change(supervisor, now_ns);
+	else
+		forget_next(supervisor);
+}
+
+void reload_give_up(struct supervisor *supervisor)
+{
+	if (supervisor->phase != SUPERVISOR_CHECKING)
+		return;
+	trial_stop(&supervisor->trial);
+	supervisor->children.guest.pid = 0;
+	forget_next(supervisor);
+	supervisor->phase = SUPERVISOR_UP;
 }
 
 static bool rank_is_down(const struct children *children, int rank)

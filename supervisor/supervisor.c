@@ -18,30 +18,11 @@
 
 /* ---- configuration ---- */
 
-/* "data_dir=" and the path as a YAML scalar in double quotes. */
-static char *absolute_data_dir(const char *cwd, const char *data_dir)
-{
-	size_t room = 2 * (strlen(cwd) + strlen(data_dir)) + 32;
-	char *set = malloc(room);
-	if (set == NULL)
-		abort();
-	char *to = stpcpy(set, "data_dir=\"");
-	const char *part[] = {cwd, "/", data_dir};
-	for (unsigned i = 0; i < 3; i++)
-		for (const char *from = part[i]; *from != '\0'; from++) {
-			if (*from == '"' || *from == '\\')
-				*to++ = '\\';
-			*to++ = *from;
-		}
-	memcpy(to, "\"", 2);
-	return set;
-}
-
 struct config *supervisor_load(const struct supervisor *supervisor, char **errors)
 {
 	const struct supervisor_options *options = &supervisor->options;
-	const char **sets = calloc(options->n_sets + 2, sizeof *sets);
-	char instance[128], *data_dir = NULL;
+	const char **sets = calloc(options->n_sets + 1, sizeof *sets);
+	char instance[128];
 	size_t n = options->n_sets;
 	if (sets == NULL)
 		abort();
@@ -52,15 +33,12 @@ struct config *supervisor_load(const struct supervisor *supervisor, char **error
 		sets[n++] = instance;
 	}
 	struct config *config = config_load(options->config_file, sets, n, errors);
-	if (config != NULL && config_string(config, "data_dir")[0] != '/') {
-		/* The stages and the commands that read config.yaml may stand in another folder. */
-		data_dir = absolute_data_dir(supervisor->cwd, config_string(config, "data_dir"));
-		config_free(config);
-		sets[n++] = data_dir;
-		config = config_load(options->config_file, sets, n, errors);
-	}
-	free(data_dir);
 	free(sets);
+	/* The stages and the commands that read config.yaml may stand in another folder. */
+	if (config != NULL && config_make_absolute(config, supervisor->cwd, errors) != 0) {
+		config_free(config);
+		config = NULL;
+	}
 	return config;
 }
 
@@ -153,6 +131,31 @@ static int look_around(struct supervisor *supervisor, struct shm_error *error)
 	return result;
 }
 
+static void say_refused(const char *why)
+{
+	char text[600];
+	snprintf(text, sizeof text, "millrace: %s\n", why);
+	log_text(STDERR_FILENO, text);
+}
+
+static void say_finding(void *argument, enum trial_finding finding, const char *text)
+{
+	(void)argument;
+	if (finding == TRIAL_REFUSED)
+		say_refused(text);
+	else
+		log_warn("a file is done without", "reason=\"%s\"", text);
+}
+
+/* The files that the configuration names are tried before anything is made; all else the start itself tries. */
+static int try_files(struct supervisor *supervisor)
+{
+	trial_begin(&supervisor->trial, supervisor->config, supervisor->plan, supervisor->children.libexec,
+	            true, say_finding, NULL);
+	trial_run(&supervisor->trial);
+	return supervisor->trial.refused == 0 ? 0 : -EINVAL;
+}
+
 static int make_all(struct supervisor *supervisor, struct shm_error *error)
 {
 	struct children *children = &supervisor->children;
@@ -181,13 +184,6 @@ static int load_and_plan(struct supervisor *supervisor)
 	return SUPERVISOR_CANNOT_START;
 }
 
-static void say_refused(const struct shm_error *error)
-{
-	char text[sizeof error->text + 16];
-	snprintf(text, sizeof text, "millrace: %s\n", error->text);
-	log_text(STDERR_FILENO, text);
-}
-
 void supervisor_close_unused(struct supervisor *supervisor)
 {
 	sockets_close_unused(&supervisor->sockets);
@@ -207,6 +203,8 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 	if (load_and_plan(supervisor) != 0)
 		return SUPERVISOR_CANNOT_START;
 	int result = check_programs(supervisor, &error);
+	if (result == 0 && try_files(supervisor) != 0)
+		return SUPERVISOR_CANNOT_START;
 	if (result == 0)
 		result = home_lock(supervisor->plan->directory, &supervisor->lock, &supervisor->made_root,
 		                   &error);
@@ -220,7 +218,7 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 		supervisor_close_unused(supervisor);
 		return 0;
 	}
-	say_refused(&error);
+	say_refused(error.text);
 	if (supervisor->fresh) {
 		(void)segments_remove(&supervisor->segments);
 		home_remove_root(supervisor->plan->directory, supervisor->made_root);
@@ -230,6 +228,7 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 
 void supervisor_fini(struct supervisor *supervisor)
 {
+	reload_give_up(supervisor);
 	children_fini(&supervisor->children);
 	sockets_close(&supervisor->sockets);
 	watch_close(&supervisor->watch);
@@ -306,8 +305,10 @@ static void take_signals(struct supervisor *supervisor, uint64_t now_ns)
 			        0; /* it may have died of that, and nothing is started in a folder that is gone */
 		if (info.ssi_signo == SIGHUP)
 			supervisor->reload_wanted = true;
-		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
+			reload_give_up(supervisor);
 			drain_begin(supervisor, now_ns);
+		}
 	}
 }
 
@@ -355,6 +356,8 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 		next_ns = start_step(supervisor, now_ns);
 	if (supervisor->phase == SUPERVISOR_UP && supervisor->reload_wanted)
 		reload_begin(supervisor, now_ns);
+	if (supervisor->phase == SUPERVISOR_CHECKING)
+		reload_check(supervisor, now_ns, &next_ns);
 	if (supervisor->phase == SUPERVISOR_RELOADING)
 		reload_step(supervisor, now_ns, &next_ns);
 	if (supervisor->phase == SUPERVISOR_DRAINING && drain_step(supervisor, now_ns, &next_ns))

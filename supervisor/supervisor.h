@@ -4,7 +4,7 @@
  *
  *     STARTING --all up (or START_PATIENCE_NS a rank)--> UP --SIGTERM, SIGINT--> DRAINING --> end
  *         ^                                              |
- *         '------- new plan applied --- RELOADING <--SIGHUP
+ *         '------- new plan applied --- RELOADING <--'--SIGHUP--> CHECKING: the stages are asked whether they could start
  *
  * It may die at any moment. Its stages get SIGTERM from the kernel, drain and end; the next supervisor takes over the
  * segments and goes on at the cursors. One thread; sleeps in poll(2) on a signalfd.
@@ -17,6 +17,7 @@
 #include "supervisor/plan.h"
 #include "supervisor/segments.h"
 #include "supervisor/sockets.h"
+#include "supervisor/trial.h"
 #include "supervisor/watch.h"
 
 #define SUPERVISOR_RANKS  3 /* in stages.def: 0 .. 2 */
@@ -32,7 +33,7 @@ enum supervisor_exit {
 	SUPERVISOR_LOST = 4, /* its folder in shared memory was removed while it ran */
 };
 
-enum supervisor_phase { SUPERVISOR_STARTING, SUPERVISOR_UP, SUPERVISOR_RELOADING, SUPERVISOR_DRAINING };
+enum supervisor_phase { SUPERVISOR_STARTING, SUPERVISOR_UP, SUPERVISOR_CHECKING, SUPERVISOR_RELOADING, SUPERVISOR_DRAINING };
 
 /* What the command line says; strings stay the caller's. */
 struct supervisor_options {
@@ -44,7 +45,7 @@ struct supervisor_options {
 
 struct supervisor {
 	struct supervisor_options options;
-	char cwd[4096]; /* relative data_dirs mean this one */
+	char cwd[4096]; /* relative paths mean this one */
 	struct config *config;
 	struct plan *plan;
 	struct segments segments;
@@ -60,7 +61,8 @@ struct supervisor {
 	int rank;           /* STARTING: counts down; DRAINING: counts up */
 	uint64_t rank_deadline_ns;
 	bool announced;     /* everything was up once */
-	/* RELOADING */
+	/* CHECKING, RELOADING */
+	struct trial trial;
 	struct config *next_config;
 	struct plan *next_plan;
 	bool reload_wanted;
@@ -75,7 +77,7 @@ struct supervisor {
 	bool lost;             /* it is not: nothing can be started or kept any more */
 };
 
-/* Loads the configuration of the command line (and of the environment), with an absolute data_dir. Returns it, or NULL with
+/* Loads the configuration of the command line (and of the environment), with absolute paths. Returns it, or NULL with
  * every error, one a line, in *errors (malloced). */
 struct config *supervisor_load(const struct supervisor *supervisor, char **errors);
 

@@ -22,6 +22,7 @@ $(eval $(call unit,address,stage shm,))
 $(eval $(call unit,log,stage shm,))
 $(eval $(call unit,stage,stage shm,-lcyaml -lyaml -lck))
 $(eval $(call unit,control_note,stage shm,))
+$(eval $(call unit,stage_file,stage shm,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage_lock,stage shm,-lcyaml -lyaml -lck))
 $(BUILD)/tests/arguments_test: $(BUILD)/obj/cli/arguments.o
 $(eval $(call unit,arguments,,$(BUILD)/obj/cli/arguments.o))

@@ -52,7 +52,8 @@ static void every_option_takes_its_own_default_and_bounds(void **state)
 			fail_msg("%s: default: %s", option[i].key, why.text);
 		assert_true(option[i].help[0] != '\0');
 		assert_true(option[i].kind != CONFIG_CHOICE || option[i].choices[0] != '\0');
-		if (option[i].kind == CONFIG_STRING || option[i].kind == CONFIG_LIST)
+		if (option[i].kind == CONFIG_STRING || option[i].kind == CONFIG_FILE ||
+		    option[i].kind == CONFIG_LIST)
 			continue;
 		if (option[i].min_text[0] != '\0')
 			assert_int_equal(config_value_check(&option[i], option[i].min_text, &why), 0);
@@ -430,6 +431,70 @@ static void asking_for_what_no_table_declares_aborts(void **state)
 	assert_int_equal(status_of_asking(ask_count_of_a_number), SIGABRT);
 }
 
+struct seen {
+	char text[600];
+};
+
+static void see(void *argument, const char *key, const char *path)
+{
+	struct seen *seen = argument;
+	size_t used = strlen(seen->text);
+	snprintf(seen->text + used, sizeof seen->text - used, "%s=%s\n", key, path);
+}
+
+static void every_file_that_an_option_names_is_told_with_its_key(void **state)
+{
+	(void)state;
+	struct seen all = {""}, one = {""}, none = {""};
+	struct config *config = load(
+	        "ingest: {http: [{tokens: a}, {listen: ':1', tokens: /b}]}\nenrich: {agent_rules: c}\n", "");
+	config_each_file(config, "", see, &all);
+	config_each_file(config, "ingest.http[1]", see, &one);
+	config_each_file(config, "tally", see, &none);
+	assert_string_equal(all.text, "ingest.http[0].tokens=a\ningest.http[1].tokens=/b\n"
+	                              "enrich.country_database=\nenrich.agent_rules=c\n");
+	assert_string_equal(one.text, "ingest.http[1].tokens=/b\n");
+	assert_string_equal(none.text, "");
+	config_free(config);
+}
+
+static void paths_become_absolute_and_stay_so_when_they_are_written(void **state)
+{
+	(void)state;
+	char *errors = NULL, *text = NULL, folder[4100];
+	size_t bytes;
+	struct config *config =
+	        load("data_dir: d\ningest: {http: [{tokens: 'a b'}, {listen: ':1', tokens: /b}]}\n", "");
+	assert_int_equal(config_make_absolute(config, "/some \"where\\", &errors), 0);
+	assert_null(errors);
+	FILE *out = open_memstream(&text, &bytes);
+	assert_int_equal(config_write(config, out), 0);
+	fclose(out);
+	config_free(config);
+	config = load(text, "");
+	free(text);
+	assert_string_equal(config_string(config, "data_dir"), "/some \"where\\/d");
+	assert_string_equal(config_string(config, "ingest.http[0].tokens"), "/some \"where\\/a b");
+	assert_string_equal(config_string(config, "ingest.http[1].tokens"), "/b");
+	assert_string_equal(config_string(config, "enrich.agent_rules"), "");
+	config_free(config);
+
+	memset(folder, 'x', sizeof folder);
+	folder[0] = '/';
+	folder[3999] = '\0';
+	config = load("ingest: {http: [{tokens: a}]}\ndata_dir: /d\n", "");
+	assert_int_equal(config_make_absolute(config, folder, &errors), -ENAMETOOLONG);
+	assert_memory_equal(errors, "ingest.http[0].tokens: as an absolute path: above the greatest value",
+	                    68);
+	free(errors);
+	config_free(config);
+	config = load("data_dir: d\n", "");
+	assert_int_equal(config_make_absolute(config, "/a\nb", &errors), -ENAMETOOLONG);
+	assert_memory_equal(errors, "data_dir: as an absolute path: the name of the folder", 53);
+	free(errors);
+	config_free(config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -448,6 +513,8 @@ int main(void)
 	        cmocka_unit_test(topics_that_http_writes_refuse_unless_told_otherwise),
 	        cmocka_unit_test(sections_are_compared_by_value),
 	        cmocka_unit_test(asking_for_what_no_table_declares_aborts),
+	        cmocka_unit_test(every_file_that_an_option_names_is_told_with_its_key),
+	        cmocka_unit_test(paths_become_absolute_and_stay_so_when_they_are_written),
 	};
 	alarm(60);
 	unsetenv("MILLRACE_INSTANCE");

@@ -1,5 +1,6 @@
 #include "enrich/geo/geo.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,10 +27,10 @@ struct geo {
 	struct geo_status status;
 	struct source source; /* while reading */
 	enum watch watch;
-	bool gone;                      /* there was no file at the last look */
-	uint64_t next_ns;               /* when to look again */
-	struct source_signature judged; /* of the file that was last taken or refused */
-	struct source_signature seen;   /* at the last look */
+	bool gone;               /* there was no file at the last look */
+	uint64_t next_ns;        /* when to look again */
+	struct signature judged; /* of the file that was last taken or refused */
+	struct signature seen;   /* at the last look */
 	struct cached cache[CACHE_ENTRIES];
 };
 
@@ -83,7 +84,7 @@ static bool read_on(struct geo *geo)
 	return result == SOURCE_GOOD;
 }
 
-static void begin(struct geo *geo, const struct source_signature *signature)
+static void begin(struct geo *geo, const struct signature *signature)
 {
 	source_begin(&geo->source, geo->path, signature);
 	geo->watch = WATCH_READING;
@@ -99,16 +100,16 @@ static void say_gone(struct geo *geo, int error)
 
 static void look(struct geo *geo)
 {
-	struct source_signature signature;
-	int result = source_sign(&signature, geo->path);
+	struct signature signature;
+	int result = signature_take(&signature, geo->path);
 	if (result != 0) {
 		say_gone(geo, result);
 		return;
 	}
 	geo->gone = false;
-	bool settled = source_same(&signature, &geo->seen);
+	bool settled = signature_same(&signature, &geo->seen);
 	geo->seen = signature;
-	if (settled && !source_same(&signature, &geo->judged))
+	if (settled && !signature_same(&signature, &geo->judged))
 		begin(geo, &signature);
 }
 
@@ -134,7 +135,7 @@ struct geo *geo_open(const char *path)
 		return NULL;
 	}
 	/* At start nobody waits: without settling, and to the end. */
-	int result = source_sign(&geo->seen, path);
+	int result = signature_take(&geo->seen, path);
 	if (result != 0)
 		say_gone(geo, result);
 	else
@@ -142,6 +143,27 @@ struct geo *geo_open(const char *path)
 	while (geo->watch == WATCH_READING)
 		(void)read_on(geo);
 	return geo;
+}
+
+int geo_try(const char *path, struct shm_error *error)
+{
+	struct signature signature;
+	struct source source;
+	struct geo_base *base = NULL;
+	enum source_result result = SOURCE_GOES_ON;
+	int signed_result = signature_take(&signature, path);
+	if (signed_result != 0) {
+		shm_explain(error, "%s: %s", path, strerror(-signed_result));
+		return signed_result;
+	}
+	source_begin(&source, path, &signature);
+	while (result == SOURCE_GOES_ON)
+		result = source_step(&source, &base);
+	base_close(base);
+	if (result != SOURCE_GOOD)
+		shm_explain(error, "%s: %s", path,
+		            result == SOURCE_CHANGED ? "changes while it is read" : source.reason);
+	return result == SOURCE_GOOD ? 0 : -EINVAL;
 }
 
 void geo_close(struct geo *geo)

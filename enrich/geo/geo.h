@@ -24,6 +24,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shm/segment.h"
+
 #define GEO_UNKNOWN  "XX"
 #define GEO_CITY_MAX 255u /* bytes; longer names are cut between characters */
 #define GEO_CHECK_NS 1000000000ull
@@ -54,6 +56,10 @@ struct geo_status {
 struct geo *geo_open(const char *path);
 
 void geo_close(struct geo *geo);
+
+/* Reads and checks the file at path as geo_open does, says nothing and keeps nothing. Returns 0, or -errno with "PATH: what is wrong" in
+ * error. */
+int geo_try(const char *path, struct shm_error *error);
 
 /* Where the address is (IPv6, or IPv4-mapped as in shm/event.h). XX for what is in no country (special.h), without a look-up, and for what
  * the database does not know. Sets all of *place. */

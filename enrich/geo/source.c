@@ -22,38 +22,7 @@
 #define TRIALS    1000u
 #define WORD_BITS 64u
 
-static int64_t nanoseconds(const struct timespec *time)
-{
-	return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
-}
-
-static void sign(struct source_signature *signature, const struct stat *status)
-{
-	*signature = (struct source_signature){
-	        .device = status->st_dev,
-	        .inode = status->st_ino,
-	        .bytes = (uint64_t)status->st_size,
-	        .modified_ns = nanoseconds(&status->st_mtim),
-	        .changed_ns = nanoseconds(&status->st_ctim),
-	};
-}
-
-int source_sign(struct source_signature *signature, const char *path)
-{
-	struct stat status;
-	if (stat(path, &status) != 0)
-		return -errno;
-	sign(signature, &status);
-	return 0;
-}
-
-bool source_same(const struct source_signature *a, const struct source_signature *b)
-{
-	return a->device == b->device && a->inode == b->inode && a->bytes == b->bytes &&
-	       a->modified_ns == b->modified_ns && a->changed_ns == b->changed_ns;
-}
-
-void source_begin(struct source *source, const char *path, const struct source_signature *signature)
+void source_begin(struct source *source, const char *path, const struct signature *signature)
 {
 	*source = (struct source){.path = path, .signature = *signature, .file = -1, .memory = -1};
 }
@@ -99,11 +68,11 @@ static enum source_result open_both(struct source *source)
 static bool unchanged(const struct source *source)
 {
 	struct stat status;
-	struct source_signature opened = {0}, named = {0};
-	if (fstat(source->file, &status) != 0 || source_sign(&named, source->path) != 0)
+	struct signature opened = {0}, named = {0};
+	if (fstat(source->file, &status) != 0 || signature_take(&named, source->path) != 0)
 		return false;
-	sign(&opened, &status);
-	return source_same(&opened, &source->signature) && source_same(&named, &source->signature);
+	signature_of(&opened, &status);
+	return signature_same(&opened, &source->signature) && signature_same(&named, &source->signature);
 }
 
 static enum source_result seal_and_open(struct source *source)

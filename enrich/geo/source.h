@@ -6,15 +6,8 @@
 #ifndef ENRICH_GEO_SOURCE_H
 #define ENRICH_GEO_SOURCE_H
 
-#include <sys/stat.h>
-
 #include "enrich/geo/base.h"
-
-/* By which a file that was replaced or written to is told from what it was. */
-struct source_signature {
-	uint64_t device, inode, bytes;
-	int64_t modified_ns, changed_ns;
-};
+#include "stage/signature.h"
 
 enum source_phase { SOURCE_COPY, SOURCE_TREE, SOURCE_RECORDS, SOURCE_TRIAL };
 
@@ -22,7 +15,7 @@ enum source_result { SOURCE_GOES_ON, SOURCE_GOOD, SOURCE_REFUSED, SOURCE_CHANGED
 
 struct source {
 	const char *path;
-	struct source_signature signature;
+	struct signature signature;
 	enum source_phase phase;
 	int file, memory;
 	uint64_t copied;
@@ -35,13 +28,8 @@ struct source {
 	char reason[160]; /* why it was refused */
 };
 
-/* Returns 0 or -errno. */
-int source_sign(struct source_signature *signature, const char *path);
-
-bool source_same(const struct source_signature *a, const struct source_signature *b);
-
 /* Begins with the file at path (kept, not copied), which had this signature. */
-void source_begin(struct source *source, const char *path, const struct source_signature *signature);
+void source_begin(struct source *source, const char *path, const struct signature *signature);
 
 /* Does some milliseconds of work. After SOURCE_GOES_ON call it again; SOURCE_GOOD: *base is the caller's; SOURCE_REFUSED: see reason. After all but
  * SOURCE_GOES_ON the source has let go of everything. */

@@ -212,6 +212,11 @@ static bool token_fits(struct exchange *exchange)
 	bool challenged = false;
 	if (tokens_allow(&exchange->shared->tokens, exchange->route, exchange->request, &challenged))
 		return true;
+	if (exchange->shared->tokens.unread) {
+		struct answer later = {.status = 503, .retry_after_s = 1};
+		reply_error_with(exchange, &later, TOKENS_UNREAD, "ingest.http[].tokens");
+		return false;
+	}
 	struct answer answer = {
 	        .status = 401,
 	        .challenge = challenged ? "Bearer error=\"invalid_token\"" : "Bearer",

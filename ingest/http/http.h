@@ -24,8 +24,14 @@ struct http {
 
 extern const struct stage_ops http_stage;
 
-/* What entry `entry` of ingest.http asks for. The tokens are read here. Returns 0, or -errno with key and reason in error. */
+#define HTTP_FILES 1
+extern const struct stage_file http_files[HTTP_FILES]; /* the tokens */
+
+/* What entry `entry` of ingest.http asks for, but for its tokens. Returns 0, or -errno with key and reason in error. */
 int http_read_settings(struct server *server, const struct config *config, size_t entry, struct shm_error *error);
+
+/* Its tokens. Returns 0, or -errno with key, file and reason in error; then the routes are closed (tokens_close), and answered 503. */
+int http_read_tokens(struct server *server, const struct config *config, size_t entry, struct shm_error *error);
 
 /* The stage alone: input is what one client sends; records go to output, answers to standard error. Returns the exit status. */
 int http_alone(const struct config *config, FILE *input, FILE *output);

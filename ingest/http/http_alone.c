@@ -157,7 +157,8 @@ int http_alone(const struct config *config, FILE *input, FILE *output)
 	alone->output = output;
 	alone->server.shared.outlet = &alone->outlet;
 	alone->server.transport.own = alone;
-	if (http_read_settings(&alone->server, config, 0, &error) == 0) {
+	if (http_read_settings(&alone->server, config, 0, &error) == 0 &&
+	    http_read_tokens(&alone->server, config, 0, &error) == 0) {
 		alone->server.settings.transport.max_connections = 1;
 		if (server_open_with(&alone->server, &files, &error) == 0) {
 			status = serve(alone);

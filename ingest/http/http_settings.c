@@ -1,4 +1,6 @@
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ingest/http/http.h"
@@ -51,15 +53,46 @@ static int read_origins(struct exchange_settings *settings, const struct config 
 	return 0;
 }
 
-static int read_tokens(struct tokens *tokens, const struct config *config, size_t entry,
-                       struct shm_error *error)
+/* Neither what is asked about the process nor what has no route can be closed. */
+static int load_tokens(const struct config *config, const char *path, void **loaded, struct shm_error *error)
 {
-	const char *path = config_string(config, "ingest.http[%zu].tokens", entry);
-	memset(tokens, 0, sizeof *tokens);
-	if (*path == 0)
-		return 0;
-	/* Neither what is asked about the process nor what has no route can be closed. */
-	return tokens_load(tokens, path, route_names, ROUTE_HEALTH, error);
+	struct tokens *tokens = malloc(sizeof *tokens);
+	(void)config;
+	if (tokens == NULL)
+		return -ENOMEM;
+	int result = tokens_load(tokens, path, route_names, ROUTE_HEALTH, error);
+	if (result == 0)
+		*loaded = tokens;
+	else
+		free(tokens);
+	return result;
+}
+
+/* Between two polls: no exchange is half-way. */
+static void replace_tokens(struct stage *stage, void *loaded)
+{
+	struct http *http = stage->own;
+	http->server.shared.tokens = *(struct tokens *)loaded;
+	free(loaded);
+}
+
+const struct stage_file http_files[HTTP_FILES] = {
+        {.option = "tokens", .load = load_tokens, .discard = free, .replace = replace_tokens},
+};
+
+int http_read_tokens(struct server *server, const struct config *config, size_t entry,
+                     struct shm_error *error)
+{
+	char key[64];
+	void *loaded = NULL;
+	snprintf(key, sizeof key, "ingest.http[%zu].tokens", entry);
+	int result = stage_file_load(&http_files[0], config, key, &loaded, error);
+	if (result != 0)
+		tokens_close(&server->shared.tokens, ROUTE_HEALTH);
+	else if (loaded != NULL)
+		server->shared.tokens = *(struct tokens *)loaded;
+	free(loaded);
+	return result;
 }
 
 static uint64_t number(const struct config *config, size_t entry, const char *key)
@@ -109,7 +142,5 @@ int http_read_settings(struct server *server, const struct config *config, size_
 	int result = read_networks(&settings->trusted, config, entry, error);
 	if (result == 0)
 		result = read_origins(&server->shared.settings, config, entry, error);
-	if (result == 0)
-		result = read_tokens(&server->shared.tokens, config, entry, error);
 	return result;
 }

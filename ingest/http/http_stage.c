@@ -16,6 +16,12 @@ static int open_all(struct http *http, struct stage *stage, size_t entry, struct
 	http->server.shared.stage = stage;
 	metric_add(http->control, HTTP_recovered_notes, recovered);
 	result = http_read_settings(&http->server, stage->config, entry, error);
+	/* The port stays up: what tokens may open is answered 503 until the file is good (file.h tries again). */
+	if (result == 0 && http_read_tokens(&http->server, stage->config, entry, error) != 0) {
+		log_error("the tokens cannot be read, requests that may need one are refused",
+		          "reason=\"%s\"", error->text);
+		stage_file_report(stage, "tokens", false, error->text);
+	}
 	if (result == 0)
 		result = server_open(&http->server, stage->socket, stage->n_sockets, error);
 	if (result != 0)
@@ -152,4 +158,6 @@ const struct stage_ops http_stage = {
         .drained = drained,
         .fini = fini,
         .alone = http_alone,
+        .files = http_files,
+        .n_files = HTTP_FILES,
 };

@@ -60,6 +60,8 @@ static void answer_ready(struct exchange *exchange)
 		obstacle = stage->lost       ? "the instance's shared memory was removed"
 		           : stage->draining ? "draining"
 		                             : outlet_obstacle(shared->outlet, &stage->instance, text);
+	if (obstacle == NULL && shared->tokens.unread)
+		obstacle = TOKENS_UNREAD;
 	if (obstacle == NULL)
 		reply_json(exchange, 200, ready, sizeof ready - 1);
 	else

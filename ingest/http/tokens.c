@@ -4,6 +4,7 @@
 #include "ingest/http/tokens.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "stage/log.h"
 
@@ -170,12 +172,34 @@ static int read_lines(struct reading *reading, FILE *file)
 	return result;
 }
 
-static void warn_of_mode(const char *path, FILE *file)
+static void warn_of_mode(const char *path, const struct stat *about)
 {
-	struct stat about;
-	if (fstat(fileno(file), &about) == 0 && (about.st_mode & 077) != 0)
+	if ((about->st_mode & 077) != 0)
 		log_warn("others can read the tokens; chmod 600 keeps them secret", "file=\"%s\" mode=%03o",
-		         path, (unsigned)about.st_mode & 0777);
+		         path, (unsigned)about->st_mode & 0777);
+}
+
+/* O_NONBLOCK: a pipe without a writer must not hold up a stage. */
+static int open_file(FILE **file, const char *path, struct shm_error *error)
+{
+	struct stat about = {0};
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int result = fd < 0 || fstat(fd, &about) != 0 ? -errno : S_ISDIR(about.st_mode) ? -EISDIR : 0;
+	if (result != 0) {
+		shm_explain(error, "%s: %s", path, strerror(-result));
+	} else if (!S_ISREG(about.st_mode) || about.st_size > TOKENS_FILE_MAX) {
+		shm_explain(error, "%s: %s; allowed: a file of at most %u bytes", path,
+		            S_ISREG(about.st_mode) ? "is too long" : "is not a file", TOKENS_FILE_MAX);
+		result = -EINVAL;
+	} else if ((*file = fdopen(fd, "r")) == NULL) {
+		shm_explain(error, "no memory");
+		result = -ENOMEM;
+	}
+	if (result != 0 && fd >= 0)
+		close(fd);
+	if (result == 0)
+		warn_of_mode(path, &about);
+	return result;
 }
 
 int tokens_load(struct tokens *tokens, const char *path, const char *const *names, unsigned n_names,
@@ -184,14 +208,11 @@ int tokens_load(struct tokens *tokens, const char *path, const char *const *name
 	struct reading reading = {
 	        .tokens = tokens, .path = path, .names = names, .n_names = n_names, .error = error};
 	memset(tokens, 0, sizeof *tokens);
-	FILE *file = fopen(path, "re");
-	if (file == NULL) {
-		int result = -errno;
-		shm_explain(error, "%s: %s", path, strerror(-result));
+	FILE *file = NULL;
+	int result = open_file(&file, path, error);
+	if (result != 0)
 		return result;
-	}
-	warn_of_mode(path, file);
-	int result = read_lines(&reading, file);
+	result = read_lines(&reading, file);
 	fclose(file);
 	if (result == 0 && tokens->n == 0) {
 		shm_explain(error,
@@ -203,6 +224,13 @@ int tokens_load(struct tokens *tokens, const char *path, const char *const *name
 	if (result != 0)
 		memset(tokens, 0, sizeof *tokens);
 	return result;
+}
+
+void tokens_close(struct tokens *tokens, unsigned n_names)
+{
+	memset(tokens, 0, sizeof *tokens);
+	tokens->closed = (uint32_t)((1ull << n_names) - 1);
+	tokens->unread = true;
 }
 
 /* ---- a request ---- */

@@ -19,8 +19,12 @@
 #include "shm/segment.h"
 
 #define TOKENS_MAX       256u
+#define TOKENS_FILE_MAX  (1u << 20) /* bytes */
 #define TOKEN_BYTES_MIN  16u
 #define TOKEN_BYTES_MAX  512u
+
+/* For answers while the file cannot be read. */
+#define TOKENS_UNREAD "the tokens cannot be read: try again later"
 
 struct tokens {
 	unsigned n;
@@ -29,9 +33,13 @@ struct tokens {
 		uint32_t routes; /* bits */
 	} token[TOKENS_MAX];
 	uint32_t closed; /* routes that need a token; bits */
+	bool unread;     /* the file could not be read: which routes it closes is not known */
 };
 
-/* Reads the file. names[i] is the route of bit i, n_names of them (at most 32). Returns 0, or -errno with "FILE:LINE: what is wrong, what is
+/* What a file that could not be read stands for: none of the n_names routes is open, and no token opens one. */
+void tokens_close(struct tokens *tokens, unsigned n_names);
+
+/* Reads the file, which must be a regular one of at most TOKENS_FILE_MAX bytes. names[i] is the route of bit i, n_names of them (at most 32). Returns 0, or -errno with "FILE:LINE: what is wrong, what is
  * allowed" in error (never with a token in it); tokens is empty then. */
 int tokens_load(struct tokens *tokens, const char *path, const char *const *names, unsigned n_names,
                 struct shm_error *error);

@@ -211,9 +211,9 @@ def test_a_tokens_file_that_is_wrong_is_named_by_its_line(instance, tmp_path):
     tokens.write_text("0123456789abcdef-events evnt\n")
     tokens.chmod(0o600)
     millrace = instance(config=http_config(tmp_path, tokens=str(tokens)), start=False).start(wait=False)
-    wait_until(lambda: f"{tokens}:1:" in millrace.log(), 20, "the line's number in the log")
+    assert millrace.wait_end() == 1
+    assert f"ingest.http[0].tokens: {tokens}:1:" in millrace.log()
     assert "0123456789abcdef" not in millrace.log()
-    millrace.discard()
 
 
 def proxied(millrace, header):

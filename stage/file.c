@@ -1,0 +1,252 @@
+#include "stage/file.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stage/help.h"
+#include "stage/log.h"
+#include "stage/signature.h"
+#include "stage/stage.h"
+
+#define RETRY_NS NS_PER_SEC /* between two tries while nothing is in force */
+
+/* One file of a running stage. */
+struct stage_file_state {
+	const struct stage_file *file;
+	char key[sizeof((struct control_file *)NULL)->option];
+	struct signature judged; /* of what was last taken or refused */
+	bool judged_any;
+	uint64_t tried_ns; /* CLOCK_MONOTONIC */
+	struct control_file shown;
+};
+
+struct stage_files {
+	struct stage_file_state state[CONTROL_FILES_MAX];
+	unsigned n;
+	uint64_t reloads; /* of the control block, that have been followed */
+};
+
+/* ---- finding and loading ---- */
+
+static const struct stage_file *file_of(const struct stage_ops *ops, const char *key)
+{
+	const char *dot = strrchr(key, '.'), *option = dot == NULL ? key : dot + 1;
+	for (unsigned i = 0; i < ops->n_files; i++)
+		if (strcmp(ops->files[i].option, option) == 0)
+			return &ops->files[i];
+	fprintf(stderr, "%s: an option names a file that the stage does not read: %s\n", ops->name, key);
+	abort();
+}
+
+/* Returns 0, -ENOENT when there is none, or another -errno. */
+static int find(const struct stage_file *file, char path[PATH_MAX], const char *configured)
+{
+	if (file->find != NULL)
+		return file->find(path, PATH_MAX, configured);
+	int n = snprintf(path, PATH_MAX, "%s", configured);
+	if (n >= PATH_MAX)
+		return -ENAMETOOLONG;
+	return n == 0 ? -ENOENT : 0;
+}
+
+int stage_file_load(const struct stage_file *file, const struct config *config, const char *key,
+                    void **loaded, struct shm_error *error)
+{
+	char path[PATH_MAX];
+	struct shm_error why = {""};
+	*loaded = NULL;
+	int result = find(file, path, config_string(config, "%s", key));
+	if (result == -ENOENT)
+		return 0;
+	if (result == 0)
+		result = file->load(config, path, loaded, &why);
+	if (result != 0)
+		shm_explain(error, "%s: %s", key, why.text[0] != '\0' ? why.text : strerror(-result));
+	return result;
+}
+
+/* ---- a running stage ---- */
+
+static void show(const struct stage *stage, const struct stage_file_state *state)
+{
+	control_show_file(stage->control, (unsigned)(state - stage->files->state), &state->shown);
+}
+
+/* The text goes without the key, which stands beside it. */
+static void set_refusal(struct stage_file_state *state, const char *refusal)
+{
+	size_t n = strlen(state->key);
+	if (strncmp(refusal, state->key, n) == 0 && strncmp(refusal + n, ": ", 2) == 0)
+		refusal += n + 2;
+	snprintf(state->shown.refusal, sizeof state->shown.refusal, "%s", refusal);
+	state->shown.refused_ns = refusal[0] != '\0' ? clock_real_ns() : 0;
+}
+
+static int look(const struct stage *stage, struct stage_file_state *state, struct signature *signature)
+{
+	char path[PATH_MAX] = "";
+	int result = find(state->file, path, config_string(stage->config, "%s", state->key));
+	snprintf(state->shown.path, sizeof state->shown.path, "%.*s", (int)sizeof state->shown.path - 1,
+	         path);
+	return result == 0 ? signature_take(signature, path) : result;
+}
+
+static void begin_file(void *argument, const char *key, const char *path)
+{
+	struct stage *stage = argument;
+	struct stage_files *files = stage->files;
+	const struct stage_file *file = file_of(stage->ops, key);
+	if ((path[0] == '\0' && file->find == NULL) || files->n == CONTROL_FILES_MAX)
+		return;
+	struct stage_file_state *state = &files->state[files->n++];
+	state->file = file;
+	snprintf(state->key, sizeof state->key, "%s", key);
+	memcpy(state->shown.option, state->key, sizeof state->key);
+	state->judged_any = look(stage, state, &state->judged) == 0;
+}
+
+int stage_files_begin(struct stage *stage, struct shm_error *error)
+{
+	char section[SHM_NAME_MAX + 16];
+	if (stage->ops->n_files == 0)
+		return 0;
+	int result = stage_section(stage, section, sizeof section, error);
+	if (result != 0)
+		return result;
+	stage->files = calloc(1, sizeof *stage->files);
+	if (stage->files == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	/* Before anything is read: what changes from here on is read again. */
+	stage->files->reloads = atomic_load_explicit(&stage->control->reloads, memory_order_acquire);
+	config_each_file(stage->config, section, begin_file, stage);
+	return 0;
+}
+
+void stage_files_started(struct stage *stage)
+{
+	for (unsigned i = 0; stage->files != NULL && i < stage->files->n; i++) {
+		struct stage_file_state *state = &stage->files->state[i];
+		if (state->judged_any && state->shown.refusal[0] == '\0' && state->file->replace != NULL)
+			state->shown.in_force_ns = clock_real_ns();
+		show(stage, state);
+	}
+}
+
+void stage_files_end(struct stage *stage)
+{
+	free(stage->files);
+	stage->files = NULL;
+}
+
+static void refuse(struct stage *stage, struct stage_file_state *state, const char *reason)
+{
+	struct control_file before = state->shown;
+	set_refusal(state, reason);
+	show(stage, state);
+	if (strcmp(before.refusal, state->shown.refusal) != 0)
+		log_error("the file is refused", "key=%s instead=%s reason=\"%s\"", state->key,
+		          state->shown.in_force_ns == 0 ? "nothing" : "the-old-one", state->shown.refusal);
+}
+
+static void read_again(struct stage *stage, struct stage_file_state *state)
+{
+	struct signature signature;
+	struct shm_error error = {""};
+	void *loaded = NULL;
+	state->tried_ns = stage->now_ns;
+	int result = look(stage, state, &signature);
+	if (result != 0) {
+		/* What was looked for in the places where a file may come has never been there, or is in force. */
+		shm_explain(&error, "%s: %s", state->shown.path, strerror(-result));
+		if (config_string(stage->config, "%s", state->key)[0] != '\0' || state->judged_any)
+			refuse(stage, state, error.text);
+		state->judged_any = false;
+		return;
+	}
+	if (state->judged_any && signature_same(&signature, &state->judged))
+		return;
+	state->judged = signature;
+	state->judged_any = true;
+	if (stage_file_load(state->file, stage->config, state->key, &loaded, &error) != 0) {
+		refuse(stage, state, error.text);
+		return;
+	}
+	if (loaded == NULL)
+		return; /* it went meanwhile */
+	state->file->replace(stage, loaded);
+	state->shown.in_force_ns = clock_real_ns();
+	set_refusal(state, "");
+	show(stage, state);
+	log_info("the file was read again and is in force", "key=%s file=\"%s\"", state->key,
+	         state->shown.path);
+}
+
+void stage_files_tick(struct stage *stage)
+{
+	struct stage_files *files = stage->files;
+	if (files == NULL)
+		return;
+	uint64_t reloads = atomic_load_explicit(&stage->control->reloads, memory_order_acquire);
+	bool wanted = reloads != files->reloads;
+	files->reloads = reloads;
+	for (unsigned i = 0; i < files->n; i++) {
+		struct stage_file_state *state = &files->state[i];
+		bool again = state->shown.in_force_ns == 0 && stage->now_ns - state->tried_ns >= RETRY_NS;
+		if (state->file->replace != NULL && (wanted || again))
+			read_again(stage, state);
+	}
+}
+
+void stage_file_report(struct stage *stage, const char *option, bool in_force, const char *refusal)
+{
+	for (unsigned i = 0; stage->files != NULL && i < stage->files->n; i++) {
+		struct stage_file_state *state = &stage->files->state[i];
+		if (strcmp(state->file->option, option) != 0)
+			continue;
+		if (in_force)
+			state->shown.in_force_ns = clock_real_ns();
+		set_refusal(state, refusal == NULL ? "" : refusal);
+		show(stage, state);
+	}
+}
+
+/* ---- --check ---- */
+
+struct checking {
+	const struct stage_ops *ops;
+	const struct config *config;
+	FILE *out;
+};
+
+static void check_file(void *argument, const char *key, const char *configured)
+{
+	struct checking *checking = argument;
+	const struct stage_file *file = file_of(checking->ops, key);
+	char path[PATH_MAX];
+	struct signature signature;
+	struct shm_error error = {""};
+	void *loaded = NULL;
+	int result = find(file, path, configured);
+	if (result == -ENOENT)
+		return; /* none is named, and the stage knows what to do without */
+	if (file->dispensable && result == 0 && signature_take(&signature, path) == -ENOENT) {
+		fprintf(checking->out, "missing %s: %s: %s\n", key, path, strerror(ENOENT));
+		return;
+	}
+	if (stage_file_load(file, checking->config, key, &loaded, &error) != 0)
+		fprintf(checking->out, "%s %s\n", file->dispensable ? "without" : "refused", error.text);
+	if (loaded != NULL)
+		file->discard(loaded);
+}
+
+int stage_files_check(const struct stage_ops *ops, const struct config *config, const char *section,
+                      FILE *out)
+{
+	struct checking checking = {.ops = ops, .config = config, .out = out};
+	config_each_file(config, section, check_file, &checking);
+	return fflush(out) == 0 && ferror(out) == 0 ? 0 : -EIO;
+}

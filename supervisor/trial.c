@@ -1,0 +1,227 @@
+#include "supervisor/trial.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "stage/clock.h"
+
+#define PATIENCE_NS  (60 * NS_PER_SEC) /* where stage_timeout is 0 */
+#define OUTPUT_BYTES 16384u            /* of one process that are read */
+#define LOOK_MS      20                /* between two looks at one that is waited for */
+
+static void find(struct trial *trial, enum trial_finding finding, const char *text)
+{
+	trial->refused += finding == TRIAL_REFUSED ? 1 : 0;
+	trial->without += finding == TRIAL_WITHOUT ? 1 : 0;
+	trial->say(trial->argument, finding, text);
+}
+
+static void find_failed(struct trial *trial, const char *what, const char *why)
+{
+	const struct plan_role *role = &trial->plan->role[trial->next - 1];
+	char text[PATH_MAX + 200];
+	snprintf(text, sizeof text, "%s: %s/%s --check %s%s", role->section, trial->libexec,
+	         role->page.program, what, why);
+	find(trial, TRIAL_REFUSED, text);
+}
+
+/* ---- which ---- */
+
+static void note_named(void *argument, const char *key, const char *path)
+{
+	(void)key;
+	*(bool *)argument |= path[0] != '\0';
+}
+
+/* Processes of one section read the same; the first of them is asked. */
+static bool wanted(const struct trial *trial, unsigned index)
+{
+	const struct plan_role *role = &trial->plan->role[index];
+	for (unsigned i = 0; i < index; i++)
+		if (strcmp(trial->plan->role[i].section, role->section) == 0)
+			return false;
+	bool named = false;
+	if (trial->named_only)
+		config_each_file(trial->config, role->section, note_named, &named);
+	return named || !trial->named_only;
+}
+
+/* ---- one process ---- */
+
+/* In the child. */
+static void become(const char *path, const char *section, int input, int output, pid_t parent)
+{
+	const char *argv[] = {path, "--check", section, NULL};
+	sigset_t none;
+	sigemptyset(&none);
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGHUP, SIG_IGN);
+	if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
+	    prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+		_exit(126);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv(path, (char *const *)(uintptr_t)argv);
+	_exit(127);
+}
+
+/* The configuration as a file in memory; -errno. */
+static int write_input(const struct config *config)
+{
+	int fd = memfd_create("millrace-check", MFD_CLOEXEC),
+	    copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	FILE *out = copy < 0 ? NULL : fdopen(copy, "w");
+	int result = out == NULL ? -errno : config_write(config, out);
+	if (out != NULL && fclose(out) != 0 && result == 0)
+		result = -errno;
+	else if (out == NULL && copy >= 0)
+		close(copy);
+	if (result == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
+static int start(struct trial *trial, const struct plan_role *role)
+{
+	char path[PATH_MAX];
+	if (snprintf(path, sizeof path, "%s/%s", trial->libexec, role->page.program) >= (int)sizeof path)
+		return -ENAMETOOLONG;
+	if (access(path, X_OK) != 0)
+		return -errno;
+	int input = write_input(trial->config), result = input < 0 ? input : 0;
+	trial->output = result == 0 ? memfd_create("millrace-findings", MFD_CLOEXEC) : -1;
+	if (result == 0 && trial->output < 0)
+		result = -errno;
+	pid_t parent = getpid(), pid = result == 0 ? fork() : -1;
+	if (pid == 0)
+		become(path, role->section, input, trial->output, parent);
+	if (result == 0 && pid < 0)
+		result = -errno;
+	if (input >= 0)
+		close(input);
+	if (result != 0 && trial->output >= 0)
+		close(trial->output);
+	trial->pid = result == 0 ? pid : 0;
+	return result;
+}
+
+/* It may cite the file. */
+static void make_printable(char *line)
+{
+	for (; *line != '\0'; line++)
+		if ((unsigned char)*line < ' ' || *line == 0x7f)
+			*line = '?';
+}
+
+static void take_line(struct trial *trial, char *line)
+{
+	static const char *const words[] = {
+	        [TRIAL_REFUSED] = "refused ", [TRIAL_WITHOUT] = "without ", [TRIAL_MISSING] = "missing "};
+	make_printable(line);
+	for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
+		if (strncmp(line, words[i], strlen(words[i])) == 0)
+			find(trial, (enum trial_finding)i, line + strlen(words[i]));
+}
+
+static void read_output(struct trial *trial)
+{
+	char text[OUTPUT_BYTES], *rest = text;
+	ssize_t n = pread(trial->output, text, sizeof text - 1, 0);
+	text[n < 0 ? 0 : n] = '\0';
+	for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+		take_line(trial, line);
+}
+
+/* ---- all ---- */
+
+void trial_begin(struct trial *trial, const struct config *config, const struct plan *plan,
+                 const char *libexec, bool named_only, trial_say *say, void *argument)
+{
+	uint64_t patience_ns = config_ns(config, "stage_timeout");
+	*trial = (struct trial){.config = config,
+	                        .plan = plan,
+	                        .libexec = libexec,
+	                        .named_only = named_only,
+	                        .say = say,
+	                        .argument = argument,
+	                        .output = -1,
+	                        .patience_ns = patience_ns == 0 ? PATIENCE_NS : patience_ns};
+}
+
+bool trial_go_on(struct trial *trial, uint64_t now_ns)
+{
+	if (trial->pid != 0) {
+		if (now_ns >= trial->deadline_ns)
+			(void)kill(trial->pid, SIGKILL);
+		return true;
+	}
+	while (trial->next < trial->plan->n_roles) {
+		unsigned index = trial->next++;
+		if (!wanted(trial, index))
+			continue;
+		int result = start(trial, &trial->plan->role[index]);
+		trial->deadline_ns = now_ns + trial->patience_ns;
+		if (result == 0)
+			return true;
+		find_failed(trial, "cannot be run: ", strerror(-result));
+	}
+	return false;
+}
+
+void trial_ended(struct trial *trial, int status)
+{
+	char number[16];
+	trial->pid = 0;
+	read_output(trial);
+	close(trial->output);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+		find_failed(trial,
+		            "was killed: it took longer than stage_timeout allows, or somebody ended it", "");
+	} else if (WIFSIGNALED(status)) {
+		find_failed(trial, "died of SIG", sigabbrev_np(WTERMSIG(status)));
+	} else if (WEXITSTATUS(status) != 0) {
+		snprintf(number, sizeof number, "%d", WEXITSTATUS(status));
+		find_failed(trial, "ended with exit status ", number);
+	}
+}
+
+void trial_run(struct trial *trial)
+{
+	struct pollfd end = {.fd = -1, .events = POLLIN};
+	while (trial_go_on(trial, clock_monotonic_ns())) {
+		int status;
+		if (end.fd < 0)
+			end.fd = pidfd_open(trial->pid, 0);
+		(void)poll(&end, 1, LOOK_MS);
+		pid_t ended = waitpid(trial->pid, &status, WNOHANG);
+		if (ended == trial->pid) {
+			trial_ended(trial, status);
+			if (end.fd >= 0)
+				close(end.fd);
+			end.fd = -1;
+		} else if (ended < 0 && errno != EINTR) {
+			abort(); /* nobody else waits for it */
+		}
+	}
+}
+
+void trial_stop(struct trial *trial)
+{
+	if (trial->pid == 0)
+		return;
+	(void)kill(trial->pid, SIGKILL);
+	(void)waitpid(trial->pid, NULL, 0);
+	close(trial->output);
+	trial->pid = 0;
+}

@@ -1,0 +1,56 @@
+/* A trial: before anything depends on a configuration, each stage of its plan is asked whether it could start with it.
+ *
+ *     for each section:  PROGRAM --check SECTION < configuration   --> findings (stage/file.h) --> say
+ *
+ * The stage's own program reads the files, so what is tried is what will be done, and a hostile file can hurt nobody else. One process
+ * at a time, each ended after its patience.
+ *
+ *     trial_begin --> trial_go_on --(it runs)--> wait for its end --> trial_ended --> trial_go_on --> ... --(false)--> refused, without
+ */
+#ifndef SUPERVISOR_TRIAL_H
+#define SUPERVISOR_TRIAL_H
+
+#include <sys/types.h>
+
+#include "supervisor/plan.h"
+
+enum trial_finding {
+	TRIAL_REFUSED, /* a stage cannot start */
+	TRIAL_WITHOUT, /* it would do without what is in a broken file */
+	TRIAL_MISSING  /* a file is not there yet that may come later */
+};
+
+typedef void trial_say(void *argument, enum trial_finding finding, const char *text);
+
+struct trial {
+	const struct config *config;
+	const struct plan *plan;
+	const char *libexec; /* folder of the programs */
+	bool named_only;     /* ask only where an option names a file */
+	trial_say *say;
+	void *argument;
+	unsigned next; /* role */
+	pid_t pid;     /* of the process that is being waited for; 0: none */
+	int output;    /* what it prints */
+	uint64_t deadline_ns, patience_ns;
+	unsigned refused, without; /* findings so far */
+};
+
+/* Begins; config, plan, libexec and argument must live as long as the trial. named_only: for a start, which is itself the trial of all
+ * that is not named; say is called for each finding, text being "KEY: WHAT". */
+void trial_begin(struct trial *trial, const struct config *config, const struct plan *plan, const char *libexec,
+                 bool named_only, trial_say *say, void *argument);
+
+/* Starts the next process, or ends one whose patience is over (CLOCK_MONOTONIC). Returns true while there is one to wait for. */
+bool trial_go_on(struct trial *trial, uint64_t now_ns);
+
+/* The process trial->pid has ended with this wait status. */
+void trial_ended(struct trial *trial, int status);
+
+/* All of it, waiting. */
+void trial_run(struct trial *trial);
+
+/* Gives up: kills the process that runs, and waits for it. */
+void trial_stop(struct trial *trial);
+
+#endif
