@@ -27,3 +27,20 @@ int private_attach(struct segment *segment, struct redo *redo, const struct inst
 	redo->base[0] = segment->body;
 	return 0;
 }
+
+uint64_t private_filled(const struct segment *segment)
+{
+	const struct private_buffers *buffers = segment->body;
+	uint64_t filled = 0;
+	if (segment->body_bytes < sizeof *buffers ||
+	    atomic_load_explicit(&buffers->layout, memory_order_acquire) >> 48 != PRIVATE_KIND_BUFFERS >> 48)
+		return 0;
+	uint64_t at = buffers->mark_bytes;
+	for (uint64_t i = 0; i < buffers->n && at % sizeof(uint64_t) == 0 &&
+	                     at <= segment->body_bytes - sizeof(uint64_t) && buffers->stride_bytes != 0;
+	     i++, at += buffers->stride_bytes) {
+		const _Atomic uint64_t *mark = (const void *)((const char *)segment->body + at);
+		filled += atomic_load_explicit(mark, memory_order_relaxed) != 0 ? 1 : 0;
+	}
+	return filled;
+}

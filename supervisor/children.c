@@ -310,10 +310,10 @@ void children_ending(struct children *children)
 void children_finish(struct children *children, unsigned index, uint64_t now_ns)
 {
 	struct child *child = &children->child[index];
-	log_info("was ended by somebody else and has left something: started once more", "role=%s",
-	         child->role.page.name);
+	log_info("has left something: started once more to finish it", "role=%s", child->role.page.name);
 	child->stopping = true;
 	child->stop_tries = 0;
+	child->finished = true;
 	ledger_add(&child->control->restarts, 1);
 	children_start(children, index, now_ns);
 }

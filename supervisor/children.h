@@ -46,6 +46,7 @@ struct child {
 	bool unasked;           /* WAITING or DOWN: its last life was ended by somebody else's SIGTERM */
 	bool changing;          /* a new configuration changes or removes it (reload.h) */
 	unsigned stop_tries;    /* lives begun since then */
+	bool finished;          /* it got one more life to finish (children_finish) */
 	pid_t pid;              /* while STARTING or UP */
 	uint64_t started_ns;    /* CLOCK_MONOTONIC */
 	uint64_t restart_at_ns; /* while WAITING */
@@ -97,7 +98,7 @@ void children_stop(struct children *children, unsigned index, uint64_t now_ns);
 /* All is about to end: whoever somebody else ended, now or later, is not started again. */
 void children_ending(struct children *children);
 
-/* One more life for a role that is DOWN and unasked, which is asked to end as soon as it runs. */
+/* One more life for a role that is DOWN, which is asked to end as soon as it runs. */
 void children_finish(struct children *children, unsigned index, uint64_t now_ns);
 
 /* SIGKILL for a role that is not DOWN, and no new life. */

@@ -61,8 +61,7 @@ static bool reads_more(const struct supervisor *supervisor, const char *role)
 	return false;
 }
 
-/* Whether a role that somebody else ended has anything to do: in what its last life had taken, in its sockets, or in what it reads. */
-static bool has_left(const struct supervisor *supervisor, const struct child *child)
+bool drain_has_left(const struct supervisor *supervisor, const struct child *child)
 {
 	struct pollfd waiting[STAGE_SOCKETS_MAX];
 	uint32_t state = atomic_load_explicit(&child->control->state, memory_order_acquire);
@@ -116,7 +115,7 @@ static void stop_rank(struct supervisor *supervisor, uint64_t now_ns)
 		if ((int)child->role.rank != supervisor->rank)
 			continue;
 		if (child->phase == CHILD_DOWN && child->unasked && !supervisor->lost &&
-		    has_left(supervisor, child))
+		    drain_has_left(supervisor, child))
 			children_finish(children, i, now_ns);
 		else
 			children_stop(children, i, now_ns);

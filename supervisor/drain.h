@@ -16,6 +16,9 @@
 /* Enters DRAINING. Called again half a second later or more (a second SIGTERM), it cuts the drain short. */
 void drain_begin(struct supervisor *supervisor, uint64_t now_ns);
 
+/* Whether a role that is DOWN has left something that a life of its own could finish: in its private memory, in its sockets, or in what it reads. */
+bool drain_has_left(const struct supervisor *supervisor, const struct child *child);
+
 /* Goes as far as it can. Returns true when everything has ended; else *due_ns says when to call again (a death calls earlier). */
 bool drain_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "stage/log.h"
+#include "supervisor/drain.h"
 #include "supervisor/home.h"
 
 /* ---- what is asked ---- */
@@ -317,26 +318,68 @@ static bool rank_is_down(const struct children *children, int rank)
 	return true;
 }
 
+/* True when no life of the role under the next plan takes up what this one has left. */
+static bool is_last_life(const struct supervisor *supervisor, const char *role)
+{
+	const struct plan *next = supervisor->next_plan, *now = supervisor->plan;
+	if (plan_role_index(next, role) < 0)
+		return true;
+	for (unsigned i = 0; i < next->n_topics; i++)
+		if (plan_writes(&next->topic[i], role) !=
+		    (i < now->n_topics && plan_writes(&now->topic[i], role)))
+			return true;
+	return false;
+}
+
+/* Who could not end in time gets one more life, as long as everything is still as that one knew it. Returns true when somebody does. */
+static bool finish_rank(struct supervisor *supervisor, uint64_t now_ns)
+{
+	struct children *children = &supervisor->children;
+	bool any = false;
+	for (unsigned i = 0; i < children->n; i++) {
+		struct child *child = &children->child[i];
+		if (!child->changing || (int)child->role.rank != supervisor->rank || child->finished ||
+		    !is_last_life(supervisor, child->role.page.name) || !drain_has_left(supervisor, child))
+			continue;
+		children_finish(children, i, now_ns);
+		any = true;
+	}
+	return any;
+}
+
+static void each_changing(struct supervisor *supervisor, uint64_t now_ns, bool in_time)
+{
+	struct children *children = &supervisor->children;
+	for (unsigned i = 0; i < children->n; i++) {
+		struct child *child = &children->child[i];
+		if (!child->changing || (int)child->role.rank != supervisor->rank)
+			continue;
+		if (in_time)
+			children_stop(children, i, now_ns);
+		else
+			child_kill(child);
+	}
+}
+
 void reload_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
 {
 	struct children *children = &supervisor->children;
-	*due_ns = supervisor->drain_deadline_ns;
-	for (; supervisor->rank < SUPERVISOR_RANKS; supervisor->rank++) {
-		for (unsigned i = 0; i < children->n; i++)
-			if (children->child[i].changing &&
-			    (int)children->child[i].role.rank == supervisor->rank)
-				children_stop(children, i, now_ns);
-		if (rank_is_down(children, supervisor->rank))
-			continue;
-		if (now_ns < supervisor->drain_deadline_ns)
-			return;
-		for (unsigned i = 0; i < children->n; i++)
-			if (children->child[i].changing &&
-			    (int)children->child[i].role.rank == supervisor->rank)
-				child_kill(&children->child[i]);
-		*due_ns = UINT64_MAX; /* SIGCHLD comes */
-		if (!rank_is_down(children, supervisor->rank))
-			return;
+	while (supervisor->rank < SUPERVISOR_RANKS) {
+		*due_ns = supervisor->drain_deadline_ns;
+		each_changing(supervisor, now_ns, true);
+		if (!rank_is_down(children, supervisor->rank)) {
+			if (now_ns < supervisor->drain_deadline_ns)
+				return;
+			each_changing(supervisor, now_ns, false);
+			*due_ns = UINT64_MAX; /* SIGCHLD comes */
+			if (!rank_is_down(children, supervisor->rank))
+				return;
+		}
+		if (finish_rank(supervisor, now_ns))
+			supervisor->drain_deadline_ns =
+			        now_ns + config_ns(supervisor->config, "drain_timeout");
+		else
+			supervisor->rank++;
 	}
 	apply(supervisor, now_ns);
 	*due_ns = now_ns;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "shm/drops.h"
+#include "shm/private.h"
 #include "stage/clock.h"
 #include "stage/control.h"
 #include "stage/log.h"
@@ -250,8 +251,29 @@ static bool same_lanes(const struct segments *segments, const struct plan *plan,
 	return true;
 }
 
-static int apply_private(const struct segments *segments, const struct plan *plan,
-                         const struct plan_role *role, struct shm_error *error)
+/* What the last life of the role had received and not written is lost; nothing of it stays. */
+static void drop_private(struct segments *segments, const char *role, const char *why)
+{
+	char name[SEGMENT_NAME_MAX];
+	struct segment private = {0};
+	struct shm_error ignored;
+	instance_private_name(name, role);
+	if (!role_is_clean(segments, role)) {
+		uint64_t filled = 0;
+		if (segment_attach(&private, segments->directory, name, SEGMENT_PRIVATE, SEGMENT_READ,
+		                   &ignored) == 0)
+			filled = private_filled(&private);
+		segment_detach(&private);
+		log_warn("what a role had received and not written is dropped",
+		         "role=%s buffers=%llu why=\"%s\"", role, (unsigned long long)filled, why);
+		segments->given_up++;
+		segments->dropped_buffers += filled;
+	}
+	(void)segment_destroy(segments->directory, name);
+}
+
+static int apply_private(struct segments *segments, const struct plan *plan, const struct plan_role *role,
+                         struct shm_error *error)
 {
 	char name[SEGMENT_NAME_MAX];
 	struct segment_header header = {0};
@@ -271,9 +293,7 @@ static int apply_private(const struct segments *segments, const struct plan *pla
 			         (unsigned long long)header.size_bytes, wanted_bytes);
 			return 0;
 		}
-		log_warn("the role writes other topics now: what its last life had received and not written "
-		         "is lost",
-		         "role=%s", role->page.name);
+		drop_private(segments, role->page.name, "it writes other topics now");
 	}
 	(void)segment_destroy(segments->directory, name);
 	return segment_create(segments->directory, name, SEGMENT_PRIVATE, segments->generation,
@@ -281,7 +301,7 @@ static int apply_private(const struct segments *segments, const struct plan *pla
 }
 
 /* The private segment first: whether its owner ended well stands in the control segment. */
-static int apply_role(const struct segments *segments, const struct plan *plan, const struct plan_role *role,
+static int apply_role(struct segments *segments, const struct plan *plan, const struct plan_role *role,
                       struct shm_error *error)
 {
 	char name[SEGMENT_NAME_MAX];
@@ -448,6 +468,29 @@ static int check_common(const struct segments *segments, struct shm_error *error
 	return result == 0 ? segments_check_generation(segments, "drops", SEGMENT_DROPS, error) : result;
 }
 
+/* Cuts the name of a private segment's file down to its role; false for other files. */
+static bool is_private(char *name)
+{
+	static const char suffix[] = ".private";
+	size_t length = strlen(name);
+	if (length < sizeof suffix || name[0] == '.' || strcmp(name + length - strlen(suffix), suffix) != 0)
+		return false;
+	name[length - strlen(suffix)] = '\0';
+	return true;
+}
+
+/* Roles that the plan no longer has leave nothing that a later end would wait for in vain. */
+static void retire_roles(struct segments *segments, const struct plan *plan)
+{
+	struct dirent *entry;
+	DIR *folder = opendir(segments->directory);
+	while (folder != NULL && (entry = readdir(folder)) != NULL)
+		if (is_private(entry->d_name) && plan_role_index(plan, entry->d_name) < 0)
+			drop_private(segments, entry->d_name, "the configuration no longer has it");
+	if (folder != NULL)
+		closedir(folder);
+}
+
 int segments_apply(struct segments *segments, const struct plan *plan, struct shm_error *error)
 {
 	int result = segments->old == NULL ? create_first(segments, error) : check_common(segments, error);
@@ -457,7 +500,14 @@ int segments_apply(struct segments *segments, const struct plan *plan, struct sh
 		result = queues_apply(segments, plan, i, error);
 	for (unsigned i = 0; result == 0 && i < plan->n_roles; i++)
 		result = apply_role(segments, plan, &plan->role[i], error);
-	return result == 0 ? publish(segments, plan, error) : result;
+	if (result == 0)
+		result = publish(segments, plan, error);
+	if (result == 0)
+		retire_roles(segments, plan);
+	segments_count(segments, SUPERVISOR_roles_given_up, segments->given_up);
+	segments_count(segments, SUPERVISOR_dropped_buffers, segments->dropped_buffers);
+	segments->given_up = segments->dropped_buffers = 0;
+	return result;
 }
 
 uint64_t segments_waiting(const struct segments *segments, FILE *text)
@@ -483,17 +533,11 @@ uint64_t segments_waiting(const struct segments *segments, FILE *text)
 
 unsigned segments_unfinished(const struct segments *segments)
 {
-	static const char suffix[] = ".private";
-	DIR *folder = opendir(segments->directory);
 	struct dirent *entry;
 	unsigned n = 0;
+	DIR *folder = opendir(segments->directory);
 	while (folder != NULL && (entry = readdir(folder)) != NULL) {
-		size_t length = strlen(entry->d_name);
-		if (length < sizeof suffix || entry->d_name[0] == '.' ||
-		    strcmp(entry->d_name + length - strlen(suffix), suffix) != 0)
-			continue;
-		entry->d_name[length - strlen(suffix)] = '\0';
-		if (role_is_clean(segments, entry->d_name))
+		if (!is_private(entry->d_name) || role_is_clean(segments, entry->d_name))
 			continue;
 		log_warn("did not end in order: its next life takes up what it had received", "role=%s",
 		         entry->d_name);

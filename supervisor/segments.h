@@ -20,6 +20,7 @@ struct segments {
 	bool adopted;              /* they were there before this process */
 	struct instance_page *old; /* copy of the page in force; NULL: none */
 	struct segment page;       /* the page in force, writable; zero before segments_apply */
+	uint64_t given_up, dropped_buffers; /* by segments_apply, not yet in its metrics */
 };
 
 /* Looks at what is in the directory. Returns 0, also when nothing is there (old is NULL then); -EPROTO when it was made by another build,
@@ -32,7 +33,7 @@ int segments_check_room(const struct segments *segments, const struct plan *plan
 
 /* Makes the directory's segments what the plan (merged with segments->old) says, and publishes it. A lane whose size
  * differs is replaced when it is empty and nobody is attached; otherwise it stays as it is, with a warning. The stages that the change touches
- * must not run. Returns 0, or -errno with the reason: segments that were in force still are. */
+ * must not run. What a role that is no longer there has left in its private memory is dropped and counted, the memory freed. Returns 0, or -errno with the reason: segments that were in force still are. */
 int segments_apply(struct segments *segments, const struct plan *plan, struct shm_error *error);
 
 /* Tells all who are attached that the instance is about to end. */

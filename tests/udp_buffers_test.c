@@ -99,10 +99,10 @@ static void buffers_of_another_build_or_too_few_are_refused(void **state)
 	assert_int_equal(buffers_init(&buffers, body, udp_private_bytes(BUFFERS_MIN) - 1, &error), -EINVAL);
 	assert_non_null(strstr(error.text, "receive buffers"));
 	assert_int_equal(buffers_init(&buffers, body, bytes, &error), 0);
-	((struct buffers_head *)body)->layout++;
+	((struct buffers_head *)body)->about.layout++;
 	assert_int_equal(buffers_init(&buffers, body, bytes, &error), -EPROTO);
-	((struct buffers_head *)body)->layout--;
-	((struct buffers_head *)body)->n_buffers++;
+	((struct buffers_head *)body)->about.layout--;
+	((struct buffers_head *)body)->about.n++;
 	assert_int_equal(buffers_init(&buffers, body, bytes, &error), -EPROTO);
 	assert_non_null(strstr(error.text, "another build"));
 	free(body);
@@ -454,11 +454,38 @@ static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
 	assert_true(states > 100);
 }
 
+static void others_can_count_what_is_filled(void **state)
+{
+	(void)state;
+	struct shm_error error;
+	size_t bytes = udp_private_bytes(BUFFERS_MIN);
+	void *body = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+	struct segment segment = {.body = body, .body_bytes = bytes};
+	struct buffers buffers;
+	assert_non_null(body);
+	memset(body, 0, bytes);
+	assert_int_equal(private_filled(&segment), 0);
+	assert_int_equal(buffers_init(&buffers, body, bytes, &error), 0);
+	assert_int_equal(private_filled(&segment), 0);
+	atomic_store(&buffers.buffer[0].mark, 1);
+	atomic_store(&buffers.buffer[7].mark, UINT64_MAX);
+	atomic_store(&buffers.buffer[BUFFERS_MIN - 1].mark, 28);
+	assert_int_equal(private_filled(&segment), 3);
+	buffers.head->about.n = UINT64_MAX; /* what is damaged is read no further than the segment */
+	assert_int_equal(private_filled(&segment), 3);
+	buffers.head->about.mark_bytes = UINT64_MAX - 7;
+	assert_int_equal(private_filled(&segment), 0);
+	atomic_store(&buffers.head->about.layout, PRIVATE_LAYOUT);
+	assert_int_equal(private_filled(&segment), 0);
+	free(body);
+}
+
 int main(void)
 {
 	alarm(60);
 	log_init("udp_buffers_test", LOG_ERROR, LOG_TEXT);
 	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(others_can_count_what_is_filled),
 	        cmocka_unit_test(the_private_segment_has_the_size_that_the_supervisor_works_out),
 	        cmocka_unit_test(a_second_life_finds_the_buffers_as_the_first_left_them),
 	        cmocka_unit_test(buffers_of_another_build_or_too_few_are_refused),

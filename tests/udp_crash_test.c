@@ -103,7 +103,7 @@ static void look_at_remains(struct trial *trial)
 	                   SEGMENT_PRIVATE, SEGMENT_READ, &error) != 0)
 		return;
 	const struct buffers_head *head = segment.body;
-	if (head->layout != 0 && buffers_init(&buffers, segment.body, segment.body_bytes, &error) == 0 &&
+	if (head->about.layout != 0 && buffers_init(&buffers, segment.body, segment.body_bytes, &error) == 0 &&
 	    head->note.published == 0) {
 		for (unsigned i = 0; i < buffers.n_buffers; i++) {
 			if (buffer_filled(&buffers.buffer[i])) {

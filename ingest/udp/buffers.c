@@ -18,9 +18,11 @@ static void lay_out(struct buffers *buffers)
 {
 	for (unsigned i = 0; i < buffers->n_buffers; i++)
 		buffers_prepare(buffers, i);
-	buffers->head->n_buffers = buffers->n_buffers;
+	buffers->head->about.n = buffers->n_buffers;
+	buffers->head->about.mark_bytes = (uint64_t)((char *)buffers->buffer - (char *)buffers->head);
+	buffers->head->about.stride_bytes = sizeof(struct buffer);
 	/* Last: a life killed before this lays it out again. */
-	atomic_store_explicit(&buffers->head->layout, BUFFERS_LAYOUT, memory_order_release);
+	atomic_store_explicit(&buffers->head->about.layout, BUFFERS_LAYOUT, memory_order_release);
 }
 
 int buffers_init(struct buffers *buffers, void *body, size_t body_bytes, struct shm_error *error)
@@ -33,13 +35,13 @@ int buffers_init(struct buffers *buffers, void *body, size_t body_bytes, struct 
 		return -EINVAL;
 	}
 	struct buffers_head *head = body;
-	uint64_t layout = atomic_load_explicit(&head->layout, memory_order_acquire);
-	if (layout != 0 && (layout != BUFFERS_LAYOUT || head->n_buffers != n)) {
+	uint64_t layout = atomic_load_explicit(&head->about.layout, memory_order_acquire);
+	if (layout != 0 && (layout != BUFFERS_LAYOUT || head->about.n != n)) {
 		shm_explain(error,
 		            "private segment: laid out by another build (layout %llx with %llu buffers, this "
 		            "program "
 		            "has %llx with %u); drain the instance with its own build first",
-		            (unsigned long long)layout, (unsigned long long)head->n_buffers,
+		            (unsigned long long)layout, (unsigned long long)head->about.n,
 		            (unsigned long long)BUFFERS_LAYOUT, n);
 		return -EPROTO;
 	}

@@ -30,6 +30,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "shm/private.h"
 #include "shm/redo.h"
 #include "shm/segment.h"
 
@@ -59,15 +60,14 @@ _Static_assert(sizeof(struct buffer) == BUFFER_DATA_BYTES + 128, "whole cache li
 
 /* Written by the role's process alone. All zero when the supervisor has just created the segment. */
 struct buffers_head {
-	_Atomic uint64_t layout; /* 0: never used; otherwise BUFFERS_LAYOUT, stored last by the first life */
-	uint64_t n_buffers;
+	struct private_buffers about; /* its layout 0: never used; otherwise BUFFERS_LAYOUT, stored last by the first life */
 	alignas(SHM_LINE) struct redo_note note;
 };
 #define BUFFERS_HEAD_BYTES 4096u
 _Static_assert(sizeof(struct buffers_head) <= BUFFERS_HEAD_BYTES, "the head fits its page");
 
 /* Changes with the layout of the private segment. */
-#define BUFFERS_LAYOUT (2ull << 48 | sizeof(struct buffer) << 24 | sizeof(struct redo_note))
+#define BUFFERS_LAYOUT (PRIVATE_KIND_BUFFERS | sizeof(struct buffer) << 24 | sizeof(struct redo_note))
 
 /* Bytes of the private segment's body: 4,096 + n_buffers * (64 + 65,664). What the supervisor creates. */
 static inline size_t udp_private_bytes(unsigned n_buffers)

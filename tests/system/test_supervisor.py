@@ -1,16 +1,18 @@
 """The supervisor: starts, adopts, restarts, drains, reloads, refuses. Its stages are fake ones that misbehave on demand."""
+import json
 import os
 import random
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 
 import pytest
 
 import load
-from harness import default_config, wait_until
+from harness import MILLRACE, SLOW, default_config, wait_until
 from supervisor_help import FakeInstance, alive, free_port, listeners, pause, send, switches
 
 
@@ -423,7 +425,7 @@ def test_a_stage_that_is_ended_before_its_turn_comes_back_for_what_it_has_left(f
     os.kill(one.process.pid, signal.SIGCONT)
     assert one.wait_end() == 0, "all is drained"
     said = one.output()
-    assert said.count("has left something: started once more") == 2, "ingest for its socket, tally for its lane"
+    assert said.count("has left something: started once more to finish it") == 2, "ingest for its socket, tally for its lane"
     assert "stage died" not in said
 
 
@@ -503,6 +505,70 @@ def bindable(port):
         except OSError:
             return False
     return True
+
+
+def given_up(one):
+    run = subprocess.run([str(MILLRACE), "stat", "--json", "--instance", one.name], env=one.environment(), capture_output=True, text=True,
+                         timeout=20 * SLOW, check=True)
+    return json.loads(run.stdout)["supervisor"]["metrics"]["roles_given_up"]
+
+
+def two_listeners():
+    return [f"127.0.0.1:{free_port()}" for _ in range(2)]
+
+
+def test_a_removed_role_that_could_not_end_gets_another_life_to_finish(instance, tmp_path):
+    config = default_config(tmp_path)
+    config["drain_timeout"] = "1s"
+    config["ingest"]["udp"] = [{"listen": [address], "format": "ipevent", "buffers": 16} for address in two_listeners()]
+    millrace = instance(config=config)
+    _, (host, port, _) = millrace.addresses()
+    os.kill(millrace.pid_of("ingest-udp.1"), signal.SIGSTOP)
+    send((host, port), 40)
+    del config["ingest"]["udp"][1]
+    millrace.write_config(config)
+    millrace.kill(signal.SIGHUP)
+    wait_until(lambda: len(millrace.stat()["stages"]) == 2, 20, "the role gone")
+    assert millrace.ledger("ip")["received"] == 40, "what the kernel had handed over, or kept, is in the lane"
+    assert millrace.stat()["supervisor"]["metrics"]["roles_given_up"] == 0
+    assert "not ended in time: killed" in millrace.log() and "started once more to finish it" in millrace.log()
+    assert millrace.stop() == 0, millrace.log()
+
+
+def test_a_removed_role_that_never_ends_is_given_up_and_counted_and_later_ends_are_in_order(fake):
+    first, second = two_listeners()
+    one = fake(config={**listeners([first], [second]), "drain_timeout": "1s"})
+    one.start()
+    one.mode("ingest-udp.1", "deaf")
+    one.write_config({**listeners([first]), "drain_timeout": "1s"})
+    one.process.send_signal(signal.SIGHUP)
+    one.wait_for("what a role had received and not written is dropped")
+    one.wait_for("all stages run roles=2")
+    assert given_up(one) == 1
+    assert not (one.directory / "ingest-udp.1.private").exists()
+    one.mode("ingest-udp.1")
+    one.write_config({**listeners([first], [second]), "drain_timeout": "20s"})
+    one.process.send_signal(signal.SIGHUP)
+    one.wait_running("ingest-udp.1")
+    one.wait_for("all stages run roles=3")
+    assert given_up(one) == 1
+    assert one.stop() == 0
+
+
+def test_a_role_that_died_with_its_supervisor_and_is_not_configured_any_more_is_given_up(fake):
+    first, second = two_listeners()
+    one = fake(config=listeners([first], [second]))
+    one.start()
+    stages = [one.pid(role) for role in ("tally.0", "ingest-udp.0", "ingest-udp.1")]
+    os.kill(one.process.pid, signal.SIGSTOP)
+    for pid in stages:
+        os.kill(pid, signal.SIGKILL)
+    one.kill_supervisor()
+    wait_until(lambda: not any(alive(pid) for pid in stages), what="the end of the stages")
+    one.write_config(listeners([first]))
+    one.start()
+    assert given_up(one) == 1
+    assert one.stop() == 0
 
 
 def test_sighup_with_a_wrong_configuration_changes_nothing(fake):
