@@ -27,6 +27,7 @@ struct mmdb_make {
 	uint32_t nodes, nodes_room;
 	unsigned char *data;
 	uint32_t used, room;
+	void (*languages)(struct mmdb_make *make); /* writes that value of the metadata; NULL: ["en"] */
 };
 
 static inline void *mmdb_more(void *memory, uint32_t *room, uint32_t needed, size_t unit)
@@ -191,7 +192,11 @@ static inline void mmdb_metadata(struct mmdb_make *make)
 	mmdb_text(make, "record_size"), mmdb_number(make, 5, make->record_bits);
 	mmdb_text(make, "ip_version"), mmdb_number(make, 5, make->ip_version);
 	mmdb_text(make, "database_type"), mmdb_text(make, make->type);
-	mmdb_text(make, "languages"), mmdb_array(make, 1), mmdb_text(make, "en");
+	mmdb_text(make, "languages");
+	if (make->languages != NULL)
+		make->languages(make);
+	else
+		mmdb_array(make, 1), mmdb_text(make, "en");
 	mmdb_text(make, "description"), mmdb_map(make, 1), mmdb_text(make, "en"), mmdb_text(make, "a test");
 	mmdb_text(make, "binary_format_major_version"), mmdb_number(make, 5, 2);
 	mmdb_text(make, "binary_format_minor_version"), mmdb_number(make, 5, 0);

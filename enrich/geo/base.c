@@ -4,11 +4,47 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
+#include "enrich/geo/record.h"
 #include "enrich/geo/special.h"
 
 #define SEPARATOR_BYTES 16u
-#define MARKER_BYTES    14u /* "\xab\xcd\xefMaxMind.com", in front of the metadata */
+#define MARKER          "\xab\xcd\xefMaxMind.com" /* in front of the metadata */
+#define MARKER_BYTES    (sizeof MARKER - 1)
+#define METADATA_MAX    (128u << 10) /* bytes at the end of a file in which libmaxminddb looks for the marker */
+
+/* Where the metadata begin: behind the last marker. NULL: nowhere. */
+static const uint8_t *find_metadata(const uint8_t *bytes, size_t n)
+{
+	const uint8_t *at = n > METADATA_MAX ? bytes + n - METADATA_MAX : bytes, *end = bytes + n,
+	              *found = NULL;
+	while ((at = memmem(at, (size_t)(end - at), MARKER, MARKER_BYTES)) != NULL)
+		found = at += MARKER_BYTES;
+	return found;
+}
+
+/* libmaxminddb expands the metadata when it opens a file, whatever it takes, so they are looked at before. */
+static const char *check_metadata(int memory)
+{
+	struct stat status;
+	const char *reason = "its metadata are broken or endless";
+	uint32_t values;
+	if (fstat(memory, &status) != 0 || status.st_size <= 0)
+		return "it cannot be read";
+	size_t n = (size_t)status.st_size;
+	uint8_t *bytes = mmap(NULL, n, PROT_READ, MAP_PRIVATE, memory, 0);
+	if (bytes == MAP_FAILED)
+		return "it cannot be mapped";
+	const uint8_t *metadata = find_metadata(bytes, n);
+	if (metadata == NULL)
+		reason = "it has no metadata";
+	else if (record_check(metadata, (uint32_t)(bytes + n - metadata), 0, &values) == RECORD_GOOD)
+		reason = NULL;
+	(void)munmap(bytes, n);
+	return reason;
+}
 
 /* Metadata that do not belong to what stands before them give themselves away here. */
 static const char *check_sizes(struct geo_base *base)
@@ -34,9 +70,11 @@ struct geo_base *base_open(int memory, const char **reason)
 	char name[40];
 	snprintf(name, sizeof name, "/proc/self/fd/%d", memory);
 	struct geo_base *base = calloc(1, sizeof *base);
-	*reason = "out of memory";
-	if (base == NULL)
+	*reason = base == NULL ? "out of memory" : check_metadata(memory);
+	if (*reason != NULL) {
+		free(base);
 		return NULL;
+	}
 	int result = MMDB_open(name, MMDB_MODE_MMAP, &base->mmdb);
 	if (result != MMDB_SUCCESS) {
 		*reason = MMDB_strerror(result);

@@ -2,8 +2,7 @@
 
 #include <stddef.h>
 
-#define DEPTH_MAX  64u
-#define VALUES_MAX 65536u
+#define DEPTH_MAX 64u
 
 /* ---- well-formed? ---- */
 
@@ -11,7 +10,8 @@ struct walk {
 	const uint8_t *data;
 	uint32_t end;
 	uint32_t at;
-	uint32_t values; /* that may still come */
+	uint32_t values; /* looked at */
+	bool too_large;
 };
 
 struct control {
@@ -61,10 +61,13 @@ static bool take_control(struct walk *walk, struct control *control)
 {
 	uint32_t byte, extended;
 	*control = (struct control){0};
-	if (walk->values-- == 0 || !take_number(walk, 1, &byte)) {
-		walk->values = 0;
+	if (walk->values == RECORD_VALUES_MAX) {
+		walk->too_large = true;
 		return false;
 	}
+	walk->values++;
+	if (!take_number(walk, 1, &byte))
+		return false;
 	control->type = byte >> 5;
 	if (control->type == MMDB_DATA_TYPE_POINTER)
 		return take_pointer(walk, byte, control);
@@ -152,10 +155,12 @@ static bool check_value(struct walk *walk, unsigned depth)
 	return true;
 }
 
-bool record_check(const MMDB_s *mmdb, uint32_t offset, uint32_t end)
+enum record_verdict record_check(const uint8_t *data, uint32_t end, uint32_t offset, uint32_t *values)
 {
-	struct walk walk = {.data = mmdb->data_section, .end = end, .at = offset, .values = VALUES_MAX};
-	return offset < end && check_value(&walk, 0);
+	struct walk walk = {.data = data, .end = end, .at = offset};
+	bool good = offset < end && check_value(&walk, 0);
+	*values = walk.values;
+	return good ? RECORD_GOOD : walk.too_large ? RECORD_TOO_LARGE : RECORD_BROKEN;
 }
 
 /* ---- what it says ---- */

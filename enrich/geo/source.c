@@ -13,10 +13,14 @@
 #include "enrich/geo/special.h"
 
 /* What one step does at most. */
-#define STEP_BYTES   (8u << 20)
-#define STEP_NODES   200000u
-#define STEP_WORDS   200000u
-#define STEP_RECORDS 10000u
+#define STEP_BYTES  (8u << 20)
+#define STEP_NODES  200000u
+#define STEP_WORDS  200000u
+#define STEP_VALUES 400000u /* of records; each is passed over for every place where something may stand */
+
+/* Values looked at in all. Records share what they point to, so there may be more than there are bytes: in a database of cities nearly two a byte. */
+#define VALUES_LEAST    1000000ull
+#define VALUES_PER_BYTE 16u
 
 #define BYTES_MAX (1ull << 32) /* pointers and offsets in the format have 32 bits */
 #define TRIALS    1000u
@@ -144,36 +148,52 @@ static enum source_result check_tree(struct source *source)
 	return SOURCE_GOES_ON;
 }
 
-static bool check_record(struct source *source, uint32_t offset)
+static enum source_result refuse_record(struct source *source, uint32_t offset, enum record_verdict verdict)
 {
+	if (verdict == RECORD_TOO_LARGE)
+		snprintf(source->reason, sizeof source->reason,
+		         "the record at byte %u of the data has more than %u values", offset,
+		         RECORD_VALUES_MAX);
+	else
+		snprintf(source->reason, sizeof source->reason, "the record at byte %u of the data is broken",
+		         offset);
+	return SOURCE_REFUSED;
+}
+
+static enum source_result check_record(struct source *source, uint32_t offset)
+{
+	const struct geo_base *base = source->base;
 	struct geo_place place;
 	int error = MMDB_SUCCESS;
-	if (!record_check(&source->base->mmdb, offset, source->base->data_end))
-		return false;
+	uint32_t values;
+	enum record_verdict verdict = record_check(base->mmdb.data_section, base->data_end, offset, &values);
+	if (verdict != RECORD_GOOD)
+		return refuse_record(source, offset, verdict);
+	source->values += values;
+	if (source->values > VALUES_LEAST + (uint64_t)VALUES_PER_BYTE * base->data_end)
+		return refuse(source, "its records point to the same values too often");
 	/* Each place is asked for alone: the first that is there would hide the others. */
 	for (unsigned bit = 1; bit < RECORD_ALL; bit <<= 1)
-		source->places |= record_read(&source->base->mmdb, offset, bit, &place, &error);
+		source->places |= record_read(&base->mmdb, offset, bit, &place, &error);
 	source->records++;
-	return error == MMDB_SUCCESS;
+	return error == MMDB_SUCCESS ? SOURCE_GOES_ON : refuse_record(source, offset, RECORD_BROKEN);
 }
 
 static enum source_result check_records(struct source *source)
 {
 	size_t words = (size_t)source->base->data_end / WORD_BITS + 1;
-	uint32_t before = source->records;
-	for (size_t n = 0; n < STEP_WORDS && source->word < words && source->records - before < STEP_RECORDS;
-	     n++) {
-		uint64_t bits = source->marks[source->word];
-		for (; bits != 0; bits &= bits - 1) {
-			uint32_t offset =
-			        (uint32_t)(source->word * WORD_BITS) + (uint32_t)__builtin_ctzll(bits);
-			if (!check_record(source, offset)) {
-				snprintf(source->reason, sizeof source->reason,
-				         "the record at byte %u of the data is broken", offset);
-				return SOURCE_REFUSED;
-			}
+	uint64_t enough = source->values + STEP_VALUES;
+	for (size_t n = 0; n < STEP_WORDS && source->word < words; n++, source->word++) {
+		uint64_t *bits = &source->marks[source->word];
+		for (; *bits != 0; *bits &= *bits - 1) {
+			if (source->values >= enough)
+				return SOURCE_GOES_ON;
+			enum source_result result =
+			        check_record(source, (uint32_t)(source->word * WORD_BITS) +
+			                                     (uint32_t)__builtin_ctzll(*bits));
+			if (result != SOURCE_GOES_ON)
+				return result;
 		}
-		source->word++;
 	}
 	if (source->word < words)
 		return SOURCE_GOES_ON;

@@ -21,9 +21,10 @@ struct source {
 	uint64_t copied;
 	struct geo_base *base;
 	uint32_t node;    /* next to be checked */
-	uint64_t *marks;  /* a bit for each byte of the data section at which a record begins */
+	uint64_t *marks;  /* a bit for each byte of the data section at which a record begins that is still to be checked */
 	size_t word;      /* of marks, next to be looked at */
 	uint32_t records; /* checked */
+	uint64_t values;  /* looked at in them */
 	unsigned places;  /* where they have something */
 	char reason[160]; /* why it was refused */
 };
