@@ -14,7 +14,7 @@ struct taken {
 	enum request_coding coding;
 	uint64_t content_length;
 	const char *content_type, *user_agent, *authorization, *origin;
-	const char *push_ip, *forwarded_for, *real_ip;
+	const char *push_ip, *forwarded_for, *real_ip, *forwarded;
 	const char *request_method, *request_headers;
 };
 
@@ -94,6 +94,7 @@ static const struct taken taken[] = {
 	{FIELDS("USER-AGENT: A  b\r\nuser-agent: B\r\n"), .user_agent = "A  b"},
 	{FIELDS("X-Push-IP: 10.0.0.1, x\r\nX-Forwarded-For: 10.0.0.2,10.0.0.3\r\nX-Forwarded-For: 10.0.0.4\r\nX-Real-IP: ::1\r\n"),
 	 .push_ip = "10.0.0.1, x", .forwarded_for = "10.0.0.2,10.0.0.3", .real_ip = "::1"},
+	{FIELDS("forwarded: for=a;by=b\r\nFORWARDED: for=c\r\n"), .forwarded = "for=a;by=b"},
 	{FIELDS("Authorization: Bearer abc.def==\r\nAuthorization: Basic x\r\n"), .authorization = "Bearer abc.def=="},
 	{FIELDS("Hos: 1\r\nHosts: 2\r\nHost-: 3\r\nContent-Lengt: 4\r\nContent-Length-: 5\r\nTransfer-Encodin: x\r\nC\x4fntent_Length: 9\r\n")},
 	{FIELDS("User-Agent: an agent of more than sixteen bytes, of more than thirty-two, with a tab\t\x80 and \xc3\xa9 at the end \xff\r\n"),

@@ -57,6 +57,7 @@ static void assert_slices(const struct request *request, const struct taken *exp
 	assert_slice(head, "X-Push-IP", request->push_ip, expected->push_ip);
 	assert_slice(head, "X-Forwarded-For", request->forwarded_for, expected->forwarded_for);
 	assert_slice(head, "X-Real-IP", request->real_ip, expected->real_ip);
+	assert_slice(head, "Forwarded", request->forwarded, expected->forwarded);
 	assert_slice(head, "requested method", request->request_method, expected->request_method);
 	assert_slice(head, "requested headers", request->request_headers, expected->request_headers);
 }

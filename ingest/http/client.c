@@ -1,9 +1,11 @@
 #include "ingest/http/client.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <strings.h>
 
 static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
@@ -121,20 +123,23 @@ static struct slice trim(struct slice slice)
 	return slice;
 }
 
-/* Up to the first comma. */
-static struct slice first_hop(struct slice field)
+/* ":_hidden" (RFC 7239, 6.3): what stands behind the colon. */
+static bool is_obfuscated(const char *text, size_t bytes)
 {
-	const char *comma = memchr(field.text, ',', field.bytes);
-	if (comma != NULL)
-		field.bytes = (uint32_t)(comma - field.text);
-	return trim(field);
+	if (bytes < 2 || text[0] != '_')
+		return false;
+	for (size_t i = 1; i < bytes; i++)
+		if (!isalnum((unsigned char)text[i]) && (text[i] == '\0' || strchr("._-", text[i]) == NULL))
+			return false;
+	return true;
 }
 
-/* Nothing, or ":80". */
+/* Nothing, ":80", or ":_hidden". */
 static bool is_port_or_nothing(const char *text, size_t bytes)
 {
 	unsigned port;
-	return bytes == 0 || (text[0] == ':' && parse_number(text + 1, bytes - 1, UINT16_MAX, &port));
+	return bytes == 0 || (text[0] == ':' && (parse_number(text + 1, bytes - 1, UINT16_MAX, &port) ||
+	                                         is_obfuscated(text + 1, bytes - 1)));
 }
 
 static bool parse_bracketed(uint8_t address[16], struct slice hop)
@@ -169,11 +174,101 @@ static bool parse_hop(uint8_t address[16], struct slice hop)
 	       parse_numbers(address, hop.text, before, &is_v4);
 }
 
+/* ---- lists of hops ---- */
+
+/* Up to the next `separator` that is not in quotes, when these count, or to the end. Moves *rest behind it. */
+static struct slice take_piece(struct slice *rest, char separator, bool quotes)
+{
+	bool quoted = false;
+	uint32_t n = 0;
+	for (; n < rest->bytes && (quoted || rest->text[n] != separator); n++) {
+		if (quoted && rest->text[n] == '\\' && n + 1 < rest->bytes)
+			n++;
+		else if (quotes && rest->text[n] == '"')
+			quoted = !quoted;
+	}
+	struct slice piece = {.text = rest->text, .bytes = n};
+	uint32_t used = n < rest->bytes ? n + 1 : n;
+	*rest = (struct slice){.text = rest->text + used, .bytes = rest->bytes - used};
+	return trim(piece);
+}
+
+/* One field: lines, and in each elements with commas between. */
+struct hops {
+	struct slice line, rest;
+	enum request_list list;
+	bool more_lines;
+};
+
+/* The next element that is not empty (RFC 9110, 5.6.1). */
+static bool next_hop(struct hops *hops, struct slice *hop)
+{
+	for (;;) {
+		while (hops->rest.bytes > 0) {
+			*hop = take_piece(&hops->rest, ',', hops->list == REQUEST_FORWARDED);
+			if (hop->bytes > 0)
+				return true;
+		}
+		if (!hops->more_lines || !request_next_line(&hops->line, hops->list))
+			return false;
+		hops->rest = hops->line;
+	}
+}
+
+#define NODE_BYTES 64u /* longer is no address */
+
+/* The node that the "for" of an element of Forwarded names (RFC 7239, 4), without its quotes; in copy, when it had any. */
+static struct slice forwarded_node(struct slice element, char copy[NODE_BYTES])
+{
+	while (element.bytes > 0) {
+		struct slice value = take_piece(&element, ';', true), node = {.text = copy};
+		struct slice name = take_piece(&value, '=', true);
+		if (name.bytes != 3 || strncasecmp(name.text, "for", 3) != 0)
+			continue;
+		value = trim(value);
+		if (value.bytes < 2 || value.text[0] != '"' || value.text[value.bytes - 1] != '"')
+			return value;
+		for (uint32_t i = 1; i < value.bytes - 1 && node.bytes < NODE_BYTES; i++) {
+			i += value.text[i] == '\\';
+			copy[node.bytes++] = value.text[i];
+		}
+		return node;
+	}
+	return (struct slice){.text = copy};
+}
+
+static bool parse_element(uint8_t address[16], enum request_list list, struct slice hop)
+{
+	char copy[NODE_BYTES];
+	return parse_hop(address, list == REQUEST_FORWARDED ? forwarded_node(hop, copy) : hop);
+}
+
+#define SOURCES 4u
+
 bool client_of_request(uint8_t address[16], const struct request *request)
 {
-	const struct slice *field[] = {&request->push_ip, &request->forwarded_for, &request->real_ip};
-	for (unsigned i = 0; i < sizeof field / sizeof field[0]; i++)
-		if (field[i]->text != NULL && trim(*field[i]).bytes != 0)
-			return parse_hop(address, first_hop(*field[i]));
+	const struct {
+		struct slice line;
+		enum request_list list;
+	} source[SOURCES] = {
+	        {request->push_ip, REQUEST_PUSH_IP},
+	        {request->forwarded_for, REQUEST_FORWARDED_FOR},
+	        {request->real_ip, REQUEST_REAL_IP},
+	        {request->forwarded, REQUEST_FORWARDED},
+	};
+	struct hops hops[SOURCES];
+	struct slice hop;
+	for (unsigned i = 0; i < SOURCES; i++) {
+		bool more = (request->more_lines & source[i].list) != 0;
+		hops[i] = (struct hops){source[i].line, source[i].line, source[i].list, more};
+		if (source[i].line.text != NULL && next_hop(&hops[i], &hop) &&
+		    parse_element(address, source[i].list, hop))
+			return true;
+	}
+	/* Behind "unknown" and the like stand hops that are nearer to us: better than the proxy that we talk to. */
+	for (unsigned i = 0; i < SOURCES; i++)
+		while (source[i].line.text != NULL && next_hop(&hops[i], &hop))
+			if (parse_element(address, source[i].list, hop))
+				return true;
 	return false;
 }

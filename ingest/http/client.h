@@ -1,7 +1,7 @@
 /* Who the client is: the peer, unless a proxy that we trust says otherwise.
  *
  *     PROXY protocol (per listener)  -->  the peer of the connection
- *     X-Push-IP, else X-Forwarded-For (first hop), else X-Real-IP, believed from trusted peers only --> the client
+ *     X-Push-IP, else X-Forwarded-For, else X-Real-IP, else Forwarded, believed from trusted peers only: first hop --> the client
  *
  * Addresses are 16 bytes: IPv6, or IPv4-mapped.
  */
@@ -33,9 +33,12 @@ bool client_trusted(const struct client_networks *networks, const uint8_t addres
 /* The 16 bytes and the port of a socket address; all zero (and trusted by the caller's own choice) for a Unix socket. */
 void client_of_peer(uint8_t address[16], uint16_t *port, const struct sockaddr_storage *peer);
 
-/* The client that the request's headers name, for a request whose peer is trusted. Of each header the first hop counts: "10.0.0.1",
- * "10.0.0.1:80", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80" (also in quotes). An empty header is as none. Returns false and leaves address as it
- * is when there is no header or the one that counts holds no address. */
+/* The client that the request's headers name, for a request whose peer is trusted. Each header is a list of hops, over all lines of its name;
+ * empty elements are none (RFC 9110, 5.3, 5.6.1). The first hop of the first header, in the order above, counts that is an address:
+ * "10.0.0.1", "10.0.0.1:80", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80" (also in quotes; the port may be obfuscated); of Forwarded
+ * what stands behind "for=" (RFC 7239). What is none ("unknown", "_hidden", "unix:", rubbish) leaves it to the next header; when no header has a
+ * first hop that is an address, the first address in any of them counts, in the same order. Returns false and leaves address as it is when
+ * there is none. */
 bool client_of_request(uint8_t address[16], const struct request *request);
 
 /* ---- PROXY protocol, version 1 and 2 (haproxy.org, proxy-protocol.txt); proxy.c ---- */

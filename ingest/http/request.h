@@ -45,13 +45,17 @@ struct request {
 	struct slice query; /* after the first '?', NULL when there was none */
 	struct slice host;  /* the field's value; of absolute-form the target's authority (RFC 9112, 3.2.2) */
 	struct slice content_type, user_agent, authorization, origin;
-	struct slice push_ip, forwarded_for, real_ip; /* X-Push-IP, X-Forwarded-For (the first of several), X-Real-IP */
+	struct slice push_ip, forwarded_for, real_ip, forwarded; /* X-Push-IP, X-Forwarded-For, X-Real-IP, Forwarded: the first line of each */
+	uint8_t more_lines; /* REQUEST_...: those that have more than one, for request_next_line */
 	struct slice request_method, request_headers; /* Access-Control-Request-Method, -Headers */
 	/* when it is bad */
 	unsigned status;   /* 400, 414, 417 (Expect that is not 100-continue), 431, 501 (a coding below chunked), 505 (not HTTP/1.x) */
 	const char *error; /* a phrase: "both Content-Length and Transfer-Encoding" */
 	const char *where; /* a constant: "request line", "field name", "field value", "fields" (431), or the field: "Content-Length" */
 };
+
+/* Fields whose lines are one list (RFC 9110, 5.3). */
+enum request_list { REQUEST_PUSH_IP = 1, REQUEST_FORWARDED_FOR = 2, REQUEST_REAL_IP = 4, REQUEST_FORWARDED = 8 };
 
 enum request_result { REQUEST_WHOLE, REQUEST_PARTIAL, REQUEST_BAD };
 
@@ -71,6 +75,9 @@ enum request_result { REQUEST_WHOLE, REQUEST_PARTIAL, REQUEST_BAD };
  * Transfer-Encoding, Content-Encoding, Expect) go on. A Transfer-Encoding whose last coding is not chunked is 400 (RFC 9112, 6.3). */
 enum request_result request_parse(struct request *request, const char *data, size_t bytes,
                                   const struct request_limits *limits);
+
+/* The next line of the same name after `value`, a line of a list that more_lines names. Moves value to it; false after the last. */
+bool request_next_line(struct slice *value, enum request_list list);
 
 /* For a head that comes in many pieces, so that it is not parsed from the start for each: looks for the line feed of a line that ends
  * the head, or for anything that request_parse would refuse at once (a line feed without carriage return), from *seen

@@ -62,7 +62,8 @@ enum field field_named(const char *name, size_t bytes)
 		return NAMED(name, "sec-gpc", FIELD_SEC_GPC);
 	case 9:
 		field = NAMED(name, "x-real-ip", FIELD_X_REAL_IP);
-		return field ? field : NAMED(name, "x-push-ip", FIELD_X_PUSH_IP);
+		field = field ? field : NAMED(name, "x-push-ip", FIELD_X_PUSH_IP);
+		return field ? field : NAMED(name, "forwarded", FIELD_FORWARDED);
 	case 10:
 		field = NAMED(name, "user-agent", FIELD_USER_AGENT);
 		return field ? field : NAMED(name, "connection", FIELD_CONNECTION);
@@ -263,6 +264,46 @@ static enum request_result keep_first(struct slice *kept, struct slice value)
 	return REQUEST_WHOLE;
 }
 
+/* The same, and notes that there are more. */
+static enum request_result keep_list(struct request *request, struct slice *kept, enum request_list list,
+                                     struct slice value)
+{
+	if (kept->text != NULL)
+		request->more_lines |= (uint8_t)list;
+	return keep_first(kept, value);
+}
+
+bool request_next_line(struct slice *value, enum request_list list)
+{
+	enum field field = list == REQUEST_PUSH_IP         ? FIELD_X_PUSH_IP
+	                   : list == REQUEST_FORWARDED_FOR ? FIELD_X_FORWARDED_FOR
+	                   : list == REQUEST_REAL_IP       ? FIELD_X_REAL_IP
+	                                                   : FIELD_FORWARDED;
+	/* The head is whole and was found right: every line has a colon and a CRLF, and an empty one is the last. */
+	for (const char *at = value->text + value->bytes;;) {
+		while (*at != '\n')
+			at++;
+		const char *name = ++at;
+		if (*name == '\r')
+			return false;
+		while (*at != ':')
+			at++;
+		bool found = field_named(name, (size_t)(at - name)) == field;
+		for (at++; is_space(*at);)
+			at++;
+		const char *text = at;
+		while (*at != '\r')
+			at++;
+		const char *end = at;
+		while (end > text && is_space(end[-1]))
+			end--;
+		if (found) {
+			*value = (struct slice){text, (uint32_t)(end - text)};
+			return true;
+		}
+	}
+}
+
 enum request_result fields_take(struct fields *fields, struct request *request, enum field field,
                                 struct slice value)
 {
@@ -287,6 +328,8 @@ enum request_result fields_take(struct fields *fields, struct request *request, 
 		return REQUEST_WHOLE;
 	case FIELD_EXPECT:
 		return take_expect(request, value);
+	case FIELD_FORWARDED:
+		return keep_list(request, &request->forwarded, REQUEST_FORWARDED, value);
 	case FIELD_HOST:
 		return take_host(fields, request, value);
 	case FIELD_ORIGIN:
@@ -296,11 +339,11 @@ enum request_result fields_take(struct fields *fields, struct request *request, 
 	case FIELD_USER_AGENT:
 		return keep_first(&request->user_agent, value);
 	case FIELD_X_FORWARDED_FOR:
-		return keep_first(&request->forwarded_for, value);
+		return keep_list(request, &request->forwarded_for, REQUEST_FORWARDED_FOR, value);
 	case FIELD_X_PUSH_IP:
-		return keep_first(&request->push_ip, value);
+		return keep_list(request, &request->push_ip, REQUEST_PUSH_IP, value);
 	case FIELD_X_REAL_IP:
-		return keep_first(&request->real_ip, value);
+		return keep_list(request, &request->real_ip, REQUEST_REAL_IP, value);
 	default:
 		return REQUEST_WHOLE;
 	}

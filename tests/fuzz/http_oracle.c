@@ -127,6 +127,7 @@ static const char *values_differ(const struct request *request, const struct opi
 	        {"X-Push-IP", request->push_ip},
 	        {"X-Forwarded-For", request->forwarded_for},
 	        {"X-Real-IP", request->real_ip},
+	        {"Forwarded", request->forwarded},
 	        {"Access-Control-Request-Method", request->request_method},
 	        {"Access-Control-Request-Headers", request->request_headers},
 	};
@@ -138,6 +139,39 @@ static const char *values_differ(const struct request *request, const struct opi
 		if ((kept[i].ours.text != NULL) != (n != 0) ||
 		    !equal(kept[i].ours, theirs.text, theirs.bytes))
 			return kept[i].name;
+	}
+	return NULL;
+}
+
+/* All lines of a list come one after the other. */
+static const char *lines_differ(const struct request *request, const struct opinion *opinion)
+{
+	const struct {
+		const char *name;
+		struct slice first;
+		enum request_list list;
+	} lists[] = {
+	        {"X-Push-IP", request->push_ip, REQUEST_PUSH_IP},
+	        {"X-Forwarded-For", request->forwarded_for, REQUEST_FORWARDED_FOR},
+	        {"X-Real-IP", request->real_ip, REQUEST_REAL_IP},
+	        {"Forwarded", request->forwarded, REQUEST_FORWARDED},
+	};
+	for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+		struct slice line = lists[i].first;
+		unsigned n = 0;
+		for (unsigned k = 0; k < opinion->n_names; k++) {
+			struct slice have = opinion->name[k];
+			if (have.bytes != strlen(lists[i].name) ||
+			    strncasecmp(have.text, lists[i].name, have.bytes) != 0)
+				continue;
+			if (n++ > 0 && !request_next_line(&line, lists[i].list))
+				return lists[i].name;
+			if (!equal(line, opinion->value[k].text, opinion->value[k].bytes))
+				return lists[i].name;
+		}
+		bool more = (request->more_lines & lists[i].list) != 0;
+		if (more != (n > 1) || (n > 0 && request_next_line(&line, lists[i].list)))
+			return lists[i].name;
 	}
 	return NULL;
 }
@@ -301,6 +335,8 @@ static const char *head_differs(const struct request *request, const struct opin
 	const char *differs = target_differs(request, opinion, known && parser->method == HTTP_CONNECT);
 	if (!differs)
 		differs = values_differ(request, opinion);
+	if (!differs)
+		differs = lines_differ(request, opinion);
 	return differs ? differs : meanings_differ(request, opinion);
 }
 

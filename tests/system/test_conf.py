@@ -159,3 +159,100 @@ def test_what_the_examples_say_to_configure_is_valid(instance, tmp_path):
         file.write_text(line + "\n")
         result = instance(start=False).millrace("check", "-c", file)
         assert result.returncode == 0, result.stderr
+
+
+# ---- how proxies name the client in headers ----
+
+
+def event_from(port, millrace, *fields):
+    """One request through the proxy, with these fields; returns the address that its event has."""
+    headers = [word for field in fields for word in ("-H", field)]
+    status = subprocess.run(
+        [need("curl"), "-q", "--silent", "--show-error", "--noproxy", "*", "--max-time", str(int(20 * SLOW)), "--interface", CLIENT,
+         "--output", os.devnull, "--write-out", "%{http_code}", *headers, f"http://127.0.0.1:{port}/t/open"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True).stdout
+    assert status == "200"
+    return events(millrace, "track.raw")[-1]["ip"]
+
+
+# What a client may say of itself, and which address counts when the proxy appends the one that it sees: a client can claim another, for the
+# first hop is believed, but it cannot hide.
+CLAIMS = [
+    ((), CLIENT),
+    (("X-Forwarded-For;",), CLIENT),  # how curl writes an empty field
+    (("X-Forwarded-For: ,",), CLIENT),
+    (("X-Forwarded-For: , ,",), CLIENT),
+    (("X-Forwarded-For: unknown",), CLIENT),
+    (("X-Forwarded-For: _hidden, unknown",), CLIENT),
+    (("X-Forwarded-For: garbage",), CLIENT),
+    (("X-Forwarded-For;", "X-Forwarded-For: unknown"), CLIENT),
+    (("X-Push-IP;", "X-Forwarded-For;"), CLIENT),
+    (("X-Push-IP: unknown", "X-Real-IP: _x"), CLIENT),
+    (("X-Forwarded-For: 203.0.113.1",), "203.0.113.1"),
+    (("X-Forwarded-For: 203.0.113.1:4711, 10.0.0.1",), "203.0.113.1"),
+    (("X-Forwarded-For: [2001:db8::1]:4711",), "2001:db8::1"),
+    (("X-Forwarded-For: 2001:db8::1",), "2001:db8::1"),
+    (("X-Forwarded-For: , 203.0.113.1",), "203.0.113.1"),
+    (("X-Forwarded-For: 203.0.113.1", "X-Forwarded-For: 203.0.113.2"), "203.0.113.1"),
+    (("X-Forwarded-For: 203.0.113.1", "X-Push-IP: 203.0.113.2"), "203.0.113.2"),
+    (("Forwarded: for=203.0.113.4",), CLIENT),  # after the others
+]
+
+
+def check_claims(port, millrace):
+    found = [(fields, event_from(port, millrace, *fields)) for fields, _ in CLAIMS]
+    assert found == CLAIMS
+
+
+def test_no_client_hides_behind_an_nginx_that_appends_its_address(instance, tmp_path):
+    nginx = need("nginx")
+    millrace = instance(config=http_config(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        text = substituted("nginx-tls.conf", {
+            "listen 443 ssl http2;": f"listen 127.0.0.1:{port};",
+            "\tlisten [::]:443 ssl http2;\n": "",
+            "server 127.0.0.1:8080 ": "server {}:{} ".format(*http_address(millrace)),
+            # As most configurations have it.
+            "proxy_set_header X-Forwarded-For $remote_addr;": "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+            "\t\tproxy_set_header X-Real-IP $remote_addr;\n": "",
+            "\t\tproxy_set_header X-Push-IP \"\";\n": "",
+            "\t\tproxy_set_header Forwarded \"\";\n": "",
+        })
+        text = "".join(line for line in text.splitlines(True) if "\tssl_" not in line)
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in kinds)
+        user = "user root;" if os.geteuid() == 0 else ""
+        (tmp_path / "nginx.conf").write_text(
+            f"daemon off; worker_processes 1; {user} pid {tmp_path}/nginx.pid; error_log {tmp_path}/nginx.log;\n"
+            f"events {{}}\nhttp {{\n{paths}{text}\n}}\n")
+        with Proxy([nginx, "-p", tmp_path, "-e", tmp_path / "nginx.log", "-c", tmp_path / "nginx.conf"], tmp_path / "nginx.out",
+                   [listening], {"NGINX": f"{listening.fileno()};"}):
+            check_claims(port, millrace)
+
+
+# haproxy adds a line of its own behind the client's; Forwarded stands last, as its option of later versions writes it.
+HAPROXY = {
+    "option forwardfor": CLAIMS,
+    "http-request add-header X-Forwarded-For %[src]": CLAIMS,
+    "http-request set-header Forwarded for=%[src]": [((), CLIENT), (("Forwarded: for=203.0.113.4",), CLIENT), (("X-Real-IP;",), CLIENT)],
+    'http-request add-header Forwarded for="%[src]:%[src_port]"': [
+        ((), CLIENT), (("Forwarded: for=unknown",), CLIENT), (("Forwarded;",), CLIENT), (("Forwarded: for=203.0.113.4;proto=http",), "203.0.113.4"),
+        (('Forwarded: by=_x, for="[2001:db8::1]:1"',), "2001:db8::1")],
+}
+
+
+@pytest.mark.parametrize("how", HAPROXY)
+def test_no_client_hides_behind_a_haproxy_that_adds_its_address(instance, tmp_path, how):
+    haproxy = need("haproxy")
+    millrace = instance(config=http_config(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        configuration = tmp_path / "haproxy.cfg"
+        configuration.write_text(substituted("haproxy-tls.cfg", {
+            "maxconn 20000": "maxconn 100",
+            "bind :::443 v4v6 ssl crt /etc/haproxy/collect.example.com.pem alpn h2,http/1.1": f"bind fd@{listening.fileno()}\n\t{how}",
+            "server millrace 127.0.0.1:8081 send-proxy-v2 ": "server millrace {}:{} ".format(*http_address(millrace)),
+        }))
+        with Proxy([haproxy, "-db", "-f", configuration], tmp_path / "haproxy.log", [listening]):
+            port = listening.getsockname()[1]
+            assert [(fields, event_from(port, millrace, *fields)) for fields, _ in HAPROXY[how]] == HAPROXY[how]
