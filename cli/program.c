@@ -91,6 +91,7 @@ static void become(const struct program *program, int input, int output, int rep
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL); /* millrace ignores it, its own program need not */
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
 	if (getppid() == parent && dup2(input, STDIN_FILENO) >= 0 &&

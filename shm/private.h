@@ -17,6 +17,7 @@
 struct private_note {
 	_Atomic uint64_t layout; /* 0: never used; otherwise PRIVATE_LAYOUT */
 	_Atomic uint64_t lives;  /* of this role, the present one included */
+	_Atomic uint64_t told;   /* what a life has said that no later one says again while it is so; its value is the stage's affair */
 	alignas(SHM_LINE) struct redo_note note;
 };
 #define PRIVATE_KIND_NOTE (1ull << 48) /* in the upper 16 bits of the layout */

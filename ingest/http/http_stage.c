@@ -29,6 +29,20 @@ static int open_all(struct http *http, struct stage *stage, size_t entry, struct
 	return result;
 }
 
+/* Once, and again only when it is another number: a role that is started again has nothing new to say. */
+static void say_connections(const struct http *http)
+{
+	const struct transport *transport = &http->server.transport;
+	struct private_note *own = http->outlet.private_segment.body;
+	uint32_t possible = transport->settings.max_connections;
+	uint64_t told = transport->files == 0 ? 0 : (uint64_t)transport->wanted << 32 | possible;
+	if (told != 0 && told != atomic_load_explicit(&own->told, memory_order_relaxed))
+		log_warn("fewer connections than wanted: the limit of open files is too low",
+		         "max_connections=%u possible=%u limit=%llu", transport->wanted, possible,
+		         (unsigned long long)transport->files);
+	atomic_store_explicit(&own->told, told, memory_order_relaxed);
+}
+
 static int init(struct stage *stage, struct shm_error *error)
 {
 	size_t entry;
@@ -46,6 +60,7 @@ static int init(struct stage *stage, struct shm_error *error)
 	}
 	stage->own = http;
 	metric_set(stage->control, HTTP_uring_in_use, http->server.transport.ops == &transport_uring);
+	say_connections(http);
 	log_info("answering", "backend=%s sockets=%u", http->server.transport.ops->name, stage->n_sockets);
 	return 0;
 }

@@ -25,9 +25,7 @@ int transport_raise_limit(struct transport *transport, uint32_t others, struct s
 		return -EMFILE;
 	}
 	transport->settings.max_connections = (uint32_t)(limit.rlim_cur - others);
-	log_warn("fewer connections than wanted: the limit of open files is too low",
-	         "max_connections=%u possible=%u limit=%llu", wanted, transport->settings.max_connections,
-	         (unsigned long long)limit.rlim_cur);
+	transport->files = limit.rlim_cur;
 	return 0;
 }
 
@@ -67,6 +65,8 @@ int transport_open(struct transport *transport, struct shm_error *error)
 	enum transport_backend backend = transport->settings.backend;
 	transport->own = NULL;
 	transport->failed_errno = 0;
+	transport->wanted = transport->settings.max_connections;
+	transport->files = 0;
 	int result = check_settings(transport, error);
 	if (result != 0)
 		return result;
@@ -76,6 +76,8 @@ int transport_open(struct transport *transport, struct shm_error *error)
 		return result;
 	log_warn("io_uring not usable, taking epoll", "reason=\"%s\"", error->text);
 	transport->ops = &transport_epoll;
+	transport->settings.max_connections = transport->wanted;
+	transport->files = 0;
 	return transport->ops->open(transport, error);
 }
 

@@ -89,6 +89,8 @@ struct transport {
 	void *user;
 	struct transport_counts counts;
 	int failed_errno; /* of the last failure that was logged */
+	uint32_t wanted;  /* settings.max_connections as it was before transport_open */
+	uint64_t files;   /* the limit of open files, where that was too low; 0: it was not */
 	void *own;        /* the back-end's state */
 };
 
@@ -98,7 +100,7 @@ extern const struct transport_ops transport_epoll;
 /* Begins to accept from the sockets (listening, non-blocking; they stay the caller's). settings, socket, n_sockets, events and user are set by
  * the caller. TRANSPORT_AUTO takes io_uring when a request has made a round trip
  * through a ring, and epoll otherwise (logged once, with the reason). The soft limit of open files
- * is raised to the hard one, and settings.max_connections is lowered (logged) when even that is too low. All memory is allocated here. Returns 0, or
+ * is raised to the hard one, and settings.max_connections is lowered (files and wanted tell) when even that is too low. All memory is allocated here. Returns 0, or
  * -errno with the reason in error; then nothing is held. The same thread must use it from then on. */
 int transport_open(struct transport *transport, struct shm_error *error);
 

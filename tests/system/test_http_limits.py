@@ -1,6 +1,8 @@
 """What ingest-http lets a client have: lengths, times, connections, memory."""
 import json
+import os
 import select
+import signal
 import socket
 import struct
 import time
@@ -220,3 +222,19 @@ def test_when_memory_for_requests_is_used_up_the_others_go_on(instance, tmp_path
     wait_metric(millrace, "connections", 0)
     wait_metric(millrace, "memory_bytes", 0)
     assert ask(address, "POST", "/log", {**LOG_EXAMPLE, "text": 200 * KIB * "x"}).status == 200
+
+
+def test_fewer_connections_than_wanted_is_said_once(instance, tmp_path, backend):
+    config = http_config(tmp_path, backend, max_connections=600)
+    millrace = instance(config=config, wrapper=["prlimit", "--nofile=400:400"])
+    said = "fewer connections than wanted"
+    wait_until(lambda: said in millrace.log(), 10, "the warning")
+    for _ in range(2):
+        pid = millrace.pid_of("ingest-http.0")
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: (stage := millrace.stage("ingest-http.0"))["pid"] != pid and stage["state"] == "running", 20, "started again")
+    assert millrace.log().count(said) == 1
+    config["ingest"]["http"][0]["max_connections"] = 700
+    millrace.write_config(config)
+    millrace.kill(signal.SIGHUP)
+    wait_until(lambda: millrace.log().count(said) == 2, 20, "another number is said")

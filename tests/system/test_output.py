@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import SLOW, wait_until
+from harness import BUILD, MILLRACE, SLOW, wait_until
 
 PAGE = 4096
 
@@ -119,3 +119,77 @@ def test_lines_that_were_dropped_are_told_when_there_is_room_again(instance):
         said = os.read(read_end, PAGE).decode()
         assert "lines before this one were dropped" in said and "lines=" in said, said
         assert millrace.stop() == 0
+
+
+def run(arguments, **options):
+    return subprocess.run([str(MILLRACE), *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=30 * SLOW,
+                          check=False, **options)
+
+
+@pytest.mark.parametrize("arguments", [
+    ["check"], ["check", "--json"], ["check", "--keys"], ["check", "--default"], ["check", "--effective"], ["help"], ["--version"],
+    ["check", "--help"], ["run", "--help"],
+    ["send", "udp", "--count", "10", "--output", "/dev/null"], ["send", "udp", "--count", "1000", "--output", "-"],
+])
+def test_what_cannot_be_printed_is_an_error(arguments):
+    with open("/dev/full", "wb") as full:
+        done = run(arguments, stdout=full)
+    assert done.returncode == 1, done.stderr
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("program", ["supervisor", "tally", "ingest-udp", "ingest-http", "enrich"])
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_programs_of_the_pipeline_check_what_they_print(program, option):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([BUILD / "libexec" / "millrace" / program, option], stdout=full, stderr=subprocess.PIPE, text=True,
+                              timeout=30 * SLOW, check=False)
+    assert done.returncode == 1 and "No space left on device" in done.stderr
+
+
+def test_stat_checks_what_it_prints(instance):
+    millrace = instance()
+    for arguments in (["stat"], ["stat", "--json"], ["stat", "--metrics"]):
+        with open("/dev/full", "wb") as full:
+            done = run(arguments, stdout=full, env=millrace.environment())
+        assert done.returncode == 1 and "No space left on device" in done.stderr, (arguments, done.stderr)
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = run(["check", "--keys"], stdout=write_end)
+    os.close(write_end)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def limited(kib):
+    """Files may have no more: what is beyond is EFBIG, and SIGXFSZ, which kills who does not ignore it."""
+    return ["/bin/bash", "-c", f'ulimit -f {kib}; exec "$0" "$@"']
+
+
+def test_a_file_that_may_not_grow_is_an_error_with_its_text(tmp_path, instance):
+    target = tmp_path / "datagrams"
+    done = subprocess.run([*limited(64), str(MILLRACE), "send", "udp", "--count", "10000", "--output", str(target)],
+                          capture_output=True, text=True, timeout=30 * SLOW, check=False)
+    assert done.returncode == 1 and "File too large" in done.stderr
+    millrace = instance(start=False, wrapper=limited(512))
+    millrace.start(wait=False)
+    assert millrace.wait_end() == 1
+    assert "File too large" in millrace.log()
+    assert not millrace.directory.exists()
+
+
+def test_a_database_that_may_not_grow_is_a_failed_commit_and_nobody_dies(instance):
+    millrace = instance()
+    pid = millrace.pid_of("tally.0")
+    host, port = millrace.address()
+    load = ("send", "udp", "--count", "2000", "--apps", "50", "--to", f"{host}:{port}")
+    assert millrace.millrace(*load).returncode == 0
+    millrace.settle("ip", 2000)
+    subprocess.run(["prlimit", f"--pid={pid}", "--fsize=4096:unlimited"], check=True)
+    assert millrace.millrace(*load).returncode == 0
+    wait_until(lambda: millrace.stage("tally.0")["metrics"]["failed_commits"] > 0, 30, "a commit that failed")
+    assert millrace.pid_of("tally.0") == pid and millrace.stage("tally.0")["restarts"] == 0
+    subprocess.run(["prlimit", f"--pid={pid}", "--fsize=unlimited:unlimited"], check=True)
+    wait_until(lambda: millrace.group("ip", "tally")["waiting_records"] == 0, 30, "all counted")
