@@ -98,8 +98,10 @@ int address_parse_stream(struct sockaddr_storage *address, socklen_t *length, co
 		return address_parse(address, length, text);
 	const char *path = text + prefix_bytes;
 	size_t bytes = strlen(path);
-	if (path[0] != '/' || path[bytes - 1] == '/' || bytes >= sizeof made.sun_path)
+	if (path[0] != '/' || path[bytes - 1] == '/')
 		return -EINVAL;
+	if (bytes >= sizeof made.sun_path)
+		return -ENAMETOOLONG;
 	memcpy(made.sun_path, path, bytes);
 	memset(address, 0, sizeof *address);
 	memcpy(address, &made, sizeof made);

@@ -16,6 +16,8 @@
 
 #define ADDRESS_TEXT_MAX 128 /* bytes, the final 0 included */
 
+#define ADDRESS_PATH_MAX 107u /* bytes of a Unix socket's path: sun_path, less its final 0 */
+
 /* What address_parse and address_parse_stream take, for error messages. */
 #define ADDRESS_FORMS        "127.0.0.1:4002, [::1]:4002, [::]:4002, :4002"
 #define ADDRESS_STREAM_FORMS "127.0.0.1:8080, [::1]:8080, [::]:8080, :8080, unix:/run/millrace.sock"
@@ -23,7 +25,7 @@
 /* Parses text. Returns 0 and sets *address and *length, or -EINVAL and leaves both as they were. */
 int address_parse(struct sockaddr_storage *address, socklen_t *length, const char *text);
 
-/* The same, and "unix:" with an absolute path of at most 107 bytes. */
+/* The same, and "unix:" with an absolute path of at most ADDRESS_PATH_MAX bytes; a longer one is -ENAMETOOLONG. */
 int address_parse_stream(struct sockaddr_storage *address, socklen_t *length, const char *text);
 
 /* Writes the address as address_parse_stream takes it into buffer (ADDRESS_TEXT_MAX bytes) and returns it; "?" for a Unix socket

@@ -63,7 +63,7 @@ static void apply_sets(struct config_node *tree, const char *const *sets, char *
 static struct config *make(struct config_node *tree, const char *const *sets, size_t n_sets,
                            struct config_errors *errors)
 {
-	struct config_origin defaults = {.source = "default", .rank = RANK_DEFAULT};
+	struct config_origin defaults = {.source = CONFIG_SOURCE_DEFAULT, .rank = RANK_DEFAULT};
 	struct config *config = config_alloc(sizeof *config);
 	char **names = config_alloc((n_sets + 1) * sizeof *names);
 	struct config_node *sections = default_tree(&defaults, errors);

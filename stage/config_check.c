@@ -56,7 +56,7 @@ static void check_keys(const struct schema *schema, const struct config_node *no
 
 /* ---- what values say together ---- */
 
-/* Takes an address, returns 0 or -EINVAL (address.h). */
+/* Takes an address, returns 0, -EINVAL or -ENAMETOOLONG (address.h). */
 typedef int address_parser(struct sockaddr_storage *address, socklen_t *length, const char *text);
 
 /* One listen address and where it was written. */
@@ -80,7 +80,14 @@ static void check_address(struct listeners *listeners, const struct config_node 
 {
 	struct listener found = {.node = node};
 	socklen_t length;
-	if (listeners->parse(&found.address, &length, node->text) != 0) {
+	int result = listeners->parse(&found.address, &length, node->text);
+	if (result == -ENAMETOOLONG) {
+		config_error(errors, &node->origin, path,
+		             "the path of \"%.200s\" has %zu bytes; allowed: at most %u", node->text,
+		             strlen(strchr(node->text, ':') + 1), ADDRESS_PATH_MAX);
+		return;
+	}
+	if (result != 0) {
 		config_error(errors, &node->origin, path,
 		             "\"%.120s\" is not an address; allowed: %s, port 0 to 65535", node->text,
 		             listeners->forms);
@@ -231,9 +238,40 @@ static void check_instance(const struct config_node *tree, struct config_errors 
 		        node->text, SHM_NAME_MAX - 1);
 }
 
+static bool is_built_in(const char *topic)
+{
+	for (size_t i = 0; config_built_in_topics[i].name != NULL; i++)
+		if (strcmp(config_built_in_topics[i].name, topic) == 0)
+			return true;
+	return false;
+}
+
+/* Stages write the built-in topics, outside programs those with outside lanes. One that says outside_lanes: 0 itself is meant so. */
+static void check_writers(const struct config_node *topic, struct config_errors *errors)
+{
+	const struct config_node *lanes = config_tree_find(topic, "outside_lanes");
+	const char *names[INSTANCE_TOPICS_MAX];
+	char path[CONFIG_PATH_MAX];
+	size_t n = 0;
+	if (is_built_in(topic->key) || lanes == NULL ||
+	    strcmp(lanes->origin.source, CONFIG_SOURCE_DEFAULT) != 0)
+		return;
+	for (; config_built_in_topics[n].name != NULL && n < INSTANCE_TOPICS_MAX; n++)
+		names[n] = config_built_in_topics[n].name;
+	const char *meant = config_nearest(topic->key, names, n);
+	config_path_key(path, "topics", topic->key);
+	config_error(errors, &topic->origin, path,
+	             "nobody writes %.60s%s%s%s; allowed: a topic that stages write, or outside_lanes for "
+	             "programs that write it",
+	             topic->key, meant != NULL ? "; did you mean " : "", meant != NULL ? meant : "",
+	             meant != NULL ? "?" : "");
+}
+
 static void check_topics(const struct config_node *tree, struct config_errors *errors)
 {
 	const struct config_node *topics = config_tree_find(tree, "topics");
+	for (size_t i = 0; topics != NULL && topics->kind == NODE_MAP && i < topics->n_children; i++)
+		check_writers(topics->child[i], errors);
 	if (topics != NULL && topics->n_children > INSTANCE_TOPICS_MAX)
 		config_error(errors, &topics->child[INSTANCE_TOPICS_MAX]->origin, "topics",
 		             "%zu topics, the built-in ones counted; allowed: at most %u", topics->n_children,

@@ -15,6 +15,8 @@
 
 #define CONFIG_ERRORS_MAX 100u /* those after it are only counted */
 
+#define CONFIG_SOURCE_DEFAULT "default" /* source of what nobody wrote */
+
 /* Where a value was written. */
 struct config_origin {
 	const char *source; /* "millrace.yaml", "--set a=b", "MILLRACE_INSTANCE"; lives as long as the errors */

@@ -182,19 +182,35 @@ static unsigned line_of_offset(const char *text, size_t bytes, size_t offset)
 	return line;
 }
 
-/* True when line number `line`, from 0, has the phrase. */
-static bool line_holds(const char *text, size_t bytes, size_t line, const char *phrase)
+/* Start of line number `line`, from 0, or NULL. */
+static const char *line_start(const char *text, size_t bytes, size_t line)
 {
 	const char *at = text, *end = text + bytes;
 	for (; line > 0 && at != NULL; line--) {
 		at = memchr(at, '\n', (size_t)(end - at));
 		at = at == NULL ? NULL : at + 1;
 	}
+	return at;
+}
+
+/* True when line number `line`, from 0, has the phrase. */
+static bool line_holds(const char *text, size_t bytes, size_t line, const char *phrase)
+{
+	const char *at = line_start(text, bytes, line), *end = text + bytes;
 	if (at == NULL)
 		return false;
 	const char *line_end = memchr(at, '\n', (size_t)(end - at));
 	size_t length = (size_t)((line_end == NULL ? end : line_end) - at);
 	return memmem(at, length, phrase, strlen(phrase)) != NULL;
+}
+
+/* True when the line is indented by a tab. */
+static bool tab_indents(const char *text, size_t bytes, size_t line)
+{
+	const char *at = line_start(text, bytes, line), *end = text + bytes;
+	while (at != NULL && at < end && *at == ' ')
+		at++;
+	return at != NULL && at < end && *at == '\t';
 }
 
 static void syntax_error(const yaml_parser_t *parser, const char *text, size_t bytes,
@@ -210,6 +226,10 @@ static void syntax_error(const yaml_parser_t *parser, const char *text, size_t b
 	}
 	if (origin->line != 0)
 		at.line = (unsigned)parser->problem_mark.line + 1;
+	if (tab_indents(text, bytes, parser->problem_mark.line)) {
+		config_error(errors, &at, "", "not YAML: a tab indents the line; allowed: spaces");
+		return;
+	}
 	char context[100] = "";
 	if (parser->context != NULL && origin->line != 0)
 		snprintf(context, sizeof context, " %s that begins on line %zu", parser->context,

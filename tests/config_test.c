@@ -190,8 +190,8 @@ static void names_of_topics_and_the_instance_are_checked(void **state)
 static void there_is_room_for_sixteen_topics(void **state)
 {
 	(void)state;
-	config_free(load("topics: {a: , b: , c: , d: , e: , f: , g: , h: , i: , j: }\n", ""));
-	assert_one_error("topics: {a: , b: , c: , d: , e: , f: , g: , h: , i: , j: , k: }\n", "",
+	config_free(load("topics: {a: &o {outside_lanes: 1}, b: *o, c: *o, d: *o, e: *o, f: *o, g: *o, h: *o, i: *o, j: *o}\n", ""));
+	assert_one_error("topics: {a: &o {outside_lanes: 1}, b: *o, c: *o, d: *o, e: *o, f: *o, g: *o, h: *o, i: *o, j: *o, k: *o}\n", "",
 	                 "f.yaml:1: topics: 17 topics, the built-in ones counted; allowed: at most 16");
 }
 
@@ -354,6 +354,55 @@ static void a_file_that_cannot_be_read_says_why(void **state)
 	config_free(config);
 }
 
+static void a_topic_that_nobody_writes_is_an_error_with_the_nearest_that_somebody_does(void **state)
+{
+	(void)state;
+	assert_errors("topics:\n  ip: {}\n  ipp: {size: 1MiB}\n", "",
+	              "f.yaml:3: topics.ipp: nobody writes ipp; did you mean ip?; allowed: a topic that stages write, "
+	              "or outside_lanes for programs that write it\n");
+	assert_one_error("", "topics.trackraw.size=1MiB",
+	                 "--set topics.trackraw.size=1MiB: topics.trackraw: nobody writes trackraw; did you mean track.raw?;");
+	assert_one_error("topics: {something.else: }\n", "",
+	                 "f.yaml:1: topics.something.else: nobody writes something.else; allowed: ");
+	config_free(load("topics: {mine: {outside_lanes: 1}, resting: {outside_lanes: 0}, raw: {}}\n", ""));
+}
+
+static void a_path_of_a_socket_that_is_too_long_says_so(void **state)
+{
+	(void)state;
+	char text[300], path[109];
+	memset(path, 'x', sizeof path);
+	path[0] = '/';
+	path[108] = '\0';
+	snprintf(text, sizeof text, "ingest: {http: [{listen: 'unix:%s'}]}\n", path);
+	char *errors = errors_of(text, "");
+	assert_non_null(strstr(errors, "f.yaml:1: ingest.http[0].listen[0]: the path of \"unix:/xxx"));
+	assert_non_null(strstr(errors, "has 108 bytes; allowed: at most 107\n"));
+	free(errors);
+	path[107] = '\0';
+	snprintf(text, sizeof text, "ingest: {http: [{listen: 'unix:%s'}]}\n", path);
+	config_free(load(text, ""));
+}
+
+static void a_tab_in_the_indentation_says_so(void **state)
+{
+	(void)state;
+	const char *said = "not YAML: a tab indents the line; allowed: spaces\n";
+	static const struct {
+		const char *text;
+		unsigned line;
+	} cases[] = {{"ingest:\n\tudp: []\n", 2},
+	             {"log:\n  level: info\n\tformat: text\n", 3},
+	             {"log:\n  - x\n \t- y: [\n", 3},
+	             {"\tlog: {}\n", 1}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char expected[100];
+		snprintf(expected, sizeof expected, "f.yaml:%u: %s", cases[i].line, said);
+		assert_errors(cases[i].text, "", expected);
+	}
+	config_free(load("tally:\t{}\nlog: {level:\tinfo,\n\tformat: text}\n", ""));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -377,6 +426,9 @@ int main(void)
 	        cmocka_unit_test(deep_nesting_and_long_documents_meet_limits),
 	        cmocka_unit_test(after_a_hundred_errors_the_rest_is_not_told),
 	        cmocka_unit_test(a_file_that_cannot_be_read_says_why),
+	        cmocka_unit_test(a_topic_that_nobody_writes_is_an_error_with_the_nearest_that_somebody_does),
+	        cmocka_unit_test(a_path_of_a_socket_that_is_too_long_says_so),
+	        cmocka_unit_test(a_tab_in_the_indentation_says_so),
 	};
 	alarm(60);
 	unsetenv("MILLRACE_INSTANCE");

@@ -296,7 +296,7 @@ static void what_is_written_loads_as_the_same(void **state)
 	        "ingest: {udp: [{listen: ['[::1]:0', ':0']}, {format: json, listen: ':9', batch_wait: 0}]}",
 	        "ingest: {http: {listen: ['unix:/run/a b', ':0'], cors: [], trusted_proxies: []}}",
 	        "ingest: {udp: [], http: []}",
-	        "topics: {a.b.c: {size: 64KiB}, '1': {when_full: refuse}, 'true': {}, '-': {}}",
+	        "topics: {a.b.c: {size: 64KiB, outside_lanes: 1}, '1': {when_full: refuse, outside_lanes: 1}, 'true': {outside_lanes: 1}, '-': {outside_lanes: 1}}",
 	        "instance: 'no'\nlog: {level: debug, format: json}\ndrain_timeout: 1.5m"};
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		struct config *config = load(texts[i], ""), *copy = again(config);
@@ -345,7 +345,7 @@ static void topics_that_http_writes_refuse_unless_told_otherwise(void **state)
 	} cases[] = {{"ip", "drop"},        {"raw", "drop"},   {"metric", "refuse"},
 	             {"track.raw", "drop"}, {"log", "refuse"}, {"mine", "drop"}};
 	struct config *config =
-	        load("topics: {track.raw: {when_full: drop}, log: , metric: {size: 1MiB}, mine: {}}", "");
+	        load("topics: {track.raw: {when_full: drop}, log: , metric: {size: 1MiB}, mine: {outside_lanes: 1}}", "");
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		assert_string_equal(config_string(config, "topics.%s.when_full", cases[i].topic),
 		                    cases[i].when_full);
@@ -372,7 +372,7 @@ static void sections_are_compared_by_value(void **state)
 	assert_false(config_same(a, b, "ingest.udp[1]"));
 	assert_false(config_same(a, b, "ingest.udp"));
 	config_free(b);
-	b = load(NULL, "topics.mine={}");
+	b = load(NULL, "topics.mine={outside_lanes: 1}");
 	assert_false(config_same(a, b, "topics"));
 	assert_false(config_same(a, b, "topics.mine"));
 	config_free(b);

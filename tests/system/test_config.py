@@ -31,7 +31,8 @@ MISTAKES = {
     "a list where a map belongs": (ONE_UDP + "topics: [ip]\n", 4, ["topics"]),
     "a value where a list belongs": ("ingest:\n  udp: 4002\n", 2, ["ingest.udp"]),
     "no YAML": (ONE_UDP + "tally: {a: [\n", None, []),
-    "tabs": ("ingest:\n\tudp: []\n", 2, []),
+    "tabs": ("ingest:\n\tudp: []\n", 2, ["a tab indents the line"]),
+    "a topic that nobody writes": (ONE_UDP + "topics:\n  ipp: {size: 1MiB}\n", 5, ["nobody writes ipp", "did you mean ip?"]),
     "a scalar for a file": ("hello\n", 1, []),
 }
 
