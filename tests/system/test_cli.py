@@ -16,7 +16,7 @@ from harness import BUILD, MILLRACE, ROOT, SLOW, default_config, wait_until
 from http_help import ask, http_address, http_config
 from load import Expected, ipevent, mixture, random_sha, send_paced
 
-COMMANDS = ["run", "check", "stat", "tap", "consume", "report", "send", "bench"]
+COMMANDS = ["run", "check", "stat", "tap", "consume", "report", "send", "clean", "bench"]
 RATE = 20000 / SLOW
 
 

@@ -184,7 +184,7 @@ def test_a_database_that_may_not_grow_is_a_failed_commit_and_nobody_dies(instanc
     millrace = instance()
     pid = millrace.pid_of("tally.0")
     host, port = millrace.address()
-    load = ("send", "udp", "--count", "2000", "--apps", "50", "--to", f"{host}:{port}")
+    load = ("send", "udp", f"{host}:{port}", "--count", "2000", "--apps", "50")
     assert millrace.millrace(*load).returncode == 0
     millrace.settle("ip", 2000)
     subprocess.run(["prlimit", f"--pid={pid}", "--fsize=4096:unlimited"], check=True)

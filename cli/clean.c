@@ -1,0 +1,232 @@
+/* millrace clean: removes what an instance that no longer runs has left in shared memory. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/arguments.h"
+#include "cli/command.h"
+#include "stage/log.h"
+#include "supervisor/home.h"
+#include "supervisor/segments.h"
+
+struct options {
+	const char *instance;
+	bool force;
+};
+
+struct left {
+	char *text; /* a line for each lane and queue in which something waits */
+	uint64_t waiting;
+	unsigned unfinished; /* roles whose private memory may hold something */
+	unsigned files;
+	uint64_t bytes;
+};
+
+/* ---- who lives ---- */
+
+/* Everybody who uses an instance holds a lock on a file in it: the supervisor, stages, readers, outside writers. name is such a file, *pid its holder, or -1
+ * when the kernel does not tell (locks that belong to an open file); one whose holder is known is preferred. */
+static bool find_live(const char *directory, char *name, size_t size, pid_t *pid)
+{
+	bool found = false;
+	struct dirent *entry;
+	DIR *folder = opendir(directory);
+	*pid = -1;
+	while (*pid <= 0 && folder != NULL && (entry = readdir(folder)) != NULL) {
+		char path[PATH_MAX];
+		struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+		/* "lock" is ours by now, and to close it would give it up */
+		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "lock") == 0)
+			continue;
+		snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+		int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+		if (fd < 0)
+			continue;
+		bool held = fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+		close(fd);
+		if (!held)
+			continue;
+		found = true;
+		*pid = lock.l_pid;
+		snprintf(name, size, "%s", entry->d_name);
+	}
+	if (folder != NULL)
+		closedir(folder);
+	return found;
+}
+
+/* Takes the supervisor's lock, so that nobody starts meanwhile. Returns it, or -1 having said why not. */
+static int take_over(const char *directory, const char *instance)
+{
+	struct stat status;
+	char name[NAME_MAX + 1];
+	int owner = 0;
+	pid_t pid;
+	if (lstat(directory, &status) != 0) {
+		command_fail("clean", "instance \"%s\" has left nothing: %s: %s", instance, directory,
+		             strerror(errno));
+		return -1;
+	}
+	if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid()) {
+		command_fail("clean", "%s: %s", directory,
+		             S_ISDIR(status.st_mode) ? "belongs to another user; use that account"
+		                                     : "is no folder");
+		return -1;
+	}
+	int lock = instance_lock(directory, "lock", 0, &owner);
+	if (lock == -EWOULDBLOCK)
+		command_fail("clean",
+		             "instance \"%s\" is running: its supervisor is process %d; end it first",
+		             instance, owner);
+	else if (lock < 0)
+		command_fail("clean", "%s/lock: %s", directory, strerror(-lock));
+	if (lock < 0)
+		return -1;
+	if (!find_live(directory, name, sizeof name, &pid))
+		return lock;
+	if (pid > 0)
+		command_fail("clean", "instance \"%s\" is in use: process %d holds %s; end it first",
+		             instance, (int)pid, name);
+	else
+		command_fail("clean", "instance \"%s\" is in use: a reader or writer holds %s; end it first",
+		             instance, name);
+	close(lock);
+	return -1;
+}
+
+/* ---- what is there ---- */
+
+static void count_files(const char *directory, struct left *left)
+{
+	struct dirent *entry;
+	DIR *folder = opendir(directory);
+	while (folder != NULL && (entry = readdir(folder)) != NULL) {
+		struct stat status;
+		if (fstatat(dirfd(folder), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+		    !S_ISREG(status.st_mode))
+			continue;
+		left->files++;
+		left->bytes += (uint64_t)status.st_size;
+	}
+	if (folder != NULL)
+		closedir(folder);
+}
+
+/* Returns 0; or -errno with the reason when it cannot be told what waits. */
+static int look(struct segments *segments, const char *directory, struct left *left, struct shm_error *error)
+{
+	size_t size;
+	FILE *text = open_memstream(&left->text, &size);
+	if (text == NULL)
+		abort();
+	int result = segments_look(segments, directory, error);
+	if (result == 0 && segments->old != NULL) {
+		left->waiting = segments_waiting(segments, text);
+		left->unfinished = segments_unfinished(segments);
+	}
+	fclose(text);
+	count_files(directory, left);
+	return result;
+}
+
+/* Each line of what waits, as "  ip lane 0 group tally: 7 records". */
+static void print_waiting(FILE *out, const struct left *left)
+{
+	char *rest = left->text;
+	for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+		if (*line != '\0')
+			fprintf(out, "  %s\n", line);
+	if (left->unfinished != 0)
+		fprintf(out, "  %u %s did not end in order and may have received more\n", left->unfinished,
+		        left->unfinished == 1 ? "stage" : "stages");
+}
+
+static int refuse(const char *instance, struct left *left, const char *unknown)
+{
+	if (unknown != NULL)
+		return command_fail("clean",
+		                    "what waits unread cannot be told: %s; --force removes it all the same",
+		                    unknown);
+	command_fail(
+	        "clean",
+	        "%llu unread records and messages wait; millrace run --instance %s takes them up, --force "
+	        "removes them:",
+	        (unsigned long long)left->waiting, instance);
+	print_waiting(stderr, left);
+	return 1;
+}
+
+static int clean(const struct options *options, const char *directory)
+{
+	struct segments segments = {0};
+	struct left left = {0};
+	struct shm_error error = {""};
+	int lock = take_over(directory, options->instance), status = 0;
+	if (lock < 0)
+		return 1;
+	log_init("millrace", LOG_ERROR,
+	         LOG_TEXT); /* the supervisor's warnings are said in other words here */
+	int known = look(&segments, directory, &left, &error);
+	if (!options->force && (known != 0 || left.waiting != 0 || left.unfinished != 0)) {
+		status = refuse(options->instance, &left, known == 0 ? NULL : error.text);
+	} else {
+		snprintf(segments.directory, sizeof segments.directory, "%s", directory);
+		int result = segments_remove(&segments);
+		if (result != 0) {
+			status = command_fail("clean", "%s: %s", directory, strerror(-result));
+		} else {
+			printf("removed %s: %u files, %llu bytes, ", directory, left.files,
+			       (unsigned long long)left.bytes);
+			if (known != 0)
+				printf("unread records unknown\n");
+			else
+				printf("%llu unread records and messages\n",
+				       (unsigned long long)left.waiting);
+			print_waiting(stdout, &left);
+		}
+		home_remove_root(directory, false);
+	}
+	segments_fini(&segments);
+	free(left.text);
+	close(lock);
+	return status;
+}
+
+int command_clean(int argc, char **argv)
+{
+	struct options options = {.instance = command_instance()};
+	const struct argument table[] = {
+	        {"instance", 0, ARGUMENT_STRING, "NAME",
+	         "which instance (default: $MILLRACE_INSTANCE or default)", &options.instance, 0, 0, NULL},
+	        {"force", 0, ARGUMENT_FLAG, NULL,
+	         "also when records wait that nobody has read: they are lost", &options.force, 0, 0, NULL},
+	};
+	const struct arguments arguments = {
+	        .command = "clean",
+	        .usage = "[--instance NAME] [--force]",
+	        .purpose = "Removes what an instance that no longer runs has left in shared memory, and says "
+	                   "what that "
+	                   "was.\n"
+	                   "Refuses while anything of it lives: supervisor, stage, reader or writer. What "
+	                   "lies in data_dir stays.",
+	        .example = "  millrace clean --instance test",
+	        .table = table,
+	        .n = sizeof table / sizeof table[0],
+	};
+	struct operands operands;
+	char directory[128];
+	struct shm_error none = {""};
+	int status = arguments_parse(&arguments, argc, argv, &operands);
+	if (status != ARGUMENTS_GO_ON)
+		return status;
+	int result = segment_directory(directory, sizeof directory, options.instance);
+	if (result != 0)
+		return command_no_instance("clean", options.instance, result, &none);
+	return clean(&options, directory);
+}
