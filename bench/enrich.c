@@ -16,6 +16,7 @@
 #include "enrich/data/data_file.h"
 #include "shm/event.h"
 #include "stage/log.h"
+#include "stage/output.h"
 
 #define TURN_NS    (60 * NS_PER_MS)
 #define POPULAR    1000u
@@ -315,7 +316,7 @@ static void help(void)
 	     "Exit status: 0 measured, 1 failed or there are no rules, 2 usage.");
 }
 
-int main(int argc, char **argv)
+static int run_bench(int argc, char **argv)
 {
 	static const struct option known[] = {{"turns", required_argument, NULL, 't'},
 	                                      {"agents", required_argument, NULL, 'a'},
@@ -347,4 +348,11 @@ int main(int argc, char **argv)
 	}
 	log_init("bench-enrich", LOG_ERROR, LOG_TEXT);
 	return run(&options);
+}
+
+int main(int argc, char **argv)
+{
+	output_no_size_signal();
+	int status = run_bench(argc, argv);
+	return status != 0 ? status : output_finish("bench-enrich");
 }

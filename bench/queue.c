@@ -23,6 +23,7 @@
 #include "bench/turns.h"
 #include "shm/queue.h"
 #include "stage/clock.h"
+#include "stage/output.h"
 
 #define SLOTS         4096u
 #define MESSAGE_WORDS 14u
@@ -359,7 +360,7 @@ static int parse(int argc, char **argv, struct options *options)
 	return 2;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	struct options options = {.seconds = 0.3, .turns = 15, .producers = 1, .takers = 1};
 	int status = parse(argc, argv, &options);
@@ -385,4 +386,11 @@ int main(int argc, char **argv)
 		            "ck_ring MPMC, 112-byte slots");
 	}
 	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	output_no_size_signal();
+	int status = run(argc, argv);
+	return status != 0 ? status : output_finish("bench-queue");
 }

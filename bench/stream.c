@@ -20,6 +20,7 @@
 #include "bench/turns.h"
 #include "shm/stream.h"
 #include "stage/clock.h"
+#include "stage/output.h"
 
 #define MESSAGE_BYTES 100u
 #define SLOT_BYTES    112u
@@ -262,7 +263,7 @@ static int parse(int argc, char **argv, struct options *options)
 	return -1;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	struct options options = {.seconds = 0.5, .turns = 9, .size = 512 * 1024};
 	int done = parse(argc, argv, &options);
@@ -287,4 +288,11 @@ int main(int argc, char **argv)
 		turns_print(&by_512, "stream, batches of 512", "stream", "ck_ring SPSC, 112-byte slots");
 	}
 	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	output_no_size_signal();
+	int status = run(argc, argv);
+	return status != 0 ? status : output_finish("bench-stream");
 }

@@ -24,6 +24,7 @@
 #include "cli/generator.h"
 #include "cli/send_udp.h"
 #include "stage/clock.h"
+#include "stage/output.h"
 
 #define BARE_MESSAGES  64u
 #define BARE_BYTES     2048u
@@ -385,7 +386,7 @@ static void print_json(const struct options *options, const struct run *fixed, d
 	       turns_ratio(turns), turns->n);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	struct options options = {.seconds = 10,
 	                          .search_seconds = 2,
@@ -423,4 +424,11 @@ int main(int argc, char **argv)
 		turns_print(&turns, "without GRO, one datagram a message", "millrace, counted",
 		            "bare recvmmsg loop");
 	return fixed.exact ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	output_no_size_signal();
+	int status = run(argc, argv);
+	return status != 0 ? status : output_finish("bench-udp");
 }
