@@ -15,7 +15,6 @@
 
 #define START_LOOK_NS     (3 * NS_PER_MS) /* between two looks at a stage that is starting */
 #define HEARTBEAT_LOOK_NS NS_PER_SEC
-#define START_TIMEOUTS    6u /* a start may last this many stage_timeouts: it may read a large database */
 
 /* ---- where the programs are ---- */
 

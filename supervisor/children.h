@@ -30,6 +30,7 @@
 #define QUICK_DEATH_NS (2 * NS_PER_SEC)
 #define GOOD_LIFE_NS   (10 * NS_PER_SEC)
 #define STOP_TRIES     3u
+#define START_TIMEOUTS 6u /* a start may last this many stage_timeouts: it may read a large database */
 #define UNASKED_PAUSE_NS (200 * NS_PER_MS)
 
 enum child_phase { CHILD_DOWN, CHILD_STARTING, CHILD_UP, CHILD_WAITING };

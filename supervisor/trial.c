@@ -14,10 +14,11 @@
 #include <unistd.h>
 
 #include "stage/clock.h"
+#include "supervisor/children.h"
 
-#define PATIENCE_NS  (60 * NS_PER_SEC) /* where stage_timeout is 0 */
-#define OUTPUT_BYTES 16384u            /* of one process that are read */
-#define LOOK_MS      20                /* between two looks at one that is waited for */
+#define PATIENCE_NS  (360 * NS_PER_SEC) /* where stage_timeout is 0 */
+#define OUTPUT_BYTES 16384u             /* of one process that are read */
+#define LOOK_MS      20                 /* between two looks at one that is waited for */
 
 static void find(struct trial *trial, enum trial_finding finding, const char *text)
 {
@@ -156,7 +157,7 @@ void trial_begin(struct trial *trial, const struct config *config, const struct 
 	                        .say = say,
 	                        .argument = argument,
 	                        .output = -1,
-	                        .patience_ns = patience_ns == 0 ? PATIENCE_NS : patience_ns};
+	                        .patience_ns = patience_ns == 0 ? PATIENCE_NS : patience_ns * START_TIMEOUTS};
 }
 
 bool trial_go_on(struct trial *trial, uint64_t now_ns)
@@ -187,7 +188,9 @@ void trial_ended(struct trial *trial, int status)
 	close(trial->output);
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
 		find_failed(trial,
-		            "was killed: it took longer than stage_timeout allows, or somebody ended it", "");
+		            "was killed: it took longer than a start may (six times stage_timeout), or "
+		            "somebody ended it",
+		            "");
 	} else if (WIFSIGNALED(status)) {
 		find_failed(trial, "died of SIG", sigabbrev_np(WTERMSIG(status)));
 	} else if (WEXITSTATUS(status) != 0) {
