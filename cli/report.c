@@ -9,6 +9,7 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "shm/folder.h"
 #include "stage/config.h"
 
 #define EXIT_UNKNOWN 3
@@ -18,18 +19,22 @@
  * why. */
 static struct config *load(const char *file, const struct argument_list *sets, const char *instance)
 {
-	char directory[128], path[160], *errors = NULL;
+	char directory[128], *errors = NULL;
+	bool running = false; /* its configuration is taken */
 	if (file == NULL && sets->n == 0 && segment_directory(directory, sizeof directory, instance) == 0) {
-		snprintf(path, sizeof path, "%s/config.yaml", directory);
-		if (access(path, R_OK) == 0) {
-			file = path;
-		} else if (errno != ENOENT) {
-			command_fail("report", "%s: %s; name the folder of the counts: --set data_dir=DIR",
-			             path, strerror(errno));
+		struct stat status;
+		int result = folder_stat(directory, CONFIG_INSTANCE_FILE, &status);
+		if (result != 0 && result != -ENOENT) {
+			command_fail("report",
+			             "%s/" CONFIG_INSTANCE_FILE
+			             ": %s; name the folder of the counts: --set data_dir=DIR",
+			             directory, strerror(-result));
 			return NULL;
 		}
+		running = result == 0;
 	}
-	struct config *config = config_load(file, sets->item, sets->n, &errors);
+	struct config *config = running ? config_load_instance(directory, sets->item, sets->n, &errors)
+	                                : config_load(file, sets->item, sets->n, &errors);
 	if (config == NULL)
 		fputs(errors, stderr);
 	free(errors);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/folder.h"
 #include "stage/clock.h"
 
 #define LANE_BYTES    (SEGMENT_HEADER_BYTES + sizeof(struct stream_shared))
@@ -37,11 +38,9 @@ static unsigned at_most(uint32_t n, unsigned limit)
 /* The first pages of a lane: its writer's words, not its data. NULL when it is not there or not ours. */
 static const struct stream_shared *map_lane(const char *directory, const char *name)
 {
-	char path[256];
 	struct segment_header header;
 	struct shm_error ignored;
-	snprintf(path, sizeof path, "%s/%s", directory, name);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = folder_open(directory, name, O_RDONLY, 0);
 	if (fd < 0)
 		return NULL;
 	void *base = MAP_FAILED;
@@ -84,9 +83,7 @@ static void map_missing(struct snapshot_source *source)
 
 static bool page_file(const struct snapshot_source *source, struct stat *status)
 {
-	char path[256];
-	snprintf(path, sizeof path, "%s/instance", source->directory);
-	return stat(path, status) == 0;
+	return folder_stat(source->directory, "instance", status) == 0;
 }
 
 int snapshot_open(struct snapshot_source *source, const char *instance, struct shm_error *error)
@@ -153,10 +150,8 @@ static bool has_holder(const char *directory, const char *file, int *kept, uint3
 	if (pid == (uint32_t)getpid())
 		return true; /* the kernel does not tell a process of its own locks */
 	if (*kept == NEVER_OPENED) {
-		char path[256];
-		snprintf(path, sizeof path, "%s/%s", directory, file);
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 && errno == EACCES)
+		int fd = folder_open(directory, file, O_RDONLY, 0);
+		if (fd == -EACCES)
 			return pid != 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 		if (fd < 0)
 			return false;

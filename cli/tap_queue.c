@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "cli/command.h"
+#include "shm/folder.h"
 #include "shm/life.h"
 #include "shm/queue_look.h"
 #include "stage/clock.h"
@@ -53,14 +54,13 @@ static void forget(struct queue_tap *tap)
 /* Begins to look, or goes on when the queue is the one that was looked at before. One that was made anew is new as a whole. */
 static int begin_look(struct queue_tap *tap)
 {
-	char path[256], name[SEGMENT_NAME_MAX];
+	char name[SEGMENT_NAME_MAX];
 	struct stat status = {0};
 	struct queue_counts counts;
 	bool first = tap->record == NULL;
-	snprintf(path, sizeof path, "%s/%s", tap->instance.directory,
-	         instance_queue_name(name, tap->options->topic));
-	if (stat(path, &status) == 0 && tap->looking && status.st_ino == tap->looked_at.st_ino &&
-	    status.st_dev == tap->looked_at.st_dev)
+	instance_queue_name(name, tap->options->topic);
+	if (folder_stat(tap->instance.directory, name, &status) == 0 && tap->looking &&
+	    status.st_ino == tap->looked_at.st_ino && status.st_dev == tap->looked_at.st_dev)
 		return 0;
 	forget(tap);
 	tap->looked_at = status;

@@ -2,13 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "shm/folder.h"
 
 int instance_attach(struct instance *instance, const char *name, enum segment_access access,
                     struct shm_error *error)
@@ -21,8 +22,11 @@ int instance_attach(struct instance *instance, const char *name, enum segment_ac
 		            name, SHM_NAME_MAX - 1);
 		return -EINVAL;
 	}
-	int result = segment_attach(&found.page_segment, found.directory, "instance", SEGMENT_INSTANCE,
-	                            access, error);
+	int result = folder_hold(found.directory, error);
+	bool held = result == 0;
+	if (result == 0)
+		result = segment_attach(&found.page_segment, found.directory, "instance", SEGMENT_INSTANCE,
+		                        access, error);
 	if (result == 0)
 		result = segment_attach(&found.bells_segment, found.directory, "bells", SEGMENT_BELLS,
 		                        SEGMENT_WRITE, error);
@@ -33,6 +37,8 @@ int instance_attach(struct instance *instance, const char *name, enum segment_ac
 			            "millrace run --instance %s",
 			            name, found.directory, name);
 		segment_detach(&found.page_segment);
+		if (held)
+			folder_release(found.directory);
 		return result;
 	}
 	found.page = found.page_segment.body;
@@ -46,6 +52,8 @@ void instance_detach(struct instance *instance)
 {
 	segment_detach(&instance->page_segment);
 	segment_detach(&instance->bells_segment);
+	if (instance->directory[0] != '\0')
+		folder_release(instance->directory);
 	memset(instance, 0, sizeof *instance);
 }
 
@@ -70,7 +78,10 @@ int instance_follow(struct instance *instance, struct shm_error *error)
 	        segment_attach(&page, instance->directory, "instance", SEGMENT_INSTANCE, SEGMENT_READ, error);
 	if (result != 0)
 		return result;
-	if (page.header->generation != instance->generation) {
+	/* The page that is mapped already: its folder has another place, and under its name lies something else. */
+	bool same =
+	        page.device == instance->page_segment.device && page.inode == instance->page_segment.inode;
+	if (same || page.header->generation != instance->generation) {
 		segment_detach(&page);
 		shm_explain(error, "%s: another life of the instance has taken its place",
 		            instance->directory);
@@ -145,12 +156,7 @@ char *instance_private_name(char *buffer, const char *role)
 
 static int open_lock(const char *directory, const char *file)
 {
-	char path[PATH_MAX];
-	int n = snprintf(path, sizeof path, "%s/%s", directory, file);
-	if (n < 0 || (size_t)n >= sizeof path)
-		return -ENAMETOOLONG;
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	return fd < 0 ? -errno : fd;
+	return folder_open(directory, file, O_RDWR | O_CREAT, 0600);
 }
 
 int instance_hold(const char *directory, const char *file)

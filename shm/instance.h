@@ -78,7 +78,7 @@ struct bells_page {
 	struct bell queue[INSTANCE_QUEUES_MAX][2]; /* [0] rung on push, [1] on release of a slot */
 };
 
-/* An instance as one process sees it. */
+/* An instance as one process sees it. Its folder is held (folder.h). */
 struct instance {
 	char directory[128];
 	struct segment page_segment;

@@ -1,9 +1,10 @@
 #include "shm/life.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "shm/folder.h"
 
 #define LOOK_NS 100000000ull
 
@@ -16,9 +17,7 @@ static uint64_t monotonic_ns(void)
 
 bool life_supervised(const struct instance *instance)
 {
-	char path[256];
-	snprintf(path, sizeof path, "%s/lock", instance->directory);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = folder_open(instance->directory, "lock", O_RDONLY, 0);
 	if (fd < 0)
 		return false;
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

@@ -14,6 +14,7 @@
 
 #include "shm/drops.h"
 #include "shm/event.h"
+#include "shm/folder.h"
 #include "shm/instance.h"
 #include "shm/queue.h"
 #include "shm/redo.h"
@@ -113,9 +114,9 @@ size_t segment_file_bytes(size_t body_bytes)
 	return SEGMENT_HEADER_BYTES + page_up(body_bytes);
 }
 
-static int path_of(char *path, size_t size, const char *directory, const char *prefix, const char *name)
+static int path_of(char *path, size_t size, const char *directory, const char *name)
 {
-	int n = snprintf(path, size, "%s/%s%s", directory, prefix, name);
+	int n = snprintf(path, size, "%s/%s", directory, name);
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
@@ -139,21 +140,22 @@ int segment_create(const char *directory, const char *name, enum segment_kind ki
                    size_t body_bytes, void (*fill)(void *body, void *argument), void *argument,
                    struct shm_error *error)
 {
-	char final[256], temporary[256];
-	if (strlen(name) >= SEGMENT_NAME_MAX || path_of(final, sizeof final, directory, "", name) != 0 ||
-	    path_of(temporary, sizeof temporary, directory, ".", name) != 0) {
+	char temporary[SEGMENT_NAME_MAX + 1];
+	struct stat status;
+	if (strlen(name) >= SEGMENT_NAME_MAX) {
 		shm_explain(error, "%s/%s: name too long", directory, name);
 		return -ENAMETOOLONG;
 	}
-	if (access(final, F_OK) == 0) {
-		shm_explain(error, "%s: exists already", final);
+	if (folder_stat(directory, name, &status) == 0) {
+		shm_explain(error, "%s/%s: exists already", directory, name);
 		return -EEXIST;
 	}
-	int fd = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	snprintf(temporary, sizeof temporary, ".%s", name);
+	(void)folder_unlink(directory, temporary); /* left by one that died here */
+	int fd = folder_open(directory, temporary, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0) {
-		int failed = -errno;
-		shm_explain(error, "%s: cannot create: %s", temporary, strerror(-failed));
-		return failed;
+		shm_explain(error, "%s/%s: cannot create: %s", directory, temporary, strerror(-fd));
+		return fd;
 	}
 	size_t bytes = segment_file_bytes(body_bytes);
 	struct segment_header *header = MAP_FAILED;
@@ -163,7 +165,7 @@ int segment_create(const char *directory, const char *name, enum segment_kind ki
 	header = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (header == MAP_FAILED) {
 		result = -errno;
-		shm_explain(error, "%s: cannot map: %s", temporary, strerror(-result));
+		shm_explain(error, "%s/%s: cannot map: %s", directory, temporary, strerror(-result));
 		goto out;
 	}
 	header->layout_hash = segment_layout_hash();
@@ -175,15 +177,14 @@ int segment_create(const char *directory, const char *name, enum segment_kind ki
 	if (fill != NULL)
 		fill((char *)header + SEGMENT_HEADER_BYTES, argument);
 	atomic_store_explicit(&header->magic, SEGMENT_MAGIC, memory_order_release);
-	if (rename(temporary, final) != 0) {
-		result = -errno;
-		shm_explain(error, "%s: cannot rename: %s", temporary, strerror(-result));
-	}
+	result = folder_rename(directory, temporary, directory, name);
+	if (result != 0)
+		shm_explain(error, "%s/%s: cannot rename: %s", directory, temporary, strerror(-result));
 out:
 	if (header != MAP_FAILED)
 		munmap(header, bytes);
 	if (result != 0)
-		unlink(temporary);
+		(void)folder_unlink(directory, temporary);
 	close(fd);
 	return result;
 }
@@ -219,15 +220,14 @@ int segment_attach(struct segment *segment, const char *directory, const char *n
                    enum segment_access access_wanted, struct shm_error *error)
 {
 	char path[256];
-	if (path_of(path, sizeof path, directory, "", name) != 0) {
+	if (path_of(path, sizeof path, directory, name) != 0) {
 		shm_explain(error, "%s/%s: name too long", directory, name);
 		return -ENAMETOOLONG;
 	}
-	int fd = open(path, (access_wanted == SEGMENT_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	int fd = folder_open(directory, name, access_wanted == SEGMENT_WRITE ? O_RDWR : O_RDONLY, 0);
 	if (fd < 0) {
-		int failed = -errno;
-		shm_explain(error, "%s: %s", path, strerror(-failed));
-		return failed;
+		shm_explain(error, "%s: %s", path, strerror(-fd));
+		return fd;
 	}
 	struct segment_header header;
 	struct stat status = {0};
@@ -261,8 +261,5 @@ void segment_detach(struct segment *segment)
 
 int segment_destroy(const char *directory, const char *name)
 {
-	char path[256];
-	if (path_of(path, sizeof path, directory, "", name) != 0)
-		return -ENAMETOOLONG;
-	return unlink(path) == 0 ? 0 : -errno;
+	return folder_unlink(directory, name);
 }

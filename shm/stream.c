@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "shm/folder.h"
+
 #define HUGE_BYTES (2ul * 1024 * 1024)
 
 /* ---- the file ---- */
@@ -70,12 +72,13 @@ char *stream_map_lane(const char *directory, const char *name, int protection, s
 {
 	char path[256];
 	int n = snprintf(path, sizeof path, "%s/%s", directory, name);
-	int fd = n < 0 || (size_t)n >= sizeof path
-	                 ? -1
-	                 : open(path, ((protection & PROT_WRITE) != 0 ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	int fd =
+	        n < 0 || (size_t)n >= sizeof path
+	                ? -ENAMETOOLONG
+	                : folder_open(directory, name, (protection & PROT_WRITE) != 0 ? O_RDWR : O_RDONLY, 0);
 	if (fd < 0) {
-		*result = n < 0 || (size_t)n >= sizeof path ? -ENAMETOOLONG : -errno;
-		shm_explain(error, "%s/%s: %s", directory, name, strerror(-*result));
+		*result = fd;
+		shm_explain(error, "%s/%s: %s", directory, name, strerror(-fd));
 		return NULL;
 	}
 	char *base = NULL;

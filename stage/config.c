@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/folder.h"
 #include "stage/config_check.h"
 #include "stage/config_complete.h"
 #include "stage/config_data.h"
@@ -98,17 +99,15 @@ struct config *config_load_text(const char *name, const char *text, size_t bytes
 	return config;
 }
 
-/* Reads the whole file. Returns its text, or NULL with the reason in *why. */
-static char *read_file(const char *path, size_t *bytes, const char **why)
+/* Reads the whole file and closes it; fd may be -errno. Returns its text, or NULL with the reason in *why. */
+static char *read_file(int fd, size_t *bytes, const char **why)
 {
 	char *text = config_alloc(CONFIG_DOCUMENT_MAX + 1);
 	struct stat status;
-	/* O_NONBLOCK: a pipe without a writer must not hold up the start. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	*bytes = 0;
 	*why = NULL;
 	if (fd < 0 || fstat(fd, &status) != 0)
-		*why = strerror(errno);
+		*why = strerror(fd < 0 ? -fd : errno);
 	else if (S_ISDIR(status.st_mode))
 		*why = "it is a directory";
 	while (*why == NULL && *bytes <= CONFIG_DOCUMENT_MAX) {
@@ -128,15 +127,12 @@ static char *read_file(const char *path, size_t *bytes, const char **why)
 	return NULL;
 }
 
-struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors)
+static struct config *load_open(int fd, const char *path, const char *const *sets, size_t n_sets,
+                                char **errors)
 {
-	if (path == NULL) {
-		const char *text = config_default_text();
-		return config_load_text("default", text, strlen(text), sets, n_sets, errors);
-	}
 	size_t bytes;
 	const char *why;
-	char *text = read_file(path, &bytes, &why);
+	char *text = read_file(fd, &bytes, &why);
 	if (text == NULL) {
 		if (asprintf(errors, "%s: cannot be read: %s\n", path, why) < 0)
 			abort();
@@ -145,6 +141,28 @@ struct config *config_load(const char *path, const char *const *sets, size_t n_s
 	struct config *config = config_load_text(path, text, bytes, sets, n_sets, errors);
 	free(text);
 	return config;
+}
+
+/* O_NONBLOCK: a pipe without a writer must not hold up the start. */
+#define READ_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+
+struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors)
+{
+	if (path == NULL) {
+		const char *text = config_default_text();
+		return config_load_text("default", text, strlen(text), sets, n_sets, errors);
+	}
+	int fd = open(path, READ_FLAGS);
+	return load_open(fd < 0 ? -errno : fd, path, sets, n_sets, errors);
+}
+
+struct config *config_load_instance(const char *directory, const char *const *sets, size_t n_sets,
+                                    char **errors)
+{
+	char path[FOLDER_PATH_MAX + sizeof CONFIG_INSTANCE_FILE];
+	snprintf(path, sizeof path, "%s/" CONFIG_INSTANCE_FILE, directory);
+	return load_open(folder_open(directory, CONFIG_INSTANCE_FILE, READ_FLAGS, 0), path, sets, n_sets,
+	                 errors);
 }
 
 void config_free(struct config *config)

@@ -67,6 +67,10 @@ const struct config_option *config_options(size_t *n);
  * Returns the configuration, or NULL with every error, one a line, in *errors (malloced, the caller frees it; NULL otherwise). */
 struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors);
 
+/* The same from the configuration in force, which lies in the instance's folder (folder.h). */
+#define CONFIG_INSTANCE_FILE "config.yaml"
+struct config *config_load_instance(const char *directory, const char *const *sets, size_t n_sets, char **errors);
+
 /* The same for a document in memory; name stands for the file in errors. */
 struct config *config_load_text(const char *name, const char *text, size_t bytes, const char *const *sets, size_t n_sets,
                                 char **errors);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "shm/folder.h"
+
 #define READ_TRIES 100u /* readings of a text until two agree on its version */
 
 const char *stage_state_name(enum stage_state state)
@@ -20,12 +22,10 @@ const char *stage_state_name(enum stage_state state)
 
 bool control_alive(const char *directory, const char *role, int *pid)
 {
-	char path[512];
+	char file[SEGMENT_NAME_MAX];
 	struct flock held = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	int n = snprintf(path, sizeof path, "%s/%s.role", directory, role);
-	if (n < 0 || (size_t)n >= sizeof path)
-		return false;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(file, sizeof file, "%s.role", role);
+	int fd = folder_open(directory, file, O_RDONLY, 0);
 	if (fd < 0)
 		return false;
 	bool alive = fcntl(fd, F_GETLK, &held) == 0 && held.l_type != F_UNLCK;

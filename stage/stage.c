@@ -136,17 +136,23 @@ static void log_config_errors(char *errors)
 	free(errors);
 }
 
-static struct config *load_config(const struct stage_ops *ops, const char *path, const char *const *sets,
-                                  size_t n_sets)
+/* Says what is wrong, or takes from the configuration how to log. */
+static struct config *take_config(const struct stage_ops *ops, struct config *config, char *errors)
 {
-	char *errors;
-	struct config *config = config_load(path, sets, n_sets, &errors);
 	if (config == NULL)
 		log_config_errors(errors);
 	else
 		log_init_words(ops->name, config_string(config, "log.level"),
 		               config_string(config, "log.format"));
 	return config;
+}
+
+static struct config *load_config(const struct stage_ops *ops, const char *path, const char *const *sets,
+                                  size_t n_sets)
+{
+	char *errors;
+	struct config *config = config_load(path, sets, n_sets, &errors);
+	return take_config(ops, config, errors);
 }
 
 /* ---- before it is started ---- */
@@ -277,13 +283,14 @@ static int attach_control(struct stage *stage, struct shm_error *error)
 /* The configuration in force lies beside the segments; the instance's name is the one that was joined. */
 static int load_instance_config(struct stage *stage, const char *instance, struct shm_error *error)
 {
-	char path[160], set[64];
-	snprintf(path, sizeof path, "%s/config.yaml", stage->instance.directory);
+	char set[64], *errors;
 	snprintf(set, sizeof set, "instance=\"%s\"", instance);
-	stage->config = load_config(stage->ops, path, (const char *const[]){set}, 1);
+	struct config *config =
+	        config_load_instance(stage->instance.directory, (const char *const[]){set}, 1, &errors);
+	stage->config = take_config(stage->ops, config, errors);
 	if (stage->config != NULL)
 		return 0;
-	shm_explain(error, "%s cannot be used", path);
+	shm_explain(error, "%s/" CONFIG_INSTANCE_FILE " cannot be used", stage->instance.directory);
 	return -EINVAL;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/folder.h"
 #include "stage/log.h"
 
 #define LOCK_TRIES 20 /* another supervisor may be removing the directory just now */
@@ -23,34 +24,52 @@ static void root_of(const char *directory, char *root, size_t size)
 		*slash = '\0';
 }
 
-static int make_directories(const char *directory, bool *made_root)
+/* Makes what is missing, and holds the instance's folder. The root is for us alone to write: who wants to share one with other users makes it
+ * beforehand, with the sticky bit. */
+static int make_folders(const char *directory, bool *made_root, struct shm_error *error)
 {
 	char root[160];
 	struct stat status;
 	root_of(directory, root, sizeof root);
-	if (mkdir(root, 0700) == 0) {
+	if (mkdir(root, 0755) == 0)
 		*made_root = true;
-		(void)chmod(root, 01777);
-	} else if (errno != EEXIST) {
+	else if (errno != EEXIST)
 		return -errno;
+	int result = folder_make(directory), made = result;
+	if (result == -EEXIST || result == 0 || result == -EACCES)
+		result = folder_hold(directory, error);
+	if (result == -ENOENT && made == -EACCES)
+		return made;
+	if (result == 0)
+		result = folder_stat(directory, ".", &status);
+	if (result == 0 && status.st_uid != geteuid()) {
+		folder_release(directory);
+		shm_explain(error,
+		            "%s belongs to another user; choose another name with --instance NAME (or "
+		            "MILLRACE_INSTANCE=NAME)",
+		            directory);
+		result = -EPERM;
 	}
-	if (mkdir(directory, 0700) != 0 && errno != EEXIST)
-		return -errno;
-	if (lstat(directory, &status) != 0)
-		return -errno;
-	if (!S_ISDIR(status.st_mode))
-		return -ENOTDIR;
-	return status.st_uid == geteuid() ? 0 : -EACCES;
+	return result;
 }
 
-/* A lock on a file that has been removed meanwhile is worth nothing. */
+/* A lock on a file that has been removed meanwhile, or that lies in a folder that has, is worth nothing. */
 static bool is_in_place(const char *directory, int lock)
 {
-	char path[200];
 	struct stat held, there;
-	snprintf(path, sizeof path, "%s/lock", directory);
-	return fstat(lock, &held) == 0 && stat(path, &there) == 0 && held.st_ino == there.st_ino &&
-	       held.st_dev == there.st_dev;
+	return fstat(lock, &held) == 0 && folder_stat(directory, "lock", &there) == 0 &&
+	       held.st_ino == there.st_ino && held.st_dev == there.st_dev && folder_in_place(directory);
+}
+
+static int try_to_lock(const char *directory, int *lock, int *owner)
+{
+	*lock = instance_lock(directory, "lock", 0, owner);
+	int result = *lock < 0 ? *lock : is_in_place(directory, *lock) ? 0 : -ESTALE;
+	if (result == -ESTALE)
+		close(*lock);
+	if (result != 0)
+		folder_release(directory);
+	return result;
 }
 
 int home_lock(const char *directory, int *lock, bool *made_root, struct shm_error *error)
@@ -58,13 +77,10 @@ int home_lock(const char *directory, int *lock, bool *made_root, struct shm_erro
 	int result = -ENOENT, owner = 0;
 	*made_root = false;
 	for (unsigned tries = 0; tries < LOCK_TRIES && (result == -ENOENT || result == -ESTALE); tries++) {
-		result = make_directories(directory, made_root);
-		if (result != 0)
-			continue;
-		*lock = instance_lock(directory, "lock", 0, &owner);
-		result = *lock < 0 ? *lock : is_in_place(directory, *lock) ? 0 : -ESTALE;
-		if (result == -ESTALE)
-			close(*lock);
+		error->text[0] = '\0';
+		result = make_folders(directory, made_root, error);
+		if (result == 0)
+			result = try_to_lock(directory, lock, &owner);
 	}
 	if (result == -EWOULDBLOCK)
 		shm_explain(
@@ -74,10 +90,11 @@ int home_lock(const char *directory, int *lock, bool *made_root, struct shm_erro
 		        directory, owner, owner);
 	else if (result == -EACCES)
 		shm_explain(error,
-		            "%s belongs to another user; choose another name with --instance NAME (or "
-		            "MILLRACE_INSTANCE=NAME)",
+		            "%s: cannot be made or entered: the folder is another user's; choose a folder of "
+		            "your own with "
+		            "MILLRACE_SHM",
 		            directory);
-	else if (result != 0)
+	else if (result != 0 && result != -EPERM && error->text[0] == '\0')
 		shm_explain(error, "%s: cannot create: %s", directory, strerror(-result));
 	if (result != 0)
 		*lock = -1;
@@ -125,9 +142,8 @@ int home_guard(const char *directory, int *guard, struct shm_error *error)
 	            "the last instance in %s has not ended yet: its folder was removed while it ran, and its "
 	            "supervisor, process %d, still drains; wait for its end, or kill %d",
 	            directory, (int)byte.l_pid, (int)byte.l_pid);
-	snprintf(root, sizeof root, "%s/lock", directory);
-	(void)unlink(root);
-	(void)rmdir(directory); /* stays when there is something in it */
+	(void)folder_unlink(directory, "lock");
+	(void)folder_remove(directory); /* stays when there is something in it */
 	return -EBUSY;
 }
 
@@ -141,11 +157,9 @@ struct missing {
 static void find_missing(void *argument, const char *name, uint64_t file_bytes)
 {
 	struct missing *missing = argument;
-	char path[300];
 	struct stat status;
 	(void)file_bytes;
-	snprintf(path, sizeof path, "%s/%s", missing->directory, name);
-	if (missing->name[0] == '\0' && lstat(path, &status) != 0 && (errno == ENOENT || errno == ENOTDIR))
+	if (missing->name[0] == '\0' && folder_stat(missing->directory, name, &status) == -ENOENT)
 		snprintf(missing->name, SEGMENT_NAME_MAX, "%s", name);
 }
 
@@ -153,13 +167,12 @@ bool home_in_place(const struct supervisor *supervisor, char name[SEGMENT_NAME_M
 {
 	const struct segment *page = &supervisor->segments.page;
 	struct missing missing = {.directory = supervisor->plan->directory, .name = name};
-	char path[200];
 	struct stat status;
 	name[0] = '\0';
-	snprintf(path, sizeof path, "%s/instance", missing.directory);
 	if (!is_in_place(missing.directory, supervisor->lock))
 		snprintf(name, SEGMENT_NAME_MAX, "lock");
-	else if (stat(path, &status) == 0 && (status.st_dev != page->device || status.st_ino != page->inode))
+	else if (folder_stat(missing.directory, "instance", &status) == 0 &&
+	         (status.st_dev != page->device || status.st_ino != page->inode))
 		snprintf(name, SEGMENT_NAME_MAX, "instance");
 	else
 		plan_each_segment(supervisor->plan, find_missing, &missing);

@@ -1,6 +1,6 @@
 /* Where an instance lives: its directory and lock in shared memory, its data folder, and what is told at start.
  *
- *     /dev/shm/millrace            1777, so that other users may have instances too
+ *     /dev/shm/millrace            0755, of whoever made it; a root made beforehand with the sticky bit (1777, root's) serves several users
  *         default                  0700, ours
  *             lock                 held by the supervisor as long as it lives
  */
@@ -9,9 +9,9 @@
 
 #include "supervisor/supervisor.h"
 
-/* Makes the directory and the folder above it when they are missing, and takes the lock. *made_root tells whether the folder above
- * is new. Returns 0; -EWOULDBLOCK when another supervisor has it (error names its pid); -EACCES when the directory belongs
- * to another user; other -errno. */
+/* Makes the directory and the folder above it when they are missing, holds the directory (folder.h; until the process ends) and takes the lock.
+ * *made_root tells whether the folder above is new. Returns 0; -EWOULDBLOCK when another supervisor has it (error names its pid); -EPERM
+ * when the directory belongs to another user, or somebody else could put another in its place; other -errno. */
 int home_lock(const char *directory, int *lock, bool *made_root, struct shm_error *error);
 
 /* For the case that the lock went with its folder (rm -r) while its holder lives: guards the instance by a lock on a byte of the folder above the one

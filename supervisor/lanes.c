@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/folder.h"
 #include "shm/instance.h"
 
 /* The words before the data; the data is not needed here. */
@@ -18,11 +19,12 @@ static struct stream_shared *map_words(const char *directory, const char *name, 
 {
 	char path[256];
 	int n = snprintf(path, sizeof path, "%s/%s", directory, name);
-	int fd = n < 0 || (size_t)n >= sizeof path ? -1
-	                                           : open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	int fd = n < 0 || (size_t)n >= sizeof path
+	                 ? -ENAMETOOLONG
+	                 : folder_open(directory, name, writable ? O_RDWR : O_RDONLY, 0);
 	if (fd < 0) {
-		*result = -errno;
-		shm_explain(error, "%s/%s: %s", directory, name, strerror(-*result));
+		*result = fd;
+		shm_explain(error, "%s/%s: %s", directory, name, strerror(-fd));
 		return NULL;
 	}
 	struct segment_header header;
@@ -61,9 +63,9 @@ void lane_unmap_words(const struct stream_shared *shared)
 /* A group's reader and a lane's outside writer hold an open-file-description lock on a file of theirs as long as they live (shm/topic.c). */
 static bool holder_lives(const char *directory, const char *topic, const char *what, unsigned number)
 {
-	char path[256];
-	int n = snprintf(path, sizeof path, "%s/%s.%s.%u", directory, topic, what, number);
-	int fd = n < 0 || (size_t)n >= sizeof path ? -1 : open(path, O_RDWR | O_CLOEXEC);
+	char file[SEGMENT_NAME_MAX];
+	snprintf(file, sizeof file, "%s.%s.%u", topic, what, number);
+	int fd = folder_open(directory, file, O_RDWR, 0);
 	if (fd < 0)
 		return false;
 	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -159,34 +161,32 @@ static int inherit(const char *next, const char *name, const struct stream_share
 int lane_resize(const char *directory, const char *topic, unsigned lane, uint64_t size_bytes,
                 struct shm_error *error)
 {
-	char next[200], from[300], to[300], path[300], name[SEGMENT_NAME_MAX];
+	char next[FOLDER_PATH_MAX], name[SEGMENT_NAME_MAX];
 	int result;
 	instance_lane_name(name, topic, lane);
 	snprintf(next, sizeof next, "%s/" NEXT_DIRECTORY, directory);
-	snprintf(from, sizeof from, "%s/%s", next, name);
-	snprintf(to, sizeof to, "%s/%s", directory, name);
 	struct stream_shared *old = map_words(directory, name, false, error, &result);
 	if (old == NULL)
 		return result;
 	/* the header lies before the words, in the same mapping */
 	const struct segment_header *header = (const void *)((const char *)old - SEGMENT_HEADER_BYTES);
-	if (result == 0 && mkdir(next, 0700) != 0 && errno != EEXIST) {
-		result = -errno;
-		shm_explain(error, "%s: cannot create: %s", next, strerror(errno));
-	}
-	(void)unlink(from); /* left by a supervisor that died here */
+	result = folder_make(next);
+	if (result == -EEXIST)
+		result = 0;
+	if (result != 0)
+		shm_explain(error, "%s: cannot create: %s", next, strerror(-result));
+	(void)folder_unlink(next, name); /* left by a supervisor that died here */
 	if (result == 0)
 		result = stream_create(next, name, header->generation, size_bytes, error);
 	if (result == 0)
 		result = inherit(next, name, old, error);
-	if (result == 0 && rename(from, to) != 0) {
-		result = -errno;
-		shm_explain(error, "%s: cannot rename: %s", from, strerror(errno));
+	if (result == 0) {
+		result = folder_rename(next, name, directory, name);
+		if (result != 0)
+			shm_explain(error, "%s/%s: cannot rename: %s", next, name, strerror(-result));
 	}
 	unmap_words(old);
-	snprintf(path, sizeof path, "%s/.%s", next, name);
-	(void)unlink(from);
-	(void)unlink(path);
-	(void)rmdir(next);
+	(void)folder_unlink(next, name);
+	(void)folder_remove(next);
 	return result;
 }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/folder.h"
 #include "stage/log.h"
 #include "supervisor/lanes.h"
 
@@ -37,11 +38,10 @@ static int map(struct mapped *mapped, const char *directory, const char *name, s
 	char path[300], file[SEGMENT_NAME_MAX];
 	struct segment_header header;
 	snprintf(path, sizeof path, "%s/%s", directory, instance_queue_name(file, name));
-	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int fd = folder_open(directory, file, O_RDWR, 0);
 	if (fd < 0) {
-		int failed = -errno;
-		shm_explain(error, "%s: %s", path, strerror(-failed));
-		return failed;
+		shm_explain(error, "%s: %s", path, strerror(-fd));
+		return fd;
 	}
 	int result = segment_check(fd, path, SEGMENT_QUEUE, &header, error);
 	if (result == 0) {
@@ -79,24 +79,23 @@ int queues_look(const char *directory, const char *queue, struct queue_state *st
 static int resize(const struct segments *segments, const struct instance_queue *wanted,
                   struct shm_error *error)
 {
-	char next[200], from[300], to[300], name[SEGMENT_NAME_MAX];
+	char next[FOLDER_PATH_MAX], name[SEGMENT_NAME_MAX];
 	instance_queue_name(name, wanted->name);
 	snprintf(next, sizeof next, "%s/" NEXT_DIRECTORY, segments->directory);
-	snprintf(from, sizeof from, "%s/%s", next, name);
-	snprintf(to, sizeof to, "%s/%s", segments->directory, name);
-	if (mkdir(next, 0700) != 0 && errno != EEXIST) {
-		int failed = -errno;
-		shm_explain(error, "%s: cannot create: %s", next, strerror(-failed));
-		return failed;
+	int result = folder_make(next);
+	if (result != 0 && result != -EEXIST) {
+		shm_explain(error, "%s: cannot create: %s", next, strerror(-result));
+		return result;
 	}
-	(void)unlink(from); /* left by a supervisor that died here */
-	int result = queue_create(next, name, segments->generation, wanted->slots, wanted->slot_bytes, error);
-	if (result == 0 && rename(from, to) != 0) {
-		result = -errno;
-		shm_explain(error, "%s: cannot rename: %s", from, strerror(-result));
-		(void)unlink(from);
+	(void)folder_unlink(next, name); /* left by a supervisor that died here */
+	result = queue_create(next, name, segments->generation, wanted->slots, wanted->slot_bytes, error);
+	if (result == 0) {
+		result = folder_rename(next, name, segments->directory, name);
+		if (result != 0)
+			shm_explain(error, "%s/%s: cannot rename: %s", next, name, strerror(-result));
 	}
-	(void)rmdir(next);
+	(void)folder_unlink(next, name);
+	(void)folder_remove(next);
 	return result;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "shm/drops.h"
+#include "shm/folder.h"
 #include "shm/private.h"
 #include "stage/clock.h"
 #include "stage/control.h"
@@ -26,11 +27,10 @@ static int read_header(const char *directory, const char *name, enum segment_kin
 {
 	char path[300];
 	snprintf(path, sizeof path, "%s/%s", directory, name);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = folder_open(directory, name, O_RDONLY, 0);
 	if (fd < 0) {
-		int failed = -errno;
-		shm_explain(error, "%s: %s", path, strerror(-failed));
-		return failed;
+		shm_explain(error, "%s: %s", path, strerror(-fd));
+		return fd;
 	}
 	int result = segment_check(fd, path, kind, header, error);
 	close(fd);
@@ -73,10 +73,8 @@ struct room {
 static void add_missing(void *argument, const char *name, uint64_t file_bytes)
 {
 	struct room *room = argument;
-	char path[300];
 	struct stat status;
-	snprintf(path, sizeof path, "%s/%s", room->directory, name);
-	if (stat(path, &status) != 0 || (uint64_t)status.st_size < file_bytes)
+	if (folder_stat(room->directory, name, &status) != 0 || (uint64_t)status.st_size < file_bytes)
 		room->needed_bytes += file_bytes;
 }
 
@@ -344,27 +342,27 @@ static void copy_metrics(const struct segment *page, const struct segment *befor
 static int replace_page(const struct segments *segments, const struct plan *plan, struct segment *page,
                         struct shm_error *error)
 {
-	char next[200], from[300], to[300];
+	char next[FOLDER_PATH_MAX];
 	snprintf(next, sizeof next, "%s/" NEXT_DIRECTORY, segments->directory);
-	snprintf(from, sizeof from, "%s/instance", next);
-	snprintf(to, sizeof to, "%s/instance", segments->directory);
-	if (mkdir(next, 0700) != 0 && errno != EEXIST) {
-		int failed = -errno;
-		shm_explain(error, "%s: cannot create: %s", next, strerror(-failed));
-		return failed;
+	int result = folder_make(next);
+	if (result != 0 && result != -EEXIST) {
+		shm_explain(error, "%s: cannot create: %s", next, strerror(-result));
+		return result;
 	}
-	(void)unlink(from);
-	int result = segment_create(next, "instance", SEGMENT_INSTANCE, segments->generation,
-	                            sizeof(struct instance_page), fill_page, (void *)(uintptr_t)plan, error);
+	(void)folder_unlink(next, "instance");
+	result = segment_create(next, "instance", SEGMENT_INSTANCE, segments->generation,
+	                        sizeof(struct instance_page), fill_page, (void *)(uintptr_t)plan, error);
 	if (result == 0)
 		result = segment_attach(page, next, "instance", SEGMENT_INSTANCE, SEGMENT_WRITE, error);
-	if (result == 0 && rename(from, to) != 0) {
-		result = -errno;
-		shm_explain(error, "%s: cannot rename: %s", from, strerror(-result));
-		segment_detach(page);
+	if (result == 0) {
+		result = folder_rename(next, "instance", segments->directory, "instance");
+		if (result != 0) {
+			shm_explain(error, "%s/instance: cannot rename: %s", next, strerror(-result));
+			segment_detach(page);
+		}
 	}
-	(void)unlink(from);
-	(void)rmdir(next);
+	(void)folder_unlink(next, "instance");
+	(void)folder_remove(next);
 	return result;
 }
 
@@ -429,19 +427,19 @@ void segments_count(struct segments *segments, enum supervisor_metric metric, ui
 
 static void remove_files(const char *directory, bool keep_lock)
 {
-	DIR *folder = opendir(directory);
+	DIR *folder = folder_list(directory);
 	struct dirent *entry;
-	char path[PATH_MAX];
+	char path[FOLDER_PATH_MAX];
 	while (folder != NULL && (entry = readdir(folder)) != NULL) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
 		    (keep_lock && strcmp(entry->d_name, "lock") == 0))
 			continue;
-		snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
 		if (strcmp(entry->d_name, NEXT_DIRECTORY) == 0) {
+			snprintf(path, sizeof path, "%s/" NEXT_DIRECTORY, directory);
 			remove_files(path, false);
-			(void)rmdir(path);
+			(void)folder_remove(path);
 		} else {
-			(void)unlink(path);
+			(void)folder_unlink(directory, entry->d_name);
 		}
 	}
 	if (folder != NULL)
@@ -483,7 +481,7 @@ static bool is_private(char *name)
 static void retire_roles(struct segments *segments, const struct plan *plan)
 {
 	struct dirent *entry;
-	DIR *folder = opendir(segments->directory);
+	DIR *folder = folder_list(segments->directory);
 	while (folder != NULL && (entry = readdir(folder)) != NULL)
 		if (is_private(entry->d_name) && plan_role_index(plan, entry->d_name) < 0)
 			drop_private(segments, entry->d_name, "the configuration no longer has it");
@@ -535,7 +533,7 @@ unsigned segments_unfinished(const struct segments *segments)
 {
 	struct dirent *entry;
 	unsigned n = 0;
-	DIR *folder = opendir(segments->directory);
+	DIR *folder = folder_list(segments->directory);
 	while (folder != NULL && (entry = readdir(folder)) != NULL) {
 		if (!is_private(entry->d_name) || role_is_clean(segments, entry->d_name))
 			continue;
@@ -550,13 +548,11 @@ unsigned segments_unfinished(const struct segments *segments)
 
 int segments_remove(struct segments *segments)
 {
-	char path[300];
 	segment_detach(&segments->page);
 	(void)segment_destroy(segments->directory, "instance");
 	remove_files(segments->directory, true);
-	snprintf(path, sizeof path, "%s/lock", segments->directory);
-	(void)unlink(path);
-	return rmdir(segments->directory) == 0 ? 0 : -errno;
+	(void)folder_unlink(segments->directory, "lock");
+	return folder_remove(segments->directory);
 }
 
 void segments_fini(struct segments *segments)

@@ -1,6 +1,7 @@
 #include "supervisor/supervisor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/folder.h"
 #include "stage/log.h"
 #include "supervisor/drain.h"
 #include "supervisor/home.h"
@@ -54,17 +56,19 @@ void supervisor_take_options(struct supervisor *supervisor, const struct config 
 int supervisor_write_config(const struct supervisor *supervisor, const struct config *config,
                             struct shm_error *error)
 {
-	char from[200], to[200];
-	snprintf(from, sizeof from, "%s/.config.yaml", supervisor->segments.directory);
-	snprintf(to, sizeof to, "%s/config.yaml", supervisor->segments.directory);
-	FILE *out = fopen(from, "we");
-	int result = out == NULL ? -errno : config_write(config, out);
+	const char *directory = supervisor->segments.directory;
+	(void)folder_unlink(directory, ".config.yaml"); /* left by a supervisor that died here */
+	int fd = folder_open(directory, ".config.yaml", O_WRONLY | O_CREAT | O_EXCL, 0600);
+	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
+	int result = fd < 0 ? fd : out == NULL ? -errno : config_write(config, out);
 	if (out != NULL && fclose(out) != 0 && result == 0)
 		result = -errno;
-	if (result == 0 && rename(from, to) != 0)
-		result = -errno;
+	else if (out == NULL && fd >= 0)
+		close(fd);
+	if (result == 0)
+		result = folder_rename(directory, ".config.yaml", directory, "config.yaml");
 	if (result != 0)
-		shm_explain(error, "%s: cannot write: %s", to, strerror(-result));
+		shm_explain(error, "%s/config.yaml: cannot write: %s", directory, strerror(-result));
 	return result;
 }
 

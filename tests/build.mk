@@ -2,6 +2,7 @@
 $(eval $(call unit,stream,shm,-lck))
 $(eval $(call unit,stream_process,shm,-lck))
 $(eval $(call unit,topic,shm,-lck))
+$(eval $(call unit,folder,shm,-lck))
 $(eval $(call unit,bell,shm,-lck))
 $(eval $(call unit,millrace_lib,millrace_static shm,-lck))
 $(eval $(call unit,ipevent,ipevent ipevent_oracle,-lprotobuf-c))

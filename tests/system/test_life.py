@@ -213,3 +213,85 @@ def test_a_writer_is_told_of_a_new_configuration(instance, tmp_path):
     writer = Writer(one, "raw")
     assert writer.write(b"a record") == 0
     writer.end()
+
+
+# ---- whose the folders are ----
+
+
+def run_in(root, tmp_path, shm_root):
+    """Runs a supervisor whose instances lie in root. Returns how it ended."""
+    one = Instance(tmp_path, shm_root)
+    return subprocess.run(one.command(), env={**one.environment(), "MILLRACE_SHM": str(root)}, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=20 * SLOW, check=False), one.name
+
+
+@pytest.fixture
+def root(shm_root):
+    folder = shm_root / "root"
+    folder.mkdir(mode=0o755)
+    yield folder
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+    for left in shm_root.glob("real*"):
+        shutil.rmtree(left)
+
+
+def test_a_root_that_others_may_write_is_refused(root, tmp_path, shm_root):
+    root.chmod(0o777)
+    result, _ = run_in(root, tmp_path, shm_root)
+    assert result.returncode == 1 and f"{root} (mode 0777) may be written by others" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.parametrize("mode", [0o755, 0o1777])
+def test_a_root_of_another_user_is_refused(root, tmp_path, shm_root, mode):
+    os.chown(root, 65534, 65534)
+    root.chmod(mode)
+    result, name = run_in(root, tmp_path, shm_root)
+    assert result.returncode == 1 and f"{root} belongs to user 65534" in result.stderr
+    assert list((root / name).iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_an_instance_of_another_user_is_refused(root, tmp_path, shm_root):
+    one = Instance(tmp_path, shm_root)
+    one.name = "taken"
+    (root / one.name).mkdir(mode=0o700)
+    os.chown(root / one.name, 65534, 65534)
+    result = subprocess.run(one.command(), env={**one.environment(), "MILLRACE_SHM": str(root)}, stdin=subprocess.DEVNULL,
+                            capture_output=True, text=True, timeout=20 * SLOW, check=False)
+    assert result.returncode == 1 and "belongs to another user" in result.stderr
+    assert list((root / one.name).iterdir()) == []
+
+
+@pytest.mark.parametrize("link", ["root", "instance", "lock", ".config.yaml", ".bells"])
+def test_no_link_is_followed(root, tmp_path, shm_root, link):
+    one = Instance(tmp_path, shm_root)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    if link == "root":
+        real = shm_root / "real"
+        root.rename(real)
+        root.symlink_to(real)
+    elif link == "instance":
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        (root / one.name).symlink_to(elsewhere)
+    else:
+        (root / one.name).mkdir(mode=0o700)
+        (root / one.name / link).symlink_to(victim)
+    process = subprocess.Popen(one.command(), env={**one.environment(), "MILLRACE_SHM": str(root)}, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if link.startswith("."):  # left by some other life: it goes
+        for line in process.stdout:
+            if line == "ready\n":
+                break
+        process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20 * SLOW)
+    assert process.returncode == (0 if link.startswith(".") else 1), output
+    assert victim.read_text() == "precious"
+    if link == "instance":
+        assert list(elsewhere.iterdir()) == []
