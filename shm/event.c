@@ -25,13 +25,13 @@ static uint64_t track_bytes(const struct event_track_raw *event)
 
 static bool log_check(const struct event_log *event, uint64_t length)
 {
-	return length >= sizeof *event + (uint64_t)event->object_bytes &&
+	return length == sizeof *event + (uint64_t)event->object_bytes &&
 	       event->object_bytes >= (uint64_t)event->text_offset + event->text_bytes;
 }
 
 static bool postback_check(const struct event_postback *event, uint64_t length)
 {
-	return length >= sizeof *event + (uint64_t)event->url_bytes + event->data_bytes &&
+	return length == sizeof *event + (uint64_t)event->url_bytes + event->data_bytes &&
 	       event->method < POSTBACK_METHOD_COUNT;
 }
 
@@ -41,16 +41,16 @@ static bool payload_check(const struct event_payload *payload)
 	uint64_t length = payload->length;
 	switch (payload->type) {
 	case EVENT_IP:
-		return length >= sizeof(struct event_ip);
+		return length == sizeof(struct event_ip);
 	case EVENT_RAW:
 		return length >= sizeof(struct event_raw) &&
-		       length >= sizeof(struct event_raw) + (uint64_t)((const struct event_raw *)at)->length;
+		       length == sizeof(struct event_raw) + (uint64_t)((const struct event_raw *)at)->length;
 	case EVENT_METRIC:
-		return length >= sizeof(struct event_metric) && length >= metric_bytes(at);
+		return length >= sizeof(struct event_metric) && length == metric_bytes(at);
 	case EVENT_TRACK_RAW:
-		return length >= sizeof(struct event_track_raw) && length >= track_bytes(at);
+		return length >= sizeof(struct event_track_raw) && length == track_bytes(at);
 	case EVENT_TRACK:
-		return length >= sizeof(struct event_track) && length >= event_track_bytes(at);
+		return length >= sizeof(struct event_track) && length == event_track_bytes(at);
 	case EVENT_LOG:
 		return length >= sizeof(struct event_log) && log_check(at, length);
 	case EVENT_POSTBACK:

@@ -1,7 +1,7 @@
 /* Event records: what lies in the payload of a record, by topic, and of a message, by queue.
  *
  * Each begins with the same head: when it arrived and from where. Fixed fields first, then bytes whose lengths the
- * fields tell. Payloads start at multiples of 8. A reader checks that record->length covers what the fields say
+ * fields tell. Payloads start at multiples of 8. A reader checks that record->length is what the fields say
  * (event_check does) before it goes on.
  *
  *     topic       type              payload
@@ -173,7 +173,7 @@ _Static_assert(sizeof(struct event_postback) == 56, "a multiple of 8");
 
 #define EVENT_PARAMS_MAX 4096u
 
-/* True when the payload is as long as its fields say and its type is known (or EVENT_OUTSIDE and above). Whether text in it
+/* True when the payload is exactly as long as its fields say and its type is known (or EVENT_OUTSIDE and above). Whether text in it
  * is what it should be (UTF-8, JSON) is not asked. */
 bool event_check(const struct record *record);
 

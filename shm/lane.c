@@ -27,6 +27,18 @@ bool lane_extend(struct lane *lane, size_t bytes)
 	return true;
 }
 
+size_t lane_capacity(const struct lane *lane)
+{
+	return lane->writer != NULL ? lane->writer->stream.mask + 1 : lane->most;
+}
+
+bool lane_permits(struct lane *lane, size_t bytes)
+{
+	size_t whole = lane->used + bytes;
+	return lane->writer != NULL && lane->most > 0 && whole <= lane_capacity(lane) &&
+	       stream_permit(&lane->writer->stream, whole);
+}
+
 void lane_reset(struct lane *lane)
 {
 	lane->used = 0;

@@ -49,6 +49,13 @@ void lane_memory(struct lane *lane, void *memory, size_t bytes);
  * the batch only grows. False when a required group is in the way, or the lane never has so much. */
 bool lane_extend(struct lane *lane, size_t bytes);
 
+/* Bytes that the lane can hold in all: what is longer can never be in it at one time, however often the batch is committed in between. */
+size_t lane_capacity(const struct lane *lane);
+
+/* Whether the batch and `bytes` more can be written now, when the batch is committed whenever there is no room: lane_room fails then for no
+ * record of at most `most` bytes that comes first in a batch. */
+bool lane_permits(struct lane *lane, size_t bytes);
+
 /* Where the next record of `bytes` bytes goes (record_bytes of its length; a multiple of RECORD_ALIGN), or NULL. */
 static inline char *lane_room(struct lane *lane, size_t bytes)
 {

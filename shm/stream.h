@@ -136,6 +136,9 @@ static inline void *stream_reserve(struct stream_writer *writer, size_t bytes)
 	return writer->data + (writer->tail & writer->mask);
 }
 
+/* Whether `bytes` (at most the size) may be written after the last commit, in as many reservations as that takes: what is permitted stays so. */
+bool stream_permit(struct stream_writer *writer, size_t bytes);
+
 /* Leaves a waypoint at the present tail. */
 void stream_leave_waypoint(struct stream_writer *writer);
 

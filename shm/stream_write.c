@@ -88,6 +88,14 @@ static uint64_t find_limit(const struct stream_writer *writer)
 	return slowest + writer->mask + 1;
 }
 
+bool stream_permit(struct stream_writer *writer, size_t bytes)
+{
+	uint64_t end = writer->tail + bytes;
+	if (end > writer->limit)
+		writer->limit = find_limit(writer);
+	return end <= writer->limit;
+}
+
 void *stream_reserve_slow(struct stream_writer *writer, size_t bytes)
 {
 	uint64_t size = writer->mask + 1;

@@ -150,6 +150,8 @@ static bool role_changed(const struct supervisor *supervisor, const struct child
 	return strcmp(role->section, child->role.section) != 0 || role->process != child->role.process ||
 	       role->private_bytes != child->role.private_bytes ||
 	       !config_same(supervisor->config, supervisor->next_config, role->section) ||
+	       (strncmp(role->section, "ingest.http", strlen("ingest.http")) == 0 &&
+	        !config_same(supervisor->config, supervisor->next_config, "enrich.agent_longest")) ||
 	       !same_sockets(supervisor, child, role) || topics_changed(supervisor, name) ||
 	       queues_changed(supervisor, &child->role, role);
 }

@@ -17,8 +17,10 @@ static void the_clients_address_is_ip_and_old_filters_find_it_as_source(void **s
 	for (unsigned i = 0; i < sizeof types / sizeof types[0]; i++) {
 		union slot slot;
 		struct event_head head = {.arrival_ns = 9000000, .source_port = 5};
-		char *at = record_put(&slot, types[i], 64);
-		memset(at, 0, 64);
+		static const uint32_t bytes[] = {sizeof(struct event_metric), sizeof(struct event_track_raw),
+		                                 sizeof(struct event_log), sizeof(struct event_postback)};
+		char *at = record_put(&slot, types[i], bytes[i]);
+		memset(at, 0, bytes[i]);
 		memcpy(head.source, loopback, sizeof loopback);
 		memcpy(at, &head, offsetof(struct event_head, reserved));
 		json_t *object = parsed(&slot.record);

@@ -286,6 +286,16 @@ static void random_payloads_become_json_that_a_parser_takes(void **state)
 			payload[at] = (unsigned char)(high ? draw() : draw() % 128);
 		if (draw() % 4 != 0 && length >= 64)
 			make_lengths_small(&slot.record, payload);
+		/* As long as its fields say, if it can be: with a byte more or less it is refused. */
+		while (!event_check(&slot.record) && slot.record.length > 0)
+			slot.record.length--;
+		if (slot.record.length > 0 && slot.record.type < EVENT_OUTSIDE) {
+			slot.record.length++;
+			assert_false(event_check(&slot.record));
+			slot.record.length -= 2;
+			assert_false(event_check(&slot.record));
+			slot.record.length++;
+		}
 		if (!event_check(&slot.record))
 			continue;
 		json_decref(parsed(&slot.record));

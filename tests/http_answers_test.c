@@ -40,6 +40,7 @@ static int open_place(void **state)
 	place.server.settings.max_connections_per_address = 100;
 	place.server.shared.settings.max_inflated = 16384;
 	place.server.shared.settings.batch_errors = 100;
+	place.server.shared.settings.agent_longest = 1024;
 	if (*state != NULL) { /* the bare settings: fixed origins, tokens */
 		place.server.shared.settings.origin[0] = "https://a.example";
 		place.server.shared.settings.origin[1] = longest_origin;

@@ -117,7 +117,7 @@ static inline void http_place_init(struct http_place *place)
 	};
 	place->server.shared.settings = (struct exchange_settings){.max_body = 65536,
 	                                                           .max_inflated = 262144,
-	                                                           .batch_errors = 3,
+	                                                           .batch_errors = 3, .agent_longest = 1024,
 	                                                           .origin = {"*"},
 	                                                           .n_origins = 1};
 	(void)client_network_add(&place->server.settings.trusted, "127.0.0.0/8");

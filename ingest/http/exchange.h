@@ -24,6 +24,7 @@
 struct exchange_settings {
 	uint64_t max_body, max_inflated;
 	uint32_t batch_errors;
+	uint32_t agent_longest; /* bytes of a User-Agent that a record keeps */
 	const char *origin[EXCHANGE_ORIGINS_MAX]; /* of CORS; "*" is any */
 	unsigned n_origins;
 };

@@ -22,6 +22,14 @@ enum taken { TAKEN, TAKEN_NOT, TAKEN_FULL };
 
 extern const struct json_fault fault_too_large;
 
+#define HOST_LONGEST 261u /* a name, a colon, a port; of a longer Host a record keeps the beginning */
+
+/* What records keep of the request's User-Agent and Host: at most agent_longest and HOST_LONGEST bytes, whole characters. */
+struct call_from {
+	struct slice agent, host;
+};
+struct call_from call_from(const struct exchange *exchange);
+
 /* An answer with a JSON body. */
 void reply_json(struct exchange *exchange, unsigned status, const char *text, size_t bytes);
 

@@ -137,6 +137,7 @@ int http_read_settings(struct server *server, const struct config *config, size_
 	        .max_body = number(config, entry, "max_body"),
 	        .max_inflated = number(config, entry, "max_inflated"),
 	        .batch_errors = (uint32_t)number(config, entry, "batch_errors"),
+	        .agent_longest = (uint32_t)config_u64(config, "enrich.agent_longest"),
 	};
 	server->shared.outlet->retry_after_max_s = time_ns(config, entry, "retry_after_max") / NS_PER_SEC;
 	int result = read_networks(&settings->trusted, config, entry, error);

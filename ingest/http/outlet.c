@@ -187,6 +187,17 @@ void outlet_keep(struct outlet *outlet, enum outlet_topic topic, uint16_t type, 
 		__builtin_prefetch(lane->base + lane->used + ahead, 1);
 }
 
+void *outlet_room_alone(struct outlet *outlet, enum outlet_topic topic, uint16_t type, size_t length,
+                        bool *never)
+{
+	struct lane *lane = &outlet->lane[topic];
+	void *room = outlet_room(outlet, topic, type, length, never);
+	if (room != NULL || *never || lane->used == 0 || lane->writer == NULL)
+		return room;
+	(void)outlet_commit(outlet);
+	return outlet_room(outlet, topic, type, length, never);
+}
+
 static bool anything(const struct lane *lane)
 {
 	return lane->received != 0;

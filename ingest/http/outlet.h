@@ -76,6 +76,9 @@ void outlet_close(struct outlet *outlet);
 /* Room for a record of payload bytes `length`: the payload's place, or NULL when the lane is full (*ever: it never has so much). Nothing has changed. */
 void *outlet_room(struct outlet *outlet, enum outlet_topic topic, uint16_t type, size_t length, bool *never);
 
+/* The same for an event that stands alone: what this turn has kept so far is committed when it is in the way. */
+void *outlet_room_alone(struct outlet *outlet, enum outlet_topic topic, uint16_t type, size_t length, bool *never);
+
 /* The payload at outlet_room's place is whole and takes `length` bytes, which may be fewer than asked for: writes its head, and keeps it. */
 void outlet_keep(struct outlet *outlet, enum outlet_topic topic, uint16_t type, size_t length,
                  const struct outlet_source *source);

@@ -1,5 +1,6 @@
 /* /batch: tracking calls, many in one request. All that are right are taken, or, when the topic has no room for one of them, none. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ingest/http/handlers.h"
@@ -12,6 +13,7 @@ struct report {
 	char *errors; /* a block of the pool; NULL: none yet, or no memory: then they are only counted */
 	size_t used, room;
 	uint32_t listed;
+	bool in_pieces; /* a part is committed already: the rest will be */
 };
 
 static void add_error(struct exchange *exchange, struct report *report, uint32_t line,
@@ -43,54 +45,109 @@ static void add_error(struct exchange *exchange, struct report *report, uint32_t
 }
 
 /* The request's own headers stand for each call: they are the last two pieces of the payload. */
-static void add_headers(const struct request *request, struct event_track_raw *event, uint32_t length)
+static void add_headers(const struct exchange *exchange, const struct call_from *from,
+                        struct event_track_raw *event, uint32_t length)
 {
 	char *at = (char *)event + length;
-	event->agent_bytes = (uint16_t)request->user_agent.bytes;
-	event->host_bytes = (uint16_t)request->host.bytes;
-	if (request->do_not_track)
+	event->agent_bytes = (uint16_t)from->agent.bytes;
+	event->host_bytes = (uint16_t)from->host.bytes;
+	if (exchange->request->do_not_track)
 		event->flags |= EVENT_TRACK_DNT;
 	if (event->agent_bytes != 0)
-		memcpy(at, request->user_agent.text, event->agent_bytes);
+		memcpy(at, from->agent.text, event->agent_bytes);
 	if (event->host_bytes != 0)
-		memcpy(at + event->agent_bytes, request->host.text, event->host_bytes);
+		memcpy(at + event->agent_bytes, from->host.text, event->host_bytes);
 }
 
-static enum taken take_line(struct exchange *exchange, const char *data, size_t bytes,
-                            struct json_fault *fault)
+static enum taken take_line(struct exchange *exchange, const struct call_from *from, const char *data,
+                            size_t bytes, struct json_fault *fault)
 {
 	struct exchange_shared *shared = exchange->shared;
-	const struct request *request = exchange->request;
 	uint32_t length;
 	bool never = false;
 	if (!json_track(data, bytes, shared->scratch, &length, fault))
 		return TAKEN_NOT;
-	size_t whole = length + request->user_agent.bytes + request->host.bytes;
+	size_t whole = length + from->agent.bytes + from->host.bytes;
 	void *room = outlet_room(shared->outlet, OUTLET_TRACK, EVENT_TRACK_RAW, whole, &never);
 	if (room == NULL) {
 		*fault = fault_too_large;
 		return never ? TAKEN_NOT : TAKEN_FULL;
 	}
 	memcpy(room, shared->scratch, length);
-	add_headers(request, room, length);
+	add_headers(exchange, from, room, length);
 	outlet_keep(shared->outlet, OUTLET_TRACK, EVENT_TRACK_RAW, whole, &exchange->peer->source);
 	return TAKEN;
 }
 
-/* Takes back what was kept and counts it, the line that found no room and all after it as refused. */
-static void refuse_all(struct exchange *exchange, struct json_batch *batch, const struct report *report,
-                       struct lane_mark mark)
-{
-	struct lane *lane = &exchange->shared->outlet->lane[OUTLET_TRACK];
-	uint64_t refused = report->accepted + 1;
-	const char *data;
+/* ---- when there is no room for a line ---- */
+
+/* Lines from the one at data on: how many, and the bytes of those that are right. */
+struct rest {
+	uint64_t lines;
 	size_t bytes;
-	while (json_batch_next(batch, &data, &bytes))
-		refused++;
+};
+
+static struct rest measure(const struct exchange *exchange, const struct call_from *from,
+                           struct json_batch batch, const char *data, size_t bytes)
+{
+	const struct lane *lane = &exchange->shared->outlet->lane[OUTLET_TRACK];
+	struct rest rest = {0};
+	struct json_fault ignored;
+	uint32_t length;
+	do {
+		rest.lines++;
+		if (!json_track(data, bytes, exchange->shared->scratch, &length, &ignored))
+			continue;
+		size_t record = record_bytes(length + from->agent.bytes + from->host.bytes);
+		rest.bytes += record <= lane->most ? record : 0;
+	} while (json_batch_next(&batch, &data, &bytes));
+	return rest;
+}
+
+/* Takes back what was kept. It is counted with the line that found no room and all after it: as too large, when the lane could not even hold it while it is
+ * empty, else as refused. */
+static void take_back(struct exchange *exchange, const struct report *report, const struct rest *rest,
+                      struct lane_mark mark, bool never)
+{
+	struct outlet *outlet = exchange->shared->outlet;
+	struct lane *lane = &outlet->lane[OUTLET_TRACK];
+	uint64_t lines = report->accepted + rest->lines;
 	lane_back(lane, mark);
 	lane->received -= report->accepted;
-	outlet_refuse(exchange->shared->outlet, OUTLET_TRACK, refused);
-	reply_full(exchange, OUTLET_TRACK);
+	if (never) {
+		lane->received += lines;
+		lane->rejected[LEDGER_TOO_LARGE] += lines;
+		reply_error(
+		        exchange, 413,
+		        "becomes longer than the topic (topics.track.raw.size): send it in several requests",
+		        "body");
+	} else {
+		outlet_refuse(outlet, OUTLET_TRACK, lines);
+		reply_full(exchange, OUTLET_TRACK);
+	}
+}
+
+/* The batch and what this turn has kept before it are too much for one commit (half a lane), or readers are in the way. When all of the batch
+ * has room, what there is is committed, and the rest goes on behind it; that the room stays is known then, so the batch is taken as a
+ * whole all the same. Otherwise nothing of it is: false, and it is answered. */
+static bool make_way(struct exchange *exchange, struct report *report, const struct call_from *from,
+                     struct lane_mark mark, const struct json_batch *batch, const char *data, size_t bytes)
+{
+	struct outlet *outlet = exchange->shared->outlet;
+	struct lane *lane = &outlet->lane[OUTLET_TRACK];
+	if (!report->in_pieces) {
+		struct rest rest = measure(exchange, from, *batch, data, bytes);
+		bool never = lane->used - mark.used + rest.bytes > lane_capacity(lane);
+		if (never || !lane_permits(lane, rest.bytes)) {
+			take_back(exchange, report, &rest, mark, never);
+			return false;
+		}
+		report->in_pieces = true;
+	} else if (lane->used == 0) {
+		abort(); /* the room was permitted */
+	}
+	(void)outlet_commit(outlet);
+	return true;
 }
 
 static void reply_report(struct exchange *exchange, const struct report *report)
@@ -121,6 +178,7 @@ void handle_batch(struct exchange *exchange, const struct body *body)
 	struct report report = {0};
 	struct json_batch batch;
 	struct json_fault fault;
+	struct call_from from = call_from(exchange);
 	enum taken taken = TAKEN;
 	const char *data;
 	size_t bytes;
@@ -130,18 +188,20 @@ void handle_batch(struct exchange *exchange, const struct body *body)
 		return;
 	}
 	while (taken != TAKEN_FULL && json_batch_next(&batch, &data, &bytes)) {
-		taken = take_line(exchange, data, bytes, &fault);
+		taken = take_line(exchange, &from, data, bytes, &fault);
+		while (taken == TAKEN_FULL && make_way(exchange, &report, &from, mark, &batch, data, bytes))
+			taken = take_line(exchange, &from, data, bytes, &fault);
 		if (taken == TAKEN)
 			report.accepted++;
 		else if (taken == TAKEN_NOT)
 			add_error(exchange, &report, batch.number, &fault);
 	}
-	if (taken == TAKEN_FULL)
-		refuse_all(exchange, &batch, &report, mark);
-	else if (report.accepted + report.rejected == 0)
-		reply_error(exchange, 400, "holds no event", "body");
-	else
-		reply_report(exchange, &report);
+	if (taken != TAKEN_FULL) { /* else it is answered */
+		if (report.accepted + report.rejected == 0)
+			reply_error(exchange, 400, "holds no event", "body");
+		else
+			reply_report(exchange, &report);
+	}
 	if (report.errors != NULL)
 		pool_give(exchange->shared->pool, report.errors);
 }

@@ -15,7 +15,7 @@ static enum taken copy_scratch(struct exchange *exchange, enum outlet_topic topi
 {
 	struct outlet *outlet = exchange->shared->outlet;
 	bool never = false;
-	void *room = outlet_room(outlet, topic, type, length, &never);
+	void *room = outlet_room_alone(outlet, topic, type, length, &never);
 	if (room == NULL) {
 		*fault = fault_too_large;
 		return never ? TAKEN_NOT : TAKEN_FULL;
@@ -127,10 +127,31 @@ static void reply_tracked(struct exchange *exchange)
 /* The pieces of a tracking record, to be put one behind the other. */
 struct call {
 	struct slice segment; /* last of the path, percent-encoded */
-	struct slice query, agent, host;
+	struct slice query;
+	struct call_from from;
 	const char *more; /* parameters from the body */
 	uint32_t more_bytes;
 };
+
+/* Its beginning, without a part of a character (UTF-8) at the end. */
+static struct slice cut(struct slice text, uint32_t most)
+{
+	if (text.bytes <= most)
+		return text;
+	uint32_t n = most;
+	while (n > 0 && most - n < 3 && ((unsigned char)text.text[n] & 0xc0) == 0x80)
+		n--;
+	text.bytes = n;
+	return text;
+}
+
+struct call_from call_from(const struct exchange *exchange)
+{
+	return (struct call_from){
+	        .agent = cut(exchange->request->user_agent, exchange->shared->settings.agent_longest),
+	        .host = cut(exchange->request->host, HOST_LONGEST),
+	};
+}
 
 static struct slice last_segment(const struct slice *path)
 {
@@ -176,7 +197,7 @@ static bool read_parameters(struct exchange *exchange, const struct body *body, 
 static size_t call_bytes(const struct call *call)
 {
 	return sizeof(struct event_track_raw) + call->segment.bytes + 1 + call->query.bytes + 1 +
-	       call->more_bytes + call->agent.bytes + call->host.bytes;
+	       call->more_bytes + call->from.agent.bytes + call->from.host.bytes;
 }
 
 static char *append(char *at, const char *text, size_t bytes)
@@ -208,11 +229,11 @@ static size_t write_call(const struct call *call, bool do_not_track, void *room,
 	at = append(at, call->more, call->more_bytes);
 	event->type_bytes = (uint16_t)type_bytes;
 	event->query_bytes = (uint32_t)(at - query);
-	event->agent_bytes = (uint16_t)call->agent.bytes;
-	event->host_bytes = (uint16_t)call->host.bytes;
+	event->agent_bytes = (uint16_t)call->from.agent.bytes;
+	event->host_bytes = (uint16_t)call->from.host.bytes;
 	event->flags = do_not_track ? EVENT_TRACK_DNT : 0;
-	at = append(at, call->agent.text, call->agent.bytes);
-	at = append(at, call->host.text, call->host.bytes);
+	at = append(at, call->from.agent.text, call->from.agent.bytes);
+	at = append(at, call->from.host.text, call->from.host.bytes);
 	return (size_t)(at - (char *)room);
 }
 
@@ -220,7 +241,7 @@ static enum taken take_call(struct exchange *exchange, const struct call *call, 
 {
 	struct outlet *outlet = exchange->shared->outlet;
 	bool never = false;
-	void *room = outlet_room(outlet, OUTLET_TRACK, EVENT_TRACK_RAW, call_bytes(call), &never);
+	void *room = outlet_room_alone(outlet, OUTLET_TRACK, EVENT_TRACK_RAW, call_bytes(call), &never);
 	if (room == NULL) {
 		*fault = fault_too_large;
 		return never ? TAKEN_NOT : TAKEN_FULL;
@@ -242,8 +263,7 @@ void handle_track(struct exchange *exchange, const struct body *body)
 	struct call call = {
 	        .segment = last_segment(&request->path),
 	        .query = request->query,
-	        .agent = request->user_agent,
-	        .host = request->host,
+	        .from = call_from(exchange),
 	};
 	struct json_fault fault = fault_too_large;
 	enum taken taken = TAKEN_NOT;

@@ -1,7 +1,9 @@
 """What a request or a datagram may hold: forms of JSON, and what is said of those that are wrong."""
 import json
+import zlib
 
-from http_help import EXAMPLE, LOG_EXAMPLE, OK_BODY, Client, events, http_address, http_config
+from harness import wait_until
+from http_help import EXAMPLE, LOG_EXAMPLE, OK_BODY, Client, events, http_address, http_config, request_bytes
 
 MARK = b"\xef\xbb\xbf"
 POSTBACKS_WAIT = 3  # exit status of a supervisor that leaves messages in a queue
@@ -81,4 +83,77 @@ def test_a_postback_that_can_never_be_delivered_is_refused(instance, tmp_path, b
         for url in right:
             assert client.ask("POST", "/ingest", {"endpoint": {"method": "GET", "url": url}, "data": [{"a": 1}]}).status == 202, url
     assert [postback["url"] for postback in events(millrace, "postback")] == right
+    assert millrace.stop() == POSTBACKS_WAIT, millrace.log()
+
+
+LANE = 1 << 20  # of track.raw in http_config()
+AGENT = 15000
+KEPT = 1024  # enrich.agent_longest
+
+
+def lines(n):
+    return b'{"type": "a"}\n' * n
+
+
+def record_bytes(agent, host=len("millrace.test")):
+    return (8 + 48 + 1 + agent + host + 7) // 8 * 8
+
+
+def test_a_batch_of_more_than_half_a_lane_is_taken_whole_and_one_of_more_than_a_lane_is_too_large(instance, tmp_path, backend):
+    fits = LANE // record_bytes(KEPT)
+    agent = "User-Agent: " + "x" * AGENT
+    millrace = instance(config=http_config(tmp_path, backend, max_head="64KiB"))
+    taken = 0
+    with Client(http_address(millrace)) as client:
+        for n in (fits // 2 - 1, fits // 2 + 2, fits - 1, fits):
+            # What was taken before is read by enrich, but perhaps not yet.
+            def whole():
+                reply = client.ask("POST", "/batch", lines(n), agent)
+                assert reply.status in (200, 503), reply
+                return reply.status == 200 and reply.json() == {"accepted": n, "rejected": 0, "errors": []}
+            wait_until(whole, 20, f"a batch of {n} lines")
+            taken += n
+        for n in (fits + 1, 2300, 70000):
+            reply = client.ask("POST", "/batch", lines(n), agent)
+            assert reply.status == 413 and "topics.track.raw.size" in reply.json()["error"], (n, reply)
+        packed = zlib.compress(lines(70000), 9)
+        assert client.ask("POST", "/batch", packed, agent, "Content-Encoding: deflate").status == 413
+    ledger = millrace.ledger("track.raw")
+    assert ledger["balanced"] and ledger["written"] == taken
+    assert sum(ledger["rejected"].values()) == ledger["rejected"]["too_large"] == fits + 1 + 2300 + 2 * 70000
+
+
+def test_requests_that_come_at_once_are_not_refused_for_what_the_turn_has_kept(instance, tmp_path, backend):
+    """Together they need more than half a lane, with nobody behind."""
+    millrace = instance(config=http_config(tmp_path, backend, max_head="64KiB", max_body="1MiB"))
+    log = {**LOG_EXAMPLE, "text": "x" * 300000}
+    with Client(http_address(millrace)) as client:
+        client.send(request_bytes("POST", "/log", log) * 3)
+        assert [client.reply().status for _ in range(3)] == [200] * 3
+    assert [len(event["text"]) for event in events(millrace, "log")] == [300000] * 3
+
+
+def test_what_a_head_repeats_is_cut_where_the_record_is_made(instance, tmp_path, backend):
+    agent, host = "\u00e9" * 40000, "h" * 70000
+    millrace = instance(config=http_config(tmp_path, backend, max_head="256KiB"))
+    with Client(http_address(millrace)) as client:
+        for method, target, body in (("GET", "/t/call", None), ("POST", "/batch", b'{"type": "line"}')):
+            head = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"User-Agent: x{agent}", f"Content-Length: {len(body or b'')}"]
+            client.send("\r\n".join(head).encode() + b"\r\n\r\n" + (body or b""))
+            assert client.reply().status == 200
+    found = [(call["type"], call["user_agent"], call["host"]) for call in events(millrace, "track.raw")]
+    # The agent is 1 + 2 * 40000 bytes; 1,023 are whole characters.
+    assert found == [(name, "x" + "\u00e9" * 511, "h" * 261) for name in ("call", "line")]
+    wait_until(lambda: len(events(millrace, "track")) == 2, 20, "enrich")
+
+
+def test_as_many_postbacks_as_the_queue_has_slots_are_taken_and_more_are_too_many(instance, tmp_path, backend):
+    millrace = instance(config=http_config(tmp_path, backend, queue={"slots": 16, "slot_size": 1024}))
+    with Client(http_address(millrace)) as client:
+        def ask(n):
+            return client.ask("POST", "/ingest", {**POSTBACK, "data": [{"a": 1}] * n})
+        assert ask(17).status == 413
+        assert ask(16).json() == {"accepted": 16}
+        reply = ask(1)
+        assert reply.status == 503 and "retry-after" in reply.headers
     assert millrace.stop() == POSTBACKS_WAIT, millrace.log()
