@@ -160,7 +160,20 @@ uint64_t stream_oldest_position(const struct stream_shared *shared, uint64_t siz
 	return intent <= size ? 0 : intent - size;
 }
 
-struct stream_place stream_read_tail(const struct stream_shared *shared)
+uint64_t stream_oldest_kept(const struct stream_shared *shared, uint64_t size)
+{
+	/* acquire: a tail that is read after it is not before limit - size */
+	uint64_t limit = atomic_load_explicit(&shared->limit, memory_order_acquire);
+	uint64_t intent = atomic_load_explicit(&shared->intent, memory_order_relaxed);
+	uint64_t end =
+	        intent > limit
+	                ? intent
+	                : limit; /* intent is the later one when leave was taken back, and before a life asks */
+	return end <= size ? 0 : end - size;
+}
+
+/* What the two words say. A batch apart when the writer is just between them, or died there. */
+static struct stream_place stored_tail(const struct stream_shared *shared)
 {
 	for (unsigned tries = 0;; tries++) {
 		uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
@@ -170,6 +183,28 @@ struct stream_place stream_read_tail(const struct stream_shared *shared)
 		     atomic_load_explicit(&shared->records, memory_order_relaxed) == records))
 			return (struct stream_place){tail, records};
 	}
+}
+
+struct stream_place stream_read_tail(const struct stream_shared *shared, const char *data, uint64_t size)
+{
+	for (unsigned tries = 0; tries < 100; tries++) {
+		struct stream_place waypoint;
+		uint64_t n, tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+		if (!stream_waypoint_before(shared, stream_oldest_position(shared, size), tail, UINT64_MAX,
+		                            &waypoint) ||
+		    tail - waypoint.position > size)
+			break;
+		bool whole = stream_count_records(data, size - 1, waypoint.position, tail, &n);
+		/* What was counted was read before intent is; pairs with the fence in stream_reserve_slow. */
+		atomic_thread_fence(memory_order_acquire);
+		if (stream_oldest_position(shared, size) > waypoint.position)
+			continue; /* a writer has gone round meanwhile */
+		if (!whole)
+			break;
+		return (struct stream_place){tail, waypoint.records + n};
+	}
+	/* No waypoint, or damage after it: there is no better number than the stored one. */
+	return stored_tail(shared);
 }
 
 bool stream_count_records(const char *data, uint64_t mask, uint64_t from, uint64_t to, uint64_t *records)

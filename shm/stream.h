@@ -14,7 +14,24 @@
  * cursor once. A writer killed half-way has moved nothing.
  *
  * Required groups: the writer never overwrites what one of them has not passed; stream_reserve returns NULL instead and the
- * caller drops or refuses, as its topic says. Optional groups may be overrun. They read through a private copy that is
+ * caller drops or refuses, as its topic says. How far it may go without asking again is public, so that a group can join
+ * while it writes (the argument of Dekker's algorithm: of two who each write and then look, at least one sees the other):
+ *
+ *     writer, out of permission                        joiner
+ *     limit = how far the groups let it go             cursor = where it wants to begin
+ *     fence                                            state = GROUP_REQUIRED
+ *     looks at the groups again                        fence
+ *     one in the way: limit = what that one allows     reads limit and intent; cursor moves up to the later one - size
+ *                                                      joined = 1
+ *
+ * Either the writer sees the cursor, or the joiner sees the limit that the writer has taken. Leave is taken for an eighth of the size
+ * at a time, because what lies before limit - size is lost to newcomers. What a writer fills it has announced in intent, in this life or
+ * the last; all beyond it asks for anew in each life. A limit may be taken back (nothing was written there), so it says nothing to a
+ * group that has joined. Who takes up a group that has not (its reader was killed before the last step) does that
+ * step. A required reader that finds its cursor before intent - size all the same goes on at what is still there and counts what it
+ * skips. tests/model/join.pml is this protocol, for spin.
+ *
+ * Optional groups may be overrun. They read through a private copy that is
  * checked against `intent` after copying (the sequence-lock argument of H. Boehm, "Can seqlocks get along with
  * programming language memory models?", MSPC 2012), so they never see torn records: when overrun they go on at the next waypoint that
  * is still there and count exactly what they missed.
@@ -49,7 +66,9 @@ struct stream_shared {
 	alignas(SHM_LINE) uint64_t size_bytes; /* of the data: a power of two, whole pages */
 	alignas(SHM_LINE) _Atomic uint64_t tail; /* release: records before it are whole; acquire: stream_peek */
 	_Atomic uint64_t records;                /* written, = those before tail once the writer is at rest */
+	/* Read by those who join and by optional readers, written when the writer takes more room. */
 	alignas(SHM_LINE) _Atomic uint64_t intent; /* the writer may be writing up to here */
+	_Atomic uint64_t limit; /* it may go so far without asking required groups again; fences: see above */
 	struct ledger ledger;
 	struct stream_waypoint waypoint[STREAM_WAYPOINTS];
 };
@@ -81,6 +100,7 @@ struct stream_group {
 	alignas(SHM_LINE) _Atomic uint32_t state; /* enum group_state; release after all else is set */
 	_Atomic uint32_t pid;                     /* of the present reader, 0 when none is attached */
 	_Atomic uint32_t configured;              /* 1: made with the topic, for a stage; cannot be forgotten */
+	_Atomic uint32_t joined;                  /* 1: writers keep what its cursors say; 0: its reader died before the last step */
 	char name[SHM_NAME_MAX];
 	struct stream_cursor cursor[STREAM_LANES_MAX]; /* by lane */
 };
@@ -100,7 +120,7 @@ struct stream_writer {
 	char *data;       /* mapped twice, writable */
 	uint64_t mask;    /* size - 1 */
 	uint64_t tail;    /* own copy */
-	uint64_t limit;   /* known to be free up to here; more is asked of the cursors only when that is reached */
+	uint64_t limit;   /* permitted up to here; more is asked of the cursors only when that is reached. 0: not asked yet */
 	uint64_t intent;  /* own copy */
 	uint64_t records; /* own copy */
 	uint64_t next_waypoint; /* position from which the next one is due */
@@ -173,8 +193,21 @@ struct stream_reader {
 /* Where a reader begins whose cursor was never used. */
 enum stream_start { STREAM_FROM_CURSOR, STREAM_FROM_TAIL, STREAM_FROM_OLDEST };
 
-/* Maps the lane read-only and takes up the cursor. STREAM_FROM_CURSOR goes on where the cursor is; the others set it.
- * optional: may be overrun, reads through a copy. Errors as segment_attach, -ENOMEM. */
+/* Maps the lane read-only, touching all of it, which may take a while. Nobody knows of the reader yet. optional: may be overrun, reads
+ * through a copy. Errors as segment_attach, -ENOMEM; then all is zero. */
+int stream_reader_map(struct stream_reader *reader, const char *directory, const char *name, bool optional,
+                      struct shm_error *error);
+
+/* Takes up the cursor of a reader that was mapped. STREAM_FROM_CURSOR goes on where the cursor is, or, when that was overwritten, at the
+ * next waypoint that is still there, and counts what it missed; the others set it. A new required group makes its state GROUP_REQUIRED after
+ * this and then calls stream_reader_join; so does who takes up a group that has not joined. */
+void stream_reader_begin(struct stream_reader *reader, struct stream_cursor *cursor, enum stream_start start);
+
+/* The last step of joining, in each lane, after the group's state: moves up to where the writer has no leave to write, and begins there. A lane
+ * that is not mapped is passed over. */
+void stream_reader_join(struct stream_reader *reader);
+
+/* Both at once: for optional readers, and for required groups that writers heed already. */
 int stream_reader_attach(struct stream_reader *reader, const char *directory, const char *name, struct stream_cursor *cursor,
                          bool optional, enum stream_start start, struct shm_error *error);
 

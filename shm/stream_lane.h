@@ -39,9 +39,13 @@ bool stream_waypoint_before(const struct stream_shared *shared, uint64_t from, u
 /* Oldest position that the writer cannot have begun to overwrite. */
 uint64_t stream_oldest_position(const struct stream_shared *shared, uint64_t size);
 
-/* Tail and the number of records before it. The writer stores the two one after the other, so a reading between them is
- * repeated; a writer that died there leaves them a batch apart until its next life. */
-struct stream_place stream_read_tail(const struct stream_shared *shared);
+/* Oldest position that the writer has no leave to overwrite: where a required group may begin at the earliest. It holds when the group's cursor and
+ * state were stored before a fence before the call. */
+uint64_t stream_oldest_kept(const struct stream_shared *shared, uint64_t size);
+
+/* Tail and the number of records before it, as one pair. The writer stores the two one after the other, and may be anywhere between them for
+ * long; so the records are counted, from the last waypoint on. `data` is the lane's, mapped twice. */
+struct stream_place stream_read_tail(const struct stream_shared *shared, const char *data, uint64_t size);
 
 /* Counts whole records from one position to another; false when a length does not fit. */
 bool stream_count_records(const char *data, uint64_t mask, uint64_t from, uint64_t to, uint64_t *records);

@@ -11,13 +11,20 @@ static void move_to(struct stream_reader *reader, struct stream_place place)
 	reader->records = place.records;
 }
 
+/* The first waypoint from `from` on, or the tail. */
+static struct stream_place place_from(const struct stream_reader *reader, uint64_t from)
+{
+	struct stream_place place;
+	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	if (!stream_waypoint_after(reader->shared, from, tail, &place))
+		place = stream_read_tail(reader->shared, reader->data, reader->size);
+	return place;
+}
+
 /* Goes on at the first waypoint from `from` on, or at the tail, and counts what lies between as missed. */
 static void skip_to(struct stream_reader *reader, uint64_t from)
 {
-	struct stream_place tail = stream_read_tail(reader->shared);
-	struct stream_place place;
-	if (!stream_waypoint_after(reader->shared, from, tail.position, &place))
-		place = tail;
+	struct stream_place place = place_from(reader, from);
 	if (place.records > reader->records)
 		reader->missed += place.records - reader->records;
 	else
@@ -29,52 +36,48 @@ static void skip_to(struct stream_reader *reader, uint64_t from)
  * between is protected by the cursor. Needed after a death between the cursor's two words. */
 static void recount_cursor(struct stream_reader *reader)
 {
-	struct stream_place next, tail = stream_read_tail(reader->shared);
+	struct stream_place next = place_from(reader, reader->position);
 	uint64_t n;
-	if (!stream_waypoint_after(reader->shared, reader->position, tail.position, &next))
-		next = tail;
-	if (stream_count_records(reader->data, reader->size - 1, reader->position, next.position, &n) &&
+	if (next.position - reader->position <= reader->size &&
+	    stream_count_records(reader->data, reader->size - 1, reader->position, next.position, &n) &&
 	    n <= next.records)
 		reader->records = next.records - n;
 }
 
-static void start_at(struct stream_reader *reader, enum stream_start start)
+static void start_in(struct stream_reader *reader, struct stream_place place)
 {
-	struct stream_place place = stream_read_tail(reader->shared);
-	if (start == STREAM_FROM_OLDEST) {
-		uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
-		struct stream_place first;
-		/* A little later than the oldest: a writer at work would be there at once. */
-		if (oldest != 0)
-			oldest += reader->size / 16;
-		if (stream_waypoint_after(reader->shared, oldest, place.position, &first))
-			place = first;
-	}
 	move_to(reader, place);
 	reader->missed = 0;
 	atomic_store_explicit(&reader->cursor->first, place.records, memory_order_relaxed);
 	stream_settle(reader);
 }
 
-int stream_reader_attach(struct stream_reader *reader, const char *directory, const char *name,
-                         struct stream_cursor *cursor, bool optional, enum stream_start start,
-                         struct shm_error *error)
+static void start_at(struct stream_reader *reader, enum stream_start start)
+{
+	uint64_t oldest = UINT64_MAX;
+	if (start == STREAM_FROM_OLDEST && !reader->optional)
+		oldest = stream_oldest_kept(reader->shared, reader->size);
+	else if (start == STREAM_FROM_OLDEST)
+		oldest = stream_oldest_position(reader->shared, reader->size);
+	/* A little later than the oldest: a writer at work, which does not wait for it, would be there at once. */
+	if (start == STREAM_FROM_OLDEST && reader->optional && oldest != 0)
+		oldest += reader->size / 16;
+	start_in(reader, place_from(reader, oldest));
+}
+
+int stream_reader_map(struct stream_reader *reader, const char *directory, const char *name, bool optional,
+                      struct shm_error *error)
 {
 	size_t mapped_bytes;
 	int result;
+	memset(reader, 0, sizeof *reader);
 	char *base = stream_map_lane(directory, name, PROT_READ, &mapped_bytes, &result, error);
 	if (base == NULL)
 		return result;
-	const struct stream_shared *shared = stream_shared_of(base);
 	*reader = (struct stream_reader){
-	        .shared = shared,
+	        .shared = stream_shared_of(base),
 	        .data = base + STREAM_DATA_OFFSET,
-	        .size = shared->size_bytes,
-	        .cursor = cursor,
-	        .position = atomic_load_explicit(&cursor->position, memory_order_relaxed),
-	        .records = atomic_load_explicit(&cursor->records, memory_order_relaxed),
-	        .missed = atomic_load_explicit(&cursor->missed_records, memory_order_relaxed),
-	        .damaged = atomic_load_explicit(&cursor->damaged, memory_order_relaxed),
+	        .size = stream_shared_of(base)->size_bytes,
 	        .optional = optional,
 	        .mapped_bytes = mapped_bytes,
 	};
@@ -87,17 +90,58 @@ int stream_reader_attach(struct stream_reader *reader, const char *directory, co
 			return -ENOMEM;
 		}
 	}
-	uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
-	if (start != STREAM_FROM_CURSOR) {
-		start_at(reader, start);
-	} else if (reader->position > tail || tail - reader->position > reader->size) {
+	return 0;
+}
+
+/* Goes on where the cursor of a required group is. */
+static void take_up_cursor(struct stream_reader *reader)
+{
+	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
+	if (reader->position > tail) {
 		reader->damaged++;
 		start_at(reader, STREAM_FROM_OLDEST);
-	} else if (!optional) {
+	} else if (reader->position < oldest || tail - reader->position > reader->size) {
+		skip_to(reader, oldest);
+		stream_settle(reader);
+	} else {
 		recount_cursor(reader);
 		stream_settle(reader);
 	}
-	return 0;
+}
+
+void stream_reader_begin(struct stream_reader *reader, struct stream_cursor *cursor, enum stream_start start)
+{
+	reader->cursor = cursor;
+	reader->position = atomic_load_explicit(&cursor->position, memory_order_relaxed);
+	reader->records = atomic_load_explicit(&cursor->records, memory_order_relaxed);
+	reader->missed = atomic_load_explicit(&cursor->missed_records, memory_order_relaxed);
+	reader->damaged = atomic_load_explicit(&cursor->damaged, memory_order_relaxed);
+	if (start != STREAM_FROM_CURSOR)
+		start_at(reader, start);
+	else if (!reader->optional)
+		take_up_cursor(reader);
+}
+
+void stream_reader_join(struct stream_reader *reader)
+{
+	if (reader->shared == NULL)
+		return; /* a lane that another share reads */
+	/* Between cursor and state, which the caller has stored, and limit; pairs with the fence in take_more. */
+	atomic_thread_fence(memory_order_seq_cst);
+	uint64_t oldest = stream_oldest_kept(reader->shared, reader->size);
+	if (reader->position < oldest)
+		start_in(reader, place_from(reader, oldest));
+}
+
+int stream_reader_attach(struct stream_reader *reader, const char *directory, const char *name,
+                         struct stream_cursor *cursor, bool optional, enum stream_start start,
+                         struct shm_error *error)
+{
+	int result = stream_reader_map(reader, directory, name, optional, error);
+	if (result == 0)
+		stream_reader_begin(reader, cursor, start);
+	return result;
 }
 
 void stream_reader_detach(struct stream_reader *reader)
@@ -197,14 +241,17 @@ void stream_pass(struct stream_reader *reader, const struct record_batch *batch,
 	reader->position = batch->position;
 	reader->records += records;
 	if (batch->corrupt) {
+		/* What a damaged length hid may have been overwritten, if it was the tail or the cursor that was damaged. */
+		uint64_t next = reader->position + 1;
+		uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
 		reader->damaged++;
-		skip_to(reader, reader->position + 1);
+		skip_to(reader, next > oldest ? next : oldest);
 	}
 }
 
 void stream_settle(struct stream_reader *reader)
 {
-	/* release: all reading before it is over; pairs with the acquire in find_limit */
+	/* release: all reading before it is over; pairs with the acquire in ask_groups */
 	atomic_store_explicit(&reader->cursor->position, reader->position, memory_order_release);
 	atomic_store_explicit(&reader->cursor->records, reader->records, memory_order_relaxed);
 	atomic_store_explicit(&reader->cursor->missed_records, reader->missed, memory_order_relaxed);
@@ -237,7 +284,7 @@ int stream_reader_seek(struct stream_reader *reader, uint64_t position, uint64_t
 
 uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records)
 {
-	struct stream_place tail = stream_read_tail(reader->shared), place;
+	struct stream_place tail = stream_read_tail(reader->shared, reader->data, reader->size), place;
 	uint64_t target = tail.records > records ? tail.records - records : 0;
 	uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
 	if (oldest != 0)

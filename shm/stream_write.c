@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 
 #define INTENT_STEP (64ul * 1024)
+/* Leave to write is taken for an eighth of the size at a time: seven eighths are there for newcomers. */
+#define LIMIT_STEPS 8u
 
 void stream_leave_waypoint(struct stream_writer *writer)
 {
@@ -59,7 +61,7 @@ int stream_writer_attach(struct stream_writer *writer, const char *directory, co
 void stream_writer_group(struct stream_writer *writer, unsigned index, const struct stream_group *group)
 {
 	writer->group[index] = group;
-	writer->limit = 0;
+	writer->limit = 0; /* it is asked first of all */
 }
 
 void stream_writer_detach(struct stream_writer *writer)
@@ -69,9 +71,8 @@ void stream_writer_detach(struct stream_writer *writer)
 	memset(writer, 0, sizeof *writer);
 }
 
-/* The first position that may not be written: size bytes after the slowest required group. A group that joins later
- * begins at or after what was the tail then, so a limit worked out before it came does it no harm. */
-static uint64_t find_limit(const struct stream_writer *writer)
+/* The first position that may not be written: size bytes after the slowest required group. */
+static uint64_t ask_groups(const struct stream_writer *writer)
 {
 	uint64_t slowest = writer->tail;
 	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++) {
@@ -88,25 +89,35 @@ static uint64_t find_limit(const struct stream_writer *writer)
 	return slowest + writer->mask + 1;
 }
 
+/* Takes leave to write up to `end` and a step further: says so, and looks again. False when a required group is in the way. */
+static bool take_more(struct stream_writer *writer, uint64_t end)
+{
+	uint64_t step = (writer->mask + 1) / LIMIT_STEPS, permitted = ask_groups(writer);
+	if (end > permitted)
+		return false;
+	uint64_t wanted = end + step < permitted ? end + step : permitted;
+	atomic_store_explicit(&writer->shared->limit, wanted, memory_order_release);
+	/* Pairs with the fence in stream_reader_join: we see its cursor, or it sees this limit. */
+	atomic_thread_fence(memory_order_seq_cst);
+	permitted = ask_groups(writer);
+	writer->limit = permitted < wanted ? permitted : wanted;
+	if (writer->limit != wanted)
+		atomic_store_explicit(&writer->shared->limit, writer->limit, memory_order_release);
+	return end <= writer->limit;
+}
+
 bool stream_permit(struct stream_writer *writer, size_t bytes)
 {
 	uint64_t end = writer->tail + bytes;
-	if (end > writer->limit)
-		writer->limit = find_limit(writer);
-	return end <= writer->limit;
+	return end <= writer->limit || take_more(writer, end);
 }
 
 void *stream_reserve_slow(struct stream_writer *writer, size_t bytes)
 {
 	uint64_t size = writer->mask + 1;
 	uint64_t end = writer->tail + bytes;
-	if (bytes > size / 2)
+	if (bytes > size / 2 || (end > writer->limit && !take_more(writer, end)))
 		return NULL;
-	if (end > writer->limit) {
-		writer->limit = find_limit(writer);
-		if (end > writer->limit)
-			return NULL;
-	}
 	if (end > writer->intent) {
 		uint64_t step = size / 16 < INTENT_STEP ? size / 16 : INTENT_STEP;
 		uint64_t intent = end + step < writer->limit ? end + step : writer->limit;

@@ -174,52 +174,46 @@ static int choose_group(struct claim *claim, const char *name, enum group_state 
 	return index;
 }
 
-static int attach_lanes(struct topic_reader *reader, enum stream_start start, struct shm_error *error)
+/* Maps the reader's lanes, before anything is claimed: that may take long. */
+static int map_lanes(struct topic_reader *reader, struct shm_error *error)
 {
 	char name[SEGMENT_NAME_MAX];
 	const struct instance_topic *about = &reader->instance->page->topic[reader->topic];
 	reader->n_lanes = about->n_lanes;
 	for (unsigned i = reader->share.index; i < about->n_lanes; i += reader->share.n) {
-		int result = stream_reader_attach(&reader->lane[i], reader->instance->directory,
-		                                  instance_lane_name(name, about->name, i),
-		                                  &reader->group->cursor[i], reader->optional, start, error);
+		int result =
+		        stream_reader_map(&reader->lane[i], reader->instance->directory,
+		                          instance_lane_name(name, about->name, i), reader->optional, error);
 		if (result != 0)
 			return result;
 	}
 	return 0;
 }
 
-/* A new required group that begins behind the tail may have been overtaken before the writers saw it; then it begins at
- * the tail, which no writer that heeds it can overrun. */
-static void catch_up(struct topic_reader *reader)
+static void begin_lanes(struct topic_reader *reader, enum stream_start start)
 {
-	for (unsigned i = reader->share.index; i < reader->n_lanes; i += reader->share.n) {
-		struct stream_reader *lane = &reader->lane[i];
-		uint64_t intent = atomic_load(&lane->shared->intent);
-		if (intent > lane->size && intent - lane->size > lane->position)
-			(void)stream_reader_rewind(lane, 0);
-	}
+	for (unsigned i = reader->share.index; i < reader->n_lanes; i += reader->share.n)
+		stream_reader_begin(&reader->lane[i], &reader->group->cursor[i], start);
 }
 
-/* The group is ours: cursors first, then the state that makes writers heed them, then the bell. */
-static int enter_group(struct topic_reader *reader, const char *name, enum group_state kind, bool made,
-                       enum stream_start start, struct shm_error *error)
+static void join_writers(struct topic_reader *reader)
+{
+	for (unsigned i = 0; i < reader->n_lanes; i++)
+		stream_reader_join(&reader->lane[i]);
+	atomic_store_explicit(&reader->group->joined, 1, memory_order_release);
+}
+
+/* A new group: cursors first, then the state that makes writers heed them, then up to where they had leave to write by then. */
+static void make_group(struct topic_reader *reader, const char *name, enum stream_start start)
 {
 	struct stream_group *group = reader->group;
-	reader->made = made;
-	if (made) {
-		memset(group, 0, sizeof *group);
-		snprintf(group->name, sizeof group->name, "%s", name);
-	}
-	int result = attach_lanes(reader, made ? start : STREAM_FROM_CURSOR, error);
-	if (result != 0)
-		return result;
-	atomic_store_explicit(&group->pid, (uint32_t)getpid(), memory_order_release);
-	atomic_store(&group->state, (uint32_t)kind);
-	if (made && kind == GROUP_REQUIRED)
-		catch_up(reader);
-	atomic_fetch_or(&reader->instance->bells->active[reader->topic].groups, 1ull << reader->group_index);
-	return 0;
+	memset(group, 0, sizeof *group);
+	snprintf(group->name, sizeof group->name, "%s", name);
+	begin_lanes(reader, start);
+	atomic_store_explicit(&group->state, reader->optional ? GROUP_OPTIONAL : GROUP_REQUIRED,
+	                      memory_order_release);
+	if (!reader->optional)
+		join_writers(reader);
 }
 
 static void leave(struct topic_reader *reader)
@@ -232,11 +226,40 @@ static void leave(struct topic_reader *reader)
 	memset(reader, 0, sizeof *reader);
 }
 
+/* Claims the group and, when it is new, makes it; the lanes are mapped. */
+static int claim_group(struct topic_reader *reader, const char *name, enum stream_start start,
+                       struct shm_error *error)
+{
+	struct claim claim;
+	const char *topic = reader->instance->page->topic[reader->topic].name;
+	int result = begin_claim(&claim, reader->instance, topic, error);
+	if (result != 0)
+		return result;
+	int index = choose_group(&claim, name, reader->optional ? GROUP_OPTIONAL : GROUP_REQUIRED,
+	                         reader->share.index, &reader->made, error);
+	result = index < 0 ? index : 0;
+	if (result == 0) {
+		reader->lock = lock_as_reader(reader->instance, topic, (unsigned)index, reader->share.index);
+		if (reader->lock < 0)
+			result = refuse_busy(&claim, index, name, error);
+	}
+	if (result == 0) {
+		reader->group_index = (unsigned)index;
+		reader->group_segment = claim.group[index];
+		reader->group = claim.group[index].body;
+		reader->bell = &reader->instance->bells->group[reader->topic][index];
+		if (reader->made)
+			make_group(reader, name, start);
+		atomic_store_explicit(&reader->group->pid, (uint32_t)getpid(), memory_order_release);
+	}
+	end_claim(&claim, result == 0 ? index : -1);
+	return result;
+}
+
 static int attach_reader(struct topic_reader *reader, const struct instance *instance, const char *topic,
                          const char *name, enum group_state kind, enum stream_start start,
                          struct topic_share share, struct shm_error *error)
 {
-	struct claim claim;
 	if (!segment_name_valid(name)) {
 		shm_explain(
 		        error,
@@ -245,34 +268,31 @@ static int attach_reader(struct topic_reader *reader, const struct instance *ins
 		        name, SHM_NAME_MAX - 1);
 		return -EINVAL;
 	}
-	int result = begin_claim(&claim, instance, topic, error);
-	if (result != 0)
-		return result;
-	bool made;
-	int index = choose_group(&claim, name, kind, share.index, &made, error);
-	if (index < 0) {
-		end_claim(&claim, -1);
-		return index;
-	}
+	int topic_index = topic_find(instance, topic, error);
+	if (topic_index < 0)
+		return topic_index;
 	*reader = (struct topic_reader){
 	        .instance = instance,
-	        .topic = claim.topic_index,
-	        .group_index = (unsigned)index,
+	        .topic = (unsigned)topic_index,
 	        .optional = kind == GROUP_OPTIONAL,
-	        .group_segment = claim.group[index],
-	        .group = claim.group[index].body,
-	        .bell = &instance->bells->group[claim.topic_index][index],
 	        .share = share,
-	        .lock = lock_as_reader(instance, topic, (unsigned)index, share.index),
+	        .lock = -1,
 	};
-	if (reader->lock >= 0)
-		result = enter_group(reader, name, kind, made, start, error);
-	else
-		result = refuse_busy(&claim, index, name, error);
-	end_claim(&claim, result == 0 ? index : -1);
-	if (result != 0)
+	int result = map_lanes(reader, error);
+	if (result == 0)
+		result = claim_group(reader, name, start, error);
+	if (result != 0) {
 		leave(reader);
-	return result;
+		return result;
+	}
+	/* The group has been ours and required for long: its cursors stay where they are until they are found. */
+	if (!reader->made) {
+		begin_lanes(reader, STREAM_FROM_CURSOR);
+		if (atomic_load_explicit(&reader->group->joined, memory_order_acquire) == 0)
+			join_writers(reader);
+	}
+	atomic_fetch_or(&instance->bells->active[reader->topic].groups, 1ull << reader->group_index);
+	return 0;
 }
 
 int topic_reader_attach(struct topic_reader *reader, const struct instance *instance, const char *topic,
@@ -370,6 +390,7 @@ static void fill_group(void *body, void *argument)
 		return;
 	snprintf(group->name, sizeof group->name, "%s", name);
 	atomic_store_explicit(&group->configured, 1, memory_order_relaxed);
+	atomic_store_explicit(&group->joined, 1, memory_order_relaxed); /* before any writer */
 	atomic_store_explicit(&group->state, GROUP_REQUIRED, memory_order_release);
 }
 

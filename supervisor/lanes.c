@@ -144,7 +144,9 @@ static int inherit(const char *next, const char *name, const struct stream_share
 	atomic_store(&shared->records, atomic_load(&old->records));
 	/* Readers look for waypoints from a sixteenth behind the oldest position on (shm/stream_read.c); ours must be there. */
 	uint64_t margin = shared->size_bytes / 16, size = shared->size_bytes;
-	atomic_store(&shared->intent, tail == 0 ? 0 : tail > margin ? tail + size - margin : tail + size);
+	uint64_t intent = tail == 0 ? 0 : tail > margin ? tail + size - margin : tail + size;
+	atomic_store(&shared->intent, intent);
+	atomic_store(&shared->limit, intent);
 	memcpy(&shared->ledger, &old->ledger, sizeof shared->ledger);
 	atomic_store_explicit(&shared->tail, tail, memory_order_release);
 	unmap_words(shared);

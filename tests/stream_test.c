@@ -323,6 +323,171 @@ static void a_cursor_beyond_the_tail_is_mended(void **state)
 	assert_int_equal(read_all(&f->reader, &next), 10);
 }
 
+/* Laps on end with the fixture's reader keeping up; ends with nothing unread. */
+static uint64_t write_laps(struct fixture *f, unsigned records)
+{
+	uint64_t written = 0, read = 0;
+	for (; written < records; written++) {
+		assert_true(write_records(&f->writer, written, 1, 48));
+		read_all(&f->reader, &read);
+	}
+	return written;
+}
+
+/* A second required group, which the writer heeds from its next question on. */
+static void join_second(struct fixture *f, struct stream_group *group, struct stream_reader *reader,
+                        enum stream_start start)
+{
+	memset(group, 0, sizeof *group);
+	f->writer.group[1] = group;
+	assert_int_equal(stream_reader_map(reader, f->place.directory, "lane", false, &f->error), 0);
+	stream_reader_begin(reader, &group->cursor[0], start);
+}
+
+static void a_group_that_joins_begins_where_the_writer_has_no_leave(void **state)
+{
+	struct fixture *f = *state;
+	static struct stream_group group;
+	struct stream_reader joiner;
+	uint64_t written = write_laps(f, 5000), read = written;
+	join_second(f, &group, &joiner, STREAM_FROM_OLDEST);
+	uint64_t first = joiner.position;
+	/* Before the writer can see it, it takes more leave than the joiner's place allows. */
+	for (; f->writer.limit <= first + SIZE; written++) {
+		assert_true(write_records(&f->writer, written, 1, 48));
+		read_all(&f->reader, &read);
+	}
+	atomic_store(&group.state, GROUP_REQUIRED);
+	stream_reader_join(&joiner);
+	assert_true(joiner.position + SIZE >= f->writer.limit);
+	assert_true(joiner.position > first);
+	/* It is not far from what it could have had, and has missed nothing: it begins here. */
+	assert_true(joiner.position + SIZE <= f->writer.limit + SIZE / 64);
+	assert_int_equal(atomic_load(&group.cursor[0].missed_records), 0);
+	assert_int_equal(atomic_load(&group.cursor[0].first), joiner.records);
+	struct record_batch batch;
+	assert_true(stream_peek(&joiner, &batch));
+	uint64_t held = joiner.records, next = held;
+	while (write_records(&f->writer, written, 1, 48)) {
+		written++;
+		read_all(&f->reader, &read);
+	}
+	assert_int_equal(f->writer.limit, joiner.position + SIZE);
+	for (const struct record *record; (record = record_next(&batch)) != NULL; held++)
+		assert_memory_equal(record->payload, &held, sizeof held);
+	assert_int_equal(read_all(&joiner, &next), written - atomic_load(&group.cursor[0].first));
+	stream_reader_detach(&joiner);
+}
+
+static void a_new_required_group_gets_most_of_the_lane(void **state)
+{
+	struct fixture *f = *state;
+	static struct stream_group group;
+	struct stream_reader joiner;
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t written = atomic_load(&f->writer.shared->records), read = written;
+		for (unsigned k = 0; k < 97; k++, written++) {
+			assert_true(write_records(&f->writer, written, 1, 48));
+			read_all(&f->reader, &read);
+		}
+		if (f->writer.tail < SIZE)
+			continue;
+		join_second(f, &group, &joiner, STREAM_FROM_OLDEST);
+		atomic_store(&group.state, GROUP_REQUIRED);
+		stream_reader_join(&joiner);
+		assert_true(stream_waiting_bytes(&joiner) >= SIZE - SIZE / 8 - SIZE / 64);
+		atomic_store(&group.state, GROUP_FREE);
+		stream_reader_detach(&joiner);
+	}
+}
+
+static void a_required_reader_that_was_overrun_counts_what_it_skips(void **state)
+{
+	struct fixture *f = *state;
+	static struct stream_group group;
+	struct stream_reader joiner;
+	uint64_t written = write_laps(f, 100), read = written;
+	/* a cursor that was left behind: no writer heeded it */
+	join_second(f, &group, &joiner, STREAM_FROM_OLDEST);
+	stream_reader_detach(&joiner);
+	for (; written < 3000; written++) {
+		assert_true(write_records(&f->writer, written, 1, 48));
+		read_all(&f->reader, &read);
+	}
+	atomic_store(&group.state, GROUP_REQUIRED);
+	assert_int_equal(stream_reader_attach(&joiner, f->place.directory, "lane", &group.cursor[0], false,
+	                                      STREAM_FROM_CURSOR, &f->error),
+	                 0);
+	uint64_t missed = atomic_load(&group.cursor[0].missed_records), next = missed;
+	assert_true(missed > 0);
+	assert_int_equal(atomic_load(&group.cursor[0].damaged), 0);
+	assert_int_equal(read_all(&joiner, &next), written - missed);
+	assert_int_equal(next, written);
+	assert_int_equal(stream_cursor_read(&group.cursor[0]), written - missed);
+	stream_reader_detach(&joiner);
+	/* and it is not forgotten by the next */
+	assert_int_equal(stream_reader_attach(&joiner, f->place.directory, "lane", &group.cursor[0], false,
+	                                      STREAM_FROM_CURSOR, &f->error),
+	                 0);
+	assert_int_equal(atomic_load(&group.cursor[0].missed_records), missed);
+	stream_reader_detach(&joiner);
+}
+
+/* The next life of a writer may do what the last may have done, and no more before it has looked. */
+static void a_writer_s_next_life_asks_before_it_writes(void **state)
+{
+	struct fixture *f = *state;
+	static struct stream_group group;
+	struct stream_reader joiner;
+	uint64_t written = write_laps(f, 5000);
+	uint64_t limit = atomic_load(&f->writer.shared->limit),
+	         intent = atomic_load(&f->writer.shared->intent);
+	assert_true(intent <= limit && limit != 0);
+	stream_writer_detach(&f->writer);
+	join_second(f, &group, &joiner, STREAM_FROM_OLDEST);
+	atomic_store(&group.state, GROUP_REQUIRED);
+	stream_reader_join(&joiner);
+	assert_true(joiner.position + SIZE >= limit);
+	assert_int_equal(stream_writer_attach(&f->writer, f->place.directory, "lane", 0, &f->error), 0);
+	stream_writer_group(&f->writer, 0, &f->group);
+	stream_writer_group(&f->writer, 1, &group);
+	assert_true(write_records(&f->writer, written, 1, 48));
+	assert_true(atomic_load(&f->writer.shared->limit) >= intent);
+	assert_true(atomic_load(&f->writer.shared->limit) <= joiner.position + SIZE);
+	stream_reader_detach(&joiner);
+}
+
+/* The writer stores tail and records one after the other and may rest between them for long. */
+static void a_group_that_begins_at_the_tail_numbers_its_records_right(void **state)
+{
+	struct fixture *f = *state;
+	static struct stream_group group;
+	struct stream_reader joiner;
+	uint64_t written = write_laps(f, 5000);
+	for (unsigned step = 0; step < 300; step++) {
+		assert_true(write_records(&f->writer, written, 10, 48));
+		written += 10;
+		atomic_store(&f->writer.shared->records, written - 10);
+		for (unsigned i = 0; i < 2; i++) {
+			join_second(f, &group, &joiner, i == 0 ? STREAM_FROM_TAIL : STREAM_FROM_OLDEST);
+			uint64_t waiting = 0;
+			struct record_batch batch;
+			while (stream_peek(&joiner, &batch)) {
+				uint64_t n = 0;
+				while (record_next(&batch) != NULL)
+					n++;
+				waiting += n;
+				stream_pass(&joiner, &batch, n);
+			}
+			assert_int_equal(atomic_load(&group.cursor[0].first) + waiting, written);
+			stream_reader_detach(&joiner);
+		}
+		atomic_store(&f->writer.shared->records, written);
+		uint64_t read = written - 10;
+		read_all(&f->reader, &read);
+	}
+}
+
 static void positions_near_the_top_of_64_bits_still_order(void **state)
 {
 	struct fixture *f = *state;
@@ -430,6 +595,11 @@ int main(void)
 	        T(rewinding_further_than_memory_gives_the_oldest),
 	        T(a_wrong_length_costs_only_the_records_up_to_the_next_waypoint),
 	        T(a_cursor_beyond_the_tail_is_mended),
+	        T(a_group_that_joins_begins_where_the_writer_has_no_leave),
+	        T(a_new_required_group_gets_most_of_the_lane),
+	        T(a_required_reader_that_was_overrun_counts_what_it_skips),
+	        T(a_writer_s_next_life_asks_before_it_writes),
+	        T(a_group_that_begins_at_the_tail_numbers_its_records_right),
 	        T(positions_near_the_top_of_64_bits_still_order),
 	        T(readers_cannot_write_the_data),
 	        T(another_build_is_refused),
