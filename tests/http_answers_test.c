@@ -268,6 +268,7 @@ static void answers_stay_in_their_memory(void **state)
 		if (holders[slot].sent != 0)
 			finish(slot);
 	assert_int_equal(place.server.pool.used_bytes, 0);
+	assert_int_equal(place.server.answers.used_bytes, 0);
 }
 
 /* ---- the caps ---- */
@@ -324,7 +325,7 @@ static void an_answer_without_room_is_not_written(void **state)
 {
 	(void)state;
 	char body[9000] = "";
-	struct pool *pool = &place.server.pool;
+	struct pool *pool = &place.server.answers;
 	struct output output = {.pool = pool};
 	struct answer answer = {.status = 200, .type = ANSWER_TEXT, .body = body, .body_bytes = sizeof body};
 	size_t size;
@@ -342,7 +343,7 @@ static void an_answer_without_room_is_not_written(void **state)
 	while (answer_continue(&output))
 		;
 	assert_true(output.room - output.used < 32);
-	place.server.pool.used_bytes = 0; /* the pool ends with the place */
+	place.server.answers.used_bytes = 0; /* the pool ends with the place */
 }
 
 static int make_token_file(void **state)

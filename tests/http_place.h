@@ -113,6 +113,8 @@ static inline void http_place_init(struct http_place *place)
 	        .idle_timeout_ns = 60 * NS_PER_SEC,
 	        .write_timeout_ns = 30 * NS_PER_SEC,
 	        .request_memory = 16u * 1024 * 1024,
+	        .request_memory_share = 100,
+	        .answer_memory = 16u * 1024 * 1024,
 	        .transport = {.max_connections = 8},
 	};
 	place->server.shared.settings = (struct exchange_settings){.max_body = 65536,

@@ -67,7 +67,7 @@ static void a_request_is_answered_whatever_pieces_it_comes_in(void **state)
 		assert_int_equal(count_of(answers, "HTTP/1.1"), 1);
 		assert_int_equal(records(OUTLET_METRIC), before + 1);
 		assert_true(place.open);
-		assert_int_equal(place.server.pool.used_bytes, 0);
+		assert_int_equal(place.server.pool.used_bytes + place.server.answers.used_bytes, 0);
 	}
 }
 
@@ -89,7 +89,7 @@ static void a_pipeline_is_answered_in_order_whatever_pieces_it_comes_in(void **s
 		assert_non_null(strstr(answers, "\r\n\r\nOK"));
 		assert_int_equal(records(OUTLET_METRIC), before + 3);
 		assert_int_equal(records(OUTLET_TRACK), tracked + 1);
-		assert_int_equal(place.server.pool.used_bytes, 0);
+		assert_int_equal(place.server.pool.used_bytes + place.server.answers.used_bytes, 0);
 	}
 }
 
@@ -102,14 +102,15 @@ static void a_client_that_does_not_read_its_answers_is_paused_and_loses_nothing(
 		http_place_say(&place, EVENT);
 	assert_true(place.paused);
 	uint64_t taken = place.server.counts.route[ROUTE_EVENT][ROUTE_METRIC_requests];
-	assert_true(place.server.pool.used_bytes < 8 * SERVER_BACKLOG_BYTES);
+	assert_true(place.server.pool.used_bytes + place.server.answers.used_bytes <
+	            8 * SERVER_BACKLOG_BYTES);
 	place.hold = false;
 	http_place_read(&place);
 	assert_false(place.paused);
 	uint64_t all = records(OUTLET_METRIC);
 	assert_true(taken > 0 && all > taken);
 	assert_int_equal(count_of(place.answers, "HTTP/1.1 200 OK"), all);
-	assert_int_equal(place.server.pool.used_bytes, 0);
+	assert_int_equal(place.server.pool.used_bytes + place.server.answers.used_bytes, 0);
 }
 
 static void expect_continue_is_told_once_and_only_when_the_body_is_awaited(void **state)
@@ -193,7 +194,7 @@ static void connections_end_as_versions_and_fields_say(void **state)
 		assert_int_equal(strstr(answers, "Connection: close") == NULL, cases[i].open);
 		if (!cases[i].open)
 			assert_int_equal(place.lingered, cases[i].linger);
-		assert_int_equal(place.server.pool.used_bytes, 0);
+		assert_int_equal(place.server.pool.used_bytes + place.server.answers.used_bytes, 0);
 	}
 }
 
@@ -222,7 +223,7 @@ static void a_half_closed_client_gets_all_its_answers(void **state)
 	http_place_read(&place);
 	assert_int_equal(count_of(place.answers, "200 OK"), 3);
 	assert_false(place.open);
-	assert_int_equal(place.server.pool.used_bytes, 0);
+	assert_int_equal(place.server.pool.used_bytes + place.server.answers.used_bytes, 0);
 }
 
 static void a_drain_ends_connections_with_their_next_answer_and_then_the_idle_ones(void **state)
@@ -283,7 +284,7 @@ static void what_is_too_long_is_refused(void **state)
 			}
 			assert_status(answers, cases[i].status);
 			assert_false(place.open);
-			assert_int_equal(place.server.pool.used_bytes, 0);
+			assert_int_equal(place.server.pool.used_bytes + place.server.answers.used_bytes, 0);
 		}
 	}
 }
@@ -301,11 +302,119 @@ static void memory_that_is_used_up_ends_a_request_and_not_the_server(void **stat
 	http_place_say(&place, "POST /log HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n");
 	http_place_say_pieces(&place, body, sizeof body, 4096);
 	assert_false(place.open);
+	assert_status(place.answers, "503");
+	assert_non_null(strstr(place.answers, "\r\nRetry-After: 1\r\n"));
+	assert_non_null(strstr(place.answers, "\r\nConnection: close\r\n"));
 	assert_true(place.server.counts.own[HTTP_memory_short] > 0);
-	assert_int_equal(place.server.pool.used_bytes, 0);
+	assert_int_equal(place.server.pool.used_bytes + place.server.answers.used_bytes, 0);
 	http_place_connect(&place);
 	http_place_forget(&place);
 	assert_status(http_place_say(&place, EVENT), "200 OK");
+}
+
+static void receive_at(uint32_t slot, const char *address, const char *text)
+{
+	struct sockaddr_in four = {.sin_family = AF_INET};
+	struct sockaddr_storage peer = {0};
+	char copy[4096];
+	size_t bytes = strlen(text);
+	assert_true(bytes <= sizeof copy);
+	inet_pton(AF_INET, address, &four.sin_addr);
+	memcpy(&peer, &four, sizeof four);
+	memcpy(copy, text, bytes);
+	if (place.server.connection[slot].state == CONNECTION_FREE)
+		place.server.transport.events->opened(&place.server, slot, 0, &peer);
+	place.server.transport.events->received(&place.server, slot, copy, bytes);
+	http_place_read(&place);
+}
+
+static void use_place_with(uint64_t request_memory, uint64_t answer_memory, uint32_t share)
+{
+	http_place_close(&place);
+	http_place_init(&place);
+	place.server.settings.request_memory = request_memory;
+	place.server.settings.answer_memory = answer_memory;
+	place.server.settings.request_memory_share = share;
+	assert_int_equal(http_place_open(&place), 0);
+	http_place_connect(&place);
+}
+
+#define HALF_A_POST "POST /log HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n{"
+
+static void bodies_that_hold_all_memory_take_nothing_from_answers(void **state)
+{
+	(void)state;
+	use_place_with(4 * POOL_BLOCK_MIN, 1024 * 1024, 100);
+	for (uint32_t slot = 1; slot <= 4; slot++)
+		receive_at(slot, "10.0.0.1", HALF_A_POST);
+	assert_int_equal(place.server.pool.used_bytes, 4 * POOL_BLOCK_MIN);
+	for (unsigned i = 0; i < 50; i++) {
+		http_place_forget(&place);
+		assert_status(http_place_say(&place, EVENT), "200 OK");
+	}
+	/* One that would have to be kept is told so, and behind an answer under way, too. */
+	http_place_forget(&place);
+	place.hold = true;
+	http_place_say(&place, EVENT);
+	http_place_say(&place, HALF_A_POST);
+	place.hold = false;
+	http_place_read(&place);
+	assert_status(place.answers, "200 OK");
+	assert_non_null(strstr(place.answers, "HTTP/1.1 503 "));
+	assert_int_equal(count_of(place.answers, "HTTP/1.1"), 2);
+	assert_false(place.open);
+}
+
+static void the_requests_of_an_address_hold_their_share_and_no_more(void **state)
+{
+	(void)state;
+	use_place_with(1024 * 1024, 1024 * 1024, 1); /* one request, for 1 % is less */
+	uint64_t share = place.server.share_bytes;
+	assert_int_equal(share, 131072);
+	char body[3001];
+	memset(body, ' ', 3000);
+	body[3000] = 0;
+	/* Of three requests of one address only as much is held as a share has room for; another address, and one that is trusted, are not limited by it. */
+	for (uint32_t slot = 1; slot <= 3; slot++)
+		receive_at(slot, "10.0.0.1", HALF_A_POST);
+	for (unsigned i = 0; i < 16; i++)
+		for (uint32_t slot = 1; slot <= 3; slot++)
+			if (place.server.connection[slot].state != CONNECTION_FREE)
+				receive_at(slot, "10.0.0.1", body), http_place_settle(&place);
+	assert_true(place.server.counts.own[HTTP_memory_over_share] > 0);
+	assert_non_null(strstr(place.answers, "HTTP/1.1 503 "));
+	assert_true(place.server.pool.used_bytes <= share && place.server.pool.used_bytes > share / 4);
+	receive_at(4, "10.0.0.2", HALF_A_POST);
+	for (unsigned i = 0; i < 16; i++)
+		receive_at(4, "10.0.0.2", body);
+	assert_true(place.server.connection[4].input_bytes > 48000);
+	for (uint32_t slot = 5; slot <= 7; slot++)
+		receive_at(slot, "127.0.0.1", HALF_A_POST);
+	for (unsigned i = 0; i < 16; i++)
+		for (uint32_t slot = 5; slot <= 7; slot++)
+			receive_at(slot, "127.0.0.1", body);
+	assert_true(place.server.connection[5].input_bytes > 48000 &&
+	            place.server.connection[7].input_bytes > 48000);
+	for (uint32_t slot = 1; slot <= 7; slot++)
+		if (place.server.connection[slot].state != CONNECTION_FREE)
+			transport_close(&place.server.transport, slot, false);
+	http_place_settle(&place);
+	assert_int_equal(place.server.pool.used_bytes, 0);
+}
+
+static void without_memory_for_answers_there_is_one_all_the_same(void **state)
+{
+	(void)state;
+	use_place_with(1024 * 1024, POOL_BLOCK_MIN, 100); /* less than an output */
+	assert_status(http_place_say(&place, EVENT), "503");
+	assert_non_null(strstr(place.answers, "\r\nConnection: close\r\n"));
+	assert_false(place.open);
+	assert_int_equal(records(OUTLET_METRIC), 0);
+	assert_int_equal(place.server.counts.own[HTTP_answer_memory_short], 1);
+	http_place_connect(&place);
+	http_place_forget(&place);
+	http_place_say(&place, HALF_A_POST);
+	assert_status(place.answers, "503");
 }
 
 static void an_address_has_so_many_connections_and_no_more(void **state)
@@ -350,7 +459,7 @@ static void a_slow_head_is_answered_408_in_time_however_it_drips(void **state)
 	assert_status(place.answers, "408");
 	assert_false(place.open);
 	assert_int_equal(place.server.counts.own[HTTP_connections_late], 1);
-	assert_int_equal(place.server.pool.used_bytes, 0);
+	assert_int_equal(place.server.pool.used_bytes + place.server.answers.used_bytes, 0);
 }
 
 static void a_slow_body_is_answered_408(void **state)
@@ -403,7 +512,7 @@ static void a_client_that_never_reads_is_ended(void **state)
 	http_place_pass(&place, 2 * NS_PER_SEC);
 	assert_false(place.open);
 	assert_int_equal(place.server.counts.own[HTTP_connections_write_late], 1);
-	assert_int_equal(place.server.pool.used_bytes, 0);
+	assert_int_equal(place.server.pool.used_bytes + place.server.answers.used_bytes, 0);
 }
 
 /* ---- who asks ---- */
@@ -476,6 +585,9 @@ int main(void)
 	        TEST(a_drain_ends_connections_with_their_next_answer_and_then_the_idle_ones),
 	        TEST(what_is_too_long_is_refused),
 	        TEST(memory_that_is_used_up_ends_a_request_and_not_the_server),
+	        TEST(bodies_that_hold_all_memory_take_nothing_from_answers),
+	        TEST(the_requests_of_an_address_hold_their_share_and_no_more),
+	        TEST(without_memory_for_answers_there_is_one_all_the_same),
 	        TEST(an_address_has_so_many_connections_and_no_more),
 	        TEST(a_slow_head_is_answered_408_in_time_however_it_drips),
 	        TEST(a_slow_body_is_answered_408),

@@ -214,6 +214,15 @@ bool answer_continue(struct output *output)
 	return true;
 }
 
+/* No body, for the request may be a HEAD; no Date, which a 5xx need not have (RFC 9110, 6.6.1). */
+const char *answer_without_output(size_t *bytes)
+{
+	static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+	                           "Connection: close\r\nContent-Length: 0\r\n\r\n";
+	*bytes = sizeof text - 1;
+	return text;
+}
+
 /* ---- errors ---- */
 
 /* At most `most` bytes of text as the inside of a JSON string. */

@@ -60,6 +60,9 @@ bool answer_write(const struct answer *answer, struct output *output);
 /* "HTTP/1.1 100 Continue" (RFC 9110, 10.1.1). The same. */
 bool answer_continue(struct output *output);
 
+/* A whole answer that needs no output: 503, Retry-After and Connection: close, for when there is no memory for another. *bytes is its length. */
+const char *answer_without_output(size_t *bytes);
+
 /* Makes room for `bytes` more in output. False when the pool has none; then output is as it was. */
 bool output_grow(struct output *output, size_t bytes);
 

@@ -9,6 +9,9 @@ void connection_drop_input(struct server *server, struct connection *connection)
 {
 	if (connection->input != NULL)
 		pool_give(&server->pool, connection->input);
+	if (connection->held_bytes != 0)
+		peers_release(&server->peers, connection->address, connection->held_bytes);
+	connection->held_bytes = 0;
 	connection->input = NULL;
 	connection->input_bytes = connection->input_room = 0;
 	connection->seen = 0;
@@ -17,11 +20,22 @@ void connection_drop_input(struct server *server, struct connection *connection)
 void connection_drop_output(struct server *server, struct connection *connection)
 {
 	if (connection->output.base != NULL)
-		pool_give(&server->pool, connection->output.base);
+		pool_give(&server->answers, connection->output.base);
 	connection->output = (struct output){0};
 }
 
-/* Appends to what is kept. False when there is no memory. */
+/* Counts a block of so many bytes, instead of the one before, for the connection's address. False when that holds its share already. */
+static bool hold(struct server *server, struct connection *connection, size_t room)
+{
+	if (!connection->counted)
+		return true;
+	if (!peers_hold(&server->peers, connection->address, room - connection->held_bytes,
+	                server->share_bytes))
+		return false;
+	connection->held_bytes = (uint32_t)room;
+	return true;
+}
+
 bool connection_keep(struct server *server, struct connection *connection, const char *data, size_t bytes)
 {
 	size_t needed = connection->input_bytes + bytes;
@@ -30,6 +44,11 @@ bool connection_keep(struct server *server, struct connection *connection, const
 		char *larger = pool_take(&server->pool, needed, &room);
 		if (larger == NULL) {
 			server_count(server, HTTP_memory_short);
+			return false;
+		}
+		if (!hold(server, connection, room)) {
+			pool_give(&server->pool, larger);
+			server_count(server, HTTP_memory_over_share);
 			return false;
 		}
 		if (connection->input != NULL) {
@@ -44,17 +63,16 @@ bool connection_keep(struct server *server, struct connection *connection, const
 	return true;
 }
 
+/* Whether an answer finds room. If not, and the output is empty, there is no memory for answers. */
 static bool output_ready(struct server *server, struct connection *connection)
 {
 	struct output *output = &connection->output;
 	if (output->base == NULL) {
-		output->base = pool_take(&server->pool, SERVER_OUTPUT_BYTES, &output->room);
+		output->base = pool_take(&server->answers, SERVER_OUTPUT_BYTES, &output->room);
 		output->used = 0;
-		output->pool = &server->pool;
-		if (output->base == NULL) {
-			server_count(server, HTTP_memory_short);
+		output->pool = &server->answers;
+		if (output->base == NULL)
 			return false;
-		}
 	}
 	return output->room - output->used >= ANSWER_ROOM;
 }
@@ -104,18 +122,46 @@ static void answered(struct server *server, struct connection *connection, const
 	connection->linger = exchange->last || exchange->request == NULL;
 }
 
-/* An answer that ends the connection, to something that did not become a request. */
+/* Without memory for answers there is one that needs none. */
+static void answer_without(struct server *server, struct connection *connection)
+{
+	size_t bytes;
+	const char *text = answer_without_output(&bytes);
+	uint64_t took = connection->began_ns == 0 ? 0 : server->now_ns - connection->began_ns;
+	server_count(server, HTTP_answer_memory_short);
+	counts_answer(&server->counts, (enum route)connection->route, 503, took);
+	connection->began_ns = 0;
+	connection->state = CONNECTION_LAST;
+	connection->linger = connection->sending = true;
+	connection->sent_ns = server->now_ns;
+	connection_deadline(server, connection, server->least_timeout_ns);
+	transport_send(&server->transport, connection_slot(server, connection), text, bytes);
+}
+
 void connection_fail(struct server *server, struct connection *connection, unsigned status, const char *error,
                      const char *where)
 {
 	struct exchange exchange = exchange_of(server, connection, NULL, NULL);
 	exchange.route = (enum route)connection->route;
 	if (!output_ready(server, connection)) {
-		connection_break(server, connection);
+		answer_without(server, connection);
 		return;
 	}
 	exchange_fail(&exchange, status, error, where);
 	answered(server, connection, &exchange);
+}
+
+void connection_refuse(struct server *server, struct connection *connection)
+{
+	const struct output *output = &connection->output;
+	connection_drop_input(server, connection);
+	connection->refused =
+	        connection->sending || (output->base != NULL && output->room - output->used < ANSWER_ROOM);
+	if (connection->refused)
+		connection->state = CONNECTION_LAST;
+	else
+		connection_fail(server, connection, 503,
+		                "no memory for a request that comes in pieces: try again later", "request");
 }
 
 static struct exchange_peer peer_of(const struct connection *connection, const struct request *request)
@@ -317,7 +363,7 @@ static size_t consume(struct server *server, struct connection *connection, char
 	while (at < bytes && connection->state < CONNECTION_LAST) {
 		if (!output_ready(server, connection)) {
 			if (connection->output.base == NULL)
-				connection_break(server, connection);
+				answer_without(server, connection);
 			break;
 		}
 		size_t used = take_one(server, connection, data + at, bytes - at);
@@ -374,6 +420,6 @@ void connection_work_in_place(struct server *server, struct connection *connecti
 	size_t used = consume(server, connection, data, bytes);
 	size_t left = left_over(connection, used, bytes);
 	if (left != 0 && !connection_keep(server, connection, data + used, left))
-		connection_break(server, connection);
+		connection_refuse(server, connection);
 	connection_send(server, connection);
 }

@@ -39,6 +39,9 @@ bool connection_enter(struct server *server, struct connection *connection);
 void connection_fail(struct server *server, struct connection *connection, unsigned status, const char *error,
                      const char *where);
 
+/* There is no memory for what has come: answers 503, after what is under way, and ends the connection. */
+void connection_refuse(struct server *server, struct connection *connection);
+
 /* Ends it: at once, or lingering until the peer has had what was sent (transport.h). */
 void connection_close(struct server *server, struct connection *connection, bool linger);
 

@@ -94,7 +94,7 @@ static void answer_short(struct exchange *exchange, struct answer *answer)
 	        .http_1_0 = answer->http_1_0,
 	        .retry_after_s = 1,
 	};
-	exchange->shared->counts->own[HTTP_memory_short]++;
+	exchange->shared->counts->own[HTTP_answer_memory_short]++;
 	if (!answer_write(answer, exchange->output))
 		abort();
 }

@@ -35,7 +35,7 @@ struct exchange_shared {
 	struct outlet *outlet;
 	struct tokens tokens;
 	struct inflater *inflater;
-	struct pool *pool;
+	struct pool *pool; /* of requests; answers have their own (output) */
 	struct counts *counts;
 	const struct stage *stage; /* for /readyz and /debug/vars; NULL: a stage alone */
 	char *scratch;             /* one payload before its lane has room for it */

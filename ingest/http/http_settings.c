@@ -127,6 +127,8 @@ int http_read_settings(struct server *server, const struct config *config, size_
 	        .idle_timeout_ns = time_ns(config, entry, "idle_timeout"),
 	        .write_timeout_ns = time_ns(config, entry, "write_timeout"),
 	        .request_memory = number(config, entry, "request_memory"),
+	        .request_memory_share = (uint32_t)number(config, entry, "request_memory_share"),
+	        .answer_memory = number(config, entry, "answer_memory"),
 	        .transport = {.backend = backend_of(config_string(config, "ingest.http[%zu].backend", entry)),
 	                      .max_connections = (uint32_t)number(config, entry, "max_connections"),
 	                      .buffers = (uint32_t)number(config, entry, "buffers"),

@@ -120,6 +120,7 @@ static void tick(struct stage *stage)
 	counts_flush(&http->server.counts, http->control);
 	metric_set(http->control, HTTP_connections, http->server.n_connections);
 	metric_set(http->control, HTTP_memory_bytes, http->server.pool.used_bytes);
+	metric_set(http->control, HTTP_answer_memory_bytes, http->server.answers.used_bytes);
 	if (stage->lost && !http->outlet.shut)
 		outlet_shut(&http->outlet);
 	if (stage->draining)

@@ -60,9 +60,35 @@ bool peers_enter(struct peers *peers, const uint8_t address[16], uint32_t most)
 	struct peer *peer = &peers->peer[find(peers, key)];
 	if (peer->n >= most)
 		return false;
-	memcpy(peer->address, key, sizeof key);
+	if (peer->n == 0)
+		*peer = (struct peer){.address = {key[0], key[1]}};
 	peer->n++;
 	return true;
+}
+
+static struct peer *entered(struct peers *peers, const uint8_t address[16])
+{
+	uint64_t key[2];
+	key_of(key, address);
+	struct peer *peer = &peers->peer[find(peers, key)];
+	assert(peer->n != 0);
+	return peer;
+}
+
+bool peers_hold(struct peers *peers, const uint8_t address[16], uint64_t bytes, uint64_t most)
+{
+	struct peer *peer = entered(peers, address);
+	if (peer->held_bytes + bytes > most)
+		return false;
+	peer->held_bytes += bytes;
+	return true;
+}
+
+void peers_release(struct peers *peers, const uint8_t address[16], uint64_t bytes)
+{
+	struct peer *peer = entered(peers, address);
+	assert(peer->held_bytes >= bytes);
+	peer->held_bytes -= bytes;
 }
 
 /* Fills the hole with a follower that may stand there, again and again. */
@@ -80,12 +106,7 @@ static void close_hole(struct peers *peers, uint32_t hole)
 
 void peers_leave(struct peers *peers, const uint8_t address[16])
 {
-	uint64_t key[2];
-	key_of(key, address);
-	uint32_t i = find(peers, key);
-	assert(peers->peer[i].n != 0);
-	if (peers->peer[i].n > 1)
-		peers->peer[i].n--;
-	else
-		close_hole(peers, i);
+	struct peer *peer = entered(peers, address);
+	if (--peer->n == 0)
+		close_hole(peers, (uint32_t)(peer - peers->peer));
 }

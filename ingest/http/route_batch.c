@@ -28,7 +28,8 @@ static void add_error(struct exchange *exchange, struct report *report, uint32_t
 	if (report->listed == most)
 		return;
 	if (report->errors == NULL)
-		report->errors = pool_take(shared->pool, (size_t)most * LINE_ERROR_BYTES, &report->room);
+		report->errors =
+		        pool_take(exchange->output->pool, (size_t)most * LINE_ERROR_BYTES, &report->room);
 	if (report->errors == NULL)
 		return;
 	struct json_words words;
@@ -152,9 +153,9 @@ static bool make_way(struct exchange *exchange, struct report *report, const str
 
 static void reply_report(struct exchange *exchange, const struct report *report)
 {
-	struct exchange_shared *shared = exchange->shared;
+	struct pool *pool = exchange->output->pool;
 	size_t bytes = report->used + 128;
-	char *text = pool_take(shared->pool, bytes, NULL);
+	char *text = pool_take(pool, bytes, NULL);
 	/* Without memory for the list the numbers are said all the same: what was taken was taken. */
 	if (text == NULL || !output_grow(exchange->output, bytes + ANSWER_ROOM)) {
 		char few[128];
@@ -168,7 +169,7 @@ static void reply_report(struct exchange *exchange, const struct report *report)
 		reply_json(exchange, report->accepted == 0 ? 400 : 200, text, (size_t)n);
 	}
 	if (text != NULL)
-		pool_give(shared->pool, text);
+		pool_give(pool, text);
 }
 
 void handle_batch(struct exchange *exchange, const struct body *body)
@@ -203,5 +204,5 @@ void handle_batch(struct exchange *exchange, const struct body *body)
 			reply_report(exchange, &report);
 	}
 	if (report.errors != NULL)
-		pool_give(exchange->shared->pool, report.errors);
+		pool_give(exchange->output->pool, report.errors);
 }

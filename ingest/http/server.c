@@ -43,7 +43,8 @@ static void received(void *user, uint32_t slot, char *data, size_t bytes)
 		return;
 	}
 	if (!connection_keep(server, connection, data, bytes)) {
-		connection_break(server, connection);
+		connection_refuse(server, connection);
+		connection_send(server, connection);
 		return;
 	}
 	if (!connection->sending) {
@@ -60,6 +61,11 @@ static void sent(void *user, uint32_t slot)
 	struct connection *connection = connection_at(server, slot);
 	connection->sending = false;
 	connection->output.used = 0;
+	if (connection->refused) {
+		connection_refuse(server, connection);
+		connection_send(server, connection);
+		return;
+	}
 	if (connection->state < CONNECTION_LAST && connection->input_bytes != 0)
 		connection_work(server, connection);
 	else
@@ -226,11 +232,25 @@ static int take_memory(struct server *server, struct shm_error *error)
 	shared->counts = &server->counts;
 	if (server->connection != NULL && shared->scratch != NULL && shared->inflater != NULL &&
 	    wheel_init(&server->wheel, n, server->now_ns) == 0 && peers_init(&server->peers, n) == 0 &&
-	    pool_init(&server->pool, server->settings.request_memory) == 0)
+	    pool_init(&server->pool, server->settings.request_memory) == 0 &&
+	    pool_init(&server->answers, server->settings.answer_memory) == 0)
 		return 0;
-	shm_explain(error, "no memory for %u connections and %llu bytes of requests", n,
-	            (unsigned long long)server->settings.request_memory);
+	shm_explain(error, "no memory for %u connections, %llu bytes of requests and %llu of answers", n,
+	            (unsigned long long)server->settings.request_memory,
+	            (unsigned long long)server->settings.answer_memory);
 	return -ENOMEM;
+}
+
+/* What one address may hold; at least one request of any length, with what may have come after it, in the block that it gets. */
+static uint64_t share_of(const struct server_settings *settings, uint64_t max_body)
+{
+	uint64_t share = settings->request_memory / 100 * settings->request_memory_share;
+	uint64_t most = settings->limits.head_bytes + max_body + SERVER_BACKLOG_BYTES +
+	                2 * (uint64_t)settings->transport.buffer_bytes;
+	uint64_t block = POOL_BLOCK_MIN;
+	while (block < most)
+		block *= 2;
+	return share > block ? share : block;
 }
 
 static int prepare(struct server *server, struct shm_error *error)
@@ -240,6 +260,7 @@ static int prepare(struct server *server, struct shm_error *error)
 	server->least_timeout_ns = settings->idle_timeout_ns < settings->write_timeout_ns
 	                                   ? settings->idle_timeout_ns
 	                                   : settings->write_timeout_ns;
+	server->share_bytes = share_of(settings, server->shared.settings.max_body);
 	server->transport.settings = settings->transport;
 	server->transport.events = &events;
 	server->transport.user = server;
@@ -280,6 +301,7 @@ void server_close(struct server *server)
 	wheel_fini(&server->wheel);
 	peers_fini(&server->peers);
 	pool_fini(&server->pool);
+	pool_fini(&server->answers);
 	if (server->shared.inflater != NULL)
 		inflater_destroy(server->shared.inflater);
 	free(server->shared.scratch);

@@ -8,6 +8,9 @@
  * pool until it is. While answers are under way (one send at a time) what comes is kept too, and past SERVER_BACKLOG_BYTES the
  * connection is paused, so a client that does not read its answers holds one output and so much input, no more.
  *
+ * What is kept comes from one pool, outputs from another, so whole requests are answered however many others are held. Of what is kept an address has
+ * its share. When there is no memory for a request, it is answered 503 and the connection ends.
+ *
  * One turn (server_poll): the transport's events, as above; then outlet_commit; then the transport may let the answers go. So an answer never
  * leaves before its event is in shared memory.
  *
@@ -31,7 +34,8 @@ struct server_settings {
 	bool proxy_protocol;
 	uint32_t max_connections_per_address;
 	uint64_t header_timeout_ns, body_timeout_ns, idle_timeout_ns, write_timeout_ns;
-	uint64_t request_memory;
+	uint64_t request_memory, answer_memory;
+	uint32_t request_memory_share; /* of one address, in percent */
 	struct client_networks trusted;
 	struct transport_settings transport;
 };
@@ -50,10 +54,12 @@ struct connection {
 	uint8_t state; /* enum connection_state */
 	uint8_t route; /* enum route, of the request whose body is coming; else ROUTE_OTHER */
 	bool trusted, counted, sending, ended, paused, continued, linger;
+	bool refused; /* there was no memory for what came: to be told when the answers under way have gone; CONNECTION_LAST */
 	uint8_t address[16];
 	uint16_t port;
 	char *input; /* what is kept; a block of the pool */
 	uint32_t input_bytes, input_room;
+	uint32_t held_bytes; /* counted for its address (peers.h) */
 	uint32_t need;       /* bytes from the head on that make the request whole; CONNECTION_BODY */
 	uint32_t head_bytes; /* CONNECTION_CHUNKED */
 	size_t seen;         /* of a head that comes in pieces (request_ready) */
@@ -71,8 +77,10 @@ struct server {
 	struct connection *connection; /* max_connections */
 	uint32_t n_connections;
 	struct wheel wheel;
-	struct pool pool;
+	struct pool pool;    /* of requests */
+	struct pool answers; /* of outputs */
 	struct peers peers;
+	uint64_t share_bytes; /* of the pool, that the requests of one address may hold */
 	struct counts counts;
 	uint64_t now_ns; /* CLOCK_MONOTONIC of this turn */
 	uint64_t least_timeout_ns; /* of write and idle */

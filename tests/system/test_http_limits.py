@@ -197,6 +197,54 @@ def test_a_trusted_proxy_has_no_cap_and_behind_it_each_client_has_its_own(instan
     wait_metric(millrace, "connections_over_cap", 1)
 
 
+def test_held_bodies_starve_nobody_of_an_answer(instance, tmp_path, backend):
+    millrace = instance(config=http_config(tmp_path, backend, request_memory="8MiB"))
+    address = http_address(millrace)
+    held = []
+    for length, n in ((600_000, 7), (3000, 700)):
+        for _ in range(n):
+            held.append(connect(address))
+            held[-1].sendall(request_bytes("POST", "/event", None, JSON_TYPE, f"Content-Length: {length + 1}") + length * b" ")
+    wait_until(lambda: metric(millrace, "kept_requests") == len(held), 20, "all bodies to be held")
+    for _ in range(50):
+        assert ask(address, "POST", "/event", EXAMPLE).status == 200
+    # Who would need memory that is not there is told so.
+    fits_nowhere = request_bytes("POST", "/event", None, JSON_TYPE, "Content-Length: 1000000") + 900_000 * b" "
+    replies = []
+    for _ in range(8):
+        with Client(address) as client:
+            client.send(fits_nowhere[:-1])
+            client.socket.settimeout(0.5)
+            try:
+                replies.append(client.reply())
+            except TimeoutError:
+                held.append(client.socket.dup())
+    assert replies and all(r.status == 503 and r.headers["retry-after"] == "1" for r in replies), replies
+    for client in held:
+        client.close()
+    wait_metric(millrace, "memory_bytes", 0)
+    wait_metric(millrace, "answer_memory_bytes", 0)
+    check_ledger(millrace, "metric", written=50)
+
+
+def test_an_address_holds_its_share_of_the_memory_and_no_more(instance, tmp_path, backend):
+    millrace = instance(config=http_config(tmp_path, backend, request_memory="8MiB", request_memory_share=25, trusted_proxies=[]))
+    address = http_address(millrace)
+    clients = []
+    for _ in range(6):  # each wants 1 MiB of the 2 MiB that an address may hold
+        clients.append(Client(address))
+        try:
+            clients[-1].send(request_bytes("POST", "/event", None, JSON_TYPE, "Content-Length: 900001") + 900_000 * b" ")
+        except OSError:
+            pass  # refused before all was sent
+    wait_metric(millrace, "memory_over_share", 4)
+    assert metric(millrace, "memory_bytes") <= 2 * KIB * KIB and metric(millrace, "memory_short") == 0
+    assert ask(address, "POST", "/event", EXAMPLE).status == 200
+    for client in clients:
+        client.socket.close()
+    wait_metric(millrace, "memory_bytes", 0)
+
+
 def test_when_memory_for_requests_is_used_up_the_others_go_on(instance, tmp_path, backend):
     millrace = instance(config=http_config(tmp_path, backend, request_memory="1MiB", max_body="256KiB", max_inflated="256KiB"))
     address = http_address(millrace)
