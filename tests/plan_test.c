@@ -191,7 +191,7 @@ static void outside_lanes_make_topics_and_come_after_the_stages(void **state)
 	(void)state;
 	struct plan *plan =
 	        must_make("topics: {ip: {outside_lanes: 2}, orders: {size: 1MiB, when_full: refuse, "
-	                  "outside_lanes: 3}, unused: {size: 1MiB}}");
+	                  "outside_lanes: 3}, unused: {size: 1MiB, outside_lanes: 0}}");
 	const struct plan_topic *ip = topic_of(plan, "ip"), *orders = topic_of(plan, "orders");
 	assert_int_equal(ip->page.n_lanes, 3);
 	assert_string_equal(ip->page.lane_role[0], "ingest-udp.0");

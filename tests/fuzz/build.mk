@@ -21,7 +21,8 @@ $(eval $(call archive,json_oracle,$(JSON_ORACLE)))
 $(eval $(call fuzzer,json,tests/fuzz/json_fuzz.c $(JSON_FUZZED),,-ljansson))
 $(eval $(call fuzzer,json_body,tests/fuzz/json_body_fuzz.c $(JSON_FUZZED),,-ljansson))
 
-$(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard stage/config*.c) stage/address.c shm/segment.c shm/event_text.c,,-lcyaml -lyaml))
+$(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard stage/config*.c) stage/address.c stage/log.c stage/output.c shm/segment.c shm/folder.c \
+  shm/event_text.c,,-lcyaml -lyaml))
 
 HTTP_ORACLE := $(addprefix tests/fuzz/,http_oracle.c http_oracle_chunked.c)
 
