@@ -1,5 +1,7 @@
 #include "shm/event_params.h"
 
+#include <stdlib.h>
+
 #include "shm/event.h"
 #include "shm/query.h"
 
@@ -14,10 +16,13 @@ struct param {
 	bool first;
 };
 
+/* Room for n parameters: a few, which lie on the stack, or as many as there are, allocated. */
+#define PARAMS_FEW 64u
+
 struct params {
-	struct param param[EVENT_PARAMS_MAX];
-	uint16_t slot[2 * EVENT_PARAMS_MAX]; /* index of the first of a name, or NONE */
-	uint32_t mask;                       /* slots in use, less one */
+	struct param *param;
+	uint16_t *slot; /* index of the first of a name, or NONE; a power of two, at least 2 n */
+	uint32_t mask;  /* slots, less one */
 	uint16_t n;
 };
 
@@ -56,27 +61,36 @@ static void file(struct params *params, uint16_t index)
 	first->last = index;
 }
 
-/* False when there are too many. */
-static bool collect(struct params *params, const char *text, size_t bytes)
+static size_t count_pairs(const char *text, size_t bytes)
 {
 	struct query query = {text, text + bytes};
 	struct query_pair pair;
+	size_t n = 0;
+	while (query_next(&query, &pair))
+		n++;
+	return n;
+}
+
+static uint32_t slots_for(size_t n)
+{
+	uint32_t slots = 2;
+	while (slots < 2 * n)
+		slots *= 2;
+	return slots;
+}
+
+static void collect(struct params *params, const char *text, size_t bytes)
+{
+	struct query query = {text, text + bytes};
+	memset(params->slot, 0xff, (params->mask + 1) * sizeof params->slot[0]);
 	params->n = 0;
-	while (query_next(&query, &pair)) {
+	while (query_next(&query, &params->param[params->n].pair)) {
+		struct param *added = &params->param[params->n];
+		added->hash = hash_of(&added->pair);
+		file(params, params->n++);
 		if (params->n == EVENT_PARAMS_MAX)
-			return false;
-		params->param[params->n++].pair = pair;
+			break;
 	}
-	params->mask = 1;
-	while (params->mask < 2u * params->n)
-		params->mask *= 2;
-	memset(params->slot, 0xff, params->mask * sizeof params->slot[0]);
-	params->mask--;
-	for (uint16_t i = 0; i < params->n; i++) {
-		params->param[i].hash = hash_of(&params->param[i].pair);
-		file(params, i);
-	}
-	return true;
 }
 
 static bool is_plain(const char *text, size_t bytes)
@@ -120,24 +134,42 @@ static void put_values(struct event_text *text, const struct params *params, con
 		event_text_literal(text, "]");
 }
 
-void event_params_put(struct event_text *text, const char *query, size_t bytes)
+static void put_params(struct event_text *text, const struct params *params)
 {
-	struct params params;
-	if (!collect(&params, query, bytes)) {
-		event_text_string(text, (const unsigned char *)query, bytes);
-		return;
-	}
 	char separator = '{';
-	for (uint16_t i = 0; i < params.n && !text->full; i++) {
-		if (!params.param[i].first)
+	for (uint16_t i = 0; i < params->n && !text->full; i++) {
+		if (!params->param[i].first)
 			continue;
 		event_text_put(text, &separator, 1);
 		separator = ',';
-		put_decoded(text, params.param[i].pair.name, params.param[i].pair.name_bytes);
+		put_decoded(text, params->param[i].pair.name, params->param[i].pair.name_bytes);
 		event_text_literal(text, ":");
-		put_values(text, &params, &params.param[i]);
+		put_values(text, params, &params->param[i]);
 	}
 	if (separator == '{')
 		event_text_literal(text, "{");
 	event_text_literal(text, "}");
+}
+
+void event_params_put(struct event_text *text, const char *query, size_t bytes)
+{
+	struct param few[PARAMS_FEW];
+	uint16_t few_slots[2 * PARAMS_FEW];
+	struct params params = {.param = few, .slot = few_slots};
+	size_t n = count_pairs(query, bytes);
+	void *room = NULL;
+	params.mask = slots_for(n) - 1;
+	if (n > PARAMS_FEW && n <= EVENT_PARAMS_MAX)
+		room = malloc(n * sizeof few[0] + (params.mask + 1) * sizeof few_slots[0]);
+	if (n > PARAMS_FEW && room == NULL) { /* too many, or no memory */
+		event_text_string(text, (const unsigned char *)query, bytes);
+		return;
+	}
+	if (room != NULL) {
+		params.param = room;
+		params.slot = (uint16_t *)(params.param + n);
+	}
+	collect(&params, query, bytes);
+	put_params(text, &params);
+	free(room);
 }
