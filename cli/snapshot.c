@@ -13,7 +13,6 @@
 #include "shm/folder.h"
 #include "stage/clock.h"
 
-#define LANE_BYTES    (SEGMENT_HEADER_BYTES + sizeof(struct stream_shared))
 #define LANE_TRIES    40 /* readings of one lane until two agree and add up */
 #define LANE_PAUSE_NS 50000
 #define NEVER_OPENED  0 /* in role_file: descriptors are kept plus one, so that zeroed memory means none */
@@ -35,21 +34,6 @@ static unsigned at_most(uint32_t n, unsigned limit)
 
 /* ---- opening ---- */
 
-/* The first pages of a lane: its writer's words, not its data. NULL when it is not there or not ours. */
-static const struct stream_shared *map_lane(const char *directory, const char *name)
-{
-	struct segment_header header;
-	struct shm_error ignored;
-	int fd = folder_open(directory, name, O_RDONLY, 0);
-	if (fd < 0)
-		return NULL;
-	void *base = MAP_FAILED;
-	if (segment_check(fd, name, SEGMENT_LANE, &header, &ignored) == 0)
-		base = mmap(NULL, LANE_BYTES, PROT_READ, MAP_SHARED, fd, 0);
-	close(fd);
-	return base == MAP_FAILED ? NULL : (const void *)((const char *)base + SEGMENT_HEADER_BYTES);
-}
-
 /* Whatever is not mapped yet and exists by now. Failures mean "not there": the snapshot leaves it out. */
 static void map_missing(struct snapshot_source *source)
 {
@@ -57,6 +41,7 @@ static void map_missing(struct snapshot_source *source)
 	const char *directory = source->directory;
 	char name[SEGMENT_NAME_MAX];
 	struct shm_error ignored;
+	int missing;
 	for (unsigned i = 0; i < at_most(page->n_roles, INSTANCE_ROLES_MAX); i++)
 		if (source->stage[i].header == NULL)
 			(void)segment_attach(&source->stage[i], directory,
@@ -67,7 +52,8 @@ static void map_missing(struct snapshot_source *source)
 		for (unsigned k = 0; k < at_most(topic->n_lanes, STREAM_LANES_MAX); k++)
 			if (source->lane[i][k] == NULL)
 				source->lane[i][k] =
-				        map_lane(directory, instance_lane_name(name, topic->name, k));
+				        stream_head_map(directory, instance_lane_name(name, topic->name, k),
+				                        SEGMENT_READ, &missing, &ignored);
 		for (unsigned k = 0; k < STREAM_GROUPS_MAX; k++)
 			if (source->group[i][k].header == NULL)
 				(void)segment_attach(&source->group[i][k], directory,
@@ -123,9 +109,7 @@ void snapshot_close(struct snapshot_source *source)
 	close_file(&source->supervisor_file);
 	for (unsigned i = 0; i < INSTANCE_TOPICS_MAX; i++) {
 		for (unsigned k = 0; k < STREAM_LANES_MAX; k++)
-			if (source->lane[i][k] != NULL)
-				munmap((char *)(uintptr_t)source->lane[i][k] - SEGMENT_HEADER_BYTES,
-				       LANE_BYTES);
+			stream_head_unmap(source->lane[i][k]);
 		for (unsigned k = 0; k < STREAM_GROUPS_MAX; k++)
 			segment_detach(&source->group[i][k]);
 	}

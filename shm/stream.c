@@ -104,6 +104,37 @@ char *stream_map_lane(const char *directory, const char *name, int protection, s
 	return base;
 }
 
+struct stream_shared *stream_head_map(const char *directory, const char *name, enum segment_access access,
+                                      int *result, struct shm_error *error)
+{
+	bool writable = access == SEGMENT_WRITE;
+	int fd = folder_open(directory, name, writable ? O_RDWR : O_RDONLY, 0);
+	if (fd < 0) {
+		*result = fd;
+		shm_explain(error, "%s/%s: %s", directory, name, strerror(-fd));
+		return NULL;
+	}
+	struct segment_header header;
+	char *base = MAP_FAILED;
+	*result = segment_check(fd, name, SEGMENT_LANE, &header, error);
+	if (*result == 0) {
+		base = mmap(NULL, STREAM_DATA_OFFSET, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+		            MAP_SHARED, fd, 0);
+		if (base == MAP_FAILED) {
+			*result = -errno;
+			shm_explain(error, "%s/%s: cannot map: %s", directory, name, strerror(-*result));
+		}
+	}
+	close(fd);
+	return base == MAP_FAILED ? NULL : stream_shared_of(base);
+}
+
+void stream_head_unmap(const struct stream_shared *shared)
+{
+	if (shared != NULL)
+		munmap((char *)(uintptr_t)shared - SEGMENT_HEADER_BYTES, STREAM_DATA_OFFSET);
+}
+
 /* ---- waypoints ---- */
 
 /* One waypoint as a consistent pair; false while its writer is changing it. */

@@ -113,6 +113,13 @@ int stream_create(const char *directory, const char *name, uint64_t generation, 
 /* Bytes of the file that stream_create makes. */
 size_t stream_file_bytes(uint64_t size_bytes);
 
+/* The words of a lane without its data, for whoever looks on (SEGMENT_READ) or is its creator. NULL with *result (-errno) and error set. */
+struct stream_shared *stream_head_map(const char *directory, const char *name, enum segment_access access, int *result,
+                                      struct shm_error *error);
+
+/* NULL is allowed. */
+void stream_head_unmap(const struct stream_shared *shared);
+
 /* ---- writing: one process per lane at a time (its role's lock sees to that, stage/control.h) ---- */
 
 struct stream_writer {

@@ -11,55 +11,6 @@
 #include "shm/folder.h"
 #include "shm/instance.h"
 
-/* The words before the data; the data is not needed here. */
-#define WORDS_BYTES (SEGMENT_HEADER_BYTES + sizeof(struct stream_shared))
-
-static struct stream_shared *map_words(const char *directory, const char *name, bool writable,
-                                       struct shm_error *error, int *result)
-{
-	char path[256];
-	int n = snprintf(path, sizeof path, "%s/%s", directory, name);
-	int fd = n < 0 || (size_t)n >= sizeof path
-	                 ? -ENAMETOOLONG
-	                 : folder_open(directory, name, writable ? O_RDWR : O_RDONLY, 0);
-	if (fd < 0) {
-		*result = fd;
-		shm_explain(error, "%s/%s: %s", directory, name, strerror(-fd));
-		return NULL;
-	}
-	struct segment_header header;
-	char *at = MAP_FAILED;
-	*result = segment_check(fd, path, SEGMENT_LANE, &header, error);
-	if (*result == 0) {
-		at = mmap(NULL, WORDS_BYTES, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd,
-		          0);
-		if (at == MAP_FAILED) {
-			*result = -errno;
-			shm_explain(error, "%s: cannot map: %s", path, strerror(-*result));
-		}
-	}
-	close(fd);
-	return at == MAP_FAILED ? NULL : (struct stream_shared *)(void *)(at + SEGMENT_HEADER_BYTES);
-}
-
-static void unmap_words(struct stream_shared *shared)
-{
-	munmap((char *)shared - SEGMENT_HEADER_BYTES, WORDS_BYTES);
-}
-
-const struct stream_shared *lane_map_words(const char *directory, const char *name)
-{
-	struct shm_error ignored;
-	int result;
-	return map_words(directory, name, false, &ignored, &result);
-}
-
-void lane_unmap_words(const struct stream_shared *shared)
-{
-	if (shared != NULL)
-		unmap_words((struct stream_shared *)(uintptr_t)shared);
-}
-
 /* A group's reader and a lane's outside writer hold an open-file-description lock on a file of theirs as long as they live (shm/topic.c). */
 static bool holder_lives(const char *directory, const char *topic, const char *what, unsigned number)
 {
@@ -100,8 +51,8 @@ int lane_look(const char *directory, const char *topic, unsigned lane, struct la
 {
 	char name[SEGMENT_NAME_MAX];
 	int result;
-	struct stream_shared *shared =
-	        map_words(directory, instance_lane_name(name, topic, lane), false, error, &result);
+	struct stream_shared *shared = stream_head_map(directory, instance_lane_name(name, topic, lane),
+	                                               SEGMENT_READ, &result, error);
 	if (shared == NULL)
 		return result;
 	*state = (struct lane_state){
@@ -109,7 +60,7 @@ int lane_look(const char *directory, const char *topic, unsigned lane, struct la
 	        .tail = atomic_load_explicit(&shared->tail, memory_order_acquire),
 	};
 	uint64_t records = atomic_load_explicit(&shared->records, memory_order_relaxed);
-	unmap_words(shared);
+	stream_head_unmap(shared);
 	for (unsigned i = 0; result == 0 && i < STREAM_GROUPS_MAX; i++) {
 		struct segment group = {0};
 		result = segment_attach(&group, directory, instance_group_name(name, topic, i), SEGMENT_GROUP,
@@ -137,7 +88,7 @@ static int inherit(const char *next, const char *name, const struct stream_share
                    struct shm_error *error)
 {
 	int result;
-	struct stream_shared *shared = map_words(next, name, true, error, &result);
+	struct stream_shared *shared = stream_head_map(next, name, SEGMENT_WRITE, &result, error);
 	if (shared == NULL)
 		return result;
 	uint64_t tail = atomic_load_explicit(&old->tail, memory_order_acquire);
@@ -149,7 +100,7 @@ static int inherit(const char *next, const char *name, const struct stream_share
 	atomic_store(&shared->limit, intent);
 	memcpy(&shared->ledger, &old->ledger, sizeof shared->ledger);
 	atomic_store_explicit(&shared->tail, tail, memory_order_release);
-	unmap_words(shared);
+	stream_head_unmap(shared);
 	/* Readers find no record before this waypoint. */
 	struct stream_writer writer;
 	result = stream_writer_attach(&writer, next, name, 0, error);
@@ -167,7 +118,7 @@ int lane_resize(const char *directory, const char *topic, unsigned lane, uint64_
 	int result;
 	instance_lane_name(name, topic, lane);
 	snprintf(next, sizeof next, "%s/" NEXT_DIRECTORY, directory);
-	struct stream_shared *old = map_words(directory, name, false, error, &result);
+	struct stream_shared *old = stream_head_map(directory, name, SEGMENT_READ, &result, error);
 	if (old == NULL)
 		return result;
 	/* the header lies before the words, in the same mapping */
@@ -187,7 +138,7 @@ int lane_resize(const char *directory, const char *topic, unsigned lane, uint64_
 		if (result != 0)
 			shm_explain(error, "%s/%s: cannot rename: %s", next, name, strerror(-result));
 	}
-	unmap_words(old);
+	stream_head_unmap(old);
 	(void)folder_unlink(next, name);
 	(void)folder_remove(next);
 	return result;

@@ -30,11 +30,6 @@ struct lane_state {
 /* Looks at a lane and at all groups of its topic. Returns 0, or -errno with the reason in error. */
 int lane_look(const char *directory, const char *topic, unsigned lane, struct lane_state *state, struct shm_error *error);
 
-/* Maps a lane's words, without the data, for reading. NULL when it cannot. */
-const struct stream_shared *lane_map_words(const char *directory, const char *name);
-
-void lane_unmap_words(const struct stream_shared *shared);
-
 /* Whether some process reads the group now. */
 bool lane_reader_lives(const char *directory, const char *topic, unsigned group);
 

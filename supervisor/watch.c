@@ -15,7 +15,7 @@
 static void unmap_topic(struct watch_topic *topic)
 {
 	for (unsigned i = 0; i < topic->n_lanes; i++)
-		lane_unmap_words(topic->lane[i].shared);
+		stream_head_unmap(topic->lane[i].shared);
 	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++)
 		segment_detach(&topic->group_segment[i]);
 }
@@ -24,13 +24,15 @@ static void map_topic(struct watch *watch, struct watch_topic *topic, const stru
 {
 	char name[SEGMENT_NAME_MAX];
 	struct shm_error ignored;
+	int missing;
 	memcpy(topic->name, about->name, sizeof topic->name);
 	topic->n_lanes = about->n_lanes;
 	for (unsigned i = 0; i < STREAM_LANES_MAX; i++) {
 		topic->lane[i] = (struct watch_lane){0};
 		if (i < about->n_lanes)
 			topic->lane[i].shared =
-			        lane_map_words(watch->directory, instance_lane_name(name, about->name, i));
+			        stream_head_map(watch->directory, instance_lane_name(name, about->name, i),
+			                        SEGMENT_READ, &missing, &ignored);
 	}
 	memset(topic->group_segment, 0, sizeof topic->group_segment);
 	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++)
