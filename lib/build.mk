@@ -2,16 +2,19 @@
 
 LIBMILLRACE := $(BUILD)/lib/libmillrace.so.0
 
-$(LIBMILLRACE): $(call objects,lib/millrace.c) $(call archives,shm)
+LIBMILLRACE_SOURCES := $(addprefix lib/,millrace.c reader.c seek.c watch.c writer.c)
+
+$(LIBMILLRACE): $(call objects,$(LIBMILLRACE_SOURCES)) $(call archives,shm) lib/millrace.map
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libmillrace.so.0 -Wl,--exclude-libs,ALL -o $@ $^ -lck
+	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libmillrace.so.0 -Wl,--exclude-libs,ALL -Wl,--version-script=lib/millrace.map \
+	  -o $@ $(filter-out %.map,$^) -lck -pthread
 	$(Q)ln -sf libmillrace.so.0 $(BUILD)/lib/libmillrace.so
 
-CFLAGS_lib_millrace := -fvisibility=hidden
+$(foreach source,$(LIBMILLRACE_SOURCES),$(eval CFLAGS_$(subst /,_,$(basename $(source))) := -fvisibility=hidden))
 
 # For the test, which also looks at the segments with functions that the library does not show.
-$(eval $(call archive,millrace_static,lib/millrace.c))
+$(eval $(call archive,millrace_static,$(LIBMILLRACE_SOURCES)))
 
 $(BUILD)/lib/pkgconfig/millrace.pc: lib/millrace.pc.in
 	@mkdir -p $(@D)

@@ -1,38 +1,48 @@
-#include "lib/millrace.h"
-
+/* The instance: attaching, what it has, groups that are let go. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "shm/event.h"
-#include "shm/life.h"
-#include "shm/topic.h"
-#include "stage/clock.h"
+#include "lib/handle.h"
 
-#define LOOK_NS (500 * NS_PER_MS)
+static _Thread_local struct shm_error last_error;
+static pthread_mutex_t claiming = PTHREAD_MUTEX_INITIALIZER;
 
-struct millrace {
-	struct instance instance;
-	struct life_watch life;
-	struct shm_error error;
-};
+struct shm_error *handle_error(void)
+{
+	return &last_error;
+}
 
-struct millrace_reader {
-	struct millrace *millrace;
-	struct topic_reader topic;
-	struct record_batch batch;
-	unsigned lane;
-	uint64_t taken; /* records that millrace_next has given and millrace_advance not passed */
-};
+void handle_lock(void)
+{
+	pthread_mutex_lock(&claiming);
+}
 
-struct millrace_writer {
-	struct millrace *millrace;
-	struct topic_writer topic;
-	size_t used_bytes;
-	uint64_t used_records;
-	bool refuse;
-};
+void handle_unlock(void)
+{
+	pthread_mutex_unlock(&claiming);
+}
+
+int handle_life(enum life life, struct shm_error *error)
+{
+	switch (life) {
+	case LIFE_ENDED:
+		shm_explain(error, "the instance has ended");
+		return -EPIPE;
+	case LIFE_REPLACED:
+		shm_explain(error, "the configuration has changed: detach and attach again");
+		return -ESTALE;
+	case LIFE_SAME:
+		break;
+	}
+	return 0;
+}
+
+const char *millrace_version(void)
+{
+	return MILLRACE_VERSION;
+}
 
 struct millrace *millrace_attach(const char *name, char *error, size_t error_bytes)
 {
@@ -42,10 +52,8 @@ struct millrace *millrace_attach(const char *name, char *error, size_t error_byt
 		name = getenv("MILLRACE_INSTANCE");
 	if (name == NULL || *name == '\0')
 		name = "default";
-	if (millrace != NULL && instance_attach(&millrace->instance, name, SEGMENT_READ, &why) == 0) {
-		life_init(&millrace->life, &millrace->instance);
+	if (millrace != NULL && instance_attach(&millrace->instance, name, SEGMENT_READ, &why) == 0)
 		return millrace;
-	}
 	if (error != NULL)
 		snprintf(error, error_bytes, "%s", why.text);
 	free(millrace);
@@ -62,240 +70,103 @@ void millrace_detach(struct millrace *millrace)
 
 const char *millrace_error(const struct millrace *millrace)
 {
-	return millrace->error.text;
+	(void)millrace;
+	return last_error.text;
 }
 
-/* ---- reading ---- */
-
-struct millrace_reader *millrace_read(struct millrace *millrace, const char *topic, const char *group,
-                                      enum millrace_kind kind, enum millrace_from from)
+uint64_t millrace_generation(const struct millrace *millrace)
 {
-	struct millrace_reader *reader =
-	        aligned_alloc(SHM_LINE, (sizeof *reader + SHM_LINE - 1) / SHM_LINE * SHM_LINE);
-	if (reader == NULL) {
-		shm_explain(&millrace->error, "no memory");
-		return NULL;
+	return millrace->instance.generation;
+}
+
+/* ---- what there is ---- */
+
+int millrace_topics(struct millrace *millrace,
+                    int (*each)(void *argument, const struct millrace_topic *topic), void *argument)
+{
+	const struct instance_page *page = millrace->instance.page;
+	int result = 0;
+	for (unsigned i = 0; result == 0 && i < page->n_topics; i++) {
+		const struct instance_topic *about = &page->topic[i];
+		struct millrace_topic topic = {.name = about->name,
+		                               .lane_bytes = about->size_bytes,
+		                               .lanes = about->n_lanes,
+		                               .refuses = about->when_full == WHEN_FULL_REFUSE};
+		for (unsigned lane = 0; lane < about->n_lanes; lane++)
+			topic.outside_lanes += about->lane_role[lane][0] == '\0';
+		result = each(argument, &topic);
 	}
-	memset(reader, 0, sizeof *reader);
-	reader->millrace = millrace;
-	int result = topic_reader_attach(&reader->topic, &millrace->instance, topic, group,
-	                                 kind == MILLRACE_REQUIRED ? GROUP_REQUIRED : GROUP_OPTIONAL,
-	                                 from == MILLRACE_FROM_OLDEST ? STREAM_FROM_OLDEST : STREAM_FROM_TAIL,
-	                                 &millrace->error);
-	if (result == 0)
-		return reader;
-	free(reader);
-	errno = -result;
-	return NULL;
+	return result;
 }
 
-/* 0 while the instance that we are attached to goes on. */
-static int explain_life(struct millrace *millrace, enum life life)
+/* Adds up one group's lanes. */
+static void count_group(struct millrace_group *out, const struct stream_group *group,
+                        struct stream_shared *const *lane, unsigned n)
 {
-	switch (life) {
-	case LIFE_ENDED:
-		shm_explain(&millrace->error, "the instance has ended");
-		return -EPIPE;
-	case LIFE_REPLACED:
-		shm_explain(&millrace->error, "the configuration has changed: detach and attach again");
-		return -ESTALE;
-	case LIFE_SAME:
-		break;
+	for (unsigned i = 0; i < n; i++) {
+		const struct stream_cursor *cursor = &group->cursor[i];
+		/* The cursor first: the writer is never seen behind it. */
+		uint64_t passed = atomic_load_explicit(&cursor->records, memory_order_acquire);
+		uint64_t written = lane[i] == NULL
+		                           ? passed
+		                           : atomic_load_explicit(&lane[i]->records, memory_order_relaxed);
+		out->read += stream_cursor_read(cursor);
+		out->missed += atomic_load_explicit(&cursor->missed_records, memory_order_relaxed);
+		out->waiting += written > passed ? written - passed : 0;
 	}
-	return 0;
 }
 
-int millrace_peek(struct millrace_reader *reader, int timeout_ms)
+static int show_group(const struct stream_group *group, struct stream_shared *const *lane, unsigned n,
+                      int (*each)(void *argument, const struct millrace_group *group), void *argument)
 {
-	uint64_t end_ns = clock_monotonic_ns() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * NS_PER_MS;
-	reader->taken = 0;
-	memset(&reader->batch, 0, sizeof reader->batch);
-	while (!topic_peek(&reader->topic, &reader->lane, &reader->batch)) {
-		uint64_t now_ns = clock_monotonic_ns();
-		int life = explain_life(reader->millrace, life_check(&reader->millrace->life));
-		if (life != 0 || now_ns >= end_ns)
-			return life;
-		/* A while at a time, so that the end of the instance is noticed. */
-		uint64_t left_ns = end_ns - now_ns;
-		uint64_t sleep_ns = left_ns < LOOK_NS ? left_ns : LOOK_NS;
-		if (!topic_wait(&reader->topic, sleep_ns) && clock_monotonic_ns() < now_ns + sleep_ns)
-			return 0; /* a signal: the caller may want to look at its flags */
-	}
-	return 1;
-}
-
-int millrace_next(struct millrace_reader *reader, struct millrace_record *record)
-{
-	uint64_t position = reader->batch.position;
-	const struct record *next = record_next(&reader->batch);
-	if (next == NULL)
+	uint32_t state = atomic_load_explicit(&group->state, memory_order_acquire);
+	char name[SHM_NAME_MAX];
+	if (state == GROUP_FREE)
 		return 0;
-	reader->taken++;
-	*record = (struct millrace_record){.data = next->payload,
-	                                   .length = next->length,
-	                                   .type = next->type,
-	                                   .lane = (uint16_t)reader->lane,
-	                                   .position = position};
-	return 1;
+	memcpy(name, group->name, sizeof name);
+	name[sizeof name - 1] = '\0';
+	struct millrace_group out = {
+	        .name = name,
+	        .kind = state == GROUP_REQUIRED ? MILLRACE_REQUIRED : MILLRACE_OPTIONAL,
+	        .of_stage = atomic_load_explicit(&group->configured, memory_order_relaxed) != 0,
+	        .reader_pid = (int)atomic_load_explicit(&group->pid, memory_order_relaxed),
+	};
+	count_group(&out, group, lane, n);
+	return each(argument, &out);
 }
 
-void millrace_advance(struct millrace_reader *reader)
+int millrace_groups(struct millrace *millrace, const char *topic,
+                    int (*each)(void *argument, const struct millrace_group *group), void *argument)
 {
-	if (reader->batch.at == NULL)
-		return;
-	stream_advance(&reader->topic.lane[reader->lane], &reader->batch, reader->taken);
-	reader->taken = 0;
-	/* What was not taken comes with the next peek. */
-	memset(&reader->batch, 0, sizeof reader->batch);
-}
-
-uint64_t millrace_missed(const struct millrace_reader *reader)
-{
-	uint64_t missed = 0;
-	for (unsigned i = 0; i < reader->topic.n_lanes; i++)
-		missed += atomic_load_explicit(&reader->topic.lane[i].cursor->missed_records,
-		                               memory_order_relaxed);
-	return missed;
-}
-
-uint64_t millrace_waiting(const struct millrace_reader *reader)
-{
-	uint64_t waiting = 0;
-	for (unsigned i = 0; i < reader->topic.n_lanes; i++)
-		waiting += stream_waiting_records(&reader->topic.lane[i]);
-	return waiting;
-}
-
-int millrace_json(const struct millrace_reader *reader, const struct millrace_record *record, char *text,
-                  size_t text_bytes)
-{
-	char origin[SHM_NAME_MAX + 48];
-	const struct instance *instance = &reader->millrace->instance;
-	const struct record *whole =
-	        (const struct record *)(const void *)((const char *)record->data - sizeof(struct record));
-	snprintf(origin, sizeof origin, "%016llx-%s-%u", (unsigned long long)instance->generation,
-	         instance->page->topic[reader->topic.topic].name, record->lane);
-	int length =
-	        text_bytes == 0 ? -ENOSPC : event_json(text, text_bytes - 1, whole, origin, record->position);
-	if (length >= 0)
-		text[length] = '\0';
-	return length;
-}
-
-void millrace_read_end(struct millrace_reader *reader)
-{
-	if (reader == NULL)
-		return;
-	topic_reader_detach(&reader->topic);
-	free(reader);
+	const struct instance *instance = &millrace->instance;
+	struct stream_shared *lane[STREAM_LANES_MAX] = {NULL};
+	char name[SEGMENT_NAME_MAX];
+	int index = topic_find(instance, topic, handle_error());
+	if (index < 0)
+		return index;
+	unsigned n = instance->page->topic[index].n_lanes;
+	int missing;
+	for (unsigned i = 0; i < n; i++)
+		lane[i] = stream_head_map(instance->directory, instance_lane_name(name, topic, i),
+		                          SEGMENT_READ, &missing, handle_error());
+	int result = 0;
+	for (unsigned i = 0; result == 0 && i < STREAM_GROUPS_MAX; i++) {
+		struct segment segment = {0};
+		result = segment_attach(&segment, instance->directory, instance_group_name(name, topic, i),
+		                        SEGMENT_GROUP, SEGMENT_READ, handle_error());
+		if (result == 0)
+			result = show_group(segment.body, lane, n, each, argument);
+		segment_detach(&segment);
+	}
+	for (unsigned i = 0; i < n; i++)
+		stream_head_unmap(lane[i]);
+	return result;
 }
 
 int millrace_forget(struct millrace *millrace, const char *topic, const char *group)
 {
-	return topic_group_forget(&millrace->instance, topic, group, &millrace->error);
-}
-
-/* ---- writing ---- */
-
-struct millrace_writer *millrace_write(struct millrace *millrace, const char *topic)
-{
-	struct millrace_writer *writer = calloc(1, sizeof *writer);
-	if (writer == NULL) {
-		shm_explain(&millrace->error, "no memory");
-		return NULL;
-	}
-	writer->millrace = millrace;
-	int result =
-	        topic_writer_attach_outside(&writer->topic, &millrace->instance, topic, &millrace->error);
-	if (result == 0) {
-		/* With the lane held: a drain that began before is seen here, one that begins now waits for us. */
-		result = explain_life(millrace, life_writes(&millrace->instance));
-		if (result != 0)
-			topic_writer_detach(&writer->topic);
-	}
-	if (result != 0) {
-		free(writer);
-		errno = -result;
-		return NULL;
-	}
-	writer->refuse = millrace->instance.page->topic[writer->topic.topic].when_full == WHEN_FULL_REFUSE;
-	return writer;
-}
-
-int millrace_commit(struct millrace_writer *writer)
-{
-	struct millrace *millrace = writer->millrace;
-	if (writer->used_records == 0)
-		return 0;
-	ledger_add(&writer->topic.stream.shared->ledger.received, writer->used_records);
-	stream_commit(&writer->topic.stream, writer->used_bytes, writer->used_records);
-	topic_ring(&writer->topic);
-	writer->used_bytes = 0;
-	writer->used_records = 0;
-	/* Another page in place changes nothing for what was committed: the next append tells of it. */
-	return life_committed(&millrace->life) == LIFE_ENDED ? explain_life(millrace, LIFE_ENDED) : 0;
-}
-
-/* Makes room for `bytes` after what is used, waiting until end_ns at most. Returns 0, -EAGAIN when there is none in time, -EPIPE, -ESTALE. */
-static int make_room(struct millrace_writer *writer, size_t bytes, uint64_t end_ns, char **at)
-{
-	struct millrace *millrace = writer->millrace;
-	for (;;) {
-		int result = explain_life(millrace, life_writes(&millrace->instance));
-		if (result != 0)
-			return result;
-		char *start = stream_reserve(&writer->topic.stream, writer->used_bytes + bytes);
-		if (start != NULL) {
-			*at = start + writer->used_bytes;
-			return 0;
-		}
-		/* Readers can only make room by getting what there is. */
-		result = millrace_commit(writer);
-		if (result == 0)
-			result = explain_life(millrace, life_check(&millrace->life));
-		if (result != 0 || clock_monotonic_ns() >= end_ns)
-			return result != 0 ? result : -EAGAIN;
-		nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
-	}
-}
-
-int millrace_append(struct millrace_writer *writer, uint16_t type, const void *data, uint32_t length,
-                    int timeout_ms)
-{
-	size_t bytes = record_bytes(length);
-	size_t most = (writer->topic.stream.mask + 1) / 4;
-	if (bytes > most) {
-		shm_explain(&writer->millrace->error,
-		            "a record of %u bytes; at most %zu (a quarter of the lane) are allowed", length,
-		            most - sizeof(struct record));
-		return -EMSGSIZE;
-	}
-	char *at = NULL;
-	int result = writer->used_bytes + bytes > most ? millrace_commit(writer) : 0;
-	if (result == 0)
-		result = make_room(
-		        writer, bytes,
-		        clock_monotonic_ns() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * NS_PER_MS, &at);
-	if (result == -EAGAIN) {
-		struct ledger *ledger = &writer->topic.stream.shared->ledger;
-		ledger_add(&ledger->received, 1);
-		ledger_add(writer->refuse ? &ledger->refused : &ledger->dropped, 1);
-		shm_explain(&writer->millrace->error,
-		            "the lane is full: a required group has not read on in time");
-	}
-	if (result != 0)
-		return result;
-	memcpy(record_put(at, type, length), data, length);
-	writer->used_bytes += bytes;
-	writer->used_records++;
-	return 0;
-}
-
-void millrace_write_end(struct millrace_writer *writer)
-{
-	if (writer == NULL)
-		return;
-	(void)millrace_commit(writer);
-	topic_writer_detach(&writer->topic);
-	free(writer);
+	handle_lock();
+	int result = topic_group_forget(&millrace->instance, topic, group, handle_error());
+	handle_unlock();
+	return result;
 }

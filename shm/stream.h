@@ -222,6 +222,22 @@ int stream_reader_attach(struct stream_reader *reader, const char *directory, co
  * records lie before it now. Not for required groups. */
 uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records);
 
+/* Moves on to the first record for which `before` is false, or to the tail. Records before it are those for which it is true, as when they are sorted; of them waypoints
+ * spare it most. The shared cursor stays; stream_reader_settle_anew or stream_reader_return follows. */
+void stream_reader_skip(struct stream_reader *reader, bool (*before)(const struct record *record, uint64_t position, void *argument),
+                        void *argument);
+
+/* Moves the shared cursor to where the reader is; the group's counts begin anew there. */
+void stream_reader_settle_anew(struct stream_reader *reader);
+
+/* A place to come back to, with the counts of that time. Only forwards: the shared cursor must be at or before it. */
+struct stream_bookmark {
+	uint64_t position, records, first, missed;
+};
+
+struct stream_bookmark stream_reader_bookmark(const struct stream_reader *reader);
+void stream_reader_return(struct stream_reader *reader, const struct stream_bookmark *bookmark);
+
 /* Unmaps and frees; the cursor stays where it is. */
 void stream_reader_detach(struct stream_reader *reader);
 

@@ -316,3 +316,77 @@ uint64_t stream_waiting_bytes(const struct stream_reader *reader)
 {
 	return atomic_load_explicit(&reader->shared->tail, memory_order_acquire) - reader->position;
 }
+
+/* ---- searching ---- */
+
+/* Whether the record at a waypoint is still there and lies before what is searched. Of a required group nothing is overwritten; what an
+ * optional one has read is of use only when it was not overwritten meanwhile. */
+static bool waypoint_is_before(const struct stream_reader *reader, struct stream_place place,
+                               bool (*before)(const struct record *record, uint64_t position, void *argument),
+                               void *argument)
+{
+	struct {
+		struct record head;
+		uint64_t payload[1];
+	} copy;
+	memcpy(&copy, reader->data + (place.position & (reader->size - 1)), sizeof copy);
+	if (!before(&copy.head, place.position, argument))
+		return false;
+	atomic_thread_fence(memory_order_acquire);
+	return stream_oldest_position(reader->shared, reader->size) <= place.position;
+}
+
+void stream_reader_skip(struct stream_reader *reader,
+                        bool (*before)(const struct record *record, uint64_t position, void *argument),
+                        void *argument)
+{
+	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	struct stream_place place, best = {reader->position, reader->records};
+	for (uint64_t from = reader->position + 1;
+	     from < tail && stream_waypoint_after(reader->shared, from, tail - 1, &place);
+	     from = place.position + 1) {
+		if (!waypoint_is_before(reader, place, before, argument))
+			break;
+		best = place;
+	}
+	move_to(reader, best);
+	struct record_batch batch;
+	bool found = false;
+	while (!found && stream_peek(reader, &batch)) {
+		uint64_t n = 0;
+		struct record_batch ahead = batch;
+		const struct record *record;
+		while ((record = record_next(&ahead)) != NULL &&
+		       !(found = !before(record, batch.position, argument))) {
+			batch = ahead;
+			n++;
+		}
+		batch.corrupt = !found && ahead.corrupt;
+		stream_pass(reader, &batch, n);
+	}
+}
+
+void stream_reader_settle_anew(struct stream_reader *reader)
+{
+	start_in(reader, (struct stream_place){reader->position, reader->records});
+}
+
+struct stream_bookmark stream_reader_bookmark(const struct stream_reader *reader)
+{
+	return (struct stream_bookmark){
+	        .position = reader->position,
+	        .records = reader->records,
+	        .first = reader->cursor == NULL
+	                         ? 0
+	                         : atomic_load_explicit(&reader->cursor->first, memory_order_relaxed),
+	        .missed = reader->missed,
+	};
+}
+
+void stream_reader_return(struct stream_reader *reader, const struct stream_bookmark *bookmark)
+{
+	move_to(reader, (struct stream_place){bookmark->position, bookmark->records});
+	reader->missed = bookmark->missed;
+	atomic_store_explicit(&reader->cursor->first, bookmark->first, memory_order_relaxed);
+	stream_settle(reader);
+}

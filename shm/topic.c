@@ -308,6 +308,20 @@ int topic_reader_attach_share(struct topic_reader *reader, const struct instance
 	return attach_reader(reader, instance, topic, name, GROUP_REQUIRED, STREAM_FROM_CURSOR, share, error);
 }
 
+void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stream_start start)
+{
+	/* A cursor that goes back is that of a group that joins: until the last step it does not keep what it says. */
+	if (!reader->optional) {
+		atomic_store_explicit(&reader->group->joined, 0, memory_order_relaxed);
+		atomic_thread_fence(memory_order_seq_cst);
+	}
+	for (unsigned i = 0; i < reader->n_lanes; i++)
+		if ((lanes & 1u << i) != 0 && reader->lane[i].shared != NULL)
+			stream_reader_begin(&reader->lane[i], &reader->group->cursor[i], start);
+	if (!reader->optional)
+		join_writers(reader);
+}
+
 void topic_reader_detach(struct topic_reader *reader)
 {
 	if (reader->instance == NULL)

@@ -85,6 +85,10 @@ int topic_reader_attach(struct topic_reader *reader, const struct instance *inst
 int topic_reader_attach_share(struct topic_reader *reader, const struct instance *instance, const char *topic,
                               const char *name, struct topic_share share, struct shm_error *error);
 
+/* Moves the group's lanes whose bits are set to the tail or to the oldest record there is, which for a required group is the oldest that writers have no leave to
+ * overwrite. Its counts there begin anew. For a reader that has the group to itself. Killed in between, the next reader ends the step. */
+void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stream_start start);
+
 /* Leaves. A required group stays with its cursors; an optional one is freed. */
 void topic_reader_detach(struct topic_reader *reader);
 

@@ -41,11 +41,11 @@ static int follow(const char *topic, const char *group)
 	time_t second = time(NULL);
 	int more = 1;
 	while (!stop && more >= 0) {
-		struct millrace_record record;
+		const struct millrace_record *record;
 		more = millrace_peek(reader, 200);
-		while (more > 0 && millrace_next(reader, &record)) {
+		while (more > 0 && (record = millrace_next(reader)) != NULL) {
 			records++;
-			bytes += record.length;
+			bytes += record->length;
 		}
 		millrace_advance(reader);
 		if (time(NULL) != second || more < 0) {

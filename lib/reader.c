@@ -1,0 +1,196 @@
+/* Reading: a group, batch by batch. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/handle.h"
+#include "shm/event.h"
+#include "stage/clock.h"
+
+#define LOOK_NS (500 * NS_PER_MS)
+
+struct millrace_reader *millrace_read(struct millrace *millrace, const char *topic, const char *group,
+                                      enum millrace_kind kind, enum millrace_from from)
+{
+	struct millrace_reader *reader =
+	        aligned_alloc(SHM_LINE, (sizeof *reader + SHM_LINE - 1) / SHM_LINE * SHM_LINE);
+	if (reader == NULL) {
+		shm_explain(handle_error(), "no memory");
+		return NULL;
+	}
+	memset(reader, 0, sizeof *reader);
+	reader->millrace = millrace;
+	handle_lock();
+	int result = topic_reader_attach(&reader->topic, &millrace->instance, topic, group,
+	                                 kind == MILLRACE_REQUIRED ? GROUP_REQUIRED : GROUP_OPTIONAL,
+	                                 from == MILLRACE_FROM_OLDEST ? STREAM_FROM_OLDEST : STREAM_FROM_TAIL,
+	                                 handle_error());
+	handle_unlock();
+	if (result == 0) {
+		life_init(&reader->life, &millrace->instance);
+		return reader;
+	}
+	free(reader);
+	errno = -result;
+	return NULL;
+}
+
+const char *millrace_reader_error(const struct millrace_reader *reader)
+{
+	return reader->error.text;
+}
+
+static void give_up_batch(struct millrace_reader *reader)
+{
+	reader->taken = 0;
+	memset(&reader->batch, 0, sizeof reader->batch);
+}
+
+/* Sleeps until the bell rings, the end, or a while at a time, so that the end of the instance is noticed. False after a signal. */
+static bool sleep_on_bell(struct millrace_reader *reader, uint64_t now_ns, uint64_t end_ns)
+{
+	uint64_t left_ns = end_ns - now_ns;
+	uint64_t sleep_ns = left_ns < LOOK_NS ? left_ns : LOOK_NS;
+	return topic_wait(&reader->topic, sleep_ns) || clock_monotonic_ns() >= now_ns + sleep_ns;
+}
+
+int millrace_peek(struct millrace_reader *reader, int timeout_ms)
+{
+	uint64_t end_ns = 0;
+	give_up_batch(reader);
+	for (;;) {
+		enum life life = life_check(&reader->life);
+		if (life == LIFE_REPLACED)
+			return handle_life(life, &reader->error);
+		if (topic_peek(&reader->topic, &reader->lane, &reader->batch))
+			return 1;
+		uint64_t now_ns = clock_monotonic_ns();
+		if (end_ns == 0)
+			end_ns = timeout_ms < 0 ? UINT64_MAX : now_ns + (uint64_t)timeout_ms * NS_PER_MS;
+		if (life == LIFE_ENDED)
+			return handle_life(life, &reader->error);
+		if (now_ns >= end_ns || !sleep_on_bell(reader, now_ns, end_ns)) {
+			watch_arm(reader, reader->topic.seen);
+			return 0;
+		}
+	}
+}
+
+const struct millrace_record *millrace_next(struct millrace_reader *reader)
+{
+	uint64_t position = reader->batch.position;
+	const struct record *next = record_next(&reader->batch);
+	if (next == NULL)
+		return NULL;
+	reader->taken++;
+	reader->record = (struct millrace_record){.data = next->payload,
+	                                          .length = next->length,
+	                                          .type = next->type,
+	                                          .lane = (uint16_t)reader->lane,
+	                                          .position = position};
+	return &reader->record;
+}
+
+void millrace_advance(struct millrace_reader *reader)
+{
+	if (reader->batch.at == NULL)
+		return;
+	stream_advance(&reader->topic.lane[reader->lane], &reader->batch, reader->taken);
+	give_up_batch(reader); /* what was not taken comes with the next peek */
+}
+
+/* ---- waiting for several ---- */
+
+/* Whether millrace_peek would find something at once. If not, the descriptor is armed. */
+static bool has_something(struct millrace_reader *reader)
+{
+	uint32_t seen = bell_value(reader->topic.bell);
+	for (unsigned i = 0; i < reader->topic.n_lanes; i++)
+		if (reader->topic.lane[i].shared != NULL && stream_waiting_bytes(&reader->topic.lane[i]) != 0)
+			return true;
+	if (life_check(&reader->life) != LIFE_SAME)
+		return true;
+	watch_arm(reader, seen);
+	return false;
+}
+
+int millrace_wait(struct millrace_reader *const *readers, unsigned n, int timeout_ms)
+{
+	struct pollfd polled[256];
+	if (n == 0 || n > sizeof polled / sizeof polled[0])
+		return -EINVAL;
+	for (unsigned i = 0; i < n; i++) {
+		polled[i] = (struct pollfd){.fd = millrace_fd(readers[i]), .events = POLLIN};
+		if (polled[i].fd < 0)
+			return polled[i].fd;
+		if (has_something(readers[i]))
+			return 1;
+	}
+	int result = poll(polled, n, timeout_ms);
+	if (result < 0)
+		return errno == EINTR ? 0 : -errno;
+	return result > 0;
+}
+
+/* ---- what is known of it ---- */
+
+uint64_t millrace_missed(const struct millrace_reader *reader)
+{
+	uint64_t missed = 0;
+	for (unsigned i = 0; i < reader->topic.n_lanes; i++)
+		missed += atomic_load_explicit(&reader->topic.lane[i].cursor->missed_records,
+		                               memory_order_relaxed);
+	return missed;
+}
+
+uint64_t millrace_waiting(const struct millrace_reader *reader)
+{
+	uint64_t waiting = 0;
+	for (unsigned i = 0; i < reader->topic.n_lanes; i++)
+		waiting += stream_waiting_records(&reader->topic.lane[i]);
+	return waiting;
+}
+
+/* What stands before the position in an id. */
+static int write_origin(const struct millrace_reader *reader, unsigned lane, char *text, size_t bytes)
+{
+	const struct instance *instance = &reader->millrace->instance;
+	return snprintf(text, bytes, "%016llx-%s-%u", (unsigned long long)instance->generation,
+	                instance->page->topic[reader->topic.topic].name, lane);
+}
+
+int millrace_id(const struct millrace_reader *reader, const struct millrace_record *record, char *text,
+                size_t text_bytes)
+{
+	char origin[SHM_NAME_MAX + 48];
+	write_origin(reader, record->lane, origin, sizeof origin);
+	int n = snprintf(text, text_bytes, "%s-%llu", origin, (unsigned long long)record->position);
+	return n < 0 || (size_t)n >= text_bytes ? -ENOSPC : n;
+}
+
+int millrace_json(const struct millrace_reader *reader, const struct millrace_record *record, char *text,
+                  size_t text_bytes)
+{
+	char origin[SHM_NAME_MAX + 48];
+	const struct record *whole =
+	        (const struct record *)(const void *)((const char *)record->data - sizeof(struct record));
+	write_origin(reader, record->lane, origin, sizeof origin);
+	int length =
+	        text_bytes == 0 ? -ENOSPC : event_json(text, text_bytes - 1, whole, origin, record->position);
+	if (length >= 0)
+		text[length] = '\0';
+	return length;
+}
+
+void millrace_read_end(struct millrace_reader *reader)
+{
+	if (reader == NULL)
+		return;
+	watch_end(reader);
+	handle_lock();
+	topic_reader_detach(&reader->topic);
+	handle_unlock();
+	free(reader);
+}
