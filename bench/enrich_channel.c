@@ -73,7 +73,7 @@ static void attach_reader(struct topic_reader *reader, const struct instance *in
                           const char *group)
 {
 	struct shm_error error = {""};
-	must(topic_reader_attach(reader, instance, topic, group, GROUP_REQUIRED, STREAM_FROM_CURSOR, &error),
+	must(topic_reader_attach_stage(reader, instance, topic, group, (struct topic_share){.n = 1}, &error),
 	     &error);
 }
 

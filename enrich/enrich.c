@@ -21,7 +21,7 @@ static int join_topics(struct enrich *enrich, const struct instance *instance, c
 	int result = topic_writer_attach(&enrich->writer, instance, OUTPUT, role, error);
 	if (result != 0)
 		return result;
-	result = topic_reader_attach_share(&enrich->reader, instance, INPUT, GROUP, share, error);
+	result = topic_reader_attach_stage(&enrich->reader, instance, INPUT, GROUP, share, error);
 	if (result != 0) {
 		topic_writer_detach(&enrich->writer);
 		enrich->writer.bells = NULL;

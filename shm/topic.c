@@ -156,15 +156,41 @@ static int refuse_busy(struct claim *claim, int index, const char *name, struct 
 	return -EBUSY;
 }
 
-/* The group to use: an existing one that is nobody's, or a free one (*made). Returns its index or -errno. */
-static int choose_group(struct claim *claim, const char *name, enum group_state kind, unsigned share,
-                        bool *made, struct shm_error *error)
+/* Whether the claimer may have the group at all: stages have theirs, everybody else the others. */
+static int check_owner(struct claim *claim, int index, const char *name, bool stage, struct shm_error *error)
 {
+	bool configured = index >= 0 &&
+	                  atomic_load_explicit(&group_of(claim, index)->configured, memory_order_relaxed) != 0;
+	if (stage && index < 0) {
+		shm_explain(error, "topic \"%s\" has no group \"%s\": the configuration in force made none", claim->topic,
+		            name);
+		return -ENOENT;
+	}
+	if (stage == configured)
+		return 0;
+	if (stage)
+		shm_explain(error,
+		            "group \"%s\" of topic \"%s\" was made by an outside program; free it with: millrace consume %s "
+		            "--group %s --forget",
+		            name, claim->topic, claim->topic, name);
+	else
+		shm_explain(error, "group \"%s\" of topic \"%s\" belongs to a stage of the configuration; take another name",
+		            name, claim->topic);
+	return -EPERM;
+}
+
+/* The group to use: an existing one that is nobody's, or a free one (reader->made). Returns its index or -errno. */
+static int choose_group(struct claim *claim, const char *name, struct topic_reader *reader, struct shm_error *error)
+{
+	enum group_state kind = reader->optional ? GROUP_OPTIONAL : GROUP_REQUIRED;
 	int index = find_group(claim, name);
-	*made = index < 0;
+	int result = check_owner(claim, index, name, reader->stage, error);
+	reader->made = index < 0;
+	if (result != 0)
+		return result;
 	if (index < 0)
 		return find_free(claim, error);
-	if (stays_busy(claim->instance, claim->topic, (unsigned)index, share))
+	if (stays_busy(claim->instance, claim->topic, (unsigned)index, reader->share.index))
 		return refuse_busy(claim, index, name, error);
 	if (atomic_load_explicit(&group_of(claim, index)->state, memory_order_relaxed) != (uint32_t)kind) {
 		shm_explain(error, "group \"%s\" of topic \"%s\" exists as %s group", name, claim->topic,
@@ -235,8 +261,7 @@ static int claim_group(struct topic_reader *reader, const char *name, enum strea
 	int result = begin_claim(&claim, reader->instance, topic, error);
 	if (result != 0)
 		return result;
-	int index = choose_group(&claim, name, reader->optional ? GROUP_OPTIONAL : GROUP_REQUIRED,
-	                         reader->share.index, &reader->made, error);
+	int index = choose_group(&claim, name, reader, error);
 	result = index < 0 ? index : 0;
 	if (result == 0) {
 		reader->lock = lock_as_reader(reader->instance, topic, (unsigned)index, reader->share.index);
@@ -256,9 +281,9 @@ static int claim_group(struct topic_reader *reader, const char *name, enum strea
 	return result;
 }
 
-static int attach_reader(struct topic_reader *reader, const struct instance *instance, const char *topic,
-                         const char *name, enum group_state kind, enum stream_start start,
-                         struct topic_share share, struct shm_error *error)
+/* wanted: who claims what, the rest of the reader being zero. */
+static int attach_reader(struct topic_reader *reader, const struct topic_reader *wanted, const char *topic,
+                         const char *name, enum stream_start start, struct shm_error *error)
 {
 	if (!segment_name_valid(name)) {
 		shm_explain(
@@ -268,16 +293,12 @@ static int attach_reader(struct topic_reader *reader, const struct instance *ins
 		        name, SHM_NAME_MAX - 1);
 		return -EINVAL;
 	}
-	int topic_index = topic_find(instance, topic, error);
+	int topic_index = topic_find(wanted->instance, topic, error);
 	if (topic_index < 0)
 		return topic_index;
-	*reader = (struct topic_reader){
-	        .instance = instance,
-	        .topic = (unsigned)topic_index,
-	        .optional = kind == GROUP_OPTIONAL,
-	        .share = share,
-	        .lock = -1,
-	};
+	*reader = *wanted;
+	reader->topic = (unsigned)topic_index;
+	reader->lock = -1;
 	int result = map_lanes(reader, error);
 	if (result == 0)
 		result = claim_group(reader, name, start, error);
@@ -291,7 +312,7 @@ static int attach_reader(struct topic_reader *reader, const struct instance *ins
 		if (atomic_load_explicit(&reader->group->joined, memory_order_acquire) == 0)
 			join_writers(reader);
 	}
-	atomic_fetch_or(&instance->bells->active[reader->topic].groups, 1ull << reader->group_index);
+	atomic_fetch_or(&reader->instance->bells->active[reader->topic].groups, 1ull << reader->group_index);
 	return 0;
 }
 
@@ -299,13 +320,15 @@ int topic_reader_attach(struct topic_reader *reader, const struct instance *inst
                         const char *name, enum group_state kind, enum stream_start start,
                         struct shm_error *error)
 {
-	return attach_reader(reader, instance, topic, name, kind, start, (struct topic_share){.n = 1}, error);
+	struct topic_reader wanted = {.instance = instance, .optional = kind == GROUP_OPTIONAL, .share.n = 1};
+	return attach_reader(reader, &wanted, topic, name, start, error);
 }
 
-int topic_reader_attach_share(struct topic_reader *reader, const struct instance *instance, const char *topic,
+int topic_reader_attach_stage(struct topic_reader *reader, const struct instance *instance, const char *topic,
                               const char *name, struct topic_share share, struct shm_error *error)
 {
-	return attach_reader(reader, instance, topic, name, GROUP_REQUIRED, STREAM_FROM_CURSOR, share, error);
+	struct topic_reader wanted = {.instance = instance, .share = share, .stage = true};
+	return attach_reader(reader, &wanted, topic, name, STREAM_FROM_CURSOR, error);
 }
 
 void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stream_start start)

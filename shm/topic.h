@@ -62,27 +62,29 @@ struct topic_reader {
 	unsigned topic;
 	unsigned group_index;
 	struct topic_share share; /* lanes of others are all zero */
+	bool stage; /* claims for a stage */
 	bool optional;
 	bool made; /* the group did not exist before */
 	int lock;      /* says that the group has a live reader; dies with the process */
 	uint32_t seen; /* value of the bell before the last look */
 };
 
-/* Claims the group `name` of `topic` and attaches to all its lanes.
+/* Claims the group `name` of `topic` for a program that is no stage, and attaches to all its lanes.
  *
  *   GROUP_REQUIRED  the group is made when it does not exist (start says where it begins) and is taken up at its cursors
  *                   when it does (start is ignored).
  *   GROUP_OPTIONAL  a group of this name with a live reader is -EBUSY; one left by a dead reader is made anew.
  *
- * Returns 0; -ENOENT no such topic (error lists those there are); -EBUSY the group has a live reader (error names its
- * pid); -ENOSPC all groups of the topic are in use; -EINVAL the name (segment_name_valid), or an existing group of the other kind; otherwise
+ * Returns 0; -ENOENT no such topic (error lists those there are); -EPERM the group belongs to a stage of the configuration, whether that
+ * runs or not; -EBUSY the group has a live reader (error names its pid); -ENOSPC all groups of the topic are in use; -EINVAL the name (segment_name_valid), or an existing group of the other kind; otherwise
  * as segment_attach. The instance must stay attached longer than the reader. */
 int topic_reader_attach(struct topic_reader *reader, const struct instance *instance, const char *topic, const char *name,
                         enum group_state kind, enum stream_start start, struct shm_error *error);
 
-/* The same for one of several processes that read a required group together, each its own lanes: the cursors are by lane, so they have nothing to
- * do with one another. The caller sees to it that all that run at a time have the same n. */
-int topic_reader_attach_share(struct topic_reader *reader, const struct instance *instance, const char *topic,
+/* The same for a stage: takes up a group that the configuration made for it (-ENOENT when it made none of this name, -EPERM when an outside program
+ * made it). Several processes may read the group together, each its share of the lanes: the cursors are by lane, so they have
+ * nothing to do with one another. The caller sees to it that all that run at a time have the same n; {.n = 1} is all lanes. */
+int topic_reader_attach_stage(struct topic_reader *reader, const struct instance *instance, const char *topic,
                               const char *name, struct topic_share share, struct shm_error *error);
 
 /* Moves the group's lanes whose bits are set to the tail or to the oldest record there is, which for a required group is the oldest that writers have no leave to

@@ -265,8 +265,7 @@ static inline int enrich_place_make(struct enrich_place *place, uint64_t raw_byt
 		result = topic_writer_attach(&place->writer[i], &place->instance, "track.raw",
 		                             i == 0 ? "w.0" : "w.1", &place->error);
 	if (result == 0)
-		result = topic_reader_attach(&place->sink, &place->instance, "track", "sink", GROUP_REQUIRED,
-		                             STREAM_FROM_CURSOR, &place->error);
+		result = topic_reader_attach_stage(&place->sink, &place->instance, "track", "sink", (struct topic_share){.n = 1}, &place->error);
 	if (result != 0)
 		printf("%s\n", place->error.text);
 	return result;

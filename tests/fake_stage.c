@@ -112,8 +112,8 @@ static void join(struct fake *fake, const char *instance)
 	join_queue(fake);
 	if (fake->n_sockets == 0) {
 		bool enrich = strncmp(fake->role, "enrich.", 7) == 0;
-		if (topic_reader_attach(&fake->reader, &fake->instance, enrich ? "track.raw" : "ip",
-		                        enrich ? "enrich" : "tally", GROUP_REQUIRED, STREAM_FROM_CURSOR,
+		if (topic_reader_attach_stage(&fake->reader, &fake->instance, enrich ? "track.raw" : "ip",
+		                        enrich ? "enrich" : "tally", (struct topic_share){.n = 1},
 		                        &error) != 0)
 			fail(fake->role, error.text);
 		fake->reads = true;

@@ -46,8 +46,8 @@ static int make_scene(void **state)
 	for (unsigned i = 0; i < LANES; i++) {
 		if (topic_writer_attach(&scene.writer[i], &scene.instance, topics[i].name, ROLE, &error) !=
 		            0 ||
-		    topic_reader_attach(&scene.reader[i], &scene.instance, topics[i].name, "reader",
-		                        GROUP_REQUIRED, STREAM_FROM_OLDEST, &error) != 0)
+		    topic_reader_attach_stage(&scene.reader[i], &scene.instance, topics[i].name, "reader",
+		                              (struct topic_share){.n = 1}, &error) != 0)
 			return -1;
 		lane_stream(&scene.lane[i], &scene.writer[i]);
 		scene.redo.base[1 + i] = (char *)scene.writer[i].stream.shared;

@@ -124,7 +124,7 @@ static void read_until(struct fixture *f, uint64_t end_ns)
 	struct topic_reader reader;
 	struct record_batch batch;
 	unsigned lane;
-	if (topic_reader_attach(&reader, &f->instance, "t", "stage", GROUP_REQUIRED, STREAM_FROM_CURSOR,
+	if (topic_reader_attach_stage(&reader, &f->instance, "t", "stage", (struct topic_share){.n = 1},
 	                        &f->error) != 0)
 		_exit(1);
 	while (clock_monotonic_ns() < end_ns) {
@@ -197,8 +197,7 @@ static void a_killed_reader_loses_nothing(void **state)
 	assert_int_equal(atomic_load(&f->seen->lost), 0);
 	assert_int_equal(atomic_load(&f->seen->torn), 0);
 	struct topic_reader reader;
-	assert_int_equal(topic_reader_attach(&reader, &f->instance, "t", "stage", GROUP_REQUIRED,
-	                                     STREAM_FROM_CURSOR, &f->error),
+	assert_int_equal(topic_reader_attach_stage(&reader, &f->instance, "t", "stage", (struct topic_share){.n = 1}, &f->error),
 	                 0);
 	struct topic_writer counted;
 	assert_int_equal(topic_writer_attach(&counted, &f->instance, "t", "w.0", &f->error), 0);
@@ -261,7 +260,7 @@ static void sleep_and_measure(struct fixture *f, unsigned long unused)
 	struct topic_reader reader;
 	struct record_batch batch;
 	unsigned lane;
-	if (topic_reader_attach(&reader, &f->instance, "t", "stage", GROUP_REQUIRED, STREAM_FROM_CURSOR,
+	if (topic_reader_attach_stage(&reader, &f->instance, "t", "stage", (struct topic_share){.n = 1},
 	                        &f->error) != 0)
 		_exit(1);
 	for (;;) {

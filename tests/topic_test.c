@@ -77,12 +77,17 @@ static int claim(struct fixture *f, struct topic_reader *reader, const char *nam
 	return topic_reader_attach(reader, &f->instance, "t", name, kind, STREAM_FROM_TAIL, &f->error);
 }
 
+static int claim_stage(struct fixture *f, struct topic_reader *reader)
+{
+	return topic_reader_attach_stage(reader, &f->instance, "t", "stage", (struct topic_share){.n = 1}, &f->error);
+}
+
 static void a_reader_gets_the_records_of_all_lanes(void **state)
 {
 	struct fixture *f = *state;
 	struct topic_reader reader;
 	put(&f->writer[0], 1);
-	assert_int_equal(claim(f, &reader, "stage", GROUP_REQUIRED), 0);
+	assert_int_equal(claim_stage(f, &reader), 0);
 	put(&f->writer[1], 2);
 	put(&f->writer[1], 3);
 	assert_int_equal(take(&reader), 3);
@@ -138,7 +143,7 @@ static void a_required_group_holds_the_writer_until_it_is_forgotten(void **state
 	struct fixture *f = *state;
 	struct topic_reader stage, outside;
 	unsigned written = 0;
-	assert_int_equal(claim(f, &stage, "stage", GROUP_REQUIRED), 0);
+	assert_int_equal(claim_stage(f, &stage), 0);
 	assert_int_equal(claim(f, &outside, "outside", GROUP_REQUIRED), 0);
 	for (; written < 2 * SIZE / record_bytes(8) && put(&f->writer[0], written); written++)
 		take(&stage);
@@ -157,7 +162,7 @@ static void an_optional_group_never_holds_the_writer(void **state)
 {
 	struct fixture *f = *state;
 	struct topic_reader stage, tap;
-	assert_int_equal(claim(f, &stage, "stage", GROUP_REQUIRED), 0);
+	assert_int_equal(claim_stage(f, &stage), 0);
 	assert_int_equal(claim(f, &tap, "tap.1", GROUP_OPTIONAL), 0);
 	for (unsigned i = 0; i < 3 * SIZE / record_bytes(8); i++) {
 		assert_true(put(&f->writer[0], i));
@@ -208,6 +213,24 @@ static void too_many_groups_are_refused_with_a_remedy(void **state)
 		topic_reader_detach(&tap[i]);
 }
 
+static void a_stage_s_group_is_the_stage_s_alone_and_the_others_are_not(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader reader, stage;
+	struct topic_share all = {.n = 1};
+	assert_int_equal(claim(f, &reader, "stage", GROUP_REQUIRED), -EPERM);
+	assert_non_null(strstr(f->error.text, "belongs to a stage"));
+	assert_int_equal(claim(f, &reader, "stage", GROUP_OPTIONAL), -EPERM);
+	assert_int_equal(topic_reader_attach_stage(&stage, &f->instance, "t", "stage", all, &f->error), 0);
+	assert_int_equal(claim(f, &reader, "stage", GROUP_REQUIRED), -EPERM);
+	topic_reader_detach(&stage);
+	assert_int_equal(topic_reader_attach_stage(&stage, &f->instance, "t", "absent", all, &f->error), -ENOENT);
+	assert_int_equal(claim(f, &reader, "mine", GROUP_REQUIRED), 0);
+	topic_reader_detach(&reader);
+	assert_int_equal(topic_reader_attach_stage(&stage, &f->instance, "t", "mine", all, &f->error), -EPERM);
+	assert_non_null(strstr(f->error.text, "--forget"));
+}
+
 static void unknown_names_are_explained(void **state)
 {
 	struct fixture *f = *state;
@@ -231,7 +254,7 @@ static void unknown_names_are_explained(void **state)
 
 static int claim_share(struct fixture *f, struct topic_reader *reader, unsigned index, unsigned n)
 {
-	return topic_reader_attach_share(reader, &f->instance, "t", "stage",
+	return topic_reader_attach_stage(reader, &f->instance, "t", "stage",
 	                                 (struct topic_share){.index = index, .n = n}, &f->error);
 }
 
@@ -273,13 +296,13 @@ static void a_share_has_one_reader_at_a_time(void **state)
 		assert_int_equal(claim_share(f, &second, i, 2), -EBUSY);
 		assert_non_null(strstr(f->error.text, "is being read by process"));
 	}
-	assert_int_equal(claim(f, &second, "stage", GROUP_REQUIRED), -EBUSY); /* one that wants all lanes */
+	assert_int_equal(claim_stage(f, &second), -EBUSY); /* one that wants all lanes */
 	topic_reader_detach(&other);
 	assert_int_equal(claim_share(f, &second, 0, 2), -EBUSY);
 	assert_int_equal(claim_share(f, &second, 1, 2), 0);
 	topic_reader_detach(&second);
 	topic_reader_detach(&first);
-	assert_int_equal(claim(f, &second, "stage", GROUP_REQUIRED), 0);
+	assert_int_equal(claim_stage(f, &second), 0);
 	topic_reader_detach(&second);
 }
 
@@ -375,6 +398,7 @@ int main(void)
 	        T(an_optional_group_never_holds_the_writer),
 	        T(groups_of_dead_taps_are_used_again),
 	        T(too_many_groups_are_refused_with_a_remedy),
+	        T(a_stage_s_group_is_the_stage_s_alone_and_the_others_are_not),
 	        T(unknown_names_are_explained),
 	        T(each_share_reads_its_own_lanes_and_no_others),
 	        T(a_share_has_one_reader_at_a_time),

@@ -37,7 +37,7 @@ static int set_up(void **state)
 	    instance_make(f->place.directory, &topic, 1, &f->error) != 0 ||
 	    instance_attach(&f->instance, "test", SEGMENT_WRITE, &f->error) != 0 ||
 	    topic_writer_attach(&f->writer, &f->instance, "ip", "w.0", &f->error) != 0 ||
-	    topic_reader_attach(&f->tally, &f->instance, "ip", "tally", GROUP_REQUIRED, STREAM_FROM_CURSOR,
+	    topic_reader_attach_stage(&f->tally, &f->instance, "ip", "tally", (struct topic_share){.n = 1},
 	                        &f->error) != 0)
 		return -1;
 	f->now_ns = 1000 * NS_PER_SEC;

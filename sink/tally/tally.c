@@ -243,8 +243,8 @@ static void say_lost(struct tally *tally, uint64_t lost)
 static int attach(struct tally *tally, struct stage *stage, struct shm_error *error)
 {
 	uint64_t lost = 0;
-	int result = topic_reader_attach(&tally->reader, &stage->instance, TALLY_TOPIC, TALLY_GROUP,
-	                                 GROUP_REQUIRED, STREAM_FROM_CURSOR, error);
+	int result = topic_reader_attach_stage(&tally->reader, &stage->instance, TALLY_TOPIC, TALLY_GROUP,
+	                                 (struct topic_share){.n = 1}, error);
 	for (unsigned i = 0; result == 0 && i < tally->reader.n_lanes; i++)
 		result = take_up_lane(tally, i, &lost, error);
 	metric_set(tally->control, TALLY_lost_records, lost);

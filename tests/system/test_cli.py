@@ -14,6 +14,7 @@ import pytest
 
 from harness import BUILD, MILLRACE, ROOT, SLOW, default_config, wait_until
 from http_help import ask, http_address, http_config
+from processes import pause, resume
 from load import Expected, ipevent, mixture, random_sha, send_paced
 
 COMMANDS = ["run", "check", "stat", "tap", "consume", "report", "send", "clean", "bench"]
@@ -533,6 +534,26 @@ def test_what_comes_while_nobody_reads_waits_for_the_group(instance, running, tm
     assert one.millrace("consume", "ip", "--group", "later", "--forget").returncode == 1
     forbidden = one.millrace("consume", "ip", "--group", "tally", "--forget")
     assert forbidden.returncode == 1 and "tally" in forbidden.stderr
+
+
+def test_no_program_takes_the_group_of_a_stage_even_while_that_is_down(instance, rng):
+    one = instance()
+    send_events(one, random_sha(rng), range(50))
+    one.settle("ip", 50)
+    pid = one.pid_of("tally.0")
+    pause(pid)
+    try:
+        for command in ("consume", "ip", "--group", "tally", "--no-follow", "--", "cat"), ("consume", "ip", "--group", "tally", "--forget"):
+            result = one.millrace(*command)
+            assert result.returncode == 1 and result.stdout == "" and "belongs to a stage" in result.stderr
+        os.kill(pid, signal.SIGKILL)
+        result = one.millrace("consume", "ip", "--group", "tally", "--no-follow", "--", "cat")
+        assert result.returncode == 1 and "belongs to a stage" in result.stderr
+    finally:
+        resume(pid)
+    send_events(one, random_sha(rng), range(50))
+    one.settle("ip", 100)
+    wait_until(lambda: one.group("ip", "tally")["read_records"] == 100, 15, "tally counts on")
 
 
 @pytest.mark.parametrize("program, why", [
