@@ -11,6 +11,7 @@
 #include "shm/life.h"
 #include "cli/ndjson.h"
 #include "cli/program.h"
+#include "shm/record_copy.h"
 #include "stage/clock.h"
 
 #define BATCH_BYTES    (16u * 1024u * 1024u) /* a batch of long events ends here */
@@ -32,11 +33,12 @@ struct consumer {
 	struct topic_reader reader;
 	struct program program;
 	struct ndjson batch;
-	uint64_t n;        /* events in the batch */
-	uint64_t left;     /* events still to be consumed */
-	uint64_t broken;   /* records whose payload is not what their type says */
-	bool made;         /* the group did not exist before this call */
-	bool acknowledged; /* something of it was */
+	struct record_copy copy; /* the record that is written to the batch */
+	uint64_t n;              /* events in the batch */
+	uint64_t left;           /* events still to be consumed */
+	uint64_t broken;         /* records whose payload is not what their type says */
+	bool made;               /* the group did not exist before this call */
+	bool acknowledged;       /* something of it was */
 	uint64_t end[STREAM_LANES_MAX];
 };
 
@@ -55,6 +57,9 @@ static void take(struct consumer *consumer, unsigned lane, struct record_batch *
 	const struct record *record;
 	while (!full(consumer) && position < consumer->end[lane] && (record = record_next(records)) != NULL) {
 		taken++;
+		record = record_copy(&consumer->copy, record->payload, records->length, records->type);
+		if (record == NULL)
+			abort();
 		if (ndjson_add(&consumer->batch, record, lane, position) == 0)
 			consumer->n++;
 		else
@@ -339,6 +344,7 @@ static int consume(const struct options *options, char **program)
 	                     ? run(consumer)
 	                     : command_fail("consume", "%s", consumer->program.why);
 	ndjson_fini(&consumer->batch);
+	record_copy_fini(&consumer->copy);
 	free(consumer);
 	return status;
 }

@@ -65,6 +65,7 @@ void enrich_close(struct enrich *enrich)
 {
 	leave_topics(enrich);
 	segment_detach(&enrich->private_segment);
+	record_copy_fini(&enrich->copy);
 }
 
 /* ---- one batch ---- */
@@ -104,7 +105,10 @@ static uint64_t take_batch(struct enrich *enrich, struct record_batch *batch)
 		const struct record *record = record_next(batch);
 		if (record == NULL)
 			break;
-		if (!take(enrich, record, now_ns)) {
+		/* The room for the event and the event itself are made from the same lengths: those of the copy. Without memory
+		 * it is as without room: tried again. */
+		record = record_copy(&enrich->copy, record->payload, batch->length, batch->type);
+		if (record == NULL || !take(enrich, record, now_ns)) {
 			*batch = before;
 			enrich->full = true;
 			break;

@@ -22,6 +22,7 @@
 #include "enrich/track/track.h"
 #include "shm/lane.h"
 #include "shm/private.h"
+#include "shm/record_copy.h"
 #include "stage/stage.h"
 
 #define ENRICH_BATCH       512u /* records in one commit at most */
@@ -66,6 +67,7 @@ struct enrich {
 	struct redo redo; /* region 0: the private segment; 1: the lane of track; 2: the group's segment */
 	struct segment private_segment;
 	struct control *control;
+	struct record_copy copy; /* the call that is worked on */
 	bool full;        /* the last record found no room */
 	uint64_t commits; /* of this life */
 	struct {

@@ -165,7 +165,7 @@ MILLRACE_API int millrace_id(const struct millrace_reader *reader, const struct 
                              size_t text_bytes);
 
 /* Writes the record, whose data must still be valid, as one JSON object and a final 0 to text. Returns its length without the 0, -ENOSPC when it does not
- * fit, or -EINVAL when the payload is not what its type says. */
+ * fit, -ENOMEM, or -EINVAL when the payload is not what its type says. */
 MILLRACE_API int millrace_json(const struct millrace_reader *reader, const struct millrace_record *record, char *text,
                                size_t text_bytes);
 

@@ -7,6 +7,7 @@
 
 #include "lib/handle.h"
 #include "shm/event.h"
+#include "shm/record_copy.h"
 #include "stage/clock.h"
 
 #define LOOK_NS (500 * NS_PER_MS)
@@ -86,8 +87,8 @@ const struct millrace_record *millrace_next(struct millrace_reader *reader)
 		return NULL;
 	reader->taken++;
 	reader->record = (struct millrace_record){.data = next->payload,
-	                                          .length = next->length,
-	                                          .type = next->type,
+	                                          .length = reader->batch.length,
+	                                          .type = reader->batch.type,
 	                                          .lane = (uint16_t)reader->lane,
 	                                          .position = position};
 	return &reader->record;
@@ -174,13 +175,17 @@ int millrace_json(const struct millrace_reader *reader, const struct millrace_re
                   size_t text_bytes)
 {
 	char origin[SHM_NAME_MAX + 48];
-	const struct record *whole =
-	        (const struct record *)(const void *)((const char *)record->data - sizeof(struct record));
+	if (text_bytes == 0)
+		return -ENOSPC;
+	struct record_copy copy = {0};
+	const struct record *whole = record_copy(&copy, record->data, record->length, record->type);
+	if (whole == NULL)
+		return -ENOMEM;
 	write_origin(reader, record->lane, origin, sizeof origin);
-	int length =
-	        text_bytes == 0 ? -ENOSPC : event_json(text, text_bytes - 1, whole, origin, record->position);
+	int length = event_json(text, text_bytes - 1, whole, origin, record->position);
 	if (length >= 0)
 		text[length] = '\0';
+	record_copy_fini(&copy);
 	return length;
 }
 

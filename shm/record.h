@@ -49,22 +49,32 @@ struct record_batch {
 	const char *at;  /* the next record */
 	const char *end;
 	uint64_t position; /* stream position of `at`, bytes: with lane and generation it names a record for good */
-	bool corrupt;    /* a length ran past the end: the batch ended early, stream_advance counts and skips the damage */
+	uint32_t length; /* of the record that record_next gave last, as it was checked */
+	uint16_t type;   /* of the same record */
+	bool corrupt;    /* a length or a header ran past the end: the batch ended early, stream_advance counts and skips the damage */
 };
 
-/* The next record of the batch, or NULL at its end or at damage (corrupt is set then). The length has been checked
- * against the end of the batch: record->payload .. + record->length may be read. */
+/* The next record of the batch, or NULL at its end or at damage (corrupt is set then). Length and type are read once, and left in the
+ * batch. The length has been checked against the end of the batch: record->payload .. + batch->length may be read. A batch of a
+ * required group lies in memory that other processes write: its readers take both from the batch, never from the record again. Who
+ * trusts fields within the payload copies it first (record_copy.h). */
 static inline const struct record *record_next(struct record_batch *batch)
 {
-	if (batch->at >= batch->end)
+	ptrdiff_t left = batch->end - batch->at;
+	if (left < (ptrdiff_t)sizeof(struct record)) {
+		if (left > 0)
+			batch->corrupt = true;
 		return NULL;
+	}
 	const struct record *record = (const struct record *)(const void *)batch->at;
-	size_t left = (size_t)(batch->end - batch->at);
-	size_t bytes = record_bytes(record->length);
-	if (__builtin_expect(bytes > left, 0)) {
+	uint32_t length = __atomic_load_n(&record->length, __ATOMIC_RELAXED);
+	size_t bytes = record_bytes(length);
+	if (__builtin_expect(bytes > (size_t)left, 0)) {
 		batch->corrupt = true;
 		return NULL;
 	}
+	batch->length = length;
+	batch->type = __atomic_load_n(&record->type, __ATOMIC_RELAXED);
 	batch->at += bytes;
 	batch->position += bytes;
 	return record;

@@ -1,4 +1,5 @@
 # Unit tests: tests/<name>_test.c, the archives they need, further libraries.
+$(eval $(call unit,record,shm,))
 $(eval $(call unit,stream,shm,-lck))
 $(eval $(call unit,stream_process,shm,-lck))
 $(eval $(call unit,topic,shm,-lck))

@@ -86,6 +86,25 @@ static void what_one_program_writes_another_reads(void **state)
 	millrace_write_end(writer);
 }
 
+/* Another process can write the header in the lane at any time; what counts is what millrace_next found there. */
+static void the_json_of_a_record_has_the_length_that_was_checked(void **state)
+{
+	struct fixture *f = *state;
+	char text[512];
+	struct {
+		struct record header;
+		char payload[8];
+	} changed = {.header = {.length = 1u << 30, .type = EVENT_RAW}, .payload = "abcdefgh"};
+	struct millrace_record record = {.data = changed.payload, .length = 8, .type = 256};
+	struct millrace_reader *reader =
+	        millrace_read(f->millrace, "mine", "g", MILLRACE_REQUIRED, MILLRACE_FROM_TAIL);
+	assert_non_null(reader);
+	assert_true(millrace_json(reader, &record, text, sizeof text) > 0);
+	assert_non_null(strstr(text, "\"length\":8,\"data\":\"abcdefgh\""));
+	assert_non_null(strstr(text, "\"record_type\":256"));
+	millrace_read_end(reader);
+}
+
 static void what_was_not_advanced_comes_again(void **state)
 {
 	struct fixture *f = *state;
@@ -719,6 +738,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 	        T(what_one_program_writes_another_reads),
+	        T(the_json_of_a_record_has_the_length_that_was_checked),
 	        T(what_was_not_advanced_comes_again),
 	        T(a_full_lane_says_so_and_is_accounted_for),
 	        T(each_program_has_a_lane_of_its_own),

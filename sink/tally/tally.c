@@ -40,12 +40,10 @@ struct tally {
 
 /* ---- counting ---- */
 
-static bool is_ip_event(const struct record *record)
+/* The record that the batch gave last. */
+static bool is_ip_event(const struct record_batch *batch)
 {
-	if (record->type != EVENT_IP)
-		return false;
-	return record->length == sizeof(struct event_ip) ||
-	       (record->length > sizeof(struct event_ip) && event_check(record));
+	return batch->type == EVENT_IP && batch->length == sizeof(struct event_ip);
 }
 
 struct tally_taken tally_take(struct counts *counts, struct record_batch *batch, uint64_t max)
@@ -57,7 +55,7 @@ struct tally_taken tally_take(struct counts *counts, struct record_batch *batch,
 		unsigned n = 0;
 		while (n < COUNTS_RUN && taken.records < max && (record = record_next(batch)) != NULL) {
 			taken.records++;
-			if (__builtin_expect(is_ip_event(record), 1))
+			if (__builtin_expect(is_ip_event(batch), 1))
 				run[n++] = (const struct event_ip *)(const void *)record->payload;
 			else
 				taken.bad++;
