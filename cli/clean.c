@@ -30,34 +30,29 @@ struct left {
 
 /* ---- who lives ---- */
 
-/* Everybody who uses an instance holds a lock on a file in it: the supervisor, stages, readers, outside writers. name is such a file, *pid its holder, or -1
- * when the kernel does not tell (locks that belong to an open file); one whose holder is known is preferred. */
-static bool find_live(const char *directory, char *name, size_t size, pid_t *pid)
+/* Everybody who uses an instance holds a lock on a file in it: the supervisor, stages, readers, outside writers. Returns 1: name is such a file, *pid its
+ * holder, or -1 when the kernel does not tell (locks that belong to an open file); one whose holder is known is preferred. 0: nobody
+ * lives. -errno: it cannot be told of the file. */
+static int find_live(const char *directory, char *name, size_t size, int *pid)
 {
-	bool found = false;
+	int found = 0;
 	struct dirent *entry;
 	DIR *folder = opendir(directory);
 	*pid = -1;
-	while (*pid <= 0 && folder != NULL && (entry = readdir(folder)) != NULL) {
-		char path[PATH_MAX];
-		struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	snprintf(name, size, ".");
+	if (folder == NULL)
+		return -errno;
+	while (found >= 0 && *pid <= 0 && (entry = readdir(folder)) != NULL) {
 		/* "lock" is ours by now, and to close it would give it up */
 		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "lock") == 0)
 			continue;
-		snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-		int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-		if (fd < 0)
+		int held = instance_locked(directory, entry->d_name, pid);
+		if (held == 0)
 			continue;
-		bool held = fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
-		close(fd);
-		if (!held)
-			continue;
-		found = true;
-		*pid = lock.l_pid;
+		found = held;
 		snprintf(name, size, "%s", entry->d_name);
 	}
-	if (folder != NULL)
-		closedir(folder);
+	closedir(folder);
 	return found;
 }
 
@@ -67,7 +62,7 @@ static int take_over(const char *directory, const char *instance)
 	struct stat status;
 	char name[NAME_MAX + 1];
 	int owner = 0;
-	pid_t pid;
+	int pid;
 	if (lstat(directory, &status) != 0) {
 		command_fail("clean", "instance \"%s\" has left nothing: %s: %s", instance, directory,
 		             strerror(errno));
@@ -88,11 +83,15 @@ static int take_over(const char *directory, const char *instance)
 		command_fail("clean", "%s/lock: %s", directory, strerror(-lock));
 	if (lock < 0)
 		return -1;
-	if (!find_live(directory, name, sizeof name, &pid))
+	int live = find_live(directory, name, sizeof name, &pid);
+	if (live == 0)
 		return lock;
-	if (pid > 0)
+	if (live < 0)
+		command_fail("clean", "cannot tell whether somebody uses instance \"%s\": %s/%s: %s", instance,
+		             directory, name, strerror(-live));
+	else if (pid > 0)
 		command_fail("clean", "instance \"%s\" is in use: process %d holds %s; end it first",
-		             instance, (int)pid, name);
+		             instance, pid, name);
 	else
 		command_fail("clean", "instance \"%s\" is in use: a reader or writer holds %s; end it first",
 		             instance, name);

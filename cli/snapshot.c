@@ -122,26 +122,20 @@ void snapshot_close(struct snapshot_source *source)
 
 /* ---- who lives ---- */
 
-static bool is_locked(int fd)
-{
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
-/* True when a live process holds the lock on directory/file. pid: who says to hold it, for those who may not open the file. */
+/* True when a live process holds the lock on directory/file. pid: who says to hold it, for when the file cannot be opened. */
 static bool has_holder(const char *directory, const char *file, int *kept, uint32_t pid)
 {
 	if (pid == (uint32_t)getpid())
 		return true; /* the kernel does not tell a process of its own locks */
 	if (*kept == NEVER_OPENED) {
 		int fd = folder_open(directory, file, O_RDONLY, 0);
-		if (fd == -EACCES)
-			return pid != 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
-		if (fd < 0)
+		if (fd == -ENOENT)
 			return false;
+		if (fd < 0)
+			return pid != 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 		*kept = fd + 1;
 	}
-	return is_locked(*kept - 1);
+	return instance_locked_fd(*kept - 1, NULL) != 0;
 }
 
 static bool has_reader(const struct snapshot_source *source, const char *topic, unsigned group, uint32_t pid)

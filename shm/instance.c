@@ -191,3 +191,28 @@ int instance_lock(const char *directory, const char *file, unsigned wait_ms, int
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
 }
+
+int instance_locked_fd(int fd, int *pid)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	if (fcntl(fd, F_OFD_GETLK, &whole) != 0)
+		return -errno;
+	if (whole.l_type == F_UNLCK)
+		return 0;
+	if (pid != NULL)
+		*pid = whole.l_pid;
+	return 1;
+}
+
+int instance_locked(const char *directory, const char *file, int *pid)
+{
+	int fd = folder_open(directory, file, O_RDONLY | O_NONBLOCK, 0);
+	/* Who locks a file opens it as we do: never through a link, and never a socket. */
+	if (fd == -ENOENT || fd == -ELOOP || fd == -ENXIO)
+		return 0;
+	if (fd < 0)
+		return fd;
+	int locked = instance_locked_fd(fd, pid);
+	close(fd);
+	return locked;
+}

@@ -131,4 +131,13 @@ int instance_lock(const char *directory, const char *file, unsigned wait_ms, int
  * but does not tell who holds it. Tries once. Returns the descriptor, -EWOULDBLOCK, or another -errno. */
 int instance_hold(const char *directory, const char *file);
 
+/* Whether somebody holds directory/file with a lock of either kind. Returns 1 with *pid (may be NULL) set to the holder, -1 where the kernel does not
+ * tell it (instance_hold); 0: nobody, or there is no such file, or none that could be locked; -errno: it cannot be told, for want of
+ * descriptors say, which is no leave to take what may be somebody's. Not for a file that this process has locked with
+ * instance_lock: closing any descriptor of it gives that lock up. */
+int instance_locked(const char *directory, const char *file, int *pid);
+
+/* The same for a file that is open; its descriptor stays open. */
+int instance_locked_fd(int fd, int *pid);
+
 #endif

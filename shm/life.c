@@ -1,10 +1,6 @@
 #include "shm/life.h"
 
-#include <fcntl.h>
 #include <time.h>
-#include <unistd.h>
-
-#include "shm/folder.h"
 
 #define LOOK_NS 100000000ull
 
@@ -17,13 +13,7 @@ static uint64_t monotonic_ns(void)
 
 bool life_supervised(const struct instance *instance)
 {
-	int fd = folder_open(instance->directory, "lock", O_RDONLY, 0);
-	if (fd < 0)
-		return false;
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	bool held = fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-	close(fd);
-	return held;
+	return instance_locked(instance->directory, "lock", NULL) != 0;
 }
 
 static bool has_ended(const struct instance_page *page)

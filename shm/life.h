@@ -44,7 +44,8 @@ static inline enum life life_writes(const struct instance *instance)
  * within 100 ms. */
 enum life life_committed(struct life_watch *watch);
 
-/* Whether a supervisor runs the instance: without one nobody takes in, restarts or ends anything, whatever its segments hold. */
+/* Whether a supervisor runs the instance: without one nobody takes in, restarts or ends anything, whatever its segments hold.
+ * True also when it cannot be told (instance_locked). */
 bool life_supervised(const struct instance *instance);
 
 #endif

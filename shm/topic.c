@@ -26,34 +26,33 @@ int topic_find(const struct instance *instance, const char *topic, struct shm_er
 
 /* ---- claiming a group ---- */
 
-static int lock_as_reader(const struct instance *instance, const char *topic, unsigned index, unsigned share)
+/* What the reader of a group, or of a share of it, holds locked; file is SEGMENT_NAME_MAX bytes and is returned. */
+static char *reader_file(char *file, const char *topic, unsigned index, unsigned share)
 {
-	char file[SEGMENT_NAME_MAX];
-	int n = snprintf(file, sizeof file, "%s.reader.%u", topic, index);
+	int n = snprintf(file, SEGMENT_NAME_MAX, "%s.reader.%u", topic, index);
 	if (share != 0)
-		snprintf(file + n, sizeof file - (size_t)n, ".%u", share);
-	return instance_hold(instance->directory, file);
+		snprintf(file + n, SEGMENT_NAME_MAX - (size_t)n, ".%u", share);
+	return file;
 }
 
-static bool has_live_reader(const struct instance *instance, const char *topic, unsigned index,
-                            unsigned share)
+/* As instance_locked: not 0 when there is a reader, or when that cannot be told. */
+static int has_live_reader(const struct instance *instance, const char *topic, unsigned index, unsigned share)
 {
-	int lock = lock_as_reader(instance, topic, index, share);
-	if (lock >= 0)
-		close(lock);
-	return lock == -EWOULDBLOCK;
+	char file[SEGMENT_NAME_MAX];
+	return instance_locked(instance->directory, reader_file(file, topic, index, share), NULL);
 }
 
 /* The same for somebody who wants to be the reader. A reader that was killed while it started a program left its lock with
  * the child until that reaches exec: a short time, worth waiting for. */
-static bool stays_busy(const struct instance *instance, const char *topic, unsigned index, unsigned share)
+static int stays_busy(const struct instance *instance, const char *topic, unsigned index, unsigned share)
 {
-	for (unsigned tries = 0; has_live_reader(instance, topic, index, share); tries++) {
+	int busy;
+	for (unsigned tries = 0; (busy = has_live_reader(instance, topic, index, share)) > 0; tries++) {
 		if (tries == BUSY_TRIES)
-			return true;
+			break;
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
-	return false;
+	return busy;
 }
 
 /* All groups of one topic, mapped and locked against other claimers. */
@@ -100,8 +99,12 @@ static int begin_claim(struct claim *claim, const struct instance *instance, con
 		claim->lock = instance_lock(instance->directory, name, CLAIM_WAIT_MS, &owner);
 		if (claim->lock < 0) {
 			result = claim->lock;
-			shm_explain(error, "%s/%s: cannot lock (process %d holds it): %s",
-			            instance->directory, name, owner, strerror(-result));
+			if (result == -EWOULDBLOCK)
+				shm_explain(error, "%s/%s: cannot lock (process %d holds it): %s",
+				            instance->directory, name, owner, strerror(-result));
+			else
+				shm_explain(error, "%s/%s: cannot lock: %s", instance->directory, name,
+				            strerror(-result));
 		}
 	}
 	if (result != 0)
@@ -126,7 +129,7 @@ static int find_group(struct claim *claim, const char *name)
 		struct stream_group *group = group_of(claim, i);
 		uint32_t state = atomic_load_explicit(&group->state, memory_order_acquire);
 		if (state == GROUP_OPTIONAL &&
-		    !has_live_reader(claim->instance, claim->topic, (unsigned)i, 0))
+		    has_live_reader(claim->instance, claim->topic, (unsigned)i, 0) == 0)
 			free_group(claim, i);
 		else if (state != GROUP_FREE && strncmp(group->name, name, SHM_NAME_MAX) == 0)
 			found = i;
@@ -134,11 +137,23 @@ static int find_group(struct claim *claim, const char *name)
 	return found;
 }
 
+/* A free group that its last reader has not left to the end is passed over. */
 static int find_free(struct claim *claim, struct shm_error *error)
 {
-	for (int i = 0; i < (int)STREAM_GROUPS_MAX; i++)
-		if (atomic_load_explicit(&group_of(claim, i)->state, memory_order_acquire) == GROUP_FREE)
+	int failed = 0;
+	for (int i = 0; i < (int)STREAM_GROUPS_MAX; i++) {
+		if (atomic_load_explicit(&group_of(claim, i)->state, memory_order_acquire) != GROUP_FREE)
+			continue;
+		int busy = has_live_reader(claim->instance, claim->topic, (unsigned)i, 0);
+		if (busy == 0)
 			return i;
+		failed = busy < 0 ? busy : failed;
+	}
+	if (failed != 0) {
+		shm_explain(error, "topic \"%s\": cannot tell whether a group is free: %s", claim->topic,
+		            strerror(-failed));
+		return failed;
+	}
 	shm_explain(error,
 	            "topic \"%s\": all %u reader groups are in use; end a tap, or free a group with: "
 	            "millrace consume %s --group NAME "
@@ -147,8 +162,14 @@ static int find_free(struct claim *claim, struct shm_error *error)
 	return -ENOSPC;
 }
 
-static int refuse_busy(struct claim *claim, int index, const char *name, struct shm_error *error)
+/* busy: as has_live_reader or instance_hold say it. */
+static int refuse_busy(struct claim *claim, int index, const char *name, int busy, struct shm_error *error)
 {
+	if (busy < 0 && busy != -EWOULDBLOCK) {
+		shm_explain(error, "group \"%s\" of topic \"%s\": cannot tell whether it has a reader: %s", name,
+		            claim->topic, strerror(-busy));
+		return busy;
+	}
 	shm_explain(
 	        error,
 	        "group \"%s\" of topic \"%s\" is being read by process %u; a group has one reader at a time",
@@ -190,8 +211,9 @@ static int choose_group(struct claim *claim, const char *name, struct topic_read
 		return result;
 	if (index < 0)
 		return find_free(claim, error);
-	if (stays_busy(claim->instance, claim->topic, (unsigned)index, reader->share.index))
-		return refuse_busy(claim, index, name, error);
+	int busy = stays_busy(claim->instance, claim->topic, (unsigned)index, reader->share.index);
+	if (busy != 0)
+		return refuse_busy(claim, index, name, busy, error);
 	if (atomic_load_explicit(&group_of(claim, index)->state, memory_order_relaxed) != (uint32_t)kind) {
 		shm_explain(error, "group \"%s\" of topic \"%s\" exists as %s group", name, claim->topic,
 		            kind == GROUP_OPTIONAL ? "a required" : "an optional");
@@ -264,9 +286,11 @@ static int claim_group(struct topic_reader *reader, const char *name, enum strea
 	int index = choose_group(&claim, name, reader, error);
 	result = index < 0 ? index : 0;
 	if (result == 0) {
-		reader->lock = lock_as_reader(reader->instance, topic, (unsigned)index, reader->share.index);
+		char file[SEGMENT_NAME_MAX];
+		reader->lock = instance_hold(reader->instance->directory,
+		                             reader_file(file, topic, (unsigned)index, reader->share.index));
 		if (reader->lock < 0)
-			result = refuse_busy(&claim, index, name, error);
+			result = refuse_busy(&claim, index, name, reader->lock, error);
 	}
 	if (result == 0) {
 		reader->group_index = (unsigned)index;
@@ -370,7 +394,7 @@ int topic_group_forget(const struct instance *instance, const char *topic, const
 	int result = begin_claim(&claim, instance, topic, error);
 	if (result != 0)
 		return result;
-	int index = find_group(&claim, name);
+	int index = find_group(&claim, name), busy = 0;
 	if (index < 0) {
 		result = -ENOENT;
 		shm_explain(error, "topic \"%s\" has no group \"%s\"", topic, name);
@@ -378,8 +402,8 @@ int topic_group_forget(const struct instance *instance, const char *topic, const
 		result = -EPERM;
 		shm_explain(error, "group \"%s\" of topic \"%s\" belongs to a stage of the configuration",
 		            name, topic);
-	} else if (has_live_reader(instance, topic, (unsigned)index, 0)) {
-		result = refuse_busy(&claim, index, name, error);
+	} else if ((busy = has_live_reader(instance, topic, (unsigned)index, 0)) != 0) {
+		result = refuse_busy(&claim, index, name, busy, error);
 	} else {
 		free_group(&claim, index);
 	}

@@ -1,13 +1,12 @@
 #include "stage/control.h"
 
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "shm/folder.h"
+#include "shm/instance.h"
 
 #define READ_TRIES 100u /* readings of a text until two agree on its version */
 
@@ -20,19 +19,11 @@ const char *stage_state_name(enum stage_state state)
 	return (unsigned)state < STAGE_STATE_COUNT ? names[state] : "unknown";
 }
 
-bool control_alive(const char *directory, const char *role, int *pid)
+int control_alive(const char *directory, const char *role, int *pid)
 {
 	char file[SEGMENT_NAME_MAX];
-	struct flock held = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	snprintf(file, sizeof file, "%s.role", role);
-	int fd = folder_open(directory, file, O_RDONLY, 0);
-	if (fd < 0)
-		return false;
-	bool alive = fcntl(fd, F_GETLK, &held) == 0 && held.l_type != F_UNLCK;
-	close(fd);
-	if (alive && pid != NULL)
-		*pid = held.l_pid;
-	return alive;
+	return instance_locked(directory, file, pid);
 }
 
 static bool same_table(const struct control *control, const struct metric_description *table, unsigned n)

@@ -72,9 +72,9 @@ _Static_assert(sizeof(struct control_file) % 8 == 0, "it is kept in words");
 /* "running" and so on; "dead" is for the caller to find out (control_alive). */
 const char *stage_state_name(enum stage_state state);
 
-/* True when some live process other than the caller holds the role's lock; *pid (may be NULL) is set to it. Not for the holder
- * itself: closing a file drops its process's POSIX locks on it. */
-bool control_alive(const char *directory, const char *role, int *pid);
+/* Whether some live process other than the caller holds the role's lock: 1, and *pid (may be NULL) is set to it; 0: none; -errno: it cannot be told,
+ * so that somebody must be taken to live. Not for the holder itself: closing a file drops its process's POSIX locks on it. */
+int control_alive(const char *directory, const char *role, int *pid);
 
 /* Declares the metrics of a stage from its table, METRICS_MAX at most. A counter goes on from what a former life left under its name,
  * also when an upgrade has changed the table; gauges begin at 0. */

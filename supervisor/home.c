@@ -128,8 +128,14 @@ int home_guard(const char *directory, int *guard, struct shm_error *error)
 	root_of(directory, root, sizeof root);
 	root_of(root, parent, sizeof parent);
 	*guard = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (*guard < 0)
+	if (*guard < 0 && errno == EACCES)
 		return 0; /* a folder that cannot be read: the lock in the instance's own has to do */
+	if (*guard < 0) {
+		int failed = errno;
+		shm_explain(error, "cannot tell whether the last instance in %s has ended: %s: %s", directory, parent,
+		            strerror(failed));
+		return -failed;
+	}
 	struct flock byte = {.l_type = F_RDLCK,
 	                     .l_whence = SEEK_SET,
 	                     .l_start = guarded_byte(directory + strlen(parent)),

@@ -17,7 +17,7 @@ int home_lock(const char *directory, int *lock, bool *made_root, struct shm_erro
 /* For the case that the lock went with its folder (rm -r) while its holder lives: guards the instance by a lock on a byte of the folder above the one
  * that the instances are in, which nobody removes (/dev/shm). *guard stays open as long as the supervisor lives, and nothing else may open that
  * folder: POSIX locks go with the first close. Returns 0, also when nothing can be locked there; -EBUSY when another process of this
- * user has the byte (error names it); then an empty directory goes with its lock. Call it with the lock held. */
+ * user has the byte (error names it); then an empty directory goes with its lock; other -errno when it cannot be told. Call it with the lock held. */
 int home_guard(const char *directory, int *guard, struct shm_error *error);
 
 /* Are the lock, the page in force and all segments of the plan where they were made? If not, name is the first that is missed. About 100 stat(2). */

@@ -1,7 +1,6 @@
 #include "supervisor/lanes.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,13 +15,7 @@ static bool holder_lives(const char *directory, const char *topic, const char *w
 {
 	char file[SEGMENT_NAME_MAX];
 	snprintf(file, sizeof file, "%s.%s.%u", topic, what, number);
-	int fd = folder_open(directory, file, O_RDWR, 0);
-	if (fd < 0)
-		return false;
-	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	bool lives = fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
-	close(fd);
-	return lives;
+	return instance_locked(directory, file, NULL) != 0; /* one of whom it cannot be told counts as alive */
 }
 
 static void look_at_group(const struct stream_group *group, unsigned lane, bool live, uint64_t records,

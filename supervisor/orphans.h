@@ -10,7 +10,8 @@
 #include "shm/instance.h"
 
 /* Waits until no role of the page has a live process. Signals are read from signal_fd (a signalfd, or -1): SIGTERM and SIGINT end the wait, SIGHUP
- * sets *reload for later, others mean nothing here. Returns 0; -EINTR when a signal ended it; -EBUSY with the role and pid in error when a process cannot be killed. */
+ * sets *reload for later, others mean nothing here. Returns 0; -EINTR when a signal ended it; -EBUSY with the role
+ * and pid in error when a process cannot be killed; other -errno when it cannot be told to the end whether a role has one. */
 int orphans_wait(const char *directory, const struct instance_page *page, uint64_t timeout_ns, int signal_fd, bool *reload,
                  struct shm_error *error);
 

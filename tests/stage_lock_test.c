@@ -1,6 +1,9 @@
 /* One live process per role. */
 #include "tests/stage_place.h"
 
+#include <errno.h>
+#include <sys/resource.h>
+
 #include "stage/clock.h"
 
 static void a_second_process_of_the_role_is_refused_with_the_pid_of_the_first(void **state)
@@ -50,6 +53,13 @@ static void a_role_that_never_was_is_not_alive(void **state)
 {
 	struct stage_place *stage = *state;
 	assert_false(control_alive(stage->place.directory, "never.0", NULL));
+	struct rlimit limit, none;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	int alive = control_alive(stage->place.directory, ROLE, NULL);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(alive, -EMFILE);
 	assert_string_equal(stage_state_name(STAGE_DRAINING), "draining");
 	assert_string_equal(stage_state_name((enum stage_state)99), "unknown");
 }

@@ -7,8 +7,10 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "shm/life.h"
 #include "tests/instance_place.h"
 
 #define SIZE (1u << 20)
@@ -196,6 +198,98 @@ static void groups_of_dead_taps_are_used_again(void **state)
 	assert_int_equal(claim(f, &tap, "mine", GROUP_OPTIONAL), 0);
 	topic_reader_detach(&tap);
 	assert_int_equal(atomic_load(&f->instance.bells->active[0].groups), 0);
+}
+
+/* From now on this process may open n descriptors more, 8 at most. */
+static void leave_descriptors(unsigned n)
+{
+	int taken[8];
+	rlim_t end = 0;
+	struct rlimit limit;
+	for (unsigned i = 0; i < n; i++) {
+		taken[i] = dup(0);
+		end = (rlim_t)taken[i] + 1;
+	}
+	for (unsigned i = 0; i < n; i++)
+		close(taken[i]);
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		_exit(99);
+	limit.rlim_cur = end;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		_exit(99);
+}
+
+static void a_claimer_without_descriptors_takes_nobody_for_dead(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader tap, kept, other;
+	assert_int_equal(claim(f, &tap, "tap", GROUP_OPTIONAL), 0);
+	assert_int_equal(claim(f, &kept, "kept", GROUP_REQUIRED), 0);
+	topic_reader_detach(&kept);
+	/* The claim needs two at a time and keeps one: whether a reader lives cannot be told then. */
+	for (unsigned n = 0; n < 4; n++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			leave_descriptors(n);
+			bool told = claim(f, &other, "other", GROUP_OPTIONAL) == -EMFILE &&
+			            (n != 2 || strstr(f->error.text, "cannot tell whether") != NULL) &&
+			            strstr(f->error.text, "Too many open files") != NULL &&
+			            strstr(f->error.text, "process 0") == NULL;
+			if (n == 2)
+				told = told && claim(f, &other, "kept", GROUP_REQUIRED) == -EMFILE &&
+				       strstr(f->error.text, "cannot tell whether it has a reader: Too many") != NULL &&
+				       topic_group_forget(&f->instance, "t", "kept", &f->error) == -EMFILE;
+			_exit(n == 3 || told ? 0 : 1);
+		}
+		int status;
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+		assert_int_equal(atomic_load(&tap.group->state), GROUP_OPTIONAL);
+		assert_string_equal(tap.group->name, "tap");
+		assert_true((atomic_load(&f->instance.bells->active[0].groups) & 1ull << tap.group_index) != 0);
+	}
+	assert_int_equal(claim(f, &kept, "kept", GROUP_REQUIRED), 0);
+	topic_reader_detach(&kept);
+	topic_reader_detach(&tap);
+}
+
+static void a_free_group_whose_lock_is_still_held_is_passed_over(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader tap;
+	assert_int_equal(claim(f, &tap, "tap", GROUP_OPTIONAL), 0);
+	unsigned index = tap.group_index;
+	topic_reader_detach(&tap);
+	char file[SEGMENT_NAME_MAX];
+	snprintf(file, sizeof file, "t.reader.%u", index);
+	int lock = instance_hold(f->instance.directory, file);
+	assert_true(lock >= 0);
+	assert_int_equal(claim(f, &tap, "tap", GROUP_OPTIONAL), 0);
+	assert_true(tap.group_index != index);
+	topic_reader_detach(&tap);
+	close(lock);
+}
+
+static void whether_a_file_is_locked_has_three_answers(void **state)
+{
+	struct fixture *f = *state;
+	const char *directory = f->instance.directory;
+	int pid = 7, lock = instance_hold(directory, "some.lock");
+	assert_true(lock >= 0);
+	assert_int_equal(instance_locked(directory, "some.lock", &pid), 1);
+	assert_int_equal(pid, -1);
+	close(lock);
+	assert_int_equal(instance_locked(directory, "some.lock", &pid), 0);
+	assert_int_equal(instance_locked(directory, "none.lock", &pid), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		leave_descriptors(1);
+		_exit(instance_locked(directory, "some.lock", NULL) == -EMFILE && life_supervised(&f->instance) ? 0 : 1);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_false(life_supervised(&f->instance));
 }
 
 static void too_many_groups_are_refused_with_a_remedy(void **state)
@@ -397,6 +491,9 @@ int main(void)
 	        T(a_required_group_holds_the_writer_until_it_is_forgotten),
 	        T(an_optional_group_never_holds_the_writer),
 	        T(groups_of_dead_taps_are_used_again),
+	        T(a_claimer_without_descriptors_takes_nobody_for_dead),
+	        T(a_free_group_whose_lock_is_still_held_is_passed_over),
+	        T(whether_a_file_is_locked_has_three_answers),
 	        T(too_many_groups_are_refused_with_a_remedy),
 	        T(a_stage_s_group_is_the_stage_s_alone_and_the_others_are_not),
 	        T(unknown_names_are_explained),
