@@ -41,16 +41,17 @@ struct search {
 };
 
 /* All events of millrace begin with the time of their arrival (struct event_head). */
-static bool arrived_before(const struct record *record, uint64_t position, void *argument)
+static bool arrived_before(uint16_t type, const void *payload, uint32_t length, uint64_t position,
+                           void *argument)
 {
 	struct search *search = argument;
 	uint64_t arrival_ns;
 	(void)position;
-	if (record->type >= EVENT_OUTSIDE || record->length < sizeof arrival_ns) {
+	if (type >= EVENT_OUTSIDE || length < sizeof arrival_ns) {
 		search->timeless = true;
 		return true;
 	}
-	memcpy(&arrival_ns, record->payload, sizeof arrival_ns);
+	memcpy(&arrival_ns, payload, sizeof arrival_ns);
 	return arrival_ns < search->wanted;
 }
 
@@ -79,10 +80,13 @@ int millrace_seek_time(struct millrace_reader *reader, uint64_t unix_ms)
 
 /* ---- to a record ---- */
 
-static bool lies_before(const struct record *record, uint64_t position, void *argument)
+static bool lies_before(uint16_t type, const void *payload, uint32_t length, uint64_t position,
+                        void *argument)
 {
 	const struct search *search = argument;
-	(void)record;
+	(void)type;
+	(void)payload;
+	(void)length;
 	return position < search->wanted;
 }
 

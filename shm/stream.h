@@ -222,10 +222,12 @@ int stream_reader_attach(struct stream_reader *reader, const char *directory, co
  * records lie before it now. Not for required groups. */
 uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records);
 
-/* Moves on to the first record for which `before` is false, or to the tail. Records before it are those for which it is true, as when they are sorted; of them waypoints
- * spare it most. The shared cursor stays; stream_reader_settle_anew or stream_reader_return follows. */
-void stream_reader_skip(struct stream_reader *reader, bool (*before)(const struct record *record, uint64_t position, void *argument),
-                        void *argument);
+/* Whether a record lies before what is searched. payload has `length` bytes. */
+typedef bool stream_before(uint16_t type, const void *payload, uint32_t length, uint64_t position, void *argument);
+
+/* Moves on to the first record for which `before` is false, or to the tail. Records before it are those for which it is true, as when they are sorted; of them
+ * waypoints spare it most. The shared cursor stays; stream_reader_settle_anew or stream_reader_return follows. */
+void stream_reader_skip(struct stream_reader *reader, stream_before *before, void *argument);
 
 /* Moves the shared cursor to where the reader is; the group's counts begin anew there. */
 void stream_reader_settle_anew(struct stream_reader *reader);

@@ -322,42 +322,42 @@ uint64_t stream_waiting_bytes(const struct stream_reader *reader)
 /* Whether the record at a waypoint is still there and lies before what is searched. Of a required group nothing is overwritten; what an
  * optional one has read is of use only when it was not overwritten meanwhile. */
 static bool waypoint_is_before(const struct stream_reader *reader, struct stream_place place,
-                               bool (*before)(const struct record *record, uint64_t position, void *argument),
-                               void *argument)
+                               stream_before *before, void *argument)
 {
-	struct {
-		struct record head;
-		uint64_t payload[1];
-	} copy;
-	memcpy(&copy, reader->data + (place.position & (reader->size - 1)), sizeof copy);
-	if (!before(&copy.head, place.position, argument))
+	uint64_t copy[2];
+	struct record head;
+	memcpy(copy, reader->data + (place.position & (reader->size - 1)), sizeof copy);
+	memcpy(&head, copy, sizeof head);
+	if (!before(head.type, &copy[1], head.length, place.position, argument))
 		return false;
 	atomic_thread_fence(memory_order_acquire);
 	return stream_oldest_position(reader->shared, reader->size) <= place.position;
 }
 
-void stream_reader_skip(struct stream_reader *reader,
-                        bool (*before)(const struct record *record, uint64_t position, void *argument),
-                        void *argument)
+/* To the last waypoint before what is searched. */
+static void skip_by_waypoints(struct stream_reader *reader, stream_before *before, void *argument)
 {
 	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
-	struct stream_place place, best = {reader->position, reader->records};
-	for (uint64_t from = reader->position + 1;
-	     from < tail && stream_waypoint_after(reader->shared, from, tail - 1, &place);
-	     from = place.position + 1) {
-		if (!waypoint_is_before(reader, place, before, argument))
-			break;
-		best = place;
-	}
-	move_to(reader, best);
+	struct stream_place place;
+	while (reader->position + 1 < tail &&
+	       stream_waypoint_after(reader->shared, reader->position + 1, tail - 1, &place) &&
+	       waypoint_is_before(reader, place, before, argument))
+		move_to(reader, place);
+}
+
+void stream_reader_skip(struct stream_reader *reader, stream_before *before, void *argument)
+{
 	struct record_batch batch;
 	bool found = false;
+	skip_by_waypoints(reader, before, argument);
 	while (!found && stream_peek(reader, &batch)) {
 		uint64_t n = 0;
 		struct record_batch ahead = batch;
 		const struct record *record;
-		while ((record = record_next(&ahead)) != NULL &&
-		       !(found = !before(record, batch.position, argument))) {
+		while ((record = record_next(&ahead)) != NULL) {
+			found = !before(ahead.type, record->payload, ahead.length, batch.position, argument);
+			if (found)
+				break;
 			batch = ahead;
 			n++;
 		}
