@@ -192,7 +192,7 @@ class FakeInstance:
     def read(self, topic="ip", group="tally", lane=0):
         for k in range(16):
             body = (self.directory / f"{topic}.group.{k}").read_bytes()[HEADER_BYTES:]
-            if body[12:44].rstrip(b"\0").decode() == group:
+            if body[16:48].rstrip(b"\0").decode() == group:
                 return struct.unpack_from("<Q", body, 64 + 64 * lane + 8)[0]
         raise AssertionError(f"{topic} has no group {group}")
 
