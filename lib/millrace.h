@@ -133,7 +133,7 @@ MILLRACE_API void millrace_advance(struct millrace_reader *reader);
  * timeout_ms. Returns 1, 0 on time-out or a signal, -EINVAL for none or more than 256, or what millrace_fd would. Uses their descriptors. */
 MILLRACE_API int millrace_wait(struct millrace_reader *const *readers, unsigned n, int timeout_ms);
 
-/* A descriptor for poll(2), epoll or an event loop: after millrace_peek has returned 0 it becomes readable, typically within 0.1 ms, when there is
+/* A descriptor for poll(2), epoll or an event loop: after millrace_peek has returned 0 it becomes readable, within 1 ms in the median (tested), when there is
  * something for it again. Do not read or close it; it goes with the reader. While you are busy peeking it costs nothing. It is kept by a thread of the
  * library, started by the first call, which takes no signals. -errno when there can be none. */
 MILLRACE_API int millrace_fd(struct millrace_reader *reader);
