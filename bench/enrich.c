@@ -14,9 +14,9 @@
 #include "bench/enrich_channel.h"
 #include "bench/turns.h"
 #include "enrich/data/data_file.h"
-#include "shm/event.h"
-#include "stage/log.h"
-#include "stage/output.h"
+#include "event/event.h"
+#include "base/log.h"
+#include "base/output.h"
 
 #define TURN_NS    (60 * NS_PER_MS)
 #define POPULAR    1000u

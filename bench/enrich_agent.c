@@ -12,7 +12,7 @@
 #include "bench/turns.h"
 #include "enrich/agent/cache.h"
 #include "enrich/data/data_file.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define TURNS   15u
 #define TURN_NS (40 * NS_PER_MS)

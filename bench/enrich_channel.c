@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "bench/turns.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define INSTANCE   "bench"
 #define LANE_BYTES (8u << 20)

@@ -19,7 +19,7 @@
 
 #include "bench/turns.h"
 #include "cli/snapshot.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define READY_NS (20 * NS_PER_SEC)
 #define INSTANCE "bench"

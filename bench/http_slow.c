@@ -23,7 +23,7 @@
 #include "bench/http_server.h"
 #include "bench/turns.h"
 #include "cli/send_http.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define TARGET_P99   2.0
 #define TARGET_BYTES 1024.0

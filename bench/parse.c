@@ -22,7 +22,7 @@
 #include "ingest/http/request.h"
 #include "ingest/json/json_body.h"
 #include "ingest/udp/ipevent.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define INPUTS      64u
 #define INPUT_BYTES 768u

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "bench/turns.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 #include "stage/control.h"
 
 #define READY_NS (20 * NS_PER_SEC)

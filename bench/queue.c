@@ -22,8 +22,8 @@
 
 #include "bench/turns.h"
 #include "shm/queue.h"
-#include "stage/clock.h"
-#include "stage/output.h"
+#include "base/clock.h"
+#include "base/output.h"
 
 #define SLOTS         4096u
 #define MESSAGE_WORDS 14u

@@ -19,8 +19,8 @@
 
 #include "bench/turns.h"
 #include "shm/stream.h"
-#include "stage/clock.h"
-#include "stage/output.h"
+#include "base/clock.h"
+#include "base/output.h"
 
 #define MESSAGE_BYTES 100u
 #define SLOT_BYTES    112u

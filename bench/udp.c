@@ -23,8 +23,8 @@
 #include "bench/turns.h"
 #include "cli/generator.h"
 #include "cli/send_udp.h"
-#include "stage/clock.h"
-#include "stage/output.h"
+#include "base/clock.h"
+#include "base/output.h"
 
 #define BARE_MESSAGES  64u
 #define BARE_BYTES     2048u

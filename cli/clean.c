@@ -11,7 +11,7 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "stage/log.h"
+#include "base/log.h"
 #include "supervisor/home.h"
 #include "supervisor/segments.h"
 

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "shm/event_text.h"
-#include "stage/clock.h"
+#include "base/text.h"
+#include "base/clock.h"
 
 #define LINE_MAX_BYTES 4096u
 
@@ -32,8 +32,8 @@ int command_fail(const char *name, const char *text, ...)
 	va_start(list, text);
 	vsnprintf(said, sizeof said, text, list);
 	va_end(list);
-	struct event_text out = {.at = line, .end = line + sizeof line};
-	event_text_plain(&out, (const unsigned char *)said, strlen(said));
+	struct text out = {.at = line, .end = line + sizeof line};
+	text_plain(&out, (const unsigned char *)said, strlen(said));
 	fprintf(stderr, "millrace %s: %.*s\n", name, (int)(out.at - line), line);
 	return 1;
 }

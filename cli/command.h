@@ -28,7 +28,7 @@ struct command {
 /* All of them; *n is set to their number. */
 const struct command *command_table(size_t *n);
 
-/* "millrace NAME: " and the text, as one line on standard error; what a terminal would obey is escaped (event_text_plain), and a
+/* "millrace NAME: " and the text, as one line on standard error; what a terminal would obey is escaped (text_plain), and a
  * text of more than 4 KiB is cut. Returns 1. */
 int command_fail(const char *name, const char *text, ...) __attribute__((format(printf, 2, 3)));
 

@@ -12,7 +12,7 @@
 #include "cli/ndjson.h"
 #include "cli/program.h"
 #include "shm/record_copy.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define BATCH_BYTES    (16u * 1024u * 1024u) /* a batch of long events ends here */
 #define WAIT_NS        (100 * NS_PER_MS)

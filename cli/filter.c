@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shm/event_text.h"
-#include "shm/query.h"
+#include "base/text.h"
+#include "event/query.h"
 
 #define ROOM_MIN 4096u
 
@@ -75,8 +75,8 @@ static char *canonical(const struct filter *filter, const char *value)
 	struct in6_addr address;
 	bool is_address = strcmp(filter->key, "ip") == 0 || strcmp(filter->key, "source") == 0;
 	if (filter->member == NULL && is_address && inet_pton(AF_INET6, value, &address) == 1) {
-		struct event_text text = {.at = form, .end = form + sizeof form - 1};
-		event_text_address(&text, address.s6_addr);
+		struct text text = {.at = form, .end = form + sizeof form - 1};
+		text_address(&text, address.s6_addr);
 		*text.at = 0;
 		value = form;
 	}

@@ -10,7 +10,7 @@
 #define CLI_FILTER_H
 
 #include "cli/arguments.h"
-#include "shm/event.h"
+#include "event/event.h"
 
 #define FILTERS_MAX 16u
 

@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "shm/event.h"
+#include "event/event.h"
 #include "shm/ledger.h"
 
 #define GENERATOR_APPS_MAX     1000000u

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shm/event_text.h"
+#include "base/text.h"
 
 static char *next_cell(struct grid *grid)
 {
@@ -41,8 +41,8 @@ void grid_cell(struct grid *grid, const char *text, ...)
 	va_start(list, text);
 	vsnprintf(said, sizeof said, text, list);
 	va_end(list);
-	struct event_text out = {.at = cell, .end = cell + GRID_CELL_MAX - 1};
-	event_text_plain(&out, (const unsigned char *)said, strlen(said));
+	struct text out = {.at = cell, .end = cell + GRID_CELL_MAX - 1};
+	text_plain(&out, (const unsigned char *)said, strlen(said));
 	*out.at = 0;
 }
 

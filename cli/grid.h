@@ -24,7 +24,7 @@ struct grid {
 /* titles: words, each after '<' or '>'; '_' in them stands for a space. */
 void grid_init(struct grid *grid, const char *titles);
 
-/* Appends one cell, cut to GRID_CELL_MAX - 1 bytes; what a terminal would obey is escaped (event_text_plain). Out of memory: aborts. */
+/* Appends one cell, cut to GRID_CELL_MAX - 1 bytes; what a terminal would obey is escaped (text_plain). Out of memory: aborts. */
 void grid_cell(struct grid *grid, const char *text, ...) __attribute__((format(printf, 2, 3)));
 
 /* A number with its thousands set apart: 1,234,567. */

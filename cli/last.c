@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "shm/event.h"
+#include "event/event.h"
 
 struct found {
 	uint64_t arrival_ns;

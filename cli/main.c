@@ -4,7 +4,7 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "stage/output.h"
+#include "base/output.h"
 
 static void overview(FILE *out)
 {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "shm/event_line.h"
+#include "event/line.h"
 
 #define ROOM_MIN (256u * 1024u)
 #define ROOM_MAX (1u << 30)

@@ -5,7 +5,7 @@
 #ifndef CLI_NDJSON_H
 #define CLI_NDJSON_H
 
-#include "shm/event.h"
+#include "event/event.h"
 #include "shm/topic.h"
 
 struct ndjson {
@@ -21,7 +21,7 @@ void ndjson_init(struct ndjson *ndjson, const struct instance *instance, const c
  * fit half a GiB (nothing is appended). Out of memory: aborts. */
 int ndjson_add(struct ndjson *ndjson, const struct record *record, unsigned lane, uint64_t position);
 
-/* Appends the tracking line of the record (shm/event_line.h). Returns as ndjson_add does; -EINVAL also for one that is no EVENT_TRACK. */
+/* Appends the tracking line of the record (event/line.h). Returns as ndjson_add does; -EINVAL also for one that is no EVENT_TRACK. */
 int ndjson_add_line(struct ndjson *ndjson, const struct record *record);
 
 /* Appends bytes as they are. */

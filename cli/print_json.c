@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "shm/event_text.h"
+#include "base/text.h"
 
 int print_json(const json_t *root, size_t flags, FILE *out)
 {
@@ -15,9 +15,9 @@ int print_json(const json_t *root, size_t flags, FILE *out)
 	char *line = malloc(room);
 	int result = line == NULL ? -ENOMEM : 0;
 	if (line != NULL) {
-		struct event_text text = {.at = line, .end = line + room};
-		event_text_json(&text, (const unsigned char *)json, bytes);
-		event_text_literal(&text, "\n");
+		struct text text = {.at = line, .end = line + room};
+		text_json(&text, (const unsigned char *)json, bytes);
+		text_literal(&text, "\n");
 		fwrite(line, 1, (size_t)(text.at - line), out);
 	}
 	free(line);

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define END_PATIENCE_NS (5 * NS_PER_SEC)
 #define END_LOOK_NS     (10 * NS_PER_MS)

@@ -10,7 +10,7 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "shm/folder.h"
-#include "stage/config.h"
+#include "config/config.h"
 
 #define EXIT_UNKNOWN 3
 #define EXIT_NO_SHA  4

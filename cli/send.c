@@ -11,7 +11,7 @@
 #include "cli/generator.h"
 #include "cli/send_http.h"
 #include "cli/send_udp.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define DEFAULT_ADDRESS "127.0.0.1:4002"
 #define DEFAULT_COUNT   1000000u

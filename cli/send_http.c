@@ -7,7 +7,7 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define DEFAULT_ADDRESS "127.0.0.1:8080"
 #define DEFAULT_COUNT   100000u

@@ -11,7 +11,7 @@
 
 #include "cli/send_http_account.h"
 #include "cli/send_http_connection.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define EVENTS         256
 #define INPUT_BYTES    (256u << 10)

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define BATCH        32u               /* messages in one system call */
 #define SHORT_BATCH  8u                /* the same when several sockets take turns */

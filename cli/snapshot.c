@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "shm/folder.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define LANE_TRIES    40 /* readings of one lane until two agree and add up */
 #define LANE_PAUSE_NS 50000

@@ -9,7 +9,7 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 struct options {
 	const char *instance;

@@ -3,7 +3,7 @@
 
 #include "cli/print_json.h"
 #include "cli/stat.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 /* Counters stay far below 2^63; a damaged one must still come out as JSON. */
 static json_t *number(uint64_t value)

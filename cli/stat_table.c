@@ -4,7 +4,7 @@
 
 #include "cli/grid.h"
 #include "cli/stat.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 #include "supervisor/plan.h"
 
 /* Per second between two snapshots; a counter that went back belongs to another life. */

@@ -11,7 +11,7 @@
 #include "cli/last.h"
 #include "cli/tap_queue.h"
 #include "shm/life.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define WAIT_NS (100 * NS_PER_MS)
 

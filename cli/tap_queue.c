@@ -10,7 +10,7 @@
 #include "shm/folder.h"
 #include "shm/life.h"
 #include "shm/queue_look.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define WAIT_NS (100 * NS_PER_MS)
 

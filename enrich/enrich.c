@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define INPUT  "track.raw"
 #define OUTPUT "track"

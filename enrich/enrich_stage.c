@@ -3,7 +3,7 @@
 
 #include "enrich/data/data_file.h"
 #include "enrich/enrich.h"
-#include "stage/log.h"
+#include "base/log.h"
 
 /* ---- files ---- */
 

@@ -4,7 +4,7 @@
 
 #include "enrich/data/data_file.h"
 #include "enrich/enrich.h"
-#include "stage/log.h"
+#include "base/log.h"
 
 void enrich_read_settings(struct enrich_settings *settings, const struct config *config)
 {

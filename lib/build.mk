@@ -4,7 +4,7 @@ LIBMILLRACE := $(BUILD)/lib/libmillrace.so.0
 
 LIBMILLRACE_SOURCES := $(addprefix lib/,millrace.c reader.c seek.c watch.c writer.c)
 
-$(LIBMILLRACE): $(call objects,$(LIBMILLRACE_SOURCES)) $(call archives,shm) lib/millrace.map
+$(LIBMILLRACE): $(call objects,$(LIBMILLRACE_SOURCES)) $(call archives,shm event base) lib/millrace.map
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libmillrace.so.0 -Wl,--exclude-libs,ALL -Wl,--version-script=lib/millrace.map \

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "lib/handle.h"
-#include "shm/event.h"
+#include "event/event.h"
 #include "shm/record_copy.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define LOOK_NS (500 * NS_PER_MS)
 

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "lib/handle.h"
-#include "shm/event.h"
-#include "stage/clock.h"
+#include "event/event.h"
+#include "base/clock.h"
 
 #define ALL_LANES UINT32_MAX
 

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "lib/handle.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define LOOK_NS (100 * NS_PER_MS)
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "lib/handle.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define WAIT_NS 200000 /* between two looks for room */
 

@@ -2,7 +2,7 @@
 #
 #   archive, NAME, SOURCES                       build/lib/libNAME.a
 #   program, PATH, SOURCES, ARCHIVES, LIBS       build/PATH           (bin/millrace, libexec/millrace/tally)
-#   unit,    NAME, ARCHIVES, LIBS                build/tests/NAME_test from tests/NAME_test.c; part of `make test`
+#   unit,    FOLDER/NAME, ARCHIVES, LIBS         build/tests/FOLDER/NAME_test from tests/FOLDER/NAME_test.c; part of `make test`
 #   fuzzer,  NAME, SOURCES, ARCHIVES, LIBS       build/fuzz/NAME (clang, libFuzzer); part of `make fuzz`
 #
 # ARCHIVES are named without lib and .a, in link order. LIBS are linker flags.

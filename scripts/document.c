@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "shm/ledger.h"
-#include "stage/config_value.h"
+#include "config/value.h"
 #include "stage/help.h"
 
 #define METRIC(symbol, kind, help) {#symbol, METRIC_##kind, help},
@@ -122,7 +122,7 @@ static int print_topics(void)
 {
 	puts("| topic | when full | events |\n| --- | --- | --- |");
 #define TOPIC(name, when_full, help) printf("| `%s` | %s | %s |\n", name, when_full, help);
-#include "stage/topics.def"
+#include "flow/topics.def"
 #undef TOPIC
 	return 0;
 }

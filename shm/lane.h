@@ -10,7 +10,6 @@
 #ifndef SHM_LANE_H
 #define SHM_LANE_H
 
-#include "shm/event.h"
 #include "shm/ledger.h"
 #include "shm/redo.h"
 #include "shm/topic.h"

@@ -6,7 +6,7 @@
 
 #include "shm/queue_word.h"
 
-/* The crash test is compiled with this file and dies in every gap (tests/queue_crash_test.c). */
+/* The crash test is compiled with this file and dies in every gap (tests/shm/queue_crash_test.c). */
 #ifdef QUEUE_TEST_HOOKS
 #define QUEUE_GAP(name) queue_test_gap(name)
 #else

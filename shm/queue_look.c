@@ -6,7 +6,7 @@
 
 #include "shm/queue_word.h"
 
-/* A test changes the slot here (tests/queue_look_test.c). */
+/* A test changes the slot here (tests/shm/queue_look_test.c). */
 #ifdef QUEUE_TEST_HOOKS
 #define LOOK_GAP(name) queue_test_gap(name)
 #else

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "shm/drops.h"
-#include "shm/event.h"
 #include "shm/folder.h"
 #include "shm/instance.h"
 #include "shm/queue.h"
@@ -90,18 +89,12 @@ uint64_t segment_layout_hash(void)
 	        sizeof(struct drops_page),
 	        sizeof(struct queue_shared),
 	        sizeof(struct redo_note),
-	        sizeof(struct event_metric),
-	        sizeof(struct event_track_raw),
-	        offsetof(struct event_track_raw, flags),
-	        sizeof(struct event_log),
-	        offsetof(struct event_log, text_offset),
-	        sizeof(struct event_postback),
-	        offsetof(struct event_postback, id),
-	        POSTBACK_METHOD_COUNT,
 	};
 	uint64_t hash = SEGMENT_MAGIC;
 	for (size_t i = 0; i < sizeof layout / sizeof layout[0]; i++)
 		hash = mix(hash, layout[i]);
+	for (size_t i = 0; i < segment_payload_layouts; i++)
+		hash = mix(hash, segment_payload_layout[i]);
 	return hash == 0 ? 1 : hash;
 }
 

@@ -79,6 +79,9 @@ int segment_directory(char *path, size_t size, const char *instance);
 /* Hash over sizes, offsets and limits of all shared structures of this build. Never 0. */
 uint64_t segment_layout_hash(void);
 
+/* Its part that speaks of payloads: sizes and offsets of what lies in records. Defined above this folder, in event/layout.c. */
+extern const size_t segment_payload_layout[], segment_payload_layouts;
+
 /* Whole pages for a segment whose body holds body_bytes. */
 size_t segment_file_bytes(size_t body_bytes);
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "stage/help.h"
-#include "stage/log.h"
+#include "base/log.h"
 #include "stage/signature.h"
 #include "stage/stage.h"
 

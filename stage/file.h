@@ -26,7 +26,7 @@
 #include <stdio.h>
 
 #include "shm/segment.h"
-#include "stage/config.h"
+#include "config/config.h"
 
 struct stage;
 struct stage_ops;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "stage/config_value.h"
+#include "config/value.h"
 
 #define TEXT_COLUMNS 100
 

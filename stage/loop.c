@@ -5,7 +5,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "stage/log.h"
+#include "base/log.h"
 
 /* A stage that drains has nobody to wait for but the stages before it; it looks often. */
 #define DRAIN_WAIT_NS (10 * NS_PER_MS)

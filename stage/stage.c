@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "stage/help.h"
-#include "stage/log.h"
+#include "base/log.h"
 #include "stage/loop.h"
-#include "stage/output.h"
+#include "base/output.h"
 
 #define LOCK_WAIT_MS 5000
 #define SETS_MAX     64u

@@ -33,8 +33,8 @@
 #define STAGE_STAGE_H
 
 #include "shm/instance.h"
-#include "stage/clock.h"
-#include "stage/config.h"
+#include "base/clock.h"
+#include "config/config.h"
 #include "stage/control.h"
 #include "stage/file.h"
 

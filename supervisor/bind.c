@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "stage/clock.h"
-#include "stage/log.h"
+#include "base/clock.h"
+#include "base/log.h"
 
 #ifndef UDP_GRO
 #define UDP_GRO 104

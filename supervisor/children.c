@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "stage/log.h"
+#include "base/log.h"
 #include "supervisor/queues.h"
 
 #define START_LOOK_NS     (3 * NS_PER_MS) /* between two looks at a stage that is starting */

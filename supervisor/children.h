@@ -24,7 +24,7 @@
 #include <sys/types.h>
 
 #include "supervisor/plan.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 #include "stage/control.h"
 
 #define QUICK_DEATH_NS (2 * NS_PER_SEC)

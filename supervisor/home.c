@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "shm/folder.h"
-#include "stage/log.h"
+#include "base/log.h"
 
 #define LOCK_TRIES 20 /* another supervisor may be removing the directory just now */
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stage/output.h"
+#include "base/output.h"
 #include "supervisor/supervisor.h"
 
 static const char usage[] =

@@ -8,9 +8,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "stage/clock.h"
+#include "base/clock.h"
 #include "stage/control.h"
-#include "stage/log.h"
+#include "base/log.h"
 
 #define LOOK_MS 20
 #define KILL_GRACE_NS \

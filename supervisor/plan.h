@@ -17,8 +17,8 @@
 #include <sys/socket.h>
 
 #include "shm/instance.h"
-#include "stage/address.h"
-#include "stage/config.h"
+#include "base/address.h"
+#include "config/config.h"
 #include "stage/stage.h"
 
 #define PLAN_REQUIRED_MAX  4u

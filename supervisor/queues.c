@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "shm/folder.h"
-#include "stage/log.h"
+#include "base/log.h"
 #include "supervisor/lanes.h"
 
 /* ---- mapping ---- */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stage/log.h"
+#include "base/log.h"
 #include "supervisor/drain.h"
 #include "supervisor/home.h"
 

@@ -14,9 +14,9 @@
 #include "shm/drops.h"
 #include "shm/folder.h"
 #include "shm/private.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 #include "stage/control.h"
-#include "stage/log.h"
+#include "base/log.h"
 #include "supervisor/lanes.h"
 #include "supervisor/queues.h"
 

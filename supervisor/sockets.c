@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "shm/drops.h"
-#include "stage/clock.h"
-#include "stage/log.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "supervisor/bind.h"
 
 #define PASSED_FIRST_FD 3 /* SD_LISTEN_FDS_START */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "shm/folder.h"
-#include "stage/log.h"
+#include "base/log.h"
 #include "supervisor/drain.h"
 #include "supervisor/home.h"
 #include "supervisor/orphans.h"

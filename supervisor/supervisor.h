@@ -12,7 +12,7 @@
 #ifndef SUPERVISOR_SUPERVISOR_H
 #define SUPERVISOR_SUPERVISOR_H
 
-#include "stage/config.h"
+#include "config/config.h"
 #include "supervisor/children.h"
 #include "supervisor/plan.h"
 #include "supervisor/segments.h"

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "stage/clock.h"
+#include "base/clock.h"
 #include "supervisor/children.h"
 
 #define PATIENCE_NS  (360 * NS_PER_SEC) /* where stage_timeout is 0 */

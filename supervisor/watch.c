@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "stage/log.h"
+#include "base/log.h"
 #include "supervisor/lanes.h"
 
 #define ROOM_LEAST (64u * 1024u) /* with less than that a batch may find no room */

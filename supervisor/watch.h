@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #include "shm/instance.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define WATCH_LOOK_NS  NS_PER_SEC
 #define WATCH_CLEAR_NS (5 * NS_PER_SEC)

@@ -8,7 +8,7 @@
 #include "enrich/geo/record.h"
 #include "enrich/geo/source.h"
 #include "enrich/geo/special.h"
-#include "stage/log.h"
+#include "base/log.h"
 
 /* Answers for whole networks (/24 and /48), in front of the tree: clients come back. */
 #define CACHE_BITS    13u

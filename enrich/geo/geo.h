@@ -61,7 +61,7 @@ void geo_close(struct geo *geo);
  * error. */
 int geo_try(const char *path, struct shm_error *error);
 
-/* Where the address is (IPv6, or IPv4-mapped as in shm/event.h). XX for what is in no country (special.h), without a look-up, and for what
+/* Where the address is (IPv6, or IPv4-mapped as in event/event.h). XX for what is in no country (special.h), without a look-up, and for what
  * the database does not know. Sets all of *place. */
 void geo_lookup(struct geo *geo, const uint8_t address[16], struct geo_place *place);
 

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "shm/event_track.h"
-#include "shm/query.h"
+#include "event/track.h"
+#include "event/query.h"
 
 void privacy_truncate(uint8_t address[16])
 {

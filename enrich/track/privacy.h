@@ -10,7 +10,7 @@
 #ifndef ENRICH_TRACK_PRIVACY_H
 #define ENRICH_TRACK_PRIVACY_H
 
-#include "shm/event.h"
+#include "event/event.h"
 
 struct privacy {
 	bool truncate;

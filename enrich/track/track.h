@@ -1,4 +1,4 @@
-/* From a tracking call to a tracking event: what is known about it, put together in one record (EVENT_TRACK, shm/event.h).
+/* From a tracking call to a tracking event: what is known about it, put together in one record (EVENT_TRACK, event/event.h).
  *
  *     event_track_raw      --.
  *     geo_place (geo.h)    --+--> track_put --> event_track --privacy_apply--> the record
@@ -8,7 +8,7 @@
 #define ENRICH_TRACK_TRACK_H
 
 #include "enrich/geo/geo.h"
-#include "shm/event.h"
+#include "event/event.h"
 
 #define TRACK_TEXT_MAX \
 	255u /* bytes of a text that is not the client's: longer ones are cut between characters */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "stage/clock.h"
+#include "base/clock.h"
 
 const char *const route_names[ROUTE_COUNT] = {
 #define ROUTE(symbol, name, help) #name,

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "ingest/http/http.h"
-#include "stage/clock.h"
-#include "stage/log.h"
+#include "base/clock.h"
+#include "base/log.h"
 
 #define LANE_BYTES  (16u * 1024 * 1024)
 #define PIECE_BYTES 4096u

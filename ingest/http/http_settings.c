@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "ingest/http/http.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 static enum transport_backend backend_of(const char *name)
 {

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "ingest/http/http.h"
-#include "stage/log.h"
+#include "base/log.h"
 
 static int open_all(struct http *http, struct stage *stage, size_t entry, struct shm_error *error)
 {

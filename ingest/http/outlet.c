@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define PREFETCHED_BYTES 256u
 

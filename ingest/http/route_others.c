@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "ingest/http/handlers.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 /* ---- /ingest ---- */
 

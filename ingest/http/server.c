@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "ingest/http/connection.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 static struct connection *connection_at(struct server *server, uint32_t slot)
 {

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "stage/log.h"
+#include "base/log.h"
 
 #define SPACES          " \t\r\n"
 #define BYTE_ORDER_MARK "\xef\xbb\xbf" /* editors put it in front */

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "stage/log.h"
+#include "base/log.h"
 
 int transport_raise_limit(struct transport *transport, uint32_t others, struct shm_error *error)
 {

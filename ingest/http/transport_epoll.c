@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "ingest/http/transport_epoll.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define EVENTS_MAX  1024u /* receives in one turn */
 #define OTHER_FILES 64u   /* that the process has open besides its connections */

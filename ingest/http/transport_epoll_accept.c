@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "ingest/http/transport_epoll.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define ACCEPTS_MAX 64u /* of each listening socket in one turn */
 

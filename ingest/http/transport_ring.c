@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define RING_TRIES  10u
 #define RING_TRY_NS (20 * NS_PER_MS)

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "ingest/http/transport_uring.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define NEVER       RING_CQ_ENTRIES /* so many completions do not come */
 #define EVENTS_MAX  1024u           /* completions handled in one turn */

@@ -21,7 +21,7 @@
  * were poor: looks in vain, or no time for a nap. Then all are armed as ever, for a while at least.
  */
 #include "ingest/http/transport_uring.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define LEAST_RECEIVED 8u               /* between two waits: under load */
 #define LEAST_NAP_NS   (10 * NS_PER_US) /* to set a timer for less costs more than it brings */

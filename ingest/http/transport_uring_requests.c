@@ -1,5 +1,5 @@
 #include "ingest/http/transport_uring.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 #define PREPARE_MAX 4u /* requests that one slot may need at once */
 #define STOP_TRIES  100u

@@ -16,7 +16,7 @@
 #ifndef INGEST_JSON_JSON_EVENT_H
 #define INGEST_JSON_JSON_EVENT_H
 
-#include "shm/event.h"
+#include "event/event.h"
 #include "shm/ledger.h"
 
 /* What repeated keys of arrays may add to a query string: without a bound, a datagram could ask for its square. */

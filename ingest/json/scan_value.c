@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "shm/json_escape.h"
+#include "base/escape.h"
 
 #define DIGITS_MAX 19u /* of an int64, which begins with no 0; 19 digits do not overflow 64 bits */
 

@@ -11,7 +11,7 @@
 #ifndef INGEST_UDP_IPEVENT_H
 #define INGEST_UDP_IPEVENT_H
 
-#include "shm/event.h"
+#include "event/event.h"
 #include "shm/ledger.h"
 
 /* Parses one message. Valid: returns LEDGER_VALID and sets event->ip and event->sha, nothing else. Otherwise returns the

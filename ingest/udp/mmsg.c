@@ -5,7 +5,7 @@
 #include <time.h>
 
 #include "ingest/udp/receive.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 /* As many as one redo note can commit. The first buffers are used again and again, so they stay in the cache. */
 #define MMSG_BATCH 64u

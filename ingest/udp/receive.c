@@ -6,7 +6,7 @@
 #include <poll.h>
 #include <string.h>
 
-#include "stage/log.h"
+#include "base/log.h"
 
 static int switch_gro_on(const struct receive *receive, struct shm_error *error)
 {

@@ -4,8 +4,8 @@
 #include <linux/sock_diag.h>
 #include <string.h>
 
-#include "stage/clock.h"
-#include "stage/log.h"
+#include "base/clock.h"
+#include "base/log.h"
 
 static void count(struct udp *udp, enum udp_metric metric, uint64_t n)
 {

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "ingest/udp/udp.h"
-#include "stage/clock.h"
-#include "stage/log.h"
+#include "base/clock.h"
+#include "base/log.h"
 
 /* ---- configuration ---- */
 

@@ -6,7 +6,7 @@
 
 #include "ingest/udp/receive.h"
 #include "ingest/udp/uring_abi.h"
-#include "stage/clock.h"
+#include "base/clock.h"
 
 _Static_assert(sizeof(struct io_uring_recvmsg_out) == 16, "the header is 16 bytes");
 _Static_assert(offsetof(struct buffer, name_bytes) == offsetof(struct io_uring_recvmsg_out, namelen), "");

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stage/log.h"
+#include "base/log.h"
 
 #define BUFFER_BYTES (1u << 20) /* no record of this topic is near that */
 

@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shm/event.h"
+#include "event/event.h"
 #include "sink/tally/networks.h"
 
 #define COUNTS_RUN                32u      /* records added at once, at most */

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "stage/clock.h"
-#include "stage/log.h"
+#include "base/clock.h"
+#include "base/log.h"
 
 /* While records come more often than this, the stage sleeps so long after work and looks again by itself. Only when nothing came
  * does it ask to be woken, which costs the writer a system call. README.md has what that saves. */

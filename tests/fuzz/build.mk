@@ -15,14 +15,14 @@ $(eval $(call archive,ipevent_oracle,tests/fuzz/ipevent_oracle.c $(IPEVENT_PB).c
 $(eval $(call fuzzer,ipevent,tests/fuzz/ipevent_fuzz.c tests/fuzz/ipevent_oracle.c ingest/udp/ipevent.c $(IPEVENT_PB).c,,-lprotobuf-c))
 
 JSON_ORACLE := $(addprefix tests/fuzz/,json_oracle.c json_query.c json_verdict.c json_body_oracle.c json_parts_oracle.c)
-JSON_FUZZED := $(JSON_ORACLE) $(JSON_SOURCES) $(wildcard shm/event*.c)
+JSON_FUZZED := $(JSON_ORACLE) $(JSON_SOURCES) $(wildcard event/*.c) base/text.c
 
 $(eval $(call archive,json_oracle,$(JSON_ORACLE)))
 $(eval $(call fuzzer,json,tests/fuzz/json_fuzz.c $(JSON_FUZZED),,-ljansson))
 $(eval $(call fuzzer,json_body,tests/fuzz/json_body_fuzz.c $(JSON_FUZZED),,-ljansson))
 
-$(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard stage/config*.c) stage/address.c stage/log.c stage/output.c shm/segment.c shm/folder.c \
-  shm/event_text.c,,-lcyaml -lyaml))
+$(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard config/*.c) base/address.c base/log.c base/output.c event/layout.c shm/segment.c shm/folder.c \
+  base/text.c,,-lcyaml -lyaml))
 
 HTTP_ORACLE := $(addprefix tests/fuzz/,http_oracle.c http_oracle_chunked.c)
 

@@ -5,7 +5,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "shm/event.h"
+#include "event/event.h"
 #include "tests/fuzz/json_oracle.h"
 
 /* What jansson says of a text. */

@@ -1,4 +1,4 @@
-"""A supervisor with stages that misbehave on demand (tests/fake_stage.c), looked at through its segments.
+"""A supervisor with stages that misbehave on demand (tests/tool/fake_stage.c), looked at through its segments.
 
     with FakeInstance(tmp_path, shm_root) as fake:
         fake.mode("tally.0", "crash")

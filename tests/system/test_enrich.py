@@ -20,7 +20,7 @@ from test_http_crash import Collector, kill_pid
 FIREFOX = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0"
 MMDB_TOOL = BUILD / "tests" / "mmdb_tool"
 ENRICH = BUILD / "libexec" / "millrace" / "enrich"
-VERSION_0_BUILT_S = 1700000000  # tests/mmdb_tool.c
+VERSION_0_BUILT_S = 1700000000  # tests/tool/mmdb_tool.c
 NETWORKS = 256
 KILLS = 50
 REPLACEMENTS = 100
@@ -123,7 +123,7 @@ def enriched(millrace, target, *fields):
 
 
 def make_databases(tmp_path, n=1):
-    """n country databases that tell which they are (tests/mmdb_tool.c)."""
+    """n country databases that tell which they are (tests/tool/mmdb_tool.c)."""
     folder = tmp_path / "databases"
     folder.mkdir()
     subprocess.run([str(MMDB_TOOL), str(folder), str(n)], check=True)

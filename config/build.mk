@@ -1,0 +1,1 @@
+$(eval $(call archive,config,$(wildcard config/*.c)))

@@ -1,0 +1,307 @@
+#include "config/check.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shm/instance.h"
+#include "base/address.h"
+#include "config/complete.h"
+#include "config/value.h"
+
+static void check_option(const struct schema *schema, const struct config_node *node, const char *path,
+                         struct config_errors *errors)
+{
+	struct config_why why;
+	if (node->kind == NODE_SCALAR && config_value_check(schema->option, node->text, &why) != 0)
+		config_error(errors, &node->origin, path, "%s", why.text);
+	if (node->kind == NODE_LIST && config_value_check_items(schema->option, node->n_children, &why) != 0)
+		config_error(errors, &node->origin, path, "%s", why.text);
+}
+
+static void check_keys(const struct schema *schema, const struct config_node *node, const char *path,
+                       struct config_errors *errors);
+
+static void check_entries(const struct schema *schema, const struct config_node *node, const char *path,
+                          struct config_errors *errors)
+{
+	for (size_t i = 0; i < node->n_children; i++) {
+		char below[CONFIG_PATH_MAX];
+		if (schema->kind == SCHEMA_ENTRIES)
+			config_path_entry(below, path, i);
+		else
+			config_path_key(below, path, node->child[i]->key);
+		check_keys(schema, node->child[i], below, errors);
+	}
+}
+
+static void check_keys(const struct schema *schema, const struct config_node *node, const char *path,
+                       struct config_errors *errors)
+{
+	for (size_t i = 0; i < schema->n_children; i++) {
+		const struct schema *key = schema->child[i];
+		const struct config_node *child = config_tree_find(node, key->name);
+		char below[CONFIG_PATH_MAX];
+		config_path_key(below, path, key->name);
+		if (child == NULL)
+			continue; /* taken out, with an error */
+		if (key->kind == SCHEMA_OPTION)
+			check_option(key, child, below, errors);
+		else if (key->kind == SCHEMA_SECTION)
+			check_keys(key, child, below, errors);
+		else
+			check_entries(key, child, below, errors);
+	}
+}
+
+/* ---- what values say together ---- */
+
+/* Takes an address, returns 0, -EINVAL or -ENAMETOOLONG (address.h). */
+typedef int address_parser(struct sockaddr_storage *address, socklen_t *length, const char *text);
+
+/* One listen address and where it was written. */
+struct listener {
+	struct sockaddr_storage address;
+	const struct config_node *node;
+	char path[CONFIG_PATH_MAX];
+};
+
+/* Those of one list of listeners: sockets of another type do not meet them. */
+struct listeners {
+	const char *list; /* below ingest */
+	address_parser *parse;
+	const char *forms;
+	struct listener *listener;
+	size_t n;
+};
+
+static void check_address(struct listeners *listeners, const struct config_node *node, const char *path,
+                          struct config_errors *errors)
+{
+	struct listener found = {.node = node};
+	socklen_t length;
+	int result = listeners->parse(&found.address, &length, node->text);
+	if (result == -ENAMETOOLONG) {
+		config_error(errors, &node->origin, path,
+		             "the path of \"%.200s\" has %zu bytes; allowed: at most %u", node->text,
+		             strlen(strchr(node->text, ':') + 1), ADDRESS_PATH_MAX);
+		return;
+	}
+	if (result != 0) {
+		config_error(errors, &node->origin, path,
+		             "\"%.120s\" is not an address; allowed: %s, port 0 to 65535", node->text,
+		             listeners->forms);
+		return;
+	}
+	for (size_t i = 0; i < listeners->n; i++) {
+		const struct listener *other = &listeners->listener[i];
+		if (!address_overlaps(&found.address, &other->address))
+			continue;
+		config_error(errors, &node->origin, path,
+		             "\"%.120s\" takes what %s (\"%.120s\") takes; allowed: each address once, [::] "
+		             "standing for all",
+		             node->text, other->path, other->node->text);
+		return;
+	}
+	listeners->listener = reallocarray(listeners->listener, listeners->n + 1, sizeof found);
+	if (listeners->listener == NULL)
+		abort();
+	snprintf(found.path, sizeof found.path, "%s", path);
+	listeners->listener[listeners->n++] = found;
+}
+
+static void check_network(struct listeners *listeners, const struct config_node *node, const char *path,
+                          struct config_errors *errors)
+{
+	uint8_t prefix[16];
+	unsigned bits;
+	(void)listeners;
+	if (address_parse_network(prefix, &bits, node->text) != 0)
+		config_error(errors, &node->origin, path,
+		             "\"%.80s\" is not a network; allowed: 10.0.0.0/8, 2001:db8::/32, an address "
+		             "alone, no bits behind the prefix",
+		             node->text);
+}
+
+/* An origin as browsers send it (RFC 6454, 6.2): scheme, host and perhaps port, nothing after them. */
+static bool is_origin(const char *text)
+{
+	const char *host = strstr(text, "://");
+	if (strcmp(text, "*") == 0 || strcmp(text, "null") == 0)
+		return true;
+	return host != NULL && host != text && host[3] != '\0' && strpbrk(host + 3, "/?#@*, ") == NULL;
+}
+
+static void check_origin(struct listeners *listeners, const struct config_node *node, const char *path,
+                         struct config_errors *errors)
+{
+	(void)listeners;
+	if (!is_origin(node->text))
+		config_error(errors, &node->origin, path,
+		             "\"%.80s\" is not an origin; allowed: https://example.com, "
+		             "http://localhost:3000, * for all",
+		             node->text);
+}
+
+typedef void item_check(struct listeners *listeners, const struct config_node *node, const char *path,
+                        struct config_errors *errors);
+
+/* Calls check for each item of the list `key` in all entries. */
+static void each_item(struct listeners *listeners, const struct config_node *entries, const char *key,
+                      item_check *check, struct config_errors *errors)
+{
+	for (size_t i = 0; entries != NULL && i < entries->n_children; i++) {
+		const struct config_node *items = config_tree_find(entries->child[i], key);
+		for (size_t k = 0; items != NULL && k < items->n_children && !config_errors_full(errors);
+		     k++) {
+			char path[CONFIG_PATH_MAX];
+			snprintf(path, sizeof path, "ingest.%s[%zu].%s[%zu]", listeners->list, i, key, k);
+			if (!items->child[k]->refused)
+				check(listeners, items->child[k], path, errors);
+		}
+	}
+}
+
+/* Value of an option of the schema's `section`, taken from the keys of node. False when it is not there or wrong. */
+static bool value_of(const struct schema *section, const struct config_node *node, const char *key,
+                     uint64_t *value)
+{
+	const struct config_node *child = config_tree_find(node, key);
+	long i = config_schema_index(section, key);
+	return i >= 0 && child != NULL && child->kind == NODE_SCALAR &&
+	       config_value_parse(section->child[i]->option, child->text, value) == 0;
+}
+
+static uint64_t power_up(uint64_t bytes)
+{
+	uint64_t power = 1;
+	while (power < bytes && power < 1ull << 62)
+		power <<= 1;
+	return power;
+}
+
+/* A request of the greatest size must find room, or it would be answered "try again" for ever. */
+static void check_request_memory(const struct schema *section, const struct config_node *entry, size_t i,
+                                 struct config_errors *errors)
+{
+	uint64_t memory, head, body, inflated;
+	char path[CONFIG_PATH_MAX];
+	if (!value_of(section, entry, "request_memory", &memory) ||
+	    !value_of(section, entry, "max_head", &head) || !value_of(section, entry, "max_body", &body) ||
+	    !value_of(section, entry, "max_inflated", &inflated))
+		return;
+	uint64_t least = power_up(head) + power_up(body) + power_up(inflated);
+	if (memory >= least)
+		return;
+	snprintf(path, sizeof path, "ingest.http[%zu].request_memory", i);
+	config_error(errors, &config_tree_find(entry, "request_memory")->origin, path,
+	             "less than max_head, max_body and max_inflated together take; allowed: at least %llu "
+	             "bytes, or smaller limits",
+	             (unsigned long long)least);
+}
+
+static const struct schema *schema_of(const char *section, const char *list)
+{
+	const struct schema *root = config_schema();
+	long i = config_schema_index(root, section);
+	long k = i < 0 ? -1 : config_schema_index(root->child[i], list);
+	return k < 0 ? NULL : root->child[i]->child[k];
+}
+
+static void check_listeners(const struct config_node *tree, struct config_errors *errors)
+{
+	const struct config_node *ingest = config_tree_find(tree, "ingest");
+	const struct config_node *udp = config_tree_find(ingest, "udp"),
+	                         *http = config_tree_find(ingest, "http");
+	struct listeners datagrams = {.list = "udp", .parse = address_parse, .forms = ADDRESS_FORMS};
+	struct listeners connections = {
+	        .list = "http", .parse = address_parse_stream, .forms = ADDRESS_STREAM_FORMS};
+	each_item(&datagrams, udp, "listen", check_address, errors);
+	each_item(&connections, http, "listen", check_address, errors);
+	each_item(&connections, http, "trusted_proxies", check_network, errors);
+	each_item(&connections, http, "cors", check_origin, errors);
+	for (size_t i = 0; http != NULL && i < http->n_children; i++)
+		check_request_memory(schema_of("ingest", "http"), http->child[i], i, errors);
+	free(datagrams.listener);
+	free(connections.listener);
+}
+
+static void check_instance(const struct config_node *tree, struct config_errors *errors)
+{
+	const struct config_node *node = config_tree_find(tree, "instance");
+	char directory[256];
+	if (node != NULL && node->text[0] != '\0' && strlen(node->text) < SHM_NAME_MAX &&
+	    segment_directory(directory, sizeof directory, node->text) == -EINVAL)
+		config_error(
+		        errors, &node->origin, "instance",
+		        "\"%.60s\" cannot be a name; allowed: 1 to %u of A-Z a-z 0-9 . _ -, no dot first",
+		        node->text, SHM_NAME_MAX - 1);
+}
+
+static bool is_built_in(const char *topic)
+{
+	for (size_t i = 0; config_built_in_topics[i].name != NULL; i++)
+		if (strcmp(config_built_in_topics[i].name, topic) == 0)
+			return true;
+	return false;
+}
+
+/* Stages write the built-in topics, outside programs those with outside lanes. One that says outside_lanes: 0 itself is meant so. */
+static void check_writers(const struct config_node *topic, struct config_errors *errors)
+{
+	const struct config_node *lanes = config_tree_find(topic, "outside_lanes");
+	const char *names[INSTANCE_TOPICS_MAX];
+	char path[CONFIG_PATH_MAX];
+	size_t n = 0;
+	if (is_built_in(topic->key) || lanes == NULL ||
+	    strcmp(lanes->origin.source, CONFIG_SOURCE_DEFAULT) != 0)
+		return;
+	for (; config_built_in_topics[n].name != NULL && n < INSTANCE_TOPICS_MAX; n++)
+		names[n] = config_built_in_topics[n].name;
+	const char *meant = config_nearest(topic->key, names, n);
+	config_path_key(path, "topics", topic->key);
+	config_error(errors, &topic->origin, path,
+	             "nobody writes %.60s%s%s%s; allowed: a topic that stages write, or outside_lanes for "
+	             "programs that write it",
+	             topic->key, meant != NULL ? "; did you mean " : "", meant != NULL ? meant : "",
+	             meant != NULL ? "?" : "");
+}
+
+static void check_topics(const struct config_node *tree, struct config_errors *errors)
+{
+	const struct config_node *topics = config_tree_find(tree, "topics");
+	for (size_t i = 0; topics != NULL && topics->kind == NODE_MAP && i < topics->n_children; i++)
+		check_writers(topics->child[i], errors);
+	if (topics != NULL && topics->n_children > INSTANCE_TOPICS_MAX)
+		config_error(errors, &topics->child[INSTANCE_TOPICS_MAX]->origin, "topics",
+		             "%zu topics, the built-in ones counted; allowed: at most %u", topics->n_children,
+		             INSTANCE_TOPICS_MAX);
+}
+
+/* The smaller of two durations must not be greater; parsed here because both have been checked only one by one. */
+static void check_backoff(const struct config_node *tree, struct config_errors *errors)
+{
+	const struct config_node *least = config_tree_find(tree, "restart_backoff");
+	const struct config_node *most = config_tree_find(tree, "restart_backoff_max");
+	uint64_t least_ns, most_ns;
+	if (!value_of(config_schema(), tree, "restart_backoff", &least_ns) ||
+	    !value_of(config_schema(), tree, "restart_backoff_max", &most_ns))
+		return;
+	if (least_ns <= most_ns)
+		return;
+	/* One of the two may be a default, which nobody wrote. */
+	bool blame_least = least->origin.rank > most->origin.rank;
+	config_error(errors, blame_least ? &least->origin : &most->origin,
+	             blame_least ? "restart_backoff" : "restart_backoff_max",
+	             "the first wait, %.40s, is longer than the longest, %.40s; allowed: as long or shorter",
+	             least->text, most->text);
+}
+
+void config_check(const struct config_node *tree, struct config_errors *errors)
+{
+	check_keys(config_schema(), tree, "", errors);
+	check_instance(tree, errors);
+	check_listeners(tree, errors);
+	check_topics(tree, errors);
+	check_backoff(tree, errors);
+}

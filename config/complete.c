@@ -1,0 +1,213 @@
+#include "config/complete.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "shm/segment.h"
+
+void config_path_key(char *path, const char *parent, const char *name)
+{
+	snprintf(path, CONFIG_PATH_MAX, "%.300s%s%.200s", parent, parent[0] == '\0' ? "" : ".", name);
+}
+
+void config_path_entry(char *path, const char *parent, size_t i)
+{
+	snprintf(path, CONFIG_PATH_MAX, "%.500s[%zu]", parent, i);
+}
+
+void config_complete_sections(struct config_node *tree, struct config_node *defaults)
+{
+	for (size_t i = 0; i < defaults->n_children;) {
+		if (config_tree_find(tree, defaults->child[i]->key) != NULL) {
+			i++;
+			continue;
+		}
+		struct config_node *moved = config_tree_take(defaults, i);
+		char *key = moved->key;
+		moved->key = NULL;
+		config_tree_add(tree, key, moved);
+		free(key);
+	}
+}
+
+/* What is being completed, and where the walk is. */
+struct completing {
+	const struct config_origin *defaults;
+	struct config_errors *errors;
+};
+
+/* The option's default as nodes: a scalar, or a list of the words of default_text. */
+static struct config_node *default_node(const struct config_option *option,
+                                        const struct config_origin *origin)
+{
+	if (option->kind != CONFIG_LIST)
+		return config_tree_scalar(option->default_text, origin);
+	struct config_node *list = config_tree_container(NODE_LIST, origin);
+	for (const char *at = option->default_text; *at != '\0';) {
+		size_t n = strcspn(at, " ");
+		char *word = strndup(at, n);
+		if (word == NULL)
+			abort();
+		config_tree_add(list, NULL, config_tree_scalar(word, origin));
+		free(word);
+		at += n + (at[n] == ' ');
+	}
+	return list;
+}
+
+static struct config_node *absent_node(const struct schema *schema, const struct config_origin *origin)
+{
+	switch (schema->kind) {
+	case SCHEMA_OPTION:
+		return default_node(schema->option, origin);
+	case SCHEMA_ENTRIES:
+		return config_tree_container(NODE_LIST, origin);
+	default:
+		return config_tree_container(NODE_MAP, origin);
+	}
+}
+
+/* Wraps child i of parent into a list that takes its place. */
+static struct config_node *wrap(struct config_node *parent, size_t i)
+{
+	struct config_node *child = parent->child[i];
+	struct config_node *list = config_tree_container(NODE_LIST, &child->origin);
+	list->key = child->key;
+	child->key = NULL;
+	parent->child[i] = list;
+	config_tree_add(list, NULL, child);
+	return list;
+}
+
+static void complete_keys(struct completing *completing, const struct schema *schema,
+                          struct config_node *node, const char *path);
+
+/* A built-in topic is there, at its place, with its own default. */
+static void complete_built_in(struct completing *completing, struct config_node *topics,
+                              const struct config_built_in_topic *built_in, size_t place)
+{
+	if (config_tree_find(topics, built_in->name) == NULL)
+		config_tree_add(topics, built_in->name,
+		                config_tree_container(NODE_MAP, completing->defaults));
+	config_tree_bring_forward(topics, (size_t)config_tree_index(topics, built_in->name), place);
+	struct config_node *topic = topics->child[place];
+	if (topic->kind == NODE_NULL)
+		topic->kind = NODE_MAP;
+	if (topic->kind == NODE_MAP && config_tree_find(topic, "when_full") == NULL)
+		config_tree_add(topic, "when_full",
+		                config_tree_scalar(built_in->when_full, completing->defaults));
+}
+
+/* Built-in names first, in their order, so that they keep their places in shared memory whatever the file says. */
+static void complete_names(struct completing *completing, const struct schema *schema,
+                           struct config_node *node, const char *path)
+{
+	size_t place = 0;
+	if (strcmp(schema->name, "topics") == 0) {
+		for (; config_built_in_topics[place].name != NULL; place++)
+			complete_built_in(completing, node, &config_built_in_topics[place], place);
+	}
+	for (size_t i = place; i < node->n_children;) {
+		if (segment_name_valid(node->child[i]->key)) {
+			i++;
+			continue;
+		}
+		struct config_node *taken = config_tree_take(node, i);
+		config_error(
+		        completing->errors, &taken->origin, path,
+		        "\"%.60s\" cannot be a name; allowed: 1 to %u of A-Z a-z 0-9 . _ -, no dot first",
+		        taken->key, SHM_NAME_MAX - 1);
+		config_tree_free(taken);
+	}
+	for (size_t i = 0; i < node->n_children; i++) {
+		char below[CONFIG_PATH_MAX];
+		config_path_key(below, path, node->child[i]->key);
+		if (node->child[i]->kind == NODE_NULL)
+			node->child[i]->kind = NODE_MAP;
+		complete_keys(completing, schema, node->child[i], below);
+	}
+}
+
+/* Items without a value are errors; something neutral takes their places. */
+static void complete_list(struct completing *completing, struct config_node *list, const char *path)
+{
+	for (size_t i = 0; list->kind == NODE_LIST && i < list->n_children; i++) {
+		const struct config_origin origin = list->child[i]->origin;
+		if (list->child[i]->kind != NODE_NULL)
+			continue;
+		config_error(completing->errors, &origin, path,
+		             "item %zu has no value; allowed: a list of texts", i);
+		struct config_node *neutral = config_tree_scalar("", &origin);
+		neutral->refused = true;
+		config_tree_replace(list, i, neutral);
+	}
+}
+
+static void complete_option(struct completing *completing, const struct schema *schema,
+                            struct config_node *parent, size_t i, const char *path)
+{
+	struct config_node *node = parent->child[i];
+	if (node->kind == NODE_NULL) {
+		const struct config_origin origin = node->origin;
+		config_error(completing->errors, &origin, path, "has no value; allowed: a %s such as %s",
+		             schema->option->type, schema->option->default_text);
+		config_tree_replace(parent, i, default_node(schema->option, &origin));
+	} else if (schema->option->kind == CONFIG_LIST) {
+		if (node->kind == NODE_SCALAR)
+			node = wrap(parent, i);
+		complete_list(completing, node, path);
+	}
+}
+
+static void complete_entries(struct completing *completing, const struct schema *schema,
+                             struct config_node *parent, size_t i, const char *path)
+{
+	struct config_node *node = parent->child[i];
+	if (node->kind == NODE_NULL)
+		node->kind = NODE_LIST;
+	if (node->kind == NODE_MAP)
+		node = wrap(parent, i);
+	for (size_t k = 0; node->kind == NODE_LIST && k < node->n_children; k++) {
+		char below[CONFIG_PATH_MAX];
+		config_path_entry(below, path, k);
+		if (node->child[k]->kind == NODE_NULL)
+			node->child[k]->kind = NODE_MAP;
+		complete_keys(completing, schema, node->child[k], below);
+	}
+}
+
+/* All keys of the schema in one map. */
+static void complete_keys(struct completing *completing, const struct schema *schema,
+                          struct config_node *node, const char *path)
+{
+	if (node->kind != NODE_MAP)
+		return;
+	for (size_t k = 0; k < schema->n_children; k++) {
+		const struct schema *key = schema->child[k];
+		if (config_tree_find(node, key->name) == NULL)
+			config_tree_add(node, key->name, absent_node(key, completing->defaults));
+		size_t i = (size_t)config_tree_index(node, key->name);
+		struct config_node *child = node->child[i];
+		char below[CONFIG_PATH_MAX];
+		config_path_key(below, path, key->name);
+		if (key->kind == SCHEMA_OPTION) {
+			complete_option(completing, key, node, i, below);
+		} else if (key->kind == SCHEMA_ENTRIES) {
+			complete_entries(completing, key, node, i, below);
+		} else {
+			if (child->kind == NODE_NULL)
+				child->kind = NODE_MAP;
+			if (key->kind == SCHEMA_NAMED && child->kind == NODE_MAP)
+				complete_names(completing, key, child, below);
+			else if (key->kind == SCHEMA_SECTION)
+				complete_keys(completing, key, child, below);
+		}
+	}
+}
+
+void config_complete(struct config_node *tree, const struct config_origin *defaults,
+                     struct config_errors *errors)
+{
+	struct completing completing = {.defaults = defaults, .errors = errors};
+	complete_keys(&completing, config_schema(), tree, "");
+}

@@ -1,0 +1,390 @@
+#include "config/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/folder.h"
+#include "config/check.h"
+#include "config/complete.h"
+#include "config/data.h"
+#include "config/value.h"
+#include "base/log.h"
+
+struct config {
+	struct config_data data;
+};
+
+/* Order of the sources in the report of errors. */
+enum source_rank { RANK_DEFAULT, RANK_FILE, RANK_ENVIRONMENT, RANK_SET };
+
+/* The embedded default as a tree. It has no errors: config_test loads it. */
+static struct config_node *default_tree(const struct config_origin *origin, struct config_errors *errors)
+{
+	const char *text = config_default_text();
+	struct config_origin begin = *origin;
+	begin.line = 1;
+	return config_tree_parse(text, strlen(text), &begin, errors);
+}
+
+/* Root of a document: a map, or nothing at all, which is an empty map. */
+static void expect_map(struct config_node *tree, struct config_errors *errors)
+{
+	if (tree->kind == NODE_NULL)
+		tree->kind = NODE_MAP;
+	if (tree->kind == NODE_MAP)
+		return;
+	config_error(errors, &tree->origin, "",
+	             "the document must be a section of keys, such as \"data_dir: /srv/millrace\"");
+	tree->kind = NODE_MAP;
+	while (tree->n_children > 0)
+		config_tree_free(config_tree_take(tree, tree->n_children - 1));
+}
+
+static void apply_sets(struct config_node *tree, const char *const *sets, char **names, size_t n_sets,
+                       struct config_errors *errors)
+{
+	const char *instance = getenv("MILLRACE_INSTANCE");
+	struct config_origin origin = {.source = "MILLRACE_INSTANCE", .rank = RANK_ENVIRONMENT};
+	if (instance != NULL && instance[0] != '\0')
+		config_set_text(tree, "instance", instance, &origin, errors);
+	for (size_t i = 0; i < n_sets; i++) {
+		if (asprintf(&names[i], "--set %s", sets[i]) < 0)
+			abort();
+		origin = (struct config_origin){.source = names[i], .rank = RANK_SET + (unsigned)i};
+		config_set(tree, sets[i], &origin, errors);
+	}
+}
+
+/* tree is the file's, or NULL when it could not be read; it is freed. */
+static struct config *make(struct config_node *tree, const char *const *sets, size_t n_sets,
+                           struct config_errors *errors)
+{
+	struct config_origin defaults = {.source = CONFIG_SOURCE_DEFAULT, .rank = RANK_DEFAULT};
+	struct config *config = config_alloc(sizeof *config);
+	char **names = config_alloc((n_sets + 1) * sizeof *names);
+	struct config_node *sections = default_tree(&defaults, errors);
+	if (tree == NULL)
+		tree = config_tree_container(NODE_MAP, &defaults);
+	expect_map(tree, errors);
+	config_complete_sections(tree, sections);
+	config_tree_free(sections);
+	apply_sets(tree, sets, names, n_sets, errors);
+	config_complete(tree, &defaults, errors);
+	if (config_data_load(&config->data, tree, errors) || !config_errors_full(errors))
+		config_check(tree, errors);
+	config_tree_free(tree);
+	if (errors->n > 0) {
+		config_free(config);
+		config = NULL;
+	}
+	/* The names live as long as the errors that cite them by text; those are formatted by now. */
+	for (size_t i = 0; i < n_sets; i++)
+		free(names[i]);
+	free(names);
+	return config;
+}
+
+struct config *config_load_text(const char *name, const char *text, size_t bytes, const char *const *sets,
+                                size_t n_sets, char **errors)
+{
+	struct config_errors found = {0};
+	struct config_origin origin = {.source = name, .rank = RANK_FILE, .line = 1};
+	struct config *config = make(config_tree_parse(text, bytes, &origin, &found), sets, n_sets, &found);
+	*errors = config == NULL ? config_errors_text(&found) : NULL;
+	return config;
+}
+
+/* Reads the whole file and closes it; fd may be -errno. Returns its text, or NULL with the reason in *why. */
+static char *read_file(int fd, size_t *bytes, const char **why)
+{
+	char *text = config_alloc(CONFIG_DOCUMENT_MAX + 1);
+	struct stat status;
+	*bytes = 0;
+	*why = NULL;
+	if (fd < 0 || fstat(fd, &status) != 0)
+		*why = strerror(fd < 0 ? -fd : errno);
+	else if (S_ISDIR(status.st_mode))
+		*why = "it is a directory";
+	while (*why == NULL && *bytes <= CONFIG_DOCUMENT_MAX) {
+		ssize_t n = read(fd, text + *bytes, CONFIG_DOCUMENT_MAX + 1 - *bytes);
+		if (n == 0)
+			break;
+		if (n > 0)
+			*bytes += (size_t)n;
+		else if (errno != EINTR)
+			*why = strerror(errno);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (*why == NULL)
+		return text;
+	free(text);
+	return NULL;
+}
+
+static struct config *load_open(int fd, const char *path, const char *const *sets, size_t n_sets,
+                                char **errors)
+{
+	size_t bytes;
+	const char *why;
+	char *text = read_file(fd, &bytes, &why);
+	if (text == NULL) {
+		if (asprintf(errors, "%s: cannot be read: %s\n", path, why) < 0)
+			abort();
+		return NULL;
+	}
+	struct config *config = config_load_text(path, text, bytes, sets, n_sets, errors);
+	free(text);
+	return config;
+}
+
+/* O_NONBLOCK: a pipe without a writer must not hold up the start. */
+#define READ_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+
+struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors)
+{
+	if (path == NULL) {
+		const char *text = config_default_text();
+		return config_load_text("default", text, strlen(text), sets, n_sets, errors);
+	}
+	int fd = open(path, READ_FLAGS);
+	return load_open(fd < 0 ? -errno : fd, path, sets, n_sets, errors);
+}
+
+struct config *config_load_instance(const char *directory, const char *const *sets, size_t n_sets,
+                                    char **errors)
+{
+	char path[FOLDER_PATH_MAX + sizeof CONFIG_INSTANCE_FILE];
+	snprintf(path, sizeof path, "%s/" CONFIG_INSTANCE_FILE, directory);
+	return load_open(folder_open(directory, CONFIG_INSTANCE_FILE, READ_FLAGS, 0), path, sets, n_sets,
+	                 errors);
+}
+
+void config_free(struct config *config)
+{
+	if (config == NULL)
+		return;
+	config_data_free(&config->data);
+	free(config);
+}
+
+const char *config_instance_name(const char *given)
+{
+	const char *environment = getenv("MILLRACE_INSTANCE");
+	if (given != NULL)
+		return given;
+	return environment != NULL && environment[0] != '\0' ? environment : "default";
+}
+
+int config_write(const struct config *config, FILE *out)
+{
+	return config_data_write(&config->data, out);
+}
+
+bool config_same(const struct config *a, const struct config *b, const char *prefix)
+{
+	struct config_place a_place, b_place;
+	bool in_a = config_data_find(&a->data, prefix, &a_place);
+	bool in_b = config_data_find(&b->data, prefix, &b_place);
+	return in_a && in_b ? config_data_same(&a_place, &b_place) : in_a == in_b;
+}
+
+/* ---- files ---- */
+
+typedef void option_fn(void *argument, const char *key, const struct config_place *place);
+
+/* Calls each for every option of the kind at or below place; key is that of place. */
+static void each_option(const struct config_place *place, const char *key, enum config_type kind,
+                        option_fn *each, void *argument)
+{
+	char below[CONFIG_PATH_MAX];
+	if (place->cells == NULL && place->schema->kind == SCHEMA_OPTION) {
+		if (place->schema->option->kind == kind)
+			each(argument, key, place);
+		return;
+	}
+	if (place->cells == NULL) {
+		struct config_place entry;
+		for (size_t i = 0; config_data_entry(place, i, &entry); i++) {
+			if (place->schema->kind == SCHEMA_ENTRIES)
+				config_path_entry(below, key, i);
+			else
+				config_path_key(below, key, config_data_name(place, i));
+			each_option(&entry, below, kind, each, argument);
+		}
+		return;
+	}
+	for (size_t i = 0; i < place->schema->n_children; i++) {
+		struct config_place child = config_data_key(place, i);
+		config_path_key(below, key, place->schema->child[i]->name);
+		each_option(&child, below, kind, each, argument);
+	}
+}
+
+struct telling {
+	config_file_fn *each;
+	void *argument;
+};
+
+static void tell_file(void *argument, const char *key, const struct config_place *place)
+{
+	const struct telling *telling = argument;
+	telling->each(telling->argument, key, place->cell->data);
+}
+
+void config_each_file(const struct config *config, const char *section, config_file_fn *each, void *argument)
+{
+	struct telling telling = {.each = each, .argument = argument};
+	struct config_place place;
+	if (config_data_find(&config->data, section, &place))
+		each_option(&place, section, CONFIG_FILE, tell_file, &telling);
+}
+
+struct moving {
+	const char *folder;
+	char *error;
+};
+
+static void make_absolute(void *argument, const char *key, const struct config_place *place)
+{
+	struct moving *moving = argument;
+	struct config_cell *cell = (struct config_cell *)(uintptr_t)place->cell;
+	const char *path = cell->data;
+	struct config_why why;
+	char *absolute;
+	if (path[0] == '/' || path[0] == '\0' || moving->error != NULL)
+		return;
+	if (asprintf(&absolute, "%s/%s", moving->folder, path) < 0)
+		abort();
+	int result = config_value_check(place->schema->option, absolute, &why);
+	if (result == 0 &&
+	    !config_tree_is_plain((const unsigned char *)moving->folder, strlen(moving->folder))) {
+		snprintf(why.text, sizeof why.text,
+		         "the name of the folder has control characters or line breaks");
+		result = -EINVAL;
+	}
+	if (result != 0) {
+		if (asprintf(&moving->error, "%s: as an absolute path: %s\n", key, why.text) < 0)
+			abort();
+		free(absolute);
+		return;
+	}
+	free(cell->data); /* libcyaml frees with free, too */
+	cell->data = absolute;
+}
+
+int config_make_absolute(struct config *config, const char *folder, char **error)
+{
+	struct moving moving = {.folder = folder};
+	struct config_place root, data_dir;
+	if (config_data_find(&config->data, "", &root))
+		each_option(&root, "", CONFIG_FILE, make_absolute, &moving);
+	if (config_data_find(&config->data, "data_dir", &data_dir))
+		make_absolute(&moving, "data_dir", &data_dir);
+	*error = moving.error;
+	return moving.error == NULL ? 0 : -ENAMETOOLONG;
+}
+
+/* ---- values ---- */
+
+/* Formats the key and follows it. What leads nowhere is a mistake of the program, not of the configuration. */
+static struct config_place find(const struct config *config, char *key, const char *format, va_list arguments)
+{
+	struct config_place place;
+	vsnprintf(key, CONFIG_PATH_MAX, format, arguments);
+	if (!config_data_find(&config->data, key, &place)) {
+		log_error("the configuration has no such key", "key=%s", key);
+		abort();
+	}
+	return place;
+}
+
+#define FIND(place, config, key)                                              \
+	char key##_text[CONFIG_PATH_MAX];                                     \
+	va_list arguments;                                                    \
+	va_start(arguments, key);                                             \
+	struct config_place place = find(config, key##_text, key, arguments); \
+	va_end(arguments)
+
+static void expect_type(const struct config_place *place, const char *key, bool right)
+{
+	if (right && place->schema->kind == SCHEMA_OPTION && place->cell != NULL)
+		return;
+	log_error("a key of the configuration is asked for with the wrong type", "key=%s", key);
+	abort();
+}
+
+static uint64_t number(const struct config_place *place)
+{
+	uint64_t value = 0;
+	if (config_value_parse(place->schema->option, place->cell->data, &value) != 0)
+		abort(); /* config_check let it through */
+	return value;
+}
+
+uint64_t config_u64(const struct config *config, const char *key, ...)
+{
+	FIND(place, config, key);
+	const struct config_option *option = place.schema->option;
+	expect_type(&place, key_text,
+	            option != NULL && (option->kind == CONFIG_SIZE || option->kind == CONFIG_POWER ||
+	                               option->kind == CONFIG_COUNT || option->kind == CONFIG_POWER_COUNT ||
+	                               option->kind == CONFIG_BOOL));
+	return number(&place);
+}
+
+uint64_t config_ns(const struct config *config, const char *key, ...)
+{
+	FIND(place, config, key);
+	expect_type(&place, key_text,
+	            place.schema->option != NULL && place.schema->option->kind == CONFIG_DURATION);
+	return number(&place);
+}
+
+const char *config_string(const struct config *config, const char *key, ...)
+{
+	FIND(place, config, key);
+	const struct config_option *option = place.schema->option;
+	expect_type(&place, key_text,
+	            option != NULL && (config_value_is_text(option) || option->kind == CONFIG_CHOICE));
+	return place.cell->data;
+}
+
+size_t config_count(const struct config *config, const char *key, ...)
+{
+	FIND(place, config, key);
+	if (place.schema->kind == SCHEMA_NAMED && place.cells == NULL) {
+		size_t n = 0;
+		while (config_data_name(&place, n) != NULL)
+			n++;
+		return n;
+	}
+	if (place.schema->kind != SCHEMA_ENTRIES || place.cells != NULL)
+		expect_type(&place, key_text,
+		            place.schema->option != NULL && place.schema->option->kind == CONFIG_LIST);
+	return place.cell->n;
+}
+
+const char *config_item(const struct config *config, size_t i, const char *key, ...)
+{
+	FIND(place, config, key);
+	const char *item = NULL;
+	if (place.schema->kind == SCHEMA_NAMED && place.cells == NULL) {
+		item = config_data_name(&place, i);
+	} else {
+		expect_type(&place, key_text,
+		            place.schema->option != NULL && place.schema->option->kind == CONFIG_LIST);
+		if (i < place.cell->n)
+			item = ((char *const *)place.cell->data)[i];
+	}
+	if (item == NULL) {
+		log_error("a list of the configuration has no such item", "key=%s item=%zu", key_text, i);
+		abort();
+	}
+	return item;
+}

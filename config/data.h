@@ -1,0 +1,69 @@
+/* The configuration as libcyaml holds it: C data made from a document by a schema.
+ *
+ *     tree --written as YAML--> libcyaml with the schema --> cells         (config_data_load)
+ *     cells --> libcyaml with the schema --> YAML                         (config_data_write)
+ *
+ *     root: cells, one per key of the section
+ *     +----------+----------+--------+-----
+ *     | instance | data_dir | ingest | ...       a cell: pointer and count
+ *     +----|-----+----|-----+---|----+-----
+ *          "default"  "data"    +-----+
+ *                               | udp |  n = 2  --> [ listen format ... | listen format ... ]
+ *                               +-----+
+ *
+ * Scalars are text; config_value.h gives them types, so that units work. Which keys exist and what is a section, a list or a
+ * value is libcyaml's to judge. It stops at the first thing that it refuses; that is reported, taken out of the tree, and the
+ * rest is loaded again.
+ */
+#ifndef CONFIG_DATA_H
+#define CONFIG_DATA_H
+
+#include "config/schema.h"
+
+struct cyaml_schema_value;
+
+struct config_cell {
+	void *data; /* char * of an option; char ** of a LIST; cells of a section or of all entries of a list */
+	uint64_t n; /* items of a LIST, entries of a list section */
+};
+
+struct config_data {
+	struct cyaml_schema_value *top;
+	void *root;
+	void **block; /* what the schema is made of */
+	size_t n_blocks;
+};
+
+/* A place in the data. */
+struct config_place {
+	const struct schema *schema;
+	const struct cyaml_schema_value *value; /* libcyaml's view of it */
+	const struct config_cell *cell;  /* of this key; NULL for the root and for an entry */
+	const struct config_cell *cells; /* of the keys below: root, section and entry; else NULL */
+};
+
+/* Loads a completed tree. What does not fit the schema is taken out of the tree, with an error for each. Returns true when
+ * nothing had to be taken out. data is to be freed in either case. */
+bool config_data_load(struct config_data *data, struct config_node *tree, struct config_errors *errors);
+
+void config_data_free(struct config_data *data);
+
+/* Writes all of it. Returns 0 or -errno. */
+int config_data_write(const struct config_data *data, FILE *out);
+
+/* Follows key from the root. Returns false when the key leads nowhere. */
+bool config_data_find(const struct config_data *data, const char *key, struct config_place *place);
+
+/* Key i of a root, section or entry. */
+struct config_place config_data_key(const struct config_place *place, size_t i);
+
+/* Entry i of a list section or a named section; false past the end. */
+bool config_data_entry(const struct config_place *place, size_t i, struct config_place *entry);
+
+/* True when both places hold the same values. They must be of the same schema. */
+bool config_data_same(const struct config_place *a, const struct config_place *b);
+
+/* Entry i of a named section: its name, or NULL past the end. */
+const char *config_data_name(const struct config_place *place, size_t i);
+
+#endif

@@ -1,0 +1,59 @@
+/* The schema: all option keys as one tree, and the way along a key.
+ *
+ *     "ingest.udp[].listen"     section "ingest" > entries "udp" > option "listen"
+ *     "topics.*.size"           named "topics" > option "size"
+ *     "tally.applications"      section "tally" > option "applications"
+ *
+ * Made once from the tables of all options.def.
+ */
+#ifndef CONFIG_SCHEMA_H
+#define CONFIG_SCHEMA_H
+
+#include "config/config.h"
+#include "config/tree.h"
+
+enum schema_kind {
+	SCHEMA_SECTION, /* children are its keys */
+	SCHEMA_ENTRIES, /* a list; children are the keys of each entry */
+	SCHEMA_NAMED,   /* a map by name; children are the keys of each entry */
+	SCHEMA_OPTION
+};
+
+struct schema {
+	enum schema_kind kind;
+	char *name;
+	const struct config_option *option; /* of SCHEMA_OPTION */
+	struct schema **child;
+	size_t n_children;
+};
+
+/* The root, a SCHEMA_SECTION. Lives for good. */
+const struct schema *config_schema(void);
+
+/* Index of the child of that name, or -1. */
+long config_schema_index(const struct schema *schema, const char *name);
+
+/* Names of the children; the array is the caller's to free, the names are not. */
+const char **config_schema_names(const struct schema *schema);
+
+/* One step along a key such as "ingest.udp[0].listen". */
+enum config_step_kind { STEP_END, STEP_NAME, STEP_INDEX, STEP_BAD };
+
+struct config_step {
+	enum config_step_kind kind;
+	char name[CONFIG_KEY_MAX + 1];
+	size_t index;
+};
+
+/* Takes the next step off *key. schema is where the key has got to (NULL: nowhere known). Below a SCHEMA_NAMED the name may
+ * have dots: it goes up to the last dot when a key of the entry follows there, or when to_option says that a key must
+ * follow; otherwise it is all that is left. */
+struct config_step config_step(const char **key, const struct schema *schema, bool to_option);
+
+/* Topics that exist without being mentioned; a name of NULL after the last. */
+extern const struct config_built_in_topic {
+	const char *name;
+	const char *when_full; /* its default; other topics have the option's */
+} config_built_in_topics[];
+
+#endif

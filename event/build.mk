@@ -1,0 +1,1 @@
+$(eval $(call archive,event,$(wildcard event/*.c)))

@@ -1,0 +1,502 @@
+/* Receive buffers and what a new life makes of them: splitting, bounds, and a death at every instruction. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "tests/fixture/udp.h"
+
+#define N_BUFFERS  72u /* more than one batch takes */
+#define LANE_BYTES (64u * 1024)
+
+static void *make_body(unsigned n_buffers, size_t *bytes)
+{
+	*bytes = udp_private_bytes(n_buffers);
+	void *body = aligned_alloc(4096, (*bytes + 4095) & ~(size_t)4095);
+	assert_non_null(body);
+	memset(body, 0, *bytes);
+	return body;
+}
+
+/* What the kernel leaves: data, control, then the header. */
+static void fill_buffer(struct buffer *buffer, const void *data, uint32_t bytes, int segment)
+{
+	struct sockaddr_in from = {
+	        .sin_family = AF_INET, .sin_port = htons(4711), .sin_addr = {htonl(0x0a000001)}};
+	memcpy(buffer->data, data, bytes);
+	uint32_t control_bytes = 0;
+	if (segment != 0) {
+		struct cmsghdr head = {
+		        .cmsg_len = CMSG_LEN(sizeof segment), .cmsg_level = SOL_UDP, .cmsg_type = UDP_GRO};
+		memcpy(buffer->control, &head, sizeof head);
+		memcpy(buffer->control + CMSG_LEN(0), &segment, sizeof segment);
+		control_bytes = CMSG_SPACE(sizeof segment);
+	}
+	memcpy(buffer->name, &from, sizeof from);
+	buffer->payload_bytes = bytes;
+	buffer->flags = 0;
+	buffer->control_bytes = control_bytes;
+	buffer->name_bytes = sizeof from;
+}
+
+/* What recvmmsg leaves: the same, but for the header; msg_len last. */
+static void fill_message(struct buffers *buffers, unsigned i, const void *data, uint32_t bytes, int segment)
+{
+	struct buffer *buffer = &buffers->buffer[i];
+	fill_buffer(buffer, data, bytes, segment);
+	buffers->message[i].msg_hdr.msg_namelen = buffer->name_bytes;
+	buffers->message[i].msg_hdr.msg_controllen = buffer->control_bytes;
+	buffers->message[i].msg_hdr.msg_flags = 0;
+	buffer->mark = 0;
+	buffer->payload_bytes = 0x55555555;
+	buffers->message[i].msg_len = bytes;
+}
+
+static void the_private_segment_has_the_size_that_the_supervisor_works_out(void **state)
+{
+	(void)state;
+	assert_int_equal(udp_private_bytes(1), 4096 + 65728);
+	assert_int_equal(udp_private_bytes(256), 4096 + 256 * 65728);
+}
+
+static void a_second_life_finds_the_buffers_as_the_first_left_them(void **state)
+{
+	(void)state;
+	size_t bytes;
+	void *body = make_body(N_BUFFERS, &bytes);
+	struct buffers first, second;
+	struct shm_error error;
+	assert_int_equal(buffers_init(&first, body, bytes, &error), 0);
+	assert_int_equal(first.n_buffers, N_BUFFERS);
+	assert_true((char *)&first.buffer[N_BUFFERS] <= (char *)body + bytes);
+	fill_buffer(&first.buffer[3], "abc", 3, 0);
+	fill_buffer(&first.buffer[N_BUFFERS - 1], "", 0, 0);
+
+	assert_int_equal(buffers_init(&second, body, bytes, &error), 0);
+	uint16_t index[N_BUFFERS];
+	unsigned next = 0;
+	assert_int_equal(buffers_filled(&second, &next, index, 1), 1);
+	assert_int_equal(index[0], 3);
+	assert_int_equal(buffers_filled(&second, &next, index, N_BUFFERS), 1);
+	assert_int_equal(index[0], N_BUFFERS - 1);
+	assert_int_equal(buffers_filled(&second, &next, index, N_BUFFERS), 0);
+	free(body);
+}
+
+static void buffers_of_another_build_or_too_few_are_refused(void **state)
+{
+	(void)state;
+	size_t bytes;
+	void *body = make_body(N_BUFFERS, &bytes);
+	struct buffers buffers;
+	struct shm_error error = {0};
+	assert_int_equal(buffers_init(&buffers, body, udp_private_bytes(BUFFERS_MIN) - 1, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "receive buffers"));
+	assert_int_equal(buffers_init(&buffers, body, bytes, &error), 0);
+	((struct buffers_head *)body)->about.layout++;
+	assert_int_equal(buffers_init(&buffers, body, bytes, &error), -EPROTO);
+	((struct buffers_head *)body)->about.layout--;
+	((struct buffers_head *)body)->about.n++;
+	assert_int_equal(buffers_init(&buffers, body, bytes, &error), -EPROTO);
+	assert_non_null(strstr(error.text, "another build"));
+	free(body);
+}
+
+static void a_burst_is_described_by_its_control_message(void **state)
+{
+	(void)state;
+	struct buffer *buffer = aligned_alloc(64, sizeof *buffer);
+	struct burst burst;
+	static const unsigned char data[1000];
+
+	fill_buffer(buffer, data, 71, 0);
+	buffer_describe(buffer, &burst);
+	assert_int_equal(burst.n_datagrams, 1);
+	assert_int_equal(burst.bytes, 71);
+	static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff, 10, 0, 0, 1};
+	assert_memory_equal(burst.source, mapped, 16);
+	assert_int_equal(burst.source_port, 4711);
+	assert_false(burst.truncated);
+
+	fill_buffer(buffer, data, 1000, 71);
+	buffer_describe(buffer, &burst);
+	assert_int_equal(burst.segment_bytes, 71);
+	assert_int_equal(burst.n_datagrams, 15); /* 14 of 71 and one of 6 */
+
+	fill_buffer(buffer, data, 0, 0);
+	buffer_describe(buffer, &burst);
+	assert_int_equal(burst.n_datagrams, 1);
+	assert_int_equal(burst.bytes, 0);
+
+	struct sockaddr_in6 v6 = {
+	        .sin6_family = AF_INET6, .sin6_port = htons(9), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	memcpy(buffer->name, &v6, sizeof v6);
+	buffer->flags = MSG_TRUNC;
+	buffer_describe(buffer, &burst);
+	assert_memory_equal(burst.source, &in6addr_loopback, 16);
+	assert_true(burst.truncated);
+	free(buffer);
+}
+
+static void no_header_leads_out_of_the_buffer(void **state)
+{
+	(void)state;
+	unsigned long seed = test_seed(20261121);
+	struct buffer *buffer = aligned_alloc(64, sizeof *buffer);
+	struct burst burst;
+	for (unsigned i = 0; i < 200000; i++) {
+		unsigned char *raw = (unsigned char *)buffer;
+		for (unsigned k = 0; k < 128; k++)
+			raw[k] = (unsigned char)test_random(&seed);
+		if (i % 2 == 0) { /* plausible control messages reach further in */
+			struct cmsghdr head = {.cmsg_len = test_random(&seed) % 100,
+			                       .cmsg_level = SOL_UDP,
+			                       .cmsg_type = test_random(&seed) % 2 ? UDP_GRO : 1};
+			memcpy(buffer->control, &head, sizeof head);
+			buffer->control_bytes = (uint32_t)(test_random(&seed) % 120);
+			buffer->payload_bytes = (uint32_t)(test_random(&seed) % 70000);
+		}
+		buffer_describe(buffer, &burst);
+		assert_true(burst.bytes <= BUFFER_DATA_BYTES && burst.data == buffer->data);
+		assert_true(burst.segment_bytes >= 1 && burst.n_datagrams >= 1);
+		assert_true((uint64_t)(burst.n_datagrams - 1) * burst.segment_bytes <= burst.bytes);
+		assert_true((uint64_t)burst.n_datagrams * burst.segment_bytes >= burst.bytes);
+	}
+	free(buffer);
+}
+
+static void a_message_of_recvmmsg_becomes_a_buffer_once(void **state)
+{
+	(void)state;
+	size_t bytes;
+	void *body = make_body(N_BUFFERS, &bytes);
+	struct buffers buffers;
+	struct shm_error error;
+	struct burst burst;
+	assert_int_equal(buffers_init(&buffers, body, bytes, &error), 0);
+	assert_false(buffers_adopt(&buffers, 2));
+	fill_message(&buffers, 2, "hello", 5, 0);
+	assert_true(buffers_adopt(&buffers, 2));
+	assert_true(buffer_filled(&buffers.buffer[2]));
+	buffer_describe(&buffers.buffer[2], &burst);
+	assert_int_equal(burst.bytes, 5);
+	assert_memory_equal(burst.data, "hello", 5);
+	assert_false(buffers_adopt(&buffers, 2));
+
+	/* an empty datagram leaves msg_len 0, which is not "unfilled" */
+	fill_message(&buffers, 4, "", 0, 0);
+	assert_true(buffers_adopt(&buffers, 4));
+	assert_true(buffer_filled(&buffers.buffer[4]));
+	free(body);
+}
+
+/* ---- batches into memory ---- */
+
+static void a_cut_datagram_is_rejected_and_those_before_it_are_kept(void **state)
+{
+	(void)state;
+	struct batch batch;
+	alignas(8) static char room[4096];
+	unsigned char data[3 * UDP_EVENT_BYTES];
+	for (uint32_t i = 0; i < 3; i++)
+		make_event(data + i * UDP_EVENT_BYTES, i);
+	struct burst burst = {.data = data,
+	                      .bytes = sizeof data,
+	                      .segment_bytes = UDP_EVENT_BYTES,
+	                      .n_datagrams = 3,
+	                      .truncated = true};
+	for (enum batch_format format = BATCH_IPEVENT; format <= BATCH_RAW; format++) {
+		assert_int_equal(batch_init(&batch, format, 0), 0);
+		batch_lane_memory(&batch, 0, room, sizeof room);
+		batch_parse(&batch, &burst);
+		assert_int_equal(batch.lane[0].received, 3);
+		assert_int_equal(batch.lane[0].records, 2);
+		assert_int_equal(batch.lane[0].rejected[LEDGER_TRUNCATED], 1);
+		assert_int_equal(batch.truncated, 1);
+		batch_reset(&batch);
+		assert_int_equal(batch_received(&batch), 0);
+		batch_fini(&batch);
+	}
+}
+
+static void what_the_lane_can_never_hold_is_too_large_and_what_it_has_no_room_for_is_dropped(void **state)
+{
+	(void)state;
+	struct batch batch;
+	alignas(8) static char room[1032]; /* three records of 300 bytes, or not quite one of 1000 */
+	static const uint8_t data[1000];
+	assert_int_equal(batch_init(&batch, BATCH_RAW, 0), 0);
+	batch_lane_memory(&batch, 0, room, sizeof room);
+	batch_parse(&batch,
+	            &(struct burst){.data = data, .bytes = 1000, .segment_bytes = 1000, .n_datagrams = 1});
+	assert_int_equal(batch.lane[0].rejected[LEDGER_TOO_LARGE], 1);
+	batch_parse(&batch,
+	            &(struct burst){.data = data, .bytes = 900, .segment_bytes = 300, .n_datagrams = 3});
+	assert_int_equal(batch.lane[0].records, 3);
+	batch_parse(&batch,
+	            &(struct burst){.data = data, .bytes = 300, .segment_bytes = 300, .n_datagrams = 1});
+	assert_int_equal(batch.lane[0].dropped, 1);
+	assert_int_equal(batch.lane[0].received, 5);
+	batch_fini(&batch);
+}
+
+/* ---- a death at every instruction ---- */
+
+#define N_FIRST  40u /* in bursts and messages */
+#define N_SINGLE 60u /* one to a buffer, from buffer SINGLES on */
+#define SINGLES  12u
+#define N_EVENTS (N_FIRST + N_SINGLE)
+#define N_BAD    2u
+
+/* Buffers in both forms, full of numbered events; two of the datagrams are no events. It takes two batches to commit them. */
+static void fill_all(struct buffers *buffers)
+{
+	unsigned char data[UDP_EVENT_BYTES * N_EVENTS];
+	for (uint32_t i = 0; i < N_EVENTS; i++)
+		make_event(data + i * UDP_EVENT_BYTES, i);
+	fill_buffer(&buffers->buffer[0], data, UDP_EVENT_BYTES, 0);
+	fill_buffer(&buffers->buffer[7], data + UDP_EVENT_BYTES, 19 * UDP_EVENT_BYTES, UDP_EVENT_BYTES);
+	fill_buffer(&buffers->buffer[8], "", 0, 0);
+	fill_message(buffers, 2, data + 20 * UDP_EVENT_BYTES, 19 * UDP_EVENT_BYTES, UDP_EVENT_BYTES);
+	fill_message(buffers, 9, data + 39 * UDP_EVENT_BYTES, UDP_EVENT_BYTES, 0);
+	fill_message(buffers, 11, "x", 1, 0);
+	for (uint32_t i = 0; i < N_SINGLE; i++)
+		fill_buffer(&buffers->buffer[SINGLES + i], data + (N_FIRST + i) * UDP_EVENT_BYTES,
+		            UDP_EVENT_BYTES, 0);
+}
+
+/* The segments that a life changes, mapped by name. */
+struct mapped {
+	struct segment private_segment;
+	struct segment lane;
+};
+
+static void map_place(struct mapped *mapped, const struct udp_place *place)
+{
+	char name[SEGMENT_NAME_MAX];
+	struct shm_error error;
+	memset(mapped, 0, sizeof *mapped);
+	assert_int_equal(segment_attach(&mapped->private_segment, place->place.directory,
+	                                instance_private_name(name, UDP_ROLE), SEGMENT_PRIVATE, SEGMENT_WRITE,
+	                                &error),
+	                 0);
+	assert_int_equal(segment_attach(&mapped->lane, place->place.directory,
+	                                instance_lane_name(name, "ip", 0), SEGMENT_LANE, SEGMENT_WRITE,
+	                                &error),
+	                 0);
+}
+
+static void unmap_place(struct mapped *mapped)
+{
+	segment_detach(&mapped->private_segment);
+	segment_detach(&mapped->lane);
+}
+
+/* What can change: the lane, and of the private segment all but the buffers' data. */
+struct snapshot {
+	unsigned char lane[32 * 1024]; /* the words and more than the records of this test */
+	unsigned char head[BUFFERS_HEAD_BYTES + N_BUFFERS * sizeof(struct mmsghdr)];
+	unsigned char header[N_BUFFERS][128];
+};
+
+static struct buffer *buffers_of(const struct mapped *mapped)
+{
+	return (void *)((char *)mapped->private_segment.body + sizeof(((struct snapshot *)NULL)->head));
+}
+
+static void take_snapshot(struct snapshot *snapshot, const struct mapped *from)
+{
+	memcpy(snapshot->lane, from->lane.body, sizeof snapshot->lane);
+	memcpy(snapshot->head, from->private_segment.body, sizeof snapshot->head);
+	for (unsigned i = 0; i < N_BUFFERS; i++)
+		memcpy(snapshot->header[i], &buffers_of(from)[i], 128);
+}
+
+static void restore_snapshot(const struct snapshot *snapshot, struct mapped *to)
+{
+	memcpy(to->lane.body, snapshot->lane, sizeof snapshot->lane);
+	memcpy(to->private_segment.body, snapshot->head, sizeof snapshot->head);
+	for (unsigned i = 0; i < N_BUFFERS; i++)
+		memcpy(&buffers_of(to)[i], snapshot->header[i], 128);
+}
+
+static bool has_changed(const struct snapshot *snapshot, const struct mapped *now)
+{
+	bool same = memcmp(snapshot->lane, now->lane.body, sizeof snapshot->lane) == 0 &&
+	            memcmp(snapshot->head, now->private_segment.body, sizeof snapshot->head) == 0;
+	for (unsigned i = 0; same && i < N_BUFFERS; i++)
+		same = memcmp(snapshot->header[i], &buffers_of(now)[i], 128) == 0;
+	return !same;
+}
+
+/* What a life that begins with this state leaves. Returns NULL when all is well, otherwise what is wrong. */
+static const char *live_on(struct udp_place *place)
+{
+	struct udp udp;
+	struct udp_look look;
+	uint8_t seen[N_EVENTS] = {0};
+	const char *wrong = NULL;
+	if (udp_place_open(place, &udp, BATCH_IPEVENT, RECEIVE_RECVMMSG, NULL, 0) != 0)
+		return "the next life does not start";
+	const struct stream_shared *shared = udp.writer[0].stream.shared;
+	if (udp_look_open(&look, place, "ip") != 0 || udp_look_events(&look, seen, N_EVENTS) != 0)
+		wrong = "the lane has what nobody sent";
+	for (unsigned i = 0; i < N_EVENTS; i++)
+		if (seen[i] != 1)
+			wrong = seen[i] == 0 ? "an event is missing" : "an event is there twice";
+	if (wrong == NULL && shared->records != N_EVENTS)
+		wrong = "the number of records is wrong";
+	if (wrong == NULL && (!udp_balanced(shared) || shared->ledger.received != N_EVENTS + N_BAD))
+		wrong = "the ledger does not balance";
+	stream_reader_detach(&look.reader);
+	udp_close(&udp);
+	return wrong;
+}
+
+/* Tracer and traced take turns; on one processor a turn needs no interrupt to another. */
+static void stay_on_this_processor(void)
+{
+	cpu_set_t one;
+	CPU_ZERO(&one);
+	CPU_SET((unsigned)sched_getcpu(), &one);
+	(void)sched_setaffinity(0, sizeof one, &one);
+}
+
+static pid_t start_traced_life(struct udp_place *place)
+{
+	pid_t child = fork();
+	if (child != 0)
+		return child;
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+		_exit(77);
+	raise(SIGSTOP);
+	static struct udp udp;
+	_exit(udp_place_open(place, &udp, BATCH_IPEVENT, RECEIVE_RECVMMSG, NULL, 0) == 0 ? 0 : 1);
+}
+
+static void place_with_full_buffers(struct udp_place *place, struct mapped *mapped)
+{
+	struct buffers buffers;
+	struct shm_error error;
+	assert_int_equal(udp_place_make(place, BATCH_IPEVENT, LANE_BYTES, N_BUFFERS, NULL), 0);
+	map_place(mapped, place);
+	assert_int_equal(buffers_init(&buffers, mapped->private_segment.body,
+	                              mapped->private_segment.body_bytes, &error),
+	                 0);
+	fill_all(&buffers);
+}
+
+/* A sanitizer makes one instruction many and none of them more telling. */
+#if defined(__SANITIZE_ADDRESS__)
+#define INSTRUMENTED true
+#elif defined(__has_feature)
+#define INSTRUMENTED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define INSTRUMENTED false
+#endif
+
+/* The process under test is stepped through a whole life, one instruction at a time. Each time its memory has changed, that memory is
+ * what SIGKILL would have left: a copy is given to a next life, which must find every event once. */
+static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
+{
+	(void)state;
+	struct udp_place live, copy;
+	struct mapped live_map, copy_map;
+	if (INSTRUMENTED)
+		skip();
+	place_with_full_buffers(&live, &live_map);
+	place_with_full_buffers(&copy, &copy_map);
+	setenv("MILLRACE_SHM", live.place.root, 1);
+
+	struct snapshot *snapshot = calloc(1, sizeof *snapshot);
+	assert_non_null(snapshot);
+	assert_true(live_map.lane.body_bytes - LANE_BYTES + N_EVENTS * 72 < sizeof snapshot->lane);
+	take_snapshot(snapshot, &live_map);
+	stay_on_this_processor();
+	pid_t child = start_traced_life(&live);
+	assert_true(child > 0);
+	int status;
+	unsigned long steps = 0, states = 1;
+	const char *wrong = live_on(&copy);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	while (WIFSTOPPED(status) && wrong == NULL && ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) == 0) {
+		steps++;
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (!has_changed(snapshot, &live_map))
+			continue;
+		states++;
+		take_snapshot(snapshot, &live_map);
+		restore_snapshot(snapshot, &copy_map);
+		wrong = live_on(&copy);
+	}
+	bool traced = !WIFEXITED(status) || WEXITSTATUS(status) != 77;
+	if (WIFSTOPPED(status)) {
+		kill(child, SIGKILL);
+		waitpid(child, &status, 0);
+	} else if (wrong == NULL && traced && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) {
+		wrong = "the stepped life failed";
+	}
+	free(snapshot);
+	printf("%lu instructions, %lu states of memory\n", steps, states);
+	unmap_place(&live_map);
+	unmap_place(&copy_map);
+	udp_place_remove(&live);
+	udp_place_remove(&copy);
+	assert_string_equal(wrong == NULL ? "" : wrong, "");
+	if (!traced) /* a sandbox without ptrace: udp_crash_test still kills at random */
+		skip();
+	assert_true(states > 100);
+}
+
+static void others_can_count_what_is_filled(void **state)
+{
+	(void)state;
+	struct shm_error error;
+	size_t bytes = udp_private_bytes(BUFFERS_MIN);
+	void *body = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+	struct segment segment = {.body = body, .body_bytes = bytes};
+	struct buffers buffers;
+	assert_non_null(body);
+	memset(body, 0, bytes);
+	assert_int_equal(private_filled(&segment), 0);
+	assert_int_equal(buffers_init(&buffers, body, bytes, &error), 0);
+	assert_int_equal(private_filled(&segment), 0);
+	atomic_store(&buffers.buffer[0].mark, 1);
+	atomic_store(&buffers.buffer[7].mark, UINT64_MAX);
+	atomic_store(&buffers.buffer[BUFFERS_MIN - 1].mark, 28);
+	assert_int_equal(private_filled(&segment), 3);
+	buffers.head->about.n = UINT64_MAX; /* what is damaged is read no further than the segment */
+	assert_int_equal(private_filled(&segment), 3);
+	buffers.head->about.mark_bytes = UINT64_MAX - 7;
+	assert_int_equal(private_filled(&segment), 0);
+	atomic_store(&buffers.head->about.layout, PRIVATE_LAYOUT);
+	assert_int_equal(private_filled(&segment), 0);
+	free(body);
+}
+
+int main(void)
+{
+	alarm(60);
+	log_init("udp_buffers_test", LOG_ERROR, LOG_TEXT);
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(others_can_count_what_is_filled),
+	        cmocka_unit_test(the_private_segment_has_the_size_that_the_supervisor_works_out),
+	        cmocka_unit_test(a_second_life_finds_the_buffers_as_the_first_left_them),
+	        cmocka_unit_test(buffers_of_another_build_or_too_few_are_refused),
+	        cmocka_unit_test(a_burst_is_described_by_its_control_message),
+	        cmocka_unit_test(no_header_leads_out_of_the_buffer),
+	        cmocka_unit_test(a_message_of_recvmmsg_becomes_a_buffer_once),
+	        cmocka_unit_test(a_cut_datagram_is_rejected_and_those_before_it_are_kept),
+	        cmocka_unit_test(
+	                what_the_lane_can_never_hold_is_too_large_and_what_it_has_no_room_for_is_dropped),
+	        cmocka_unit_test_teardown(a_death_at_any_instruction_loses_and_repeats_nothing,
+	                                  udp_place_clean),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,492 @@
+/* The tally stage killed at random moments: what the database says at the end is what was written to the lanes, to the last record.
+ *
+ * Two writers put records into two real lanes; the stage runs in a child, by its own five functions, and is killed again and
+ * again. What record n of lane l says follows from n and l, so the expected counts follow from how many were written.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sink/tally/tally.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "tests/fixture/instance.h"
+#include "tests/fixture/tally.h"
+
+#define KILLS        40u
+#define LANES        2u
+#define LANE_BYTES   (256u * 1024)
+#define APPLICATIONS 200u
+#define ADDRESSES    64u
+
+struct shared { /* between the test and its children */
+	_Atomic bool stop;
+	_Atomic uint64_t written[LANES];
+	struct control control; /* metrics go on over the lives */
+};
+
+struct fixture {
+	struct place place;
+	struct tally_place data;
+	struct shared *shared;
+	struct shm_error error;
+	unsigned long random;
+};
+
+static int set_up(void **state)
+{
+	static const struct test_topic topic = {TALLY_TOPIC, LANE_BYTES, LANES, {"w.0", "w.1"}, TALLY_GROUP};
+	struct fixture *f = calloc(1, sizeof *f);
+	*state = f;
+	if (f == NULL || place_make(&f->place) != 0 || tally_place_make(&f->data) != 0 ||
+	    instance_make(f->place.directory, &topic, 1, &f->error) != 0)
+		return -1;
+	f->random = test_seed(clock_real_ns() | 1);
+	f->shared = mmap(NULL, sizeof *f->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return f->shared == MAP_FAILED ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	tally_place_remove(&f->data);
+	place_remove(&f->place);
+	munmap(f->shared, sizeof *f->shared);
+	free(f);
+	return 0;
+}
+
+/* ---- what is written ---- */
+
+static void record_of(uint64_t lane, uint64_t n, unsigned *application, unsigned *address)
+{
+	unsigned long state = n * LANES + lane + 1;
+	unsigned long number = test_random(&state);
+	*application = (number >> 8) % APPLICATIONS;
+	*address = (number >> 32) % ADDRESSES;
+}
+
+/* A writer's life: batches of 1 to 64 records until it is told to stop. Waits while the lane is full. */
+static void write_lane(struct fixture *f, unsigned lane, uint64_t at_most)
+{
+	struct instance instance;
+	struct topic_writer writer;
+	unsigned long random = f->random + lane;
+	uint64_t n = atomic_load(&f->shared->written[lane]);
+	if (instance_attach(&instance, "test", SEGMENT_WRITE, &f->error) != 0 ||
+	    topic_writer_attach(&writer, &instance, TALLY_TOPIC, lane == 0 ? "w.0" : "w.1", &f->error) != 0)
+		_exit(1);
+	uint64_t end = n + at_most;
+	while (!atomic_load(&f->shared->stop) && n < end) {
+		uint64_t batch = 1 + test_random(&random) % 64;
+		batch = batch < end - n ? batch : end - n;
+		char *at = stream_reserve(&writer.stream, batch * record_bytes(sizeof(struct event_ip)));
+		if (at == NULL) {
+			usleep(100);
+			continue;
+		}
+		for (uint64_t i = 0; i < batch; i++) {
+			unsigned application, address;
+			record_of(lane, n + i, &application, &address);
+			struct event_ip event = tally_event(application, address * 5);
+			memcpy(record_put(at + i * record_bytes(sizeof event), EVENT_IP, sizeof event),
+			       &event, sizeof event);
+		}
+		stream_commit(&writer.stream, batch * record_bytes(sizeof(struct event_ip)), batch);
+		topic_ring(&writer);
+		n += batch;
+		atomic_store(&f->shared->written[lane], n);
+		if (test_random(&random) % 4 == 0)
+			usleep(test_random(&random) % 500);
+	}
+	topic_writer_detach(&writer);
+	instance_detach(&instance);
+}
+
+static pid_t start_writer(struct fixture *f, unsigned lane, uint64_t at_most)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		write_lane(f, lane, at_most);
+		_exit(0);
+	}
+	return pid;
+}
+
+static void write_some(struct fixture *f, uint64_t n)
+{
+	int status;
+	for (unsigned lane = 0; lane < LANES; lane++) {
+		assert_int_equal(waitpid(start_writer(f, lane, n), &status, 0) > 0, 1);
+		assert_int_equal(status, 0);
+	}
+}
+
+/* ---- the stage ---- */
+
+static struct stage stage;
+
+static void drain(int signal_number)
+{
+	(void)signal_number;
+	stage.draining = true;
+}
+
+/* One life of the stage in a child: the loop of stage.h, with ticks close together. Ends when drained. */
+static void live(struct fixture *f)
+{
+	char data_dir[128];
+	snprintf(data_dir, sizeof data_dir, "data_dir=%s", f->data.data_dir);
+	const char *const sets[] = {data_dir, "tally.commit_interval=10ms"};
+	char *errors = NULL;
+	struct shm_error error;
+	stage = (struct stage){.ops = &tally_stage, .role = "tally.0", .control = &f->shared->control};
+	log_init("tally", LOG_ERROR, LOG_TEXT);
+	sigset_t term;
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	signal(SIGTERM, drain);
+	sigprocmask(SIG_UNBLOCK, &term, NULL);
+	stage.config = config_load(NULL, sets, 2, &errors);
+	if (stage.config == NULL || instance_attach(&stage.instance, "test", SEGMENT_WRITE, &error) != 0)
+		_exit(2);
+	if (tally_stage.init(&stage, &error) != 0) {
+		fprintf(stderr, "tally: %s\n", error.text);
+		_exit(3);
+	}
+	for (uint64_t ticked_ns = 0;;) {
+		stage.now_ns = clock_monotonic_ns();
+		if (stage.now_ns - ticked_ns > 10 * NS_PER_MS) {
+			tally_stage.tick(&stage);
+			ticked_ns = stage.now_ns;
+		}
+		if (tally_stage.poll(&stage))
+			continue;
+		if (stage.draining && tally_stage.drained(&stage))
+			break;
+		tally_stage.idle(&stage, 10 * NS_PER_MS);
+	}
+	tally_stage.fini(&stage);
+	instance_detach(&stage.instance);
+	config_free(stage.config);
+	_exit(0);
+}
+
+static pid_t start_tally(struct fixture *f)
+{
+	/* Blocked until the child has its handler: the test may end it at once. */
+	sigset_t term, before;
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, &before);
+	pid_t pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		live(f);
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return pid;
+}
+
+static void end_tally(pid_t pid)
+{
+	int status;
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* A life that counts all there is. */
+static void tally_all(struct fixture *f)
+{
+	end_tally(start_tally(f));
+}
+
+/* ---- what must come out ---- */
+
+static void check_counts(struct fixture *f)
+{
+	static uint64_t count[APPLICATIONS];
+	static uint64_t seen[APPLICATIONS];
+	uint64_t records = 0;
+	memset(count, 0, sizeof count);
+	memset(seen, 0, sizeof seen);
+	for (unsigned lane = 0; lane < LANES; lane++) {
+		uint64_t written = atomic_load(&f->shared->written[lane]);
+		records += written;
+		for (uint64_t n = 0; n < written; n++) {
+			unsigned application, address;
+			record_of(lane, n, &application, &address);
+			count[application]++;
+			seen[application] |= 1ull << address;
+		}
+	}
+	struct store *store;
+	struct counts counts;
+	struct counts_expected expected;
+	struct counts_limits limits = {1000, 65536, 1000000};
+	assert_int_equal(store_open(&store, f->data.data_dir, &f->error), 0);
+	assert_int_equal(store_expected(store, &expected, &f->error), 0);
+	assert_int_equal(counts_init(&counts, &limits, &expected, 0), 0);
+	assert_int_equal(store_load(store, &counts, &f->error), 0);
+	uint64_t counted = 0;
+	for (uint64_t i = 0; i < counts.n_applications; i++)
+		counted += counts.application[i].count;
+	printf("written %llu, in the database %llu\n", (unsigned long long)records,
+	       (unsigned long long)counted);
+	assert_int_equal(counted, records);
+	for (unsigned a = 0; a < APPLICATIONS; a++) {
+		uint8_t sha[32];
+		tally_sha(sha, a);
+		const struct counts_application *found = counts_find(&counts, sha);
+		assert_int_equal(found == NULL ? 0 : found->count, count[a]);
+		for (unsigned i = 0; found != NULL && i < ADDRESSES; i++)
+			assert_int_equal(counts_hosts(&counts, found, i * 5) >> (i * 5 % 16) & 1,
+			                 seen[a] >> i & 1);
+		assert_int_equal(found == NULL ? 0 : found->addresses, __builtin_popcountll(seen[a]));
+	}
+	counts_fini(&counts);
+	store_close(store);
+}
+
+static uint64_t metric_named(const struct fixture *f, const char *name)
+{
+	for (unsigned i = 0; i < tally_stage.n_metrics; i++)
+		if (strcmp(tally_stage.metrics[i].name, name) == 0)
+			return atomic_load(&f->shared->control.metric[i]);
+	fail_msg("no metric %s", name);
+	return 0;
+}
+
+static void killed_at_random_moments_it_counts_each_record_once(void **state)
+{
+	struct fixture *f = *state;
+	pid_t writer[LANES];
+	int status;
+	for (unsigned lane = 0; lane < LANES; lane++)
+		writer[lane] = start_writer(f, lane, UINT64_MAX / 2);
+	for (unsigned i = 0; i < KILLS; i++) {
+		pid_t tally = start_tally(f);
+		usleep(5000 + (unsigned)(test_random(&f->random) % 100000));
+		assert_int_equal(kill(tally, SIGKILL), 0);
+		assert_int_equal(waitpid(tally, &status, 0), tally);
+		assert_true(WIFSIGNALED(status)); /* it had not ended by itself */
+	}
+	atomic_store(&f->shared->stop, true);
+	for (unsigned lane = 0; lane < LANES; lane++) {
+		assert_int_equal(waitpid(writer[lane], &status, 0), writer[lane]);
+		assert_int_equal(status, 0);
+	}
+	tally_all(f);
+	printf("%u kills, %llu commits, %llu records counted in memory\n", KILLS,
+	       (unsigned long long)metric_named(f, "commits"), (unsigned long long)metric_named(f, "events"));
+	assert_true(metric_named(f, "commits") > KILLS / 2);
+	check_counts(f);
+}
+
+/* ---- single moments ---- */
+
+static struct stream_group *map_group(struct fixture *f, struct segment *segment)
+{
+	char name[SEGMENT_NAME_MAX];
+	assert_int_equal(segment_attach(segment, f->place.directory,
+	                                instance_group_name(name, TALLY_TOPIC, 0), SEGMENT_GROUP,
+	                                SEGMENT_WRITE, &f->error),
+	                 0);
+	return segment->body;
+}
+
+static void killed_between_commit_and_cursor_it_goes_on_from_the_database(void **state)
+{
+	struct fixture *f = *state;
+	struct segment segment;
+	struct stream_group *group = map_group(f, &segment);
+	write_some(f, 300);
+	tally_all(f);
+	uint64_t position = atomic_load(&group->cursor[1].position);
+	uint64_t records = atomic_load(&group->cursor[1].records);
+	assert_int_equal(records, 300);
+	write_some(f, 200);
+	tally_all(f);
+	/* As if the last life had died before stream_settle. */
+	atomic_store(&group->cursor[1].position, position);
+	atomic_store(&group->cursor[1].records, records);
+	tally_all(f);
+	assert_int_equal(atomic_load(&group->cursor[1].records), 500);
+	check_counts(f);
+	atomic_store(&group->cursor[0].position, 0);
+	atomic_store(&group->cursor[0].records, 0);
+	write_some(f, 100);
+	tally_all(f);
+	check_counts(f);
+	segment_detach(&segment);
+}
+
+static void change_database(struct fixture *f, const char *text)
+{
+	char path[128];
+	sqlite3 *db;
+	snprintf(path, sizeof path, "%s/%s", f->data.data_dir, STORE_FILE);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void positions_of_another_generation_mean_nothing(void **state)
+{
+	struct fixture *f = *state;
+	write_some(f, 100);
+	tally_all(f);
+	change_database(f, "UPDATE cursor SET generation = generation + 1, position = position + 800");
+	write_some(f, 100);
+	tally_all(f);
+	check_counts(f);
+}
+
+static void a_position_the_lane_has_not_reached_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	int status;
+	write_some(f, 100);
+	tally_all(f);
+	change_database(f, "UPDATE cursor SET position = position + 800");
+	pid_t tally = start_tally(f);
+	assert_int_equal(waitpid(tally, &status, 0), tally);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 3);
+}
+
+static void while_the_database_is_locked_lanes_fill_and_nothing_is_lost(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+	sqlite3 *db;
+	struct segment segment;
+	struct stream_group *group = map_group(f, &segment);
+	write_some(f, 10);
+	tally_all(f);
+	snprintf(path, sizeof path, "%s/%s", f->data.data_dir, STORE_FILE);
+	pid_t tally = start_tally(f); /* before the connection: those must not cross a fork */
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_busy_timeout(db, 5000);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	pid_t writer = start_writer(f, 0, LANE_BYTES / 72 + 500); /* more than the lane holds */
+	for (int i = 0; i < 300 && metric_named(f, "failing") == 0; i++)
+		usleep(10000);
+	assert_int_equal(metric_named(f, "failing"), 1);
+	usleep(300000);
+	assert_int_equal(atomic_load(&group->cursor[0].records), 10);
+	assert_true(atomic_load(&f->shared->written[0]) <= 10 + LANE_BYTES / 72);
+	assert_int_equal(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	int status;
+	assert_int_equal(waitpid(writer, &status, 0), writer);
+	assert_int_equal(status, 0);
+	end_tally(tally);
+	assert_int_equal(metric_named(f, "failing"), 0);
+	check_counts(f);
+	segment_detach(&segment);
+}
+
+static void note_of(struct fixture *f, char note[CONTROL_NOTE_BYTES])
+{
+	control_read_note(&f->shared->control, note);
+}
+
+static void wait_for_failing(struct fixture *f, uint64_t wanted)
+{
+	for (int i = 0; i < 1000 && metric_named(f, "failing") != wanted; i++)
+		usleep(10000);
+	assert_int_equal(metric_named(f, "failing"), wanted);
+}
+
+static void while_the_database_is_moved_away_cursors_stay_and_the_reason_is_told(void **state)
+{
+	struct fixture *f = *state;
+	char path[128], aside[128], note[CONTROL_NOTE_BYTES];
+	struct segment segment;
+	struct stream_group *group = map_group(f, &segment);
+	write_some(f, 10);
+	tally_all(f);
+	snprintf(path, sizeof path, "%s/%s", f->data.data_dir, STORE_FILE);
+	snprintf(aside, sizeof aside, "%s/aside", f->data.data_dir);
+	uint64_t waits = metric_named(f, "waits");
+	pid_t tally = start_tally(f);
+	for (int i = 0; i < 1000 && metric_named(f, "waits") == waits; i++)
+		usleep(10000);
+	assert_int_equal(rename(path, aside), 0);
+	wait_for_failing(f, 1); /* with nothing to count: it looks by itself */
+	write_some(f, 10);
+	usleep(200000);
+	assert_int_equal(atomic_load(&group->cursor[0].records), 10);
+	assert_int_equal(atomic_load(&group->cursor[1].records), 10);
+	note_of(f, note);
+	assert_non_null(strstr(note, "cannot commit: " STORE_FILE ": deleted or moved away"));
+	assert_int_equal(rename(aside, path), 0);
+	wait_for_failing(f, 0);
+	end_tally(tally);
+	note_of(f, note);
+	assert_string_equal(note, "");
+	assert_int_equal(atomic_load(&group->cursor[0].records), 20);
+	check_counts(f);
+	segment_detach(&segment);
+}
+
+static void a_life_tells_how_many_records_its_database_lacks(void **state)
+{
+	struct fixture *f = *state;
+	char path[128], note[CONTROL_NOTE_BYTES];
+	write_some(f, 100);
+	tally_all(f);
+	tally_all(f);
+	assert_int_equal(metric_named(f, "lost_records"), 0);
+	place_clear(f->data.data_dir); /* the folder with all that is in it */
+	tally_all(f);
+	assert_int_equal(metric_named(f, "lost_records"), 200);
+	note_of(f, note);
+	assert_non_null(strstr(note, "short of 200 records"));
+	write_some(f, 100);
+	tally_all(f);
+	/* An older copy: what was committed since is in no count. */
+	change_database(f,
+	                "UPDATE cursor SET position = position - 800, records = records - 10 WHERE lane = 1");
+	tally_all(f);
+	assert_int_equal(metric_named(f, "lost_records"), 10);
+	snprintf(path, sizeof path, "%s/%s", f->data.data_dir, STORE_FILE);
+	assert_int_equal(access(path, F_OK), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test_setup_teardown(killed_at_random_moments_it_counts_each_record_once, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(killed_between_commit_and_cursor_it_goes_on_from_the_database,
+	                                        set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(positions_of_another_generation_mean_nothing, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(a_position_the_lane_has_not_reached_is_refused, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(while_the_database_is_locked_lanes_fill_and_nothing_is_lost,
+	                                        set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(
+	                while_the_database_is_moved_away_cursors_stay_and_the_reason_is_told, set_up,
+	                tear_down),
+	        cmocka_unit_test_setup_teardown(a_life_tells_how_many_records_its_database_lacks, set_up,
+	                                        tear_down),
+	};
+	alarm(60);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,418 @@
+/* The database of counts: what comes back, what is refused, what a failed commit leaves. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sink/tally/store.h"
+#include "tests/fixture/tally.h"
+
+static const struct counts_limits limits = {100000, 65536, 1000000};
+
+struct fixture {
+	struct tally_place place;
+	struct store *store;
+	struct counts counts;
+	struct shm_error error;
+};
+
+static void open_again(struct fixture *f)
+{
+	struct counts_expected expected;
+	assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), 0);
+	assert_int_equal(store_expected(f->store, &expected, &f->error), 0);
+	assert_int_equal(counts_init(&f->counts, &limits, &expected, 0), 0);
+	assert_int_equal(store_load(f->store, &f->counts, &f->error), 0);
+}
+
+static void close_both(struct fixture *f)
+{
+	counts_fini(&f->counts);
+	store_close(f->store);
+	f->store = NULL;
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof *f);
+	*state = f;
+	return f == NULL ? -1 : tally_place_make(&f->place);
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	close_both(f);
+	tally_place_remove(&f->place);
+	free(f);
+	return 0;
+}
+
+static void add(struct fixture *f, uint64_t application, uint32_t ip)
+{
+	struct event_ip event = tally_event(application, ip);
+	const struct event_ip *run = &event;
+	counts_add(&f->counts, &run, 1);
+}
+
+static uint64_t count_of(struct fixture *f, uint64_t application)
+{
+	uint8_t sha[32];
+	tally_sha(sha, application);
+	const struct counts_application *found = counts_find(&f->counts, sha);
+	return found == NULL ? 0 : found->count;
+}
+
+static int commit(struct fixture *f, uint64_t *rows)
+{
+	return store_commit(f->store, &f->counts, NULL, 0, rows, &f->error);
+}
+
+static char *path_of(struct fixture *f, char path[128])
+{
+	snprintf(path, 128, "%s/%s", f->place.data_dir, STORE_FILE);
+	return path;
+}
+
+static int64_t ask(struct fixture *f, const char *text)
+{
+	char path[128];
+	sqlite3 *db;
+	sqlite3_stmt *statement;
+	assert_int_equal(sqlite3_open_v2(path_of(f, path), &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(db, text, -1, &statement, NULL), SQLITE_OK);
+	int result = sqlite3_step(statement);
+	assert_true(result == SQLITE_ROW || result == SQLITE_DONE);
+	int64_t number = result == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+	sqlite3_finalize(statement);
+	sqlite3_close(db);
+	return number;
+}
+
+static void what_was_committed_comes_back(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t rows;
+	open_again(f);
+	for (uint32_t i = 0; i < 1000; i++)
+		add(f, i % 10, i);
+	f->counts.beyond = 12;
+	f->counts.beyond_dirty = true;
+	assert_int_equal(commit(f, &rows), 0);
+	assert_int_equal(rows, 10 + f->counts.networks.n + 1);
+	add(f, 3, 77); /* not committed */
+	close_both(f);
+	open_again(f);
+	assert_int_equal(f->counts.n_applications, 10);
+	assert_int_equal(f->counts.addresses, 1000);
+	assert_int_equal(f->counts.beyond, 12);
+	for (uint32_t i = 0; i < 10; i++)
+		assert_int_equal(count_of(f, i), 100);
+	assert_int_equal(counts_dirty_rows(&f->counts), 0);
+}
+
+static void a_commit_writes_only_what_changed(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t rows;
+	open_again(f);
+	for (uint32_t i = 0; i < 5000; i++)
+		add(f, i % 100, i);
+	assert_int_equal(commit(f, &rows), 0);
+	add(f, 7, 7); /* known address: the count alone */
+	assert_int_equal(commit(f, &rows), 0);
+	assert_int_equal(rows, 1);
+	add(f, 7, 1 << 20);
+	add(f, 8, 8);
+	assert_int_equal(commit(f, &rows), 0);
+	assert_int_equal(rows, 3);
+	assert_int_equal(commit(f, &rows), 0);
+	assert_int_equal(rows, 0);
+}
+
+static void cursors_are_kept_by_topic_and_lane(void **state)
+{
+	struct fixture *f = *state;
+	struct store_cursor cursor[2] = {{"ip", 0, 0xfedcba9876543210ull, 4096, 7},
+	                                 {"ip", 31, 2, UINT64_MAX / 2, 9}};
+	open_again(f);
+	struct store_cursor read = {.topic = "ip", .lane = 0};
+	assert_int_equal(store_read_cursor(f->store, &read, &f->error), -ENOENT);
+	assert_int_equal(store_commit(f->store, &f->counts, cursor, 2, NULL, &f->error), 0);
+	cursor[0].position = 8192;
+	assert_int_equal(store_commit(f->store, &f->counts, cursor, 1, NULL, &f->error), 0);
+	close_both(f);
+	open_again(f);
+	assert_int_equal(store_read_cursor(f->store, &read, &f->error), 0);
+	assert_true(read.generation == 0xfedcba9876543210ull);
+	assert_int_equal(read.position, 8192);
+	assert_int_equal(read.records, 7);
+	read.lane = 31;
+	assert_int_equal(store_read_cursor(f->store, &read, &f->error), 0);
+	assert_true(read.position == UINT64_MAX / 2);
+	read.topic = "raw";
+	assert_int_equal(store_read_cursor(f->store, &read, &f->error), -ENOENT);
+}
+
+static void many_lives_count_as_one(void **state)
+{
+	struct fixture *f = *state;
+	unsigned long random = test_seed(5);
+	uint64_t sent[50] = {0};
+	for (int life = 0; life < 20; life++) {
+		open_again(f);
+		for (int i = 0; i < 500; i++) {
+			unsigned long number = test_random(&random);
+			add(f, number % 50, (uint32_t)(number >> 40));
+			sent[number % 50]++;
+		}
+		assert_int_equal(commit(f, NULL), 0);
+		close_both(f);
+	}
+	open_again(f);
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_equal(count_of(f, i), sent[i]);
+}
+
+static void a_commit_that_fails_changes_nothing_and_can_be_repeated(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+	sqlite3 *other;
+	struct store_cursor cursor = {"ip", 0, 1, 64, 1};
+	uint64_t rows;
+	open_again(f);
+	add(f, 1, 1);
+	assert_int_equal(commit(f, NULL), 0);
+	assert_int_equal(sqlite3_open(path_of(f, path), &other), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	add(f, 1, 2);
+	add(f, 2, 1);
+	assert_int_equal(store_commit(f->store, &f->counts, &cursor, 1, &rows, &f->error), -EBUSY);
+	assert_non_null(strstr(f->error.text, "locked"));
+	assert_int_equal(counts_dirty_rows(&f->counts), 4);
+	assert_int_equal(store_read_cursor(f->store, &cursor, &f->error), -ENOENT);
+	assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(other);
+	add(f, 2, 1); /* counted on meanwhile */
+	assert_int_equal(store_commit(f->store, &f->counts, &cursor, 1, &rows, &f->error), 0);
+	assert_int_equal(rows, 5);
+	close_both(f);
+	open_again(f);
+	assert_int_equal(count_of(f, 1), 2);
+	assert_int_equal(count_of(f, 2), 2);
+}
+
+/* A full disk, played by the limit on the size of files; in a child, since the limit is the process's. */
+static void a_full_disk_is_an_error_and_not_the_end(void **state)
+{
+	struct fixture *f = *state;
+	pid_t child = fork();
+	if (child == 0) {
+		struct counts_expected none = {0};
+		struct rlimit small = {200000, RLIM_INFINITY}, wide = {RLIM_INFINITY, RLIM_INFINITY};
+		signal(SIGXFSZ, SIG_IGN);
+		if (store_open(&f->store, f->place.data_dir, &f->error) != 0 ||
+		    counts_init(&f->counts, &limits, &none, 0) != 0)
+			_exit(1);
+		for (uint32_t i = 0; i < 30000; i++)
+			add(f, i, i);
+		setrlimit(RLIMIT_FSIZE, &small);
+		int first = commit(f, NULL);
+		if ((first != -ENOSPC && first != -EIO) || counts_dirty_rows(&f->counts) != 60000)
+			_exit(2);
+		if (commit(f, NULL) != first)
+			_exit(3);
+		setrlimit(RLIMIT_FSIZE, &wide);
+		_exit(commit(f, NULL) == 0 ? 0 : 4);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	open_again(f);
+	assert_int_equal(f->counts.n_applications, 30000);
+	assert_int_equal(f->counts.addresses, 30000);
+	assert_int_equal(ask(f, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
+	                 0);
+}
+
+static void two_writers_are_one_too_many(void **state)
+{
+	struct fixture *f = *state;
+	open_again(f);
+	pid_t child = fork();
+	if (child == 0) {
+		struct store *second;
+		struct shm_error error = {0};
+		int result = store_open(&second, f->place.data_dir, &error);
+		_exit(result == -EBUSY && strstr(error.text, "end it or set another data_dir") != NULL ? 0
+		                                                                                       : 1);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void files_that_are_not_ours_are_refused_and_left_alone(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+	sqlite3 *db;
+	int file = open(path_of(f, path), O_CREAT | O_WRONLY, 0600);
+	assert_int_equal(write(file, "this is a letter, and a long one as letters go, not a database", 62),
+	                 62);
+	close(file);
+	assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), -EPROTO);
+	assert_non_null(strstr(f->error.text, "not an SQLite database"));
+	unlink(path);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "CREATE TABLE recipe (x)", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), -EPROTO);
+	assert_non_null(strstr(f->error.text, "not of millrace"));
+	assert_int_equal(sqlite3_exec(db, "SELECT x FROM recipe", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void another_version_is_refused_with_both_numbers(void **state)
+{
+	struct fixture *f = *state;
+	open_again(f);
+	close_both(f);
+	(void)ask(f, "PRAGMA user_version=2");
+	assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), -EPROTO);
+	assert_non_null(strstr(f->error.text, "version 2"));
+	assert_non_null(strstr(f->error.text, "version 1"));
+}
+
+static void rows_changed_by_hand_are_refused(void **state)
+{
+	static const char *const change[] = {
+	        "DELETE FROM application WHERE id = 2", "UPDATE network SET hosts = 0",
+	        "UPDATE network SET hosts = 70000",     "UPDATE application SET sha = x'00' WHERE id = 1",
+	        "DELETE FROM count WHERE id = 3",       "UPDATE network SET id = id + 99999999999"};
+	struct fixture *f = *state;
+	for (unsigned i = 0; i < sizeof change / sizeof change[0]; i++) {
+		char path[128];
+		struct counts_expected expected;
+		open_again(f);
+		for (uint32_t k = 0; k < 3; k++)
+			add(f, k, k);
+		assert_int_equal(commit(f, NULL), 0);
+		close_both(f);
+		(void)ask(f, change[i]);
+		assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), 0);
+		assert_int_equal(store_expected(f->store, &expected, &f->error), 0);
+		assert_int_equal(counts_init(&f->counts, &limits, &expected, 0), 0);
+		assert_int_equal(store_load(f->store, &f->counts, &f->error), -EPROTO);
+		assert_non_null(strstr(f->error.text, "row "));
+		close_both(f);
+		unlink(path_of(f, path));
+	}
+}
+
+static void a_reader_in_the_middle_of_reading_holds_nobody_up(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+	sqlite3 *reader;
+	sqlite3_stmt *statement;
+	open_again(f);
+	for (uint32_t i = 0; i < 1000; i++)
+		add(f, i, i);
+	assert_int_equal(commit(f, NULL), 0);
+	assert_int_equal(sqlite3_open_v2(path_of(f, path), &reader, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(reader, "SELECT sum(count) OVER (), count FROM count", -1,
+	                                    &statement, NULL),
+	                 SQLITE_OK);
+	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+	for (int round = 0; round < 20; round++) {
+		for (uint32_t i = 0; i < 1000; i++)
+			add(f, i, i + 16000u * (unsigned)round);
+		assert_int_equal(commit(f, NULL), 0);
+	}
+	assert_int_equal(sqlite3_column_int64(statement, 0), 1000); /* its snapshot */
+	sqlite3_finalize(statement);
+	sqlite3_close(reader);
+	assert_int_equal(ask(f, "SELECT sum(count) FROM count"), 21000);
+}
+
+static void the_views_show_text_to_other_tools(void **state)
+{
+	struct fixture *f = *state;
+	char text[256], hex[65];
+	open_again(f);
+	add(f, 5, 0x0a0b0cff);
+	add(f, 5, 0x0a0b0cf1);
+	add(f, 6, 0xffffffff);
+	assert_int_equal(commit(f, NULL), 0);
+	snprintf(text, sizeof text, "SELECT count FROM report WHERE sha = '%s'", tally_sha_hex(hex, 5));
+	assert_int_equal(ask(f, text), 2);
+	snprintf(text, sizeof text,
+	         "SELECT count(*) FROM address WHERE sha = '%s' AND ip IN ('10.11.12.255', '10.11.12.241')",
+	         hex);
+	assert_int_equal(ask(f, text), 2);
+	snprintf(text, sizeof text, "SELECT ip = '255.255.255.255' FROM address WHERE sha = '%s'",
+	         tally_sha_hex(hex, 6));
+	assert_int_equal(ask(f, text), 1);
+	assert_int_equal(ask(f, "SELECT count(*) FROM address"), 3);
+}
+
+static void the_log_does_not_grow_without_bound(void **state)
+{
+	struct fixture *f = *state;
+	char path[160];
+	open_again(f);
+	uint64_t largest = 0;
+	for (int round = 0; round < 150; round++) {
+		for (uint32_t i = 0; i < 2000; i++)
+			add(f, i, (uint32_t)round * 16);
+		assert_int_equal(commit(f, NULL), 0);
+		usleep(1000);
+		snprintf(path, sizeof path, "%s/%s-wal", f->place.data_dir, STORE_FILE);
+		FILE *log = fopen(path, "r");
+		assert_non_null(log);
+		fseek(log, 0, SEEK_END);
+		largest = (uint64_t)ftell(log) > largest ? (uint64_t)ftell(log) : largest;
+		fclose(log);
+	}
+	/* All together wrote several times this. */
+	assert_in_range(largest, 1, 160u << 20);
+	close_both(f);
+	open_again(f);
+	assert_int_equal(f->counts.networks.n, 300000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test_setup_teardown(what_was_committed_comes_back, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_commit_writes_only_what_changed, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(cursors_are_kept_by_topic_and_lane, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(many_lives_count_as_one, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_commit_that_fails_changes_nothing_and_can_be_repeated,
+	                                        set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_full_disk_is_an_error_and_not_the_end, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(two_writers_are_one_too_many, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(files_that_are_not_ours_are_refused_and_left_alone, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(another_version_is_refused_with_both_numbers, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(rows_changed_by_hand_are_refused, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_reader_in_the_middle_of_reading_holds_nobody_up, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(the_views_show_text_to_other_tools, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(the_log_does_not_grow_without_bound, set_up, tear_down),
+	};
+	alarm(60);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
