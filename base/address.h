@@ -25,22 +25,26 @@
 /* Parses text. Returns 0 and sets *address and *length, or -EINVAL and leaves both as they were. */
 int address_parse(struct sockaddr_storage *address, socklen_t *length, const char *text);
 
-/* The same, and "unix:" with an absolute path of at most ADDRESS_PATH_MAX bytes; a longer one is -ENAMETOOLONG. */
+/* The same, and "unix:" with an absolute path of at most ADDRESS_PATH_MAX bytes; a longer one is
+ * -ENAMETOOLONG. */
 int address_parse_stream(struct sockaddr_storage *address, socklen_t *length, const char *text);
 
-/* Writes the address as address_parse_stream takes it into buffer (ADDRESS_TEXT_MAX bytes) and returns it; "?" for a Unix socket
- * without a path and for a family other than AF_INET, AF_INET6 and AF_UNIX. */
+/* Writes the address as address_parse_stream takes it into buffer (ADDRESS_TEXT_MAX bytes) and
+ * returns it; "?" for a Unix socket without a path and for a family other than AF_INET, AF_INET6
+ * and AF_UNIX. */
 char *address_format(char *buffer, const struct sockaddr_storage *address);
 
 /* The port in host order; 0 for other families. */
 unsigned address_port(const struct sockaddr_storage *address);
 
-/* True when one socket bound to a and another of its type bound to b would want the same datagrams or connections: same port
- * (not 0), and the same address, or one of them every address of the other's family ([::] takes IPv4 too); or the same path. */
+/* True when one socket bound to a and another of its type bound to b would want the same datagrams
+ * or connections: same port (not 0), and the same address, or one of them every address of the
+ * other's family ([::] takes IPv4 too); or the same path. */
 bool address_overlaps(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
 
-/* Parses a network: "10.0.0.0/8", "2001:db8::/32", or an address alone. prefix becomes its 16 bytes (IPv4 as the IPv4-mapped IPv6
- * address), *bits how many of their bits count (of 128). Returns 0, or -EINVAL, also when bits behind the prefix are not 0. */
+/* Parses a network: "10.0.0.0/8", "2001:db8::/32", or an address alone. prefix becomes its 16 bytes
+ * (IPv4 as the IPv4-mapped IPv6 address), *bits how many of their bits count (of 128). Returns 0,
+ * or -EINVAL, also when bits behind the prefix are not 0. */
 int address_parse_network(uint8_t prefix[16], unsigned *bits, const char *text);
 
 #endif

@@ -1,7 +1,7 @@
 /* Time: nanoseconds as 64-bit integers.
  *
- * clock_monotonic_ns is for intervals and deadlines, clock_real_ns for time stamps that leave the process. Units are in
- * every name. See clock_gettime(2).
+ * clock_monotonic_ns is for intervals and deadlines, clock_real_ns for time stamps that leave the
+ * process. Units are in every name. See clock_gettime(2).
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H

@@ -16,7 +16,8 @@ static inline size_t json_utf8(char out[4], unsigned code)
 		out[0] = (char)code;
 		return 1;
 	}
-	size_t more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3; /* bytes behind the first, six bits each */
+	/* bytes behind the first, six bits each */
+	size_t more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
 	for (size_t i = more; i > 0; i--, code >>= 6)
 		out[i] = (char)(0x80 | (code & 0x3f));
 	static const unsigned char lead[] = {0, 0xc0, 0xe0, 0xf0};
@@ -33,7 +34,8 @@ static inline unsigned json_hex4(const char *at)
 	return value;
 }
 
-/* Resolves the one escape that begins at *text, a backslash, into UTF-8. Moves *text behind it. Returns the length written, 1 to 4. */
+/* Resolves the one escape that begins at *text, a backslash, into UTF-8. Moves *text behind it.
+ * Returns the length written, 1 to 4. */
 static inline size_t json_escape(char out[4], const char **text)
 {
 	static const char letters[] = "bfnrt", codes[] = "\b\f\n\r\t";
@@ -54,8 +56,8 @@ static inline size_t json_escape(char out[4], const char **text)
 	return json_utf8(out, code);
 }
 
-/* Resolves all escapes of `bytes` bytes between quotes into UTF-8 at out, which has room for as many (the result is never
- * longer). Returns the length written. */
+/* Resolves all escapes of `bytes` bytes between quotes into UTF-8 at out, which has room for as
+ * many (the result is never longer). Returns the length written. */
 static inline size_t json_unescape(char *out, const char *text, size_t bytes)
 {
 	char *to = out;

@@ -37,7 +37,8 @@ void log_init_words(const char *name, const char *level, const char *format)
 	log_init(name, least, strcmp(format, "json") == 0 ? LOG_JSON : LOG_TEXT);
 }
 
-/* The caller's format with SEPARATOR for the spaces between pairs; those in double quotes are part of a value. */
+/* The caller's format with SEPARATOR for the spaces between pairs; those in double quotes are part
+ * of a value. */
 static void separate(char *separated, size_t size, const char *pairs)
 {
 	bool quoted = false;
@@ -58,8 +59,8 @@ static void put_text(struct text *line, const char *bytes, size_t length)
 
 /* Calls put for each pair of formatted, "key=value" SEPARATOR "key=value". */
 static void each_pair(struct text *line, char *formatted,
-                      void (*put)(struct text *line, const char *key, size_t key_bytes,
-                                  const char *value, size_t value_bytes))
+                      void (*put)(struct text *line, const char *key, size_t key_bytes, const char *value,
+                                  size_t value_bytes))
 {
 	for (char *at = formatted; at != NULL && *at != '\0';) {
 		char *end = strchr(at, SEPARATOR);

@@ -5,8 +5,8 @@
  *
  * Anything frequent is a metric. One write(2) a line, so lines of several processes do not mix.
  *
- * The log never waits for its reader (output.h): a line that standard error does not take at once is dropped and counted, and the next one that
- * goes out is preceded by one that tells how many.
+ * The log never waits for its reader (output.h): a line that standard error does not take at once
+ * is dropped and counted, and the next one that goes out is preceded by one that tells how many.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -21,17 +21,22 @@ enum log_format { LOG_TEXT, LOG_JSON };
 /* Once at start. name is kept, not copied. Before this call: name "millrace", info, text. */
 void log_init(const char *name, enum log_level level, enum log_format format);
 
-/* The same with the words of the configuration: level "debug", "info", "warn" or "error", format "text" or "json"; other
- * words mean info and text. log_init_words(name, config_string(c, "log.level"), config_string(c, "log.format")) */
+/* The same with the words of the configuration: level "debug", "info", "warn" or "error", format
+ * "text" or "json"; other words mean info and text. log_init_words(name, config_string(c,
+ * "log.level"), config_string(c, "log.format")) */
 void log_init_words(const char *name, const char *level, const char *format);
 
-/* text is a fixed phrase; pairs are "key=%s ..." as in printf, separated by single spaces, or NULL. A value with spaces, quotes or
- * control characters must come as the last pair or be put in double quotes by the caller's format; in JSON each pair becomes a member, a text
- * without those quotes. Control characters come out as \xNN in text. A line of more than LOG_LINE_MAX bytes is cut (JSON: whole members are left out). errno is kept. */
-void log_line(enum log_level level, const char *text, const char *pairs, ...) __attribute__((format(printf, 3, 4)));
+/* text is a fixed phrase; pairs are "key=%s ..." as in printf, separated by single spaces, or NULL.
+ * A value with spaces, quotes or control characters must come as the last pair or be put in double
+ * quotes by the caller's format; in JSON each pair becomes a member, a text without those quotes.
+ * Control characters come out as \xNN in text. A line of more than LOG_LINE_MAX bytes is cut (JSON:
+ * whole members are left out). errno is kept. */
+void log_line(enum log_level level, const char *text, const char *pairs, ...)
+        __attribute__((format(printf, 3, 4)));
 
-/* Text for people that is no log (what listens where, errors of a configuration), line by line under the same rule: to standard output or
- * standard error, without ever waiting. A line that is not taken counts as dropped. */
+/* Text for people that is no log (what listens where, errors of a configuration), line by line
+ * under the same rule: to standard output or standard error, without ever waiting. A line that is
+ * not taken counts as dropped. */
 void log_text(int fd, const char *text);
 
 /* Lines that this process has dropped. */

@@ -28,7 +28,8 @@ static ssize_t write_some(int fd, const char *bytes, size_t length)
 	return n;
 }
 
-/* In pieces, each of which has room when it is written. A pipe with any room has PIPE_BUF (pipe(7)); a terminal may have room for one byte. */
+/* In pieces, each of which has room when it is written. A pipe with any room has PIPE_BUF
+ * (pipe(7)); a terminal may have room for one byte. */
 static size_t write_polled(int fd, const char *bytes, size_t length, size_t piece)
 {
 	size_t used = 0;
@@ -105,7 +106,8 @@ size_t output_write(int fd, const void *bytes, size_t length)
 
 /* ---- the end of a program ---- */
 
-/* Some earlier write failed, and only then its errno was known: ask for it again, with a byte that is of no use any more. */
+/* Some earlier write failed, and only then its errno was known: ask for it again, with a byte that
+ * is of no use any more. */
 static int find_reason(void)
 {
 	struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};

@@ -13,16 +13,17 @@
 
 #define OUTPUT_PIECE_MAX 4096u /* PIPE_BUF: what a pipe takes whole or not at all */
 
-/* Writes to fd as much as it takes without waiting; length is at most OUTPUT_PIECE_MAX. Returns how many bytes went out: of a pipe all or none.
- * errno is kept. */
+/* Writes to fd as much as it takes without waiting; length is at most OUTPUT_PIECE_MAX. Returns how
+ * many bytes went out: of a pipe all or none. errno is kept. */
 size_t output_write(int fd, const void *bytes, size_t length);
 
-/* Before a program ends that has printed: flushes standard output. Returns 0, or 1 after one line "NAME: standard output: ..." on standard
- * error when not all of it went out. A reader that has gone wanted no more: that is 0. */
+/* Before a program ends that has printed: flushes standard output. Returns 0, or 1 after one line
+ * "NAME: standard output: ..." on standard error when not all of it went out. A reader that has
+ * gone wanted no more: that is 0. */
 int output_finish(const char *name);
 
-/* A file may not grow for ever: beyond RLIMIT_FSIZE write(2) fails with EFBIG, which is an error as others are, and the process goes on. Once at the start
- * of each program. */
+/* A file may not grow for ever: beyond RLIMIT_FSIZE write(2) fails with EFBIG, which is an error as
+ * others are, and the process goes on. Once at the start of each program. */
 void output_no_size_signal(void);
 
 #endif

@@ -48,7 +48,7 @@ void text_address(struct text *text, const uint8_t *address)
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	if (memcmp(address, mapped, sizeof mapped) == 0) {
 		text_ipv4(text, (uint32_t)address[12] << 24 | (uint32_t)address[13] << 16 |
-		                              (uint32_t)address[14] << 8 | address[15]);
+		                        (uint32_t)address[14] << 8 | address[15]);
 		return;
 	}
 	char form[INET6_ADDRSTRLEN];

@@ -57,27 +57,30 @@ void text_ipv4(struct text *text, uint32_t ip);
 /* 16 bytes: an IPv4-mapped address as IPv4, any other as RFC 5952 writes it. */
 void text_address(struct text *text, const uint8_t *address);
 
-/* A JSON string with its quotes (RFC 8259). Well-formed UTF-8 goes through, except characters that text_control finds: they come out as \uXXXX.
- * Any other byte comes out as \u00XX. */
+/* A JSON string with its quotes (RFC 8259). Well-formed UTF-8 goes through, except characters that
+ * text_control finds: they come out as \uXXXX. Any other byte comes out as \u00XX. */
 void text_string(struct text *text, const unsigned char *bytes, size_t length);
 
-/* Well-formed JSON as it is, except that characters in its strings that text_control finds come out as \uXXXX: the value is the same. */
+/* Well-formed JSON as it is, except that characters in its strings that text_control finds come out
+ * as \uXXXX: the value is the same. */
 void text_json(struct text *text, const unsigned char *bytes, size_t length);
 
-/* Text for a terminal: as text_string without quotes, but controls come out as \xXX, those above U+00FF as \uXXXX, and bytes that are no UTF-8 as
- * \xXX. Quotes and backslashes stay. */
+/* Text for a terminal: as text_string without quotes, but controls come out as \xXX, those above
+ * U+00FF as \uXXXX, and bytes that are no UTF-8 as \xXX. Quotes and backslashes stay. */
 void text_plain(struct text *text, const unsigned char *bytes, size_t length);
 
-/* Length of the character at bytes, of which `left` (at least one) are there, when a terminal may obey it or show the text around it in another
- * order; 0 for any other: C0 and C1 controls and DEL (ECMA-48), the bidirectional marks, embeddings, overrides and isolates (Unicode UAX #9),
- * line and paragraph separators. */
+/* Length of the character at bytes, of which `left` (at least one) are there, when a terminal may
+ * obey it or show the text around it in another order; 0 for any other: C0 and C1 controls and DEL
+ * (ECMA-48), the bidirectional marks, embeddings, overrides and isolates (Unicode UAX #9), line and
+ * paragraph separators. */
 size_t text_control(const unsigned char *bytes, size_t left);
 
-/* Length of the well-formed UTF-8 sequence at bytes, of which `left` (at least one) are there, or 0 (Unicode 15, table 3-7: no overlong
- * form, no surrogate, nothing above U+10FFFF). */
+/* Length of the well-formed UTF-8 sequence at bytes, of which `left` (at least one) are there, or 0
+ * (Unicode 15, table 3-7: no overlong form, no surrogate, nothing above U+10FFFF). */
 size_t text_sequence(const unsigned char *bytes, size_t left);
 
-/* True for text that every JSON reader takes back unchanged: well-formed UTF-8 without NUL, which many refuse. */
+/* True for text that every JSON reader takes back unchanged: well-formed UTF-8 without NUL, which
+ * many refuse. */
 bool text_valid(const unsigned char *bytes, size_t length);
 
 #endif

@@ -1,7 +1,8 @@
 /* User-Agents for benchmarks: as many different ones as wanted, and popular ones in Zipf order.
  *
- * They are made from uap-core's own test files (MILLRACE_UAP_CORE, else ../shared/uap-core), or, where those are not, from a dozen samples: the
- * last number in one of them, drawn at random, is replaced by a number that no other has.
+ * They are made from uap-core's own test files (MILLRACE_UAP_CORE, else ../shared/uap-core), or,
+ * where those are not, from a dozen samples: the last number in one of them, drawn at random, is
+ * replaced by a number that no other has.
  */
 #ifndef BENCH_AGENTS_H
 #define BENCH_AGENTS_H

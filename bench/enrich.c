@@ -1,4 +1,5 @@
-/* bench-enrich: the enrich stage's own loop on one core, from the lane of track.raw to the lane of track: reader, enricher, lane, commit.
+/* bench-enrich: the enrich stage's own loop on one core, from the lane of track.raw to the lane of
+ * track: reader, enricher, lane, commit.
  *
  *   1. 1,000 agents in Zipf order, 100,000 clients the same      beside the same loop that only copies the records
  *   2. agents never seen before                                  beside the same loop with all rules tried in order
@@ -223,9 +224,7 @@ static void print_text(const char *source, const struct turns *popular, const st
 	       1e6 / turns_median(seen_once->ours, seen_once->n),
 	       1e6 / turns_median(seen_once->reference, seen_once->n));
 	if (memory->agents > 0)
-		printf("memory of its own before the first call %.1f MiB (%.0f of them the calls of this "
-		       "benchmark), after "
-		       "%u agents never seen %.1f MiB; the cache may take %.1f MiB\n",
+		printf("memory of its own before the first call %.1f MiB (%.0f of them the calls of this benchmark), after %u agents never seen %.1f MiB; the cache may take %.1f MiB\n",
 		       (double)memory->before_kib / 1024,
 		       (double)CALL_BYTES * (CALLS + CHANNEL_CALLS) / (1 << 20), memory->agents,
 		       (double)memory->after_kib / 1024,
@@ -266,8 +265,7 @@ static void open_enricher(void)
 	enrich.enricher.settings.rules = rules != NULL ? rules : "";
 	if (data_file_find(path, sizeof path, rules, DATA_FILE_AGENTS) != 0) {
 		fprintf(stderr,
-		        "bench-enrich: there is no regexes.yaml, so there is nothing to measure; make data "
-		        "fetches it\n");
+		        "bench-enrich: there is no regexes.yaml, so there is nothing to measure; make data fetches it\n");
 		exit(1);
 	}
 	if (enricher_open(&enrich.enricher, &error) != 0) {
@@ -305,8 +303,7 @@ static void help(void)
 {
 	puts("Usage: millrace bench enrich [options]\n"
 	     "\n"
-	     "Sends tracking calls through the enrich stage's own loop on one core, with the rules and the "
-	     "country\n"
+	     "Sends tracking calls through the enrich stage's own loop on one core, with the rules and the country\n"
 	     "database that `make data` fetches ($MILLRACE_REGEXES, $MILLRACE_MMDB: others).\n"
 	     "\n"
 	     "  --turns N    turns of each side, 1 to 64 (default 15)\n"

@@ -3,7 +3,8 @@
  *     channel_fill --> track.raw --"enrich"--> enrich_poll --> track --> thrown away by channel_empty
  *                          '-------"copy"----> channel_copy --> copied --> thrown away by channel_empty
  *
- * channel_copy is the stage's loop without the enriching: the same reader, the same lane, the same commit, each record copied as it is.
+ * channel_copy is the stage's loop without the enriching: the same reader, the same lane, the same
+ * commit, each record copied as it is.
  */
 #ifndef BENCH_ENRICH_CHANNEL_H
 #define BENCH_ENRICH_CHANNEL_H
@@ -28,7 +29,8 @@ struct channel {
 	struct topic_reader events, copies;
 };
 
-/* Makes the instance in turns_directory() and joins it from all sides; exits with a message when it cannot. */
+/* Makes the instance in turns_directory() and joins it from all sides; exits with a message when it
+ * cannot. */
 void channel_open(struct channel *channel, struct enrich *enrich);
 void channel_close(struct channel *channel);
 
@@ -38,7 +40,8 @@ void channel_fill(struct channel *channel, const struct record *const *record, u
 /* One batch, as enrich_poll; false when there is none. */
 bool channel_copy(struct channel *channel);
 
-/* Both outputs are read and counted. Returns the events, or UINT64_MAX when not as many were copied. */
+/* Both outputs are read and counted. Returns the events, or UINT64_MAX when not as many were
+ * copied. */
 uint64_t channel_empty(struct channel *channel);
 
 #endif

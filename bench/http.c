@@ -1,4 +1,5 @@
-/* bench-http: POST /event, one core for the server and one for wrk, against nginx that reads no body and stores nothing.
+/* bench-http: POST /event, one core for the server and one for wrk, against nginx that reads no
+ * body and stores nothing.
  *
  *     nginx, millrace, nginx, millrace ...   (the other one idles meanwhile)
  *       wrk -t1 -c64, one request at a time on each connection; then 16 at once
@@ -85,9 +86,7 @@ static struct turn run_wrk(const struct options *options, const struct http_serv
 	FILE *in = start_wrk(options, server, depth, &pid);
 	while (in != NULL && fgets(line, sizeof line, in) != NULL)
 		told |= sscanf(line,
-		               "RESULT requests %lf duration %lf p50 %lf p99 %lf max %lf connect %lf read "
-		               "%lf write "
-		               "%lf status %lf timeout %lf",
+		               "RESULT requests %lf duration %lf p50 %lf p99 %lf max %lf connect %lf read %lf write %lf status %lf timeout %lf",
 		               &turn.requests, &duration_us, &turn.p50_us, &turn.p99_us, &turn.max_us,
 		               &connect, &receive, &send, &status, &timeout) == 10;
 	if (in != NULL)
@@ -124,7 +123,8 @@ static bool check(const struct options *options, const struct http_server *serve
 	return turn->errors == 0 && written;
 }
 
-/* What wrk makes of latencies is nothing when it pipelines: it corrects them by an interval that is not theirs. */
+/* What wrk makes of latencies is nothing when it pipelines: it corrects them by an interval that is
+ * not theirs. */
 static void print_turn(const struct http_server *server, const struct turn *turn, unsigned depth)
 {
 	printf("    %-9s %9.0f requests/s   %6.3f us of processor each   server %3.0f %%, wrk %3.0f %% busy",
@@ -194,8 +194,7 @@ static void print_comparison(const char *what, const struct comparison *comparis
 static void print_json_comparison(const char *name, const struct comparison *comparison)
 {
 	const struct turns *rate = &comparison->rate, *cpu = &comparison->per_cpu, *p99 = &comparison->p99;
-	printf("\"%s\":{\"right\":%s,\"pairs\":%u,\"per_s\":%.0f,\"reference_per_s\":%.0f,\"ratio\":%.3f,"
-	       "\"per_cpu_s\":%.0f,\"reference_per_cpu_s\":%.0f,\"ratio_per_cpu\":%.3f",
+	printf("\"%s\":{\"right\":%s,\"pairs\":%u,\"per_s\":%.0f,\"reference_per_s\":%.0f,\"ratio\":%.3f,\"per_cpu_s\":%.0f,\"reference_per_cpu_s\":%.0f,\"ratio_per_cpu\":%.3f",
 	       name, comparison->right ? "true" : "false", rate->n, turns_median(rate->ours, rate->n),
 	       turns_median(rate->reference, rate->n), turns_ratio(rate), turns_median(cpu->ours, cpu->n),
 	       turns_median(cpu->reference, cpu->n), turns_ratio(cpu));
@@ -209,22 +208,18 @@ static void help(void)
 {
 	puts("Usage: bench-http [options]\n"
 	     "\n"
-	     "Measures POST /event: a millrace of its own that parses, checks and stores each, and nginx "
-	     "that "
-	     "answers 204, under wrk.\n"
+	     "Measures POST /event: a millrace of its own that parses, checks and stores each, and nginx that answers 204, under wrk.\n"
 	     "\n"
 	     "  --pairs N          turns of each server (default 7)\n"
 	     "  --duration S       length of each, whole seconds (default 4)\n"
 	     "  --connections N    of wrk (default 64)\n"
 	     "  --script FILE      what wrk sends (default bench/http.lua)\n"
 	     "  --backend NAME     of millrace: auto, uring or epoll (default auto)\n"
-	     "  --steer            the server's receiving is done on its own core, not on wrk's (root; "
-	     "RPS in a network namespace of its own)\n"
+	     "  --steer            the server's receiving is done on its own core, not on wrk's (root; RPS in a network namespace of its own)\n"
 	     "  --itself           nginx takes both roles: what the machine's noise makes of a ratio of 1\n"
 	     "  --json             one JSON object instead of text\n"
 	     "\n"
-	     "Exit status: 0 measured, 1 failed, an answer was not 2xx or an event was not written, 2 "
-	     "usage.");
+	     "Exit status: 0 measured, 1 failed, an answer was not 2xx or an event was not written, 2 usage.");
 }
 
 static int parse(int argc, char **argv, struct options *options)

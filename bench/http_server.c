@@ -74,7 +74,8 @@ static void check_running(const struct http_server *server, uint64_t end_ns, con
 
 /* ---- nginx ---- */
 
-/* nginx takes no port 0; but it takes over sockets that the variable NGINX names, as in an upgrade of itself. */
+/* nginx takes no port 0; but it takes over sockets that the variable NGINX names, as in an upgrade
+ * of itself. */
 static int listen_somewhere(unsigned *port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -93,16 +94,16 @@ void http_server_start_nginx(struct http_server *server, const char *server_line
 	*server = (struct http_server){.name = "nginx"};
 	int fd = listen_somewhere(&server->port);
 	const char *directory = turns_directory();
-	snprintf(text, sizeof text,
-	         "daemon off;\nworker_processes 1;\npid %s/nginx.pid;\nerror_log %s/nginx.log warn;\n"
-	         "worker_rlimit_nofile %u;\nevents { worker_connections %u; }\n"
-	         "http {\n  access_log off;\n  keepalive_requests 1000000000;\n"
-	         "  client_body_temp_path %s/body;\n  proxy_temp_path %s/proxy;\n  fastcgi_temp_path "
-	         "%s/fastcgi;\n"
-	         "  uwsgi_temp_path %s/uwsgi;\n  scgi_temp_path %s/scgi;\n"
-	         "  server { listen 127.0.0.1:%u; %s location / { return 204; } }\n}\n",
-	         directory, directory, http_server_descriptors(65536), http_server_descriptors(65536),
-	         directory, directory, directory, directory, directory, server->port, server_lines);
+	snprintf(
+	        text, sizeof text,
+	        "daemon off;\nworker_processes 1;\npid %s/nginx.pid;\nerror_log %s/nginx.log warn;\n"
+	        "worker_rlimit_nofile %u;\nevents { worker_connections %u; }\n"
+	        "http {\n  access_log off;\n  keepalive_requests 1000000000;\n"
+	        "  client_body_temp_path %s/body;\n  proxy_temp_path %s/proxy;\n  fastcgi_temp_path %s/fastcgi;\n"
+	        "  uwsgi_temp_path %s/uwsgi;\n  scgi_temp_path %s/scgi;\n"
+	        "  server { listen 127.0.0.1:%u; %s location / { return 204; } }\n}\n",
+	        directory, directory, http_server_descriptors(65536), http_server_descriptors(65536),
+	        directory, directory, directory, directory, directory, server->port, server_lines);
 	write_file(path, sizeof path, "nginx.conf", text);
 	snprintf(log, sizeof log, "%s/nginx.log", directory);
 	snprintf(inherited, sizeof inherited, "%d;", 3);
@@ -227,7 +228,8 @@ void http_server_start_millrace(struct http_server *server, const char *entry)
 	if (server->parent == 0)
 		exec_supervisor(path, out[1]);
 	close(out[1]);
-	/* The reading end stays open: a supervisor that prints at its end must not meet a closed pipe. */
+	/* The reading end stays open: a supervisor that prints at its end must not meet a closed
+	 * pipe. */
 	server->port = read_port(out[0]);
 	wait_until_running(server);
 	http_server_try(server);

@@ -23,11 +23,13 @@ struct http_server {
 	bool is_millrace;
 };
 
-/* Starts a millrace with one ingest-http process and nothing else that takes in. entry: what stands in its entry of ingest.http beside
- * the address ("header_timeout: 5s, ..."), "" for nothing. Exits with a message when it does not start. */
+/* Starts a millrace with one ingest-http process and nothing else that takes in. entry: what stands
+ * in its entry of ingest.http beside the address ("header_timeout: 5s, ..."), "" for nothing. Exits
+ * with a message when it does not start. */
 void http_server_start_millrace(struct http_server *server, const char *entry);
 
-/* Starts nginx with one worker that answers 204 to everything. server_lines: what stands in its server block ("keepalive_timeout 5s;"). */
+/* Starts nginx with one worker that answers 204 to everything. server_lines: what stands in its
+ * server block ("keepalive_timeout 5s;"). */
 void http_server_start_nginx(struct http_server *server, const char *server_lines);
 
 /* Ends it and waits. */
@@ -52,7 +54,8 @@ void http_server_try(const struct http_server *server);
 /* A TCP connection to it, or -errno. */
 int http_server_connect(const struct http_server *server);
 
-/* The descriptors that this process and those that it starts may have: as many as wanted, or what the hard limit allows. */
+/* The descriptors that this process and those that it starts may have: as many as wanted, or what
+ * the hard limit allows. */
 unsigned http_server_descriptors(unsigned wanted);
 
 #endif

@@ -1,4 +1,5 @@
-/* bench-http-slow: a good client's p99 beside 10,000 idle connections, and beside 1,000 clients that are slow on purpose.
+/* bench-http-slow: a good client's p99 beside 10,000 idle connections, and beside 1,000 clients
+ * that are slow on purpose.
  *
  *     good client: millrace's own sender at a fixed rate   --.
  *     this program: idle connections                       --+--> server (processor 0)
@@ -48,7 +49,8 @@ static const struct kind {
 
 static struct turns p99[KINDS]; /* ms: ours is beside them, reference alone just before */
 static struct turns
-        idle_memory; /* bytes of each idle connection; the first round's counts: later ones find it allocated */
+        /* bytes of each idle connection; the first round's counts: later ones find it allocated */
+        idle_memory;
 static bool right = true;
 
 /* ---- the good client ---- */
@@ -111,7 +113,8 @@ static double measure(const struct http_server *server, const struct options *op
 
 /* ---- idle connections ---- */
 
-/* One answered request makes it a connection that is kept, not one that has still to say something. */
+/* One answered request makes it a connection that is kept, not one that has still to say
+ * something. */
 static void say_something(int fd)
 {
 	static const char request[] = "GET /t/idle HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -206,13 +209,13 @@ static pid_t start_attack(const struct http_server *server, const struct options
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (freopen("/dev/null", "w", stdout) == NULL)
 			_exit(127);
-		/* A piece every second; slow readers take 8 bytes of a window of 64 every second. */
+		/* A piece every second; slow readers take 8 bytes of a window of 64 every
+		 * second. */
 		execlp("slowhttptest", "slowhttptest", flag, "-c", n, "-r", n, "-l", length, "-u", url, "-i",
 		       "1", "-s", "8192", "-w", "64", "-y", "128", "-n", "1", "-z", "8", "-k", "8", "-p",
 		       "60", "-f", "application/json", NULL);
 		fprintf(stderr,
-		        "bench-http-slow: slowhttptest: %s; install it with: scripts/install-packages "
-		        "bench-http\n",
+		        "bench-http-slow: slowhttptest: %s; install it with: scripts/install-packages bench-http\n",
 		        strerror(errno));
 		_exit(127);
 	}
@@ -237,7 +240,8 @@ static void beside_slow(const struct http_server *server, const struct options *
 	}
 	snprintf(name, sizeof name, "beside %u %s", most, kinds[kind].name);
 	turns_add(&p99[kind], measure(server, options, name), alone_ms);
-	/* The longest time-out that can apply: who reads slowly may have got all its answers and be idle. */
+	/* The longest time-out that can apply: who reads slowly may have got all its answers and be
+	 * idle. */
 	begun_ns = clock_monotonic_ns();
 	uint64_t end_ns = begun_ns + (options->idle_timeout_s + LATE_S) * NS_PER_SEC;
 	while ((left = http_server_connections(server)) > 0 && clock_monotonic_ns() < end_ns)
@@ -253,8 +257,7 @@ static void help(void)
 {
 	puts("Usage: bench-http-slow [options]\n"
 	     "\n"
-	     "Measures a good client's latency while others hold connections open, and whether time-outs end "
-	     "those.\n"
+	     "Measures a good client's latency while others hold connections open, and whether time-outs end those.\n"
 	     "\n"
 	     "  --idle N           idle connections (default 10000)\n"
 	     "  --slow N           slow clients of each kind (default 1000)\n"
@@ -266,8 +269,7 @@ static void help(void)
 	     "  --backend NAME     of millrace: auto, uring or epoll (default auto)\n"
 	     "  --server NAME      millrace or nginx (default millrace)\n"
 	     "\n"
-	     "Exit status: 0 measured, 1 failed, an answer was not 2xx or a connection outlived its "
-	     "time-out, 2 usage.");
+	     "Exit status: 0 measured, 1 failed, an answer was not 2xx or a connection outlived its time-out, 2 usage.");
 }
 
 static int parse(int argc, char **argv, struct options *options)
@@ -335,21 +337,22 @@ static void start(struct http_server *server, const struct options *options)
 	char text[256];
 	unsigned s = options->timeout_s, idle = options->idle_timeout_s;
 	if (options->nginx) {
-		snprintf(text, sizeof text,
-		         "client_header_timeout %us; client_body_timeout %us; send_timeout %us; "
-		         "keepalive_timeout %us;",
-		         s, s, s, idle);
+		snprintf(
+		        text, sizeof text,
+		        "client_header_timeout %us; client_body_timeout %us; send_timeout %us; keepalive_timeout %us;",
+		        s, s, s, idle);
 		http_server_start_nginx(server, text);
 	} else {
-		snprintf(text, sizeof text,
-		         "backend: %s, header_timeout: %us, body_timeout: %us, write_timeout: %us, "
-		         "idle_timeout: %us",
-		         options->backend, s, s, s, idle);
+		snprintf(
+		        text, sizeof text,
+		        "backend: %s, header_timeout: %us, body_timeout: %us, write_timeout: %us, idle_timeout: %us",
+		        options->backend, s, s, s, idle);
 		http_server_start_millrace(server, text);
 	}
 }
 
-/* Alone before each kind, not once for all: the machine's own share of a p99 changes within a minute. */
+/* Alone before each kind, not once for all: the machine's own share of a p99 changes within a
+ * minute. */
 static void run_round(const struct http_server *server, const struct options *options)
 {
 	beside_idle(server, options, measure(server, options, "alone"));
@@ -367,8 +370,7 @@ static void print_result(const struct http_server *server)
 	printf("memory of an idle connection: %.0f bytes, target %.0f: %s\n", idle_memory.ours[0],
 	       TARGET_BYTES, idle_memory.ours[0] < TARGET_BYTES ? "met" : "NOT MET");
 	if (server->is_millrace)
-		printf("the stage counted: %llu idle ended, %llu late with head or body, %llu late with "
-		       "reading\n",
+		printf("the stage counted: %llu idle ended, %llu late with head or body, %llu late with reading\n",
 		       (unsigned long long)http_server_metric(server, "connections_idle_ended"),
 		       (unsigned long long)http_server_metric(server, "connections_late"),
 		       (unsigned long long)http_server_metric(server, "connections_write_late"));

@@ -38,7 +38,8 @@ void http_steer(void)
 	char mask[20];
 	int n = snprintf(mask, sizeof mask, "%x", 1u << HTTP_SERVER_CPU);
 	need(unshare(CLONE_NEWNET | CLONE_NEWNS), "a network namespace");
-	/* /sys shows the devices of the namespace that it was mounted in; nobody else is to see the new one. */
+	/* /sys shows the devices of the namespace that it was mounted in; nobody else is to see the
+	 * new one. */
 	need(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), "a mount namespace");
 	need(mount("sysfs", "/sys", "sysfs", 0, NULL), "/sys");
 	raise_loopback();

@@ -8,8 +8,9 @@
  *     POST /ingest   json_postback_...   one element of data, checked and made a payload, beside jansson
  *     HTTP heads     request_parse       beside http-parser without callbacks: it keeps no slices
  *
- * A turn goes round a set of inputs that differ, as large as one receive buffer of 64 datagrams, so that no branch can be learnt
- * from a single input and all lies in the first cache, as it does behind the kernel's copy. */
+ * A turn goes round a set of inputs that differ, as large as one receive buffer of 64 datagrams, so
+ * that no branch can be learnt from a single input and all lies in the first cache, as it does
+ * behind the kernel's copy. */
 #include <getopt.h>
 #include <http_parser.h>
 #include <ipevent.pb-c.h> /* generated from tests/fuzz/ipevent.proto */
@@ -171,22 +172,20 @@ static void make_metrics(struct input inputs[INPUTS])
 static void make_logs(struct input inputs[INPUTS])
 {
 	for (unsigned i = 0; i < INPUTS; i++)
-		inputs[i].bytes = (size_t)snprintf((char *)inputs[i].data, INPUT_BYTES,
-		                                   "{\"text\": \"hello world %ld\", \"content_id\": %ld, "
-		                                   "\"client_id\": %ld, \"timestamp\": %ld}",
-		                                   random() % 100000, 1 + random() % 1000,
-		                                   1 + random() % 1000, 1586846680064 + random() % 1000000);
+		inputs[i].bytes = (size_t)snprintf(
+		        (char *)inputs[i].data, INPUT_BYTES,
+		        "{\"text\": \"hello world %ld\", \"content_id\": %ld, \"client_id\": %ld, \"timestamp\": %ld}",
+		        random() % 100000, 1 + random() % 1000, 1 + random() % 1000,
+		        1586846680064 + random() % 1000000);
 }
 
 static void make_tracks(struct input inputs[INPUTS])
 {
 	for (unsigned i = 0; i < INPUTS; i++)
-		inputs[i].bytes = (size_t)snprintf((char *)inputs[i].data, INPUT_BYTES,
-		                                   "{\"type\":\"app_open\",\"ts\":%ld,\"params\":{"
-		                                   "\"deviceid\":\"abc def %ld\",\"referrer\":\"website\","
-		                                   "\"klag\":%ld}}",
-		                                   1510826008003 + random() % 1000000, random() % 100000,
-		                                   random() % 1000);
+		inputs[i].bytes = (size_t)snprintf(
+		        (char *)inputs[i].data, INPUT_BYTES,
+		        "{\"type\":\"app_open\",\"ts\":%ld,\"params\":{\"deviceid\":\"abc def %ld\",\"referrer\":\"website\",\"klag\":%ld}}",
+		        1510826008003 + random() % 1000000, random() % 100000, random() % 1000);
 }
 
 static void make_postbacks(struct input inputs[INPUTS])
@@ -226,8 +225,7 @@ static void make_browsers(struct input inputs[INPUTS])
 		        (char *)inputs[i].data, INPUT_BYTES,
 		        "GET /t/app_open?deviceid=%lx&ts=%ld&referrer=website HTTP/1.1\r\n"
 		        "Host: collector.example.com\r\n"
-		        "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:%ld.0) Gecko/20100101 "
-		        "Firefox/115.0\r\n"
+		        "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:%ld.0) Gecko/20100101 Firefox/115.0\r\n"
 		        "Accept: image/avif,image/webp,*/*\r\nAccept-Language: en-US,en;q=0.5\r\n"
 		        "Accept-Encoding: gzip, deflate, br\r\nOrigin: https://www.example.com\r\n"
 		        "Connection: keep-alive\r\nReferer: https://www.example.com/articles/%ld\r\n"

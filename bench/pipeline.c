@@ -139,7 +139,8 @@ void pipeline_start(struct pipeline *pipeline, const char *const *extra)
 	                                         .sin_port = htons((uint16_t)port),
 	                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	wait_until_ready(pipeline);
-	/* The reading end stays open: a supervisor that prints at its end must not meet a closed pipe. */
+	/* The reading end stays open: a supervisor that prints at its end must not meet a closed
+	 * pipe. */
 }
 
 void pipeline_stop(struct pipeline *pipeline)

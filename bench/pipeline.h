@@ -1,4 +1,5 @@
-/* A whole millrace of its own for a benchmark: supervisor, ingest, tally, in a private place, and what they counted.
+/* A whole millrace of its own for a benchmark: supervisor, ingest, tally, in a private place, and
+ * what they counted.
  *
  *     bench-udp --- fork, exec ---> supervisor ---> ingest-udp.0, tally.0
  *         '---------- attach ------------> shared memory (read-only)
@@ -20,7 +21,8 @@ struct pipeline {
 	struct segment group;
 };
 
-/* Where every datagram is, in datagrams (kernel_dropped: queue entries, of up to 64 datagrams under GRO). */
+/* Where every datagram is, in datagrams (kernel_dropped: queue entries, of up to 64 datagrams under
+ * GRO). */
 struct pipeline_count {
 	uint64_t received, rejected, dropped, kernel_dropped, written, counted;
 };
@@ -30,8 +32,8 @@ struct pipeline_cpu {
 	double supervisor, ingest, tally;
 };
 
-/* Starts it and waits until it is ready, at most 20 s; exits with a message when it cannot. extra: further arguments for the supervisor
- * ("--set", "KEY=VALUE", ...), NULL-terminated. */
+/* Starts it and waits until it is ready, at most 20 s; exits with a message when it cannot. extra:
+ * further arguments for the supervisor ("--set", "KEY=VALUE", ...), NULL-terminated. */
 void pipeline_start(struct pipeline *pipeline, const char *const *extra);
 
 /* Ends it, drained, and waits for it. */

@@ -2,11 +2,13 @@
  *
  *     producers 0 .. P-1 --> 112-byte messages in shared memory --> takers 0 .. T-1
  *
- * Both sides carry the same messages: a number and a pattern made from it, filled where the interface allows it (both
- * let the producer fill in place; the ring's taker gets a copy, for until its compare-and-swap it may be overtaken). The
- * taker checks the whole pattern. At the end of each turn as many messages must have been taken as were pushed, and the sums
- * of their numbers must be equal: otherwise something was lost or taken twice and the program fails.
- * Neither side sleeps or rings; --bells lets the queue ring its two doorbells, which nobody hears, to show what they cost. */
+ * Both sides carry the same messages: a number and a pattern made from it, filled where the
+ * interface allows it (both let the producer fill in place; the ring's taker gets a copy, for until
+ * its compare-and-swap it may be overtaken). The taker checks the whole pattern. At the end of each
+ * turn as many messages must have been taken as were pushed, and the sums of their numbers must be
+ * equal: otherwise something was lost or taken twice and the program fails. Neither side sleeps or
+ * rings; --bells lets the queue ring its two doorbells, which nobody hears, to show what they
+ * cost. */
 #include <ck_pr.h>
 #include <ck_ring.h>
 #include <getopt.h>
@@ -77,7 +79,8 @@ static void check(const struct message *message)
 	}
 }
 
-/* Full or empty: the other side gets time for a few dozen messages before this one looks again. The same for both. */
+/* Full or empty: the other side gets time for a few dozen messages before this one looks again. The
+ * same for both. */
 static void pause_after(unsigned *failures)
 {
 	if (++*failures % YIELD_AFTER == 0)
@@ -286,12 +289,9 @@ static double turn(const struct options *options, bool ours)
 
 static void help(void)
 {
-	printf("Usage: millrace bench queue [--duration S] [--turns N] [--producers N] [--takers N] "
-	       "[--bells] "
-	       "[--json]\n"
+	printf("Usage: millrace bench queue [--duration S] [--turns N] [--producers N] [--takers N] [--bells] [--json]\n"
 	       "\n"
-	       "Measures the queue and, in turns with it, ck_ring's MPMC ring: messages of %zu bytes, %u "
-	       "slots,\n"
+	       "Measures the queue and, in turns with it, ck_ring's MPMC ring: messages of %zu bytes, %u slots,\n"
 	       "producers and takers in processes of their own, every message checked.\n"
 	       "\n"
 	       "  --duration S    length of one measurement (default 0.3)\n"
@@ -301,8 +301,7 @@ static void help(void)
 	       "  --bells         the queue also rings its doorbells, as it does between stages\n"
 	       "  --json          one JSON object instead of text\n"
 	       "\n"
-	       "Exit status: 0 measured, 1 failed (also when a message was lost, torn or taken twice), 2 "
-	       "usage.\n",
+	       "Exit status: 0 measured, 1 failed (also when a message was lost, torn or taken twice), 2 usage.\n",
 	       sizeof(struct message), SLOTS, TURNS_MAX, PROCESSES_MAX, PROCESSES_MAX);
 }
 
@@ -355,8 +354,8 @@ static int parse(int argc, char **argv, struct options *options)
 	}
 	if (optind == argc && valid(options))
 		return -1;
-	fprintf(stderr, "bench-queue: a value is out of range or there is an argument too many; --help shows "
-	                "what is allowed\n");
+	fprintf(stderr,
+	        "bench-queue: a value is out of range or there is an argument too many; --help shows what is allowed\n");
 	return 2;
 }
 

@@ -1,10 +1,12 @@
-/* bench-stream: the stream beside ck_ring's single-producer single-consumer ring, two processes, 100-byte messages.
+/* bench-stream: the stream beside ck_ring's single-producer single-consumer ring, two processes,
+ * 100-byte messages.
  *
  *     writer process (cpu 0) --> shared memory --> reader process (cpu 1, this one)
  *
- * Both sides send the same payload: sequence number, 84 bytes, sequence number again; the reader checks both ends of every
- * message and that none is missing. The ring's slots are 112 bytes (100 and the 8-byte header that a record has too,
- * rounded up); the ring moves messages one by one, as its interface has it, the stream in batches of 64 and of 512. */
+ * Both sides send the same payload: sequence number, 84 bytes, sequence number again; the reader
+ * checks both ends of every message and that none is missing. The ring's slots are 112 bytes (100
+ * and the 8-byte header that a record has too, rounded up); the ring moves messages one by one, as
+ * its interface has it, the stream in batches of 64 and of 512. */
 #include <ck_ring.h>
 #include <getopt.h>
 #include <signal.h>
@@ -222,14 +224,12 @@ static void help(void)
 {
 	puts("Usage: millrace bench stream [--duration S] [--turns N] [--size BYTES] [--json]\n"
 	     "\n"
-	     "Measures the stream (one writer process, one reader process, 100-byte records, batches of 64 "
-	     "and of 512) and, in turns\n"
+	     "Measures the stream (one writer process, one reader process, 100-byte records, batches of 64 and of 512) and, in turns\n"
 	     "with it, ck_ring's SPSC ring (112-byte slots).\n"
 	     "\n"
 	     "  --duration S  length of one measurement (default 0.5)\n"
 	     "  --turns N     measurements of each kind (default 9, at most 64)\n"
-	     "  --size BYTES  size of the stream, a power of two (default 524288; the ring has 4096 slots, "
-	     "458752 bytes)\n"
+	     "  --size BYTES  size of the stream, a power of two (default 524288; the ring has 4096 slots, 458752 bytes)\n"
 	     "  --json        one JSON object instead of text\n"
 	     "\n"
 	     "Exit status: 0 measured, 1 failed, 2 usage.");
@@ -277,9 +277,7 @@ static int run(int argc, char **argv)
 		turns_add(&by_512, run_stream(&options, 512), ring);
 	}
 	if (options.json) {
-		printf("{\"bench\":\"stream\",\"message_bytes\":%u,\"ck_ring_per_s\":%.0f,\"batch_64_per_s\":"
-		       "%.0f,"
-		       "\"batch_64_ratio\":%.3f,\"batch_512_per_s\":%.0f,\"batch_512_ratio\":%.3f}\n",
+		printf("{\"bench\":\"stream\",\"message_bytes\":%u,\"ck_ring_per_s\":%.0f,\"batch_64_per_s\":%.0f,\"batch_64_ratio\":%.3f,\"batch_512_per_s\":%.0f,\"batch_512_ratio\":%.3f}\n",
 		       MESSAGE_BYTES, turns_median(by_64.reference, by_64.n),
 		       turns_median(by_64.ours, by_64.n), turns_ratio(&by_64),
 		       turns_median(by_512.ours, by_512.n), turns_ratio(&by_512));

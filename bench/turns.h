@@ -1,5 +1,5 @@
-/* Taking turns: two ways of doing the same thing measured alternately in one run, so that a machine whose speed drifts
- * treats both alike.
+/* Taking turns: two ways of doing the same thing measured alternately in one run, so that a machine
+ * whose speed drifts treats both alike.
  *
  *     ours, reference, ours, reference, ...   -->  median of each, ratio of the medians, and the least and greatest
  */
@@ -12,7 +12,7 @@
 
 struct turns {
 	unsigned n;
-	double ours[TURNS_MAX];      /* rate of each turn, per second */
+	double ours[TURNS_MAX]; /* rate of each turn, per second */
 	double reference[TURNS_MAX];
 };
 
@@ -28,8 +28,9 @@ double turns_ratio(const struct turns *turns);
 /* Prints "  ours        70.1 M/s (66.2 .. 71.9)" and the same for the reference, then the ratio. */
 void turns_print(const struct turns *turns, const char *what, const char *ours, const char *reference);
 
-/* Creates a private directory for segments below the shared-memory root and returns its path (static); exits with a message when
- * it cannot. It is removed with all files in it at exit of the process that made it, also when that ends by SIGINT or SIGTERM. */
+/* Creates a private directory for segments below the shared-memory root and returns its path
+ * (static); exits with a message when it cannot. It is removed with all files in it at exit of the
+ * process that made it, also when that ends by SIGINT or SIGTERM. */
 const char *turns_directory(void);
 
 /* Pins the process to processor n modulo their number; without effect where that is not allowed. */

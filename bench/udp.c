@@ -4,7 +4,8 @@
  *                  then the highest rate at which nothing is lost
  *   2. without:    the same pipeline and a bare recvmmsg loop in turns, fed one datagram a message as fast as the sender can
  *
- * The datagrams are the generator's IpEvents, 30 % of them corrupted unless --corrupt says otherwise for part 1. */
+ * The datagrams are the generator's IpEvents, 30 % of them corrupted unless --corrupt says
+ * otherwise for part 1. */
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/udp.h>
@@ -137,12 +138,10 @@ static struct run run_pipeline(const struct pipeline *pipeline, const struct gen
 static void print_run(const char *what, const struct run *run)
 {
 	printf("%s: %.2f M datagrams/s for %.1f s\n", what, run->rate / 1e6, run->seconds);
-	printf("  sent %llu = received %llu + lost before the stage %lld (kernel counts %llu queue entries "
-	       "dropped)\n",
+	printf("  sent %llu = received %llu + lost before the stage %lld (kernel counts %llu queue entries dropped)\n",
 	       (unsigned long long)run->sent, (unsigned long long)run->count.received,
 	       (long long)(run->sent - run->count.received), (unsigned long long)run->count.kernel_dropped);
-	printf("  received = rejected %llu + dropped at a full stream %llu + written %llu; counted %llu; "
-	       "valid when sent %llu\n",
+	printf("  received = rejected %llu + dropped at a full stream %llu + written %llu; counted %llu; valid when sent %llu\n",
 	       (unsigned long long)run->count.rejected, (unsigned long long)run->count.dropped,
 	       (unsigned long long)run->count.written, (unsigned long long)run->count.counted,
 	       (unsigned long long)run->account_valid);
@@ -152,7 +151,8 @@ static void print_run(const char *what, const struct run *run)
 	fflush(stdout);
 }
 
-/* The highest rate without loss: up in steps of a quarter until something is lost, then halving the gap. */
+/* The highest rate without loss: up in steps of a quarter until something is lost, then halving the
+ * gap. */
 static double search_rate(const struct pipeline *pipeline, const struct generator *generator,
                           const struct options *options)
 {
@@ -275,9 +275,7 @@ static void run_single(const struct options *options, struct turns *turns)
 		struct bare_run bare = run_bare(&generator, options->turn_seconds);
 		turns_add(turns, (double)run.count.received / run.seconds, bare.rate);
 		if (!options->json)
-			printf("  turn %u: millrace %.3f M/s (sent %llu, lost %lld; ingest-udp %.2f s, tally "
-			       "%.2f s), bare recvmmsg %.3f "
-			       "M/s (sent %llu, lost %lld; %.2f s)\n",
+			printf("  turn %u: millrace %.3f M/s (sent %llu, lost %lld; ingest-udp %.2f s, tally %.2f s), bare recvmmsg %.3f M/s (sent %llu, lost %lld; %.2f s)\n",
 			       i + 1, (double)run.count.received / run.seconds / 1e6,
 			       (unsigned long long)run.sent, (long long)(run.sent - run.count.received),
 			       run.cpu.ingest, run.cpu.tally, bare.rate / 1e6, (unsigned long long)bare.sent,
@@ -291,8 +289,7 @@ static void help(void)
 {
 	puts("Usage: millrace bench udp [options]\n"
 	     "\n"
-	     "Sends IpEvents over loopback through a millrace of its own (ingest-udp, stream, tally, SQLite) "
-	     "and accounts for each.\n"
+	     "Sends IpEvents over loopback through a millrace of its own (ingest-udp, stream, tally, SQLite) and accounts for each.\n"
 	     "\n"
 	     "  --duration S      length of the run at a fixed rate (default 10)\n"
 	     "  --rate N          that rate, datagrams a second (default 5000000)\n"
@@ -300,8 +297,7 @@ static void help(void)
 	     "  --apps N          applications (default 1000)\n"
 	     "  --corrupt P       percent corrupted (default 0: equal lengths make full messages)\n"
 	     "  --no-search       do not look for the highest rate without loss\n"
-	     "  --turns N         pairs without GRO: this pipeline and a bare recvmmsg loop (default 5, 0 "
-	     "for none)\n"
+	     "  --turns N         pairs without GRO: this pipeline and a bare recvmmsg loop (default 5, 0 for none)\n"
 	     "  --turn-duration S length of each (default 2)\n"
 	     "  --json            one JSON object instead of text\n"
 	     "\n"

@@ -196,10 +196,10 @@ static int store_duration(const struct arguments *arguments, const struct argume
 {
 	uint64_t value = 0;
 	if (!parse_duration(text, &value))
-		return arguments_error(arguments,
-		                       "--%s %s: must be a time such as 10, 0.5, 100ms or 2m (seconds when "
-		                       "without a unit)",
-		                       argument->name, text);
+		return arguments_error(
+		        arguments,
+		        "--%s %s: must be a time such as 10, 0.5, 100ms or 2m (seconds when without a unit)",
+		        argument->name, text);
 	if (value < argument->min || value > argument->max)
 		return arguments_error(arguments, "--%s %s: must be from %g to %g seconds", argument->name,
 		                       text, (double)argument->min / 1e9, (double)argument->max / 1e9);

@@ -7,8 +7,9 @@
  *             {"count", 'n', ARGUMENT_COUNT, "N", "end after N records", &count, .max = UINT64_MAX},
  *     };
  *
- * Accepted: --name VALUE, --name=VALUE, -n VALUE, -nVALUE, operands anywhere, "--" ends the options. --help is known to
- * every command. A wrong option gets one line that names it, what is allowed and the nearest option there is.
+ * Accepted: --name VALUE, --name=VALUE, -n VALUE, -nVALUE, operands anywhere, "--" ends the
+ * options. --help is known to every command. A wrong option gets one line that names it, what is
+ * allowed and the nearest option there is.
  */
 #ifndef CLI_ARGUMENTS_H
 #define CLI_ARGUMENTS_H
@@ -18,9 +19,10 @@
 #include <stdint.h>
 
 enum argument_kind {
-	ARGUMENT_FLAG,     /* bool; takes no value */
-	ARGUMENT_STRING,   /* const char * */
-	ARGUMENT_COUNT,    /* uint64_t, .min to .max; digits may be grouped by _ and end in k, M or G (thousands) */
+	ARGUMENT_FLAG,   /* bool; takes no value */
+	ARGUMENT_STRING, /* const char * */
+	/* uint64_t, .min to .max; digits may be grouped by _ and end in k, M or G (thousands) */
+	ARGUMENT_COUNT,
 	ARGUMENT_PERCENT,  /* double, 0 to 100; a final % may be given */
 	ARGUMENT_DURATION, /* uint64_t nanoseconds; 10 (seconds), 100ms, 2m; .min to .max nanoseconds */
 	ARGUMENT_CHOICE,   /* const char *, one of the words in .choices */
@@ -46,15 +48,15 @@ struct argument_list {
 };
 
 struct arguments {
-	const char *command;     /* "stat", "send http" */
-	const char *usage;       /* what follows the command in the usage line */
-	const char *purpose;     /* paragraphs; lines at most 100 wide */
-	const char *exit_codes;  /* those beyond 0, 1 and 2, one a line, or NULL */
-	const char *example;     /* lines that can be typed */
+	const char *command;    /* "stat", "send http" */
+	const char *usage;      /* what follows the command in the usage line */
+	const char *purpose;    /* paragraphs; lines at most 100 wide */
+	const char *exit_codes; /* those beyond 0, 1 and 2, one a line, or NULL */
+	const char *example;    /* lines that can be typed */
 	const struct argument *table;
 	size_t n;
 	unsigned operands_min, operands_max;
-	bool program;            /* what follows "--" is a program with its own options */
+	bool program; /* what follows "--" is a program with its own options */
 };
 
 /* What is left after the options. */
@@ -68,17 +70,21 @@ struct operands {
 
 #define EXIT_USAGE 2
 
-/* Parses argv[1] .. argv[argc - 1] (argv[0] is the command) and stores the values. Returns ARGUMENTS_GO_ON, or the status to
- * exit with: 0 after --help was printed, EXIT_USAGE after an error was. */
+/* Parses argv[1] .. argv[argc - 1] (argv[0] is the command) and stores the values. Returns
+ * ARGUMENTS_GO_ON, or the status to exit with: 0 after --help was printed, EXIT_USAGE after an
+ * error was. */
 int arguments_parse(const struct arguments *arguments, int argc, char **argv, struct operands *operands);
 
 /* The help text to standard output. */
 void arguments_help(const struct arguments *arguments);
 
-/* One line "millrace COMMAND: ..." and where help is; returns EXIT_USAGE. For checks that the table cannot make. */
-int arguments_error(const struct arguments *arguments, const char *text, ...) __attribute__((format(printf, 2, 3)));
+/* One line "millrace COMMAND: ..." and where help is; returns EXIT_USAGE. For checks that the table
+ * cannot make. */
+int arguments_error(const struct arguments *arguments, const char *text, ...)
+        __attribute__((format(printf, 2, 3)));
 
-/* The candidate nearest to word (Damerau-Levenshtein distance of at most a third of its length, at least 1), or NULL. */
+/* The candidate nearest to word (Damerau-Levenshtein distance of at most a third of its length, at
+ * least 1), or NULL. */
 const char *arguments_nearest(const char *word, const char *const *candidates, size_t n);
 
 #endif

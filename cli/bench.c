@@ -13,16 +13,13 @@ int command_bench(int argc, char **argv)
 	const struct arguments arguments = {
 	        .command = "bench",
 	        .usage = "stream|queue|udp|enrich [OPTION]...",
-	        .purpose = "Measures one part against a reference in the same run and prints both and their "
-	                   "ratio:\n"
-	                   "  stream   one writer, one reader, two processes, against ck_ring (SPSC)\n"
-	                   "  queue    many to many, against ck_ring (MPMC)\n"
-	                   "  udp      datagrams received, parsed, streamed and counted, against a bare "
-	                   "recvmmsg loop\n"
-	                   "  enrich   tracking calls through the enrich stage, one core, against a loop "
-	                   "that only copies\n"
-	                   "What follows the part is for the benchmark: millrace bench stream --help lists "
-	                   "its options.",
+	        .purpose =
+	                "Measures one part against a reference in the same run and prints both and their ratio:\n"
+	                "  stream   one writer, one reader, two processes, against ck_ring (SPSC)\n"
+	                "  queue    many to many, against ck_ring (MPMC)\n"
+	                "  udp      datagrams received, parsed, streamed and counted, against a bare recvmmsg loop\n"
+	                "  enrich   tracking calls through the enrich stage, one core, against a loop that only copies\n"
+	                "What follows the part is for the benchmark: millrace bench stream --help lists its options.",
 	        .example = "  millrace bench stream --json",
 	        .operands_min = 1,
 	        .operands_max = 1,

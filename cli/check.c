@@ -187,12 +187,11 @@ static int show_plan(const struct options *options, const struct config *config)
 		else
 			print_text(plan, &needs);
 		if (!fits(&needs))
-			status = command_fail("check",
-			                      "%llu bytes are needed in %s and %llu are free; make "
-			                      "topics.*.size smaller or the "
-			                      "file system larger (mount -o remount,size=...)",
-			                      (unsigned long long)(needs.segment_bytes - needs.present_bytes),
-			                      needs.root, (unsigned long long)needs.available_bytes);
+			status = command_fail(
+			        "check",
+			        "%llu bytes are needed in %s and %llu are free; make topics.*.size smaller or the file system larger (mount -o remount,size=...)",
+			        (unsigned long long)(needs.segment_bytes - needs.present_bytes), needs.root,
+			        (unsigned long long)needs.available_bytes);
 	}
 	if (try_stages(config, plan) != 0)
 		status = 1;
@@ -247,10 +246,8 @@ int command_check(int argc, char **argv)
 	        .command = "check",
 	        .usage = "[-c FILE] [--set KEY=VALUE]... [--json|--effective|--default|--keys]",
 	        .purpose =
-	                "Checks a configuration and the files that it names, reports every error, and prints "
-	                "what it would start:\n"
-	                "listeners, topics, stages, and each segment with its exact bytes. The stages' "
-	                "programs read their\n"
+	                "Checks a configuration and the files that it names, reports every error, and prints what it would start:\n"
+	                "listeners, topics, stages, and each segment with its exact bytes. The stages' programs read their\n"
 	                "files as they would at their start; nothing is created.",
 	        .example = "  millrace check -c millrace.yaml",
 	        .table = table,

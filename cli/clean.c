@@ -30,8 +30,9 @@ struct left {
 
 /* ---- who lives ---- */
 
-/* Everybody who uses an instance holds a lock on a file in it: the supervisor, stages, readers, outside writers. Returns 1: name is such a file, *pid its
- * holder, or -1 when the kernel does not tell (locks that belong to an open file); one whose holder is known is preferred. 0: nobody
+/* Everybody who uses an instance holds a lock on a file in it: the supervisor, stages, readers,
+ * outside writers. Returns 1: name is such a file, *pid its holder, or -1 when the kernel does not
+ * tell (locks that belong to an open file); one whose holder is known is preferred. 0: nobody
  * lives. -errno: it cannot be told of the file. */
 static int find_live(const char *directory, char *name, size_t size, int *pid)
 {
@@ -56,7 +57,8 @@ static int find_live(const char *directory, char *name, size_t size, int *pid)
 	return found;
 }
 
-/* Takes the supervisor's lock, so that nobody starts meanwhile. Returns it, or -1 having said why not. */
+/* Takes the supervisor's lock, so that nobody starts meanwhile. Returns it, or -1 having said why
+ * not. */
 static int take_over(const char *directory, const char *instance)
 {
 	struct stat status;
@@ -87,8 +89,8 @@ static int take_over(const char *directory, const char *instance)
 	if (live == 0)
 		return lock;
 	if (live < 0)
-		command_fail("clean", "cannot tell whether somebody uses instance \"%s\": %s/%s: %s", instance,
-		             directory, name, strerror(-live));
+		command_fail("clean", "cannot tell whether somebody uses instance \"%s\": %s/%s: %s",
+		             instance, directory, name, strerror(-live));
 	else if (pid > 0)
 		command_fail("clean", "instance \"%s\" is in use: process %d holds %s; end it first",
 		             instance, pid, name);
@@ -154,8 +156,7 @@ static int refuse(const char *instance, struct left *left, const char *unknown)
 		                    unknown);
 	command_fail(
 	        "clean",
-	        "%llu unread records and messages wait; millrace run --instance %s takes them up, --force "
-	        "removes them:",
+	        "%llu unread records and messages wait; millrace run --instance %s takes them up, --force removes them:",
 	        (unsigned long long)left->waiting, instance);
 	print_waiting(stderr, left);
 	return 1;
@@ -209,11 +210,9 @@ int command_clean(int argc, char **argv)
 	const struct arguments arguments = {
 	        .command = "clean",
 	        .usage = "[--instance NAME] [--force]",
-	        .purpose = "Removes what an instance that no longer runs has left in shared memory, and says "
-	                   "what that "
-	                   "was.\n"
-	                   "Refuses while anything of it lives: supervisor, stage, reader or writer. What "
-	                   "lies in data_dir stays.",
+	        .purpose =
+	                "Removes what an instance that no longer runs has left in shared memory, and says what that was.\n"
+	                "Refuses while anything of it lives: supervisor, stage, reader or writer. What lies in data_dir stays.",
 	        .example = "  millrace clean --instance test",
 	        .table = table,
 	        .n = sizeof table / sizeof table[0],

@@ -136,7 +136,8 @@ int command_write(int fd, const void *data, size_t bytes, const volatile bool *s
 static volatile bool stopped;
 static volatile uint64_t stopped_ns;
 
-/* timeout(1) sends its signal twice in a row, to the process and to its group: that is still one wish. */
+/* timeout(1) sends its signal twice in a row, to the process and to its group: that is still one
+ * wish. */
 static void set_stopped(int signal_number)
 {
 	uint64_t now = clock_monotonic_ns();

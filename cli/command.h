@@ -3,8 +3,8 @@
  *     millrace stat --json          main.c finds "stat" in the table and calls
  *              '----------'         command_stat(argc, argv) with argv[0] = "stat"; its result is the exit status
  *
- * Exit status everywhere: 0 done, 1 failed (one line on standard error: the thing and the remedy), 2 wrong use. What else a command
- * returns stands in its --help and its manual page.
+ * Exit status everywhere: 0 done, 1 failed (one line on standard error: the thing and the remedy),
+ * 2 wrong use. What else a command returns stands in its --help and its manual page.
  */
 #ifndef CLI_COMMAND_H
 #define CLI_COMMAND_H
@@ -28,30 +28,33 @@ struct command {
 /* All of them; *n is set to their number. */
 const struct command *command_table(size_t *n);
 
-/* "millrace NAME: " and the text, as one line on standard error; what a terminal would obey is escaped (text_plain), and a
- * text of more than 4 KiB is cut. Returns 1. */
+/* "millrace NAME: " and the text, as one line on standard error; what a terminal would obey is
+ * escaped (text_plain), and a text of more than 4 KiB is cut. Returns 1. */
 int command_fail(const char *name, const char *text, ...) __attribute__((format(printf, 2, 3)));
 
 /* What --instance is when it is not given: $MILLRACE_INSTANCE or "default". */
 const char *command_instance(void);
 
-/* Says why the instance cannot be attached to, with the remedy; result and error are those of instance_attach or
- * snapshot_open. Returns 1. */
+/* Says why the instance cannot be attached to, with the remedy; result and error are those of
+ * instance_attach or snapshot_open. Returns 1. */
 int command_no_instance(const char *command, const char *name, int result, const struct shm_error *error);
 
-/* Attaches to the instance; when it cannot, says why, with the remedy. Returns 0 or the exit status. */
-int command_attach(const char *command, struct instance *instance, const char *name, enum segment_access access);
+/* Attaches to the instance; when it cannot, says why, with the remedy. Returns 0 or the exit
+ * status. */
+int command_attach(const char *command, struct instance *instance, const char *name,
+                   enum segment_access access);
 
-/* Path of a program in libexec/millrace: $MILLRACE_LIBEXEC, or ../libexec/millrace from where this program lies. Returns 0 or
- * -errno. */
+/* Path of a program in libexec/millrace: $MILLRACE_LIBEXEC, or ../libexec/millrace from where this
+ * program lies. Returns 0 or -errno. */
 int command_libexec(char *path, size_t size, const char *program);
 
-/* Becomes the program libexec/millrace/<program> with these arguments after argv[0]; n of them. Returns 1 when that fails, having
- * said why. */
+/* Becomes the program libexec/millrace/<program> with these arguments after argv[0]; n of them.
+ * Returns 1 when that fails, having said why. */
 int command_exec(const char *command, const char *program, const char *const *arguments, size_t n);
 
-/* Writes all of it, whatever write(2) takes at a time. Returns 0 or -errno: -EPIPE when the reader has gone (main ignores SIGPIPE),
- * -EINTR when *stop was set meanwhile (stop may be NULL: then it goes on until all is written). */
+/* Writes all of it, whatever write(2) takes at a time. Returns 0 or -errno: -EPIPE when the reader
+ * has gone (main ignores SIGPIPE), -EINTR when *stop was set meanwhile (stop may be NULL: then it
+ * goes on until all is written). */
 int command_write(int fd, const void *data, size_t bytes, const volatile bool *stop);
 
 /* A flag that SIGINT and SIGTERM set from now on; system calls are interrupted. Another signal more

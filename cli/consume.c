@@ -148,10 +148,10 @@ static int give_up(const struct consumer *consumer)
 		        "consume",
 		        "gave up; nothing was ever acknowledged, so the new group \"%s\" is not kept",
 		        consumer->options->group);
-	return command_fail("consume",
-	                    "gave up; the group \"%s\" keeps its place and holds what comes after it: start "
-	                    "consume again, or free the group with --forget",
-	                    consumer->options->group);
+	return command_fail(
+	        "consume",
+	        "gave up; the group \"%s\" keeps its place and holds what comes after it: start consume again, or free the group with --forget",
+	        consumer->options->group);
 }
 
 /* Until the batch is acknowledged. Returns 0 or the exit status. */
@@ -183,7 +183,8 @@ static int deliver(struct consumer *consumer)
 
 /* ---- the whole ---- */
 
-/* Attaches to the instance; a queue's name gets an answer of its own. Returns 0 or the exit status. */
+/* Attaches to the instance; a queue's name gets an answer of its own. Returns 0 or the exit
+ * status. */
 static int attach(struct instance *instance, const struct options *options)
 {
 	int status = command_attach("consume", instance, options->instance, SEGMENT_READ);
@@ -191,11 +192,10 @@ static int attach(struct instance *instance, const struct options *options)
 	    instance_queue_index(instance, options->topic) < 0)
 		return status;
 	instance_detach(instance);
-	return command_fail("consume",
-	                    "\"%s\" is a queue, not a topic: each of its messages is taken by one of the "
-	                    "stages that work on them, "
-	                    "so no group can read it; look at it with: millrace tap %s --last 10",
-	                    options->topic, options->topic);
+	return command_fail(
+	        "consume",
+	        "\"%s\" is a queue, not a topic: each of its messages is taken by one of the stages that work on them, so no group can read it; look at it with: millrace tap %s --last 10",
+	        options->topic, options->topic);
 }
 
 /* Whether the topic has a group of this name, also one that nobody reads. */
@@ -218,22 +218,21 @@ static bool group_exists(const struct instance *instance, const struct options *
 	return found;
 }
 
-/* Nothing comes from an instance that is down, and a group made there would hold back the next run; one that is ending still gives a group
- * that it has what waits for it. Returns 0 or the exit status. */
+/* Nothing comes from an instance that is down, and a group made there would hold back the next run;
+ * one that is ending still gives a group that it has what waits for it. Returns 0 or the exit
+ * status. */
 static int check_life(const struct instance *instance, const struct options *options)
 {
 	if (!life_supervised(instance))
 		return command_fail(
 		        "consume",
-		        "instance \"%s\" is down: no supervisor runs it, and what its last run left waits "
-		        "in %s; start it with: millrace run --instance %s",
+		        "instance \"%s\" is down: no supervisor runs it, and what its last run left waits in %s; start it with: millrace run --instance %s",
 		        options->instance, instance->directory, options->instance);
 	if (atomic_load_explicit(&instance->page->draining, memory_order_acquire) != 0 &&
 	    !group_exists(instance, options))
 		return command_fail(
 		        "consume",
-		        "instance \"%s\" is ending, so no group \"%s\" was made; start it again with: "
-		        "millrace run --instance %s",
+		        "instance \"%s\" is ending, so no group \"%s\" was made; start it again with: millrace run --instance %s",
 		        options->instance, options->group, options->instance);
 	return 0;
 }
@@ -284,7 +283,8 @@ static int work(struct consumer *consumer, enum life *life)
 	return status;
 }
 
-/* A failure must not leave a group behind that would hold up writers and that nobody asked to keep. */
+/* A failure must not leave a group behind that would hold up writers and that nobody asked to
+ * keep. */
 static void leave(struct consumer *consumer, bool failed)
 {
 	struct shm_error error = {""};
@@ -407,13 +407,11 @@ int command_consume(int argc, char **argv)
 	const struct arguments arguments = {
 	        .command = "consume",
 	        .usage = "TOPIC --group NAME [OPTION]... -- PROGRAM [ARGUMENT]...",
-	        .purpose = "Feeds the events of a topic to PROGRAM, as JSON, one object a line, in batches "
-	                   "on its standard input.\n"
-	                   "The group's place moves on only after PROGRAM has acknowledged a batch; a batch "
-	                   "that it did not\n"
-	                   "acknowledge is given again: each event arrives at least once. Writers wait for "
-	                   "the group when it is\n"
-	                   "slow, or drop, as the topic is configured.",
+	        .purpose =
+	                "Feeds the events of a topic to PROGRAM, as JSON, one object a line, in batches on its standard input.\n"
+	                "The group's place moves on only after PROGRAM has acknowledged a batch; a batch that it did not\n"
+	                "acknowledge is given again: each event arrives at least once. Writers wait for the group when it is\n"
+	                "slow, or drop, as the topic is configured.",
 	        .example = "  millrace consume ip --group archive -- sh -c 'gzip >> events.ndjson.gz'",
 	        .table = table,
 	        .n = sizeof table / sizeof table[0],

@@ -30,7 +30,8 @@ uint16_t filters_type(const char *topic)
 	return EVENT_NONE;
 }
 
-/* Fields that hold members of their own: the parameters of tracking calls, whatever they are called there, and the data of postbacks. */
+/* Fields that hold members of their own: the parameters of tracking calls, whatever they are called
+ * there, and the data of postbacks. */
 static bool has_members(uint16_t type, const char *key)
 {
 	bool params = strcmp(key, "params") == 0 || strcmp(key, "query") == 0,
@@ -68,7 +69,8 @@ static int check_key(const struct arguments *arguments, const char *topic, const
 	                       filter->member != NULL ? filter->member : "", all);
 }
 
-/* An address or hexadecimal digits in the one form in which events show them; any other value as it is. */
+/* An address or hexadecimal digits in the one form in which events show them; any other value as it
+ * is. */
 static char *canonical(const struct filter *filter, const char *value)
 {
 	char form[INET6_ADDRSTRLEN];
@@ -181,7 +183,8 @@ bool filters_hold(struct filters *filters, const struct record *record)
 {
 	if (filters->n == 0)
 		return true;
-	/* No field is longer than the payload, or than a few characters for a number or twice a binary field. */
+	/* No field is longer than the payload, or than a few characters for a number or twice a
+	 * binary field. */
 	make_room(filters, ROOM_MIN + (size_t)record->length);
 	for (unsigned i = 0; i < filters->n; i++)
 		if (!holds(filters, &filters->filter[i], record))

@@ -4,7 +4,8 @@
  *     params.color=red       a parameter of a tracking call, decoded; one of several of this name is enough
  *     data.mascot=Gopher     a member of a postback's data
  *
- * Values are compared exactly, except that hexadecimal digits and addresses have no case and no second form.
+ * Values are compared exactly, except that hexadecimal digits and addresses have no case and no
+ * second form.
  */
 #ifndef CLI_FILTER_H
 #define CLI_FILTER_H
@@ -15,8 +16,8 @@
 #define FILTERS_MAX 16u
 
 struct filter {
-	char key[48];       /* of the field, without a member's name */
-	char *member;       /* "color" of "params.color", or NULL */
+	char key[48]; /* of the field, without a member's name */
+	char *member; /* "color" of "params.color", or NULL */
 	size_t member_bytes;
 	char *value;
 };
@@ -28,12 +29,13 @@ struct filters {
 	size_t room;
 };
 
-/* What the records of this topic, or the messages of this queue, are: enum event_type, or EVENT_NONE when it is none that millrace itself writes, whose records may be of any
- * type. */
+/* What the records of this topic, or the messages of this queue, are: enum event_type, or
+ * EVENT_NONE when it is none that millrace itself writes, whose records may be of any type. */
 uint16_t filters_type(const char *topic);
 
-/* Reads the filters of a topic's events. Returns ARGUMENTS_GO_ON, or EXIT_USAGE having said what is wrong: no "=", or a key that
- * the events of this topic do not have. Whatever it returns, filters_fini frees them. Out of memory: aborts. */
+/* Reads the filters of a topic's events. Returns ARGUMENTS_GO_ON, or EXIT_USAGE having said what is
+ * wrong: no "=", or a key that the events of this topic do not have. Whatever it returns,
+ * filters_fini frees them. Out of memory: aborts. */
 int filters_init(struct filters *filters, const struct arguments *arguments, const struct argument_list *list,
                  const char *topic);
 

@@ -24,8 +24,9 @@ static uint32_t pool_size(const struct generator_settings *settings)
 	return n;
 }
 
-/* Half of the addresses lie in a few networks of their application, so that reports have good and bad ones; most are in
- * 10.0.0.0/8, which makes the typical datagram; the ends of the range are there too. */
+/* Half of the addresses lie in a few networks of their application, so that reports have good and
+ * bad ones; most are in 10.0.0.0/8, which makes the typical datagram; the ends of the range are
+ * there too. */
 static uint32_t draw_ip(struct generator_random *random, uint32_t app)
 {
 	static const uint32_t edges[] = {0, 1, 127, 128, 16383, 16384, (1u << 28) - 1, 1u << 28, UINT32_MAX};
@@ -102,7 +103,8 @@ static void flush_run(struct generator *generator, struct filling *filling, stru
 	waiting->n = 0;
 }
 
-/* Order within the pool is that in which runs of equal length fill up; which datagrams there are does not depend on it. */
+/* Order within the pool is that in which runs of equal length fill up; which datagrams there are
+ * does not depend on it. */
 static int fill_by_length(struct generator *generator, struct generator_random *random)
 {
 	struct waiting *waiting = calloc(GENERATOR_MESSAGE_MAX + 1, sizeof *waiting);

@@ -3,12 +3,14 @@
  *     pool (made once):   | run of equal length | run of equal length | ... |     n datagrams, a power of two
  *     position:             ------> 0, 1, 2 ... n - 1, then the pool again (n, n + 1 ...)
  *
- * All datagrams are made before the first is sent, so that sending costs no more than sending. Where somebody is in the
- * stream is one number, and from that number follows what was sent: the pool times the laps, and its beginning once
- * more. Datagrams of equal length stand together, as UDP_SEGMENT wants them (udp(7)).
+ * All datagrams are made before the first is sent, so that sending costs no more than sending.
+ * Where somebody is in the stream is one number, and from that number follows what was sent: the
+ * pool times the laps, and its beginning once more. Datagrams of equal length stand together, as
+ * UDP_SEGMENT wants them (udp(7)).
  *
- * Some of the datagrams are corrupted on purpose, each in one way, and the account says for which reason the receiver
- * will reject it (shm/ledger.h). The same seed makes the same datagrams on every machine.
+ * Some of the datagrams are corrupted on purpose, each in one way, and the account says for which
+ * reason the receiver will reject it (shm/ledger.h). The same seed makes the same datagrams on
+ * every machine.
  */
 #ifndef CLI_GENERATOR_H
 #define CLI_GENERATOR_H
@@ -35,13 +37,13 @@ struct generator_settings {
 };
 
 struct generator_datagram {
-	uint32_t offset;   /* into bytes */
-	uint32_t run_end;  /* index of the first datagram after its run */
+	uint32_t offset;  /* into bytes */
+	uint32_t run_end; /* index of the first datagram after its run */
 	uint16_t length;
-	uint16_t type;     /* enum event_type that it becomes when valid */
-	uint8_t reason;    /* LEDGER_VALID or why it will be rejected */
-	uint32_t app;      /* ipevent: index into sha */
-	uint32_t ip;       /* ipevent */
+	uint16_t type;  /* enum event_type that it becomes when valid */
+	uint8_t reason; /* LEDGER_VALID or why it will be rejected */
+	uint32_t app;   /* ipevent: index into sha */
+	uint32_t ip;    /* ipevent */
 };
 
 struct generator {
@@ -65,8 +67,8 @@ int generator_init(struct generator *generator, const struct generator_settings 
 
 void generator_fini(struct generator *generator);
 
-/* The datagrams at position: sets *data and *length and returns how many (1 .. most) lie there in a row with that
- * length. */
+/* The datagrams at position: sets *data and *length and returns how many (1 .. most) lie there in a
+ * row with that length. */
 static inline uint32_t generator_run(const struct generator *generator, uint64_t position, uint32_t most,
                                      const uint8_t **data, uint16_t *length)
 {
@@ -92,7 +94,8 @@ void generator_count(const struct generator *generator, uint64_t position, struc
  *     {"sent": n, "valid": n, "rejected": {"bad_sha": n, ...}, "topics": {"ip": n},
  *      "apps": {"<sha>": {"count": n, "ips": ["10.0.0.1", ...]}, ...}}
  *
- * ips are distinct and in numerical order; apps is there for ipevent. Returns 0, -ENOMEM or the error of out. */
+ * ips are distinct and in numerical order; apps is there for ipevent. Returns 0, -ENOMEM or the
+ * error of out. */
 int generator_expect(const struct generator *generator, uint64_t position, FILE *out);
 
 #endif

@@ -24,13 +24,14 @@ static inline uint32_t generator_below(struct generator_random *random, uint32_t
 	return (uint32_t)((generator_draw(random) >> 32) * below >> 32);
 }
 
-/* An IpEvent of this application and address into out; returns its bytes. Most are the typical 71 bytes; a few have their
- * fields the other way round, upper-case digits, an unknown or a repeated field. */
+/* An IpEvent of this application and address into out; returns its bytes. Most are the typical 71
+ * bytes; a few have their fields the other way round, upper-case digits, an unknown or a repeated
+ * field. */
 uint32_t generator_ipevent(struct generator_random *random, uint8_t *out, const uint8_t sha[32], uint32_t ip);
 
 /* The same, corrupted; *reason is what ipevent_parse says. */
-uint32_t generator_bad_ipevent(struct generator_random *random, uint8_t *out, const uint8_t sha[32], uint32_t ip,
-                               uint8_t *reason);
+uint32_t generator_bad_ipevent(struct generator_random *random, uint8_t *out, const uint8_t sha[32],
+                               uint32_t ip, uint8_t *reason);
 
 /* A metric or a tracking call as JSON; *type says which. user numbers the username. */
 uint32_t generator_json(struct generator_random *random, uint8_t *out, uint32_t user, uint16_t *type);

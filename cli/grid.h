@@ -24,7 +24,8 @@ struct grid {
 /* titles: words, each after '<' or '>'; '_' in them stands for a space. */
 void grid_init(struct grid *grid, const char *titles);
 
-/* Appends one cell, cut to GRID_CELL_MAX - 1 bytes; what a terminal would obey is escaped (text_plain). Out of memory: aborts. */
+/* Appends one cell, cut to GRID_CELL_MAX - 1 bytes; what a terminal would obey is escaped
+ * (text_plain). Out of memory: aborts. */
 void grid_cell(struct grid *grid, const char *text, ...) __attribute__((format(printf, 2, 3)));
 
 /* A number with its thousands set apart: 1,234,567. */
@@ -39,7 +40,8 @@ void grid_rate(struct grid *grid, double per_second);
 /* Nanoseconds in units that suit: 120 ms, 3.4 s, 2 h 05 min. */
 void grid_time(struct grid *grid, uint64_t ns);
 
-/* Writes the table, two spaces between columns, and frees it. Nothing but the titles: writes nothing. */
+/* Writes the table, two spaces between columns, and frees it. Nothing but the titles: writes
+ * nothing. */
 void grid_print(struct grid *grid, FILE *out);
 
 #endif

@@ -31,7 +31,8 @@ static bool append(struct list *list, const struct found *found)
 	return true;
 }
 
-/* Newest first. Records without a time (outside programs') count by their distance from the end of their lane. */
+/* Newest first. Records without a time (outside programs') count by their distance from the end of
+ * their lane. */
 static int newest_first(const void *a, const void *b)
 {
 	const struct found *x = a, *y = b;
@@ -92,7 +93,8 @@ int last_records(struct topic_reader *reader, uint64_t n, uint64_t start[STREAM_
 	for (unsigned lane = 0; result == 0 && lane < reader->n_lanes; lane++)
 		result = scan(reader, lane, n, &list, error);
 	if (result == 0 && list.n > n) {
-		/* Of each lane the kept records are its newest, so the oldest kept one is where it starts. */
+		/* Of each lane the kept records are its newest, so the oldest kept one is where it
+		 * starts. */
 		qsort(list.item, list.n, sizeof *list.item, newest_first);
 		bool kept[STREAM_LANES_MAX] = {false};
 		for (size_t i = 0; i < list.n; i++) {

@@ -10,8 +10,10 @@
 
 #include "shm/topic.h"
 
-/* Moves a reader that has not read yet back by up to n records in each lane, and sets start[] to the position in each lane
- * before which records are to be skipped. Returns 0, -ENOMEM, or as segment_attach. */
-int last_records(struct topic_reader *reader, uint64_t n, uint64_t start[STREAM_LANES_MAX], struct shm_error *error);
+/* Moves a reader that has not read yet back by up to n records in each lane, and sets start[] to
+ * the position in each lane before which records are to be skipped. Returns 0, -ENOMEM, or as
+ * segment_attach. */
+int last_records(struct topic_reader *reader, uint64_t n, uint64_t start[STREAM_LANES_MAX],
+                 struct shm_error *error);
 
 #endif

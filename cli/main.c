@@ -8,10 +8,10 @@
 
 static void overview(FILE *out)
 {
-	fprintf(out, "Usage: millrace COMMAND [OPTION]...\n\n"
-	             "Takes in events over UDP and HTTP, carries them through shared memory, enriches and "
-	             "counts them,\nand loses nothing that it has acknowledged.\n\n"
-	             "Commands:\n");
+	fprintf(out,
+	        "Usage: millrace COMMAND [OPTION]...\n\n"
+	        "Takes in events over UDP and HTTP, carries them through shared memory, enriches and counts them,\nand loses nothing that it has acknowledged.\n\n"
+	        "Commands:\n");
 	size_t n;
 	const struct command *table = command_table(&n);
 	for (size_t i = 0; i < n; i++)

@@ -17,11 +17,12 @@ struct ndjson {
 /* For the events of one topic. */
 void ndjson_init(struct ndjson *ndjson, const struct instance *instance, const char *topic);
 
-/* Appends the record's line. Returns 0; -EINVAL when its payload is not what its type says, -ENOSPC when its line would not
- * fit half a GiB (nothing is appended). Out of memory: aborts. */
+/* Appends the record's line. Returns 0; -EINVAL when its payload is not what its type says, -ENOSPC
+ * when its line would not fit half a GiB (nothing is appended). Out of memory: aborts. */
 int ndjson_add(struct ndjson *ndjson, const struct record *record, unsigned lane, uint64_t position);
 
-/* Appends the tracking line of the record (event/line.h). Returns as ndjson_add does; -EINVAL also for one that is no EVENT_TRACK. */
+/* Appends the tracking line of the record (event/line.h). Returns as ndjson_add does; -EINVAL also
+ * for one that is no EVENT_TRACK. */
 int ndjson_add_line(struct ndjson *ndjson, const struct record *record);
 
 /* Appends bytes as they are. */

@@ -10,7 +10,8 @@ int print_json(const json_t *root, size_t flags, FILE *out)
 	char *json = json_dumps(root, flags);
 	if (json == NULL)
 		return -ENOMEM;
-	/* DEL is the one character of one byte that is escaped, into 6; of the others each byte becomes at most 3. */
+	/* DEL is the one character of one byte that is escaped, into 6; of the others each byte
+	 * becomes at most 3. */
 	size_t bytes = strlen(json), room = 6 * bytes + 1;
 	char *line = malloc(room);
 	int result = line == NULL ? -ENOMEM : 0;

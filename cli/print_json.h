@@ -5,8 +5,9 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* Prints root and a newline; what a terminal would obey is escaped in strings (text_json). flags are those of json_dumps. Returns 0, or -ENOMEM and
- * nothing was printed; whether out took it is found when it is flushed. */
+/* Prints root and a newline; what a terminal would obey is escaped in strings (text_json). flags
+ * are those of json_dumps. Returns 0, or -ENOMEM and nothing was printed; whether out took it is
+ * found when it is flushed. */
 int print_json(const json_t *root, size_t flags, FILE *out);
 
 #endif

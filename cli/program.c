@@ -85,7 +85,8 @@ static void close_end(int *fd)
 	*fd = -1;
 }
 
-/* In the child: becomes the program, or writes errno to `report`. Descriptors other than 0 to 2 close by themselves. */
+/* In the child: becomes the program, or writes errno to `report`. Descriptors other than 0 to 2
+ * close by themselves. */
 static void become(const struct program *program, int input, int output, int report, pid_t parent)
 {
 	setpgid(0, 0);
@@ -169,7 +170,8 @@ static int reap(struct program *program)
 	return -EAGAIN;
 }
 
-/* Blocking; a program that does not read all of it decides with its exit status whether that matters. */
+/* Blocking; a program that does not read all of it decides with its exit status whether that
+ * matters. */
 static void write_all(int fd, const char *text, size_t bytes)
 {
 	while (bytes > 0) {
@@ -214,7 +216,8 @@ static int output_ended(struct program *program)
 	return -EAGAIN;
 }
 
-/* Reads what there is. Returns 1 when that is the acknowledgement, 0 when it is not complete, or a failure. */
+/* Reads what there is. Returns 1 when that is the acknowledgement, 0 when it is not complete, or a
+ * failure. */
 static int read_line(struct program *program)
 {
 	char bytes[4096];
@@ -244,8 +247,8 @@ static bool write_some(struct program *program, const char **text, size_t *bytes
 	return true;
 }
 
-/* Writes the batch and reads until the line comes; either may block for the other's sake, so both are awaited. A program
- * that counts the lines may acknowledge before it has seen the empty one. */
+/* Writes the batch and reads until the line comes; either may block for the other's sake, so both
+ * are awaited. A program that counts the lines may acknowledge before it has seen the empty one. */
 static int exchange(struct program *program, const char *text, size_t bytes)
 {
 	bool acknowledged = false;

@@ -15,8 +15,8 @@
 #define EXIT_UNKNOWN 3
 #define EXIT_NO_SHA  4
 
-/* The configuration that names data_dir: that of the command line, else of the running instance, else the default. NULL: said
- * why. */
+/* The configuration that names data_dir: that of the command line, else of the running instance,
+ * else the default. NULL: said why. */
 static struct config *load(const char *file, const struct argument_list *sets, const char *instance)
 {
 	char directory[128], *errors = NULL;
@@ -80,13 +80,12 @@ int command_report(int argc, char **argv)
 	const struct arguments arguments = {
 	        .command = "report",
 	        .usage = "SHA [-c FILE] [--set KEY=VALUE]... [--instance NAME]",
-	        .purpose = "Prints the count and the addresses of the application with this app_sha256, as "
-	                   "JSON:\n"
-	                   "{\"count\": N, \"good_ips\": [...], \"bad_ips\": [...]}. Reads the counts on "
-	                   "disk, so it works while nothing\n"
-	                   "runs; they are at most tally.commit_interval old.",
-	        .exit_codes = "  3  no message of this application was counted\n  4  SHA is not 64 "
-	                      "hexadecimal characters",
+	        .purpose =
+	                "Prints the count and the addresses of the application with this app_sha256, as JSON:\n"
+	                "{\"count\": N, \"good_ips\": [...], \"bad_ips\": [...]}. Reads the counts on disk, so it works while nothing\n"
+	                "runs; they are at most tally.commit_interval old.",
+	        .exit_codes =
+	                "  3  no message of this application was counted\n  4  SHA is not 64 hexadecimal characters",
 	        .example =
 	                "  millrace report 0f8ab8dd3ae5d8e1c1e2b1ff1ed4ed9ba6dd6f5d1f0c3a9e7d9c8d1d0a6b7c8d",
 	        .table = table,

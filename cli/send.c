@@ -203,9 +203,7 @@ static int parse(int argc, char **argv, struct options *options)
 	        {"seed", 0, ARGUMENT_COUNT, "N", "the same seed makes the same datagrams (default 1)",
 	         &options->seed, 0, UINT64_MAX, NULL},
 	        {"output", 'o', ARGUMENT_STRING, "FILE",
-	         "write a capture instead of sending: per datagram its length\n(4 bytes, little-endian) and "
-	         "its bytes; - is "
-	         "standard output",
+	         "write a capture instead of sending: per datagram its length\n(4 bytes, little-endian) and its bytes; - is standard output",
 	         &options->output, 0, 0, NULL},
 	        {"expect", 0, ARGUMENT_STRING, "FILE", "write what a receiver must have counted, as JSON",
 	         &options->expect, 0, 0, NULL},
@@ -217,8 +215,7 @@ static int parse(int argc, char **argv, struct options *options)
 	        .purpose =
 	                "udp sends test events to ADDRESS (default " DEFAULT_ADDRESS
 	                ") and prints what it sent: how many were valid,\n"
-	                "and how many must be rejected for which reason. The account is exact. These are its "
-	                "options;\nmillrace send http --help tells those of http.",
+	                "and how many must be rejected for which reason. The account is exact. These are its options;\nmillrace send http --help tells those of http.",
 	        .example = "  millrace send udp --count 1M --corrupt 30 --gso 64",
 	        .table = table,
 	        .n = sizeof table / sizeof table[0],

@@ -154,12 +154,12 @@ static int unexpected(const struct options *options, const struct send_http_resu
 		return command_fail("send", "%s: %s", options->to, strerror(-result->error));
 	if (result->answered == 0)
 		return command_fail("send", "%s: nothing was answered", options->to);
-	return command_fail("send",
-	                    "%s: not as expected: %llu answers, %llu unasked for, %llu that are no HTTP; "
-	                    "%llu requests without answer",
-	                    options->to, (unsigned long long)result->unexpected,
-	                    (unsigned long long)result->unasked, (unsigned long long)result->bad_answers,
-	                    (unsigned long long)(result->unanswered - result->repeated));
+	return command_fail(
+	        "send",
+	        "%s: not as expected: %llu answers, %llu unasked for, %llu that are no HTTP; %llu requests without answer",
+	        options->to, (unsigned long long)result->unexpected, (unsigned long long)result->unasked,
+	        (unsigned long long)result->bad_answers,
+	        (unsigned long long)(result->unanswered - result->repeated));
 }
 
 static int send_requests(struct options *options, struct send_http_result *result)

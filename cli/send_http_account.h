@@ -4,8 +4,10 @@
 
 #include "cli/send_http_connection.h"
 
-/* Counts the answer to a request, now. Returns 0, or -errno when what was acknowledged cannot be written. */
+/* Counts the answer to a request, now. Returns 0, or -errno when what was acknowledged cannot be
+ * written. */
 int send_http_account(const struct send_http_settings *settings, struct send_http_result *result,
-                      const struct send_http_pending *pending, const struct send_http_answer *answer, uint64_t now_ns);
+                      const struct send_http_pending *pending, const struct send_http_answer *answer,
+                      uint64_t now_ns);
 
 #endif

@@ -8,7 +8,8 @@ enum state { STATUS_LINE, FIELD, BODY, BODY_TO_END, CHUNK_SIZE, CHUNK_DATA, CHUN
 
 void send_http_answer_begin(struct send_http_answer *answer, bool head)
 {
-	/* line and body are left as they are: they are many bytes, and line_bytes and body_bytes say what counts */
+	/* line and body are left as they are: they are many bytes, and line_bytes and body_bytes
+	 * say what counts */
 	answer->status = 0;
 	answer->close = answer->retry_after = false;
 	answer->retry_after_s = 0;
@@ -37,8 +38,8 @@ static void keep_line(struct send_http_answer *answer, const char *data, size_t 
 	answer->line_cut |= n < bytes;
 }
 
-/* Takes bytes up to the end of a line. DONE: *line and *length are the line without its end, where it came in one piece or what was kept of
- * it. */
+/* Takes bytes up to the end of a line. DONE: *line and *length are the line without its end, where
+ * it came in one piece or what was kept of it. */
 static enum send_http_answer_result take_line(struct send_http_answer *answer, const char *data, size_t bytes,
                                               size_t *used, const char **line, size_t *length)
 {

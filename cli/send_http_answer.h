@@ -1,11 +1,13 @@
-/* Answers of an HTTP/1 server (RFC 9112), read as they come: any cut of the bytes gives the same answers.
+/* Answers of an HTTP/1 server (RFC 9112), read as they come: any cut of the bytes gives the same
+ * answers.
  *
  *     ...200 OK CRLF Content-Length: 2 CRLF CRLF OK|HTTP/1.1 400 Bad Request CRLF ...
  *                                                 '-- _feed returns SEND_HTTP_ANSWER_DONE here; _begin, and feed the rest
  *
- * Nothing is kept but the line at hand and the first bytes of the body, so a connection costs some hundred bytes. The body ends as RFC
- * 9112, 6.3 says: none for HEAD, 204 and 304; chunked; Content-Length; or the end of the connection. Interim answers (1xx)
- * are passed over. Lines must end in CR LF: a server that is under test is not forgiven.
+ * Nothing is kept but the line at hand and the first bytes of the body, so a connection costs some
+ * hundred bytes. The body ends as RFC 9112, 6.3 says: none for HEAD, 204 and 304; chunked;
+ * Content-Length; or the end of the connection. Interim answers (1xx) are passed over. Lines must
+ * end in CR LF: a server that is under test is not forgiven.
  */
 #ifndef CLI_SEND_HTTP_ANSWER_H
 #define CLI_SEND_HTTP_ANSWER_H
@@ -14,8 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SEND_HTTP_ANSWER_LINE_KEPT 256u  /* of each line; what is longer is cut off, no field that is looked at is */
-#define SEND_HTTP_ANSWER_HEAD_MAX  65536u /* bytes of status line and fields, or of chunk lines and trailers between data */
+#define SEND_HTTP_ANSWER_LINE_KEPT \
+	256u /* of each line; what is longer is cut off, no field that is looked at is */
+#define SEND_HTTP_ANSWER_HEAD_MAX \
+	65536u /* bytes of status line and fields, or of chunk lines and trailers between data */
 #define SEND_HTTP_ANSWER_BODY_KEPT 64u
 
 enum send_http_answer_result { SEND_HTTP_ANSWER_MORE, SEND_HTTP_ANSWER_DONE, SEND_HTTP_ANSWER_BAD };
@@ -23,17 +27,18 @@ enum send_http_answer_result { SEND_HTTP_ANSWER_MORE, SEND_HTTP_ANSWER_DONE, SEN
 struct send_http_answer {
 	/* after SEND_HTTP_ANSWER_DONE */
 	uint16_t status;
-	bool close;           /* the server will close the connection, or the body ended with it */
-	bool retry_after;     /* Retry-After was there, and a number of seconds */
+	bool close;       /* the server will close the connection, or the body ended with it */
+	bool retry_after; /* Retry-After was there, and a number of seconds */
 	uint32_t retry_after_s;
 	uint64_t body_bytes;
-	char body[SEND_HTTP_ANSWER_BODY_KEPT]; /* its first bytes, without the chunked coding; no final 0 */
-	const char *error;    /* after SEND_HTTP_ANSWER_BAD: a phrase */
+	/* its first bytes, without the chunked coding; no final 0 */
+	char body[SEND_HTTP_ANSWER_BODY_KEPT];
+	const char *error; /* after SEND_HTTP_ANSWER_BAD: a phrase */
 	/* the reading's own */
 	uint8_t state;
 	bool head; /* the answer to HEAD */
 	bool begun, chunked, length_given, line_cut;
-	uint64_t left;      /* of the body, or of the chunk at hand */
+	uint64_t left; /* of the body, or of the chunk at hand */
 	uint32_t head_bytes;
 	uint32_t line_bytes; /* kept of a line that has not ended yet */
 	char line_last;      /* its last byte so far, kept or not */
@@ -43,12 +48,13 @@ struct send_http_answer {
 /* Before the first byte of each answer. head: it answers a HEAD request. */
 void send_http_answer_begin(struct send_http_answer *answer, bool head);
 
-/* Reads on at data; *used is set to how much of it was taken. SEND_HTTP_ANSWER_MORE: all of it, and the answer goes on. DONE: the
- * answer ends there. BAD: it is none; answer->error says why. */
-enum send_http_answer_result send_http_answer_feed(struct send_http_answer *answer, const char *data, size_t bytes,
-                                                   size_t *used);
+/* Reads on at data; *used is set to how much of it was taken. SEND_HTTP_ANSWER_MORE: all of it, and
+ * the answer goes on. DONE: the answer ends there. BAD: it is none; answer->error says why. */
+enum send_http_answer_result send_http_answer_feed(struct send_http_answer *answer, const char *data,
+                                                   size_t bytes, size_t *used);
 
-/* The connection has ended. DONE when that ends the body; MORE when no answer had begun; otherwise BAD: it was cut off. */
+/* The connection has ended. DONE when that ends the body; MORE when no answer had begun; otherwise
+ * BAD: it was cut off. */
 enum send_http_answer_result send_http_answer_end(struct send_http_answer *answer);
 
 #endif

@@ -79,7 +79,8 @@ static void track(struct send_http_text *out, const struct send_http_request_set
 	send_http_put(out, "\"}}");
 }
 
-/* One event a line; spoiled ones are arrays, for of lines that are wrong the server answers which, not 4xx. */
+/* One event a line; spoiled ones are arrays, for of lines that are wrong the server answers which,
+ * not 4xx. */
 static void batch(struct send_http_text *out, const struct send_http_request_settings *settings,
                   struct generator_random *random, uint64_t first, enum send_http_corruption corruption)
 {

@@ -33,7 +33,8 @@ static inline void send_http_put_number(struct send_http_text *text, uint64_t nu
 /* Bytes that the body may take. */
 size_t send_http_body_room(const struct send_http_request_settings *settings);
 
-/* The body for `corruption`, of which only those of bodies change anything. first: unique number of the first event. */
+/* The body for `corruption`, of which only those of bodies change anything. first: unique number of
+ * the first event. */
 void send_http_body(struct send_http_text *out, const struct send_http_request_settings *settings,
                     struct generator_random *random, uint64_t first, bool example,
                     enum send_http_corruption corruption);

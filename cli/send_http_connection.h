@@ -1,4 +1,5 @@
-/* One connection of the load: its socket, what is in flight on it, and what could not be written yet.
+/* One connection of the load: its socket, what is in flight on it, and what could not be written
+ * yet.
  *
  *     DOWN --open--> CONNECTING --writable--> OPEN --broken, closed, replaced--> DOWN
  *       '-- not before retry_at_ns
@@ -23,46 +24,53 @@ struct send_http_pending {
 struct send_http_connection {
 	int fd; /* -1 when down */
 	enum send_http_state state;
-	bool finishing;   /* the last request that it takes is in flight, or answered: nothing is sent any more */
-	bool want_write;  /* epoll tells when it can be written to */
+	/* the last request that it takes is in flight, or answered: nothing is sent any more */
+	bool finishing;
+	bool want_write;    /* epoll tells when it can be written to */
 	uint32_t oldest, n; /* in flight */
 	struct send_http_pending *pending;
-	char *rest;       /* what the socket did not take */
+	char *rest; /* what the socket did not take */
 	size_t rest_at, rest_bytes, rest_room;
 	uint64_t active_ns; /* of the last sign of life, or since when one is waited for */
 	uint64_t retry_at_ns, backoff_ns;
 	struct send_http_answer answer;
 };
 
-/* Begins to connect and adds the socket to epoll, with `index` as its data. Returns 0 (CONNECTING) or -errno (DOWN). */
-int send_http_connection_open(struct send_http_connection *connection, const struct send_http_settings *settings, int epoll,
-                              uint32_t index);
+/* Begins to connect and adds the socket to epoll, with `index` as its data. Returns 0 (CONNECTING)
+ * or -errno (DOWN). */
+int send_http_connection_open(struct send_http_connection *connection,
+                              const struct send_http_settings *settings, int epoll, uint32_t index);
 
 /* After the socket became writable while CONNECTING: OPEN, or -errno. */
 int send_http_connection_opened(struct send_http_connection *connection, int epoll, uint32_t index);
 
-/* Closes the socket and forgets what was not written. What is in flight is left for the caller to count: he sets n to 0. */
+/* Closes the socket and forgets what was not written. What is in flight is left for the caller to
+ * count: he sets n to 0. */
 void send_http_connection_close(struct send_http_connection *connection);
 
-/* Sends what is left over, then data (bytes may be 0); keeps what the socket does not take. Returns 0 or -errno. */
-int send_http_connection_send(struct send_http_connection *connection, int epoll, uint32_t index, const char *data,
-                              size_t bytes);
+/* Sends what is left over, then data (bytes may be 0); keeps what the socket does not take. Returns
+ * 0 or -errno. */
+int send_http_connection_send(struct send_http_connection *connection, int epoll, uint32_t index,
+                              const char *data, size_t bytes);
 
 /* How many requests may be added now. */
-static inline uint32_t send_http_connection_room(const struct send_http_connection *connection, uint32_t pipeline)
+static inline uint32_t send_http_connection_room(const struct send_http_connection *connection,
+                                                 uint32_t pipeline)
 {
 	if (connection->state != SEND_HTTP_OPEN || connection->finishing || connection->want_write)
 		return 0;
 	return pipeline - connection->n;
 }
 
-static inline struct send_http_pending *send_http_connection_add(struct send_http_connection *connection, uint32_t pipeline)
+static inline struct send_http_pending *send_http_connection_add(struct send_http_connection *connection,
+                                                                 uint32_t pipeline)
 {
 	uint32_t at = connection->oldest + connection->n++;
 	return &connection->pending[at < pipeline ? at : at - pipeline];
 }
 
-static inline struct send_http_pending send_http_connection_take(struct send_http_connection *connection, uint32_t pipeline)
+static inline struct send_http_pending send_http_connection_take(struct send_http_connection *connection,
+                                                                 uint32_t pipeline)
 {
 	struct send_http_pending pending = connection->pending[connection->oldest];
 	connection->oldest = connection->oldest + 1 == pipeline ? 0 : connection->oldest + 1;

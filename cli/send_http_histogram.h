@@ -3,8 +3,8 @@
  *     value    0 1 2 ... 127 | 128 .. 255 | 256 .. 511  | 512 .. 1023 | ...      nanoseconds
  *     buckets  one each      | 128 of 1   | 128 of 2    | 128 of 4    | ...
  *
- * Every power of two has as many buckets, so a value is known to within 1/128 whatever its size, in memory that does not grow with their
- * number.
+ * Every power of two has as many buckets, so a value is known to within 1/128 whatever its size, in
+ * memory that does not grow with their number.
  */
 #ifndef CLI_SEND_HTTP_HISTOGRAM_H
 #define CLI_SEND_HTTP_HISTOGRAM_H
@@ -42,7 +42,8 @@ static inline void send_http_histogram_add(struct send_http_histogram *histogram
 /* The greatest value of a bucket. */
 uint64_t send_http_histogram_value(uint32_t index);
 
-/* The value that percent of all values (0 .. 100) do not exceed: the greatest of its bucket, but never more than max. 0 when empty. */
+/* The value that percent of all values (0 .. 100) do not exceed: the greatest of its bucket, but
+ * never more than max. 0 when empty. */
 uint64_t send_http_histogram_percentile(const struct send_http_histogram *histogram, double percent);
 
 #endif

@@ -25,11 +25,8 @@ static const struct corruption {
 static const char *const path[] = {"/event", "/log", "", "/batch", "/ingest"};
 static const char *const agents[] = {
         "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0",
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 "
-        "Safari/537.36",
-        "Mozilla/5.0 (iPhone; CPU iPhone OS 16_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-        "Version/16.5 "
-        "Mobile/15E148 Safari/604.1",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36",
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 16_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/16.5 Mobile/15E148 Safari/604.1",
         "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
 };
 
@@ -130,7 +127,8 @@ static bool spoils_length(enum send_http_corruption corruption)
 	       corruption == SEND_HTTP_BAD_LENGTH || corruption == SEND_HTTP_TWO_LENGTHS;
 }
 
-/* Content-Type, length and body. The body is made behind the place of the longest possible length, then moved up to it. */
+/* Content-Type, length and body. The body is made behind the place of the longest possible length,
+ * then moved up to it. */
 static void put_body(struct send_http_text *out, const struct send_http_request_settings *settings,
                      struct generator_random *random, uint64_t first, const struct send_http_request *request)
 {
@@ -156,7 +154,8 @@ static void put_body(struct send_http_text *out, const struct send_http_request_
 struct send_http_request send_http_request_make(const struct send_http_request_settings *settings,
                                                 uint64_t number, char *out)
 {
-	/* A draw from number and seed: neighbours in SplitMix64's sequence would share their draws. */
+	/* A draw from number and seed: neighbours in SplitMix64's sequence would share their
+	 * draws. */
 	struct generator_random mixed = {settings->seed ^ (number * 0xd1342543de82ef95u)};
 	struct generator_random random = {generator_draw(&mixed)};
 	enum send_http_corruption corruption = draw_corruption(settings, &random);

@@ -2,11 +2,13 @@
  *
  *     seed, number --send_http_request_make--> POST /event HTTP/1.1 ... {"username":"user7","count":<event>,"metric":"login"}
  *
- * A request is a function of the seed and its number, so it can be made again. Each event carries a unique number, in count (event),
- * content_id (log) or the parameter n (track, batch, ingest): a request has `batch` of them, request i those from first + i * batch on.
- * A test can so compare what was acknowledged with what was stored.
+ * A request is a function of the seed and its number, so it can be made again. Each event carries a
+ * unique number, in count (event), content_id (log) or the parameter n (track, batch, ingest): a
+ * request has `batch` of them, request i those from first + i * batch on. A test can so compare
+ * what was acknowledged with what was stored.
  *
- * The mix "collector" is that of BEHAVIOUR's metric collector: 20 random events to 1 example event, which is always the same.
+ * The mix "collector" is that of BEHAVIOUR's metric collector: 20 random events to 1 example event,
+ * which is always the same.
  */
 #ifndef CLI_SEND_HTTP_REQUEST_H
 #define CLI_SEND_HTTP_REQUEST_H
@@ -15,9 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SEND_HTTP_BATCH_MAX  10000u
-#define SEND_HTTP_TEXT_MAX   1024u /* bytes of each text of the settings */
-#define SEND_HTTP_EXAMPLE    12412414u /* count of the example event */
+#define SEND_HTTP_BATCH_MAX 10000u
+#define SEND_HTTP_TEXT_MAX  1024u     /* bytes of each text of the settings */
+#define SEND_HTTP_EXAMPLE   12412414u /* count of the example event */
 
 enum send_http_route { SEND_HTTP_EVENT, SEND_HTTP_LOG, SEND_HTTP_TRACK, SEND_HTTP_BATCH, SEND_HTTP_INGEST };
 
@@ -32,17 +34,18 @@ enum send_http_corruption {
 
 struct send_http_request_settings {
 	enum send_http_route route;
-	bool collector;         /* the mix: route is SEND_HTTP_EVENT */
-	bool close;             /* asks the server to close after the answer */
+	bool collector; /* the mix: route is SEND_HTTP_EVENT */
+	bool close;     /* asks the server to close after the answer */
 	double corrupt_percent;
 	uint64_t seed;
-	uint64_t first;         /* unique number of the first event, at least 1 */
-	uint32_t batch;         /* events in a request, 1 .. SEND_HTTP_BATCH_MAX; 1 but for batch and ingest */
-	uint64_t time_ms;       /* what events that have a time say */
-	const char *host;       /* the Host field */
-	const char *prefix;     /* before the route's path: "" or "/behind/a/proxy" */
-	const char *token;      /* bearer token, NULL for none */
-	const char *endpoint;   /* where postbacks go to: a URL without query */
+	uint64_t first; /* unique number of the first event, at least 1 */
+	/* events in a request, 1 .. SEND_HTTP_BATCH_MAX; 1 but for batch and ingest */
+	uint32_t batch;
+	uint64_t time_ms;     /* what events that have a time say */
+	const char *host;     /* the Host field */
+	const char *prefix;   /* before the route's path: "" or "/behind/a/proxy" */
+	const char *token;    /* bearer token, NULL for none */
+	const char *endpoint; /* where postbacks go to: a URL without query */
 };
 
 /* One that was made. */
@@ -58,11 +61,12 @@ struct send_http_request {
 size_t send_http_request_room(const struct send_http_request_settings *settings);
 
 /* Makes request number `number` (from 0) at out, send_http_request_room bytes. */
-struct send_http_request send_http_request_make(const struct send_http_request_settings *settings, uint64_t number,
-                                                char *out);
+struct send_http_request send_http_request_make(const struct send_http_request_settings *settings,
+                                                uint64_t number, char *out);
 
 /* The unique number of the first event of a request; those of the others follow. */
-static inline uint64_t send_http_request_first(const struct send_http_request_settings *settings, uint64_t number)
+static inline uint64_t send_http_request_first(const struct send_http_request_settings *settings,
+                                               uint64_t number)
 {
 	return settings->first + number * settings->batch;
 }

@@ -94,7 +94,8 @@ static void repeat_later(struct load *load, uint64_t number)
 
 /* ---- one connection ---- */
 
-/* What was in flight on a connection that ends is lost; those that the server did not answer may be repeated. */
+/* What was in flight on a connection that ends is lost; those that the server did not answer may be
+ * repeated. */
 static void lose_pending(struct load *load, struct send_http_connection *connection)
 {
 	uint32_t pipeline = load->settings->pipeline;
@@ -152,7 +153,8 @@ static void send_bytes(struct load *load, uint32_t index, size_t bytes)
 	int error = send_http_connection_send(connection, load->epoll, index, load->output, bytes);
 	if (error == -ENOMEM)
 		load->result->error = error;
-	/* What the other side wrote before it closed is still to be read: the end is noticed there. */
+	/* What the other side wrote before it closed is still to be read: the end is noticed
+	 * there. */
 }
 
 /* Makes and sends up to n requests. */
@@ -211,7 +213,8 @@ static bool take_answer(struct load *load, uint32_t index)
 			load->result->error = error;
 	}
 	send_http_answer_begin(answer, connection->n > 0 && connection->pending[connection->oldest].head);
-	/* A server that says so closes; one that does not, after a request that leaves nothing certain, we leave. */
+	/* A server that says so closes; one that does not, after a request that leaves nothing
+	 * certain, we leave. */
 	if (last && !over) {
 		replace(load, index);
 		return false;
@@ -397,7 +400,8 @@ static void run(struct load *load, const volatile bool *stop)
 		uint64_t waited_ns = load->now_ns = clock_monotonic_ns();
 		for (int i = 0; i < n && load->result->error == 0; i++)
 			handle_event(load, events[i].data.u32, events[i].events);
-		/* What had come by then has been seen, unless there is more than fits: nobody is late because this process was. */
+		/* What had come by then has been seen, unless there is more than fits: nobody is
+		 * late because this process was. */
 		load->now_ns = waited_ns;
 		if (waited_ns >= load->tick_ns + (n == EVENTS ? NS_PER_SEC : 0))
 			tick(load);

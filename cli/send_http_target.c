@@ -39,7 +39,8 @@ static bool is_port(const char *text)
 	return isdigit((unsigned char)text[0]) && *end == '\0' && number >= 1 && number <= UINT16_MAX;
 }
 
-/* Cuts "host", "host:port", "[::1]" and "[::1]:port" into the two; port keeps its default when there is none. */
+/* Cuts "host", "host:port", "[::1]" and "[::1]:port" into the two; port keeps its default when
+ * there is none. */
 static int split(char *text, char **host, char **port, const char **why)
 {
 	char *colon = strrchr(text, ':');

@@ -68,7 +68,8 @@ int send_udp_address(const char *text, struct sockaddr_storage *address, socklen
 	return 0;
 }
 
-/* On loopback every source gets an address of its own as well as a port: 127.0.0.1, 127.0.0.2 ... */
+/* On loopback every source gets an address of its own as well as a port: 127.0.0.1, 127.0.0.2
+ * ... */
 static int bind_source(int fd, const struct sockaddr_storage *to, uint32_t index)
 {
 	struct sockaddr_in from;
@@ -134,7 +135,8 @@ static unsigned fill(struct sender *sender, uint64_t position, uint64_t most)
 	return i;
 }
 
-/* Sends once; returns the datagrams that went out. Errors that pass are counted, others go to result->error. */
+/* Sends once; returns the datagrams that went out. Errors that pass are counted, others go to
+ * result->error. */
 static uint64_t send_once(struct sender *sender, int fd, unsigned n, struct send_udp_result *result)
 {
 	int sent = sendmmsg(fd, sender->message, n, 0);
@@ -161,14 +163,16 @@ static uint64_t due_ns(uint64_t sent, uint64_t rate)
 	return (uint64_t)((double)sent * 1e9 / (double)rate);
 }
 
-/* How many are left; no more at once than lets every source have its turn, when there are enough for that. */
+/* How many are left; no more at once than lets every source have its turn, when there are enough
+ * for that. */
 static uint64_t left(const struct send_udp_settings *settings, uint64_t sent)
 {
 	uint64_t n = settings->count - sent, turn = settings->count / settings->sources;
 	return n <= turn ? n : turn == 0 ? 1 : turn;
 }
 
-/* How many may go out now; sleeps when it is too early. *start moves when the pace cannot be kept. */
+/* How many may go out now; sleeps when it is too early. *start moves when the pace cannot be
+ * kept. */
 static uint64_t allowed(const struct send_udp_settings *settings, uint64_t sent, uint64_t *start,
                         uint64_t end)
 {
@@ -209,7 +213,8 @@ static void run(struct sender *sender, struct send_udp_result *result, const vol
 	result->elapsed_ns = clock_monotonic_ns() - begun;
 }
 
-/* sendmmsg keeps an error to itself when it comes after its first message; after the last one it is still there. */
+/* sendmmsg keeps an error to itself when it comes after its first message; after the last one it is
+ * still there. */
 static int pending_error(int fd)
 {
 	int error = 0;

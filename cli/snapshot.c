@@ -34,7 +34,8 @@ static unsigned at_most(uint32_t n, unsigned limit)
 
 /* ---- opening ---- */
 
-/* Whatever is not mapped yet and exists by now. Failures mean "not there": the snapshot leaves it out. */
+/* Whatever is not mapped yet and exists by now. Failures mean "not there": the snapshot leaves it
+ * out. */
 static void map_missing(struct snapshot_source *source)
 {
 	const struct instance_page *page = page_of(source);
@@ -83,7 +84,8 @@ int snapshot_open(struct snapshot_source *source, const char *instance, struct s
 	snprintf(source->name, sizeof source->name, "%s", instance);
 	struct stat status = {0};
 	(void)page_file(source,
-	                &status); /* before mapping: a page replaced in between is noticed at the next take */
+	                /* before mapping: a page replaced in between is noticed at the next take */
+	                &status);
 	source->device = status.st_dev;
 	source->inode = status.st_ino;
 	result = segment_attach(&source->page, source->directory, "instance", SEGMENT_INSTANCE, SEGMENT_READ,
@@ -122,7 +124,8 @@ void snapshot_close(struct snapshot_source *source)
 
 /* ---- who lives ---- */
 
-/* True when a live process holds the lock on directory/file. pid: who says to hold it, for when the file cannot be opened. */
+/* True when a live process holds the lock on directory/file. pid: who says to hold it, for when the
+ * file cannot be opened. */
 static bool has_holder(const char *directory, const char *file, int *kept, uint32_t pid)
 {
 	if (pid == (uint32_t)getpid())
@@ -229,7 +232,8 @@ static void take_waiting(const struct snapshot_lane *lane, struct snapshot_group
 	group->waiting_records = lane->written_records > records ? lane->written_records - records : 0;
 }
 
-/* Cursors before the tail: a reader that goes on in between then looks a little behind, never ahead of the writer. */
+/* Cursors before the tail: a reader that goes on in between then looks a little behind, never ahead
+ * of the writer. */
 static void read_once(const struct snapshot_source *source, unsigned topic, unsigned index,
                       const uint32_t *reader, struct snapshot_lane *lane)
 {

@@ -1,12 +1,15 @@
-/* One read of everything that an instance shows in shared memory: for `stat`, and for whoever watches later.
+/* One read of everything that an instance shows in shared memory: for `stat`, and for whoever
+ * watches later.
  *
  *     /dev/shm/millrace/<instance>/ --snapshot_open--> mapped read-only --snapshot_take--> struct snapshot (plain numbers)
  *
- * Nothing is created, locked or written, and nobody is held up. Stages may start and die meanwhile: what is missing is left
- * out. Lanes are read while their writers work; each lane is read again until two readings in a row agree (a
- * few tries), so that its ledger adds up whenever the writer pauses between two batches for some microseconds.
+ * Nothing is created, locked or written, and nobody is held up. Stages may start and die meanwhile:
+ * what is missing is left out. Lanes are read while their writers work; each lane is read again
+ * until two readings in a row agree (a few tries), so that its ledger adds up whenever the writer
+ * pauses between two batches for some microseconds.
  *
- * Numbers of one lane agree with each other; those of different lanes are as old as the reading takes, some microseconds.
+ * Numbers of one lane agree with each other; those of different lanes are as old as the reading
+ * takes, some microseconds.
  */
 #ifndef CLI_SNAPSHOT_H
 #define CLI_SNAPSHOT_H
@@ -32,8 +35,8 @@ struct snapshot_stage {
 	enum stage_state state;
 	bool throttled; /* waits for its next start */
 	uint64_t restarts;
-	int64_t last_exit;      /* wait status, -1 before any */
-	uint64_t started_ns;    /* CLOCK_REALTIME */
+	int64_t last_exit;   /* wait status, -1 before any */
+	uint64_t started_ns; /* CLOCK_REALTIME */
 	uint64_t heartbeat_age_ns;
 	char note[CONTROL_NOTE_BYTES]; /* a line for people, printable ASCII; "" when it has none */
 	unsigned n_files;
@@ -100,30 +103,34 @@ struct snapshot {
 struct snapshot_source {
 	char name[SHM_NAME_MAX];
 	char directory[128];
-	uint64_t device, inode; /* of the instance page's file: another file is another life of the instance */
+	/* of the instance page's file: another file is another life of the instance */
+	uint64_t device, inode;
 	struct segment page;
 	struct segment stage[INSTANCE_ROLES_MAX];
 	struct segment group[INSTANCE_TOPICS_MAX][STREAM_GROUPS_MAX];
 	struct queue queue[INSTANCE_QUEUES_MAX];
-	int role_file[INSTANCE_ROLES_MAX]; /* kept open: closing it would drop a lock that this process may hold on it */
+	/* kept open: closing it would drop a lock that this process may hold on it */
+	int role_file[INSTANCE_ROLES_MAX];
 	int supervisor_file;
 	const struct stream_shared *lane[INSTANCE_TOPICS_MAX][STREAM_LANES_MAX];
 };
 
-/* Maps what there is. Returns 0; -ENOENT when the instance is not running, otherwise as segment_attach, with the reason in
- * error. Large: keep it out of the stack. */
+/* Maps what there is. Returns 0; -ENOENT when the instance is not running, otherwise as
+ * segment_attach, with the reason in error. Large: keep it out of the stack. */
 int snapshot_open(struct snapshot_source *source, const char *instance, struct shm_error *error);
 
-/* Reads all of it. Follows an instance that was ended and started again. Returns 0, or as snapshot_open when it has gone.
- * struct snapshot is some megabytes: allocate it. */
+/* Reads all of it. Follows an instance that was ended and started again. Returns 0, or as
+ * snapshot_open when it has gone. struct snapshot is some megabytes: allocate it. */
 int snapshot_take(struct snapshot_source *source, struct snapshot *snapshot, struct shm_error *error);
 
 void snapshot_close(struct snapshot_source *source);
 
-/* Whether a required group reads the topic: if not, new events overwrite old ones, and no writer is held back. */
+/* Whether a required group reads the topic: if not, new events overwrite old ones, and no writer is
+ * held back. */
 bool snapshot_kept(const struct snapshot_topic *topic);
 
-/* The group of an outside program that has no reader and so leaves the topic's writers (next to) no room. NULL when there is none. */
+/* The group of an outside program that has no reader and so leaves the topic's writers (next to) no
+ * room. NULL when there is none. */
 const struct snapshot_group *snapshot_forgotten(const struct snapshot_topic *topic);
 
 /* received == sum of rejected + dropped + refused + written. */
@@ -132,8 +139,9 @@ bool snapshot_balanced(const struct snapshot_ledger *ledger);
 /* Sum of rejected over all reasons. */
 uint64_t snapshot_rejected(const struct snapshot_ledger *ledger);
 
-/* "running", "starting" ... as stage_state_name; "dead": no live process holds its lock though it did not end; "throttled": so,
- * and its next start is held back because it died too often; "none": never started. */
+/* "running", "starting" ... as stage_state_name; "dead": no live process holds its lock though it
+ * did not end; "throttled": so, and its next start is held back because it died too often; "none":
+ * never started. */
 const char *snapshot_state(const struct snapshot_stage *stage);
 
 #endif

@@ -35,7 +35,8 @@ static int print(const struct options *options, const struct snapshot *now, cons
 	return 0;
 }
 
-/* Sleeps until the next sample is due; the samples keep their distance however long printing takes. */
+/* Sleeps until the next sample is due; the samples keep their distance however long printing
+ * takes. */
 static void wait_next(uint64_t *due, uint64_t interval_ns)
 {
 	*due += interval_ns;
@@ -109,9 +110,9 @@ int command_stat(int argc, char **argv)
 	const struct arguments arguments = {
 	        .command = "stat",
 	        .usage = "[--json] [--watch SECONDS [--count N]] [--metrics] [--instance NAME]",
-	        .purpose = "Shows stages, lanes, reader groups, queues and the ledger of a running instance. "
-	                   "Reads shared memory\n"
-	                   "only: it holds nobody up, changes nothing, and works while stages die.",
+	        .purpose =
+	                "Shows stages, lanes, reader groups, queues and the ledger of a running instance. Reads shared memory\n"
+	                "only: it holds nobody up, changes nothing, and works while stages die.",
 	        .example = "  millrace stat --watch 1",
 	        .table = table,
 	        .n = sizeof table / sizeof table[0],

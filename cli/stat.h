@@ -10,7 +10,8 @@
 
 #include "cli/snapshot.h"
 
-/* Writes one JSON object and a newline: on one line, or indented. Returns 0, also when out fails (fflush tells), or -ENOMEM. */
+/* Writes one JSON object and a newline: on one line, or indented. Returns 0, also when out fails
+ * (fflush tells), or -ENOMEM. */
 int stat_json(const struct snapshot *snapshot, const char *instance, bool one_line, FILE *out);
 
 struct stat_table_options {
@@ -18,8 +19,9 @@ struct stat_table_options {
 	bool metrics; /* every metric of every stage, with its help */
 };
 
-/* Writes the tables. before (may be NULL): an earlier snapshot of the same instance; then rates are shown. */
-void stat_table(const struct snapshot *snapshot, const struct snapshot *before, const struct stat_table_options *options,
-                FILE *out);
+/* Writes the tables. before (may be NULL): an earlier snapshot of the same instance; then rates are
+ * shown. */
+void stat_table(const struct snapshot *snapshot, const struct snapshot *before,
+                const struct stat_table_options *options, FILE *out);
 
 #endif

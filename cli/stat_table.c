@@ -216,11 +216,10 @@ static void topic_notes(const struct snapshot *snapshot, const struct stat_table
 		}
 		if (forgotten != NULL) {
 			grid_cell(&grid, "%s", topic->name);
-			grid_cell(&grid,
-			          "full, nobody reads group %s; to free it: millrace consume %s --group %s "
-			          "--forget "
-			          "--instance %s",
-			          forgotten->name, topic->name, forgotten->name, options->instance);
+			grid_cell(
+			        &grid,
+			        "full, nobody reads group %s; to free it: millrace consume %s --group %s --forget --instance %s",
+			        forgotten->name, topic->name, forgotten->name, options->instance);
 		}
 	}
 	bool any = grid.n > grid.columns;
@@ -271,11 +270,11 @@ static void ledger(const struct snapshot *snapshot, const struct snapshot *befor
 {
 	struct grid grid;
 	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
-	grid_init(&grid, before != NULL
-	                         ? "<LEDGER >RECEIVED >=_REJECTED >+_DROPPED >+_REFUSED >+_WRITTEN <BALANCED "
-	                           ">KERNEL_DROPPED >RATE"
-	                         : "<LEDGER >RECEIVED >=_REJECTED >+_DROPPED >+_REFUSED >+_WRITTEN <BALANCED "
-	                           ">KERNEL_DROPPED");
+	grid_init(
+	        &grid,
+	        before != NULL
+	                ? "<LEDGER >RECEIVED >=_REJECTED >+_DROPPED >+_REFUSED >+_WRITTEN <BALANCED >KERNEL_DROPPED >RATE"
+	                : "<LEDGER >RECEIVED >=_REJECTED >+_DROPPED >+_REFUSED >+_WRITTEN <BALANCED >KERNEL_DROPPED");
 	for (unsigned i = 0; i < snapshot->n_topics; i++) {
 		const struct snapshot_ledger *sum = &snapshot->topic[i].ledger;
 		grid_cell(&grid, "%s", snapshot->topic[i].name);

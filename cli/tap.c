@@ -1,4 +1,5 @@
-/* millrace tap: the events of a topic, or the messages of a queue, on standard output, holding nobody up. */
+/* millrace tap: the events of a topic, or the messages of a queue, on standard output, holding
+ * nobody up. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -78,7 +79,8 @@ static int begin(struct tap *tap, struct shm_error *error)
 	return result;
 }
 
-/* After the instance's page was replaced: on from where the tap was, and all of what lies in lanes that are new. */
+/* After the instance's page was replaced: on from where the tap was, and all of what lies in lanes
+ * that are new. */
 static void go_on(struct tap *tap, unsigned n_lanes, uint64_t generation)
 {
 	bool same = tap->instance.generation == generation;
@@ -164,7 +166,8 @@ static int run(struct tap *tap)
 	return status;
 }
 
-/* Only tracking events have a line; what a topic of an outside program holds is seen when it comes. */
+/* Only tracking events have a line; what a topic of an outside program holds is seen when it
+ * comes. */
 static int check_format(const struct arguments *arguments, const struct tap_options *options)
 {
 	uint16_t type = filters_type(options->topic);
@@ -204,12 +207,11 @@ int command_tap(int argc, char **argv)
 	const struct arguments arguments = {
 	        .command = "tap",
 	        .usage = "TOPIC [OPTION]...",
-	        .purpose = "Prints the events of a topic as they come in, until Ctrl-C. A tap never slows a "
-	                   "writer down: one that is\n"
-	                   "too slow misses events, and says at its end how many.\n\n"
-	                   "TOPIC may be a queue: then --last N shows what is in it, taken or not, and "
-	                   "takes nothing out. What comes and\n"
-	                   "goes between two looks is not seen.",
+	        .purpose =
+	                "Prints the events of a topic as they come in, until Ctrl-C. A tap never slows a writer down: one that is\n"
+	                "too slow misses events, and says at its end how many.\n\n"
+	                "TOPIC may be a queue: then --last N shows what is in it, taken or not, and takes nothing out. What comes and\n"
+	                "goes between two looks is not seen.",
 	        .example = "  millrace tap ip --last 10 --filter ip=10.0.0.1",
 	        .table = table,
 	        .n = sizeof table / sizeof table[0],

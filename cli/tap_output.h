@@ -1,4 +1,5 @@
-/* What tap prints: events of a topic or messages of a queue that pass its filters, in one of its formats, to standard output.
+/* What tap prints: events of a topic or messages of a queue that pass its filters, in one of its
+ * formats, to standard output.
  *
  *     record --tap_print: filters, format--> | line\nline\n ... | --tap_flush--> write(2)
  */
@@ -34,10 +35,12 @@ void tap_print(struct tap_output *output, const struct record *record, unsigned 
 /* Writes what was printed. False after an error. */
 bool tap_flush(struct tap_output *output);
 
-/* A reader of the output that went away is noticed at the next write; here also when there is nothing to write. */
+/* A reader of the output that went away is noticed at the next write; here also when there is
+ * nothing to write. */
 bool tap_output_gone(void);
 
-/* Writes the rest, says what could not be printed (`what`: "records"), and returns the exit status. */
+/* Writes the rest, says what could not be printed (`what`: "records"), and returns the exit
+ * status. */
 int tap_finish(struct tap_output *output, const char *what);
 
 #endif

@@ -97,10 +97,10 @@ static void check_address(struct listeners *listeners, const struct config_node 
 		const struct listener *other = &listeners->listener[i];
 		if (!address_overlaps(&found.address, &other->address))
 			continue;
-		config_error(errors, &node->origin, path,
-		             "\"%.120s\" takes what %s (\"%.120s\") takes; allowed: each address once, [::] "
-		             "standing for all",
-		             node->text, other->path, other->node->text);
+		config_error(
+		        errors, &node->origin, path,
+		        "\"%.120s\" takes what %s (\"%.120s\") takes; allowed: each address once, [::] standing for all",
+		        node->text, other->path, other->node->text);
 		return;
 	}
 	listeners->listener = reallocarray(listeners->listener, listeners->n + 1, sizeof found);
@@ -117,13 +117,14 @@ static void check_network(struct listeners *listeners, const struct config_node 
 	unsigned bits;
 	(void)listeners;
 	if (address_parse_network(prefix, &bits, node->text) != 0)
-		config_error(errors, &node->origin, path,
-		             "\"%.80s\" is not a network; allowed: 10.0.0.0/8, 2001:db8::/32, an address "
-		             "alone, no bits behind the prefix",
-		             node->text);
+		config_error(
+		        errors, &node->origin, path,
+		        "\"%.80s\" is not a network; allowed: 10.0.0.0/8, 2001:db8::/32, an address alone, no bits behind the prefix",
+		        node->text);
 }
 
-/* An origin as browsers send it (RFC 6454, 6.2): scheme, host and perhaps port, nothing after them. */
+/* An origin as browsers send it (RFC 6454, 6.2): scheme, host and perhaps port, nothing after
+ * them. */
 static bool is_origin(const char *text)
 {
 	const char *host = strstr(text, "://");
@@ -137,10 +138,10 @@ static void check_origin(struct listeners *listeners, const struct config_node *
 {
 	(void)listeners;
 	if (!is_origin(node->text))
-		config_error(errors, &node->origin, path,
-		             "\"%.80s\" is not an origin; allowed: https://example.com, "
-		             "http://localhost:3000, * for all",
-		             node->text);
+		config_error(
+		        errors, &node->origin, path,
+		        "\"%.80s\" is not an origin; allowed: https://example.com, http://localhost:3000, * for all",
+		        node->text);
 }
 
 typedef void item_check(struct listeners *listeners, const struct config_node *node, const char *path,
@@ -162,7 +163,8 @@ static void each_item(struct listeners *listeners, const struct config_node *ent
 	}
 }
 
-/* Value of an option of the schema's `section`, taken from the keys of node. False when it is not there or wrong. */
+/* Value of an option of the schema's `section`, taken from the keys of node. False when it is not
+ * there or wrong. */
 static bool value_of(const struct schema *section, const struct config_node *node, const char *key,
                      uint64_t *value)
 {
@@ -194,10 +196,10 @@ static void check_request_memory(const struct schema *section, const struct conf
 	if (memory >= least)
 		return;
 	snprintf(path, sizeof path, "ingest.http[%zu].request_memory", i);
-	config_error(errors, &config_tree_find(entry, "request_memory")->origin, path,
-	             "less than max_head, max_body and max_inflated together take; allowed: at least %llu "
-	             "bytes, or smaller limits",
-	             (unsigned long long)least);
+	config_error(
+	        errors, &config_tree_find(entry, "request_memory")->origin, path,
+	        "less than max_head, max_body and max_inflated together take; allowed: at least %llu bytes, or smaller limits",
+	        (unsigned long long)least);
 }
 
 static const struct schema *schema_of(const char *section, const char *list)
@@ -246,7 +248,8 @@ static bool is_built_in(const char *topic)
 	return false;
 }
 
-/* Stages write the built-in topics, outside programs those with outside lanes. One that says outside_lanes: 0 itself is meant so. */
+/* Stages write the built-in topics, outside programs those with outside lanes. One that says
+ * outside_lanes: 0 itself is meant so. */
 static void check_writers(const struct config_node *topic, struct config_errors *errors)
 {
 	const struct config_node *lanes = config_tree_find(topic, "outside_lanes");
@@ -260,11 +263,11 @@ static void check_writers(const struct config_node *topic, struct config_errors 
 		names[n] = config_built_in_topics[n].name;
 	const char *meant = config_nearest(topic->key, names, n);
 	config_path_key(path, "topics", topic->key);
-	config_error(errors, &topic->origin, path,
-	             "nobody writes %.60s%s%s%s; allowed: a topic that stages write, or outside_lanes for "
-	             "programs that write it",
-	             topic->key, meant != NULL ? "; did you mean " : "", meant != NULL ? meant : "",
-	             meant != NULL ? "?" : "");
+	config_error(
+	        errors, &topic->origin, path,
+	        "nobody writes %.60s%s%s%s; allowed: a topic that stages write, or outside_lanes for programs that write it",
+	        topic->key, meant != NULL ? "; did you mean " : "", meant != NULL ? meant : "",
+	        meant != NULL ? "?" : "");
 }
 
 static void check_topics(const struct config_node *tree, struct config_errors *errors)
@@ -278,7 +281,8 @@ static void check_topics(const struct config_node *tree, struct config_errors *e
 		             INSTANCE_TOPICS_MAX);
 }
 
-/* The smaller of two durations must not be greater; parsed here because both have been checked only one by one. */
+/* The smaller of two durations must not be greater; parsed here because both have been checked only
+ * one by one. */
 static void check_backoff(const struct config_node *tree, struct config_errors *errors)
 {
 	const struct config_node *least = config_tree_find(tree, "restart_backoff");

@@ -4,8 +4,8 @@
 
 #include "config/tree.h"
 
-/* Adds an error for each value that its option does not take, each listen address that is none or stands twice, and each
- * other pair of values that cannot be together. */
+/* Adds an error for each value that its option does not take, each listen address that is none or
+ * stands twice, and each other pair of values that cannot be together. */
 void config_check(const struct config_node *tree, struct config_errors *errors);
 
 #endif

@@ -98,7 +98,8 @@ static void complete_built_in(struct completing *completing, struct config_node 
 		                config_tree_scalar(built_in->when_full, completing->defaults));
 }
 
-/* Built-in names first, in their order, so that they keep their places in shared memory whatever the file says. */
+/* Built-in names first, in their order, so that they keep their places in shared memory whatever
+ * the file says. */
 static void complete_names(struct completing *completing, const struct schema *schema,
                            struct config_node *node, const char *path)
 {

@@ -1,4 +1,5 @@
-/* From what people write to what the schema takes: sections that are not there, defaults, lists of one; and --set.
+/* From what people write to what the schema takes: sections that are not there, defaults, lists of
+ * one; and --set.
  *
  *     file's tree --config_complete_sections--> + top-level sections of the embedded default that the file does not have
  *                 --config_set--> each --set in order
@@ -11,7 +12,8 @@
 
 #include "config/schema.h"
 
-/* Moves children of defaults that tree does not have into tree. Both are maps; defaults is to be freed afterwards. */
+/* Moves children of defaults that tree does not have into tree. Both are maps; defaults is to be
+ * freed afterwards. */
 void config_complete_sections(struct config_node *tree, struct config_node *defaults);
 
 /* Applies one "KEY=VALUE" to the tree; its origin is the set itself. */
@@ -19,15 +21,18 @@ void config_set(struct config_node *tree, const char *set, const struct config_o
                 struct config_errors *errors);
 
 /* Sets key to the text as it stands. */
-void config_set_text(struct config_node *tree, const char *key, const char *text, const struct config_origin *origin,
-                     struct config_errors *errors);
+void config_set_text(struct config_node *tree, const char *key, const char *text,
+                     const struct config_origin *origin, struct config_errors *errors);
 
-/* Completes the tree in place. Adds errors for scalars without a value and for names that cannot be. */
-void config_complete(struct config_node *tree, const struct config_origin *defaults, struct config_errors *errors);
+/* Completes the tree in place. Adds errors for scalars without a value and for names that cannot
+ * be. */
+void config_complete(struct config_node *tree, const struct config_origin *defaults,
+                     struct config_errors *errors);
 
 #define CONFIG_PATH_MAX 600
 
-/* Writes the path of a key below parent ("" for the root), or of entry i of parent, into CONFIG_PATH_MAX bytes. */
+/* Writes the path of a key below parent ("" for the root), or of entry i of parent, into
+ * CONFIG_PATH_MAX bytes. */
 void config_path_key(char *path, const char *parent, const char *name);
 void config_path_entry(char *path, const char *parent, size_t i);
 

@@ -82,7 +82,8 @@ static struct config *make(struct config_node *tree, const char *const *sets, si
 		config_free(config);
 		config = NULL;
 	}
-	/* The names live as long as the errors that cite them by text; those are formatted by now. */
+	/* The names live as long as the errors that cite them by text; those are formatted by
+	 * now. */
 	for (size_t i = 0; i < n_sets; i++)
 		free(names[i]);
 	free(names);
@@ -99,7 +100,8 @@ struct config *config_load_text(const char *name, const char *text, size_t bytes
 	return config;
 }
 
-/* Reads the whole file and closes it; fd may be -errno. Returns its text, or NULL with the reason in *why. */
+/* Reads the whole file and closes it; fd may be -errno. Returns its text, or NULL with the reason
+ * in *why. */
 static char *read_file(int fd, size_t *bytes, const char **why)
 {
 	char *text = config_alloc(CONFIG_DOCUMENT_MAX + 1);
@@ -292,7 +294,8 @@ int config_make_absolute(struct config *config, const char *folder, char **error
 
 /* ---- values ---- */
 
-/* Formats the key and follows it. What leads nowhere is a mistake of the program, not of the configuration. */
+/* Formats the key and follows it. What leads nowhere is a mistake of the program, not of the
+ * configuration. */
 static struct config_place find(const struct config *config, char *key, const char *format, va_list arguments)
 {
 	struct config_place place;

@@ -1,29 +1,33 @@
-/* The configuration: one YAML file (or the embedded default), overridden by --set KEY=VALUE, checked whole before use.
+/* The configuration: one YAML file (or the embedded default), overridden by --set KEY=VALUE,
+ * checked whole before use.
  *
  * Every key is declared once, in an options.def:
  *
  *     OPTION(key, type, default, min, max, choices, help)
  *
- * and from that come the check, the value, `--help` and the tables in the documents. Errors name file, line, key, what is
- * wrong and what is allowed:
+ * and from that come the check, the value, `--help` and the tables in the documents. Errors name
+ * file, line, key, what is wrong and what is allowed:
  *
  *     millrace.yaml:7: ingest.udp[0].format: "ipevnt" is not a format; allowed: ipevent, raw, json
  *     --set tally.commit_interval=0: below the least value, 10ms
  *
- * All errors of a file are reported, not only the first. Unknown keys are errors; the nearest known key is suggested.
+ * All errors of a file are reported, not only the first. Unknown keys are errors; the nearest known
+ * key is suggested.
  *
- * Types: SIZE (bytes; suffixes KiB MiB GiB TiB and k M G T, decimal: "64MiB"), POWER (a SIZE that is a power of two),
- * DURATION (suffixes ns us ms s m h d; a number alone is seconds), COUNT (integer), POWER_COUNT (a COUNT that is a power of two),
- * BOOL, CHOICE, STRING, FILE (the path of a file that the section's stage reads, see stage/file.h; "" names none), LIST (of
- * strings; a single value stands for a list of one). min and max bound the value, the bytes of a STRING or FILE, a LIST's items.
- * Sections may be lists (`ingest.udp`) or maps by name (`topics`).
+ * Types: SIZE (bytes; suffixes KiB MiB GiB TiB and k M G T, decimal: "64MiB"), POWER (a SIZE that
+ * is a power of two), DURATION (suffixes ns us ms s m h d; a number alone is seconds), COUNT
+ * (integer), POWER_COUNT (a COUNT that is a power of two), BOOL, CHOICE, STRING, FILE (the path of
+ * a file that the section's stage reads, see stage/file.h; "" names none), LIST (of strings; a
+ * single value stands for a list of one). min and max bound the value, the bytes of a STRING or
+ * FILE, a LIST's items. Sections may be lists (`ingest.udp`) or maps by name (`topics`).
  *
  * What is in force, the later over the earlier:
  *
  *     defaults of the options < embedded default < file < MILLRACE_INSTANCE < --set, in order
  *
- * A top-level section that the file has replaces that of the embedded default: `ingest: {}` means no listener, and a
- * file's list `ingest.udp` stands for itself. Scalars that it does not mention keep their defaults, as do topics.
+ * A top-level section that the file has replaces that of the embedded default: `ingest: {}` means
+ * no listener, and a file's list `ingest.udp` stands for itself. Scalars that it does not mention
+ * keep their defaults, as do topics.
  */
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
@@ -50,9 +54,11 @@ enum config_type {
 
 /* One option, as `--help` and the document tables show it. */
 struct config_option {
-	const char *key;  /* "ingest.udp[].receive_buffer", "topics.*.size" */
-	const char *type; /* "size", "power of two", "duration", "count", "bool", "choice", "string", "file", "list" */
-	const char *default_text; /* of a LIST: its items with a space between them */
+	const char *key; /* "ingest.udp[].receive_buffer", "topics.*.size" */
+	/* "size", "power of two", "duration", "count", "bool", "choice", "string", "file",
+	 * "list" */
+	const char *type;
+	const char *default_text;        /* of a LIST: its items with a space between them */
 	const char *min_text, *max_text; /* in the type's units; "" when there is none */
 	const char *choices;             /* "ipevent raw json", or "" */
 	const char *help;
@@ -62,22 +68,25 @@ struct config_option {
 /* All options in the order of the documents; *n is set to their number. */
 const struct config_option *config_options(size_t *n);
 
-/* Loads path (NULL: the embedded default), takes the instance's name from MILLRACE_INSTANCE when that is set and not empty, and
- * applies sets, n_sets strings "KEY=VALUE" in order, VALUE being YAML (a bare address such as [::]:4002 is taken as it stands).
- * Returns the configuration, or NULL with every error, one a line, in *errors (malloced, the caller frees it; NULL otherwise). */
+/* Loads path (NULL: the embedded default), takes the instance's name from MILLRACE_INSTANCE when
+ * that is set and not empty, and applies sets, n_sets strings "KEY=VALUE" in order, VALUE being
+ * YAML (a bare address such as [::]:4002 is taken as it stands). Returns the configuration, or NULL
+ * with every error, one a line, in *errors (malloced, the caller frees it; NULL otherwise). */
 struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors);
 
 /* The same from the configuration in force, which lies in the instance's folder (folder.h). */
 #define CONFIG_INSTANCE_FILE "config.yaml"
-struct config *config_load_instance(const char *directory, const char *const *sets, size_t n_sets, char **errors);
+struct config *config_load_instance(const char *directory, const char *const *sets, size_t n_sets,
+                                    char **errors);
 
 /* The same for a document in memory; name stands for the file in errors. */
-struct config *config_load_text(const char *name, const char *text, size_t bytes, const char *const *sets, size_t n_sets,
-                                char **errors);
+struct config *config_load_text(const char *name, const char *text, size_t bytes, const char *const *sets,
+                                size_t n_sets, char **errors);
 
-/* The instance that a command is about which has no configuration: given (--instance) unless that is NULL, else
- * MILLRACE_INSTANCE unless that is empty, else "default". A command that loads a configuration passes "instance=NAME" as
- * the last of its sets instead. Does not check the name (segment_directory does). */
+/* The instance that a command is about which has no configuration: given (--instance) unless that
+ * is NULL, else MILLRACE_INSTANCE unless that is empty, else "default". A command that loads a
+ * configuration passes "instance=NAME" as the last of its sets instead. Does not check the name
+ * (segment_directory does). */
 const char *config_instance_name(const char *given);
 
 void config_free(struct config *config);
@@ -85,32 +94,43 @@ void config_free(struct config *config);
 /* The embedded default as a commented YAML document. */
 const char *config_default_text(void);
 
-/* Writes the whole configuration in force, defaults included, as YAML that config_load takes. Returns 0 or -errno. */
+/* Writes the whole configuration in force, defaults included, as YAML that config_load takes.
+ * Returns 0 or -errno. */
 int config_write(const struct config *config, FILE *out);
 
-/* True when both have the same values in the section (all below `prefix`, such as "ingest.udp[0]" or "tally"; "" is all): "64MiB" and
- * "67108864" are the same. An entry that neither has is the same, one that only one has is not. */
+/* True when both have the same values in the section (all below `prefix`, such as "ingest.udp[0]"
+ * or "tally"; "" is all): "64MiB" and "67108864" are the same. An entry that neither has is the
+ * same, one that only one has is not. */
 bool config_same(const struct config *a, const struct config *b, const char *prefix);
 
-/* Calls each for every FILE option in the section (as for config_same), in the order of the documents: its key ("ingest.http[0].tokens") and the path that it
- * names, "" when it names none. */
+/* Calls each for every FILE option in the section (as for config_same), in the order of the
+ * documents: its key ("ingest.http[0].tokens") and the path that it names, "" when it names
+ * none. */
 typedef void config_file_fn(void *argument, const char *key, const char *path);
 void config_each_file(const struct config *config, const char *section, config_file_fn *each, void *argument);
 
-/* Makes data_dir and the path of every FILE absolute by putting folder in front, for readers that stand in another folder. Returns 0, or -ENAMETOOLONG with
- * "KEY: ..." in *error (malloced) when one becomes longer than its option takes; then the configuration is of no more use. */
+/* Makes data_dir and the path of every FILE absolute by putting folder in front, for readers that
+ * stand in another folder. Returns 0, or -ENAMETOOLONG with "KEY: ..." in *error (malloced) when
+ * one becomes longer than its option takes; then the configuration is of no more use. */
 int config_make_absolute(struct config *config, const char *folder, char **error);
 
-/* Values. The key is formatted as by printf: config_u64(c, "ingest.udp[%zu].processes", i). Asking for a key that no
- * options.def declares, or with the wrong type, is our own bug: abort. Strings live as long as the configuration. */
-uint64_t config_u64(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3))); /* SIZE bytes, COUNT, BOOL 0/1 */
-uint64_t config_ns(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));  /* DURATION */
-const char *config_string(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3))); /* STRING, FILE, CHOICE */
+/* Values. The key is formatted as by printf: config_u64(c, "ingest.udp[%zu].processes", i). Asking
+ * for a key that no options.def declares, or with the wrong type, is our own bug: abort. Strings
+ * live as long as the configuration. */
+/* SIZE bytes, COUNT, BOOL 0/1 */
+uint64_t config_u64(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
+/* DURATION */
+uint64_t config_ns(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
+/* STRING, FILE, CHOICE */
+const char *config_string(const struct config *config, const char *key, ...)
+        __attribute__((format(printf, 2, 3)));
 
-/* Length of a list section ("ingest.udp"), of a LIST value ("ingest.udp[0].listen") or of a map ("topics"). */
+/* Length of a list section ("ingest.udp"), of a LIST value ("ingest.udp[0].listen") or of a map
+ * ("topics"). */
 size_t config_count(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
 
 /* Element i of a LIST value; name of element i of a map section ("topics", 0 -> "ip"). */
-const char *config_item(const struct config *config, size_t i, const char *key, ...) __attribute__((format(printf, 3, 4)));
+const char *config_item(const struct config *config, size_t i, const char *key, ...)
+        __attribute__((format(printf, 3, 4)));
 
 #endif

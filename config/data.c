@@ -41,7 +41,8 @@ static cyaml_schema_field_t *describe_keys(struct config_data *data, const struc
 	return fields;
 }
 
-/* One field per name that the document has: libcyaml knows no maps with free keys, so the schema is made for this document. */
+/* One field per name that the document has: libcyaml knows no maps with free keys, so the schema is
+ * made for this document. */
 static cyaml_schema_field_t *describe_names(struct config_data *data, const struct schema *schema,
                                             const struct config_node *node)
 {
@@ -119,7 +120,8 @@ static cyaml_config_t plain_config(void)
 	                        .flags = CYAML_CFG_STYLE_BLOCK | CYAML_CFG_NO_ALIAS};
 }
 
-/* libcyaml keeps no memory for a list without items, and leaves out of what it writes whatever has none: the default would come back. */
+/* libcyaml keeps no memory for a list without items, and leaves out of what it writes whatever has
+ * none: the default would come back. */
 static void keep_empty_lists(const struct config_place *place)
 {
 	struct config_cell *cell = (struct config_cell *)(uintptr_t)place->cell;

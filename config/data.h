@@ -11,9 +11,9 @@
  *                               | udp |  n = 2  --> [ listen format ... | listen format ... ]
  *                               +-----+
  *
- * Scalars are text; config_value.h gives them types, so that units work. Which keys exist and what is a section, a list or a
- * value is libcyaml's to judge. It stops at the first thing that it refuses; that is reported, taken out of the tree, and the
- * rest is loaded again.
+ * Scalars are text; config_value.h gives them types, so that units work. Which keys exist and what
+ * is a section, a list or a value is libcyaml's to judge. It stops at the first thing that it
+ * refuses; that is reported, taken out of the tree, and the rest is loaded again.
  */
 #ifndef CONFIG_DATA_H
 #define CONFIG_DATA_H
@@ -23,7 +23,8 @@
 struct cyaml_schema_value;
 
 struct config_cell {
-	void *data; /* char * of an option; char ** of a LIST; cells of a section or of all entries of a list */
+	/* char * of an option; char ** of a LIST; cells of a section or of all entries of a list */
+	void *data;
 	uint64_t n; /* items of a LIST, entries of a list section */
 };
 
@@ -38,12 +39,13 @@ struct config_data {
 struct config_place {
 	const struct schema *schema;
 	const struct cyaml_schema_value *value; /* libcyaml's view of it */
-	const struct config_cell *cell;  /* of this key; NULL for the root and for an entry */
-	const struct config_cell *cells; /* of the keys below: root, section and entry; else NULL */
+	const struct config_cell *cell;         /* of this key; NULL for the root and for an entry */
+	/* of the keys below: root, section and entry; else NULL */
+	const struct config_cell *cells;
 };
 
-/* Loads a completed tree. What does not fit the schema is taken out of the tree, with an error for each. Returns true when
- * nothing had to be taken out. data is to be freed in either case. */
+/* Loads a completed tree. What does not fit the schema is taken out of the tree, with an error for
+ * each. Returns true when nothing had to be taken out. data is to be freed in either case. */
 bool config_data_load(struct config_data *data, struct config_node *tree, struct config_errors *errors);
 
 void config_data_free(struct config_data *data);

@@ -19,9 +19,10 @@
 
 /* Where a value was written. */
 struct config_origin {
-	const char *source; /* "millrace.yaml", "--set a=b", "MILLRACE_INSTANCE"; lives as long as the errors */
-	unsigned rank;      /* order of the sources */
-	unsigned line;      /* from 1; 0 when lines mean nothing there */
+	/* "millrace.yaml", "--set a=b", "MILLRACE_INSTANCE"; lives as long as the errors */
+	const char *source;
+	unsigned rank; /* order of the sources */
+	unsigned line; /* from 1; 0 when lines mean nothing there */
 };
 
 struct config_errors {
@@ -29,13 +30,13 @@ struct config_errors {
 		unsigned rank, line;
 		char *text;
 	} line[CONFIG_ERRORS_MAX];
-	size_t n;       /* all, more than there are lines for */
+	size_t n; /* all, more than there are lines for */
 };
 
-/* Adds one. key may be "" and is left out where the source says it already ("--set KEY=..."). Control characters are
- * shown as \xNN. */
-void config_error(struct config_errors *errors, const struct config_origin *origin, const char *key, const char *format,
-                  ...) __attribute__((format(printf, 4, 5)));
+/* Adds one. key may be "" and is left out where the source says it already ("--set KEY=...").
+ * Control characters are shown as \xNN. */
+void config_error(struct config_errors *errors, const struct config_origin *origin, const char *key,
+                  const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* True when no more can be kept. */
 bool config_errors_full(const struct config_errors *errors);
@@ -43,8 +44,8 @@ bool config_errors_full(const struct config_errors *errors);
 /* All as text, one a line, for the caller to free; empties errors. */
 char *config_errors_text(struct config_errors *errors);
 
-/* The word of n words that is nearest to text by insertions, deletions, replacements and swaps of neighbours; NULL when
- * none is near. */
+/* The word of n words that is nearest to text by insertions, deletions, replacements and swaps of
+ * neighbours; NULL when none is near. */
 const char *config_nearest(const char *text, const char *const *word, size_t n);
 
 #endif

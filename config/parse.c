@@ -23,7 +23,8 @@ static struct config_origin origin_at(const struct reading *reading, const yaml_
 	return origin;
 }
 
-/* Printable UTF-8: what libyaml reads from a file as it is, less the line breaks. Escapes ("\0", "\e") can make others. */
+/* Printable UTF-8: what libyaml reads from a file as it is, less the line breaks. Escapes ("\0",
+ * "\e") can make others. */
 bool config_tree_is_plain(const unsigned char *text, size_t bytes)
 {
 	if (!text_valid(text, bytes))
@@ -144,8 +145,8 @@ static struct config_node *convert_map(struct reading *reading, const yaml_node_
 	return map;
 }
 
-/* Aliases appear as further references to one node; each becomes a copy, which the limits bound. An alias to a node
- * around itself ends at the greatest depth. */
+/* Aliases appear as further references to one node; each becomes a copy, which the limits bound. An
+ * alias to a node around itself ends at the greatest depth. */
 static struct config_node *convert(struct reading *reading, int index, unsigned depth)
 {
 	const yaml_node_t *node = yaml_document_get_node(&reading->document, index);
@@ -263,8 +264,9 @@ static void begin(yaml_parser_t *parser, const char *text, size_t bytes)
 	yaml_parser_set_input_string(parser, (const unsigned char *)text, bytes);
 }
 
-/* libyaml takes time that grows with the square of the nesting (a minute for 100,000 brackets), so a first pass over the
- * events stops where the document gets too deep. Other errors are left to the second. */
+/* libyaml takes time that grows with the square of the nesting (a minute for 100,000 brackets), so
+ * a first pass over the events stops where the document gets too deep. Other errors are left to the
+ * second. */
 static bool is_shallow(const char *text, size_t bytes, const struct config_origin *origin,
                        struct config_errors *errors)
 {

@@ -60,7 +60,8 @@ static void join_names(const struct schema *schema, char *buffer, size_t size)
 		                         schema->child[i]->name);
 }
 
-/* A key that lies elsewhere under the same name: "commit_interval" at the top is meant as "tally.commit_interval". */
+/* A key that lies elsewhere under the same name: "commit_interval" at the top is meant as
+ * "tally.commit_interval". */
 static const char *key_elsewhere(const char *name)
 {
 	size_t n;

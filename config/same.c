@@ -35,7 +35,8 @@ static bool same_keys(const struct config_place *a, const struct config_place *b
 	return true;
 }
 
-/* Entries of a named section are compared in their order, which is that of what they become in shared memory. */
+/* Entries of a named section are compared in their order, which is that of what they become in
+ * shared memory. */
 static bool same_entries(const struct config_place *a, const struct config_place *b)
 {
 	for (size_t i = 0;; i++) {

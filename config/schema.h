@@ -45,9 +45,9 @@ struct config_step {
 	size_t index;
 };
 
-/* Takes the next step off *key. schema is where the key has got to (NULL: nowhere known). Below a SCHEMA_NAMED the name may
- * have dots: it goes up to the last dot when a key of the entry follows there, or when to_option says that a key must
- * follow; otherwise it is all that is left. */
+/* Takes the next step off *key. schema is where the key has got to (NULL: nowhere known). Below a
+ * SCHEMA_NAMED the name may have dots: it goes up to the last dot when a key of the entry follows
+ * there, or when to_option says that a key must follow; otherwise it is all that is left. */
 struct config_step config_step(const char **key, const struct schema *schema, bool to_option);
 
 /* Topics that exist without being mentioned; a name of NULL after the last. */

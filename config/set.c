@@ -70,10 +70,9 @@ static const struct schema *schema_below(const struct schema *schema, const stru
 
 static struct config_node *bad_key(const struct setting *setting)
 {
-	config_error(setting->errors, setting->origin, "",
-	             "the key is not well formed; allowed: names with dots, and [n] for the n-th entry of a "
-	             "list, such as "
-	             "ingest.udp[0].listen");
+	config_error(
+	        setting->errors, setting->origin, "",
+	        "the key is not well formed; allowed: names with dots, and [n] for the n-th entry of a list, such as ingest.udp[0].listen");
 	return NULL;
 }
 
@@ -87,7 +86,8 @@ static bool is_well_formed(const char *key)
 	}
 }
 
-/* Walks along the key, making what is not there. Returns the node that is to become the value, or NULL with an error. */
+/* Walks along the key, making what is not there. Returns the node that is to become the value, or
+ * NULL with an error. */
 static struct config_node *make_way(const struct setting *setting, struct config_node *tree, bool scalar)
 {
 	const struct schema *schema = config_schema();

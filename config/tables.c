@@ -50,8 +50,7 @@ const struct config_built_in_topic config_built_in_topics[] = {
 
 const char *config_default_text(void)
 {
-	return "instance: default               # segments under /dev/shm/millrace/default; "
-	       "MILLRACE_INSTANCE and\n"
+	return "instance: default               # segments under /dev/shm/millrace/default; MILLRACE_INSTANCE and\n"
 	       "                                # --instance choose it for every command\n"
 	       "data_dir: millrace-data         # what must last: the counts (tally.db)\n"
 	       "drain_timeout: 30s\n"

@@ -6,9 +6,10 @@
  *           format: raw                       map
  *                                               "listen": list of a scalar; "format": scalar "raw", line 4
  *
- * It is what overrides are applied to and what errors take their lines from. Read with libyaml; aliases are resolved by
- * copying. A hostile document meets limits (CONFIG_*_MAX) and gets an error; it cannot make the tree large or deep.
- * All text in a tree is UTF-8 without control characters.
+ * It is what overrides are applied to and what errors take their lines from. Read with libyaml;
+ * aliases are resolved by copying. A hostile document meets limits (CONFIG_*_MAX) and gets an
+ * error; it cannot make the tree large or deep. All text in a tree is UTF-8 without control
+ * characters.
  */
 #ifndef CONFIG_TREE_H
 #define CONFIG_TREE_H
@@ -17,9 +18,9 @@
 
 #include "config/error.h"
 
-#define CONFIG_DOCUMENT_MAX (128u * 1024u)  /* bytes of a file or of one --set */
-#define CONFIG_NODES_MAX    10000u          /* nodes of one document, aliases copied */
-#define CONFIG_TEXT_MAX     (512u * 1024u)  /* bytes of all its scalars, aliases copied */
+#define CONFIG_DOCUMENT_MAX (128u * 1024u) /* bytes of a file or of one --set */
+#define CONFIG_NODES_MAX    10000u         /* nodes of one document, aliases copied */
+#define CONFIG_TEXT_MAX     (512u * 1024u) /* bytes of all its scalars, aliases copied */
 #define CONFIG_DEPTH_MAX    16u
 #define CONFIG_KEY_MAX      200u /* bytes of a key; libyaml bounds the escaped form by 1024 */
 
@@ -32,18 +33,22 @@ struct config_node {
 	struct config_origin origin;
 	struct config_node **child;
 	size_t n_children, room;
-	bool refused; /* stands for something that was reported, so that its neighbours keep their numbers */
+	/* stands for something that was reported, so that its neighbours keep their numbers */
+	bool refused;
 };
 
-/* Zeroed memory. Running out of it while reading some kilobytes of configuration is not survivable: abort. */
+/* Zeroed memory. Running out of it while reading some kilobytes of configuration is not survivable:
+ * abort. */
 void *config_alloc(size_t bytes);
 
-/* True for printable UTF-8, without control characters and line breaks of any kind: what all text in a tree is. */
+/* True for printable UTF-8, without control characters and line breaks of any kind: what all text
+ * in a tree is. */
 bool config_tree_is_plain(const unsigned char *text, size_t bytes);
 
-/* Parses one document. An empty one is NODE_NULL. Returns NULL, with errors added, when it is not YAML or meets a limit. Single
- * keys and values that cannot be used (a key there twice, a control character) add errors and are left out. origin gives source
- * and rank; its line is 1, or 0 when lines are not to be told. */
+/* Parses one document. An empty one is NODE_NULL. Returns NULL, with errors added, when it is not
+ * YAML or meets a limit. Single keys and values that cannot be used (a key there twice, a control
+ * character) add errors and are left out. origin gives source and rank; its line is 1, or 0 when
+ * lines are not to be told. */
 struct config_node *config_tree_parse(const char *text, size_t bytes, const struct config_origin *origin,
                                       struct config_errors *errors);
 
@@ -53,7 +58,8 @@ void config_tree_free(struct config_node *node);
 struct config_node *config_tree_scalar(const char *text, const struct config_origin *origin);
 struct config_node *config_tree_container(enum config_node_kind kind, const struct config_origin *origin);
 
-/* Appends child to a list, or to a map under key (NULL for a list); an older child of that key is replaced. */
+/* Appends child to a list, or to a map under key (NULL for a list); an older child of that key is
+ * replaced. */
 void config_tree_add(struct config_node *parent, const char *key, struct config_node *child);
 
 /* Puts child in the place of child i of parent and frees the old one. */

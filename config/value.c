@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* More digits than 64 bits hold are out of range in any unit; the limits keep the arithmetic below 128 bits. */
+/* More digits than 64 bits hold are out of range in any unit; the limits keep the arithmetic below
+ * 128 bits. */
 #define DIGITS_MAX          30
 #define FRACTION_DIGITS_MAX 9
 
@@ -35,7 +36,8 @@ static const struct unit duration_units[] = {
 
 static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
 
-/* "1.5GiB": digits, perhaps a fraction, perhaps a space, unit. Exact; a fraction of the smallest unit is -EINVAL. */
+/* "1.5GiB": digits, perhaps a fraction, perhaps a space, unit. Exact; a fraction of the smallest
+ * unit is -EINVAL. */
 static int parse_number(const char *text, const struct unit *units, uint64_t *value)
 {
 	unsigned __int128 number = 0, divisor = 1;

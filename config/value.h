@@ -14,12 +14,14 @@ struct config_why {
 	char text[400];
 };
 
-/* Parses one value of the option's type: bytes, ns, number, 0/1, index of the choice; for a STRING or FILE its length, and 0 for a
- * LIST. Range is not looked at. Returns 0, -EINVAL (not of that type) or -ERANGE (more than 64 bits hold). */
+/* Parses one value of the option's type: bytes, ns, number, 0/1, index of the choice; for a STRING
+ * or FILE its length, and 0 for a LIST. Range is not looked at. Returns 0, -EINVAL (not of that
+ * type) or -ERANGE (more than 64 bits hold). */
 int config_value_parse(const struct config_option *option, const char *text, uint64_t *value);
 
-/* Parses and checks range and power of two. Returns 0, or -EINVAL with the reason in why ("...; allowed: ..."). Any text is an
- * item of a LIST, whose number of items config_value_check_items checks. */
+/* Parses and checks range and power of two. Returns 0, or -EINVAL with the reason in why ("...;
+ * allowed: ..."). Any text is an item of a LIST, whose number of items config_value_check_items
+ * checks. */
 int config_value_check(const struct config_option *option, const char *text, struct config_why *why);
 
 /* Checks the number of items of a LIST. */

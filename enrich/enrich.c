@@ -46,7 +46,8 @@ int enrich_open(struct enrich *enrich, const struct instance *instance, const ch
 	int result = private_attach(&enrich->private_segment, &enrich->redo, instance, role, error);
 	if (result == 0)
 		result = join_topics(enrich, instance, role, share, error);
-	/* Reader and writer have copied words that the note may change: they are attached anew after it. */
+	/* Reader and writer have copied words that the note may change: they are attached anew
+	 * after it. */
 	if (result == 0 && redo_recover(&enrich->redo)) {
 		metric_add(control, ENRICH_recovered_notes, 1);
 		leave_topics(enrich);
@@ -96,7 +97,8 @@ static bool take(struct enrich *enrich, const struct record *record, uint64_t no
 	return true;
 }
 
-/* Takes records of one batch until there are enough, or one finds no room. Returns how many were taken; batch stands behind the last. */
+/* Takes records of one batch until there are enough, or one finds no room. Returns how many were
+ * taken; batch stands behind the last. */
 static uint64_t take_batch(struct enrich *enrich, struct record_batch *batch)
 {
 	uint64_t now_ns = clock_real_ns(), n = 0;
@@ -105,8 +107,8 @@ static uint64_t take_batch(struct enrich *enrich, struct record_batch *batch)
 		const struct record *record = record_next(batch);
 		if (record == NULL)
 			break;
-		/* The room for the event and the event itself are made from the same lengths: those of the copy. Without memory
-		 * it is as without room: tried again. */
+		/* The room for the event and the event itself are made from the same lengths: those
+		 * of the copy. Without memory it is as without room: tried again. */
 		record = record_copy(&enrich->copy, record->payload, batch->length, batch->type);
 		if (record == NULL || !take(enrich, record, now_ns)) {
 			*batch = before;
@@ -163,7 +165,8 @@ bool enrich_drained(struct enrich *enrich, uint64_t now_ns)
 
 /* ---- tick ---- */
 
-/* Counters of parts that count for themselves: the metric becomes what a former life left plus what this one has. */
+/* Counters of parts that count for themselves: the metric becomes what a former life left plus what
+ * this one has. */
 static void count_on(struct enrich *enrich, enum enrich_metric metric, uint64_t now, uint64_t *seen)
 {
 	metric_add(enrich->control, metric, now - *seen);

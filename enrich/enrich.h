@@ -2,14 +2,15 @@
  *
  *     track.raw --group "enrich"--> [ country (geo/) | device (agent/) | put together (track/) | privacy ] --> own lane of track
  *
- * Several processes share the lanes of track.raw: process k of n reads those whose number leaves k when divided by n. Each writes its own
- * lane of track.
+ * Several processes share the lanes of track.raw: process k of n reads those whose number leaves k
+ * when divided by n. Each writes its own lane of track.
  *
- * Exactly once: the place that has been reached in the input lanes and the tail of the output lane are committed by one redo note. Killed
- * before it is published, nothing has happened: the next life reads the same records again and writes over what was never committed. After it,
- * all has.
+ * Exactly once: the place that has been reached in the input lanes and the tail of the output lane
+ * are committed by one redo note. Killed before it is published, nothing has happened: the next
+ * life reads the same records again and writes over what was never committed. After it, all has.
  *
- * Full: when the readers of track are a whole lane behind, the stage reads no more; then track.raw fills, and HTTP answers 503.
+ * Full: when the readers of track are a whole lane behind, the stage reads no more; then track.raw
+ * fills, and HTTP answers 503.
  */
 #ifndef ENRICH_ENRICH_H
 #define ENRICH_ENRICH_H
@@ -39,7 +40,8 @@ _Static_assert((int)ENRICH_METRIC_COUNT <= (int)METRICS_MAX, "a control block ho
 #define ENRICH_DROP_MAX 64u
 
 struct enrich_settings {
-	const char *database, *rules; /* configured paths, "" for none; live as long as the configuration */
+	/* configured paths, "" for none; live as long as the configuration */
+	const char *database, *rules;
 	size_t agent_longest;
 	uint32_t agent_cache;
 	char pod[TRACK_TEXT_MAX + 1];
@@ -47,7 +49,8 @@ struct enrich_settings {
 	const char *drop[ENRICH_DROP_MAX];
 };
 
-/* What makes an event out of a call; without shared memory, so that it can be tried and measured alone. */
+/* What makes an event out of a call; without shared memory, so that it can be tried and measured
+ * alone. */
 struct enricher {
 	struct enrich_settings settings;
 	struct geo *geo;
@@ -64,14 +67,16 @@ struct enrich {
 	struct topic_reader reader;
 	struct topic_writer writer;
 	struct lane lane;
-	struct redo redo; /* region 0: the private segment; 1: the lane of track; 2: the group's segment */
+	/* region 0: the private segment; 1: the lane of track; 2: the group's segment */
+	struct redo redo;
 	struct segment private_segment;
 	struct control *control;
 	struct record_copy copy; /* the call that is worked on */
-	bool full;        /* the last record found no room */
-	uint64_t commits; /* of this life */
+	bool full;               /* the last record found no room */
+	uint64_t commits;        /* of this life */
 	struct {
-		uint64_t commits, since_ns; /* while it drains and track is full: since when nobody has made room */
+		/* while it drains and track is full: since when nobody has made room */
+		uint64_t commits, since_ns;
 	} stuck;
 	struct {
 		uint64_t loads, refusals, hits, misses, unknown, given_up;
@@ -86,17 +91,20 @@ extern const struct stage_ops enrich_stage;
 /* Reads section enrich. */
 void enrich_read_settings(struct enrich_settings *settings, const struct config *config);
 
-/* Opens database and rules. What is not there is said in the log and done without; rules that are wrong are an error. The settings are set. Returns 0
- * or -errno with the reason. */
+/* Opens database and rules. What is not there is said in the log and done without; rules that are
+ * wrong are an error. The settings are set. Returns 0 or -errno with the reason. */
 int enricher_open(struct enricher *enricher, struct shm_error *error);
 void enricher_close(struct enricher *enricher);
 
-/* Makes the event of a call (which has passed event_check) at payload, which has track_room(raw) bytes. Returns its length. */
-uint32_t enricher_run(struct enricher *enricher, const struct event_track_raw *raw, uint64_t now_ns, void *payload);
+/* Makes the event of a call (which has passed event_check) at payload, which has track_room(raw)
+ * bytes. Returns its length. */
+uint32_t enricher_run(struct enricher *enricher, const struct event_track_raw *raw, uint64_t now_ns,
+                      void *payload);
 
-/* Joins: the role's private segment, its share of the group, its lane. enricher is open. Returns 0 or -errno with the reason; then nothing is held. */
-int enrich_open(struct enrich *enrich, const struct instance *instance, const char *role, struct topic_share share,
-                struct control *control, struct shm_error *error);
+/* Joins: the role's private segment, its share of the group, its lane. enricher is open. Returns 0
+ * or -errno with the reason; then nothing is held. */
+int enrich_open(struct enrich *enrich, const struct instance *instance, const char *role,
+                struct topic_share share, struct control *control, struct shm_error *error);
 
 /* One batch; true when it committed something. */
 bool enrich_poll(struct enrich *enrich);
@@ -104,20 +112,22 @@ bool enrich_poll(struct enrich *enrich);
 /* Waits for records, or for room. */
 void enrich_idle(struct enrich *enrich, uint64_t timeout_ns);
 
-/* While draining, after a poll that did nothing: may the stage end? Yes, unless the whole instance ends and track is full: then its readers are given
- * time, as long as they make room within ENRICH_PATIENCE_NS. What remains waits in track.raw for the next start. */
+/* While draining, after a poll that did nothing: may the stage end? Yes, unless the whole instance
+ * ends and track is full: then its readers are given time, as long as they make room within
+ * ENRICH_PATIENCE_NS. What remains waits in track.raw for the next start. */
 bool enrich_drained(struct enrich *enrich, uint64_t now_ns);
 
 /* The database file is looked at; metrics and the control block's note are set. */
 void enrich_tick(struct enrich *enrich, uint64_t now_ns);
 
-/* Puts rules in force that were read again; the engine is enrich's from then on. Answers that the old ones gave are forgotten. */
+/* Puts rules in force that were read again; the engine is enrich's from then on. Answers that the
+ * old ones gave are forgotten. */
 void enrich_replace_rules(struct enrich *enrich, struct agent_engine *engine);
 
 void enrich_close(struct enrich *enrich);
 
-/* The stage alone: input holds records as `ingest-http --output` writes them; tracking calls among them become records of output. Returns the exit
- * status. */
+/* The stage alone: input holds records as `ingest-http --output` writes them; tracking calls among
+ * them become records of output. Returns the exit status. */
 int enrich_alone(const struct config *config, FILE *input, FILE *output);
 
 #endif

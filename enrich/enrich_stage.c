@@ -226,8 +226,7 @@ static const struct metric_description metrics[] = {
 
 const struct stage_ops enrich_stage = {
         .name = "enrich",
-        .help = "adds country, city and device to tracking calls: reads the topic track.raw, writes the "
-                "topic track",
+        .help = "adds country, city and device to tracking calls: reads the topic track.raw, writes the topic track",
         .metrics = metrics,
         .n_metrics = ENRICH_METRIC_COUNT,
         .init = init,

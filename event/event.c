@@ -150,8 +150,7 @@ static void put_json(struct text *text, const struct event_value *value)
 		text_string(text, value->bytes, value->length);
 }
 
-static void put_member(struct text *text, const struct event_field *field,
-                       const struct event_value *value)
+static void put_member(struct text *text, const struct event_field *field, const struct event_value *value)
 {
 	if (value->kind == EVENT_VALUE_ABSENT)
 		return;

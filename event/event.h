@@ -1,8 +1,8 @@
 /* Event records: what lies in the payload of a record, by topic, and of a message, by queue.
  *
- * Each begins with the same head: when it arrived and from where. Fixed fields first, then bytes whose lengths the
- * fields tell. Payloads start at multiples of 8. A reader checks that record->length is what the fields say
- * (event_check does) before it goes on.
+ * Each begins with the same head: when it arrived and from where. Fixed fields first, then bytes
+ * whose lengths the fields tell. Payloads start at multiples of 8. A reader checks that
+ * record->length is what the fields say (event_check does) before it goes on.
  *
  *     topic       type              payload
  *     ip          EVENT_IP          struct event_ip
@@ -15,9 +15,9 @@
  *     queue
  *     postback    EVENT_POSTBACK    struct event_postback, then url, data
  *
- * As JSON (event_json) one object a line. Of ip and raw: id, ts (milliseconds), source (the sender's address), source_port;
- * of the others: id, ts, ip (the client's address; filters may call it source). Then the event's own fields under the names
- * that they have on the wire:
+ * As JSON (event_json) one object a line. Of ip and raw: id, ts (milliseconds), source (the
+ * sender's address), source_port; of the others: id, ts, ip (the client's address; filters may call
+ * it source). Then the event's own fields under the names that they have on the wire:
  *
  *     ip          app_sha256, ip                          ip is the address in the IpEvent, "10.0.0.1"
  *     raw         listener, length, data or data_hex      hexadecimal when the bytes are not UTF-8 text
@@ -29,8 +29,8 @@
  *     postback    method, url, data (an object)
  *     outside     record_type, length, data or data_hex   (no ts and no source: the payload is the program's own)
  *
- * id is <generation>-<topic>-<lane>-<position>, unique for good and the same each time the record is read; of a postback its own
- * id, 32 hexadecimal digits. docs/EVENTS.md has an example of each.
+ * id is <generation>-<topic>-<lane>-<position>, unique for good and the same each time the record
+ * is read; of a postback its own id, 32 hexadecimal digits. docs/EVENTS.md has an example of each.
  */
 #ifndef EVENT_EVENT_H
 #define EVENT_EVENT_H
@@ -98,7 +98,8 @@ struct event_track_raw {
 	uint16_t host_bytes;
 	uint32_t flags;        /* EVENT_TRACK_...; readers ignore bits they do not know */
 	uint64_t client_ts_ms; /* the batch interface's "ts", 0 when not given */
-	char text[];           /* type, query (as a query string, verbatim or percent-encoded from params), agent, host */
+	/* type, query (as a query string, verbatim or percent-encoded from params), agent, host */
+	char text[];
 };
 
 /* A tracking event after enrichment. As a line of text: event_line.h. */
@@ -121,7 +122,9 @@ struct event_track {
 	uint8_t os_bytes;
 	uint8_t city_bytes; /* 0 when unknown */
 	uint8_t reserved;
-	char text[]; /* type, host, pod, device, browser, engine, version, os, city, query (as a query string, as in track.raw) */
+	/* type, host, pod, device, browser, engine, version, os, city, query (as a query string, as
+	 * in track.raw) */
+	char text[];
 };
 _Static_assert(sizeof(struct event_track) == 64, "one line");
 
@@ -164,8 +167,9 @@ struct event_postback {
 	uint64_t id[2]; /* unique for good, the same for each attempt; as text 32 hexadecimal digits */
 	uint32_t data_bytes;
 	uint32_t reserved;
-	char text[]; /* url (a template, UTF-8, JSON escapes resolved), then data (a JSON object of strings, numbers, true, false and
-	              * null, as sent, white space outside strings left out) */
+	/* url (a template, UTF-8, JSON escapes resolved), then data (a JSON object of strings,
+	 * numbers, true, false and null, as sent, white space outside strings left out) */
+	char text[];
 };
 _Static_assert(sizeof(struct event_postback) == 56, "a multiple of 8");
 
@@ -173,31 +177,36 @@ _Static_assert(sizeof(struct event_postback) == 56, "a multiple of 8");
 
 #define EVENT_PARAMS_MAX 4096u
 
-/* True when the payload is exactly as long as its fields say and its type is known (or EVENT_OUTSIDE and above). Whether text in it
- * is what it should be (UTF-8, JSON) is not asked. */
+/* True when the payload is exactly as long as its fields say and its type is known (or
+ * EVENT_OUTSIDE and above). Whether text in it is what it should be (UTF-8, JSON) is not asked. */
 bool event_check(const struct record *record);
 
 /* Writes the event as one JSON object without a newline or final 0; allocates nothing. origin is
- * "<generation>-<topic>-<lane>"; position the record's stream position (both unused for EVENT_POSTBACK, which has its own id). Returns the
- * bytes written, or -ENOSPC (out is then of no use), or -EINVAL when event_check fails. In text, bytes that are not UTF-8 come out as
- * \u00XX, one for each. JSON in a payload (log's text, postback's data) is written as it is when it is well-formed; otherwise as text.
- * Decoding params needs room in out for the longest value once more. A query of more than EVENT_PARAMS_MAX parameters comes as text. */
+ * "<generation>-<topic>-<lane>"; position the record's stream position (both unused for
+ * EVENT_POSTBACK, which has its own id). Returns the bytes written, or -ENOSPC (out is then of no
+ * use), or -EINVAL when event_check fails. In text, bytes that are not UTF-8 come out as \u00XX,
+ * one for each. JSON in a payload (log's text, postback's data) is written as it is when it is
+ * well-formed; otherwise as text. Decoding params needs room in out for the longest value once
+ * more. A query of more than EVENT_PARAMS_MAX parameters comes as text. */
 int event_json(char *out, size_t size, const struct record *record, const char *origin, uint64_t position);
 
-/* The value of one field as bare text, for filters: keys as in the JSON form ("sha" stands for "app_sha256", "source" for the "ip" of
- * events that have no source, "data" gives the bytes as they are, "text" of a log its escapes resolved, "params" or "query" of track the
- * query as it is). No final 0. Returns the length, or
- * -ENOENT when this event has no such field, -ENOSPC, -EINVAL when event_check fails. */
+/* The value of one field as bare text, for filters: keys as in the JSON form ("sha" stands for
+ * "app_sha256", "source" for the "ip" of events that have no source, "data" gives the bytes as they
+ * are, "text" of a log its escapes resolved, "params" or "query" of track the query as it is). No
+ * final 0. Returns the length, or -ENOENT when this event has no such field, -ENOSPC, -EINVAL when
+ * event_check fails. */
 int event_field(char *out, size_t size, const struct record *record, const char *key);
 
 /* Name of field i of events of this type, in the order of the JSON form; NULL after the last. */
 const char *event_field_name(uint16_t type, unsigned i);
 
-/* True when event_field takes this key for events of this type: one of the names, or what stands for one. */
+/* True when event_field takes this key for events of this type: one of the names, or what stands
+ * for one. */
 bool event_field_known(uint16_t type, const char *key);
 
-/* The same three for a message of the queue `postback`, which has no record's header: payload (aligned to 8) and length as
- * queue_take or a look at a slot gives them. The id in the JSON form is the message's own. */
+/* The same three for a message of the queue `postback`, which has no record's header: payload
+ * (aligned to 8) and length as queue_take or a look at a slot gives them. The id in the JSON form
+ * is the message's own. */
 bool event_postback_check(const void *payload, uint32_t length);
 int event_postback_json(char *out, size_t size, const void *payload, uint32_t length);
 int event_postback_field(char *out, size_t size, const void *payload, uint32_t length, const char *key);

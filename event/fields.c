@@ -79,7 +79,8 @@ static struct event_value get_source_port(const struct event_payload *payload)
 	return unsigned_value(head_of(payload)->source_port);
 }
 
-/* Of what comes as datagrams; and of what a client sends, whose address it is rather than a packet's. */
+/* Of what comes as datagrams; and of what a client sends, whose address it is rather than a
+ * packet's. */
 #define SENDER_FIELDS FIELD("ts", get_ts), FIELD("source", get_source), FIELD("source_port", get_source_port)
 #define CLIENT_FIELDS FIELD("ts", get_ts), FIELD("ip", get_source)
 

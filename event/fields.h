@@ -1,4 +1,5 @@
-/* The fields of events: one table per type serves JSON and filters, so that they cannot disagree on a name. For event.c alone. */
+/* The fields of events: one table per type serves JSON and filters, so that they cannot disagree on
+ * a name. For event.c alone. */
 #ifndef EVENT_FIELDS_H
 #define EVENT_FIELDS_H
 

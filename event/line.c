@@ -59,8 +59,9 @@ static void put_address(struct text *text, const uint8_t address[16])
 	text_put(text, digits + skip, sizeof digits - skip);
 }
 
-/* Bytes in front of the first that is no visible ASCII character. Eight at a time: in bytes below 0x80, adding 0x5f sets the high bit of those above
- * the space, and adding 1 that of 0x7f alone (Warren, Hacker's Delight, 6-1). */
+/* Bytes in front of the first that is no visible ASCII character. Eight at a time: in bytes below
+ * 0x80, adding 0x5f sets the high bit of those above the space, and adding 1 that of 0x7f alone
+ * (Warren, Hacker's Delight, 6-1). */
 static size_t visible(const char *bytes, size_t length)
 {
 	const uint64_t low = 0x7f7f7f7f7f7f7f7fu, high = 0x8080808080808080u;
@@ -78,7 +79,8 @@ static size_t visible(const char *bytes, size_t length)
 	return i;
 }
 
-/* The query stays as the client sent it, except for what would break the line or what a terminal would obey: that is percent-encoded. */
+/* The query stays as the client sent it, except for what would break the line or what a terminal
+ * would obey: that is percent-encoded. */
 static void put_query(struct text *text, const char *query, size_t bytes)
 {
 	if (bytes == 0)

@@ -14,8 +14,9 @@
 
 #include "event/event.h"
 
-/* Writes the line of an EVENT_TRACK without a newline or final 0; allocates nothing. Returns the bytes written, -ENOSPC (out is then of no
- * use), or -EINVAL for a record that is none or fails event_check. */
+/* Writes the line of an EVENT_TRACK without a newline or final 0; allocates nothing. Returns the
+ * bytes written, -ENOSPC (out is then of no use), or -EINVAL for a record that is none or fails
+ * event_check. */
 int event_line(char *out, size_t size, const struct record *record);
 
 #endif

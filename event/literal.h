@@ -1,16 +1,18 @@
-/* JSON inside payloads: is it well-formed? Whoever wrote the record should have seen to it (ingest does); a reader that copies it into
- * JSON of its own makes sure, so that one bad record cannot spoil a whole output. */
+/* JSON inside payloads: is it well-formed? Whoever wrote the record should have seen to it (ingest
+ * does); a reader that copies it into JSON of its own makes sure, so that one bad record cannot
+ * spoil a whole output. */
 #ifndef EVENT_LITERAL_H
 #define EVENT_LITERAL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* True when the bytes are one JSON string with its quotes (RFC 8259; UTF-8, no half of a surrogate pair) and nothing else. */
+/* True when the bytes are one JSON string with its quotes (RFC 8259; UTF-8, no half of a surrogate
+ * pair) and nothing else. */
 bool event_literal_is_string(const char *text, size_t bytes);
 
-/* True when the bytes are one JSON object whose values are strings, numbers, true, false or null, without white space outside strings, and
- * nothing else. */
+/* True when the bytes are one JSON object whose values are strings, numbers, true, false or null,
+ * without white space outside strings, and nothing else. */
 bool event_literal_is_flat(const char *text, size_t bytes);
 
 #endif

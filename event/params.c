@@ -7,7 +7,8 @@
 
 #define NONE UINT16_MAX
 
-/* Pairs of one name are a list; a hash table finds the first of each, so that the work grows with the query, not with its square. */
+/* Pairs of one name are a list; a hash table finds the first of each, so that the work grows with
+ * the query, not with its square. */
 struct param {
 	struct query_pair pair;
 	uint32_t hash;
@@ -101,8 +102,8 @@ static bool is_plain(const char *text, size_t bytes)
 	return true;
 }
 
-/* Decoded at the end of what room there is, then written to its beginning: nothing is allocated, and a character that was encoded byte
- * by byte is whole again. */
+/* Decoded at the end of what room there is, then written to its beginning: nothing is allocated,
+ * and a character that was encoded byte by byte is whole again. */
 static void put_decoded(struct text *text, const char *from, size_t bytes)
 {
 	if (is_plain(from, bytes)) {

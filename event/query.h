@@ -1,4 +1,5 @@
-/* Query strings: k=v&k=v, percent-encoded (RFC 3986; + is a space, as forms write it: URL Standard, 5.1).
+/* Query strings: k=v&k=v, percent-encoded (RFC 3986; + is a space, as forms write it: URL Standard,
+ * 5.1).
  *
  *     struct query query = {text, text + bytes};
  *     while (query_next(&query, &pair))
@@ -50,8 +51,8 @@ static inline int query_digit(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The byte that stands at *at, which is before end, decoded; moves *at behind it. A % without two hexadecimal digits stands for
- * itself. */
+/* The byte that stands at *at, which is before end, decoded; moves *at behind it. A % without two
+ * hexadecimal digits stands for itself. */
 static inline unsigned char query_byte(const char **at, const char *end)
 {
 	char c = *(*at)++;

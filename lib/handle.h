@@ -21,7 +21,8 @@ struct millrace_reader {
 	struct life_watch life;
 	struct record_batch batch;
 	unsigned lane;
-	uint64_t taken;                /* records that millrace_next has given and millrace_advance not passed */
+	/* records that millrace_next has given and millrace_advance not passed */
+	uint64_t taken;
 	struct millrace_record record; /* what millrace_next gave last */
 	struct watch *watch;           /* NULL before the first millrace_fd */
 	struct shm_error error;
@@ -30,14 +31,16 @@ struct millrace_reader {
 /* The error of calls with a millrace, of this thread. */
 struct shm_error *handle_error(void);
 
-/* Claims use record locks of the process (instance_lock): of its threads one at a time may claim or free groups and lanes. */
+/* Claims use record locks of the process (instance_lock): of its threads one at a time may claim or
+ * free groups and lanes. */
 void handle_lock(void);
 void handle_unlock(void);
 
 /* 0 while the instance that we are attached to goes on, -EPIPE, or -ESTALE, with error set. */
 int handle_life(enum life life, struct shm_error *error);
 
-/* After a look at the bell found nothing: the descriptor becomes readable when it rings after `seen`. Does nothing without a descriptor. */
+/* After a look at the bell found nothing: the descriptor becomes readable when it rings after
+ * `seen`. Does nothing without a descriptor. */
 void watch_arm(struct millrace_reader *reader, uint32_t seen);
 
 /* Ends the thread and closes the descriptor. */

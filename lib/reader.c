@@ -49,7 +49,8 @@ static void give_up_batch(struct millrace_reader *reader)
 	memset(&reader->batch, 0, sizeof reader->batch);
 }
 
-/* Sleeps until the bell rings, the end, or a while at a time, so that the end of the instance is noticed. False after a signal. */
+/* Sleeps until the bell rings, the end, or a while at a time, so that the end of the instance is
+ * noticed. False after a signal. */
 static bool sleep_on_bell(struct millrace_reader *reader, uint64_t now_ns, uint64_t end_ns)
 {
 	uint64_t left_ns = end_ns - now_ns;

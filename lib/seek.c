@@ -1,7 +1,8 @@
 /* Moving a group: to an end of what there is, to a time, to a record.
  *
- * A search begins with a step back to the oldest record: from then on writers keep what is searched (stream.h, joining). So it can go forward in
- * peace, and back to where the group was when nothing is found: that is forward too.
+ * A search begins with a step back to the oldest record: from then on writers keep what is searched
+ * (stream.h, joining). So it can go forward in peace, and back to where the group was when nothing
+ * is found: that is forward too.
  */
 #include <errno.h>
 #include <stdio.h>

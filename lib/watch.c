@@ -1,4 +1,5 @@
-/* A descriptor for a reader's bell: a thread sleeps on the bell and makes an eventfd readable when it rings.
+/* A descriptor for a reader's bell: a thread sleeps on the bell and makes an eventfd readable when
+ * it rings.
  *
  *     reader                                          thread
  *     nothing to read: clears the eventfd,
@@ -6,8 +7,9 @@
  *                                                      waits until the bell rings after seen, or the instance ends
  *     poll: readable <----------- eventfd -----------  writes it, waits for a new round
  *
- * While the reader finds records no round begins, so a busy reader costs no system call. A write that belongs to an older round makes the descriptor
- * readable once for nothing, which poll(2) allows.
+ * While the reader finds records no round begins, so a busy reader costs no system call. A write
+ * that belongs to an older round makes the descriptor readable once for nothing, which poll(2)
+ * allows.
  */
 #include <errno.h>
 #include <signal.h>

@@ -27,7 +27,8 @@ static int enter(struct millrace_writer *writer, const char *topic)
 	if (result != 0)
 		return result;
 	life_init(&writer->life, instance);
-	/* With the lane held: a drain that began before is seen here, one that begins now waits for us. */
+	/* With the lane held: a drain that began before is seen here, one that begins now waits for
+	 * us. */
 	result = handle_life(life_writes(instance), handle_error());
 	if (result != 0)
 		topic_writer_detach(&writer->topic);
@@ -67,11 +68,13 @@ int millrace_commit(struct millrace_writer *writer)
 	topic_ring(&writer->topic);
 	writer->used_bytes = 0;
 	writer->used_records = 0;
-	/* Another page in place changes nothing for what was committed: the next append tells of it. */
+	/* Another page in place changes nothing for what was committed: the next append tells of
+	 * it. */
 	return life_committed(&writer->life) == LIFE_ENDED ? handle_life(LIFE_ENDED, &writer->error) : 0;
 }
 
-/* Waits for room for `bytes` after what is used. The clock is read only when there is none at once. */
+/* Waits for room for `bytes` after what is used. The clock is read only when there is none at
+ * once. */
 static int wait_for_room(struct millrace_writer *writer, size_t bytes, int timeout_ms, char **at)
 {
 	uint64_t end_ns =
@@ -94,7 +97,8 @@ static int wait_for_room(struct millrace_writer *writer, size_t bytes, int timeo
 	}
 }
 
-/* Room for `bytes` after what is used. Returns 0, -EAGAIN when there is none in time, -EPIPE, -ESTALE. */
+/* Room for `bytes` after what is used. Returns 0, -EAGAIN when there is none in time, -EPIPE,
+ * -ESTALE. */
 static int make_room(struct millrace_writer *writer, size_t bytes, int timeout_ms, char **at)
 {
 	int result = handle_life(life_writes(&writer->millrace->instance), &writer->error);

@@ -7,7 +7,8 @@ DOCUMENT  = $(BUILD)/tools/document
 ASAN      = BUILD=$(BUILD)-asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" OPTIMISE=-O1
 # As many jobs as there are cores, unless -j was given.
 AGAIN     = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
-SOURCES   = $(sort $(filter-out $(BUILD)%,$(wildcard */*.c */*/*.c */*/*/*.c)))
+SOURCES   = $(sort $(filter-out build%,$(wildcard */*.c */*/*.c */*/*/*.c)))
+HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h)))
 
 # What was fetched, seen from the programs in $(BUILD) as from those below PREFIX.
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,country.mmdb country.mmdb.licence regexes.yaml regexes.yaml.licence)
@@ -85,7 +86,7 @@ lint: ## clang-tidy, cppcheck, clang-format, shellcheck and mandoc, in check mod
 	@$(AGAIN) built-lint
 # The programs are built first because the sources include what is generated.
 built-lint: all
-	@scripts/lint $(BUILD) $(SOURCES)
+	@HEADERS='$(HEADERS)' scripts/lint $(BUILD) $(SOURCES)
 
 bench: ## the benchmarks of the command, each against its reference
 	@scripts/install-packages build run bench data

@@ -1,4 +1,5 @@
-/* Prints, as Markdown, the tables that the documents show, from the tables that the programs are made of.
+/* Prints, as Markdown, the tables that the documents show, from the tables that the programs are
+ * made of.
  *
  *     document options [SECTION]    all options, or those below SECTION ("ingest.udp", "tally")
  *     document metrics [STAGE]      metrics of all stages, or of one ("ingest-udp")
@@ -9,7 +10,8 @@
  *     document failures             the statuses of its refusals
  *     document default              the embedded default configuration
  *
- * Built with the tests, not installed. scripts/check-generated compares with what stands in the documents.
+ * Built with the tests, not installed. scripts/check-generated compares with what stands in the
+ * documents.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -77,8 +79,7 @@ static int print_options(const char *section)
 		if (!help_in_section(&option[i], section))
 			continue;
 		if (printed++ == 0)
-			puts("| key | type | default | allowed | what it is |\n| --- | --- | --- | --- | --- "
-			     "|");
+			puts("| key | type | default | allowed | what it is |\n| --- | --- | --- | --- | --- |");
 		printf("| `%s` | %s | `%s` | %s | ", option[i].key, option[i].type, option[i].default_text,
 		       config_value_allowed(&option[i], allowed, sizeof allowed));
 		print_cell(option[i].help);
@@ -200,8 +201,7 @@ int main(int argc, char **argv)
 		status = print_default();
 	if (status == 2)
 		fprintf(stderr,
-		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | routes | "
-		        "elsewhere | failures | default\n");
+		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | routes | elsewhere | failures | default\n");
 	else if (status == 1)
 		fprintf(stderr, "document: there is no %s \"%s\"\n", what, which);
 	return status;

@@ -47,8 +47,9 @@ static int bound_the_sleep(const struct ck_ec_wait_state *state, struct timespec
 	return interrupted ? 1 : 0;
 }
 
-/* Many ring one bell, so it is ck_ec's multiple-producer kind, which loses no flag: the exponential back-off that the
- * single-producer kind needs would only cost wake-ups, hence the long first wait. */
+/* Many ring one bell, so it is ck_ec's multiple-producer kind, which loses no flag: the exponential
+ * back-off that the single-producer kind needs would only cost wake-ups, hence the long first
+ * wait. */
 static const struct ck_ec_ops bell_ops = {
         .gettime = read_clock,
         .wait32 = futex_wait,

@@ -5,11 +5,12 @@
  *     nothing to read? --------.          publish (release)
  *     bell_wait(bell, seen) <--+--------- bell_ring(bell)
  *
- * It is an event count (ck_ec of Concurrency Kit) on a futex shared between processes, so a ring between the look and
- * the sleep is not lost. Ringing costs one locked add; the kernel is asked only when somebody sleeps. Futex calls never
- * carry the private flag.
+ * It is an event count (ck_ec of Concurrency Kit) on a futex shared between processes, so a ring
+ * between the look and the sleep is not lost. Ringing costs one locked add; the kernel is asked
+ * only when somebody sleeps. Futex calls never carry the private flag.
  *
- * Order: what was published before bell_ring is visible after bell_value or bell_wait returns the new value.
+ * Order: what was published before bell_ring is visible after bell_value or bell_wait returns the
+ * new value.
  */
 #ifndef SHM_BELL_H
 #define SHM_BELL_H
@@ -32,8 +33,9 @@ void bell_ring(struct bell *bell);
 /* What to pass to bell_wait. Take it before looking for work. */
 uint32_t bell_value(const struct bell *bell);
 
-/* Sleeps until the bell has been rung since seen was taken, at most timeout_ns nanoseconds. Returns true when rung,
- * false on time-out or on a signal (the caller looks at its flags and comes back). */
+/* Sleeps until the bell has been rung since seen was taken, at most timeout_ns nanoseconds. Returns
+ * true when rung, false on time-out or on a signal (the caller looks at its flags and comes
+ * back). */
 bool bell_wait(struct bell *bell, uint32_t seen, uint64_t timeout_ns);
 
 #endif

@@ -3,11 +3,13 @@
  *     the kernel's counter  |---- counted ----|-- to be counted at the next tick --|
  *                           0                 entry->counted                        SO_MEMINFO
  *
- * The counter is the socket's and lives as long as the supervisor keeps the socket, whichever role has it: a stage dies, listeners change their
- * order, a role gets other buffers. So what was counted lies under the socket's cookie (SO_COOKIE: no two sockets ever have the same), in a segment of the
- * instance, and not with the role.
+ * The counter is the socket's and lives as long as the supervisor keeps the socket, whichever role
+ * has it: a stage dies, listeners change their order, a role gets other buffers. So what was
+ * counted lies under the socket's cookie (SO_COOKIE: no two sockets ever have the same), in a
+ * segment of the instance, and not with the role.
  *
- * An entry is taken by the stage that has the socket, which alone writes `counted`, and given back by the supervisor when the socket is closed.
+ * An entry is taken by the stage that has the socket, which alone writes `counted`, and given back
+ * by the supervisor when the socket is closed.
  */
 #ifndef SHM_DROPS_H
 #define SHM_DROPS_H

@@ -11,7 +11,8 @@
 #define ENTER        (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define OTHERS_WRITE (S_IWGRP | S_IWOTH)
 
-/* O_PATH descriptors are opened and closed at will: unlike others, their close frees no POSIX lock of the process. */
+/* O_PATH descriptors are opened and closed at will: unlike others, their close frees no POSIX lock
+ * of the process. */
 struct held {
 	char path[FOLDER_PATH_MAX];
 	int fd;
@@ -94,14 +95,13 @@ static int check(const struct stat *root, const struct stat *folder, const char 
 	if (!known)
 		shm_explain(
 		        error,
-		        "%.*s belongs to user %u, who could put another folder in the place of %s; it must "
-		        "belong to root or to you: have it removed, or choose another with MILLRACE_SHM",
+		        "%.*s belongs to user %u, who could put another folder in the place of %s; it must belong to root or to you: have it removed, or choose another with MILLRACE_SHM",
 		        (int)root_length, path, root->st_uid, path);
 	else if (others_may_rename(root))
-		shm_explain(error,
-		            "%.*s (mode %04o) may be written by others, who could put another folder in the "
-		            "place of %s: chmod go-w %.*s, or choose another with MILLRACE_SHM",
-		            (int)root_length, path, root->st_mode & 07777, path, (int)root_length, path);
+		shm_explain(
+		        error,
+		        "%.*s (mode %04o) may be written by others, who could put another folder in the place of %s: chmod go-w %.*s, or choose another with MILLRACE_SHM",
+		        (int)root_length, path, root->st_mode & 07777, path, (int)root_length, path);
 	else if ((folder->st_mode & OTHERS_WRITE) != 0)
 		shm_explain(error, "%s (mode %04o) may be written by others: chmod go-w %s", path,
 		            folder->st_mode & 07777, path);

@@ -16,10 +16,10 @@ int instance_attach(struct instance *instance, const char *name, enum segment_ac
 {
 	struct instance found = {0};
 	if (segment_directory(found.directory, sizeof found.directory, name) != 0) {
-		shm_explain(error,
-		            "instance \"%s\": a name has 1 to %u of the characters A-Z a-z 0-9 . _ - and "
-		            "does not begin with a dot",
-		            name, SHM_NAME_MAX - 1);
+		shm_explain(
+		        error,
+		        "instance \"%s\": a name has 1 to %u of the characters A-Z a-z 0-9 . _ - and does not begin with a dot",
+		        name, SHM_NAME_MAX - 1);
 		return -EINVAL;
 	}
 	int result = folder_hold(found.directory, error);
@@ -32,10 +32,10 @@ int instance_attach(struct instance *instance, const char *name, enum segment_ac
 		                        SEGMENT_WRITE, error);
 	if (result != 0) {
 		if (result == -ENOENT)
-			shm_explain(error,
-			            "instance \"%s\" is not running (no segments in %s); start it with: "
-			            "millrace run --instance %s",
-			            name, found.directory, name);
+			shm_explain(
+			        error,
+			        "instance \"%s\" is not running (no segments in %s); start it with: millrace run --instance %s",
+			        name, found.directory, name);
 		segment_detach(&found.page_segment);
 		if (held)
 			folder_release(found.directory);
@@ -78,7 +78,8 @@ int instance_follow(struct instance *instance, struct shm_error *error)
 	        segment_attach(&page, instance->directory, "instance", SEGMENT_INSTANCE, SEGMENT_READ, error);
 	if (result != 0)
 		return result;
-	/* The page that is mapped already: its folder has another place, and under its name lies something else. */
+	/* The page that is mapped already: its folder has another place, and under its name lies
+	 * something else. */
 	bool same =
 	        page.device == instance->page_segment.device && page.inode == instance->page_segment.inode;
 	if (same || page.header->generation != instance->generation) {

@@ -23,9 +23,9 @@
 #include "shm/segment.h"
 #include "shm/stream.h"
 
-#define INSTANCE_TOPICS_MAX 16u
-#define INSTANCE_QUEUES_MAX 4u
-#define INSTANCE_ROLES_MAX  64u
+#define INSTANCE_TOPICS_MAX  16u
+#define INSTANCE_QUEUES_MAX  4u
+#define INSTANCE_ROLES_MAX   64u
 #define INSTANCE_METRICS_MAX 8u /* of the supervisor */
 
 enum when_full { WHEN_FULL_DROP, WHEN_FULL_REFUSE };
@@ -35,7 +35,8 @@ struct instance_topic {
 	uint64_t size_bytes; /* of each lane */
 	uint32_t when_full;  /* enum when_full */
 	uint32_t n_lanes;
-	char lane_role[STREAM_LANES_MAX][SHM_NAME_MAX]; /* who writes lane n; "" for a lane that outside programs may take */
+	/* who writes lane n; "" for a lane that outside programs may take */
+	char lane_role[STREAM_LANES_MAX][SHM_NAME_MAX];
 };
 
 struct instance_queue {
@@ -49,8 +50,8 @@ struct instance_role {
 	char program[SHM_NAME_MAX]; /* "ingest-udp": the file in libexec/millrace */
 };
 
-/* Body of the segment `instance`. Written by the supervisor; the words before `created_ns` and `supervisor_metric` at any time,
- * all else only before it is published.
+/* Body of the segment `instance`. Written by the supervisor; the words before `created_ns` and
+ * `supervisor_metric` at any time, all else only before it is published.
  *
  *     in force --- a new configuration: another page takes its place ---> replaced      for good
  *         '------- asked to end --> draining --- it takes no more ------> ended         until the next supervisor adopts it
@@ -58,10 +59,12 @@ struct instance_role {
 struct instance_page {
 	_Atomic uint32_t draining; /* 1 from the moment the supervisor was asked to end */
 	_Atomic uint32_t supervisor_pid;
-	_Atomic uint32_t replaced; /* 1: another page is in place; nothing that happens later is told here (instance_follow) */
-	_Atomic uint32_t ended;    /* 1: what is committed from now on is taken by nobody (life.h) */
-	uint64_t created_ns; /* CLOCK_REALTIME */
-	_Atomic uint64_t supervisor_metric[INSTANCE_METRICS_MAX]; /* supervisor/metrics.def; go on from page to page */
+	/* 1: another page is in place; nothing that happens later is told here (instance_follow) */
+	_Atomic uint32_t replaced;
+	_Atomic uint32_t ended; /* 1: what is committed from now on is taken by nobody (life.h) */
+	uint64_t created_ns;    /* CLOCK_REALTIME */
+	/* supervisor/metrics.def; go on from page to page */
+	_Atomic uint64_t supervisor_metric[INSTANCE_METRICS_MAX];
 	uint32_t n_topics, n_queues, n_roles, reserved;
 	struct instance_topic topic[INSTANCE_TOPICS_MAX];
 	struct instance_queue queue[INSTANCE_QUEUES_MAX];
@@ -70,7 +73,8 @@ struct instance_page {
 
 /* Body of the segment `bells`; everybody may write. */
 struct bells_page {
-	/* Bit k set: topic's group k has a reader that may sleep. Set and cleared by claimers, under the topic's lock file. */
+	/* Bit k set: topic's group k has a reader that may sleep. Set and cleared by claimers,
+	 * under the topic's lock file. */
 	struct {
 		alignas(SHM_LINE) _Atomic uint64_t groups;
 	} active[INSTANCE_TOPICS_MAX];
@@ -83,14 +87,16 @@ struct instance {
 	char directory[128];
 	struct segment page_segment;
 	struct segment bells_segment;
-	const struct instance_page *page; /* the supervisor writes its words through a mapping of its own */
+	/* the supervisor writes its words through a mapping of its own */
+	const struct instance_page *page;
 	struct bells_page *bells;
 	uint64_t generation;
 };
 
-/* Maps the instance page and the bells. name is the instance's name (segment_directory). Returns 0; -ENOENT with "is not
- * running" and the remedy in error; otherwise as segment_attach. */
-int instance_attach(struct instance *instance, const char *name, enum segment_access access, struct shm_error *error);
+/* Maps the instance page and the bells. name is the instance's name (segment_directory). Returns 0;
+ * -ENOENT with "is not running" and the remedy in error; otherwise as segment_attach. */
+int instance_attach(struct instance *instance, const char *name, enum segment_access access,
+                    struct shm_error *error);
 
 void instance_detach(struct instance *instance);
 
@@ -101,13 +107,15 @@ enum instance_place {
 	INSTANCE_GONE,     /* none */
 };
 
-/* Looks at the name; one stat(2). When the look itself fails (no memory, no access) the answer is IN_PLACE: the next look tells. */
+/* Looks at the name; one stat(2). When the look itself fails (no memory, no access) the answer is
+ * IN_PLACE: the next look tells. */
 enum instance_place instance_look(const struct instance *instance);
 
-/* Maps the page that is in place now, read-only, instead of the one that was replaced; topics, queues and their numbers stay what they
- * were, others may have come. Pointers into the old page are invalid then. Returns 0, also when nothing was replaced; -ENOENT
- * when there is no page any more; -ESTALE when it belongs to another life of the instance, or its segments do; otherwise as segment_attach.
- * On failure nothing has changed. */
+/* Maps the page that is in place now, read-only, instead of the one that was replaced; topics,
+ * queues and their numbers stay what they were, others may have come. Pointers into the old page
+ * are invalid then. Returns 0, also when nothing was replaced; -ENOENT when there is no page any
+ * more; -ESTALE when it belongs to another life of the instance, or its segments do; otherwise as
+ * segment_attach. On failure nothing has changed. */
 int instance_follow(struct instance *instance, struct shm_error *error);
 
 /* Index of a topic, a queue, a role by name, or -1. */
@@ -122,19 +130,22 @@ char *instance_queue_name(char *buffer, const char *queue);
 char *instance_stage_name(char *buffer, const char *role);
 char *instance_private_name(char *buffer, const char *role);
 
-/* Takes directory/file as a lock for this process (POSIX record lock: the kernel frees it at death; lock each file at
- * most once per process and keep the descriptor open). wait_ms 0 tries once. Returns the descriptor, to be closed to
- * unlock; -EWOULDBLOCK with *owner_pid set to the holder; other -errno. */
+/* Takes directory/file as a lock for this process (POSIX record lock: the kernel frees it at death;
+ * lock each file at most once per process and keep the descriptor open). wait_ms 0 tries once.
+ * Returns the descriptor, to be closed to unlock; -EWOULDBLOCK with *owner_pid set to the holder;
+ * other -errno. */
 int instance_lock(const char *directory, const char *file, unsigned wait_ms, int *owner_pid);
 
-/* The same with an open-file-description lock (fcntl(2), F_OFD_SETLK): it excludes a second holder in the same process too,
- * but does not tell who holds it. Tries once. Returns the descriptor, -EWOULDBLOCK, or another -errno. */
+/* The same with an open-file-description lock (fcntl(2), F_OFD_SETLK): it excludes a second holder
+ * in the same process too, but does not tell who holds it. Tries once. Returns the descriptor,
+ * -EWOULDBLOCK, or another -errno. */
 int instance_hold(const char *directory, const char *file);
 
-/* Whether somebody holds directory/file with a lock of either kind. Returns 1 with *pid (may be NULL) set to the holder, -1 where the kernel does not
- * tell it (instance_hold); 0: nobody, or there is no such file, or none that could be locked; -errno: it cannot be told, for want of
- * descriptors say, which is no leave to take what may be somebody's. Not for a file that this process has locked with
- * instance_lock: closing any descriptor of it gives that lock up. */
+/* Whether somebody holds directory/file with a lock of either kind. Returns 1 with *pid (may be
+ * NULL) set to the holder, -1 where the kernel does not tell it (instance_hold); 0: nobody, or
+ * there is no such file, or none that could be locked; -errno: it cannot be told, for want of
+ * descriptors say, which is no leave to take what may be somebody's. Not for a file that this
+ * process has locked with instance_lock: closing any descriptor of it gives that lock up. */
 int instance_locked(const char *directory, const char *file, int *pid);
 
 /* The same for a file that is open; its descriptor stays open. */

@@ -79,7 +79,8 @@ void lanes_commit(struct lane *lane, unsigned n, struct redo *redo)
 	redo_apply(redo);
 	for (unsigned i = 0; i < n; i++) {
 		if (lane[i].records != 0) {
-			/* The note has stored these two words; this moves the writer's own copies and leaves waypoints. */
+			/* The note has stored these two words; this moves the writer's own copies
+			 * and leaves waypoints. */
 			stream_commit(&lane[i].writer->stream, lane[i].used, lane[i].records);
 			topic_ring(lane[i].writer);
 		}

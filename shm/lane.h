@@ -1,11 +1,12 @@
-/* A lane as a stage fills it: records of one batch behind the stream's tail, unseen until the batch is committed, and what the
- * ledger is to say of the batch.
+/* A lane as a stage fills it: records of one batch behind the stream's tail, unseen until the batch
+ * is committed, and what the ledger is to say of the batch.
  *
  *     lane_room --> fill --> lane_keep ...   counts ...     --lanes_commit: one redo note--> readers see all of it
  *                              '--lane_mark ... lane_back: as if it had never been
  *
- * SIGKILL at any instruction: before the note is published nothing has happened; after it everything has (the next life applies the note).
- * A writer of NULL stands for memory of the caller's: a stage alone.
+ * SIGKILL at any instruction: before the note is published nothing has happened; after it
+ * everything has (the next life applies the note). A writer of NULL stands for memory of the
+ * caller's: a stage alone.
  */
 #ifndef SHM_LANE_H
 #define SHM_LANE_H
@@ -28,8 +29,9 @@ struct lane {
 	uint64_t rejected[LEDGER_REASON_COUNT];
 };
 
-/* Words that one lane may put into a note: reasons, received, dropped, refused, records, tail. With the others that a batch adds
- * they must fit REDO_WORDS_MAX (a static assertion where the batch is declared). */
+/* Words that one lane may put into a note: reasons, received, dropped, refused, records, tail. With
+ * the others that a batch adds they must fit REDO_WORDS_MAX (a static assertion where the batch is
+ * declared). */
 #define LANE_NOTE_WORDS (LEDGER_REASON_COUNT + 5u)
 
 /* A place to go back to. */
@@ -44,18 +46,22 @@ void lane_stream(struct lane *lane, struct topic_writer *writer);
 /* Makes the lane write into memory of `bytes` bytes, aligned to 8. */
 void lane_memory(struct lane *lane, void *memory, size_t bytes);
 
-/* Sees to it that `bytes` more can be written: the slow path of lane_room. Asking again before the commit gives the same place, so
- * the batch only grows. False when a required group is in the way, or the lane never has so much. */
+/* Sees to it that `bytes` more can be written: the slow path of lane_room. Asking again before the
+ * commit gives the same place, so the batch only grows. False when a required group is in the way,
+ * or the lane never has so much. */
 bool lane_extend(struct lane *lane, size_t bytes);
 
-/* Bytes that the lane can hold in all: what is longer can never be in it at one time, however often the batch is committed in between. */
+/* Bytes that the lane can hold in all: what is longer can never be in it at one time, however often
+ * the batch is committed in between. */
 size_t lane_capacity(const struct lane *lane);
 
-/* Whether the batch and `bytes` more can be written now, when the batch is committed whenever there is no room: lane_room fails then for no
- * record of at most `most` bytes that comes first in a batch. */
+/* Whether the batch and `bytes` more can be written now, when the batch is committed whenever there
+ * is no room: lane_room fails then for no record of at most `most` bytes that comes first in a
+ * batch. */
 bool lane_permits(struct lane *lane, size_t bytes);
 
-/* Where the next record of `bytes` bytes goes (record_bytes of its length; a multiple of RECORD_ALIGN), or NULL. */
+/* Where the next record of `bytes` bytes goes (record_bytes of its length; a multiple of
+ * RECORD_ALIGN), or NULL. */
 static inline char *lane_room(struct lane *lane, size_t bytes)
 {
 	if (__builtin_expect(lane->used + bytes > lane->room, 0) && !lane_extend(lane, bytes))
@@ -82,8 +88,9 @@ static inline void lane_back(struct lane *lane, struct lane_mark mark)
 	lane->records = mark.records;
 }
 
-/* Commits n lanes, all of streams, with one redo note and rings their bells. Region 1 + i of redo is lane i's stream_shared; the
- * note may already hold words of the caller's. All lanes are empty then. */
+/* Commits n lanes, all of streams, with one redo note and rings their bells. Region 1 + i of redo
+ * is lane i's stream_shared; the note may already hold words of the caller's. All lanes are empty
+ * then. */
 void lanes_commit(struct lane *lane, unsigned n, struct redo *redo);
 
 /* Empties a lane without committing it, or one in memory whose records have been dealt with. */

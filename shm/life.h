@@ -5,8 +5,9 @@
  *
  * A supervisor that was killed changes nothing: its successor adopts the segments.
  *
- * An outside writer asks before each record (life_writes, one line of shared memory) and after each commit (life_committed). The second closes the
- * race with a supervisor that is about to give the memory up:
+ * An outside writer asks before each record (life_writes, one line of shared memory) and after each
+ * commit (life_committed). The second closes the race with a supervisor that is about to give the
+ * memory up:
  *
  *     writer:     moves the tail;  fence;  reads `ended`                  one of the two sees the other: what was committed before `ended`
  *     supervisor: stores `ended`;  fence;  looks at what waits            is counted as waiting, and the segments are kept
@@ -26,7 +27,8 @@ struct life_watch {
 /* Once, right after instance_attach. The instance must stay attached. */
 void life_init(struct life_watch *watch, const struct instance *instance);
 
-/* For readers. Looks at the folder at most every 100 ms; in between the answer is LIFE_SAME, unless the page itself tells of the end. */
+/* For readers. Looks at the folder at most every 100 ms; in between the answer is LIFE_SAME, unless
+ * the page itself tells of the end. */
 enum life life_check(struct life_watch *watch);
 
 /* For writers, before they append: ENDED from the moment the instance drains. Costs three loads. */
@@ -39,13 +41,13 @@ static inline enum life life_writes(const struct instance *instance)
 	return atomic_load_explicit(&page->replaced, memory_order_relaxed) != 0 ? LIFE_REPLACED : LIFE_SAME;
 }
 
-/* For writers, after a commit. ENDED: nobody may ever read what was committed just now. Otherwise it will be read by the groups of the topic, and
- * stays in memory until then; REPLACED tells besides that another page is in place. A folder that was removed is noticed
- * within 100 ms. */
+/* For writers, after a commit. ENDED: nobody may ever read what was committed just now. Otherwise
+ * it will be read by the groups of the topic, and stays in memory until then; REPLACED tells
+ * besides that another page is in place. A folder that was removed is noticed within 100 ms. */
 enum life life_committed(struct life_watch *watch);
 
-/* Whether a supervisor runs the instance: without one nobody takes in, restarts or ends anything, whatever its segments hold.
- * True also when it cannot be told (instance_locked). */
+/* Whether a supervisor runs the instance: without one nobody takes in, restarts or ends anything,
+ * whatever its segments hold. True also when it cannot be told (instance_locked). */
 bool life_supervised(const struct instance *instance);
 
 #endif

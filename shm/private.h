@@ -1,10 +1,12 @@
-/* Private segments: what a role's next life takes up. The first word of the body says which kind it is.
+/* Private segments: what a role's next life takes up. The first word of the body says which kind it
+ * is.
  *
  * The private segment of a stage that needs its redo note there and nothing else:
  *
  *     body of <role>.private:   | layout | lives | redo note |
  *
- * The supervisor creates it zeroed, PRIVATE_NOTE_BYTES long (stages.def); the first life sets the layout, each one counts itself.
+ * The supervisor creates it zeroed, PRIVATE_NOTE_BYTES long (stages.def); the first life sets the
+ * layout, each one counts itself.
  */
 #ifndef SHM_PRIVATE_H
 #define SHM_PRIVATE_H
@@ -17,29 +19,35 @@
 struct private_note {
 	_Atomic uint64_t layout; /* 0: never used; otherwise PRIVATE_LAYOUT */
 	_Atomic uint64_t lives;  /* of this role, the present one included */
-	_Atomic uint64_t told;   /* what a life has said that no later one says again while it is so; its value is the stage's affair */
+	/* what a life has said that no later one says again while it is so; its value is the
+	 * stage's affair */
+	_Atomic uint64_t told;
 	alignas(SHM_LINE) struct redo_note note;
 };
 #define PRIVATE_KIND_NOTE (1ull << 48) /* in the upper 16 bits of the layout */
 #define PRIVATE_LAYOUT    (PRIVATE_KIND_NOTE | sizeof(struct private_note))
 _Static_assert(sizeof(struct private_note) <= PRIVATE_NOTE_BYTES, "it fits its segment");
 
-/* Attaches the role's segment and makes it region 0 of redo, with its note. Nothing is recovered: first set the other regions, then call
- * redo_recover. Returns 0 or -errno with the reason: -EPROTO when another build laid it out; otherwise as segment_attach. */
-int private_attach(struct segment *segment, struct redo *redo, const struct instance *instance, const char *role,
-                   struct shm_error *error);
+/* Attaches the role's segment and makes it region 0 of redo, with its note. Nothing is recovered:
+ * first set the other regions, then call redo_recover. Returns 0 or -errno with the reason: -EPROTO
+ * when another build laid it out; otherwise as segment_attach. */
+int private_attach(struct segment *segment, struct redo *redo, const struct instance *instance,
+                   const char *role, struct shm_error *error);
 
-/* How the body of a private segment begins that holds receive buffers (ingest/udp/buffers.h): enough for others to count those that are
- * filled and not committed. */
+/* How the body of a private segment begins that holds receive buffers (ingest/udp/buffers.h):
+ * enough for others to count those that are filled and not committed. */
 #define PRIVATE_KIND_BUFFERS (2ull << 48)
 struct private_buffers {
 	_Atomic uint64_t layout; /* 0: never used; the upper 16 bits are PRIVATE_KIND_BUFFERS */
 	uint64_t n;              /* buffers */
-	uint64_t mark_bytes;     /* from the body's beginning to the first one's mark, a word that is not 0 while it holds something */
-	uint64_t stride_bytes;   /* from mark to mark */
+	/* from the body's beginning to the first one's mark, a word that is not 0 while it holds
+	 * something */
+	uint64_t mark_bytes;
+	uint64_t stride_bytes; /* from mark to mark */
 };
 
-/* Buffers that are filled and not committed; 0 for a segment of another kind. The role must have no live process. */
+/* Buffers that are filled and not committed; 0 for a segment of another kind. The role must have no
+ * live process. */
 uint64_t private_filled(const struct segment *segment);
 
 #endif

@@ -6,7 +6,8 @@
 
 #include "shm/queue_word.h"
 
-/* The crash test is compiled with this file and dies in every gap (tests/shm/queue_crash_test.c). */
+/* The crash test is compiled with this file and dies in every gap
+ * (tests/shm/queue_crash_test.c). */
 #ifdef QUEUE_TEST_HOOKS
 #define QUEUE_GAP(name) queue_test_gap(name)
 #else
@@ -41,7 +42,8 @@ static void announce(struct queue *queue, uint64_t index, unsigned count)
 		;
 }
 
-/* A word changes hands from its owner (this role) to `phase`, in the lap that is found there: producers may have raised it. */
+/* A word changes hands from its owner (this role) to `phase`, in the lap that is found there:
+ * producers may have raised it. */
 static int leave(struct queue *queue, const struct queue_slot *slot, enum phase from, enum phase to,
                  uint64_t *found)
 {
@@ -67,8 +69,9 @@ static void slot_at(const struct queue *queue, struct queue_slot *slot, uint64_t
 	slot->index = (uint32_t)index;
 }
 
-/* The slot is READY from an older lap. If it was made ready behind the takers' back and its maker died before he
- * announced it, nobody but us will ever look there: the announcement is made in his stead. */
+/* The slot is READY from an older lap. If it was made ready behind the takers' back and its maker
+ * died before he announced it, nobody but us will ever look there: the announcement is made in his
+ * stead. */
 static void pay_debt(struct queue *queue, uint64_t index, uint64_t word)
 {
 	if ((word & PASSED) == 0)
@@ -84,8 +87,9 @@ bool queue_reserve(struct queue *queue, struct queue_slot *slot)
 	uint64_t position = queue->reserve_position;
 	if (queue->role == 0)
 		abort();
-	/* Gone round all of them: every slot is claimed. Other steps need no count: a slot that others have used is met once,
-	 * and again only when they got on; so is a compare-and-swap that fails. */
+	/* Gone round all of them: every slot is claimed. Other steps need no count: a slot that
+	 * others have used is met once, and again only when they got on; so is a compare-and-swap
+	 * that fails. */
 	for (uint64_t gone_round = 0; gone_round < queue->slots;) {
 		uint64_t index = position & (queue->slots - 1);
 		uint64_t lap = position >> queue->lap_shift;
@@ -193,7 +197,8 @@ static bool claim(struct queue *queue, struct queue_slot *slot, uint64_t index, 
 	return true;
 }
 
-/* Something became ready behind our back. Returns true when it was one slot and the message in it is now ours. */
+/* Something became ready behind our back. Returns true when it was one slot and the message in it
+ * is now ours. */
 static bool heed(struct queue *queue, uint64_t returned, struct queue_slot *slot)
 {
 	uint64_t more = ((returned >> COUNT_SHIFT) - (queue->returned >> COUNT_SHIFT)) & COUNT_MASK;
@@ -206,13 +211,14 @@ static bool heed(struct queue *queue, uint64_t returned, struct queue_slot *slot
 				return true;
 		return false;
 	}
-	/* All that is ready lies less than a lap before the last used place, so one lap back is enough. */
+	/* All that is ready lies less than a lap before the last used place, so one lap back is
+	 * enough. */
 	queue->take_position = queue->take_position > queue->slots ? queue->take_position - queue->slots : 0;
 	return false;
 }
 
-/* Passes slots that are still being filled, from take_position up to `end`: their producers will announce them. Stops where one has
- * become ready. */
+/* Passes slots that are still being filled, from take_position up to `end`: their producers will
+ * announce them. Stops where one has become ready. */
 static void pass_slow(struct queue *queue, uint64_t end)
 {
 	uint64_t position = queue->take_position;
@@ -261,7 +267,8 @@ static bool find(struct queue *queue, struct queue_slot *slot)
 			look++;
 			continue;
 		}
-		/* Taken, passed or of a later lap; what is ready lies less than a lap before the last used place. */
+		/* Taken, passed or of a later lap; what is ready lies less than a lap before the
+		 * last used place. */
 		uint64_t used = word_used_after(word, index, queue->lap_shift);
 		look = used > look + 2 * queue->slots ? used - 2 * queue->slots + 1 : look + 1;
 		if (!gap)
@@ -270,7 +277,8 @@ static bool find(struct queue *queue, struct queue_slot *slot)
 	return false;
 }
 
-/* Reads the length. One that cannot be: somebody wrote where he should not; the message is counted and thrown away. */
+/* Reads the length. One that cannot be: somebody wrote where he should not; the message is counted
+ * and thrown away. */
 static bool damaged(struct queue *queue, struct queue_slot *slot)
 {
 	struct queue_prefix prefix;

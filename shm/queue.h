@@ -5,8 +5,9 @@
  *     ... fill ...                                        ... work ...
  *     queue_commit    FILLING -> READY                    queue_done   TAKEN --> FREE, next lap
  *
- * There are n slots, and for each slot one 64-bit word that says all there is to know of it. Every claim is one
- * compare-and-swap on the slot's own word and puts the claimer's role into it, so a claim always has an owner:
+ * There are n slots, and for each slot one 64-bit word that says all there is to know of it. Every
+ * claim is one compare-and-swap on the slot's own word and puts the claimer's role into it, so a
+ * claim always has an owner:
  *
  *      63                          17    16      15          2 1       0
  *     +------------------------------+--------+--------------+---------+
@@ -23,10 +24,11 @@
  *             '-------------------------------------------------------------'
  *                                     done
  *
- * Positions count up for ever: position p is slot p % n in lap p / n. There is no shared head and no shared tail; both ends are
- * found from the words: a word of an older lap, or free in this lap, is the end of the queue. Every user keeps a place
- * of his own to look from; it may be stale, it is never wrong. (So a user who comes late, or slept while others went far,
- * looks at up to n words once.)
+ * Positions count up for ever: position p is slot p % n in lap p / n. There is no shared head and
+ * no shared tail; both ends are found from the words: a word of an older lap, or free in this lap,
+ * is the end of the queue. Every user keeps a place of his own to look from; it may be stale, it is
+ * never wrong. (So a user who comes late, or slept while others went far, looks at up to n words
+ * once.)
  *
  *   Going round. A producer who comes to a slot which somebody still fills or holds from an older lap raises the lap in
  *   the word and goes on; the owner keeps the slot (commit and done take the lap that they find). So a slot that is held for
@@ -40,23 +42,28 @@
  *   anything: one announcement more, and he looks at that slot; several, and he looks at the whole last lap again. A READY word keeps
  *   `passed` when an announcement is due: should its maker die before he announces it, a producer who finds the queue full there does it.
  *
- * Order: roughly first in, first out. Messages overtake those whose producer is slow and those that were given back.
+ * Order: roughly first in, first out. Messages overtake those whose producer is slow and those that
+ * were given back.
  *
- * Death. A role is a small number that one living process has at a time (the lock on <role>.role sees to that). A process
- * killed at any instruction leaves words that name its role. Its next life calls queue_resume and finishes what the last one had
- * taken; or anybody who knows that it is dead calls queue_repair. What it was filling is dropped (nobody was told that it had
- * been accepted); what it had taken becomes READY again. So a committed message is taken at least once, and once only
- * unless its taker died or gave it back. Both calls also announce and ring, for the dead may have been about to.
+ * Death. A role is a small number that one living process has at a time (the lock on <role>.role
+ * sees to that). A process killed at any instruction leaves words that name its role. Its next life
+ * calls queue_resume and finishes what the last one had taken; or anybody who knows that it is dead
+ * calls queue_repair. What it was filling is dropped (nobody was told that it had been accepted);
+ * what it had taken becomes READY again. So a committed message is taken at least once, and once
+ * only unless its taker died or gave it back. Both calls also announce and ring, for the dead may
+ * have been about to.
  *
- * Memory order. Commit releases what was filled, take acquires it; done and cancel release the slot, reserve acquires it. An
- * announcement is a release after the word of which it speaks, and a taker acquires `returned` before he looks at words: if he
- * passes by a place that is about to become ready, he has not seen its announcement yet, and will. Going round and passing
- * are relaxed: they carry no data.
+ * Memory order. Commit releases what was filled, take acquires it; done and cancel release the
+ * slot, reserve acquires it. An announcement is a release after the word of which it speaks, and a
+ * taker acquires `returned` before he looks at words: if he passes by a place that is about to
+ * become ready, he has not seen its announcement yet, and will. Going round and passing are
+ * relaxed: they carry no data.
  *
- * Why not a ring with tickets (D. Vyukov's bounded MPMC queue, ck_ring of Concurrency Kit, rte_ring of DPDK): there a claim
- * is an increment of a shared index. It says that somebody has claimed place p, not who; all later places wait for it, and when
- * the claimer has died they wait for ever. (The lap in each word is Vyukov's sequence number.) Laps do not wrap: 2^47 of them, at
- * 4096 slots and 100 million messages a second, last 180 years. Checked with spin: tests/model/.
+ * Why not a ring with tickets (D. Vyukov's bounded MPMC queue, ck_ring of Concurrency Kit, rte_ring
+ * of DPDK): there a claim is an increment of a shared index. It says that somebody has claimed
+ * place p, not who; all later places wait for it, and when the claimer has died they wait for ever.
+ * (The lap in each word is Vyukov's sequence number.) Laps do not wrap: 2^47 of them, at 4096 slots
+ * and 100 million messages a second, last 180 years. Checked with spin: tests/model/.
  */
 #ifndef SHM_QUEUE_H
 #define SHM_QUEUE_H
@@ -72,25 +79,28 @@
 #define QUEUE_SLOTS_MIN      2u
 #define QUEUE_SLOTS_MAX      (1u << 24)
 #define QUEUE_SLOT_BYTES_MAX (1u << 20)
-#define QUEUE_LENGTH_BYTES   8u /* before the data of each slot: struct queue_prefix */
+#define QUEUE_LENGTH_BYTES   8u     /* before the data of each slot: struct queue_prefix */
 #define QUEUE_ROLE_MAX       16383u /* roles are 1 .. this; usually the role's index in the instance page + 1 */
 #define QUEUE_PATIENCE       64u    /* places; a quarter of the slots when that is less */
 
-/* Body of a SEGMENT_QUEUE, or any 64-byte aligned memory of queue_bytes(). Then follow `slots` words, each written by compare-and-swap
- * by whom its phase allows, and at data_offset the slots, each written by the producer that claimed it. */
+/* Body of a SEGMENT_QUEUE, or any 64-byte aligned memory of queue_bytes(). Then follow `slots`
+ * words, each written by compare-and-swap by whom its phase allows, and at data_offset the slots,
+ * each written by the producer that claimed it. */
 struct queue_shared {
 	alignas(SHM_LINE) uint64_t slots; /* a power of two; this and the next three: creator */
 	uint64_t slot_bytes;              /* longest message */
-	uint64_t stride_bytes;            /* from slot to slot: struct queue_prefix, slot_bytes, whole lines */
-	uint64_t data_offset;             /* bytes from here to slot 0 */
-	/* count << 24 | slot: how often something became ready behind the takers' backs, and where the last time. Any user. */
+	/* from slot to slot: struct queue_prefix, slot_bytes, whole lines */
+	uint64_t stride_bytes;
+	uint64_t data_offset; /* bytes from here to slot 0 */
+	/* count << 24 | slot: how often something became ready behind the takers' backs, and where
+	 * the last time. Any user. */
 	alignas(SHM_LINE) _Atomic uint64_t returned;
 	alignas(SHM_LINE) _Atomic uint64_t word[];
 };
 _Static_assert(sizeof(struct queue_shared) == 2 * SHM_LINE, "words begin on a line of their own");
 
-/* Before the data of each slot, written by the producer at commit. Every message of a slot has another lap, so whoever looks on
- * (queue_look.h) can tell one from the next. */
+/* Before the data of each slot, written by the producer at commit. Every message of a slot has
+ * another lap, so whoever looks on (queue_look.h) can tell one from the next. */
 struct queue_prefix {
 	uint32_t length; /* of the message, bytes */
 	uint32_t lap;    /* of the slot's word when the message was published, its low half */
@@ -122,36 +132,41 @@ struct queue_slot {
 	uint32_t index;
 };
 
-/* What the words say, looked at one after the other: a picture of no single moment while others work. */
+/* What the words say, looked at one after the other: a picture of no single moment while others
+ * work. */
 struct queue_counts {
 	uint64_t slots, free, filling, ready, taken;
 };
 
 /* ---- creating ---- */
 
-/* Bytes of memory for a queue, 0 when slots is not a power of two within the limits or slot_bytes is 0 or too large. */
+/* Bytes of memory for a queue, 0 when slots is not a power of two within the limits or slot_bytes
+ * is 0 or too large. */
 size_t queue_bytes(uint64_t slots, uint64_t slot_bytes);
 
-/* Makes an empty queue in zeroed memory of at least queue_bytes(). Returns 0, or -EINVAL for the sizes, too little memory or an
- * address that is no multiple of SHM_LINE. */
+/* Makes an empty queue in zeroed memory of at least queue_bytes(). Returns 0, or -EINVAL for the
+ * sizes, too little memory or an address that is no multiple of SHM_LINE. */
 int queue_init(struct queue_shared *shared, size_t bytes, uint64_t slots, uint64_t slot_bytes);
 
-/* Creates the segment directory/name. Supervisor only. Errors as segment_create; -EINVAL for the sizes. */
-int queue_create(const char *directory, const char *name, uint64_t generation, uint64_t slots, uint64_t slot_bytes,
-                 struct shm_error *error);
+/* Creates the segment directory/name. Supervisor only. Errors as segment_create; -EINVAL for the
+ * sizes. */
+int queue_create(const char *directory, const char *name, uint64_t generation, uint64_t slots,
+                 uint64_t slot_bytes, struct shm_error *error);
 
 /* Bytes of the file that queue_create makes; 0 as queue_bytes. */
 size_t queue_file_bytes(uint64_t slots, uint64_t slot_bytes);
 
 /* ---- joining: once per thread that uses the queue ---- */
 
-/* Uses a queue in memory. role 1..QUEUE_ROLE_MAX claims in that name; 0 only counts and repairs. Nothing is kept of the sizes in shared
- * memory but this copy. Returns 0, -EINVAL for the role, -EPROTO when the sizes do not fit together or do not fit in `bytes`. */
+/* Uses a queue in memory. role 1..QUEUE_ROLE_MAX claims in that name; 0 only counts and repairs.
+ * Nothing is kept of the sizes in shared memory but this copy. Returns 0, -EINVAL for the role,
+ * -EPROTO when the sizes do not fit together or do not fit in `bytes`. */
 int queue_join(struct queue *queue, struct queue_shared *shared, size_t bytes, unsigned role);
 
-/* Maps the segment and joins. With SEGMENT_READ only queue_count and queue_look may be called, and role is 0. Errors as segment_attach and queue_join. */
-int queue_attach(struct queue *queue, const char *directory, const char *name, enum segment_access access, unsigned role,
-                 struct shm_error *error);
+/* Maps the segment and joins. With SEGMENT_READ only queue_count and queue_look may be called, and
+ * role is 0. Errors as segment_attach and queue_join. */
+int queue_attach(struct queue *queue, const char *directory, const char *name, enum segment_access access,
+                 unsigned role, struct shm_error *error);
 
 /* Unmaps what queue_attach mapped. Claims stay claimed: finish them first. */
 void queue_detach(struct queue *queue);
@@ -161,16 +176,19 @@ void queue_use_bells(struct queue *queue, struct bell *pushed, struct bell *rele
 
 /* ---- producing ---- */
 
-/* Claims a free slot. Fill slot->data, then queue_commit or queue_cancel. Returns false when the queue is full, or when
- * every slot is claimed by somebody. Any number may be claimed at a time. A queue joined with role 0 aborts here and in queue_take. */
+/* Claims a free slot. Fill slot->data, then queue_commit or queue_cancel. Returns false when the
+ * queue is full, or when every slot is claimed by somebody. Any number may be claimed at a time. A
+ * queue joined with role 0 aborts here and in queue_take. */
 bool queue_reserve(struct queue *queue, struct queue_slot *slot);
 
-/* Whether `n` reserves in a row would succeed now: a look, which others may overtake. (A claim that is cancelled is no good to anybody until the takers
- * have come round to it; so who wants several looks first.) */
+/* Whether `n` reserves in a row would succeed now: a look, which others may overtake. (A claim that
+ * is cancelled is no good to anybody until the takers have come round to it; so who wants several
+ * looks first.) */
 bool queue_has_room(const struct queue *queue, uint64_t n);
 
-/* Publishes `length` bytes (at most slot_bytes; more aborts). Rings `pushed`. Returns 0, or -EPERM when the slot is no longer this
- * role's claim (somebody repaired the role while it was alive): nothing was published. */
+/* Publishes `length` bytes (at most slot_bytes; more aborts). Rings `pushed`. Returns 0, or -EPERM
+ * when the slot is no longer this role's claim (somebody repaired the role while it was alive):
+ * nothing was published. */
 int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t length);
 
 /* Gives the slot up unfilled. Rings `released`. Returns 0 or -EPERM as queue_commit. */
@@ -181,16 +199,18 @@ bool queue_push(struct queue *queue, const void *data, uint32_t length);
 
 /* ---- taking ---- */
 
-/* Claims the oldest ready message that it finds. Work on it, then queue_done or queue_give_back; any number may be held at a
- * time, in any order (but have twice as many slots as all takers hold together, so that producers find free ones
- * quickly). Returns false when there is none. */
+/* Claims the oldest ready message that it finds. Work on it, then queue_done or queue_give_back;
+ * any number may be held at a time, in any order (but have twice as many slots as all takers hold
+ * together, so that producers find free ones quickly). Returns false when there is none. */
 bool queue_take(struct queue *queue, struct queue_slot *slot);
 
-/* The message has been dealt with; its effect is safe. Rings `released`. Returns 0, or -EPERM when the slot is no longer this
- * role's claim: the message was repaired and somebody will take it again. */
+/* The message has been dealt with; its effect is safe. Rings `released`. Returns 0, or -EPERM when
+ * the slot is no longer this role's claim: the message was repaired and somebody will take it
+ * again. */
 int queue_done(struct queue *queue, const struct queue_slot *slot);
 
-/* Makes the message ready again, at its old place. Rings `pushed`. Returns 0 or -EPERM as queue_done. */
+/* Makes the message ready again, at its old place. Rings `pushed`. Returns 0 or -EPERM as
+ * queue_done. */
 int queue_give_back(struct queue *queue, const struct queue_slot *slot);
 
 /* ---- after a death ---- */
@@ -200,13 +220,15 @@ struct queue_repaired {
 	uint64_t given_back; /* messages that had been taken */
 };
 
-/* Frees and gives back whatever words name `role` as their owner, announces, rings both bells. The caller knows that no process of that
- * role lives. May be repeated; must be, when the caller itself died in the middle. Looks at all words. */
+/* Frees and gives back whatever words name `role` as their owner, announces, rings both bells. The
+ * caller knows that no process of that role lives. May be repeated; must be, when the caller itself
+ * died in the middle. Looks at all words. */
 struct queue_repaired queue_repair(struct queue *queue, unsigned role);
 
-/* For the next life of a role, before it claims anything: hands out, one a call, the messages that the last life had taken and not
- * finished, in the order of slots, and drops what it was filling. *next is 0 at first. Finish each with queue_done or queue_give_back.
- * Returns false after the last; then all is announced and both bells have been rung. */
+/* For the next life of a role, before it claims anything: hands out, one a call, the messages that
+ * the last life had taken and not finished, in the order of slots, and drops what it was filling.
+ * *next is 0 at first. Finish each with queue_done or queue_give_back. Returns false after the
+ * last; then all is announced and both bells have been rung. */
 bool queue_resume(struct queue *queue, uint32_t *next, struct queue_slot *slot);
 
 /* ---- looking and waiting ---- */
@@ -214,8 +236,8 @@ bool queue_resume(struct queue *queue, uint32_t *next, struct queue_slot *slot);
 /* Reads all words; changes nothing. */
 void queue_count(const struct queue *queue, struct queue_counts *counts);
 
-/* queue_take, and when there is nothing, one sleep of at most timeout_ns on `pushed` (which must not be NULL) and another
- * queue_take. A false may come early: a signal, or others were quicker. */
+/* queue_take, and when there is nothing, one sleep of at most timeout_ns on `pushed` (which must
+ * not be NULL) and another queue_take. A false may come early: a signal, or others were quicker. */
 bool queue_take_wait(struct queue *queue, struct queue_slot *slot, uint64_t timeout_ns);
 
 /* queue_reserve in the same manner, on `released`. */

@@ -58,11 +58,11 @@ int queue_create(const char *directory, const char *name, uint64_t generation, u
 	struct queue_shared wanted;
 	size_t bytes;
 	if (!sizes(&wanted, slots, slot_bytes, &bytes)) {
-		shm_explain(error,
-		            "%s: %llu slots of %llu bytes: slots must be a power of two of %u to %u, bytes 1 "
-		            "to %u",
-		            name, (unsigned long long)slots, (unsigned long long)slot_bytes, QUEUE_SLOTS_MIN,
-		            QUEUE_SLOTS_MAX, QUEUE_SLOT_BYTES_MAX);
+		shm_explain(
+		        error,
+		        "%s: %llu slots of %llu bytes: slots must be a power of two of %u to %u, bytes 1 to %u",
+		        name, (unsigned long long)slots, (unsigned long long)slot_bytes, QUEUE_SLOTS_MIN,
+		        QUEUE_SLOTS_MAX, QUEUE_SLOT_BYTES_MAX);
 		return -EINVAL;
 	}
 	return segment_create(directory, name, SEGMENT_QUEUE, generation, bytes, store_sizes, &wanted, error);

@@ -66,7 +66,8 @@ static bool look_at(struct queue_look *look, const struct queue *queue, uint64_t
 	LOOK_GAP("look: copied");
 	atomic_thread_fence(memory_order_acquire);
 	uint64_t after = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
-	/* The next message of a slot has a later lap in its word. The same one may have been taken meanwhile, or given back. */
+	/* The next message of a slot has a later lap in its word. The same one may have been taken
+	 * meanwhile, or given back. */
 	if (!holds_message(after) || word_lap(after) != word_lap(before))
 		return false;
 	look->seen[index] = (uint64_t)prefix.lap + 1;

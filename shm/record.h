@@ -5,8 +5,8 @@
  *     | length 32 | type 16| flags 16| payload    | padding  |
  *     +-----------+--------+---------+------------+----------+
  *
- * Records start at multiples of 8. length counts the payload alone. All integers are in the host's order: a segment
- * never leaves its machine.
+ * Records start at multiples of 8. length counts the payload alone. All integers are in the host's
+ * order: a segment never leaves its machine.
  */
 #ifndef SHM_RECORD_H
 #define SHM_RECORD_H
@@ -32,11 +32,12 @@ static inline size_t record_bytes(size_t length)
 	return (sizeof(struct record) + length + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
 }
 
-/* Starts a record at `at` (from stream_reserve or the end of the record before) and returns where its payload goes.
- * The next record starts at at + record_bytes(length). */
+/* Starts a record at `at` (from stream_reserve or the end of the record before) and returns where
+ * its payload goes. The next record starts at at + record_bytes(length). */
 static inline void *record_put(void *at, uint16_t type, uint32_t length)
 {
-	/* Field by field: a header put together elsewhere and read back whole would wait for all stores before it, those into cold memory of the lane too. */
+	/* Field by field: a header put together elsewhere and read back whole would wait for all
+	 * stores before it, those into cold memory of the lane too. */
 	struct record *record = at;
 	record->length = length;
 	record->type = type;
@@ -46,18 +47,22 @@ static inline void *record_put(void *at, uint16_t type, uint32_t length)
 
 /* Records in a row, as stream_peek gives them. */
 struct record_batch {
-	const char *at;  /* the next record */
+	const char *at; /* the next record */
 	const char *end;
-	uint64_t position; /* stream position of `at`, bytes: with lane and generation it names a record for good */
+	/* stream position of `at`, bytes: with lane and generation it names a record for good */
+	uint64_t position;
 	uint32_t length; /* of the record that record_next gave last, as it was checked */
 	uint16_t type;   /* of the same record */
-	bool corrupt;    /* a length or a header ran past the end: the batch ended early, stream_advance counts and skips the damage */
+	/* a length or a header ran past the end: the batch ended early, stream_advance counts and
+	 * skips the damage */
+	bool corrupt;
 };
 
-/* The next record of the batch, or NULL at its end or at damage (corrupt is set then). Length and type are read once, and left in the
- * batch. The length has been checked against the end of the batch: record->payload .. + batch->length may be read. A batch of a
- * required group lies in memory that other processes write: its readers take both from the batch, never from the record again. Who
- * trusts fields within the payload copies it first (record_copy.h). */
+/* The next record of the batch, or NULL at its end or at damage (corrupt is set then). Length and
+ * type are read once, and left in the batch. The length has been checked against the end of the
+ * batch: record->payload .. + batch->length may be read. A batch of a required group lies in memory
+ * that other processes write: its readers take both from the batch, never from the record again.
+ * Who trusts fields within the payload copies it first (record_copy.h). */
 static inline const struct record *record_next(struct record_batch *batch)
 {
 	ptrdiff_t left = batch->end - batch->at;

@@ -1,5 +1,5 @@
-/* One record in private memory. What lies in a lane can be written by other processes at any time; a copy stays what it was when it
- * was checked, so that the lengths within it may be read twice.
+/* One record in private memory. What lies in a lane can be written by other processes at any time;
+ * a copy stays what it was when it was checked, so that the lengths within it may be read twice.
  *
  *     record_next --> payload, batch.length, batch.type --record_copy--> event_check, event_json, ...
  */
@@ -14,8 +14,10 @@ struct record_copy {
 	size_t bytes;
 };
 
-/* A record with this payload, type and no flags; valid until the next call. NULL without memory, the copy is then empty. */
-const struct record *record_copy(struct record_copy *copy, const void *payload, uint32_t length, uint16_t type);
+/* A record with this payload, type and no flags; valid until the next call. NULL without memory,
+ * the copy is then empty. */
+const struct record *record_copy(struct record_copy *copy, const void *payload, uint32_t length,
+                                 uint16_t type);
 
 void record_copy_fini(struct record_copy *copy);
 

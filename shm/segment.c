@@ -18,7 +18,8 @@
 #include "shm/queue.h"
 #include "shm/redo.h"
 
-/* Raise it when a structure outside shm/ that lies in a segment changes (stage/control.h, a stage's private segment). */
+/* Raise it when a structure outside shm/ that lies in a segment changes (stage/control.h, a stage's
+ * private segment). */
 #define LAYOUT_REVISION 4u
 
 #define ROOT_DEFAULT "/dev/shm/millrace"
@@ -194,12 +195,11 @@ int segment_check(int fd, const char *name, enum segment_kind kind, struct segme
 		return -EPROTO;
 	}
 	if (header->layout_hash != segment_layout_hash()) {
-		shm_explain(error,
-		            "%s: made by another build (layout %016llx, this program has %016llx); end that "
-		            "instance with its own build, or "
-		            "remove its directory when its data is not needed",
-		            name, (unsigned long long)header->layout_hash,
-		            (unsigned long long)segment_layout_hash());
+		shm_explain(
+		        error,
+		        "%s: made by another build (layout %016llx, this program has %016llx); end that instance with its own build, or remove its directory when its data is not needed",
+		        name, (unsigned long long)header->layout_hash,
+		        (unsigned long long)segment_layout_hash());
 		return -EPROTO;
 	}
 	if (header->kind != kind || header->size_bytes != (uint64_t)status.st_size) {

@@ -6,12 +6,14 @@
  *     +--------+----------------------------------------------+
  *      4 KiB     whole pages
  *
- * The supervisor alone creates segments (benchmarks and tests stand in for it). A segment is written under a
- * temporary name, gets its magic last, and is then renamed into place: a name that exists is complete. Everybody
- * else attaches. The header carries a hash of every shared structure's layout, made when the program was built; a
- * program with another hash refuses and says why.
+ * The supervisor alone creates segments (benchmarks and tests stand in for it). A segment is
+ * written under a temporary name, gets its magic last, and is then renamed into place: a name that
+ * exists is complete. Everybody else attaches. The header carries a hash of every shared
+ * structure's layout, made when the program was built; a program with another hash refuses and says
+ * why.
  *
- * A segment outlives its users: it goes when it is destroyed or when the machine stops. Nothing in it is a pointer.
+ * A segment outlives its users: it goes when it is destroyed or when the machine stops. Nothing in
+ * it is a pointer.
  */
 #ifndef SHM_SEGMENT_H
 #define SHM_SEGMENT_H
@@ -25,7 +27,7 @@
 #define SEGMENT_MAGIC        0x6563617272696c6dull /* "millrace" as a little-endian word */
 #define SEGMENT_HEADER_BYTES 4096u
 #define SEGMENT_NAME_MAX     96u
-#define SHM_LINE             64 /* bytes: what one writer owns at a time */
+#define SHM_LINE             64  /* bytes: what one writer owns at a time */
 #define SHM_NAME_MAX         32u /* bytes of a topic's, role's or group's name, the final 0 included */
 
 enum segment_kind {
@@ -35,16 +37,18 @@ enum segment_kind {
 	SEGMENT_BELLS,        /* all doorbells (bell.h) */
 	SEGMENT_QUEUE,        /* slots of a queue (queue.h) */
 	SEGMENT_STAGE,        /* control block and metrics of one role (stage/control.h) */
-	SEGMENT_PRIVATE,      /* a stage's own memory that its next life takes up: receive buffers, redo notes */
-	SEGMENT_DROPS,        /* what of the sockets' drop counters is counted (drops.h) */
+	/* a stage's own memory that its next life takes up: receive buffers, redo notes */
+	SEGMENT_PRIVATE,
+	SEGMENT_DROPS, /* what of the sockets' drop counters is counted (drops.h) */
 };
 
 struct segment_header {
 	_Atomic uint64_t magic; /* stored last, by the creator */
 	uint64_t layout_hash;   /* segment_layout_hash() of the creator */
 	uint64_t size_bytes;    /* of the whole file, header included */
-	uint64_t generation;    /* same in all segments of one instance; drawn when the instance is first created */
-	uint32_t kind;          /* enum segment_kind */
+	/* same in all segments of one instance; drawn when the instance is first created */
+	uint64_t generation;
+	uint32_t kind; /* enum segment_kind */
 	uint32_t creator_pid;
 	char name[SEGMENT_NAME_MAX];
 };
@@ -61,7 +65,8 @@ struct segment {
 
 enum segment_access { SEGMENT_READ, SEGMENT_WRITE };
 
-/* Room for an explanation that a person can act on. Functions that take one fill it whenever they fail. */
+/* Room for an explanation that a person can act on. Functions that take one fill it whenever they
+ * fail. */
 struct shm_error {
 	char text[512];
 };
@@ -69,7 +74,8 @@ struct shm_error {
 /* Fills it, as printf does; a longer text is cut. */
 void shm_explain(struct shm_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* True for what instances, topics and groups may be called: 1 to SHM_NAME_MAX - 1 of the characters A-Z a-z 0-9 . _ -, not beginning with a dot. */
+/* True for what instances, topics and groups may be called: 1 to SHM_NAME_MAX - 1 of the characters
+ * A-Z a-z 0-9 . _ -, not beginning with a dot. */
 bool segment_name_valid(const char *name);
 
 /* The directory of an instance: $MILLRACE_SHM or /dev/shm/millrace, then the instance's name.
@@ -79,32 +85,37 @@ int segment_directory(char *path, size_t size, const char *instance);
 /* Hash over sizes, offsets and limits of all shared structures of this build. Never 0. */
 uint64_t segment_layout_hash(void);
 
-/* Its part that speaks of payloads: sizes and offsets of what lies in records. Defined above this folder, in event/layout.c. */
+/* Its part that speaks of payloads: sizes and offsets of what lies in records. Defined above this
+ * folder, in event/layout.c. */
 extern const size_t segment_payload_layout[], segment_payload_layouts;
 
 /* Whole pages for a segment whose body holds body_bytes. */
 size_t segment_file_bytes(size_t body_bytes);
 
-/* Creates directory/name with a zeroed body of body_bytes (rounded up to pages), calls fill(body, argument) when fill is
- * not NULL, stores the magic, renames into place. The memory is allocated at once, so a later write cannot fail for
- * want of it. Supervisor only. Returns 0, -EEXIST, -ENOSPC with the numbers in error, or another -errno; on failure no
- * file remains. */
-int segment_create(const char *directory, const char *name, enum segment_kind kind, uint64_t generation, size_t body_bytes,
-                   void (*fill)(void *body, void *argument), void *argument, struct shm_error *error);
+/* Creates directory/name with a zeroed body of body_bytes (rounded up to pages), calls fill(body,
+ * argument) when fill is not NULL, stores the magic, renames into place. The memory is allocated at
+ * once, so a later write cannot fail for want of it. Supervisor only. Returns 0, -EEXIST, -ENOSPC
+ * with the numbers in error, or another -errno; on failure no file remains. */
+int segment_create(const char *directory, const char *name, enum segment_kind kind, uint64_t generation,
+                   size_t body_bytes, void (*fill)(void *body, void *argument), void *argument,
+                   struct shm_error *error);
 
-/* Maps directory/name, all pages present. Returns 0; -ENOENT; -EPROTO when the magic, the kind or the size is wrong or
- * the layout is another build's; other -errno. segment is unchanged on failure. */
+/* Maps directory/name, all pages present. Returns 0; -ENOENT; -EPROTO when the magic, the kind or
+ * the size is wrong or the layout is another build's; other -errno. segment is unchanged on
+ * failure. */
 int segment_attach(struct segment *segment, const char *directory, const char *name, enum segment_kind kind,
                    enum segment_access access, struct shm_error *error);
 
-/* Checks the header of an open segment file as segment_attach does, without mapping it. For those who map otherwise
- * (stream.h). header receives a copy. */
-int segment_check(int fd, const char *name, enum segment_kind kind, struct segment_header *header, struct shm_error *error);
+/* Checks the header of an open segment file as segment_attach does, without mapping it. For those
+ * who map otherwise (stream.h). header receives a copy. */
+int segment_check(int fd, const char *name, enum segment_kind kind, struct segment_header *header,
+                  struct shm_error *error);
 
 /* Unmaps; does nothing to a segment that is all zero. The file remains. */
 void segment_detach(struct segment *segment);
 
-/* Removes the file; those who have it mapped keep their view. Supervisor only. Returns 0 or -errno. */
+/* Removes the file; those who have it mapped keep their view. Supervisor only. Returns 0 or
+ * -errno. */
 int segment_destroy(const char *directory, const char *name);
 
 #endif

@@ -38,8 +38,9 @@ int stream_create(const char *directory, const char *name, uint64_t generation, 
 	                      error);
 }
 
-/* Maps header, words and data in a row and the data once more behind. The start is a multiple of the huge page size, so
- * address and file offset agree modulo that size and the kernel may use huge pages where shared memory has them. */
+/* Maps header, words and data in a row and the data once more behind. The start is a multiple of
+ * the huge page size, so address and file offset agree modulo that size and the kernel may use huge
+ * pages where shared memory has them. */
 static char *map_twice(int fd, uint64_t size, int protection, size_t *mapped_bytes)
 {
 	size_t bytes = STREAM_DATA_OFFSET + 2 * size;
@@ -60,7 +61,8 @@ static char *map_twice(int fd, uint64_t size, int protection, size_t *mapped_byt
 		munmap(base, bytes);
 		return NULL;
 	}
-	/* Both are advice: refused where shared memory has no huge pages or the kernel does not know the call. */
+	/* Both are advice: refused where shared memory has no huge pages or the kernel does not
+	 * know the call. */
 	(void)madvise(base, bytes, MADV_HUGEPAGE);
 	(void)madvise(base, bytes, (protection & PROT_WRITE) != 0 ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 	*mapped_bytes = bytes;
@@ -196,10 +198,10 @@ uint64_t stream_oldest_kept(const struct stream_shared *shared, uint64_t size)
 	/* acquire: a tail that is read after it is not before limit - size */
 	uint64_t limit = atomic_load_explicit(&shared->limit, memory_order_acquire);
 	uint64_t intent = atomic_load_explicit(&shared->intent, memory_order_relaxed);
-	uint64_t end =
-	        intent > limit
-	                ? intent
-	                : limit; /* intent is the later one when leave was taken back, and before a life asks */
+	uint64_t end = intent > limit ? intent
+	                              /* intent is the later one when leave was taken back, and
+	                               * before a life asks */
+	                              : limit;
 	return end <= size ? 0 : end - size;
 }
 
@@ -226,7 +228,8 @@ struct stream_place stream_read_tail(const struct stream_shared *shared, const c
 		    tail - waypoint.position > size)
 			break;
 		bool whole = stream_count_records(data, size - 1, waypoint.position, tail, &n);
-		/* What was counted was read before intent is; pairs with the fence in stream_reserve_slow. */
+		/* What was counted was read before intent is; pairs with the fence in
+		 * stream_reserve_slow. */
 		atomic_thread_fence(memory_order_acquire);
 		if (stream_oldest_position(shared, size) > waypoint.position)
 			continue; /* a writer has gone round meanwhile */

@@ -9,13 +9,15 @@
  *     lane file:   | segment header | writer's words, ledger, waypoints | data ......... |
  *     mapped as:                                                          | data ......... | data again |
  *
- * The data is mapped twice in a row, so a record that runs over the end is still contiguous. The writer writes a batch
- * into the space after tail and then moves tail once (release); a reader takes all up to tail (acquire) and moves its
- * cursor once. A writer killed half-way has moved nothing.
+ * The data is mapped twice in a row, so a record that runs over the end is still contiguous. The
+ * writer writes a batch into the space after tail and then moves tail once (release); a reader
+ * takes all up to tail (acquire) and moves its cursor once. A writer killed half-way has moved
+ * nothing.
  *
- * Required groups: the writer never overwrites what one of them has not passed; stream_reserve returns NULL instead and the
- * caller drops or refuses, as its topic says. How far it may go without asking again is public, so that a group can join
- * while it writes (the argument of Dekker's algorithm: of two who each write and then look, at least one sees the other):
+ * Required groups: the writer never overwrites what one of them has not passed; stream_reserve
+ * returns NULL instead and the caller drops or refuses, as its topic says. How far it may go
+ * without asking again is public, so that a group can join while it writes (the argument of
+ * Dekker's algorithm: of two who each write and then look, at least one sees the other):
  *
  *     writer, out of permission                        joiner
  *     limit = how far the groups let it go             cursor = where it wants to begin
@@ -24,21 +26,23 @@
  *     one in the way: limit = what that one allows     reads limit and intent; cursor moves up to the later one - size
  *                                                      joined = 1
  *
- * Either the writer sees the cursor, or the joiner sees the limit that the writer has taken. Leave is taken for an eighth of the size
- * at a time, because what lies before limit - size is lost to newcomers. What a writer fills it has announced in intent, in this life or
- * the last; all beyond it asks for anew in each life. A limit may be taken back (nothing was written there), so it says nothing to a
- * group that has joined. Who takes up a group that has not (its reader was killed before the last step) does that
- * step. A required reader that finds its cursor before intent - size all the same goes on at what is still there and counts what it
- * skips. tests/model/join.pml is this protocol, for spin.
+ * Either the writer sees the cursor, or the joiner sees the limit that the writer has taken. Leave
+ * is taken for an eighth of the size at a time, because what lies before limit - size is lost to
+ * newcomers. What a writer fills it has announced in intent, in this life or the last; all beyond
+ * it asks for anew in each life. A limit may be taken back (nothing was written there), so it says
+ * nothing to a group that has joined. Who takes up a group that has not (its reader was killed
+ * before the last step) does that step. A required reader that finds its cursor before intent -
+ * size all the same goes on at what is still there and counts what it skips. tests/model/join.pml
+ * is this protocol, for spin.
  *
- * Optional groups may be overrun. They read through a private copy that is
- * checked against `intent` after copying (the sequence-lock argument of H. Boehm, "Can seqlocks get along with
- * programming language memory models?", MSPC 2012), so they never see torn records: when overrun they go on at the next waypoint that
- * is still there and count exactly what they missed.
+ * Optional groups may be overrun. They read through a private copy that is checked against `intent`
+ * after copying (the sequence-lock argument of H. Boehm, "Can seqlocks get along with programming
+ * language memory models?", MSPC 2012), so they never see torn records: when overrun they go on at
+ * the next waypoint that is still there and count exactly what they missed.
  *
- * Waypoints are pairs (position of a record boundary, number of that record), left by the writer about every 1/128 of the size.
- * They let a reader start N records back, count what an overrun cost, and step over damage; and let the writer's next
- * life count its records anew.
+ * Waypoints are pairs (position of a record boundary, number of that record), left by the writer
+ * about every 1/128 of the size. They let a reader start N records back, count what an overrun
+ * cost, and step over damage; and let the writer's next life count its records anew.
  *
  * Every word has one writer. Positions handed to readers are checked, never trusted.
  */
@@ -50,36 +54,45 @@
 #include "shm/redo.h"
 #include "shm/segment.h"
 
-#define STREAM_WAYPOINTS     256u
-#define STREAM_SIZE_MIN      (64u * 1024u)
-#define STREAM_GROUPS_MAX    16u
-#define STREAM_LANES_MAX     32u
-#define STREAM_COPY_BYTES    (256u * 1024u) /* what an optional reader takes at once */
+#define STREAM_WAYPOINTS  256u
+#define STREAM_SIZE_MIN   (64u * 1024u)
+#define STREAM_GROUPS_MAX 16u
+#define STREAM_LANES_MAX  32u
+#define STREAM_COPY_BYTES (256u * 1024u) /* what an optional reader takes at once */
 
 struct stream_waypoint {
 	_Atomic uint64_t position; /* bytes; 0 in an entry that was never set */
 	_Atomic uint64_t records;  /* records before position */
 };
 
-/* Body of a lane segment before the data; written by the lane's writer, except `size_bytes` (creator). */
+/* Body of a lane segment before the data; written by the lane's writer, except `size_bytes`
+ * (creator). */
 struct stream_shared {
 	alignas(SHM_LINE) uint64_t size_bytes; /* of the data: a power of two, whole pages */
-	alignas(SHM_LINE) _Atomic uint64_t tail; /* release: records before it are whole; acquire: stream_peek */
-	_Atomic uint64_t records;                /* written, = those before tail once the writer is at rest */
-	/* Read by those who join and by optional readers, written when the writer takes more room. */
+	/* release: records before it are whole; acquire: stream_peek */
+	alignas(SHM_LINE) _Atomic uint64_t tail;
+	/* written, = those before tail once the writer is at rest */
+	_Atomic uint64_t records;
+	/* Read by those who join and by optional readers, written when the writer takes more
+	 * room. */
 	alignas(SHM_LINE) _Atomic uint64_t intent; /* the writer may be writing up to here */
-	_Atomic uint64_t limit; /* it may go so far without asking required groups again; fences: see above */
+	/* it may go so far without asking required groups again; fences: see above */
+	_Atomic uint64_t limit;
 	struct ledger ledger;
 	struct stream_waypoint waypoint[STREAM_WAYPOINTS];
 };
 
-/* A group's place in one lane; lies in the group's own segment, written by the group's reader alone. */
+/* A group's place in one lane; lies in the group's own segment, written by the group's reader
+ * alone. */
 struct stream_cursor {
-	alignas(SHM_LINE) _Atomic uint64_t position; /* release: effects of all before it are safe; acquire: the writer */
-	_Atomic uint64_t records;        /* number of the record at position = records of the lane before it */
-	_Atomic uint64_t first;          /* that number where the group began */
-	_Atomic uint64_t missed_records; /* overrun (optional groups) or lost to damage; part of records - first */
-	_Atomic uint64_t damaged;        /* times a wrong length was met */
+	/* release: effects of all before it are safe; acquire: the writer */
+	alignas(SHM_LINE) _Atomic uint64_t position;
+	/* number of the record at position = records of the lane before it */
+	_Atomic uint64_t records;
+	_Atomic uint64_t first; /* that number where the group began */
+	/* overrun (optional groups) or lost to damage; part of records - first */
+	_Atomic uint64_t missed_records;
+	_Atomic uint64_t damaged; /* times a wrong length was met */
 };
 _Static_assert(sizeof(struct stream_cursor) == SHM_LINE, "a cursor fills one line");
 
@@ -94,56 +107,66 @@ static inline uint64_t stream_cursor_read(const struct stream_cursor *cursor)
 /* State of a group's segment. */
 enum group_state { GROUP_FREE, GROUP_OPTIONAL, GROUP_REQUIRED };
 
-/* Body of a group segment. Changed under the topic's lock file by whoever claims or frees the group, the cursors by
- * the reader that holds the group. */
+/* Body of a group segment. Changed under the topic's lock file by whoever claims or frees the
+ * group, the cursors by the reader that holds the group. */
 struct stream_group {
 	alignas(SHM_LINE) _Atomic uint32_t state; /* enum group_state; release after all else is set */
 	_Atomic uint32_t pid;                     /* of the present reader, 0 when none is attached */
-	_Atomic uint32_t configured;              /* 1: made with the topic, for a stage; cannot be forgotten */
-	_Atomic uint32_t joined;                  /* 1: writers keep what its cursors say; 0: its reader died before the last step */
+	/* 1: made with the topic, for a stage; cannot be forgotten */
+	_Atomic uint32_t configured;
+	/* 1: writers keep what its cursors say; 0: its reader died before the last step */
+	_Atomic uint32_t joined;
 	char name[SHM_NAME_MAX];
 	struct stream_cursor cursor[STREAM_LANES_MAX]; /* by lane */
 };
 _Static_assert(sizeof(struct stream_group) <= 4096, "a group fits one page");
 
-/* Creates the lane file directory/name; size_bytes is a power of two of at least STREAM_SIZE_MIN. Supervisor only.
- * Errors as segment_create; -EINVAL for the size. */
-int stream_create(const char *directory, const char *name, uint64_t generation, uint64_t size_bytes, struct shm_error *error);
+/* Creates the lane file directory/name; size_bytes is a power of two of at least STREAM_SIZE_MIN.
+ * Supervisor only. Errors as segment_create; -EINVAL for the size. */
+int stream_create(const char *directory, const char *name, uint64_t generation, uint64_t size_bytes,
+                  struct shm_error *error);
 
 /* Bytes of the file that stream_create makes. */
 size_t stream_file_bytes(uint64_t size_bytes);
 
-/* The words of a lane without its data, for whoever looks on (SEGMENT_READ) or is its creator. NULL with *result (-errno) and error set. */
-struct stream_shared *stream_head_map(const char *directory, const char *name, enum segment_access access, int *result,
-                                      struct shm_error *error);
+/* The words of a lane without its data, for whoever looks on (SEGMENT_READ) or is its creator. NULL
+ * with *result (-errno) and error set. */
+struct stream_shared *stream_head_map(const char *directory, const char *name, enum segment_access access,
+                                      int *result, struct shm_error *error);
 
 /* NULL is allowed. */
 void stream_head_unmap(const struct stream_shared *shared);
 
-/* ---- writing: one process per lane at a time (its role's lock sees to that, stage/control.h) ---- */
+/* ---- writing: one process per lane at a time (its role's lock sees to that, stage/control.h)
+ * ---- */
 
 struct stream_writer {
 	struct stream_shared *shared;
-	char *data;       /* mapped twice, writable */
-	uint64_t mask;    /* size - 1 */
-	uint64_t tail;    /* own copy */
-	uint64_t limit;   /* permitted up to here; more is asked of the cursors only when that is reached. 0: not asked yet */
-	uint64_t intent;  /* own copy */
-	uint64_t records; /* own copy */
+	char *data;    /* mapped twice, writable */
+	uint64_t mask; /* size - 1 */
+	uint64_t tail; /* own copy */
+	/* permitted up to here; more is asked of the cursors only when that is reached. 0: not
+	 * asked yet */
+	uint64_t limit;
+	uint64_t intent;        /* own copy */
+	uint64_t records;       /* own copy */
 	uint64_t next_waypoint; /* position from which the next one is due */
 	unsigned waypoint_shift;
 	unsigned lane;
-	/* The topic's groups, mapped read-only; NULL entries are skipped. Set with stream_writer_group. */
+	/* The topic's groups, mapped read-only; NULL entries are skipped. Set with
+	 * stream_writer_group. */
 	const struct stream_group *group[STREAM_GROUPS_MAX];
 	size_t mapped_bytes;
 };
 
-/* Maps the lane for writing and counts its records anew from the last waypoint (a life killed between the two words of
- * a commit leaves them one batch apart). lane is the index into stream_group.cursor. Errors as segment_attach. */
+/* Maps the lane for writing and counts its records anew from the last waypoint (a life killed
+ * between the two words of a commit leaves them one batch apart). lane is the index into
+ * stream_group.cursor. Errors as segment_attach. */
 int stream_writer_attach(struct stream_writer *writer, const char *directory, const char *name, unsigned lane,
                          struct shm_error *error);
 
-/* Makes the writer heed a group (its segment's body, mapped for reading). Those whose state is GROUP_REQUIRED hold it back. */
+/* Makes the writer heed a group (its segment's body, mapped for reading). Those whose state is
+ * GROUP_REQUIRED hold it back. */
 void stream_writer_group(struct stream_writer *writer, unsigned index, const struct stream_group *group);
 
 /* Unmaps. Uncommitted bytes vanish. */
@@ -152,9 +175,10 @@ void stream_writer_detach(struct stream_writer *writer);
 /* The slow path of stream_reserve: asks the cursors. */
 void *stream_reserve_slow(struct stream_writer *writer, size_t bytes);
 
-/* Room for `bytes` (at most size / 2, a multiple of RECORD_ALIGN) after the last commit: contiguous, to be filled with records. NULL when a
- * required group is in the way: nothing has changed, drop or try later. A second call before stream_commit returns the same
- * place (so: reserve the most that the batch can need, commit what it took). */
+/* Room for `bytes` (at most size / 2, a multiple of RECORD_ALIGN) after the last commit:
+ * contiguous, to be filled with records. NULL when a required group is in the way: nothing has
+ * changed, drop or try later. A second call before stream_commit returns the same place (so:
+ * reserve the most that the batch can need, commit what it took). */
 static inline void *stream_reserve(struct stream_writer *writer, size_t bytes)
 {
 	uint64_t end = writer->tail + bytes;
@@ -163,14 +187,15 @@ static inline void *stream_reserve(struct stream_writer *writer, size_t bytes)
 	return writer->data + (writer->tail & writer->mask);
 }
 
-/* Whether `bytes` (at most the size) may be written after the last commit, in as many reservations as that takes: what is permitted stays so. */
+/* Whether `bytes` (at most the size) may be written after the last commit, in as many reservations
+ * as that takes: what is permitted stays so. */
 bool stream_permit(struct stream_writer *writer, size_t bytes);
 
 /* Leaves a waypoint at the present tail. */
 void stream_leave_waypoint(struct stream_writer *writer);
 
-/* Publishes the first `bytes` of what was reserved, holding `records` whole records. Readers see all of them or none.
- * Ring the topic's bells afterwards (topic_ring). */
+/* Publishes the first `bytes` of what was reserved, holding `records` whole records. Readers see
+ * all of them or none. Ring the topic's bells afterwards (topic_ring). */
 static inline void stream_commit(struct stream_writer *writer, size_t bytes, uint64_t records)
 {
 	writer->tail += bytes;
@@ -187,10 +212,11 @@ struct stream_reader {
 	const struct stream_shared *shared;
 	const char *data; /* mapped twice, read-only */
 	uint64_t size;
-	struct stream_cursor *cursor; /* own, writable; may lie in private memory (a tap that nobody waits for) */
-	uint64_t position;            /* own copy of the cursor: the start of what stream_peek gives */
-	uint64_t records;             /* number of the record at position */
-	uint64_t missed, damaged;     /* own copies of the cursor's counts, which move with it */
+	/* own, writable; may lie in private memory (a tap that nobody waits for) */
+	struct stream_cursor *cursor;
+	uint64_t position;        /* own copy of the cursor: the start of what stream_peek gives */
+	uint64_t records;         /* number of the record at position */
+	uint64_t missed, damaged; /* own copies of the cursor's counts, which move with it */
 	bool optional;
 	char *copy; /* STREAM_COPY_BYTES, or as much as the longest record needs; optional groups only */
 	size_t copy_bytes;
@@ -200,39 +226,46 @@ struct stream_reader {
 /* Where a reader begins whose cursor was never used. */
 enum stream_start { STREAM_FROM_CURSOR, STREAM_FROM_TAIL, STREAM_FROM_OLDEST };
 
-/* Maps the lane read-only, touching all of it, which may take a while. Nobody knows of the reader yet. optional: may be overrun, reads
- * through a copy. Errors as segment_attach, -ENOMEM; then all is zero. */
+/* Maps the lane read-only, touching all of it, which may take a while. Nobody knows of the reader
+ * yet. optional: may be overrun, reads through a copy. Errors as segment_attach, -ENOMEM; then all
+ * is zero. */
 int stream_reader_map(struct stream_reader *reader, const char *directory, const char *name, bool optional,
                       struct shm_error *error);
 
-/* Takes up the cursor of a reader that was mapped. STREAM_FROM_CURSOR goes on where the cursor is, or, when that was overwritten, at the
- * next waypoint that is still there, and counts what it missed; the others set it. A new required group makes its state GROUP_REQUIRED after
- * this and then calls stream_reader_join; so does who takes up a group that has not joined. */
+/* Takes up the cursor of a reader that was mapped. STREAM_FROM_CURSOR goes on where the cursor is,
+ * or, when that was overwritten, at the next waypoint that is still there, and counts what it
+ * missed; the others set it. A new required group makes its state GROUP_REQUIRED after this and
+ * then calls stream_reader_join; so does who takes up a group that has not joined. */
 void stream_reader_begin(struct stream_reader *reader, struct stream_cursor *cursor, enum stream_start start);
 
-/* The last step of joining, in each lane, after the group's state: moves up to where the writer has no leave to write, and begins there. A lane
- * that is not mapped is passed over. */
+/* The last step of joining, in each lane, after the group's state: moves up to where the writer has
+ * no leave to write, and begins there. A lane that is not mapped is passed over. */
 void stream_reader_join(struct stream_reader *reader);
 
 /* Both at once: for optional readers, and for required groups that writers heed already. */
-int stream_reader_attach(struct stream_reader *reader, const char *directory, const char *name, struct stream_cursor *cursor,
-                         bool optional, enum stream_start start, struct shm_error *error);
+int stream_reader_attach(struct stream_reader *reader, const char *directory, const char *name,
+                         struct stream_cursor *cursor, bool optional, enum stream_start start,
+                         struct shm_error *error);
 
-/* Moves a reader that has not read yet to `records` records before the tail, or to the oldest record that is still there. Returns how many
- * records lie before it now. Not for required groups. */
+/* Moves a reader that has not read yet to `records` records before the tail, or to the oldest
+ * record that is still there. Returns how many records lie before it now. Not for required
+ * groups. */
 uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records);
 
 /* Whether a record lies before what is searched. payload has `length` bytes. */
-typedef bool stream_before(uint16_t type, const void *payload, uint32_t length, uint64_t position, void *argument);
+typedef bool stream_before(uint16_t type, const void *payload, uint32_t length, uint64_t position,
+                           void *argument);
 
-/* Moves on to the first record for which `before` is false, or to the tail. Records before it are those for which it is true, as when they are sorted; of them
- * waypoints spare it most. The shared cursor stays; stream_reader_settle_anew or stream_reader_return follows. */
+/* Moves on to the first record for which `before` is false, or to the tail. Records before it are
+ * those for which it is true, as when they are sorted; of them waypoints spare it most. The shared
+ * cursor stays; stream_reader_settle_anew or stream_reader_return follows. */
 void stream_reader_skip(struct stream_reader *reader, stream_before *before, void *argument);
 
 /* Moves the shared cursor to where the reader is; the group's counts begin anew there. */
 void stream_reader_settle_anew(struct stream_reader *reader);
 
-/* A place to come back to, with the counts of that time. Only forwards: the shared cursor must be at or before it. */
+/* A place to come back to, with the counts of that time. Only forwards: the shared cursor must be
+ * at or before it. */
 struct stream_bookmark {
 	uint64_t position, records, first, missed;
 };
@@ -243,33 +276,35 @@ void stream_reader_return(struct stream_reader *reader, const struct stream_book
 /* Unmaps and frees; the cursor stays where it is. */
 void stream_reader_detach(struct stream_reader *reader);
 
-/* All records from the reader's position to the tail (an optional reader: as many as its copy holds). Returns true when
- * there is at least one byte. The batch is valid until stream_advance. Peeking again without advancing gives the same
- * records and perhaps more. */
+/* All records from the reader's position to the tail (an optional reader: as many as its copy
+ * holds). Returns true when there is at least one byte. The batch is valid until stream_advance.
+ * Peeking again without advancing gives the same records and perhaps more. */
 bool stream_peek(struct stream_reader *reader, struct record_batch *batch);
 
-/* The reader has dealt with everything before batch->at, `records` records. The cursor moves there (release). When the
- * batch met damage, the reader goes on at the next waypoint and the loss is counted. */
+/* The reader has dealt with everything before batch->at, `records` records. The cursor moves there
+ * (release). When the batch met damage, the reader goes on at the next waypoint and the loss is
+ * counted. */
 void stream_advance(struct stream_reader *reader, const struct record_batch *batch, uint64_t records);
 
-/* Like stream_advance, but the shared cursor stays: for a reader whose effects become safe later (tally commits once a
- * second). stream_peek goes on from here. */
+/* Like stream_advance, but the shared cursor stays: for a reader whose effects become safe later
+ * (tally commits once a second). stream_peek goes on from here. */
 void stream_pass(struct stream_reader *reader, const struct record_batch *batch, uint64_t records);
 
 /* Moves the shared cursor to where stream_pass has got. */
 void stream_settle(struct stream_reader *reader);
 
-/* Adds to a redo note what stream_settle would store, for a reader whose effect is committed by that note: position and output together.
- * region is the group's segment (struct stream_group). */
+/* Adds to a redo note what stream_settle would store, for a reader whose effect is committed by
+ * that note: position and output together. region is the group's segment (struct stream_group). */
 #define STREAM_SETTLE_WORDS 4u
 void stream_settle_note(const struct stream_reader *reader, struct redo *redo, unsigned region);
 
-/* Moves the reader and its shared cursor forward to a position that this group had reached before (its own durable
- * note of the cursor may be ahead of the shared one: killed between the two). -EINVAL, and nothing moved, when position is
- * behind the cursor or beyond the tail. */
+/* Moves the reader and its shared cursor forward to a position that this group had reached before
+ * (its own durable note of the cursor may be ahead of the shared one: killed between the two).
+ * -EINVAL, and nothing moved, when position is behind the cursor or beyond the tail. */
 int stream_reader_seek(struct stream_reader *reader, uint64_t position, uint64_t records);
 
-/* Records between the reader's position and the tail, and bytes. As of now; both grow while a writer is at work. */
+/* Records between the reader's position and the tail, and bytes. As of now; both grow while a
+ * writer is at work. */
 uint64_t stream_waiting_records(const struct stream_reader *reader);
 uint64_t stream_waiting_bytes(const struct stream_reader *reader);
 

@@ -21,19 +21,22 @@ static struct stream_place place_from(const struct stream_reader *reader, uint64
 	return place;
 }
 
-/* Goes on at the first waypoint from `from` on, or at the tail, and counts what lies between as missed. */
+/* Goes on at the first waypoint from `from` on, or at the tail, and counts what lies between as
+ * missed. */
 static void skip_to(struct stream_reader *reader, uint64_t from)
 {
 	struct stream_place place = place_from(reader, from);
 	if (place.records > reader->records)
 		reader->missed += place.records - reader->records;
 	else
-		place.records = reader->records; /* damage in the counts themselves: never run backwards */
+		/* damage in the counts themselves: never run backwards */
+		place.records = reader->records;
 	move_to(reader, place);
 }
 
-/* The number of the record at the reader's position, worked out from the waypoint (or the tail) after it: what lies in
- * between is protected by the cursor. Needed after a death between the cursor's two words. */
+/* The number of the record at the reader's position, worked out from the waypoint (or the tail)
+ * after it: what lies in between is protected by the cursor. Needed after a death between the
+ * cursor's two words. */
 static void recount_cursor(struct stream_reader *reader)
 {
 	struct stream_place next = place_from(reader, reader->position);
@@ -59,7 +62,8 @@ static void start_at(struct stream_reader *reader, enum stream_start start)
 		oldest = stream_oldest_kept(reader->shared, reader->size);
 	else if (start == STREAM_FROM_OLDEST)
 		oldest = stream_oldest_position(reader->shared, reader->size);
-	/* A little later than the oldest: a writer at work, which does not wait for it, would be there at once. */
+	/* A little later than the oldest: a writer at work, which does not wait for it, would be
+	 * there at once. */
 	if (start == STREAM_FROM_OLDEST && reader->optional && oldest != 0)
 		oldest += reader->size / 16;
 	start_in(reader, place_from(reader, oldest));
@@ -127,7 +131,8 @@ void stream_reader_join(struct stream_reader *reader)
 {
 	if (reader->shared == NULL)
 		return; /* a lane that another share reads */
-	/* Between cursor and state, which the caller has stored, and limit; pairs with the fence in take_more. */
+	/* Between cursor and state, which the caller has stored, and limit; pairs with the fence in
+	 * take_more. */
 	atomic_thread_fence(memory_order_seq_cst);
 	uint64_t oldest = stream_oldest_kept(reader->shared, reader->size);
 	if (reader->position < oldest)
@@ -194,7 +199,8 @@ static bool peek_copy(struct stream_reader *reader, struct record_batch *batch)
 		if (available == 0)
 			return false;
 		if (available > reader->size || !copy_once(reader, available, &bytes)) {
-			/* An eighth of the size ahead of the writer, or the next look would be too late as well. */
+			/* An eighth of the size ahead of the writer, or the next look would be too
+			 * late as well. */
 			skip_to(reader,
 			        stream_oldest_position(reader->shared, reader->size) + reader->size / 8);
 			stream_settle(reader);
@@ -241,7 +247,8 @@ void stream_pass(struct stream_reader *reader, const struct record_batch *batch,
 	reader->position = batch->position;
 	reader->records += records;
 	if (batch->corrupt) {
-		/* What a damaged length hid may have been overwritten, if it was the tail or the cursor that was damaged. */
+		/* What a damaged length hid may have been overwritten, if it was the tail or the
+		 * cursor that was damaged. */
 		uint64_t next = reader->position + 1;
 		uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
 		reader->damaged++;
@@ -319,8 +326,9 @@ uint64_t stream_waiting_bytes(const struct stream_reader *reader)
 
 /* ---- searching ---- */
 
-/* Whether the record at a waypoint is still there and lies before what is searched. Of a required group nothing is overwritten; what an
- * optional one has read is of use only when it was not overwritten meanwhile. */
+/* Whether the record at a waypoint is still there and lies before what is searched. Of a required
+ * group nothing is overwritten; what an optional one has read is of use only when it was not
+ * overwritten meanwhile. */
 static bool waypoint_is_before(const struct stream_reader *reader, struct stream_place place,
                                stream_before *before, void *argument)
 {

@@ -4,7 +4,8 @@
 #include <sys/mman.h>
 
 #define INTENT_STEP (64ul * 1024)
-/* Leave to write is taken for an eighth of the size at a time: seven eighths are there for newcomers. */
+/* Leave to write is taken for an eighth of the size at a time: seven eighths are there for
+ * newcomers. */
 #define LIMIT_STEPS 8u
 
 void stream_leave_waypoint(struct stream_writer *writer)
@@ -80,7 +81,8 @@ static uint64_t ask_groups(const struct stream_writer *writer)
 		if (group == NULL ||
 		    atomic_load_explicit(&group->state, memory_order_acquire) != GROUP_REQUIRED)
 			continue;
-		/* acquire: what the reader read happened before we overwrite it (stream_advance releases) */
+		/* acquire: what the reader read happened before we overwrite it (stream_advance
+		 * releases) */
 		uint64_t position =
 		        atomic_load_explicit(&group->cursor[writer->lane].position, memory_order_acquire);
 		if (position < slowest)
@@ -89,7 +91,8 @@ static uint64_t ask_groups(const struct stream_writer *writer)
 	return slowest + writer->mask + 1;
 }
 
-/* Takes leave to write up to `end` and a step further: says so, and looks again. False when a required group is in the way. */
+/* Takes leave to write up to `end` and a step further: says so, and looks again. False when a
+ * required group is in the way. */
 static bool take_more(struct stream_writer *writer, uint64_t end)
 {
 	uint64_t step = (writer->mask + 1) / LIMIT_STEPS, permitted = ask_groups(writer);
@@ -122,7 +125,8 @@ void *stream_reserve_slow(struct stream_writer *writer, size_t bytes)
 		uint64_t step = size / 16 < INTENT_STEP ? size / 16 : INTENT_STEP;
 		uint64_t intent = end + step < writer->limit ? end + step : writer->limit;
 		writer->intent = intent;
-		/* Before the first byte is overwritten: optional readers look at it after they have copied. */
+		/* Before the first byte is overwritten: optional readers look at it after they have
+		 * copied. */
 		atomic_store_explicit(&writer->shared->intent, intent, memory_order_relaxed);
 		atomic_thread_fence(memory_order_release);
 	}

@@ -26,7 +26,8 @@ int topic_find(const struct instance *instance, const char *topic, struct shm_er
 
 /* ---- claiming a group ---- */
 
-/* What the reader of a group, or of a share of it, holds locked; file is SEGMENT_NAME_MAX bytes and is returned. */
+/* What the reader of a group, or of a share of it, holds locked; file is SEGMENT_NAME_MAX bytes and
+ * is returned. */
 static char *reader_file(char *file, const char *topic, unsigned index, unsigned share)
 {
 	int n = snprintf(file, SEGMENT_NAME_MAX, "%s.reader.%u", topic, index);
@@ -42,8 +43,8 @@ static int has_live_reader(const struct instance *instance, const char *topic, u
 	return instance_locked(instance->directory, reader_file(file, topic, index, share), NULL);
 }
 
-/* The same for somebody who wants to be the reader. A reader that was killed while it started a program left its lock with
- * the child until that reaches exec: a short time, worth waiting for. */
+/* The same for somebody who wants to be the reader. A reader that was killed while it started a
+ * program left its lock with the child until that reaches exec: a short time, worth waiting for. */
 static int stays_busy(const struct instance *instance, const char *topic, unsigned index, unsigned share)
 {
 	int busy;
@@ -154,11 +155,10 @@ static int find_free(struct claim *claim, struct shm_error *error)
 		            strerror(-failed));
 		return failed;
 	}
-	shm_explain(error,
-	            "topic \"%s\": all %u reader groups are in use; end a tap, or free a group with: "
-	            "millrace consume %s --group NAME "
-	            "--forget",
-	            claim->topic, STREAM_GROUPS_MAX, claim->topic);
+	shm_explain(
+	        error,
+	        "topic \"%s\": all %u reader groups are in use; end a tap, or free a group with: millrace consume %s --group NAME --forget",
+	        claim->topic, STREAM_GROUPS_MAX, claim->topic);
 	return -ENOSPC;
 }
 
@@ -166,8 +166,8 @@ static int find_free(struct claim *claim, struct shm_error *error)
 static int refuse_busy(struct claim *claim, int index, const char *name, int busy, struct shm_error *error)
 {
 	if (busy < 0 && busy != -EWOULDBLOCK) {
-		shm_explain(error, "group \"%s\" of topic \"%s\": cannot tell whether it has a reader: %s", name,
-		            claim->topic, strerror(-busy));
+		shm_explain(error, "group \"%s\" of topic \"%s\": cannot tell whether it has a reader: %s",
+		            name, claim->topic, strerror(-busy));
 		return busy;
 	}
 	shm_explain(
@@ -180,28 +180,32 @@ static int refuse_busy(struct claim *claim, int index, const char *name, int bus
 /* Whether the claimer may have the group at all: stages have theirs, everybody else the others. */
 static int check_owner(struct claim *claim, int index, const char *name, bool stage, struct shm_error *error)
 {
-	bool configured = index >= 0 &&
-	                  atomic_load_explicit(&group_of(claim, index)->configured, memory_order_relaxed) != 0;
+	bool configured = index >= 0 && atomic_load_explicit(&group_of(claim, index)->configured,
+	                                                     memory_order_relaxed) != 0;
 	if (stage && index < 0) {
-		shm_explain(error, "topic \"%s\" has no group \"%s\": the configuration in force made none", claim->topic,
-		            name);
+		shm_explain(error, "topic \"%s\" has no group \"%s\": the configuration in force made none",
+		            claim->topic, name);
 		return -ENOENT;
 	}
 	if (stage == configured)
 		return 0;
 	if (stage)
-		shm_explain(error,
-		            "group \"%s\" of topic \"%s\" was made by an outside program; free it with: millrace consume %s "
-		            "--group %s --forget",
-		            name, claim->topic, claim->topic, name);
+		shm_explain(
+		        error,
+		        "group \"%s\" of topic \"%s\" was made by an outside program; free it with: millrace consume %s --group %s --forget",
+		        name, claim->topic, claim->topic, name);
 	else
-		shm_explain(error, "group \"%s\" of topic \"%s\" belongs to a stage of the configuration; take another name",
-		            name, claim->topic);
+		shm_explain(
+		        error,
+		        "group \"%s\" of topic \"%s\" belongs to a stage of the configuration; take another name",
+		        name, claim->topic);
 	return -EPERM;
 }
 
-/* The group to use: an existing one that is nobody's, or a free one (reader->made). Returns its index or -errno. */
-static int choose_group(struct claim *claim, const char *name, struct topic_reader *reader, struct shm_error *error)
+/* The group to use: an existing one that is nobody's, or a free one (reader->made). Returns its
+ * index or -errno. */
+static int choose_group(struct claim *claim, const char *name, struct topic_reader *reader,
+                        struct shm_error *error)
 {
 	enum group_state kind = reader->optional ? GROUP_OPTIONAL : GROUP_REQUIRED;
 	int index = find_group(claim, name);
@@ -251,7 +255,8 @@ static void join_writers(struct topic_reader *reader)
 	atomic_store_explicit(&reader->group->joined, 1, memory_order_release);
 }
 
-/* A new group: cursors first, then the state that makes writers heed them, then up to where they had leave to write by then. */
+/* A new group: cursors first, then the state that makes writers heed them, then up to where they
+ * had leave to write by then. */
 static void make_group(struct topic_reader *reader, const char *name, enum stream_start start)
 {
 	struct stream_group *group = reader->group;
@@ -312,8 +317,7 @@ static int attach_reader(struct topic_reader *reader, const struct topic_reader 
 	if (!segment_name_valid(name)) {
 		shm_explain(
 		        error,
-		        "group \"%s\": a name has 1 to %u of the characters A-Z a-z 0-9 . _ - and does not "
-		        "begin with a dot",
+		        "group \"%s\": a name has 1 to %u of the characters A-Z a-z 0-9 . _ - and does not begin with a dot",
 		        name, SHM_NAME_MAX - 1);
 		return -EINVAL;
 	}
@@ -330,7 +334,8 @@ static int attach_reader(struct topic_reader *reader, const struct topic_reader 
 		leave(reader);
 		return result;
 	}
-	/* The group has been ours and required for long: its cursors stay where they are until they are found. */
+	/* The group has been ours and required for long: its cursors stay where they are until they
+	 * are found. */
 	if (!reader->made) {
 		begin_lanes(reader, STREAM_FROM_CURSOR);
 		if (atomic_load_explicit(&reader->group->joined, memory_order_acquire) == 0)
@@ -357,7 +362,8 @@ int topic_reader_attach_stage(struct topic_reader *reader, const struct instance
 
 void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stream_start start)
 {
-	/* A cursor that goes back is that of a group that joins: until the last step it does not keep what it says. */
+	/* A cursor that goes back is that of a group that joins: until the last step it does not
+	 * keep what it says. */
 	if (!reader->optional) {
 		atomic_store_explicit(&reader->group->joined, 0, memory_order_relaxed);
 		atomic_thread_fence(memory_order_seq_cst);
@@ -374,7 +380,8 @@ void topic_reader_detach(struct topic_reader *reader)
 	if (reader->instance == NULL)
 		return;
 	if (reader->optional) {
-		/* Nobody else changes a group that has a live reader, so the claim's lock is not needed to give it up. */
+		/* Nobody else changes a group that has a live reader, so the claim's lock is not
+		 * needed to give it up. */
 		atomic_fetch_and(&reader->instance->bells->active[reader->topic].groups,
 		                 ~(1ull << reader->group_index));
 		atomic_store_explicit(&reader->group->state, GROUP_FREE, memory_order_release);
@@ -430,8 +437,9 @@ bool topic_peek(struct topic_reader *reader, unsigned *lane, struct record_batch
 {
 	if (look(reader, lane, batch))
 		return true;
-	/* The bell is read only when there seems to be nothing, so that a busy reader leaves its line to the writers; what
-	 * was committed before the reading is found by the second look, what comes after it rings. */
+	/* The bell is read only when there seems to be nothing, so that a busy reader leaves its
+	 * line to the writers; what was committed before the reading is found by the second look,
+	 * what comes after it rings. */
 	reader->seen = bell_value(reader->bell);
 	return look(reader, lane, batch);
 }

@@ -3,9 +3,10 @@
  *     ingest-udp.0 --> lane 0 --.--> group "tally"  (required: the writers wait for it or drop)
  *     ingest-udp.1 --> lane 1 --+--> group "tap.812" (optional: may be overrun, sees what it missed)
  *
- * A reader takes whole batches, lane after lane in turn, and sleeps on one bell for all lanes.
- * A group is claimed by name and belongs to one process at a time. A required group remains when its process ends
- * (that is the point: the next process goes on at its cursor) until it is forgotten; an optional one goes with it.
+ * A reader takes whole batches, lane after lane in turn, and sleeps on one bell for all lanes. A
+ * group is claimed by name and belongs to one process at a time. A required group remains when its
+ * process ends (that is the point: the next process goes on at its cursor) until it is forgotten;
+ * an optional one goes with it.
  */
 #ifndef SHM_TOPIC_H
 #define SHM_TOPIC_H
@@ -25,21 +26,23 @@ struct topic_writer {
 /* Index of the topic, or -ENOENT with the names there are in error. */
 int topic_find(const struct instance *instance, const char *topic, struct shm_error *error);
 
-/* Attaches to the lane of `topic` whose role is `role`. -ENOENT when there is none; otherwise as segment_attach. */
-int topic_writer_attach(struct topic_writer *writer, const struct instance *instance, const char *topic, const char *role,
-                        struct shm_error *error);
+/* Attaches to the lane of `topic` whose role is `role`. -ENOENT when there is none; otherwise as
+ * segment_attach. */
+int topic_writer_attach(struct topic_writer *writer, const struct instance *instance, const char *topic,
+                        const char *role, struct shm_error *error);
 
-/* Attaches to the first lane of `topic` that is meant for outside programs and that none holds. -EBUSY when all are held. The lane
- * goes on where its last writer left it. */
-int topic_writer_attach_outside(struct topic_writer *writer, const struct instance *instance, const char *topic,
-                                struct shm_error *error);
+/* Attaches to the first lane of `topic` that is meant for outside programs and that none holds.
+ * -EBUSY when all are held. The lane goes on where its last writer left it. */
+int topic_writer_attach_outside(struct topic_writer *writer, const struct instance *instance,
+                                const char *topic, struct shm_error *error);
 
 void topic_writer_detach(struct topic_writer *writer);
 
 /* Wakes the sleeping readers of the topic; after each stream_commit, or once after several. */
 static inline void topic_ring(struct topic_writer *writer)
 {
-	uint64_t active = atomic_load_explicit(&writer->bells->active[writer->topic].groups, memory_order_acquire);
+	uint64_t active =
+	        atomic_load_explicit(&writer->bells->active[writer->topic].groups, memory_order_acquire);
 	for (; active != 0; active &= active - 1)
 		bell_ring(&writer->bells->group[writer->topic][__builtin_ctzll(active)]);
 }
@@ -62,9 +65,9 @@ struct topic_reader {
 	unsigned topic;
 	unsigned group_index;
 	struct topic_share share; /* lanes of others are all zero */
-	bool stage; /* claims for a stage */
+	bool stage;               /* claims for a stage */
 	bool optional;
-	bool made; /* the group did not exist before */
+	bool made;     /* the group did not exist before */
 	int lock;      /* says that the group has a live reader; dies with the process */
 	uint32_t seen; /* value of the bell before the last look */
 };
@@ -75,41 +78,52 @@ struct topic_reader {
  *                   when it does (start is ignored).
  *   GROUP_OPTIONAL  a group of this name with a live reader is -EBUSY; one left by a dead reader is made anew.
  *
- * Returns 0; -ENOENT no such topic (error lists those there are); -EPERM the group belongs to a stage of the configuration, whether that
- * runs or not; -EBUSY the group has a live reader (error names its pid); -ENOSPC all groups of the topic are in use; -EINVAL the name (segment_name_valid), or an existing group of the other kind; otherwise
- * as segment_attach. The instance must stay attached longer than the reader. */
-int topic_reader_attach(struct topic_reader *reader, const struct instance *instance, const char *topic, const char *name,
-                        enum group_state kind, enum stream_start start, struct shm_error *error);
+ * Returns 0; -ENOENT no such topic (error lists those there are); -EPERM the group belongs to a
+ * stage of the configuration, whether that runs or not; -EBUSY the group has a live reader (error
+ * names its pid); -ENOSPC all groups of the topic are in use; -EINVAL the name
+ * (segment_name_valid), or an existing group of the other kind; otherwise as segment_attach. The
+ * instance must stay attached longer than the reader. */
+int topic_reader_attach(struct topic_reader *reader, const struct instance *instance, const char *topic,
+                        const char *name, enum group_state kind, enum stream_start start,
+                        struct shm_error *error);
 
-/* The same for a stage: takes up a group that the configuration made for it (-ENOENT when it made none of this name, -EPERM when an outside program
- * made it). Several processes may read the group together, each its share of the lanes: the cursors are by lane, so they have
- * nothing to do with one another. The caller sees to it that all that run at a time have the same n; {.n = 1} is all lanes. */
+/* The same for a stage: takes up a group that the configuration made for it (-ENOENT when it made
+ * none of this name, -EPERM when an outside program made it). Several processes may read the group
+ * together, each its share of the lanes: the cursors are by lane, so they have nothing to do with
+ * one another. The caller sees to it that all that run at a time have the same n; {.n = 1} is all
+ * lanes. */
 int topic_reader_attach_stage(struct topic_reader *reader, const struct instance *instance, const char *topic,
                               const char *name, struct topic_share share, struct shm_error *error);
 
-/* Moves the group's lanes whose bits are set to the tail or to the oldest record there is, which for a required group is the oldest that writers have no leave to
- * overwrite. Its counts there begin anew. For a reader that has the group to itself. Killed in between, the next reader ends the step. */
+/* Moves the group's lanes whose bits are set to the tail or to the oldest record there is, which
+ * for a required group is the oldest that writers have no leave to overwrite. Its counts there
+ * begin anew. For a reader that has the group to itself. Killed in between, the next reader ends
+ * the step. */
 void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stream_start start);
 
 /* Leaves. A required group stays with its cursors; an optional one is freed. */
 void topic_reader_detach(struct topic_reader *reader);
 
-/* Frees a required group that nobody reads: the writers no longer wait for it. -EBUSY while it has a live reader, -ENOENT,
- * -EPERM for the groups that the configuration made (they belong to stages). */
-int topic_group_forget(const struct instance *instance, const char *topic, const char *name, struct shm_error *error);
+/* Frees a required group that nobody reads: the writers no longer wait for it. -EBUSY while it has
+ * a live reader, -ENOENT, -EPERM for the groups that the configuration made (they belong to
+ * stages). */
+int topic_group_forget(const struct instance *instance, const char *topic, const char *name,
+                       struct shm_error *error);
 
-/* Looks at the lanes in turn, once each, and gives the first batch found; *lane says whose. Returns false when all are
- * empty. Deal with it, then stream_advance(&reader->lane[*lane], ...) or stream_pass. */
+/* Looks at the lanes in turn, once each, and gives the first batch found; *lane says whose. Returns
+ * false when all are empty. Deal with it, then stream_advance(&reader->lane[*lane], ...) or
+ * stream_pass. */
 bool topic_peek(struct topic_reader *reader, unsigned *lane, struct record_batch *batch);
 
-/* Sleeps until a writer has committed since the last topic_peek that returned false, at most timeout_ns. True when rung. */
+/* Sleeps until a writer has committed since the last topic_peek that returned false, at most
+ * timeout_ns. True when rung. */
 bool topic_wait(struct topic_reader *reader, uint64_t timeout_ns);
 
 /* ---- creating; supervisor only ---- */
 
-/* Creates the group segments of a topic. required names those that exist from the start (GROUP_REQUIRED, all cursors 0),
- * n_required of them; the others are free. */
-int topic_groups_create(const char *directory, const char *topic, uint64_t generation, const char *const *required,
-                        unsigned n_required, struct shm_error *error);
+/* Creates the group segments of a topic. required names those that exist from the start
+ * (GROUP_REQUIRED, all cursors 0), n_required of them; the others are free. */
+int topic_groups_create(const char *directory, const char *topic, uint64_t generation,
+                        const char *const *required, unsigned n_required, struct shm_error *error);
 
 #endif

@@ -39,7 +39,8 @@ int topic_writer_attach(struct topic_writer *writer, const struct instance *inst
 	return -ENOENT;
 }
 
-/* An outside program has no redo note: what its last life had received beyond what it wrote vanished with it. */
+/* An outside program has no redo note: what its last life had received beyond what it wrote
+ * vanished with it. */
 static void settle_ledger(struct topic_writer *writer)
 {
 	struct ledger *ledger = &writer->stream.shared->ledger;

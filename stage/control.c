@@ -32,7 +32,8 @@ static bool same_table(const struct control *control, const struct metric_descri
 	       memcmp(control->description, table, n * sizeof *table) == 0;
 }
 
-/* Value that a former life left under this name, 0 when there is none. A gauge tells of a life that is over. */
+/* Value that a former life left under this name, 0 when there is none. A gauge tells of a life that
+ * is over. */
 static uint64_t former_value(const struct metric_description *description, const uint64_t *value, unsigned n,
                              const struct metric_description *wanted)
 {
@@ -91,7 +92,8 @@ static void load_words(const _Atomic uint64_t *shared, uint64_t *words, size_t n
 		words[i] = atomic_load_explicit(&shared[i], memory_order_relaxed);
 }
 
-/* Odd before the first word, even after the last; a life that died in between is followed by one that writes. */
+/* Odd before the first word, even after the last; a life that died in between is followed by one
+ * that writes. */
 static void publish(_Atomic uint32_t *shared_version, _Atomic uint64_t *shared, const uint64_t *words,
                     size_t n)
 {
@@ -111,7 +113,8 @@ static bool read_whole(const _Atomic uint32_t *shared_version, const _Atomic uin
 	for (unsigned i = 0; i < READ_TRIES && !whole; i++) {
 		uint32_t version = atomic_load_explicit(shared_version, memory_order_acquire);
 		load_words(shared, words, n);
-		/* The words are read before the version is looked at again; pairs with the fence in publish. */
+		/* The words are read before the version is looked at again; pairs with the fence in
+		 * publish. */
 		atomic_thread_fence(memory_order_acquire);
 		whole = version % 2 == 0 &&
 		        atomic_load_explicit(shared_version, memory_order_relaxed) == version;

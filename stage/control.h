@@ -9,9 +9,9 @@
  *     (none) --> STARTING --> RUNNING --SIGTERM--> DRAINING --> ENDED        (dead: pid without a lock)
  *                    '------------> FAILED (could not start: said why, exit 1)
  *
- * A claim names its role, not its pid: the process that holds the lock on <role>.role is the role. Metrics describe
- * themselves (name, unit, help are in the segment), so `millrace stat` and Prometheus read them from shared memory
- * without knowing the stage.
+ * A claim names its role, not its pid: the process that holds the lock on <role>.role is the role.
+ * Metrics describe themselves (name, unit, help are in the segment), so `millrace stat` and
+ * Prometheus read them from shared memory without knowing the stage.
  */
 #ifndef STAGE_CONTROL_H
 #define STAGE_CONTROL_H
@@ -22,7 +22,15 @@
 #define CONTROL_NOTE_BYTES 160u /* the final 0 included */
 #define CONTROL_FILES_MAX  4u
 
-enum stage_state { STAGE_NONE, STAGE_STARTING, STAGE_RUNNING, STAGE_DRAINING, STAGE_ENDED, STAGE_FAILED, STAGE_STATE_COUNT };
+enum stage_state {
+	STAGE_NONE,
+	STAGE_STARTING,
+	STAGE_RUNNING,
+	STAGE_DRAINING,
+	STAGE_ENDED,
+	STAGE_FAILED,
+	STAGE_STATE_COUNT
+};
 
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
 
@@ -32,7 +40,8 @@ struct metric_description {
 	char help[116];
 };
 
-/* A file that an option of the stage names, and what of it is in force. Times are CLOCK_REALTIME. */
+/* A file that an option of the stage names, and what of it is in force. Times are
+ * CLOCK_REALTIME. */
 struct control_file {
 	char option[64];      /* its key: "ingest.http[0].tokens"; "": no such file */
 	char path[256];       /* where it is looked for; a longer one is cut */
@@ -72,43 +81,51 @@ _Static_assert(sizeof(struct control_file) % 8 == 0, "it is kept in words");
 /* "running" and so on; "dead" is for the caller to find out (control_alive). */
 const char *stage_state_name(enum stage_state state);
 
-/* Whether some live process other than the caller holds the role's lock: 1, and *pid (may be NULL) is set to it; 0: none; -errno: it cannot be told,
- * so that somebody must be taken to live. Not for the holder itself: closing a file drops its process's POSIX locks on it. */
+/* Whether some live process other than the caller holds the role's lock: 1, and *pid (may be NULL)
+ * is set to it; 0: none; -errno: it cannot be told, so that somebody must be taken to live. Not for
+ * the holder itself: closing a file drops its process's POSIX locks on it. */
 int control_alive(const char *directory, const char *role, int *pid);
 
-/* Declares the metrics of a stage from its table, METRICS_MAX at most. A counter goes on from what a former life left under its name,
- * also when an upgrade has changed the table; gauges begin at 0. */
+/* Declares the metrics of a stage from its table, METRICS_MAX at most. A counter goes on from what
+ * a former life left under its name, also when an upgrade has changed the table; gauges begin at
+ * 0. */
 void control_declare(struct control *control, const struct metric_description *table, unsigned n);
 
-/* Says in one line, as printf does, what numbers do not tell ("GeoLite2-City of 2026-07-01"); a longer one is cut. Costs little when nothing
- * has changed. By the stage that owns the control block; stage_main empties it at the start of each life. */
+/* Says in one line, as printf does, what numbers do not tell ("GeoLite2-City of 2026-07-01"); a
+ * longer one is cut. Costs little when nothing has changed. By the stage that owns the control
+ * block; stage_main empties it at the start of each life. */
 void control_note(struct control *control, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* What the note says: printable ASCII, other bytes as '?'. Empty when there is none, or when its writer died while it changed it. Any process. */
+/* What the note says: printable ASCII, other bytes as '?'. Empty when there is none, or when its
+ * writer died while it changed it. Any process. */
 void control_read_note(const struct control *control, char note[CONTROL_NOTE_BYTES]);
 
-/* Metrics that every stage has, at these places after its own: ops->n_metrics + STAGE_log_lines_dropped. */
+/* Metrics that every stage has, at these places after its own: ops->n_metrics +
+ * STAGE_log_lines_dropped. */
 enum stage_metric {
 #define METRIC(name, kind, help) STAGE_##name,
 #include "stage/metrics.def"
 #undef METRIC
-	        STAGE_METRIC_COUNT
+	STAGE_METRIC_COUNT
 };
 
 /* The stage's own metrics and after them those of every stage; METRICS_MAX at most. */
 void control_declare_stage(struct control *control, const struct metric_description *table, unsigned n);
 
-/* Shows a file of the stage as number i, below CONTROL_FILES_MAX; NULL: there is none. By the stage that owns the control block. */
+/* Shows a file of the stage as number i, below CONTROL_FILES_MAX; NULL: there is none. By the stage
+ * that owns the control block. */
 void control_show_file(struct control *control, unsigned i, const struct control_file *file);
 
-/* File i as it was shown last; texts are printable, other bytes '?'. False when there is none, or its writer died while it changed it. Any process. */
+/* File i as it was shown last; texts are printable, other bytes '?'. False when there is none, or
+ * its writer died while it changed it. Any process. */
 bool control_read_file(const struct control *control, unsigned i, struct control_file *file);
 
 /* metric += n; metric = value. By the stage that owns the control block. */
 static inline void metric_add(struct control *control, unsigned metric, uint64_t n)
 {
 	atomic_store_explicit(&control->metric[metric],
-	                      atomic_load_explicit(&control->metric[metric], memory_order_relaxed) + n, memory_order_relaxed);
+	                      atomic_load_explicit(&control->metric[metric], memory_order_relaxed) + n,
+	                      memory_order_relaxed);
 }
 
 static inline void metric_set(struct control *control, unsigned metric, uint64_t value)

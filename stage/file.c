@@ -160,7 +160,8 @@ static void read_again(struct stage *stage, struct stage_file_state *state)
 	state->tried_ns = stage->now_ns;
 	int result = look(stage, state, &signature);
 	if (result != 0) {
-		/* What was looked for in the places where a file may come has never been there, or is in force. */
+		/* What was looked for in the places where a file may come has never been there, or
+		 * is in force. */
 		shm_explain(&error, "%s: %s", state->shown.path, strerror(-result));
 		if (config_string(stage->config, "%s", state->key)[0] != '\0' || state->judged_any)
 			refuse(stage, state, error.text);

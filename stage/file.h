@@ -1,4 +1,5 @@
-/* Files that options name: tokens, databases, rules. One way for all of them to be tried, read, read again and shown.
+/* Files that options name: tokens, databases, rules. One way for all of them to be tried, read,
+ * read again and shown.
  *
  *     OPTION("ingest.http[].tokens", FILE, ...)       options.def: that there is such a file
  *     struct stage_file {"tokens", load, replace}     stage_ops.files: how the stage reads it
@@ -9,8 +10,9 @@
  *     tick:     reloads went up, and the file is another --load--> good:   replace, in force from now on
  *                                                              '-> broken: the old one goes on, and `millrace stat` says why
  *
- * What is in force and since when lies in the control block (control_show_file). A file of which nothing is in force is tried again
- * every second. One that the stage watches by itself (the country database) has no replace; the stage reports on it.
+ * What is in force and since when lies in the control block (control_show_file). A file of which
+ * nothing is in force is tried again every second. One that the stage watches by itself (the
+ * country database) has no replace; the stage reports on it.
  *
  * --check reads the complete configuration on standard input and prints one line for each finding:
  *
@@ -35,22 +37,26 @@ struct stage_ops;
 struct stage_file {
 	const char *option; /* the key's last part: "tokens" */
 	bool dispensable;   /* the stage starts without it, too */
-	/* Where the file is when the option says `configured`. Returns 0, -ENOENT when there is none (path is then where one may come),
-	 * or another -errno. NULL: it is where the option says, and "" is none. */
+	/* Where the file is when the option says `configured`. Returns 0, -ENOENT when there is
+	 * none (path is then where one may come), or another -errno. NULL: it is where the option
+	 * says, and "" is none. */
 	int (*find)(char *path, size_t size, const char *configured);
-	/* Reads and checks all of it. Returns 0 with what it holds in *loaded, or -errno with "PATH: what is wrong" in error. */
+	/* Reads and checks all of it. Returns 0 with what it holds in *loaded, or -errno with
+	 * "PATH: what is wrong" in error. */
 	int (*load)(const struct config *config, const char *path, void **loaded, struct shm_error *error);
 	void (*discard)(void *loaded);
-	/* Puts it in force in place of the old one, and owns it from then on. NULL: the stage watches the file by itself. */
+	/* Puts it in force in place of the old one, and owns it from then on. NULL: the stage
+	 * watches the file by itself. */
 	void (*replace)(struct stage *stage, void *loaded);
 };
 
-/* Loads the file that the option names now. *loaded is NULL when it names none and there is none where it is looked for. Returns 0, or
- * -errno with "KEY: PATH: what is wrong" in error. */
-int stage_file_load(const struct stage_file *file, const struct config *config, const char *key, void **loaded,
-                    struct shm_error *error);
+/* Loads the file that the option names now. *loaded is NULL when it names none and there is none
+ * where it is looked for. Returns 0, or -errno with "KEY: PATH: what is wrong" in error. */
+int stage_file_load(const struct stage_file *file, const struct config *config, const char *key,
+                    void **loaded, struct shm_error *error);
 
-/* Before init: notes which files the role's options name and what they are now. Returns 0 or -errno with the reason. */
+/* Before init: notes which files the role's options name and what they are now. Returns 0 or -errno
+ * with the reason. */
 int stage_files_begin(struct stage *stage, struct shm_error *error);
 
 /* After init: what was read is in force. */
@@ -61,11 +67,14 @@ void stage_files_tick(struct stage *stage);
 
 void stage_files_end(struct stage *stage);
 
-/* Reports on a file that the stage watches by itself, or that init could not read (refusal as from stage_file_load). in_force: something
- * new is in force since now; refusal: why what is there now is not, NULL or "" if it is. */
+/* Reports on a file that the stage watches by itself, or that init could not read (refusal as from
+ * stage_file_load). in_force: something new is in force since now; refusal: why what is there now
+ * is not, NULL or "" if it is. */
 void stage_file_report(struct stage *stage, const char *option, bool in_force, const char *refusal);
 
-/* --check: tries all files of the section ("ingest.http[0]") and prints the findings. Returns 0, or -errno when out cannot be written. */
-int stage_files_check(const struct stage_ops *ops, const struct config *config, const char *section, FILE *out);
+/* --check: tries all files of the section ("ingest.http[0]") and prints the findings. Returns 0, or
+ * -errno when out cannot be written. */
+int stage_files_check(const struct stage_ops *ops, const struct config *config, const char *section,
+                      FILE *out);
 
 #endif

@@ -68,8 +68,7 @@ void help_write(const struct stage_ops *ops, FILE *out)
 	if (ops->alone != NULL)
 		fprintf(out,
 		        "  %s --input FILE [--output FILE] [--set KEY=VALUE]...\n"
-		        "      alone, for debugging: FILE is what it would read; - is standard input or "
-		        "output\n",
+		        "      alone, for debugging: FILE is what it would read; - is standard input or output\n",
 		        ops->name);
 	fprintf(out,
 	        "  %s --check SECTION < config.yaml\n"

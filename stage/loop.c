@@ -16,8 +16,8 @@ void loop_watch_parent(struct loop_parent *parent)
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 }
 
-/* The kernel's signal does not come when the parent died before prctl: then the parent is another one, or, when it died even
- * before getppid, the supervisor that the page names does not live. */
+/* The kernel's signal does not come when the parent died before prctl: then the parent is another
+ * one, or, when it died even before getppid, the supervisor that the page names does not live. */
 bool loop_parent_gone(const struct loop_parent *parent, const struct instance_page *page)
 {
 	uint32_t supervisor = atomic_load_explicit(&page->supervisor_pid, memory_order_relaxed);
@@ -50,8 +50,9 @@ void loop_signals(struct stage *stage)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* Nothing can be started again, and who comes later finds nothing of what is written now. What has sockets takes in no more. What only reads goes on
- * with the memory that it has mapped: the supervisor tells it when nothing more comes (SIGTERM, in the order of the flow). */
+/* Nothing can be started again, and who comes later finds nothing of what is written now. What has
+ * sockets takes in no more. What only reads goes on with the memory that it has mapped: the
+ * supervisor tells it when nothing more comes (SIGTERM, in the order of the flow). */
 static void lose(struct stage *stage, const char *why)
 {
 	bool alone = atomic_load_explicit(&stage->instance.page->supervisor_pid, memory_order_relaxed) == 0;
@@ -62,7 +63,8 @@ static void lose(struct stage *stage, const char *why)
 		stage->draining = true;
 }
 
-/* A reload that left this stage alone may have put another page in place: what is told from now on is told there. */
+/* A reload that left this stage alone may have put another page in place: what is told from now on
+ * is told there. */
 static void look_at_instance(struct stage *stage)
 {
 	struct shm_error error = {""};

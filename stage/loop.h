@@ -3,8 +3,9 @@
  *     work:     poll poll poll | tick | poll poll ...          a tick every 100 ms
  *     no work:  poll idle(to the next tick) | tick | poll idle(500 ms) | tick | ...
  *
- * An idle stage wakes twice a second: once for its tick, which is also its heartbeat. At each tick the loop looks whether the instance's page is the
- * one that is mapped (one stat(2)): after a reload it takes the new one; when there is none the stage is lost.
+ * An idle stage wakes twice a second: once for its tick, which is also its heartbeat. At each tick
+ * the loop looks whether the instance's page is the one that is mapped (one stat(2)): after a
+ * reload it takes the new one; when there is none the stage is lost.
  */
 #ifndef STAGE_LOOP_H
 #define STAGE_LOOP_H
@@ -19,14 +20,16 @@ struct loop_parent {
 	uint32_t supervisor; /* of the instance when the stage joined; 0 when it has none */
 };
 
-/* Asks the kernel for SIGTERM when the parent dies. Call it early: a parent that dies before is noticed by loop_parent_gone only. */
+/* Asks the kernel for SIGTERM when the parent dies. Call it early: a parent that dies before is
+ * noticed by loop_parent_gone only. */
 void loop_watch_parent(struct loop_parent *parent);
 
-/* True when the parent has died, also when that was before loop_watch_parent could ask, or when the instance has another
- * supervisor than the one that the stage joined. */
+/* True when the parent has died, also when that was before loop_watch_parent could ask, or when the
+ * instance has another supervisor than the one that the stage joined. */
 bool loop_parent_gone(const struct loop_parent *parent, const struct instance_page *page);
 
-/* SIGTERM sets stage->draining from now on, without restarting what it interrupts; SIGINT, SIGHUP and SIGPIPE are ignored. */
+/* SIGTERM sets stage->draining from now on, without restarting what it interrupts; SIGINT, SIGHUP
+ * and SIGPIPE are ignored. */
 void loop_signals(struct stage *stage);
 
 /* Brings the metrics that every stage has up to date; the loop does it at each tick. */

@@ -280,7 +280,8 @@ static int attach_control(struct stage *stage, struct shm_error *error)
 	return 0;
 }
 
-/* The configuration in force lies beside the segments; the instance's name is the one that was joined. */
+/* The configuration in force lies beside the segments; the instance's name is the one that was
+ * joined. */
 static int load_instance_config(struct stage *stage, const char *instance, struct shm_error *error)
 {
 	char set[64], *errors;
@@ -294,7 +295,8 @@ static int load_instance_config(struct stage *stage, const char *instance, struc
 	return -EINVAL;
 }
 
-/* Everything up to the loop. On failure error tells why, and the control block, when there is one, says FAILED. */
+/* Everything up to the loop. On failure error tells why, and the control block, when there is one,
+ * says FAILED. */
 static int join(struct stage *stage, const char *instance, struct loop_parent *parent,
                 struct shm_error *error)
 {

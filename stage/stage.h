@@ -9,9 +9,10 @@
  *   idle  waits for work, at most timeout_ns; what it waits for is all that stages differ in.
  *   fini  flushes and leaves. Not called after a crash: the next init copes.
  *
- * SIGTERM (from the supervisor, or from the kernel when the supervisor died) sets `draining`: the stage takes in no more, and
- * the loop ends when poll finds nothing left and `drained` agrees. The signal ends a wait in the kernel with EINTR; one that comes
- * just before the wait is seen when the wait ends, 500 ms later at most. SIGINT and SIGHUP are ignored: the supervisor decides.
+ * SIGTERM (from the supervisor, or from the kernel when the supervisor died) sets `draining`: the
+ * stage takes in no more, and the loop ends when poll finds nothing left and `drained` agrees. The
+ * signal ends a wait in the kernel with EINTR; one that comes just before the wait is seen when the
+ * wait ends, 500 ms later at most. SIGINT and SIGHUP are ignored: the supervisor decides.
  *
  * A stage's main.c is:
  *
@@ -24,8 +25,8 @@
  *     tally --check SECTION < config.yaml                  could it start with this configuration? (file.h)
  *     tally --help | --version
  *
- * With --instance it is one process of that role for as long as it holds the lock of <role>.role; it waits 5 s for a predecessor that
- * is just dying.
+ * With --instance it is one process of that role for as long as it holds the lock of <role>.role;
+ * it waits 5 s for a predecessor that is just dying.
  *
  * The configuration of a running instance is <directory>/config.yaml.
  */
@@ -44,21 +45,22 @@
 
 struct stage {
 	const struct stage_ops *ops;
-	const char *role;           /* "tally.0" */
-	unsigned index;             /* the number after the role's last dot */
-	struct instance instance;   /* attached */
+	const char *role;         /* "tally.0" */
+	unsigned index;           /* the number after the role's last dot */
+	struct instance instance; /* attached */
 	struct config *config;
 	struct segment control_segment;
 	struct control *control;
 	int role_lock;
-	uint64_t log_counted;       /* of log_dropped, in the control block already */
+	uint64_t log_counted;          /* of log_dropped, in the control block already */
 	int socket[STAGE_SOCKETS_MAX]; /* handed down, bound, non-blocking */
 	unsigned n_sockets;
-	volatile bool draining;     /* set by SIGTERM */
-	bool lost;                  /* the instance's folder is gone: what is taken in now can be lost (loop.h) */
-	uint64_t now_ns;            /* CLOCK_MONOTONIC, read once per turn of the loop */
-	void *own;                  /* the stage's own state, made by init */
-	struct stage_files *files;  /* that its options name (file.h); NULL: none */
+	volatile bool draining; /* set by SIGTERM */
+	/* the instance's folder is gone: what is taken in now can be lost (loop.h) */
+	bool lost;
+	uint64_t now_ns;           /* CLOCK_MONOTONIC, read once per turn of the loop */
+	void *own;                 /* the stage's own state, made by init */
+	struct stage_files *files; /* that its options name (file.h); NULL: none */
 };
 
 struct stage_ops {
@@ -66,36 +68,42 @@ struct stage_ops {
 	const char *help; /* what it does, for --help */
 	const struct metric_description *metrics;
 	unsigned n_metrics;
-	int (*init)(struct stage *stage, struct shm_error *error); /* 0 or -errno with the reason in error */
+	/* 0 or -errno with the reason in error */
+	int (*init)(struct stage *stage, struct shm_error *error);
 	bool (*poll)(struct stage *stage);
 	void (*tick)(struct stage *stage);
 	void (*idle)(struct stage *stage, uint64_t timeout_ns);
-	bool (*drained)(struct stage *stage); /* while draining, after a poll that did nothing: may the loop end? NULL: yes */
+	/* while draining, after a poll that did nothing: may the loop end? NULL: yes */
+	bool (*drained)(struct stage *stage);
 	void (*fini)(struct stage *stage);
-	/* The stage alone: reads input (a stream) and writes what it makes of it. Returns the exit status. NULL: it has none. */
+	/* The stage alone: reads input (a stream) and writes what it makes of it. Returns the exit
+	 * status. NULL: it has none. */
 	int (*alone)(const struct config *config, FILE *input, FILE *output);
 	const struct stage_file *files; /* one for each FILE option of its section */
 	unsigned n_files;
-	/* Where its options begin in the configuration, for --help. NULL: its name with dots for dashes ("ingest-udp": "ingest.udp"). */
+	/* Where its options begin in the configuration, for --help. NULL: its name with dots for
+	 * dashes ("ingest-udp": "ingest.udp"). */
 	const char *section;
 };
 
-/* Says that the stage is alive, for init, drained and fini when they take long: the loop says it between polls. */
+/* Says that the stage is alive, for init, drained and fini when they take long: the loop says it
+ * between polls. */
 static inline void stage_heartbeat(struct stage *stage)
 {
 	atomic_store_explicit(&stage->control->heartbeat_ns, clock_monotonic_ns(), memory_order_relaxed);
 }
 
-/* The entry of a list of listeners ("ingest.udp") that the stage serves. Roles are numbered through the entries: entry 0 has the first
- * `processes` of them, entry 1 the next. Returns 0, or -EINVAL with the reason when there is none. */
+/* The entry of a list of listeners ("ingest.udp") that the stage serves. Roles are numbered through
+ * the entries: entry 0 has the first `processes` of them, entry 1 the next. Returns 0, or -EINVAL
+ * with the reason when there is none. */
 int stage_listener(const struct stage *stage, const char *section, size_t *entry, struct shm_error *error);
 
-/* The part of the configuration that the stage depends on: "enrich", "ingest.http[0]". Returns 0 or -EINVAL with the reason, as
- * stage_listener. */
+/* The part of the configuration that the stage depends on: "enrich", "ingest.http[0]". Returns 0 or
+ * -EINVAL with the reason, as stage_listener. */
 int stage_section(const struct stage *stage, char *section, size_t size, struct shm_error *error);
 
-/* The whole life of a stage process. Returns its exit status: 0 drained, 1 could not start (one line said why), 2 usage, 3 ended because the
- * instance's folder was gone. */
+/* The whole life of a stage process. Returns its exit status: 0 drained, 1 could not start (one
+ * line said why), 2 usage, 3 ended because the instance's folder was gone. */
 int stage_main(int argc, char **argv, const struct stage_ops *ops);
 
 #endif

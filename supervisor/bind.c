@@ -50,9 +50,9 @@ static void set_receive_buffer(struct sockets *sockets, const struct socket_entr
 	if (getsockopt(entry->fd, SOL_SOCKET, SO_RCVBUF, &got, &length) == 0 && got / 2 < asked &&
 	    !sockets->warned) {
 		sockets->warned = true;
-		log_warn("the kernel gave a smaller receive buffer than asked; sudo sysctl -w "
-		         "net.core.rmem_max=N allows it",
-		         "address=%s asked_bytes=%d got_bytes=%d N=%d", entry->text, asked, got / 2, asked);
+		log_warn(
+		        "the kernel gave a smaller receive buffer than asked; sudo sysctl -w net.core.rmem_max=N allows it",
+		        "address=%s asked_bytes=%d got_bytes=%d N=%d", entry->text, asked, got / 2, asked);
 	}
 }
 
@@ -70,8 +70,8 @@ void bind_options(struct sockets *sockets, struct socket_entry *entry)
 		if (entry->bound.ss_family == AF_UNIX)
 			return;
 		(void)switch_on(entry->fd, IPPROTO_TCP, TCP_NODELAY);
-		/* Answers fit the first window, so there is nothing to control; BBR, where it is the default, costs a timer and a rate sample each. Connections
-		 * inherit it. */
+		/* Answers fit the first window, so there is nothing to control; BBR, where it is
+		 * the default, costs a timer and a rate sample each. Connections inherit it. */
 		(void)setsockopt(entry->fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 		return;
 	}
@@ -84,8 +84,8 @@ void bind_options(struct sockets *sockets, struct socket_entry *entry)
 
 /* ---- internet addresses ---- */
 
-/* Lets our sockets of this kind on this port share it; the kernel admits only sockets of one user that all say so. Returns how
- * many there are. */
+/* Lets our sockets of this kind on this port share it; the kernel admits only sockets of one user
+ * that all say so. Returns how many there are. */
 static unsigned share_port(struct sockets *sockets, struct socket_entry *entry)
 {
 	unsigned n = 0;
@@ -105,7 +105,8 @@ static int bind_internet(struct sockets *sockets, struct socket_entry *entry)
 	if (entry->wanted.ss_family == AF_INET6 &&
 	    setsockopt(entry->fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) != 0)
 		return -errno;
-	/* For TCP: connections of a former life that have ended a moment ago do not keep the port. Two sockets cannot listen by it. */
+	/* For TCP: connections of a former life that have ended a moment ago do not keep the port.
+	 * Two sockets cannot listen by it. */
 	if (entry->kind == PLAN_CONNECTIONS && (result = switch_on(entry->fd, SOL_SOCKET, SO_REUSEADDR)) != 0)
 		return result;
 	if (bind(entry->fd, (struct sockaddr *)&entry->wanted, entry->wanted_length) == 0)
@@ -207,14 +208,11 @@ static const char *remedy_of(const struct socket_entry *entry, int result)
 {
 	bool is_unix = entry->wanted.ss_family == AF_UNIX;
 	if (result == -EADDRINUSE && is_unix)
-		return "; another program listens there (ss -lxp shows which), or the file is no socket: "
-		       "choose another path";
+		return "; another program listens there (ss -lxp shows which), or the file is no socket: choose another path";
 	if (result == -EADDRINUSE && entry->kind == PLAN_DATAGRAMS)
-		return "; another program has this port (ss -ulpn shows which): end it or choose another "
-		       "port";
+		return "; another program has this port (ss -ulpn shows which): end it or choose another port";
 	if (result == -EADDRINUSE)
-		return "; another program has this port (ss -tlpn shows which): end it or choose another "
-		       "port";
+		return "; another program has this port (ss -tlpn shows which): end it or choose another port";
 	if (result == -EADDRNOTAVAIL)
 		return "; no network interface of this machine has this address";
 	if (result == -ENOENT && is_unix)

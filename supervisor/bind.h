@@ -1,4 +1,5 @@
-/* One socket: made, bound and made ready for its stage. The part of sockets.h that talks to the kernel.
+/* One socket: made, bound and made ready for its stage. The part of sockets.h that talks to the
+ * kernel.
  *
  *     socket --options--> bind --(connections)--> listen
  *                          '-- in use: by our own (then all of the port share it), by nobody any more (a Unix socket's file), by somebody else
@@ -10,8 +11,9 @@
 
 #include "supervisor/sockets.h"
 
-/* Makes entry->fd from entry->wanted, which may become IPv4 on a kernel without IPv6, and tries again until deadline_ns (CLOCK_MONOTONIC)
- * while the address is in use. Returns 0, or -errno with nothing left open. */
+/* Makes entry->fd from entry->wanted, which may become IPv4 on a kernel without IPv6, and tries
+ * again until deadline_ns (CLOCK_MONOTONIC) while the address is in use. Returns 0, or -errno with
+ * nothing left open. */
 int bind_socket(struct sockets *sockets, struct socket_entry *entry, uint64_t deadline_ns);
 
 /* Sets what the stage expects of an open socket of the entry's kind. */
@@ -20,8 +22,9 @@ void bind_options(struct sockets *sockets, struct socket_entry *entry);
 /* Sets the receive buffer (datagrams), the backlog (connections) that the entry asks for. */
 void bind_resize(struct sockets *sockets, struct socket_entry *entry);
 
-/* Removes the file of a Unix socket bound here, unless somebody else has put another in its place. While the socket is open, which keeps
- * the number of the file's inode from being given to another. */
+/* Removes the file of a Unix socket bound here, unless somebody else has put another in its place.
+ * While the socket is open, which keeps the number of the file's inode from being given to
+ * another. */
 void bind_unlink(struct socket_entry *entry);
 
 /* Says why bind_socket failed, with address, key and remedy. */

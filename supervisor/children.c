@@ -118,8 +118,8 @@ bool children_all(const struct children *children, int rank, enum child_phase ph
 
 /* ---- starting ---- */
 
-/* In the child. It dies with the supervisor: the kernel sends SIGTERM, which drains it. Terminal signals are for the
- * supervisor alone. */
+/* In the child. It dies with the supervisor: the kernel sends SIGTERM, which drains it. Terminal
+ * signals are for the supervisor alone. */
 static void become_stage(const struct children *children, const struct child *child, pid_t supervisor)
 {
 	char path[sizeof children->libexec + SHM_NAME_MAX + 1];
@@ -247,7 +247,8 @@ static void handle_death(struct children *children, struct child *child, int sta
 	wait_again(children, child, now_ns);
 	if (child->stopping)
 		child->restart_at_ns = now_ns;
-	/* Of a crash loop the deaths that are answered at once are told, and that it is throttled, not every later one. */
+	/* Of a crash loop the deaths that are answered at once are told, and that it is throttled,
+	 * not every later one. */
 	bool at_once = child->restart_at_ns == now_ns;
 	if (at_once || child->quick_deaths == 2)
 		log_death(child, status, at_once ? "restart" : "restart after a while");

@@ -7,16 +7,19 @@
  *       |                '-----------------------> |
  *       '------------- ended after children_stop --'
  *
- * The first death is answered at once. A role that keeps dying within QUICK_DEATH_NS of its start waits restart_backoff, then twice
- * as long each time, up to restart_backoff_max; its control block says `throttled` meanwhile. A life longer than
- * GOOD_LIFE_NS forgets that. What the dead had claimed in queues is given back at once (queues.h); the rest the next life repairs.
+ * The first death is answered at once. A role that keeps dying within QUICK_DEATH_NS of its start
+ * waits restart_backoff, then twice as long each time, up to restart_backoff_max; its control block
+ * says `throttled` meanwhile. A life longer than GOOD_LIFE_NS forgets that. What the dead had
+ * claimed in queues is given back at once (queues.h); the rest the next life repairs.
  *
- * children_stop asks a role to end (SIGTERM, once it runs). One that dies of something else on the way is started up to
- * STOP_TRIES times more, so that it can finish what it had taken in.
+ * children_stop asks a role to end (SIGTERM, once it runs). One that dies of something else on the
+ * way is started up to STOP_TRIES times more, so that it can finish what it had taken in.
  *
- * A role that somebody else asked to end (exit status 0, or SIGTERM before it could take it) is no death: SIGTERM may have gone to the whole process group, or to
- * all of a service, and the supervisor's own comes just now. It waits UNASKED_PAUSE_NS before it is started again. After
- * children_ending it is DOWN, and whoever ends the others starts it once more when it has left something (children_finish).
+ * A role that somebody else asked to end (exit status 0, or SIGTERM before it could take it) is no
+ * death: SIGTERM may have gone to the whole process group, or to all of a service, and the
+ * supervisor's own comes just now. It waits UNASKED_PAUSE_NS before it is started again. After
+ * children_ending it is DOWN, and whoever ends the others starts it once more when it has left
+ * something (children_finish).
  */
 #ifndef SUPERVISOR_CHILDREN_H
 #define SUPERVISOR_CHILDREN_H
@@ -27,10 +30,10 @@
 #include "base/clock.h"
 #include "stage/control.h"
 
-#define QUICK_DEATH_NS (2 * NS_PER_SEC)
-#define GOOD_LIFE_NS   (10 * NS_PER_SEC)
-#define STOP_TRIES     3u
-#define START_TIMEOUTS 6u /* a start may last this many stage_timeouts: it may read a large database */
+#define QUICK_DEATH_NS   (2 * NS_PER_SEC)
+#define GOOD_LIFE_NS     (10 * NS_PER_SEC)
+#define STOP_TRIES       3u
+#define START_TIMEOUTS   6u /* a start may last this many stage_timeouts: it may read a large database */
 #define UNASKED_PAUSE_NS (200 * NS_PER_MS)
 
 enum child_phase { CHILD_DOWN, CHILD_STARTING, CHILD_UP, CHILD_WAITING };
@@ -57,21 +60,22 @@ struct child {
 struct children {
 	struct child child[INSTANCE_ROLES_MAX];
 	unsigned n;
-	char directory[128];          /* of the segments */
+	char directory[128]; /* of the segments */
 	char instance[SHM_NAME_MAX];
-	char libexec[256];            /* where the programs are */
+	char libexec[256]; /* where the programs are */
 	uint64_t backoff_ns, backoff_max_ns;
-	uint64_t stage_timeout_ns;    /* 0: heartbeats are not watched */
-	bool ending;                  /* children_ending was called */
-	bool start_none;              /* children_start_none was called */
+	uint64_t stage_timeout_ns; /* 0: heartbeats are not watched */
+	bool ending;               /* children_ending was called */
+	bool start_none;           /* children_start_none was called */
 	struct {
 		pid_t pid;  /* 0: none */
 		bool ended; /* children_step has buried it */
 		int status; /* wait status */
-	} guest;                      /* a process of the supervisor's that is no stage (reload.h) */
+	} guest;            /* a process of the supervisor's that is no stage (reload.h) */
 };
 
-/* The folder of the stage programs: $MILLRACE_LIBEXEC, or that of the running program. Returns 0 or -errno. */
+/* The folder of the stage programs: $MILLRACE_LIBEXEC, or that of the running program. Returns 0 or
+ * -errno. */
 int children_find_libexec(struct children *children, struct shm_error *error);
 
 /* 0 when the program of the role can be executed, otherwise -errno with the path in error. */
@@ -80,7 +84,8 @@ int children_check_program(const struct children *children, const char *program,
 /* From now on nothing is started again: whoever is dead is DOWN. */
 void children_start_none(struct children *children);
 
-/* Adds a role, DOWN; its control segment exists. fd, n of them, are its sockets. Returns 0 or -errno with the reason. */
+/* Adds a role, DOWN; its control segment exists. fd, n of them, are its sockets. Returns 0 or
+ * -errno with the reason. */
 int children_add(struct children *children, const struct plan_role *role, const int *fd, unsigned n,
                  struct shm_error *error);
 
@@ -105,12 +110,12 @@ void children_finish(struct children *children, unsigned index, uint64_t now_ns)
 /* SIGKILL for a role that is not DOWN, and no new life. */
 void child_kill(struct child *child);
 
-/* Buries the dead, answers deaths, notices who has come up, starts whose time has come, kills whose heartbeat stopped. Call it when
- * SIGCHLD came and when children_due says. */
+/* Buries the dead, answers deaths, notices who has come up, starts whose time has come, kills whose
+ * heartbeat stopped. Call it when SIGCHLD came and when children_due says. */
 void children_step(struct children *children, uint64_t now_ns);
 
-/* When children_step has something to do next (CLOCK_MONOTONIC ns; UINT64_MAX: nothing is due). Ask last in a turn: whoever is started or asked to end
- * changes it. */
+/* When children_step has something to do next (CLOCK_MONOTONIC ns; UINT64_MAX: nothing is due). Ask
+ * last in a turn: whoever is started or asked to end changes it. */
 uint64_t children_due(const struct children *children, uint64_t now_ns);
 
 /* Whether all roles of a rank (or all: rank -1) are UP, are DOWN. */

@@ -9,7 +9,8 @@
 #include "supervisor/lanes.h"
 
 #define OUTSIDE_LOOK_NS (20 * NS_PER_MS)
-/* timeout(1), make and shells signal a process and then its whole group: that is one request, not two. */
+/* timeout(1), make and shells signal a process and then its whole group: that is one request, not
+ * two. */
 #define DRAIN_AGAIN_NS (NS_PER_SEC / 2)
 
 void drain_begin(struct supervisor *supervisor, uint64_t now_ns)
@@ -88,7 +89,8 @@ static unsigned outside_writers(const struct supervisor *supervisor)
 	return n;
 }
 
-/* They learn of the drain at their next record. Those that append none are not waited for longer than outside_timeout, and are refused later. */
+/* They learn of the drain at their next record. Those that append none are not waited for longer
+ * than outside_timeout, and are refused later. */
 static bool wait_for_writers(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
 {
 	unsigned n = supervisor->lost ? 0 : outside_writers(supervisor);
@@ -100,9 +102,9 @@ static bool wait_for_writers(struct supervisor *supervisor, uint64_t now_ns, uin
 		*due_ns = look_ns < *due_ns ? look_ns : *due_ns;
 		return true;
 	}
-	log_warn("outside programs have not given back the lanes that they write to: the drain goes on "
-	         "without them",
-	         "lanes=%u", n);
+	log_warn(
+	        "outside programs have not given back the lanes that they write to: the drain goes on without them",
+	        "lanes=%u", n);
 	supervisor->writers_stay = true;
 	return false;
 }

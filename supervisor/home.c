@@ -24,8 +24,8 @@ static void root_of(const char *directory, char *root, size_t size)
 		*slash = '\0';
 }
 
-/* Makes what is missing, and holds the instance's folder. The root is for us alone to write: who wants to share one with other users makes it
- * beforehand, with the sticky bit. */
+/* Makes what is missing, and holds the instance's folder. The root is for us alone to write: who
+ * wants to share one with other users makes it beforehand, with the sticky bit. */
 static int make_folders(const char *directory, bool *made_root, struct shm_error *error)
 {
 	char root[160];
@@ -44,16 +44,17 @@ static int make_folders(const char *directory, bool *made_root, struct shm_error
 		result = folder_stat(directory, ".", &status);
 	if (result == 0 && status.st_uid != geteuid()) {
 		folder_release(directory);
-		shm_explain(error,
-		            "%s belongs to another user; choose another name with --instance NAME (or "
-		            "MILLRACE_INSTANCE=NAME)",
-		            directory);
+		shm_explain(
+		        error,
+		        "%s belongs to another user; choose another name with --instance NAME (or MILLRACE_INSTANCE=NAME)",
+		        directory);
 		result = -EPERM;
 	}
 	return result;
 }
 
-/* A lock on a file that has been removed meanwhile, or that lies in a folder that has, is worth nothing. */
+/* A lock on a file that has been removed meanwhile, or that lies in a folder that has, is worth
+ * nothing. */
 static bool is_in_place(const char *directory, int lock)
 {
 	struct stat held, there;
@@ -85,15 +86,13 @@ int home_lock(const char *directory, int *lock, bool *made_root, struct shm_erro
 	if (result == -EWOULDBLOCK)
 		shm_explain(
 		        error,
-		        "the instance in %s is running already: its supervisor is process %d; end it (kill "
-		        "%d), or choose another name with --instance",
+		        "the instance in %s is running already: its supervisor is process %d; end it (kill %d), or choose another name with --instance",
 		        directory, owner, owner);
 	else if (result == -EACCES)
-		shm_explain(error,
-		            "%s: cannot be made or entered: the folder is another user's; choose a folder of "
-		            "your own with "
-		            "MILLRACE_SHM",
-		            directory);
+		shm_explain(
+		        error,
+		        "%s: cannot be made or entered: the folder is another user's; choose a folder of your own with MILLRACE_SHM",
+		        directory);
 	else if (result != 0 && result != -EPERM && error->text[0] == '\0')
 		shm_explain(error, "%s: cannot create: %s", directory, strerror(-result));
 	if (result != 0)
@@ -120,8 +119,9 @@ static bool is_ours(pid_t pid)
 	return pid > 0 && stat(path, &status) == 0 && status.st_uid == geteuid();
 }
 
-/* A read lock can be taken on a folder that others own, and excludes nobody; so it is taken first, and then asked who else has one. Everybody may
- * lock any byte there: the locks of other users mean nothing. */
+/* A read lock can be taken on a folder that others own, and excludes nobody; so it is taken first,
+ * and then asked who else has one. Everybody may lock any byte there: the locks of other users mean
+ * nothing. */
 int home_guard(const char *directory, int *guard, struct shm_error *error)
 {
 	char root[160], parent[160];
@@ -132,8 +132,8 @@ int home_guard(const char *directory, int *guard, struct shm_error *error)
 		return 0; /* a folder that cannot be read: the lock in the instance's own has to do */
 	if (*guard < 0) {
 		int failed = errno;
-		shm_explain(error, "cannot tell whether the last instance in %s has ended: %s: %s", directory, parent,
-		            strerror(failed));
+		shm_explain(error, "cannot tell whether the last instance in %s has ended: %s: %s", directory,
+		            parent, strerror(failed));
 		return -failed;
 	}
 	struct flock byte = {.l_type = F_RDLCK,
@@ -144,10 +144,10 @@ int home_guard(const char *directory, int *guard, struct shm_error *error)
 	byte.l_type = F_WRLCK;
 	if (fcntl(*guard, F_GETLK, &byte) != 0 || byte.l_type == F_UNLCK || !is_ours(byte.l_pid))
 		return 0;
-	shm_explain(error,
-	            "the last instance in %s has not ended yet: its folder was removed while it ran, and its "
-	            "supervisor, process %d, still drains; wait for its end, or kill %d",
-	            directory, (int)byte.l_pid, (int)byte.l_pid);
+	shm_explain(
+	        error,
+	        "the last instance in %s has not ended yet: its folder was removed while it ran, and its supervisor, process %d, still drains; wait for its end, or kill %d",
+	        directory, (int)byte.l_pid, (int)byte.l_pid);
 	(void)folder_unlink(directory, "lock");
 	(void)folder_remove(directory); /* stays when there is something in it */
 	return -EBUSY;

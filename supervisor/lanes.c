@@ -10,12 +10,14 @@
 #include "shm/folder.h"
 #include "shm/instance.h"
 
-/* A group's reader and a lane's outside writer hold an open-file-description lock on a file of theirs as long as they live (shm/topic.c). */
+/* A group's reader and a lane's outside writer hold an open-file-description lock on a file of
+ * theirs as long as they live (shm/topic.c). */
 static bool holder_lives(const char *directory, const char *topic, const char *what, unsigned number)
 {
 	char file[SEGMENT_NAME_MAX];
 	snprintf(file, sizeof file, "%s.%s.%u", topic, what, number);
-	return instance_locked(directory, file, NULL) != 0; /* one of whom it cannot be told counts as alive */
+	/* one of whom it cannot be told counts as alive */
+	return instance_locked(directory, file, NULL) != 0;
 }
 
 static void look_at_group(const struct stream_group *group, unsigned lane, bool live, uint64_t records,
@@ -76,7 +78,8 @@ bool lane_has_outside_writer(const char *directory, const char *topic, unsigned 
 	return holder_lives(directory, topic, "writer", lane);
 }
 
-/* Gives the successor the place of `old`: it goes on at the same position, and everything before that counts as overwritten. */
+/* Gives the successor the place of `old`: it goes on at the same position, and everything before
+ * that counts as overwritten. */
 static int inherit(const char *next, const char *name, const struct stream_shared *old,
                    struct shm_error *error)
 {
@@ -86,7 +89,8 @@ static int inherit(const char *next, const char *name, const struct stream_share
 		return result;
 	uint64_t tail = atomic_load_explicit(&old->tail, memory_order_acquire);
 	atomic_store(&shared->records, atomic_load(&old->records));
-	/* Readers look for waypoints from a sixteenth behind the oldest position on (shm/stream_read.c); ours must be there. */
+	/* Readers look for waypoints from a sixteenth behind the oldest position on
+	 * (shm/stream_read.c); ours must be there. */
 	uint64_t margin = shared->size_bytes / 16, size = shared->size_bytes;
 	uint64_t intent = tail == 0 ? 0 : tail > margin ? tail + size - margin : tail + size;
 	atomic_store(&shared->intent, intent);

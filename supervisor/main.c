@@ -11,21 +11,17 @@
 static const char usage[] =
         "usage: supervisor [-c FILE] [--set KEY=VALUE]... [--instance NAME]\n"
         "\n"
-        "Creates the segments of an instance, binds its sockets, starts its stages and watches them; stays "
-        "in the foreground.\n"
+        "Creates the segments of an instance, binds its sockets, starts its stages and watches them; stays in the foreground.\n"
         "\n"
         "  -c, --config FILE    the configuration (default: the embedded one)\n"
         "      --set KEY=VALUE  replaces one value of it, VALUE being YAML; may be given several times\n"
         "      --instance NAME  the instance (default: $MILLRACE_INSTANCE, then the configuration)\n"
         "      --help, --version\n"
         "\n"
-        "Signals: SIGTERM, SIGINT drain and end (a second one cuts it short); SIGHUP reads the configuration "
-        "again.\n"
-        "Environment: MILLRACE_INSTANCE, MILLRACE_SHM (instead of /dev/shm/millrace), MILLRACE_LIBEXEC "
-        "(folder of the\n"
+        "Signals: SIGTERM, SIGINT drain and end (a second one cuts it short); SIGHUP reads the configuration again.\n"
+        "Environment: MILLRACE_INSTANCE, MILLRACE_SHM (instead of /dev/shm/millrace), MILLRACE_LIBEXEC (folder of the\n"
         "stages), LISTEN_FDS and LISTEN_PID (sockets of a service manager).\n"
-        "Exit status: 0 drained; 1 cannot start, or the configuration is wrong; 2 usage; 3 not drained in "
-        "time: the segments\n"
+        "Exit status: 0 drained; 1 cannot start, or the configuration is wrong; 2 usage; 3 not drained in time: the segments\n"
         "are kept and the next start goes on from there; 4 the instance's folder was removed while it ran.\n";
 
 enum { OPTION_SET = 256, OPTION_INSTANCE, OPTION_HELP, OPTION_VERSION };

@@ -1,4 +1,5 @@
-/* The supervisor's metrics: declared in metrics.def, kept in the instance page, shown by `millrace stat`.
+/* The supervisor's metrics: declared in metrics.def, kept in the instance page, shown by `millrace
+ * stat`.
  *
  *     page->supervisor_metric[SUPERVISOR_log_lines_dropped]
  */
@@ -11,7 +12,7 @@ enum supervisor_metric {
 #define METRIC(name, kind, help) SUPERVISOR_##name,
 #include "supervisor/metrics.def"
 #undef METRIC
-	        SUPERVISOR_METRIC_COUNT
+	SUPERVISOR_METRIC_COUNT
 };
 _Static_assert((int)SUPERVISOR_METRIC_COUNT <= (int)INSTANCE_METRICS_MAX, "the instance page holds them");
 

@@ -16,7 +16,8 @@
 #define KILL_GRACE_NS \
 	(5 * NS_PER_SEC) /* after SIGKILL: the kernel tears down, io_uring's part asynchronously */
 
-/* The first role that has a live process, or one of which that cannot be told (*failed: why; otherwise 0), or NULL. */
+/* The first role that has a live process, or one of which that cannot be told (*failed: why;
+ * otherwise 0), or NULL. */
 static const char *find_live(const char *directory, const struct instance_page *page, int *pid, int *failed)
 {
 	for (unsigned i = 0; i < page->n_roles; i++) {
@@ -44,10 +45,11 @@ static int kill_live(const char *directory, const struct instance_page *page)
 static int explain(const char *role, int pid, int failed, struct shm_error *error)
 {
 	if (failed != 0)
-		shm_explain(error, "cannot tell whether a process of the last supervisor has the role %s: %s", role,
-		            strerror(failed));
+		shm_explain(error, "cannot tell whether a process of the last supervisor has the role %s: %s",
+		            role, strerror(failed));
 	else
-		shm_explain(error, "%s: process %d of the last supervisor has the role and cannot be ended", role, pid);
+		shm_explain(error, "%s: process %d of the last supervisor has the role and cannot be ended",
+		            role, pid);
 	return failed != 0 ? -failed : -EBUSY;
 }
 

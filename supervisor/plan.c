@@ -162,10 +162,7 @@ static void add_outside_lanes(struct making *making)
 		const char *name = config_item(making->config, i, "topics");
 		if (!name_allowed(name)) {
 			wrong(making,
-			      "topics.%s: not a name for a topic; 1 to %u of the characters A-Z a-z 0-9 . _ "
-			      "- "
-			      "are allowed, not "
-			      "beginning with a dot",
+			      "topics.%s: not a name for a topic; 1 to %u of the characters A-Z a-z 0-9 . _ - are allowed, not beginning with a dot",
 			      name, SHM_NAME_MAX - 1);
 			continue;
 		}
@@ -375,10 +372,7 @@ struct plan *plan_make(const struct config *config, char **errors)
 	const char *instance = config_string(config, "instance");
 	if (segment_directory(plan->directory, sizeof plan->directory, instance) != 0)
 		wrong(&making,
-		      "instance: \"%s\" is not a name for an instance; 1 to %u of the characters A-Z a-z 0-9 "
-		      ". "
-		      "_ - are allowed, not "
-		      "beginning with a dot (and $MILLRACE_SHM at most 96 bytes)",
+		      "instance: \"%s\" is not a name for an instance; 1 to %u of the characters A-Z a-z 0-9 . _ - are allowed, not beginning with a dot (and $MILLRACE_SHM at most 96 bytes)",
 		      instance, SHM_NAME_MAX - 1);
 	snprintf(plan->instance, sizeof plan->instance, "%s", instance);
 	for (size_t i = 0; i < LENGTH(stages); i++)

@@ -4,8 +4,9 @@
  *                                   |
  *                                   '--> plan_print (millrace check): every segment with its exact bytes
  *
- * A listener entry makes one role per process; writes.def says which topics and queues they write. A topic exists when
- * some role or some outside lane writes it, a queue when some role does. A stage that reads (stages.def) exists when its topic does.
+ * A listener entry makes one role per process; writes.def says which topics and queues they write.
+ * A topic exists when some role or some outside lane writes it, a queue when some role does. A
+ * stage that reads (stages.def) exists when its topic does.
  *
  * The plan touches nothing: no file, no socket.
  */
@@ -23,9 +24,11 @@
 
 #define PLAN_REQUIRED_MAX  4u
 #define PLAN_ADDRESSES_MAX 128u
-/* Said of a topic that no required group reads. Its writers never wait, so "accepted" does not mean that anybody will see it. */
+/* Said of a topic that no required group reads. Its writers never wait, so "accepted" does not mean
+ * that anybody will see it. */
 #define PLAN_NOBODY_KEEPS "nobody keeps this topic: with no required group, new events overwrite old ones"
-#define PLAN_RETIRED_LANE  "-" /* lane_role of an outside lane that the configuration no longer has: nobody may take it */
+#define PLAN_RETIRED_LANE \
+	"-" /* lane_role of an outside lane that the configuration no longer has: nobody may take it */
 
 /* What the sockets of a listener are for. */
 enum plan_sockets {
@@ -43,14 +46,15 @@ struct plan_address {
 
 /* One entry of ingest.udp or ingest.http. */
 struct plan_listener {
-	char section[32];              /* "ingest.udp[0]" */
-	char protocol[8];              /* "udp", "http" */
-	char format[16];               /* "" when the list has none */
-	char writes[6 * SHM_NAME_MAX]; /* "metric, track.raw": topics and queues of its roles, for people */
+	char section[32]; /* "ingest.udp[0]" */
+	char protocol[8]; /* "udp", "http" */
+	char format[16];  /* "" when the list has none */
+	/* "metric, track.raw": topics and queues of its roles, for people */
+	char writes[6 * SHM_NAME_MAX];
 	enum plan_sockets sockets;
 	unsigned processes;
-	uint64_t receive_buffer_bytes; /* PLAN_DATAGRAMS */
-	unsigned backlog;              /* PLAN_CONNECTIONS */
+	uint64_t receive_buffer_bytes;       /* PLAN_DATAGRAMS */
+	unsigned backlog;                    /* PLAN_CONNECTIONS */
 	unsigned first_address, n_addresses; /* in plan.address */
 };
 
@@ -58,7 +62,8 @@ struct plan_topic {
 	struct instance_topic page;
 	char required[PLAN_REQUIRED_MAX][SHM_NAME_MAX];
 	unsigned n_required;
-	bool retired[STREAM_LANES_MAX]; /* lane that a former life left and this configuration does not have */
+	/* lane that a former life left and this configuration does not have */
+	bool retired[STREAM_LANES_MAX];
 };
 
 struct plan_queue {
@@ -68,11 +73,12 @@ struct plan_queue {
 
 struct plan_role {
 	struct instance_role page;
-	unsigned number;       /* in whose name it claims slots of queues (queue.h): its index in the page + 1 */
-	unsigned rank;         /* in the flow, stages.def */
-	char section[48];      /* "ingest.udp[0]", "tally" */
-	int listener;          /* index into plan.listener, or -1 */
-	unsigned process;      /* number among the listener's */
+	/* in whose name it claims slots of queues (queue.h): its index in the page + 1 */
+	unsigned number;
+	unsigned rank;          /* in the flow, stages.def */
+	char section[48];       /* "ingest.udp[0]", "tally" */
+	int listener;           /* index into plan.listener, or -1 */
+	unsigned process;       /* number among the listener's */
 	uint64_t private_bytes; /* 0: no private segment */
 	unsigned n_queues;
 	char queue[INSTANCE_QUEUES_MAX][SHM_NAME_MAX]; /* that it puts messages into */
@@ -89,16 +95,17 @@ struct plan {
 	struct plan_address address[PLAN_ADDRESSES_MAX];
 };
 
-/* Works out the plan. Returns it (plan_free), or NULL with every error, one a line, in *errors (malloced, the caller frees
- * it). Lane sizes are rounded up to powers of two. */
+/* Works out the plan. Returns it (plan_free), or NULL with every error, one a line, in *errors
+ * (malloced, the caller frees it). Lane sizes are rounded up to powers of two. */
 struct plan *plan_make(const struct config *config, char **errors);
 
 void plan_free(struct plan *plan);
 
-/* Fits the plan to what a former life left, so that nothing that has data changes its place: topics, lanes and queues that were
- * there keep their indexes, new ones follow, those that the configuration no longer has stay, retired. A retired
- * lane is taken up again when its role comes back. Roles keep their indexes as far as there still are so many roles. Returns 0, or -ENOSPC with the reason when the tables overflow; then the
- * plan is of no more use. */
+/* Fits the plan to what a former life left, so that nothing that has data changes its place:
+ * topics, lanes and queues that were there keep their indexes, new ones follow, those that the
+ * configuration no longer has stay, retired. A retired lane is taken up again when its role comes
+ * back. Roles keep their indexes as far as there still are so many roles. Returns 0, or -ENOSPC
+ * with the reason when the tables overflow; then the plan is of no more use. */
 int plan_merge(struct plan *plan, const struct instance_page *old, struct shm_error *error);
 
 /* The instance page of the plan. draining, supervisor_pid and created_ns are left alone. */
@@ -108,8 +115,8 @@ void plan_fill_page(const struct plan *plan, struct instance_page *page);
 bool plan_fits_page(const struct plan *plan, const struct instance_page *page);
 
 /* Calls each once for every segment file, with the bytes that it takes. */
-void plan_each_segment(const struct plan *plan, void (*each)(void *argument, const char *name, uint64_t file_bytes),
-                       void *argument);
+void plan_each_segment(const struct plan *plan,
+                       void (*each)(void *argument, const char *name, uint64_t file_bytes), void *argument);
 
 /* Sum over all segments. */
 uint64_t plan_bytes(const struct plan *plan);
@@ -117,7 +124,8 @@ uint64_t plan_bytes(const struct plan *plan);
 /* Lists stages, listeners, topics, queues, segments and the sum, for people. */
 void plan_print(const struct plan *plan, FILE *out);
 
-/* One line about a listener at an address, without a line feed: "udp 127.0.0.1:4002 ipevent -> ip". */
+/* One line about a listener at an address, without a line feed: "udp 127.0.0.1:4002 ipevent ->
+ * ip". */
 void plan_print_listener(const struct plan_listener *listener, const char *address, FILE *out);
 
 /* One line about a queue. */

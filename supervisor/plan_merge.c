@@ -6,7 +6,8 @@
 
 #include "shm/queue.h"
 
-/* The lanes of `topic` take the places they had in `old`; what the configuration does not have any more is retired. */
+/* The lanes of `topic` take the places they had in `old`; what the configuration does not have any
+ * more is retired. */
 static int merge_lanes(struct plan_topic *topic, const struct instance_topic *old, struct shm_error *error)
 {
 	struct instance_topic *page = &topic->page;
@@ -33,8 +34,7 @@ static int merge_lanes(struct plan_topic *topic, const struct instance_topic *ol
 		if (!placed[i] && page->n_lanes == STREAM_LANES_MAX) {
 			shm_explain(
 			        error,
-			        "topic \"%s\": lanes of former configurations and new ones are more than %u; "
-			        "end this instance once (SIGTERM), which removes the old ones",
+			        "topic \"%s\": lanes of former configurations and new ones are more than %u; end this instance once (SIGTERM), which removes the old ones",
 			        page->name, STREAM_LANES_MAX);
 			return -ENOSPC;
 		} else if (!placed[i]) {
@@ -64,10 +64,10 @@ static int merge_topics(struct plan *plan, const struct instance_page *old, stru
 	}
 	for (unsigned i = 0; result == 0 && i < plan->n_topics; i++) {
 		if (!placed[i] && n == INSTANCE_TOPICS_MAX) {
-			shm_explain(error,
-			            "topics of former configurations and new ones are more than %u; end this "
-			            "instance once (SIGTERM), which removes the old ones",
-			            INSTANCE_TOPICS_MAX);
+			shm_explain(
+			        error,
+			        "topics of former configurations and new ones are more than %u; end this instance once (SIGTERM), which removes the old ones",
+			        INSTANCE_TOPICS_MAX);
 			result = -ENOSPC;
 		} else if (!placed[i]) {
 			merged[n++] = plan->topic[i];
@@ -107,10 +107,10 @@ static int merge_queues(struct plan *plan, const struct instance_page *old, stru
 		if (placed[i])
 			continue;
 		if (n == INSTANCE_QUEUES_MAX) {
-			shm_explain(error,
-			            "queues of former configurations and new ones are more than %u; end this "
-			            "instance once (SIGTERM), which removes the old ones",
-			            INSTANCE_QUEUES_MAX);
+			shm_explain(
+			        error,
+			        "queues of former configurations and new ones are more than %u; end this instance once (SIGTERM), which removes the old ones",
+			        INSTANCE_QUEUES_MAX);
 			return -ENOSPC;
 		}
 		merged[n++] = plan->queue[i];
@@ -120,7 +120,8 @@ static int merge_queues(struct plan *plan, const struct instance_page *old, stru
 	return 0;
 }
 
-/* Claims in queues name a role by its place. One that keeps it need not end because others come or go. */
+/* Claims in queues name a role by its place. One that keeps it need not end because others come or
+ * go. */
 static void merge_roles(struct plan *plan, const struct instance_page *old)
 {
 	struct plan_role *merged = calloc(INSTANCE_ROLES_MAX, sizeof *merged);

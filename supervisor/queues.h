@@ -1,4 +1,5 @@
-/* Queues from outside: what is in one, giving an empty one another size, and what the dead had claimed.
+/* Queues from outside: what is in one, giving an empty one another size, and what the dead had
+ * claimed.
  *
  *     slots:  free   filling   ready   taken
  *                       |                 |
@@ -21,20 +22,24 @@ struct queue_state {
 /* Looks at a queue. Returns 0, or -errno with the reason. */
 int queues_look(const char *directory, const char *queue, struct queue_state *state, struct shm_error *error);
 
-/* Makes the plan's queue number `index`, or gives the one that is there the size that the plan says: only when it is empty, for its
- * messages stay where they are; otherwise it keeps its size, with a warning. Roles that use the queue must not run when its size
- * changes. Returns 0, or -errno with the reason; then what was there still is. */
-int queues_apply(const struct segments *segments, const struct plan *plan, unsigned index, struct shm_error *error);
+/* Makes the plan's queue number `index`, or gives the one that is there the size that the plan
+ * says: only when it is empty, for its messages stay where they are; otherwise it keeps its size,
+ * with a warning. Roles that use the queue must not run when its size changes. Returns 0, or -errno
+ * with the reason; then what was there still is. */
+int queues_apply(const struct segments *segments, const struct plan *plan, unsigned index,
+                 struct shm_error *error);
 
-/* Messages that nobody has dealt with, in all queues of the page in force; text (NULL: not wanted) is told each queue that has some:
- * "queue postback: 12 messages". */
+/* Messages that nobody has dealt with, in all queues of the page in force; text (NULL: not wanted)
+ * is told each queue that has some: "queue postback: 12 messages". */
 uint64_t queues_waiting(const struct segments *segments, FILE *text);
 
-/* What a role's dead process had claimed: slots that it was filling are free again, messages that it had taken are ready again, and whoever sleeps
- * is woken. The role must have no live process. Logs what it found. */
+/* What a role's dead process had claimed: slots that it was filling are free again, messages that
+ * it had taken are ready again, and whoever sleeps is woken. The role must have no live process.
+ * Logs what it found. */
 void queues_repair(const char *directory, const struct plan_role *role);
 
-/* The same for all roles that ever were, on all queues of the page in force, when no stage lives. Returns 0, or -errno with the reason. */
+/* The same for all roles that ever were, on all queues of the page in force, when no stage lives.
+ * Returns 0, or -errno with the reason. */
 int queues_repair_all(const struct segments *segments, struct shm_error *error);
 
 #endif

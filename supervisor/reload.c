@@ -103,7 +103,8 @@ static bool same_lanes(const struct instance_topic *a, const struct instance_top
 	return true;
 }
 
-/* Merged topics keep their indexes, so the page in force and the next plan have the same topic in the same place. */
+/* Merged topics keep their indexes, so the page in force and the next plan have the same topic in
+ * the same place. */
 static bool topics_changed(const struct supervisor *supervisor, const char *role)
 {
 	const struct instance_page *old = supervisor->segments.old;
@@ -209,7 +210,8 @@ static int put_in_force(struct supervisor *supervisor, struct shm_error *error)
 	return result == 0 ? supervisor_write_config(supervisor, supervisor->config, error) : result;
 }
 
-/* The stages that had to stop have stopped. What fails now leads back to the configuration before. */
+/* The stages that had to stop have stopped. What fails now leads back to the configuration
+ * before. */
 static void apply(struct supervisor *supervisor, uint64_t now_ns)
 {
 	struct shm_error error = {""};
@@ -333,7 +335,8 @@ static bool is_last_life(const struct supervisor *supervisor, const char *role)
 	return false;
 }
 
-/* Who could not end in time gets one more life, as long as everything is still as that one knew it. Returns true when somebody does. */
+/* Who could not end in time gets one more life, as long as everything is still as that one knew it.
+ * Returns true when somebody does. */
 static bool finish_rank(struct supervisor *supervisor, uint64_t now_ns)
 {
 	struct children *children = &supervisor->children;

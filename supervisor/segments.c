@@ -143,7 +143,8 @@ static bool role_is_clean(const struct segments *segments, const char *role)
 	return state == STAGE_NONE || state == STAGE_ENDED;
 }
 
-/* A lane that was there gets the size that the plan says, when that harms nobody. A retired one that is empty shrinks. */
+/* A lane that was there gets the size that the plan says, when that harms nobody. A retired one
+ * that is empty shrinks. */
 static int fit_lane(const struct segments *segments, const struct plan_topic *topic, unsigned lane,
                     const char *role, struct shm_error *error)
 {
@@ -285,10 +286,10 @@ static int apply_private(struct segments *segments, const struct plan *plan, con
 		return 0;
 	if (there && !role_is_clean(segments, role->page.name)) {
 		if (lanes) {
-			log_warn("the private memory keeps its size until the next start: the last life did "
-			         "not end in order",
-			         "role=%s size_bytes=%llu wanted_bytes=%zu", role->page.name,
-			         (unsigned long long)header.size_bytes, wanted_bytes);
+			log_warn(
+			        "the private memory keeps its size until the next start: the last life did not end in order",
+			        "role=%s size_bytes=%llu wanted_bytes=%zu", role->page.name,
+			        (unsigned long long)header.size_bytes, wanted_bytes);
 			return 0;
 		}
 		drop_private(segments, role->page.name, "it writes other topics now");
@@ -337,8 +338,8 @@ static void copy_metrics(const struct segment *page, const struct segment *befor
 		                      memory_order_relaxed);
 }
 
-/* Makes the page in a folder of its own, because a segment gets its name at creation, maps it, and renames it into place: when it is in
- * place nothing can fail any more. */
+/* Makes the page in a folder of its own, because a segment gets its name at creation, maps it, and
+ * renames it into place: when it is in place nothing can fail any more. */
 static int replace_page(const struct segments *segments, const struct plan *plan, struct segment *page,
                         struct shm_error *error)
 {

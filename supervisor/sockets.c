@@ -114,7 +114,8 @@ static void close_one(struct socket_entry *entry)
 
 /* ---- what the plan asks ---- */
 
-/* A socket of the same configured address and process that has no use yet. A quiet Unix socket has lost its file. */
+/* A socket of the same configured address and process that has no use yet. A quiet Unix socket has
+ * lost its file. */
 static struct socket_entry *find_kept(struct sockets *sockets, const struct socket_entry *wanted)
 {
 	for (unsigned i = 0; i < sockets->n; i++) {

@@ -110,7 +110,8 @@ static int check_programs(struct supervisor *supervisor, struct shm_error *error
 	return result;
 }
 
-/* Takes over what a former life left, or finds nothing; then all that can fail without having made anything. */
+/* Takes over what a former life left, or finds nothing; then all that can fail without having made
+ * anything. */
 static int look_around(struct supervisor *supervisor, struct shm_error *error)
 {
 	struct segments *segments = &supervisor->segments;
@@ -151,7 +152,8 @@ static void say_finding(void *argument, enum trial_finding finding, const char *
 		log_warn("a file is done without", "reason=\"%s\"", text);
 }
 
-/* The files that the configuration names are tried before anything is made; all else the start itself tries. */
+/* The files that the configuration names are tried before anything is made; all else the start
+ * itself tries. */
 static int try_files(struct supervisor *supervisor)
 {
 	trial_begin(&supervisor->trial, supervisor->config, supervisor->plan, supervisor->children.libexec,
@@ -306,7 +308,9 @@ static void take_signals(struct supervisor *supervisor, uint64_t now_ns)
 	while (read(supervisor->signals, &info, sizeof info) == (ssize_t)sizeof info) {
 		if (info.ssi_signo == SIGCHLD)
 			supervisor->home_look_ns =
-			        0; /* it may have died of that, and nothing is started in a folder that is gone */
+			        /* it may have died of that, and nothing is started in a folder that
+			         * is gone */
+			        0;
 		if (info.ssi_signo == SIGHUP)
 			supervisor->reload_wanted = true;
 		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
@@ -324,12 +328,10 @@ void supervisor_look_at_home(struct supervisor *supervisor, uint64_t now_ns)
 	supervisor->home_look_ns = now_ns + HOME_LOOK_NS;
 	if (home_in_place(supervisor, missing))
 		return;
-	log_error("the instance's folder was removed or changed while it ran: no more is taken, the instance "
-	          "ends",
-	          "directory=%s missing=%s hint=\"logind removes the shared memory of users who have logged "
-	          "out: RemoveIPC=no in "
-	          "logind.conf, or a system user\"",
-	          supervisor->plan->directory, missing);
+	log_error(
+	        "the instance's folder was removed or changed while it ran: no more is taken, the instance ends",
+	        "directory=%s missing=%s hint=\"logind removes the shared memory of users who have logged out: RemoveIPC=no in logind.conf, or a system user\"",
+	        supervisor->plan->directory, missing);
 	supervisor->lost = true;
 	children_start_none(&supervisor->children);
 	if (supervisor->phase != SUPERVISOR_DRAINING)

@@ -1,4 +1,5 @@
-/* The supervisor: one per instance. It makes the segments, owns the sockets, starts the stages and watches them.
+/* The supervisor: one per instance. It makes the segments, owns the sockets, starts the stages and
+ * watches them.
  *
  *     supervisor_init -> supervisor_run: [ wait for signals -> reap, restart, start, drain, reload ]* -> supervisor_fini
  *
@@ -6,8 +7,9 @@
  *         ^                                              |
  *         '------- new plan applied --- RELOADING <--'--SIGHUP--> CHECKING: the stages are asked whether they could start
  *
- * It may die at any moment. Its stages get SIGTERM from the kernel, drain and end; the next supervisor takes over the
- * segments and goes on at the cursors. One thread; sleeps in poll(2) on a signalfd.
+ * It may die at any moment. Its stages get SIGTERM from the kernel, drain and end; the next
+ * supervisor takes over the segments and goes on at the cursors. One thread; sleeps in poll(2) on a
+ * signalfd.
  */
 #ifndef SUPERVISOR_SUPERVISOR_H
 #define SUPERVISOR_SUPERVISOR_H
@@ -20,20 +22,28 @@
 #include "supervisor/trial.h"
 #include "supervisor/watch.h"
 
-#define SUPERVISOR_RANKS  3 /* in stages.def: 0 .. 2 */
-#define HOME_LOOK_NS      NS_PER_SEC
-#define START_PATIENCE_NS (10 * NS_PER_SEC) /* how long one rank may take before the next is started all the same */
+#define SUPERVISOR_RANKS 3 /* in stages.def: 0 .. 2 */
+#define HOME_LOOK_NS     NS_PER_SEC
+#define START_PATIENCE_NS \
+	(10 * NS_PER_SEC) /* how long one rank may take before the next is started all the same */
 
 /* Exit statuses. */
 enum supervisor_exit {
 	SUPERVISOR_DRAINED = 0,
 	SUPERVISOR_CANNOT_START = 1,
 	SUPERVISOR_USAGE = 2,
-	SUPERVISOR_LEFT = 3, /* ended, but not everything was drained: the next start goes on from there */
+	/* ended, but not everything was drained: the next start goes on from there */
+	SUPERVISOR_LEFT = 3,
 	SUPERVISOR_LOST = 4, /* its folder in shared memory was removed while it ran */
 };
 
-enum supervisor_phase { SUPERVISOR_STARTING, SUPERVISOR_UP, SUPERVISOR_CHECKING, SUPERVISOR_RELOADING, SUPERVISOR_DRAINING };
+enum supervisor_phase {
+	SUPERVISOR_STARTING,
+	SUPERVISOR_UP,
+	SUPERVISOR_CHECKING,
+	SUPERVISOR_RELOADING,
+	SUPERVISOR_DRAINING
+};
 
 /* What the command line says; strings stay the caller's. */
 struct supervisor_options {
@@ -54,13 +64,13 @@ struct supervisor {
 	struct children children;
 	struct watch watch;
 	int lock, guard, signals; /* descriptors; lock, guard: home.h */
-	bool made_root;     /* this process created the folder that the instances are in */
-	bool fresh;         /* no former life left segments: what is there is this process's to remove */
+	bool made_root;           /* this process created the folder that the instances are in */
+	bool fresh; /* no former life left segments: what is there is this process's to remove */
 	enum supervisor_phase phase;
 	uint64_t log_counted; /* of log_dropped, in the page already */
-	int rank;           /* STARTING: counts down; DRAINING: counts up */
+	int rank;             /* STARTING: counts down; DRAINING: counts up */
 	uint64_t rank_deadline_ns;
-	bool announced;     /* everything was up once */
+	bool announced; /* everything was up once */
 	/* CHECKING, RELOADING */
 	struct trial trial;
 	struct config *next_config;
@@ -71,17 +81,18 @@ struct supervisor {
 	uint64_t drain_begun_ns;
 	uint64_t drain_deadline_ns;
 	bool killed;
-	bool writers_stay;  /* said that outside writers have not left */
+	bool writers_stay; /* said that outside writers have not left */
 	/* its folder */
 	uint64_t home_look_ns; /* when to look again whether it is in place */
 	bool lost;             /* it is not: nothing can be started or kept any more */
 };
 
-/* Loads the configuration of the command line (and of the environment), with absolute paths. Returns it, or NULL with
- * every error, one a line, in *errors (malloced). */
+/* Loads the configuration of the command line (and of the environment), with absolute paths.
+ * Returns it, or NULL with every error, one a line, in *errors (malloced). */
 struct config *supervisor_load(const struct supervisor *supervisor, char **errors);
 
-/* Everything up to the first fork. Returns 0 or SUPERVISOR_CANNOT_START, having said why; then nothing that it made is left. */
+/* Everything up to the first fork. Returns 0 or SUPERVISOR_CANNOT_START, having said why; then
+ * nothing that it made is left. */
 int supervisor_init(struct supervisor *supervisor, const struct supervisor_options *options);
 
 /* Runs until everything has ended. Returns the exit status. */
@@ -90,7 +101,8 @@ int supervisor_run(struct supervisor *supervisor);
 void supervisor_fini(struct supervisor *supervisor);
 
 /* Writes <directory>/config.yaml. Returns 0 or -errno. */
-int supervisor_write_config(const struct supervisor *supervisor, const struct config *config, struct shm_error *error);
+int supervisor_write_config(const struct supervisor *supervisor, const struct config *config,
+                            struct shm_error *error);
 
 /* Adds the roles of the plan that are not there yet to the children. Returns 0 or -errno. */
 int supervisor_add_children(struct supervisor *supervisor, struct shm_error *error);
@@ -101,8 +113,9 @@ void supervisor_close_unused(struct supervisor *supervisor);
 /* Takes options of the supervisor itself from the configuration. */
 void supervisor_take_options(struct supervisor *supervisor, const struct config *config);
 
-/* Looks, when it is time for it, whether the instance's folder is in place. When it is not: says so, and begins a drain in which nothing is
- * started again; stages finish with the memory that they have mapped. */
+/* Looks, when it is time for it, whether the instance's folder is in place. When it is not: says
+ * so, and begins a drain in which nothing is started again; stages finish with the memory that they
+ * have mapped. */
 void supervisor_look_at_home(struct supervisor *supervisor, uint64_t now_ns);
 
 /* Enters STARTING: whatever is DOWN and not stopping starts, highest rank first. */

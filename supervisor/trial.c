@@ -187,10 +187,10 @@ void trial_ended(struct trial *trial, int status)
 	read_output(trial);
 	close(trial->output);
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
-		find_failed(trial,
-		            "was killed: it took longer than a start may (six times stage_timeout), or "
-		            "somebody ended it",
-		            "");
+		find_failed(
+		        trial,
+		        "was killed: it took longer than a start may (six times stage_timeout), or somebody ended it",
+		        "");
 	} else if (WIFSIGNALED(status)) {
 		find_failed(trial, "died of SIG", sigabbrev_np(WTERMSIG(status)));
 	} else if (WEXITSTATUS(status) != 0) {

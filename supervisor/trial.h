@@ -1,9 +1,10 @@
-/* A trial: before anything depends on a configuration, each stage of its plan is asked whether it could start with it.
+/* A trial: before anything depends on a configuration, each stage of its plan is asked whether it
+ * could start with it.
  *
  *     for each section:  PROGRAM --check SECTION < configuration   --> findings (stage/file.h) --> say
  *
- * The stage's own program reads the files, so what is tried is what will be done, and a hostile file can hurt nobody else. One process
- * at a time, each ended after its patience.
+ * The stage's own program reads the files, so what is tried is what will be done, and a hostile
+ * file can hurt nobody else. One process at a time, each ended after its patience.
  *
  *     trial_begin --> trial_go_on --(it runs)--> wait for its end --> trial_ended --> trial_go_on --> ... --(false)--> refused, without
  */
@@ -36,12 +37,14 @@ struct trial {
 	unsigned refused, without; /* findings so far */
 };
 
-/* Begins; config, plan, libexec and argument must live as long as the trial. named_only: for a start, which is itself the trial of all
- * that is not named; say is called for each finding, text being "KEY: WHAT". */
-void trial_begin(struct trial *trial, const struct config *config, const struct plan *plan, const char *libexec,
-                 bool named_only, trial_say *say, void *argument);
+/* Begins; config, plan, libexec and argument must live as long as the trial. named_only: for a
+ * start, which is itself the trial of all that is not named; say is called for each finding, text
+ * being "KEY: WHAT". */
+void trial_begin(struct trial *trial, const struct config *config, const struct plan *plan,
+                 const char *libexec, bool named_only, trial_say *say, void *argument);
 
-/* Starts the next process, or ends one whose patience is over (CLOCK_MONOTONIC). Returns true while there is one to wait for. */
+/* Starts the next process, or ends one whose patience is over (CLOCK_MONOTONIC). Returns true while
+ * there is one to wait for. */
 bool trial_go_on(struct trial *trial, uint64_t now_ns);
 
 /* The process trial->pid has ended with this wait status. */

@@ -74,7 +74,9 @@ struct finding {
 	int holder;       /* the group that is furthest behind, -1: nobody keeps the topic */
 	double full;      /* of a lane, of that group */
 	uint64_t records; /* that wait for it, all lanes */
-	bool stuck; /* a lane has no room, and neither its tail nor its slowest cursor moved since the last look */
+	/* a lane has no room, and neither its tail nor its slowest cursor moved since the last
+	 * look */
+	bool stuck;
 	uint64_t dropped, refused;
 };
 

@@ -8,9 +8,10 @@
  *             ^                                                                    ^      | again every full_reminder, and at once
  *             '------- info: room again, after WATCH_CLEAR_NS without loss --------+------'  when it is another group
  *
- * A required group keeps its place for as long as it is wanted, so one whose reader never comes back, or whose name was misspelled, stops a
- * topic for good. What the writers count (dropped, refused) and the cursors say all there is to know; the watch reads them where they lie.
- * Writers and readers do nothing for it.
+ * A required group keeps its place for as long as it is wanted, so one whose reader never comes
+ * back, or whose name was misspelled, stops a topic for good. What the writers count (dropped,
+ * refused) and the cursors say all there is to know; the watch reads them where they lie. Writers
+ * and readers do nothing for it.
  */
 #ifndef SUPERVISOR_WATCH_H
 #define SUPERVISOR_WATCH_H
@@ -34,7 +35,7 @@ struct watch_group {
 
 struct watch_lane {
 	const struct stream_shared *shared; /* NULL: not there */
-	uint64_t tail, slowest; /* at the last look */
+	uint64_t tail, slowest;             /* at the last look */
 };
 
 struct watch_topic {
@@ -43,12 +44,13 @@ struct watch_topic {
 	struct watch_lane lane[STREAM_LANES_MAX];
 	struct segment group_segment[STREAM_GROUPS_MAX];
 	struct watch_group group[STREAM_GROUPS_MAX];
-	bool looked;                /* at least once */
-	uint64_t dropped, refused;  /* of all lanes, at the last look */
+	bool looked;               /* at least once */
+	uint64_t dropped, refused; /* of all lanes, at the last look */
 	/* FULL */
 	bool full;
-	char holder[SHM_NAME_MAX];  /* the group that was named last */
-	uint64_t begun_ns, said_ns, held_ns; /* CLOCK_MONOTONIC: the first word, the last word, writers were last held back */
+	char holder[SHM_NAME_MAX]; /* the group that was named last */
+	/* CLOCK_MONOTONIC: the first word, the last word, writers were last held back */
+	uint64_t begun_ns, said_ns, held_ns;
 	uint64_t dropped_before, refused_before;
 };
 
@@ -60,8 +62,10 @@ struct watch {
 	struct watch_topic topic[INSTANCE_TOPICS_MAX];
 };
 
-/* Maps what the page in force names; what was known of a topic of the same name stays known. All zero before the first time. A lane or group that cannot be mapped is left out. */
-void watch_open(struct watch *watch, const char *directory, const char *instance, const struct instance_page *page);
+/* Maps what the page in force names; what was known of a topic of the same name stays known. All
+ * zero before the first time. A lane or group that cannot be mapped is left out. */
+void watch_open(struct watch *watch, const char *directory, const char *instance,
+                const struct instance_page *page);
 
 /* Looks when it is time. Returns when to call again, CLOCK_MONOTONIC. */
 uint64_t watch_step(struct watch *watch, uint64_t now_ns);

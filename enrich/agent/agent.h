@@ -1,11 +1,13 @@
-/* What a User-Agent is: uap-core's fields and, derived from them and from the agent itself, those of the tracking line.
+/* What a User-Agent is: uap-core's fields and, derived from them and from the agent itself, those
+ * of the tracking line.
  *
  *     Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0
  *
  *     uap-core   Firefox 56 0 - -     Mac OS X 10 13 - -     Mac, Apple, Mac
  *     derived    type=Desktop  browser=Firefox  engine=Gecko  version=56.0  os=Mac
  *
- * How the derived ones come about (derive.c; the words meant are in marks.def, looked for in any case):
+ * How the derived ones come about (derive.c; the words meant are in marks.def, looked for in any
+ * case):
  *
  *     browser   uap-core's family
  *     version   its major, minor, patch and patch minor as far as they are defined, with points: "56.0". Undefined with the major
@@ -105,7 +107,8 @@ struct agent {
 	char text[AGENT_FIELDS * AGENT_FIELD_MAX];
 };
 
-/* A field's text, not zero-terminated; *bytes is 0 when it is undefined (families and os never are). Good as long as the agent is. */
+/* A field's text, not zero-terminated; *bytes is 0 when it is undefined (families and os never
+ * are). Good as long as the agent is. */
 static inline const char *agent_text(const struct agent *agent, enum agent_field field, size_t *bytes)
 {
 	*bytes = agent->field[field].bytes;
@@ -118,9 +121,11 @@ const char *agent_draws_name(enum agent_draws draws);
 
 struct agent_engine;
 
-/* Reads and compiles the rules at path; it takes about 0.1 s. NULL: no rules; every agent's families are "Other" then, its other fields
- * undefined, and the derived ones come from its words alone. longest: of an agent, in bytes, within AGENT_LONGEST_MIN and _MAX.
- * Returns NULL with one line in error (rules.h, matcher.h). One thread at a time may use an engine; nothing is allocated after this. */
+/* Reads and compiles the rules at path; it takes about 0.1 s. NULL: no rules; every agent's
+ * families are "Other" then, its other fields undefined, and the derived ones come from its words
+ * alone. longest: of an agent, in bytes, within AGENT_LONGEST_MIN and _MAX. Returns NULL with one
+ * line in error (rules.h, matcher.h). One thread at a time may use an engine; nothing is allocated
+ * after this. */
 struct agent_engine *agent_engine_create(const char *path, size_t longest, char error[RULES_ERROR_BYTES]);
 void agent_engine_destroy(struct agent_engine *engine);
 

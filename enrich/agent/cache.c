@@ -205,7 +205,8 @@ static struct place *find(const struct agent_cache *cache, uint64_t hash, const 
 	}
 }
 
-/* Empties the place of a slot; those behind it move up when they may (D. Knuth, TAOCP 3, 6.4, algorithm R). */
+/* Empties the place of a slot; those behind it move up when they may (D. Knuth, TAOCP 3, 6.4,
+ * algorithm R). */
 static void take_out(struct agent_cache *cache, uint32_t slot)
 {
 	uint32_t hole = (uint32_t)cache->slot[slot].hash & cache->mask;
@@ -260,7 +261,8 @@ static void drop(struct agent_cache *cache, uint32_t i)
 	cache->counts.entries--;
 }
 
-/* All slots are taken: either the window's oldest goes, or the main part's, whose place it takes. */
+/* All slots are taken: either the window's oldest goes, or the main part's, whose place it
+ * takes. */
 static void make_room(struct agent_cache *cache)
 {
 	uint32_t candidate = cache->ends[WINDOW].oldest;

@@ -1,4 +1,5 @@
-/* Answers for agents that come back, in bounded memory, which agents that come once cannot flush: W-TinyLFU.
+/* Answers for agents that come back, in bounded memory, which agents that come once cannot flush:
+ * W-TinyLFU.
  *
  *     put --> window (1 %, LRU) --the oldest--> seen more often than the main part's oldest? --no--> gone
  *                                                 | yes: takes its place
@@ -12,13 +13,15 @@
  *             answer = agent_cache_put(cache, text, bytes, &parsed);
  *     }
  *
- * How often an agent was seen is estimated by a sketch (sketch.h) that also counts those that are not kept. So a flood of agents that
- * come once passes through the window, and what is asked for again and again stays (G. Einziger, R. Friedman, B. Manes, TinyLFU: A
- * Highly Efficient Cache Admission Policy, ACM Transactions on Storage 13(4), 2017). Agents are told apart byte by byte; the hash with
- * its secret key (keyed_hash.h) only says where to look.
+ * How often an agent was seen is estimated by a sketch (sketch.h) that also counts those that are
+ * not kept. So a flood of agents that come once passes through the window, and what is asked for
+ * again and again stays (G. Einziger, R. Friedman, B. Manes, TinyLFU: A Highly Efficient Cache
+ * Admission Policy, ACM Transactions on Storage 13(4), 2017). Agents are told apart byte by byte;
+ * the hash with its secret key (keyed_hash.h) only says where to look.
  *
- * An entry has a slot of AGENT_CACHE_SLOT bytes for agent and answer; what does not fit (agents of 700 bytes and more) is not kept: it
- * is rare, and working it out again takes microseconds. One thread.
+ * An entry has a slot of AGENT_CACHE_SLOT bytes for agent and answer; what does not fit (agents of
+ * 700 bytes and more) is not kept: it is rare, and working it out again takes microseconds. One
+ * thread.
  */
 #ifndef ENRICH_AGENT_CACHE_H
 #define ENRICH_AGENT_CACHE_H
@@ -43,16 +46,18 @@ struct agent_cache_counts {
 /* Bytes that a cache takes at most, all told: about 1,100 an entry. */
 size_t agent_cache_bytes(uint32_t entries);
 
-/* entries is within AGENT_CACHE_ENTRIES_MIN and _MAX. seed: 0, and the hash's key comes from the kernel; else it is made from the seed
- * (for tests). Returns NULL with errno. Memory is taken now and used as it fills. */
+/* entries is within AGENT_CACHE_ENTRIES_MIN and _MAX. seed: 0, and the hash's key comes from the
+ * kernel; else it is made from the seed (for tests). Returns NULL with errno. Memory is taken now
+ * and used as it fills. */
 struct agent_cache *agent_cache_create(uint32_t entries, uint64_t seed);
 void agent_cache_destroy(struct agent_cache *cache);
 
-/* The answer kept for the agent, or NULL. Counts the agent as seen. Good until the next put. bytes beyond KEYED_HASH_MAX: NULL. */
+/* The answer kept for the agent, or NULL. Counts the agent as seen. Good until the next put. bytes
+ * beyond KEYED_HASH_MAX: NULL. */
 const struct agent *agent_cache_get(struct agent_cache *cache, const char *text, size_t bytes);
 
-/* Keeps the answer for an agent, as a rule one that agent_cache_get has just not found; an older answer is replaced. Returns the copy
- * kept, or `agent` itself when it does not fit. */
+/* Keeps the answer for an agent, as a rule one that agent_cache_get has just not found; an older
+ * answer is replaced. Returns the copy kept, or `agent` itself when it does not fit. */
 const struct agent *agent_cache_put(struct agent_cache *cache, const char *text, size_t bytes,
                                     const struct agent *agent);
 

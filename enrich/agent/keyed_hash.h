@@ -1,12 +1,14 @@
-/* A hash of texts that strangers choose: whoever does not know the key cannot find texts that collide, other than by luck.
+/* A hash of texts that strangers choose: whoever does not know the key cannot find texts that
+ * collide, other than by luck.
  *
  *     sum  = (m0 + k0)(m1 + k1) + (m2 + k2)(m3 + k3) + ...   mod 2^128, m the text in words of 64 bits, padded with zeros
  *     hash = (a + b*lo(sum) + c*hi(sum) + d*bytes)           mod 2^128, upper half
  *
- * The sum is NH (J. Black, S. Halevi, H. Krawczyk, T. Krovetz, P. Rogaway, UMAC: Fast and Secure Message Authentication, CRYPTO 1999): two
- * texts of one length have the same with probability 2^-64 at most, whichever they are. The second line is multiply-shift for vectors
- * (M. Thorup, High Speed Hashing for Integers and Strings, arXiv:1504.06804), which makes each bit of the hash as good as the next.
- * It costs one multiplication for 16 bytes: about 5 ns for an agent.
+ * The sum is NH (J. Black, S. Halevi, H. Krawczyk, T. Krovetz, P. Rogaway, UMAC: Fast and Secure
+ * Message Authentication, CRYPTO 1999): two texts of one length have the same with probability
+ * 2^-64 at most, whichever they are. The second line is multiply-shift for vectors (M. Thorup, High
+ * Speed Hashing for Integers and Strings, arXiv:1504.06804), which makes each bit of the hash as
+ * good as the next. It costs one multiplication for 16 bytes: about 5 ns for an agent.
  */
 #ifndef ENRICH_AGENT_KEYED_HASH_H
 #define ENRICH_AGENT_KEYED_HASH_H

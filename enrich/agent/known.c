@@ -188,7 +188,8 @@ struct known known_end(struct known_scratch *scratch, const struct known_row *ro
 	return (struct known){.exact = false, .tree = last.tree};
 }
 
-/* Whether another text of the set lies within text i; of equal ones the first stays, but sets hold none. */
+/* Whether another text of the set lies within text i; of equal ones the first stays, but sets hold
+ * none. */
 static bool is_implied(struct known part, uint32_t i)
 {
 	for (uint32_t k = 0; k < part.n; k++)

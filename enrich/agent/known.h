@@ -3,7 +3,8 @@
  *     exact   the part matches the texts of `set` and nothing else (folded): "a|b" {a, b}, "^" {""}
  *     else    whatever it matches satisfies `tree`; TREE_ANY: nothing known
  *
- * Sets lie in a scratch region of fixed size that is used anew for each expression. When it is full nothing more is known: that is always right.
+ * Sets lie in a scratch region of fixed size that is used anew for each expression. When it is full
+ * nothing more is known: that is always right.
  */
 #ifndef ENRICH_AGENT_KNOWN_H
 #define ENRICH_AGENT_KNOWN_H
@@ -36,7 +37,8 @@ struct known known_nothing(void);
 /* {""} */
 struct known known_empty(void);
 
-/* One byte of a few: `bit` has a bit for each byte value, folded. More than `most` of them, or none: nothing known. */
+/* One byte of a few: `bit` has a bit for each byte value, folded. More than `most` of them, or
+ * none: nothing known. */
 struct known known_bytes(struct known_scratch *scratch, const uint64_t bit[4], uint32_t most);
 
 /* One byte, folded here. */
@@ -48,7 +50,8 @@ struct known known_either(struct known_scratch *scratch, struct known a, struct 
 /* From least to most times in a row; most UINT32_MAX: any number. */
 struct known known_repeat(struct known_scratch *scratch, struct known part, uint32_t least, uint32_t most);
 
-/* One part behind the other, piece by piece: what is exact so far is kept apart from what is settled.
+/* One part behind the other, piece by piece: what is exact so far is kept apart from what is
+ * settled.
  *
  *     struct known_row row = known_row();
  *     each part:  known_add(scratch, &row, part);

@@ -98,7 +98,8 @@ static void grow_table(struct literals *literals)
 
 uint32_t literals_add(struct literals *literals, const char *text, size_t bytes)
 {
-	/* The text is folded where it will stay; when it is there already, the place is used again. */
+	/* The text is folded where it will stay; when it is there already, the place is used
+	 * again. */
 	literals->text =
 	        grow(literals, literals->text, 1, literals->n_text, (uint32_t)bytes, &literals->room_text);
 	literals->literal = grow(literals, literals->literal, sizeof *literals->literal, literals->n_literals,

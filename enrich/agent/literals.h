@@ -1,4 +1,5 @@
-/* What a regular expression cannot match without: an and/or tree of literals, worked out by a walk over its syntax.
+/* What a regular expression cannot match without: an and/or tree of literals, worked out by a walk
+ * over its syntax.
  *
  *     ; {0,2}(Acer |ACER )([^;/]{1,100}?)(?: Build|\) AppleWebKit)
  *
@@ -8,11 +9,13 @@
  *                     ,---' '---.
  *                  " build"   ") applewebkit"
  *
- * The tree is true of every text that the expression matches, in whichever case: literals are looked for without regard to ASCII case, so they
- * are folded here and (?i) changes nothing. The reverse does not hold; the tree only says which expressions are worth a try.
+ * The tree is true of every text that the expression matches, in whichever case: literals are
+ * looked for without regard to ASCII case, so they are folded here and (?i) changes nothing. The
+ * reverse does not hold; the tree only says which expressions are worth a try.
  *
- * The walk (as RE2's FilteredRE2 does it: R. Cox, Regular Expression Matching with a Trigram Index, 2012) gives for each part either
- * the exact set of texts that it matches, while that is small, or a tree:
+ * The walk (as RE2's FilteredRE2 does it: R. Cox, Regular Expression Matching with a Trigram Index,
+ * 2012) gives for each part either the exact set of texts that it matches, while that is small, or
+ * a tree:
  *
  *     abc           {abc}                             [ab]c       {ac, bc}
  *     (a|b)c        {ac, bc}                          (a|)c       {c, ac}
@@ -20,8 +23,9 @@
  *     abc.*def      and(abc, def)                     (abc|d.*e)  or(abc, and(d, e))
  *     ^ $ \b (?=x)  {""}: as wide as nothing          x* x?       nothing known, or {"", x}
  *
- * It knows the syntax of PCRE2 10.42 as bytes, without the options EXTENDED and UTF. Where it meets something that it does not know for certain
- * (back references, conditions, \Q, \p, verbs, (?x) ...) nothing is known of the whole expression, and the expression must always be tried.
+ * It knows the syntax of PCRE2 10.42 as bytes, without the options EXTENDED and UTF. Where it meets
+ * something that it does not know for certain (back references, conditions, \Q, \p, verbs, (?x)
+ * ...) nothing is known of the whole expression, and the expression must always be tried.
  */
 #ifndef ENRICH_AGENT_LITERALS_H
 #define ENRICH_AGENT_LITERALS_H
@@ -65,16 +69,19 @@ struct literals {
 int literals_init(struct literals *literals);
 void literals_fini(struct literals *literals);
 
-/* The index of a literal (any case, 1 byte or more), which is added when it is not there. Out of memory: sets failed, returns 0. */
+/* The index of a literal (any case, 1 byte or more), which is added when it is not there. Out of
+ * memory: sets failed, returns 0. */
 uint32_t literals_add(struct literals *literals, const char *text, size_t bytes);
 
-/* Works out the tree of one expression and returns its node, which may be TREE_ANY. Out of memory: sets failed, returns TREE_ANY. */
+/* Works out the tree of one expression and returns its node, which may be TREE_ANY. Out of memory:
+ * sets failed, returns TREE_ANY. */
 uint32_t literals_tree(struct literals *literals, const char *regex, size_t bytes);
 
 /* Whether the tree is true when the literals in `there` (a bit set by index) are. */
 bool literals_true(const struct literals *literals, uint32_t tree, const uint64_t *there);
 
-/* Writes the tree as text, "and(\"; acer \",or(\" build\",...))" or "any", cut at size. Returns the whole length, as snprintf does. */
+/* Writes the tree as text, "and(\"; acer \",or(\" build\",...))" or "any", cut at size. Returns the
+ * whole length, as snprintf does. */
 size_t literals_print(const struct literals *literals, uint32_t tree, char *out, size_t size);
 
 /* For the walk: joins trees; TREE_ANY among them counts for what it is. */

@@ -1,4 +1,5 @@
-/* The walk over an expression's syntax, as pcre2pattern(3) of 10.42 has it. One rule throughout: give up when in doubt. */
+/* The walk over an expression's syntax, as pcre2pattern(3) of 10.42 has it. One rule throughout:
+ * give up when in doubt. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +51,8 @@ static int hex_digit(char byte)
 
 /* ---- escapes ---- */
 
-/* Escapes that stand for one byte. True: *byte is it, and the escape is passed. The backslash is passed already. */
+/* Escapes that stand for one byte. True: *byte is it, and the escape is passed. The backslash is
+ * passed already. */
 static bool escaped_byte(struct walk *walk, char *byte)
 {
 	static const char letter[] = "aefnrt", meaning[] = "\a\033\f\n\r\t";
@@ -179,7 +181,8 @@ static bool group_name(struct walk *walk, char closing)
 	return true;
 }
 
-/* "(?i", "(?ims-" and so on, up to the closing parenthesis or colon. All but x leave the tree true. */
+/* "(?i", "(?ims-" and so on, up to the closing parenthesis or colon. All but x leave the tree
+ * true. */
 static bool group_flags(struct walk *walk)
 {
 	while (peek(walk, 0) && strchr("imsUJ-", peek(walk, 0)))
@@ -242,7 +245,8 @@ static bool number(struct walk *walk, uint32_t *value)
 	return true;
 }
 
-/* Passes "{n}", "{n,}" or "{n,m}" behind the brace. Some of what is not one of them is a literal, depending on PCRE2's version. */
+/* Passes "{n}", "{n,}" or "{n,m}" behind the brace. Some of what is not one of them is a literal,
+ * depending on PCRE2's version. */
 static bool bounds(struct walk *walk, uint32_t *least, uint32_t *most)
 {
 	if (!number(walk, least))

@@ -75,7 +75,8 @@ static bool compile_expressions(struct matcher *matcher, char *error)
 		                                 &code, &offset, NULL);
 		if (!matcher->code[i])
 			return fail_rule(rules, rule, code, offset, error);
-		/* Where memory may not be made executable there is no JIT: slower, the same answers. */
+		/* Where memory may not be made executable there is no JIT: slower, the same
+		 * answers. */
 		if (pcre2_jit_compile(matcher->code[i], PCRE2_JIT_COMPLETE) != 0)
 			matcher->jit = false;
 	}

@@ -1,4 +1,5 @@
-/* Which rule of each list matches a text first: literals in one pass, then the few expressions that are left, in order.
+/* Which rule of each list matches a text first: literals in one pass, then the few expressions that
+ * are left, in order.
  *
  *     text --> vectorscan: all literals of all rules, caseless, one pass --> a bit for each literal that is there
  *                                                                         '-> marks (literals that the caller asks for)
@@ -6,11 +7,13 @@
  *          --> its tree is evaluated: false: it cannot match
  *          --> its expression, by PCRE2's JIT: the first of the list that matches wins
  *
- * Rules of whose literals nothing is known are always awake. Expressions match bytes (\d is ASCII, a character of several bytes is several); `$`
- * is the end alone. Nothing is allocated after matcher_create.
+ * Rules of whose literals nothing is known are always awake. Expressions match bytes (\d is ASCII,
+ * a character of several bytes is several); `$` is the end alone. Nothing is allocated after
+ * matcher_create.
  *
- * An expression that takes more than MATCHER_STEPS is given up and counts as not matching: whoever writes the text must not be able to stop the
- * process. counts.given_up says how often that happened.
+ * An expression that takes more than MATCHER_STEPS is given up and counts as not matching: whoever
+ * writes the text must not be able to stop the process. counts.given_up says how often that
+ * happened.
  */
 #ifndef ENRICH_AGENT_MATCHER_H
 #define ENRICH_AGENT_MATCHER_H
@@ -45,8 +48,9 @@ struct matcher_match {
 	        *at; /* at[2 * g] .. at[2 * g + 1]: group g; SIZE_MAX: unset. Good until the next call. */
 };
 
-/* Compiles the rules, which must stay as long as the matcher, and n_marks further literals to look for, no two of them the same. Returns NULL with one line in
- * error: which rule, on which line, is no expression and why; or that there is no memory. One thread at a time may use a matcher. */
+/* Compiles the rules, which must stay as long as the matcher, and n_marks further literals to look
+ * for, no two of them the same. Returns NULL with one line in error: which rule, on which line, is
+ * no expression and why; or that there is no memory. One thread at a time may use a matcher. */
 struct matcher *matcher_create(const struct rules *rules, const char *const *marks, uint32_t n_marks,
                                char error[RULES_ERROR_BYTES]);
 
@@ -55,16 +59,19 @@ void matcher_destroy(struct matcher *matcher);
 /* Looks for the literals. The text is kept by reference until the next pass. */
 void matcher_pass(struct matcher *matcher, const char *text, size_t bytes);
 
-/* Which marks are in the text of the last pass, in any case: each once, in no order, good until the next pass. Returns their number. */
+/* Which marks are in the text of the last pass, in any case: each once, in no order, good until the
+ * next pass. Returns their number. */
 uint32_t matcher_marks(const struct matcher *matcher, const uint32_t **marks);
 
 /* The first rule of the list that matches. */
 struct matcher_match matcher_first(struct matcher *matcher, enum rule_list list);
 
-/* For tests and explanations: false: every rule is tried on every text, until set again. The answers are the same, if the trees are right. */
+/* For tests and explanations: false: every rule is tried on every text, until set again. The
+ * answers are the same, if the trees are right. */
 void matcher_set_filter(struct matcher *matcher, bool filter);
 
-/* Whether the rule's tree is true of the text of the last pass, and whether it was woken; whether its expression matches. */
+/* Whether the rule's tree is true of the text of the last pass, and whether it was woken; whether
+ * its expression matches. */
 bool matcher_admits(const struct matcher *matcher, uint32_t rule);
 bool matcher_confirms(struct matcher *matcher, uint32_t rule);
 

@@ -164,7 +164,8 @@ static int fail_key(struct reading *reading, const struct rule *rule, const char
 	            list_names[rule->list], rule->number, key, allowed);
 }
 
-/* Where the value of a key goes; NULL with an error when there is no such key. `flag` stands for regex_flag. */
+/* Where the value of a key goes; NULL with an error when there is no such key. `flag` stands for
+ * regex_flag. */
 static const char **place_of(struct reading *reading, struct rule *rule, const char *key, const char **flag)
 {
 	if (strcmp(key, "regex") == 0)
@@ -286,7 +287,8 @@ static int read_document(struct reading *reading)
 	return error;
 }
 
-/* The whole file, malloced. It is read at once because a file that changes meanwhile must not be half of each. */
+/* The whole file, malloced. It is read at once because a file that changes meanwhile must not be
+ * half of each. */
 static int read_file(struct reading *reading, const char *path, unsigned char **data, size_t *bytes)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

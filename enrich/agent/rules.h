@@ -8,7 +8,8 @@
  *     device_parsers:                                       first[RULE_LISTS]  --> n
  *       - ...
  *
- * uap-core's docs/specification.md is the law. What it leaves open, or what its own tests say more exactly:
+ * uap-core's docs/specification.md is the law. What it leaves open, or what its own tests say more
+ * exactly:
  *
  *   - which group fills a field that has no replacement: field i of the browser and of the system takes group i + 1, five of
  *     each (the specification shows four of the browser; the rules have a fifth, as in Chrome's 60.0.3112.78); family and model of a device take
@@ -17,7 +18,8 @@
  *   - a field that comes out empty is undefined; a family is "Other" then;
  *   - white space around a device's fields is trimmed.
  *
- * A key that the specification does not have is an error: to leave it out could make every answer wrong.
+ * A key that the specification does not have is an error: to leave it out could make every answer
+ * wrong.
  */
 #ifndef ENRICH_AGENT_RULES_H
 #define ENRICH_AGENT_RULES_H
@@ -34,7 +36,8 @@ enum rule_list { RULE_AGENT, RULE_OS, RULE_DEVICE, RULE_LISTS };
 
 struct rule {
 	const char *regex; /* as Perl has them; no text in the file may hold a zero byte */
-	/* family, major, minor, patch, patch minor; of a device family, brand, model. NULL: none. */
+	/* family, major, minor, patch, patch minor; of a device family, brand, model. NULL:
+	 * none. */
 	const char *replacement[RULE_FIELDS];
 	uint32_t line;   /* in the file, from 1 */
 	uint32_t number; /* in its list, from 1 */
@@ -50,8 +53,9 @@ struct rules {
 	struct rules_text *text; /* the strings */
 };
 
-/* Reads the file at path. Returns 0. Otherwise -ENOMEM, -EINVAL or what open and read gave, error being one line: "regexes.yaml:12:
- * os_parsers rule 3: regex_flag: "x" is not a flag; allowed: i"; rules is empty then. A file without any rule is an error. */
+/* Reads the file at path. Returns 0. Otherwise -ENOMEM, -EINVAL or what open and read gave, error
+ * being one line: "regexes.yaml:12: os_parsers rule 3: regex_flag: "x" is not a flag; allowed: i";
+ * rules is empty then. A file without any rule is an error. */
 int rules_load(struct rules *rules, const char *path, char error[RULES_ERROR_BYTES]);
 
 void rules_fini(struct rules *rules);

@@ -4,8 +4,9 @@
  *     of an `or`             those of all children
  *     of an `and`            those of the child whose triggers are rarest
  *
- * so a text costs as much as the rare literals that are in it, not as much as there are rules. How rare a literal is, is guessed from what the rules
- * themselves say: one that many rules name (" build") is common in agents, and a short one turns up by chance.
+ * so a text costs as much as the rare literals that are in it, not as much as there are rules. How
+ * rare a literal is, is guessed from what the rules themselves say: one that many rules name ("
+ * build") is common in agents, and a short one turns up by chance.
  */
 #ifndef ENRICH_AGENT_TRIGGERS_H
 #define ENRICH_AGENT_TRIGGERS_H

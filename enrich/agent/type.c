@@ -65,7 +65,8 @@ static bool is_bot(const struct agent *agent, uint32_t said, size_t bytes)
 
 static bool is_tv(const struct agent *agent, uint32_t said)
 {
-	/* The systems of televisions that uap-core names after their makers are here because it does so for HbbTV alone. */
+	/* The systems of televisions that uap-core names after their makers are here because it
+	 * does so for HbbTV alone. */
 	static const char *const systems[] = {"GoogleTV", "tvOS",      "ATV OS X",  "Roku", "Chromecast",
 	                                      "WebTV",    "Web0S",     "Samsung",   "LG",   "Philips",
 	                                      "Sony",     "Panasonic", "FireHbbTV", NULL};

@@ -1,4 +1,5 @@
-/* What kind of thing an agent is: our own rules, over uap-core's answer and the words of the agent. The first that holds:
+/* What kind of thing an agent is: our own rules, over uap-core's answer and the words of the agent.
+ * The first that holds:
  *
  *     Bot      uap-core calls the device Spider or the browser "...bot"
  *              a program by its name, or by what it does (spider, crawler, preview, monitor, fetcher ...), whatever browser it pretends to
@@ -15,8 +16,9 @@
  *     Desktop  Windows, Mac, Linux, BSD, Chrome OS ...
  *     Other    the rest: applications that say nothing of where they run (okhttp, Outlook); no agent at all
  *
- * uap-core calls whatever begins with four letters of some old telephone's name a "Generic Feature Phone" (httperf, Blackbox Exporter, SendGrid).
- * That is taken for a device only when the agent also says something that telephones say: MIDP, UP.Browser, NetFront.
+ * uap-core calls whatever begins with four letters of some old telephone's name a "Generic Feature
+ * Phone" (httperf, Blackbox Exporter, SendGrid). That is taken for a device only when the agent
+ * also says something that telephones say: MIDP, UP.Browser, NetFront.
  */
 #ifndef ENRICH_AGENT_TYPE_H
 #define ENRICH_AGENT_TYPE_H
@@ -26,7 +28,8 @@
 /* uap-core's fields are there; said: the words of the text (words.h). */
 enum agent_type type_of(const struct agent *agent, uint32_t said, const char *text, size_t bytes);
 
-/* Whether the agent is a Mac's that speaks through CFNetwork, which uap-core takes for iOS as often as not. */
+/* Whether the agent is a Mac's that speaks through CFNetwork, which uap-core takes for iOS as often
+ * as not. */
 bool type_is_mac_application(uint32_t said, const char *text, size_t bytes);
 
 /* Whether a field of the agent is one of the texts, the last of which is NULL. */

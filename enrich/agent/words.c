@@ -64,7 +64,8 @@ static bool is_of_host(char c)
 	return isalnum((unsigned char)c) || c == '-' || c == '_';
 }
 
-/* Behind a label of two characters or more, one of them a letter: "v1.co" is none; not before another label. */
+/* Behind a label of two characters or more, one of them a letter: "v1.co" is none; not before
+ * another label. */
 static bool ends_host(const struct place *place)
 {
 	bool letter = false;

@@ -3,8 +3,8 @@
  *     country.mmdb   which country an address is in          (enrich/geo)
  *     regexes.yaml   what a User-Agent is                    (enrich/agent)
  *
- * `make data` fetches both into data/; build/share/millrace/ links to them, `make install` copies them to PREFIX/share/millrace.
- * The search, first that exists and can be read:
+ * `make data` fetches both into data/; build/share/millrace/ links to them, `make install` copies
+ * them to PREFIX/share/millrace. The search, first that exists and can be read:
  *
  *     1. the configured path, and nothing else when there is one
  *     2. ROOT/share/millrace/FILE, ROOT being what the program lies in (ROOT/bin, ROOT/libexec/millrace): the build, or an installed tree
@@ -19,8 +19,9 @@
 #define DATA_FILE_COUNTRY "country.mmdb"
 #define DATA_FILE_AGENTS  "regexes.yaml"
 
-/* Finds `file`, one of the above, and writes its path into path. configured: a path, "" or NULL for none; it is taken as it is, also when
- * nothing is there (yet). Returns 0; -ENOENT when it is nowhere, path then being 2., where it may yet appear; or another -errno. */
+/* Finds `file`, one of the above, and writes its path into path. configured: a path, "" or NULL for
+ * none; it is taken as it is, also when nothing is there (yet). Returns 0; -ENOENT when it is
+ * nowhere, path then being 2., where it may yet appear; or another -errno. */
 int data_file_find(char *path, size_t size, const char *configured, const char *file);
 
 #endif

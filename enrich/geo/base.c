@@ -25,7 +25,8 @@ static const uint8_t *find_metadata(const uint8_t *bytes, size_t n)
 	return found;
 }
 
-/* libmaxminddb expands the metadata when it opens a file, whatever it takes, so they are looked at before. */
+/* libmaxminddb expands the metadata when it opens a file, whatever it takes, so they are looked at
+ * before. */
 static const char *check_metadata(int memory)
 {
 	struct stat status;

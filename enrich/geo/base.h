@@ -13,14 +13,16 @@ struct geo_base {
 	uint32_t data_end; /* bytes of data section in front of the metadata */
 };
 
-/* Opens the database in a memory file, which may be closed afterwards; takes the metadata and the sizes for no more than they are worth:
- * version, record size, and a tree that ends in 16 zero bytes inside the file. Returns NULL with the reason, a constant. */
+/* Opens the database in a memory file, which may be closed afterwards; takes the metadata and the
+ * sizes for no more than they are worth: version, record size, and a tree that ends in 16 zero
+ * bytes inside the file. Returns NULL with the reason, a constant. */
 struct geo_base *base_open(int memory, const char **reason);
 
 void base_close(struct geo_base *base);
 
-/* The record of an address that is not special. Returns false when it has none. prefix: bits of the network that the answer is good for, IPv4 addresses
- * having 32, others 128. *error is set to the MMDB_..._ERROR when there was one. */
+/* The record of an address that is not special. Returns false when it has none. prefix: bits of the
+ * network that the answer is good for, IPv4 addresses having 32, others 128. *error is set to the
+ * MMDB_..._ERROR when there was one. */
 bool base_find(const struct geo_base *base, const uint8_t address[16], uint32_t *offset, unsigned *prefix,
                int *error);
 

@@ -7,10 +7,12 @@
  *     tick:    geo_check(geo, stage->now_ns);
  *     record:  geo_lookup(geo, event->source, &place);
  *
- * A database in use is a sealed memory file: whatever is done to the file that it came from, by rename or in place, cannot harm a look-up.
- * A new one is read and checked in small steps, one a tick, so that nothing waits for it; README.md says what is checked.
+ * A database in use is a sealed memory file: whatever is done to the file that it came from, by
+ * rename or in place, cannot harm a look-up. A new one is read and checked in small steps, one a
+ * tick, so that nothing waits for it; README.md says what is checked.
  *
- * Any MaxMind DB (format 2, records of 24, 28 or 32 bits, IPv4 or IPv6) will do whose records have one of
+ * Any MaxMind DB (format 2, records of 24, 28 or 32 bits, IPv4 or IPv6) will do whose records have
+ * one of
  *
  *     country   country.iso_code (GeoIP2, GeoLite2, DB-IP), country_code (ip-location-db, IPinfo), country (two letters),
  *               registered_country.iso_code: the first of these that holds two letters
@@ -34,7 +36,9 @@ struct geo;
 
 struct geo_place {
 	const char *
-	        city; /* UTF-8, no final 0; "XX" when unknown. Lies in the database: good until the next geo_check */
+	        /* UTF-8, no final 0; "XX" when unknown. Lies in the database: good until the next
+	         * geo_check */
+	        city;
 	uint8_t city_bytes;
 	char country[2]; /* upper case; "XX" when unknown */
 };
@@ -51,23 +55,25 @@ struct geo_status {
 	char refusal[160]; /* why the last one was refused; "" when what is there now is in use */
 };
 
-/* Opens the database at path (NULL: none) and reads it to the end. When there is none, or it is broken, says so in the log and goes on
- * without: all is XX until geo_check finds a good one. Returns NULL with errno when out of memory. */
+/* Opens the database at path (NULL: none) and reads it to the end. When there is none, or it is
+ * broken, says so in the log and goes on without: all is XX until geo_check finds a good one.
+ * Returns NULL with errno when out of memory. */
 struct geo *geo_open(const char *path);
 
 void geo_close(struct geo *geo);
 
-/* Reads and checks the file at path as geo_open does, says nothing and keeps nothing. Returns 0, or -errno with "PATH: what is wrong" in
- * error. */
+/* Reads and checks the file at path as geo_open does, says nothing and keeps nothing. Returns 0, or
+ * -errno with "PATH: what is wrong" in error. */
 int geo_try(const char *path, struct shm_error *error);
 
-/* Where the address is (IPv6, or IPv4-mapped as in event/event.h). XX for what is in no country (special.h), without a look-up, and for what
- * the database does not know. Sets all of *place. */
+/* Where the address is (IPv6, or IPv4-mapped as in event/event.h). XX for what is in no country
+ * (special.h), without a look-up, and for what the database does not know. Sets all of *place. */
 void geo_lookup(struct geo *geo, const uint8_t address[16], struct geo_place *place);
 
-/* Looks whether the file has changed, or does the next step with one that has. Call it at every tick; now_ns is CLOCK_MONOTONIC. It looks
- * once in GEO_CHECK_NS; a step takes some milliseconds. Returns true when a new database has just been taken into use.
- * Each change of state is logged once. */
+/* Looks whether the file has changed, or does the next step with one that has. Call it at every
+ * tick; now_ns is CLOCK_MONOTONIC. It looks once in GEO_CHECK_NS; a step takes some milliseconds.
+ * Returns true when a new database has just been taken into use. Each change of state is logged
+ * once. */
 bool geo_check(struct geo *geo, uint64_t now_ns);
 
 /* For metrics; changes with geo_check only. */

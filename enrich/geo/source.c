@@ -18,7 +18,8 @@
 #define STEP_WORDS  200000u
 #define STEP_VALUES 400000u /* of records; each is passed over for every place where something may stand */
 
-/* Values looked at in all. Records share what they point to, so there may be more than there are bytes: in a database of cities nearly two a byte. */
+/* Values looked at in all. Records share what they point to, so there may be more than there are
+ * bytes: in a database of cities nearly two a byte. */
 #define VALUES_LEAST    1000000ull
 #define VALUES_PER_BYTE 16u
 
@@ -118,7 +119,8 @@ static enum source_result copy(struct source *source)
 
 /* ---- check ---- */
 
-/* A record of a node: another node, nothing, or an offset into the data. Notes where records begin. */
+/* A record of a node: another node, nothing, or an offset into the data. Notes where records
+ * begin. */
 static bool check_branch(struct source *source, uint8_t type, uint32_t offset)
 {
 	if (type == MMDB_RECORD_TYPE_SEARCH_NODE || type == MMDB_RECORD_TYPE_EMPTY)

@@ -20,8 +20,10 @@ struct source {
 	int file, memory;
 	uint64_t copied;
 	struct geo_base *base;
-	uint32_t node;    /* next to be checked */
-	uint64_t *marks;  /* a bit for each byte of the data section at which a record begins that is still to be checked */
+	uint32_t node; /* next to be checked */
+	/* a bit for each byte of the data section at which a record begins that is still to be
+	 * checked */
+	uint64_t *marks;
 	size_t word;      /* of marks, next to be looked at */
 	uint32_t records; /* checked */
 	uint64_t values;  /* looked at in them */
@@ -32,8 +34,9 @@ struct source {
 /* Begins with the file at path (kept, not copied), which had this signature. */
 void source_begin(struct source *source, const char *path, const struct signature *signature);
 
-/* Does some milliseconds of work. After SOURCE_GOES_ON call it again; SOURCE_GOOD: *base is the caller's; SOURCE_REFUSED: see reason. After all but
- * SOURCE_GOES_ON the source has let go of everything. */
+/* Does some milliseconds of work. After SOURCE_GOES_ON call it again; SOURCE_GOOD: *base is the
+ * caller's; SOURCE_REFUSED: see reason. After all but SOURCE_GOES_ON the source has let go of
+ * everything. */
 enum source_result source_step(struct source *source, struct geo_base **base);
 
 /* Gives up. */

@@ -49,10 +49,12 @@ static const struct block6 blocks6[] = {
         {V6(0x2001, 3, 0, 0), 32, false},     /* AMT, globally reachable: RFC 7450 */
         {V6(0x2001, 4, 0x112, 0), 48, false}, /* AS112-v6, globally reachable: RFC 7535 */
         {V6(0x2001, 0x20, 0, 0), 28, false},  /* ORCHIDv2, globally reachable: RFC 7343 */
-        {V6(0x2001, 0x30, 0, 0), 28, false},  /* drone remote identification, globally reachable: RFC 9374 */
+        /* drone remote identification, globally reachable: RFC 9374 */
+        {V6(0x2001, 0x30, 0, 0), 28, false},
         {V6(0x2001, 0, 0, 0), 23,
-         true}, /* IETF protocol assignments: RFC 2928; in it Teredo (RFC 4380), whose upper bits tell the server's
-                                                   * place, benchmarking (RFC 5180), ORCHID (RFC 4843) */
+         /* IETF protocol assignments: RFC 2928; in it Teredo (RFC 4380), whose upper bits tell the
+          * server's place, benchmarking (RFC 5180), ORCHID (RFC 4843) */
+         true},
         {V6(0x2001, 0xdb8, 0, 0), 32, true}, /* documentation: RFC 3849 */
         {V6(0x3fff, 0, 0, 0), 20, true},     /* documentation: RFC 9637 */
 };
@@ -80,8 +82,9 @@ static bool special4(uint32_t address)
 	return false;
 }
 
-/* Outside 2000::/3, the global unicast space that IANA gives out, only the prefix for translation to IPv4 (64:ff9b::/96, RFC 6052) reaches
- * anybody: not ::, ::1, 64:ff9b:1::/48 (RFC 8215), 100::/64 (RFC 6666), 5f00::/16 (RFC 9602), fc00::/7 (RFC 4193), fe80::/10 (RFC 4291),
+/* Outside 2000::/3, the global unicast space that IANA gives out, only the prefix for translation
+ * to IPv4 (64:ff9b::/96, RFC 6052) reaches anybody: not ::, ::1, 64:ff9b:1::/48 (RFC 8215),
+ * 100::/64 (RFC 6666), 5f00::/16 (RFC 9602), fc00::/7 (RFC 4193), fe80::/10 (RFC 4291),
  * ff00::/8. */
 static bool special6(const uint8_t address[16])
 {

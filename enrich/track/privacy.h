@@ -1,4 +1,5 @@
-/* What is left out of tracking events where the configuration says so. Off by default. Pure functions.
+/* What is left out of tracking events where the configuration says so. Off by default. Pure
+ * functions.
  *
  *     truncate    addresses lose their last bits: 192.0.2.77 becomes 192.0.2.0 (/24), 2001:db8:1:2::3 becomes 2001:db8:1:: (/48)
  *     drop        parameters with these names leave the query; the rest of it stays as it is, byte for byte
@@ -22,11 +23,13 @@ struct privacy {
 /* Keeps the first 24 bits of an IPv4-mapped address, the first 48 of any other. */
 void privacy_truncate(uint8_t address[16]);
 
-/* Copies the query without the parameters of these names to out, which has room for `bytes` and may be the query itself. Names are compared
- * decoded (%75id and uid are one), letters as they are. A parameter goes with one of the & beside it. Returns the length. */
+/* Copies the query without the parameters of these names to out, which has room for `bytes` and may
+ * be the query itself. Names are compared decoded (%75id and uid are one), letters as they are. A
+ * parameter goes with one of the & beside it. Returns the length. */
 size_t privacy_drop(char *out, const char *query, size_t bytes, const char *const *names, unsigned n);
 
-/* Applies all that is on to a payload as track_put made it. Returns its new length, which is never more. */
+/* Applies all that is on to a payload as track_put made it. Returns its new length, which is never
+ * more. */
 uint32_t privacy_apply(const struct privacy *privacy, struct event_track *event);
 
 #endif

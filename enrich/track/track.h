@@ -1,4 +1,5 @@
-/* From a tracking call to a tracking event: what is known about it, put together in one record (EVENT_TRACK, event/event.h).
+/* From a tracking call to a tracking event: what is known about it, put together in one record
+ * (EVENT_TRACK, event/event.h).
  *
  *     event_track_raw      --.
  *     geo_place (geo.h)    --+--> track_put --> event_track --privacy_apply--> the record
@@ -19,16 +20,16 @@ struct track_text {
 	size_t bytes;
 };
 
-/* All of it is copied. Type, query, host, address, arrival, the client's time and the flags are those of raw, which must have passed
- * event_check. */
+/* All of it is copied. Type, query, host, address, arrival, the client's time and the flags are
+ * those of raw, which must have passed event_check. */
 struct track {
 	const struct event_track_raw *raw;
 	struct geo_place place;
 	struct track_text pod;    /* the receiving host */
 	struct track_text device; /* Desktop, Mobile, Tablet, TV, Bot, Other */
 	struct track_text browser, engine, version, os;
-	uint64_t
-	        now_ns; /* of the enrichment, CLOCK_REALTIME; klag is 0 when the clock went back since the arrival */
+	/* of the enrichment, CLOCK_REALTIME; klag is 0 when the clock went back since the arrival */
+	uint64_t now_ns;
 };
 
 /* Bytes that the payload may have at most; what is known of the raw record is enough. */

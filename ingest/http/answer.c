@@ -68,7 +68,8 @@ static const char *reason_of(unsigned status)
 
 /* ---- pieces ---- */
 
-/* Where an answer is being written. What does not fit is left out, and then everything after it too. */
+/* Where an answer is being written. What does not fit is left out, and then everything after it
+ * too. */
 struct writer {
 	char *at;
 	const char *end;
@@ -106,8 +107,9 @@ static void put_number(struct writer *to, size_t number)
 
 static void put_cors(struct writer *to, const struct answer *answer)
 {
-	/* The origin is named, and credentials are allowed, because that is what navigator.sendBeacon asks for; the answer is the same with and
-	 * without cookies, so nothing is given away by it. */
+	/* The origin is named, and credentials are allowed, because that is what
+	 * navigator.sendBeacon asks for; the answer is the same with and without cookies, so
+	 * nothing is given away by it. */
 	PUT(to, "\r\nVary: Origin\r\nAccess-Control-Allow-Origin: ");
 	put(to, answer->allow_origin.text, answer->allow_origin.bytes);
 	PUT(to, "\r\nAccess-Control-Allow-Credentials: true");

@@ -2,8 +2,9 @@
  *
  *     4\r\nWiki\r\n5;x=1\r\npedia\r\n0\r\nTrailer: x\r\n\r\n   -->   Wikipedia
  *
- * Chunk extensions and trailer fields are checked and thrown away. A bare line feed, white space around the size, a size that has no
- * digits or overflows, data not followed by CRLF: all bad, for such differences smuggle requests.
+ * Chunk extensions and trailer fields are checked and thrown away. A bare line feed, white space
+ * around the size, a size that has no digits or overflows, data not followed by CRLF: all bad, for
+ * such differences smuggle requests.
  */
 #ifndef INGEST_HTTP_CHUNKED_H
 #define INGEST_HTTP_CHUNKED_H
@@ -23,7 +24,8 @@ struct chunked {
 
 enum chunked_result { CHUNKED_MORE, CHUNKED_DONE, CHUNKED_BAD };
 
-/* Decodes bytes [*in, end) of buffer and appends the data at *out (*out <= *in: in place). Moves both.
+/* Decodes bytes [*in, end) of buffer and appends the data at *out (*out <= *in: in place). Moves
+ * both.
  *   CHUNKED_MORE  all input was used (*in == end).
  *   CHUNKED_DONE  the body is over; *in stands behind its last byte, the rest is the next request.
  *   CHUNKED_BAD   *error is a phrase. Answer 400 and close.

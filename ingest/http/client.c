@@ -176,7 +176,8 @@ static bool parse_hop(uint8_t address[16], struct slice hop)
 
 /* ---- lists of hops ---- */
 
-/* Up to the next `separator` that is not in quotes, when these count, or to the end. Moves *rest behind it. */
+/* Up to the next `separator` that is not in quotes, when these count, or to the end. Moves *rest
+ * behind it. */
 static struct slice take_piece(struct slice *rest, char separator, bool quotes)
 {
 	bool quoted = false;
@@ -217,7 +218,8 @@ static bool next_hop(struct hops *hops, struct slice *hop)
 
 #define NODE_BYTES 64u /* longer is no address */
 
-/* The node that the "for" of an element of Forwarded names (RFC 7239, 4), without its quotes; in copy, when it had any. */
+/* The node that the "for" of an element of Forwarded names (RFC 7239, 4), without its quotes; in
+ * copy, when it had any. */
 static struct slice forwarded_node(struct slice element, char copy[NODE_BYTES])
 {
 	while (element.bytes > 0) {
@@ -265,7 +267,8 @@ bool client_of_request(uint8_t address[16], const struct request *request)
 		    parse_element(address, source[i].list, hop))
 			return true;
 	}
-	/* Behind "unknown" and the like stand hops that are nearer to us: better than the proxy that we talk to. */
+	/* Behind "unknown" and the like stand hops that are nearer to us: better than the proxy
+	 * that we talk to. */
 	for (unsigned i = 0; i < SOURCES; i++)
 		while (source[i].line.text != NULL && next_hop(&hops[i], &hop))
 			if (parse_element(address, source[i].list, hop))

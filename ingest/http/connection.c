@@ -24,7 +24,8 @@ void connection_drop_output(struct server *server, struct connection *connection
 	connection->output = (struct output){0};
 }
 
-/* Counts a block of so many bytes, instead of the one before, for the connection's address. False when that holds its share already. */
+/* Counts a block of so many bytes, instead of the one before, for the connection's address. False
+ * when that holds its share already. */
 static bool hold(struct server *server, struct connection *connection, size_t room)
 {
 	if (!connection->counted)
@@ -117,8 +118,9 @@ static void answered(struct server *server, struct connection *connection, const
 	connection->continued = false;
 	connection->route = ROUTE_OTHER;
 	connection->state = exchange->closed ? CONNECTION_LAST : CONNECTION_HEAD;
-	/* Bytes that nobody reads would make the kernel reset the connection, and the answer might be lost: unless the client itself said that this
-	 * was its last request, more may be on the way. */
+	/* Bytes that nobody reads would make the kernel reset the connection, and the answer might
+	 * be lost: unless the client itself said that this was its last request, more may be on the
+	 * way. */
 	connection->linger = exchange->last || exchange->request == NULL;
 }
 
@@ -185,8 +187,9 @@ static void finish(struct server *server, struct connection *connection, const s
 
 /* ---- requests ---- */
 
-/* All the functions below look at bytes [0, bytes) of data, which begin with a request, and return how many of them are done with. 0: more is needed,
- * or the connection's state says that nothing more is read. */
+/* All the functions below look at bytes [0, bytes) of data, which begin with a request, and return
+ * how many of them are done with. 0: more is needed, or the connection's state says that nothing
+ * more is read. */
 
 /* The body is not here yet. */
 static void await_body(struct server *server, struct connection *connection, const struct request *request,
@@ -213,7 +216,8 @@ static size_t take_sized(struct server *server, struct connection *connection, c
 	return need;
 }
 
-/* Goes on with a chunked body whose data so far lies behind the head, at [head, in), and whose coding is at [in, bytes). */
+/* Goes on with a chunked body whose data so far lies behind the head, at [head, in), and whose
+ * coding is at [in, bytes). */
 static size_t take_chunked(struct server *server, struct connection *connection,
                            const struct request *request, char *data, size_t in, size_t bytes)
 {
@@ -246,7 +250,8 @@ static size_t take_request(struct server *server, struct connection *connection,
 {
 	struct exchange exchange = exchange_of(server, connection, request, NULL);
 	uint64_t whole = request->head_bytes + request->content_length;
-	/* An answer that does not want the body does not wait for it either: then the connection has to end. */
+	/* An answer that does not want the body does not wait for it either: then the connection
+	 * has to end. */
 	exchange.last = exchange.last || request->chunked || bytes < whole;
 	if (!exchange_begin(&exchange)) {
 		answered(server, connection, &exchange);
@@ -260,7 +265,8 @@ static size_t take_request(struct server *server, struct connection *connection,
 	return take_chunked(server, connection, request, data, request->head_bytes, bytes);
 }
 
-/* The bytes that came since `before` may have made the request line too long; the limit counts from behind the empty lines that may stand before it. */
+/* The bytes that came since `before` may have made the request line too long; the limit counts from
+ * behind the empty lines that may stand before it. */
 static bool passes_line(const struct server *server, size_t before, size_t bytes)
 {
 	size_t most = server->settings.limits.line_bytes;
@@ -293,7 +299,8 @@ static size_t take_head(struct server *server, struct connection *connection, ch
 	return bytes;
 }
 
-/* The body of a request whose head was seen before: both are in what was kept. The head is parsed again, for the slices have moved. */
+/* The body of a request whose head was seen before: both are in what was kept. The head is parsed
+ * again, for the slices have moved. */
 static size_t take_body(struct server *server, struct connection *connection, char *data, size_t bytes)
 {
 	struct request request;
@@ -356,7 +363,8 @@ static size_t take_one(struct server *server, struct connection *connection, cha
 	}
 }
 
-/* Takes request after request, as long as there is room for answers. Returns the bytes that are done with. */
+/* Takes request after request, as long as there is room for answers. Returns the bytes that are
+ * done with. */
 static size_t consume(struct server *server, struct connection *connection, char *data, size_t bytes)
 {
 	size_t at = 0;
@@ -391,7 +399,8 @@ void connection_send(struct server *server, struct connection *connection)
 	transport_send(&server->transport, connection_slot(server, connection), output->base, output->used);
 }
 
-/* Bytes of the input that are still wanted: all behind what is done with; of a chunked body its coding is gone. */
+/* Bytes of the input that are still wanted: all behind what is done with; of a chunked body its
+ * coding is gone. */
 static size_t left_over(const struct connection *connection, size_t used, size_t bytes)
 {
 	if (connection->state >= CONNECTION_LAST)

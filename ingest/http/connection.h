@@ -1,4 +1,5 @@
-/* One connection of the server: from its bytes to answers under way. Internal to server.c and connection.c; the picture is in server.h.
+/* One connection of the server: from its bytes to answers under way. Internal to server.c and
+ * connection.c; the picture is in server.h.
  *
  * All of them may end the connection: look at its state afterwards.
  */
@@ -12,15 +13,17 @@ static inline uint32_t connection_slot(const struct server *server, const struct
 	return (uint32_t)(connection - server->connection);
 }
 
-/* Deadlines mostly move later, which costs one store (wheel.h). So an answer sets the least of the time-outs that may follow it, and when that is
- * over it is looked at which of them counts (expired, server.c). */
-static inline void connection_deadline(struct server *server, const struct connection *connection, uint64_t timeout_ns)
+/* Deadlines mostly move later, which costs one store (wheel.h). So an answer sets the least of the
+ * time-outs that may follow it, and when that is over it is looked at which of them counts
+ * (expired, server.c). */
+static inline void connection_deadline(struct server *server, const struct connection *connection,
+                                       uint64_t timeout_ns)
 {
 	wheel_set(&server->wheel, connection_slot(server, connection), server->now_ns + timeout_ns);
 }
 
-/* Works on bytes where they lie, which may be written to: answers what is whole, keeps the rest, lets answers go. Only while nothing is kept and nothing
- * is being sent. */
+/* Works on bytes where they lie, which may be written to: answers what is whole, keeps the rest,
+ * lets answers go. Only while nothing is kept and nothing is being sent. */
 void connection_work_in_place(struct server *server, struct connection *connection, char *data, size_t bytes);
 
 /* The same with what is kept. */
@@ -39,7 +42,8 @@ bool connection_enter(struct server *server, struct connection *connection);
 void connection_fail(struct server *server, struct connection *connection, unsigned status, const char *error,
                      const char *where);
 
-/* There is no memory for what has come: answers 503, after what is under way, and ends the connection. */
+/* There is no memory for what has come: answers 503, after what is under way, and ends the
+ * connection. */
 void connection_refuse(struct server *server, struct connection *connection);
 
 /* Ends it: at once, or lingering until the peer has had what was sent (transport.h). */

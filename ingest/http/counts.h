@@ -2,8 +2,9 @@
  *
  *     answer --counts_answer--> by route: requests, failures by reason, response times --counts_flush--> metrics
  *
- * A response time runs from the first byte of the request to the turn's end, when the answer is handed to the kernel. Most requests come
- * and are answered within one turn: those are only counted, and get the turn's length when it ends.
+ * A response time runs from the first byte of the request to the turn's end, when the answer is
+ * handed to the kernel. Most requests come and are answered within one turn: those are only
+ * counted, and get the turn's length when it ends.
  */
 #ifndef INGEST_HTTP_COUNTS_H
 #define INGEST_HTTP_COUNTS_H
@@ -42,12 +43,14 @@ enum route_metric {
 	ROUTE_METRIC_time_le,
 	ROUTE_METRIC_COUNT = ROUTE_METRIC_time_le + COUNTS_TIMES
 };
-_Static_assert((int)HTTP_time_min_ns == (int)ROUTE_COUNT * (int)ROUTE_METRIC_COUNT, "metrics.def fits routes.def");
+_Static_assert((int)HTTP_time_min_ns == (int)ROUTE_COUNT * (int)ROUTE_METRIC_COUNT,
+               "metrics.def fits routes.def");
 
 struct counts {
 	uint64_t route[ROUTE_COUNT][ROUTE_METRIC_COUNT];
-	uint64_t fresh[ROUTE_COUNT];       /* answered in the turn in which they began */
-	uint64_t own[HTTP_METRIC_COUNT];   /* the others, by their metric; those before time_min_ns unused */
+	uint64_t fresh[ROUTE_COUNT]; /* answered in the turn in which they began */
+	/* the others, by their metric; those before time_min_ns unused */
+	uint64_t own[HTTP_METRIC_COUNT];
 	uint64_t time_min_ns, time_max_ns; /* 0: none yet */
 };
 

@@ -1,11 +1,14 @@
-/* An exchange: one request and its answer. What stands between the connections (server.h), which know bytes and time, and the topics (outlet.h).
+/* An exchange: one request and its answer. What stands between the connections (server.h), which
+ * know bytes and time, and the topics (outlet.h).
  *
  *     head parsed --exchange_begin--> refused at once (404, 405, 401, 413, 415 ...), or the body is wanted
  *     body whole  --exchange_finish--> handler of the route --> event kept in the outlet --> answer appended to the output
  *
- * The routes, what they take and what they answer: paths.def, and docs/ROUTES.md, which is made from it.
+ * The routes, what they take and what they answer: paths.def, and docs/ROUTES.md, which is made
+ * from it.
  *
- * HEAD answers as GET does, without the body, and records nothing. Errors are {"error": "...", "where": "..."}.
+ * HEAD answers as GET does, without the body, and records nothing. Errors are {"error": "...",
+ * "where": "..."}.
  */
 #ifndef INGEST_HTTP_EXCHANGE_H
 #define INGEST_HTTP_EXCHANGE_H
@@ -24,7 +27,7 @@
 struct exchange_settings {
 	uint64_t max_body, max_inflated;
 	uint32_t batch_errors;
-	uint32_t agent_longest; /* bytes of a User-Agent that a record keeps */
+	uint32_t agent_longest;                   /* bytes of a User-Agent that a record keeps */
 	const char *origin[EXCHANGE_ORIGINS_MAX]; /* of CORS; "*" is any */
 	unsigned n_origins;
 };
@@ -53,20 +56,25 @@ struct exchange {
 	const struct request *request;
 	const struct exchange_peer *peer;
 	struct output *output;
-	bool last;          /* the connection ends with this answer, whatever the request says; for exchange_begin: if it answers */
+	/* the connection ends with this answer, whatever the request says; for exchange_begin: if
+	 * it answers */
+	bool last;
 	enum route route;
-	const char *allow;  /* methods of the route */
-	unsigned status;    /* of the answer, once it is written */
-	bool closed;        /* the answer says Connection: close */
+	const char *allow; /* methods of the route */
+	unsigned status;   /* of the answer, once it is written */
+	bool closed;       /* the answer says Connection: close */
 };
 
-/* Looks at a head: finds the route and says whether its body is wanted. Returns true when it is; otherwise the answer is written (status, closed set). */
+/* Looks at a head: finds the route and says whether its body is wanted. Returns true when it is;
+ * otherwise the answer is written (status, closed set). */
 bool exchange_begin(struct exchange *exchange);
 
-/* The body is whole (0 bytes: none; body may be written to): writes the answer. Needs ANSWER_ROOM in output; a larger answer makes output grow from the pool. */
+/* The body is whole (0 bytes: none; body may be written to): writes the answer. Needs ANSWER_ROOM
+ * in output; a larger answer makes output grow from the pool. */
 void exchange_finish(struct exchange *exchange, char *body, size_t bytes);
 
-/* An answer to what could not become an exchange: a bad head, a body that came late. request may be NULL. Always closes. */
+/* An answer to what could not become an exchange: a bad head, a body that came late. request may be
+ * NULL. Always closes. */
 void exchange_fail(struct exchange *exchange, unsigned status, const char *error, const char *where);
 
 #endif

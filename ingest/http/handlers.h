@@ -24,7 +24,8 @@ extern const struct json_fault fault_too_large;
 
 #define HOST_LONGEST 261u /* a name, a colon, a port; of a longer Host a record keeps the beginning */
 
-/* What records keep of the request's User-Agent and Host: at most agent_longest and HOST_LONGEST bytes, whole characters. */
+/* What records keep of the request's User-Agent and Host: at most agent_longest and HOST_LONGEST
+ * bytes, whole characters. */
 struct call_from {
 	struct slice agent, host;
 };
@@ -45,7 +46,8 @@ void reply_full(struct exchange *exchange, enum outlet_topic place);
 /* Any answer: fills in what the exchange knows (closing, HEAD, CORS) and writes it. */
 void reply(struct exchange *exchange, struct answer *answer);
 
-/* The type of a Content-Type field without its parameters, compared without case: exchange_type(e, "application/json"). */
+/* The type of a Content-Type field without its parameters, compared without case: exchange_type(e,
+ * "application/json"). */
 bool exchange_type(const struct exchange *exchange, const char *type);
 
 #define REPLY_OK "{\"status\":\"ok\"}"

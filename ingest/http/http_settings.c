@@ -22,12 +22,12 @@ static int read_networks(struct client_networks *networks, const struct config *
 		int result = client_network_add(networks, text);
 		if (result == 0)
 			continue;
-		shm_explain(error,
-		            result == -ENOSPC
-		                    ? "ingest.http[%zu].trusted_proxies: \"%s\" is one too many"
-		                    : "ingest.http[%zu].trusted_proxies: \"%s\" is not a network; allowed: "
-		                      "10.0.0.0/8, 2001:db8::/32, an address alone",
-		            entry, text);
+		shm_explain(
+		        error,
+		        result == -ENOSPC
+		                ? "ingest.http[%zu].trusted_proxies: \"%s\" is one too many"
+		                : "ingest.http[%zu].trusted_proxies: \"%s\" is not a network; allowed: 10.0.0.0/8, 2001:db8::/32, an address alone",
+		        entry, text);
 		return result;
 	}
 	return 0;

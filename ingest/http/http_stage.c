@@ -16,7 +16,8 @@ static int open_all(struct http *http, struct stage *stage, size_t entry, struct
 	http->server.shared.stage = stage;
 	metric_add(http->control, HTTP_recovered_notes, recovered);
 	result = http_read_settings(&http->server, stage->config, entry, error);
-	/* The port stays up: what tokens may open is answered 503 until the file is good (file.h tries again). */
+	/* The port stays up: what tokens may open is answered 503 until the file is good (file.h
+	 * tries again). */
 	if (result == 0 && http_read_tokens(&http->server, stage->config, entry, error) != 0) {
 		log_error("the tokens cannot be read, requests that may need one are refused",
 		          "reason=\"%s\"", error->text);
@@ -29,7 +30,8 @@ static int open_all(struct http *http, struct stage *stage, size_t entry, struct
 	return result;
 }
 
-/* Once, and again only when it is another number: a role that is started again has nothing new to say. */
+/* Once, and again only when it is another number: a role that is started again has nothing new to
+ * say. */
 static void say_connections(const struct http *http)
 {
 	const struct transport *transport = &http->server.transport;
@@ -96,9 +98,11 @@ static void flush_transport_counts(struct http *http)
 	*counts = (struct transport_counts){0};
 }
 
-/* Ends in order: for HTTP_GRACE_NS whoever asks, on an open connection or a new one, gets an answer that ends its connection; so a client that is just
- * sending learns from the answer what it would else learn from a broken connection. Then what is idle is closed and no more is accepted. Called until
- * the stage ends, also while there is always something to do: clients that come again at once must not keep it alive. */
+/* Ends in order: for HTTP_GRACE_NS whoever asks, on an open connection or a new one, gets an answer
+ * that ends its connection; so a client that is just sending learns from the answer what it would
+ * else learn from a broken connection. Then what is idle is closed and no more is accepted. Called
+ * until the stage ends, also while there is always something to do: clients that come again at once
+ * must not keep it alive. */
 static void drain(struct http *http, uint64_t now_ns)
 {
 	if (http->drain_until_ns == 0) {
@@ -162,9 +166,7 @@ static const struct metric_description metrics[] = {
 
 const struct stage_ops http_stage = {
         .name = "ingest-http",
-        .help = "answers HTTP requests, checks what is in them and writes it to the topics metric, log, "
-                "track.raw and the "
-                "queue postback",
+        .help = "answers HTTP requests, checks what is in them and writes it to the topics metric, log, track.raw and the queue postback",
         .metrics = metrics,
         .n_metrics = HTTP_METRIC_COUNT,
         .init = init,

@@ -42,7 +42,8 @@ struct inflater *inflater_create(void)
 		return NULL;
 	inflater->used = 0;
 	inflater->zlib = (z_stream){.zalloc = take, .zfree = give, .opaque = inflater};
-	/* The dictionary makes zlib take the window now and not with the first body that needs it. */
+	/* The dictionary makes zlib take the window now and not with the first body that needs
+	 * it. */
 	if (inflateInit2(&inflater->zlib, -WINDOW_BITS) != Z_OK ||
 	    inflateSetDictionary(&inflater->zlib, (const Bytef *)"", 1) != Z_OK) {
 		free(inflater);
@@ -57,7 +58,8 @@ void inflater_destroy(struct inflater *inflater)
 	free(inflater);
 }
 
-/* RFC 1950, 2.2. A bare stream cannot look so: it would begin with a stored block whose padding is not 0. */
+/* RFC 1950, 2.2. A bare stream cannot look so: it would begin with a stored block whose padding is
+ * not 0. */
 static bool has_zlib_header(const unsigned char *data, size_t bytes)
 {
 	return bytes >= 2 && (data[0] & 15) == Z_DEFLATED && data[0] >> 4 <= WINDOW_BITS - 8 &&
@@ -76,7 +78,8 @@ static int bits_for(enum request_coding coding, const char *data, size_t bytes)
 	}
 }
 
-/* The room is full. Only what comes of one byte more tells whether the stream is too long or just about to end. */
+/* The room is full. Only what comes of one byte more tells whether the stream is too long or just
+ * about to end. */
 static int look_beyond(z_stream *zlib, bool *too_long)
 {
 	unsigned char one;

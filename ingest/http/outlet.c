@@ -43,7 +43,8 @@ static int join_lanes(struct outlet *outlet, const struct instance *instance, co
 	return result;
 }
 
-/* The writers are attached anew after the note was applied, for they have copied the words that it may change. */
+/* The writers are attached anew after the note was applied, for they have copied the words that it
+ * may change. */
 static int finish_note(struct outlet *outlet, const struct instance *instance, const char *role,
                        bool *recovered, struct shm_error *error)
 {
@@ -182,7 +183,8 @@ void outlet_keep(struct outlet *outlet, enum outlet_topic topic, uint16_t type, 
 	memcpy(payload + offsetof(struct event_head, source_port), &source->port, sizeof source->port);
 	lane_keep(lane, record_bytes((uint32_t)length));
 	lane->received++;
-	/* The lane is larger than any cache: by the time the next record is written there the memory has come. */
+	/* The lane is larger than any cache: by the time the next record is written there the
+	 * memory has come. */
 	for (size_t ahead = 0; ahead < PREFETCHED_BYTES; ahead += SHM_LINE)
 		__builtin_prefetch(lane->base + lane->used + ahead, 1);
 }

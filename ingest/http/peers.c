@@ -44,7 +44,8 @@ static uint32_t place_of(const struct peers *peers, const uint64_t key[2])
 	return (uint32_t)((uint64_t)product ^ (uint64_t)(product >> 64)) & peers->mask;
 }
 
-/* The address's slot, or the free one where it would go. There is always one: the table is twice as large as it may be full. */
+/* The address's slot, or the free one where it would go. There is always one: the table is twice as
+ * large as it may be full. */
 static uint32_t find(const struct peers *peers, const uint64_t key[2])
 {
 	uint32_t i = place_of(peers, key);

@@ -1,10 +1,11 @@
-/* How many connections each address has, and how much memory their requests hold: the caps per address (max_connections_per_address,
- * request_memory_share).
+/* How many connections each address has, and how much memory their requests hold: the caps per
+ * address (max_connections_per_address, request_memory_share).
  *
  *     hash of the address --> slot, open addressing with linear probing; deletion moves followers back, so there are no tombstones
  *     (D. Knuth, The Art of Computer Programming, vol. 3, 6.4, algorithm R)
  *
- * IPv6 counts by /64, for that is what one customer gets. The hash has a secret key: clients choose their addresses.
+ * IPv6 counts by /64, for that is what one customer gets. The hash has a secret key: clients choose
+ * their addresses.
  */
 #ifndef INGEST_HTTP_PEERS_H
 #define INGEST_HTTP_PEERS_H
@@ -28,10 +29,12 @@ struct peers {
 int peers_init(struct peers *peers, uint32_t max_connections);
 void peers_fini(struct peers *peers);
 
-/* One connection more from this address. False, and nothing is counted, when it has `most` already. */
+/* One connection more from this address. False, and nothing is counted, when it has `most`
+ * already. */
 bool peers_enter(struct peers *peers, const uint8_t address[16], uint32_t most);
 
-/* So many bytes more are held for the address, which must have entered. False, and nothing is counted, when that is more than `most` in all. */
+/* So many bytes more are held for the address, which must have entered. False, and nothing is
+ * counted, when that is more than `most` in all. */
 bool peers_hold(struct peers *peers, const uint8_t address[16], uint64_t bytes, uint64_t most);
 
 /* So many less; they must have been held. */

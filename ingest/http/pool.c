@@ -21,7 +21,8 @@ struct pool_free {
 	struct pool_free *next, *previous; /* previous: of merged ones only */
 };
 
-/* pool->page[]: 0 where no block begins. The state of a page inside a block stays 0, so an address there is no block's. */
+/* pool->page[]: 0 where no block begins. The state of a page inside a block stays 0, so an address
+ * there is no block's. */
 #define PAGE_ORDER 0x1fu
 #define PAGE_USED  0x20u
 #define PAGE_READY 0x40u
@@ -67,7 +68,8 @@ LINKS static void unlink_free(struct pool *pool, uint32_t page, unsigned order)
 	pool->page[page] = 0;
 }
 
-/* A buddy that reaches over the end of the region does not exist, and its page never says that it is free. */
+/* A buddy that reaches over the end of the region does not exist, and its page never says that it
+ * is free. */
 static void merge(struct pool *pool, uint32_t page, unsigned order)
 {
 	pool->page[page] = 0;

@@ -24,7 +24,8 @@ static bool begins(const char *data, size_t bytes, const char *with, size_t with
 static const char v1_begin[] = "PROXY ";
 #define V1_BEGIN_BYTES (sizeof v1_begin - 1)
 
-/* Cuts the line at the next space: *text becomes the next word, ended by 0, *line what follows. False when there is none. */
+/* Cuts the line at the next space: *text becomes the next word, ended by 0, *line what follows.
+ * False when there is none. */
 static bool next_word(char **line, char **text)
 {
 	*text = *line;
@@ -90,7 +91,8 @@ static enum proxy_result parse_v1(const char *data, size_t bytes, size_t *used, 
 	const char *end = feed == NULL ? data + look : feed - 1; /* data[0] is 'P' */
 	size_t length = (size_t)(end - data);
 	const char *end_of_line = memchr(data, '\r', look);
-	/* A line feed without carriage return, a carriage return in the line; one at the end of what is there may get its line feed. */
+	/* A line feed without carriage return, a carriage return in the line; one at the end of
+	 * what is there may get its line feed. */
 	if (feed != NULL ? end_of_line != end : end_of_line != NULL && end_of_line + 1 != end)
 		return PROXY_BAD;
 	if (memchr(data, '\0', length) != NULL)
@@ -127,7 +129,8 @@ static unsigned read_16(const uint8_t at[2])
 	return (unsigned)at[0] << 8 | at[1];
 }
 
-/* CRC-32C (Castagnoli, reflected) of the header with the four bytes at `hole` as 0. Bit by bit: it is one header a connection. */
+/* CRC-32C (Castagnoli, reflected) of the header with the four bytes at `hole` as 0. Bit by bit: it
+ * is one header a connection. */
 static uint32_t checksum(const uint8_t *data, size_t bytes, const uint8_t *hole)
 {
 	uint32_t crc = UINT32_MAX;
@@ -167,7 +170,8 @@ static bool parse_addresses(const uint8_t *header, size_t bytes, unsigned family
 	static const size_t address_bytes[V2_FAMILIES] = {0, 12, 36, 216};
 	const uint8_t *at = header + sizeof(struct v2_header);
 	size_t tlvs = sizeof(struct v2_header) + address_bytes[family];
-	/* Of an unspecified family the length of the addresses is not known, so neither is where TLVs begin. */
+	/* Of an unspecified family the length of the addresses is not known, so neither is where
+	 * TLVs begin. */
 	if (family == V2_UNSPEC)
 		return true;
 	if (tlvs > bytes || !tlvs_are_right(header, tlvs, bytes))

@@ -1,9 +1,11 @@
-/* One pass over the head. Everything stops at `stop`, where either the data ends (more is needed) or a limit is reached (too long):
+/* One pass over the head. Everything stops at `stop`, where either the data ends (more is needed)
+ * or a limit is reached (too long):
  *
  *     skip_empty_lines --> take_request_line --> take_field ... --> CRLF alone: fields_finish
  *
- * An error is decided by the bytes up to the first that is wrong, never by what follows, so the verdict on a head does not depend on
- * the pieces that it comes in. Only what a field means is decided at the end of its line.
+ * An error is decided by the bytes up to the first that is wrong, never by what follows, so the
+ * verdict on a head does not depend on the pieces that it comes in. Only what a field means is
+ * decided at the end of its line.
  */
 #include "ingest/http/request.h"
 
@@ -16,8 +18,9 @@ struct head {
 	struct request *request;
 	const struct request_limits *limits;
 	const char *at;
-	const char *stop; /* nothing is read from here on: the end of the data, or as far as the limit goes */
-	unsigned status;  /* when stop is a limit: 414 or 431; else 0 */
+	/* nothing is read from here on: the end of the data, or as far as the limit goes */
+	const char *stop;
+	unsigned status; /* when stop is a limit: 414 or 431; else 0 */
 	uint32_t n_fields;
 	struct fields fields;
 };
@@ -61,7 +64,8 @@ static const char *octet_error(const struct head *head, const char *otherwise)
 	return (unsigned char)c < 0x20 || c == 0x7f ? "control character" : otherwise;
 }
 
-/* Expects the line to end at head->at, where there is something else than a class of octets allows. */
+/* Expects the line to end at head->at, where there is something else than a class of octets
+ * allows. */
 static enum request_result take_line_end(struct head *head, const char *where)
 {
 	const char *at = head->at;
@@ -180,7 +184,8 @@ static size_t scheme_bytes(struct slice target)
 	return n >= 4 && target.bytes - n >= 3 && memcmp(target.text + n, "://", 3) == 0 ? n + 3 : 0;
 }
 
-/* http://authority/path: the authority counts as the host, an empty path is "/" (RFC 9110, 4.2.3), or with OPTIONS "*" (RFC 9112, 3.2.4). */
+/* http://authority/path: the authority counts as the host, an empty path is "/" (RFC 9110, 4.2.3),
+ * or with OPTIONS "*" (RFC 9112, 3.2.4). */
 static enum request_result split_absolute(struct head *head, size_t scheme)
 {
 	struct request *request = head->request;
@@ -342,7 +347,8 @@ bool request_ready(const char *data, size_t bytes, size_t *seen)
 		*seen = at + 1;
 		if (at == 0 || data[at - 1] != '\r')
 			return true;
-		/* Behind fewer than four bytes there are only empty lines that request_parse skips. */
+		/* Behind fewer than four bytes there are only empty lines that request_parse
+		 * skips. */
 		if (at > 3 && data[at - 2] == '\n')
 			return true;
 	}

@@ -6,7 +6,8 @@
 
 /* ---- names ---- */
 
-/* The bits in which the bytes differ from those of name (lower case) where case of letters does not count. */
+/* The bits in which the bytes differ from those of name (lower case) where case of letters does not
+ * count. */
 static inline uint64_t differs8(const char *text, const char *name)
 {
 	uint64_t have, want;
@@ -23,7 +24,8 @@ static inline uint32_t differs4(const char *text, const char *name)
 	return (have ^ want) & ~((want & 0x40404040u) >> 1);
 }
 
-/* Whether text is name, whose length is known when this is compiled: then it is a few comparisons of words, the last one overlapping. */
+/* Whether text is name, whose length is known when this is compiled: then it is a few comparisons
+ * of words, the last one overlapping. */
 static inline __attribute__((always_inline)) bool same(const char *text, const char *name, size_t bytes)
 {
 	if (bytes < 4) {
@@ -95,7 +97,8 @@ static inline bool is_space(char c)
 	return c == ' ' || c == '\t';
 }
 
-/* Takes the next element off the front of a list (RFC 9110, 5.6.1), without the white space around it. False when there is none. */
+/* Takes the next element off the front of a list (RFC 9110, 5.6.1), without the white space around
+ * it. False when there is none. */
 static bool next_element(struct slice *list, struct slice *element)
 {
 	if (list->text == NULL)
@@ -119,7 +122,8 @@ static bool digits(const char *at, const char *end)
 	return at == end;
 }
 
-/* "[" ( IPv6address / IPvFuture ) "]", as far as the characters tell. Returns what is behind it, NULL when it is none. */
+/* "[" ( IPv6address / IPvFuture ) "]", as far as the characters tell. Returns what is behind it,
+ * NULL when it is none. */
 static const char *ip_literal_end(const char *at, const char *end)
 {
 	const char *begin = ++at;
@@ -163,7 +167,8 @@ static enum request_result take_host(struct fields *fields, struct request *requ
 
 static const char both[] = "both Content-Length and Transfer-Encoding";
 
-/* 63 bits, so that neither the caller nor a proxy of signed numbers overflows on adding the head to it. */
+/* 63 bits, so that neither the caller nor a proxy of signed numbers overflows on adding the head to
+ * it. */
 static enum request_result take_length(struct fields *fields, struct request *request, struct slice value)
 {
 	uint64_t length = 0;
@@ -184,7 +189,8 @@ static enum request_result take_length(struct fields *fields, struct request *re
 	return REQUEST_WHOLE;
 }
 
-/* Only chunked can be taken off. Other codings may stand in front of it in the list (501 in the end), none behind it. */
+/* Only chunked can be taken off. Other codings may stand in front of it in the list (501 in the
+ * end), none behind it. */
 static enum request_result take_coding(struct fields *fields, struct request *request, struct slice value)
 {
 	static const char where[] = "Transfer-Encoding";
@@ -279,7 +285,8 @@ bool request_next_line(struct slice *value, enum request_list list)
 	                   : list == REQUEST_FORWARDED_FOR ? FIELD_X_FORWARDED_FOR
 	                   : list == REQUEST_REAL_IP       ? FIELD_X_REAL_IP
 	                                                   : FIELD_FORWARDED;
-	/* The head is whole and was found right: every line has a colon and a CRLF, and an empty one is the last. */
+	/* The head is whole and was found right: every line has a colon and a CRLF, and an empty
+	 * one is the last. */
 	for (const char *at = value->text + value->bytes;;) {
 		while (*at != '\n')
 			at++;

@@ -1,9 +1,10 @@
-/* What the fields of a head mean. The part of request_parse that begins where a line is cut into name and value.
+/* What the fields of a head mean. The part of request_parse that begins where a line is cut into
+ * name and value.
  *
  *     name: value  --fields_take, for each line-->  request, fields  --fields_finish, once-->  request
  *
- * A line that is wrong in itself is refused when it is taken; what only the whole head can tell (no Host, a coding without the final
- * chunked) when it has ended.
+ * A line that is wrong in itself is refused when it is taken; what only the whole head can tell (no
+ * Host, a coding without the final chunked) when it has ended.
  */
 #ifndef INGEST_HTTP_REQUEST_FIELDS_H
 #define INGEST_HTTP_REQUEST_FIELDS_H
@@ -53,8 +54,8 @@ static inline enum request_result request_refuse(struct request *request, unsign
 /* Which field the name is, without regard to case. One that is not FIELD_OTHER is a token. */
 enum field field_named(const char *name, size_t bytes);
 
-/* Takes one line. value has no white space around it and only octets of a field. request->minor is set, and host when the target has an
- * authority. REQUEST_WHOLE or REQUEST_BAD. */
+/* Takes one line. value has no white space around it and only octets of a field. request->minor is
+ * set, and host when the target has an authority. REQUEST_WHOLE or REQUEST_BAD. */
 enum request_result fields_take(struct fields *fields, struct request *request, enum field field,
                                 struct slice value);
 

@@ -1,4 +1,5 @@
-/* /batch: tracking calls, many in one request. All that are right are taken, or, when the topic has no room for one of them, none. */
+/* /batch: tracking calls, many in one request. All that are right are taken, or, when the topic has
+ * no room for one of them, none. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,8 +106,8 @@ static struct rest measure(const struct exchange *exchange, const struct call_fr
 	return rest;
 }
 
-/* Takes back what was kept. It is counted with the line that found no room and all after it: as too large, when the lane could not even hold it while it is
- * empty, else as refused. */
+/* Takes back what was kept. It is counted with the line that found no room and all after it: as too
+ * large, when the lane could not even hold it while it is empty, else as refused. */
 static void take_back(struct exchange *exchange, const struct report *report, const struct rest *rest,
                       struct lane_mark mark, bool never)
 {
@@ -128,9 +129,10 @@ static void take_back(struct exchange *exchange, const struct report *report, co
 	}
 }
 
-/* The batch and what this turn has kept before it are too much for one commit (half a lane), or readers are in the way. When all of the batch
- * has room, what there is is committed, and the rest goes on behind it; that the room stays is known then, so the batch is taken as a
- * whole all the same. Otherwise nothing of it is: false, and it is answered. */
+/* The batch and what this turn has kept before it are too much for one commit (half a lane), or
+ * readers are in the way. When all of the batch has room, what there is is committed, and the rest
+ * goes on behind it; that the room stays is known then, so the batch is taken as a whole all the
+ * same. Otherwise nothing of it is: false, and it is answered. */
 static bool make_way(struct exchange *exchange, struct report *report, const struct call_from *from,
                      struct lane_mark mark, const struct json_batch *batch, const char *data, size_t bytes)
 {
@@ -156,7 +158,8 @@ static void reply_report(struct exchange *exchange, const struct report *report)
 	struct pool *pool = exchange->output->pool;
 	size_t bytes = report->used + 128;
 	char *text = pool_take(pool, bytes, NULL);
-	/* Without memory for the list the numbers are said all the same: what was taken was taken. */
+	/* Without memory for the list the numbers are said all the same: what was taken was
+	 * taken. */
 	if (text == NULL || !output_grow(exchange->output, bytes + ANSWER_ROOM)) {
 		char few[128];
 		int n = snprintf(few, sizeof few, "{\"accepted\": %llu, \"rejected\": %llu, \"errors\": []}",

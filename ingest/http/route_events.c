@@ -25,7 +25,8 @@ static enum taken copy_scratch(struct exchange *exchange, enum outlet_topic topi
 	return TAKEN;
 }
 
-/* Parses one body straight into the lane; by way of the scratch memory when the lane has no room for the worst case. Counts nothing. */
+/* Parses one body straight into the lane; by way of the scratch memory when the lane has no room
+ * for the worst case. Counts nothing. */
 static enum taken take(struct exchange *exchange, enum outlet_topic topic, uint16_t type, parser *parse,
                        const char *data, size_t bytes, struct json_fault *fault)
 {
@@ -161,7 +162,8 @@ static struct slice last_segment(const struct slice *path)
 	return (struct slice){.text = path->text + at, .bytes = path->bytes - at};
 }
 
-/* Where a form's text would break a query string: the first white space, control, or byte that must be encoded; or bytes. */
+/* Where a form's text would break a query string: the first white space, control, or byte that must
+ * be encoded; or bytes. */
 static size_t form_bytes(const char *text, size_t bytes)
 {
 	size_t n = 0;
@@ -170,7 +172,8 @@ static size_t form_bytes(const char *text, size_t bytes)
 	return n;
 }
 
-/* The parameters of a POST. A form is a query string already; an object becomes one in the scratch memory. */
+/* The parameters of a POST. A form is a query string already; an object becomes one in the scratch
+ * memory. */
 static bool read_parameters(struct exchange *exchange, const struct body *body, struct call *call,
                             struct json_fault *fault)
 {

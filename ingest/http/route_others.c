@@ -1,4 +1,5 @@
-/* Routes that write no record: /ingest, whose items go to the queue, and what is asked about the process. */
+/* Routes that write no record: /ingest, whose items go to the queue, and what is asked about the
+ * process. */
 #include <stdio.h>
 #include <string.h>
 
@@ -100,13 +101,12 @@ static void answer_vars(struct exchange *exchange)
 	if (exchange->shared->stage != NULL)
 		sum_roles(exchange->shared, &sum);
 	double average = sum.requests == 0 ? 0 : (double)sum.time_ns / (double)sum.requests;
-	int n = snprintf(text, sizeof text,
-	                 "{\"requests\": {\"total\": %llu, \"failed\": %llu, \"successful\": %llu}, "
-	                 "\"response_time\": {\"minimum\": %.9f, \"maximum\": %.9f, \"average\": %.9f}}",
-	                 (unsigned long long)sum.requests, (unsigned long long)sum.failed,
-	                 (unsigned long long)(sum.requests - sum.failed),
-	                 (double)sum.time_min_ns / NS_PER_SEC, (double)sum.time_max_ns / NS_PER_SEC,
-	                 average / NS_PER_SEC);
+	int n = snprintf(
+	        text, sizeof text,
+	        "{\"requests\": {\"total\": %llu, \"failed\": %llu, \"successful\": %llu}, \"response_time\": {\"minimum\": %.9f, \"maximum\": %.9f, \"average\": %.9f}}",
+	        (unsigned long long)sum.requests, (unsigned long long)sum.failed,
+	        (unsigned long long)(sum.requests - sum.failed), (double)sum.time_min_ns / NS_PER_SEC,
+	        (double)sum.time_max_ns / NS_PER_SEC, average / NS_PER_SEC);
 	reply_json(exchange, 200, text, (size_t)n);
 }
 

@@ -241,7 +241,8 @@ static int take_memory(struct server *server, struct shm_error *error)
 	return -ENOMEM;
 }
 
-/* What one address may hold; at least one request of any length, with what may have come after it, in the block that it gets. */
+/* What one address may hold; at least one request of any length, with what may have come after it,
+ * in the block that it gets. */
 static uint64_t share_of(const struct server_settings *settings, uint64_t max_body)
 {
 	uint64_t share = settings->request_memory / 100 * settings->request_memory_share;

@@ -1,21 +1,25 @@
-/* The server: connections and what they owe. Between the transport, which moves bytes, and exchanges, which are one request each.
+/* The server: connections and what they owe. Between the transport, which moves bytes, and
+ * exchanges, which are one request each.
  *
  *     received --> [PROXY header] --> head --> [body] --> exchange --> output --transport_send--> sent --.
  *                                      ^                                                              |
  *                                      '---------------- keep-alive, or the rest of a pipeline -------'
  *
- * A request that is whole in the receive buffer is parsed and answered there: nothing is copied. What is not whole is kept in a block of the
- * pool until it is. While answers are under way (one send at a time) what comes is kept too, and past SERVER_BACKLOG_BYTES the
- * connection is paused, so a client that does not read its answers holds one output and so much input, no more.
+ * A request that is whole in the receive buffer is parsed and answered there: nothing is copied.
+ * What is not whole is kept in a block of the pool until it is. While answers are under way (one
+ * send at a time) what comes is kept too, and past SERVER_BACKLOG_BYTES the connection is paused,
+ * so a client that does not read its answers holds one output and so much input, no more.
  *
- * What is kept comes from one pool, outputs from another, so whole requests are answered however many others are held. Of what is kept an address has
- * its share. When there is no memory for a request, it is answered 503 and the connection ends.
+ * What is kept comes from one pool, outputs from another, so whole requests are answered however
+ * many others are held. Of what is kept an address has its share. When there is no memory for a
+ * request, it is answered 503 and the connection ends.
  *
- * One turn (server_poll): the transport's events, as above; then outlet_commit; then the transport may let the answers go. So an answer never
- * leaves before its event is in shared memory.
+ * One turn (server_poll): the transport's events, as above; then outlet_commit; then the transport
+ * may let the answers go. So an answer never leaves before its event is in shared memory.
  *
- * Deadlines, one per connection at a time: header_timeout from the first byte of a head (or the connection's start) to its end,
- * body_timeout for the whole body, idle_timeout between requests, write_timeout while an answer is not taken.
+ * Deadlines, one per connection at a time: header_timeout from the first byte of a head (or the
+ * connection's start) to its end, body_timeout for the whole body, idle_timeout between requests,
+ * write_timeout while an answer is not taken.
  */
 #ifndef INGEST_HTTP_SERVER_H
 #define INGEST_HTTP_SERVER_H
@@ -54,7 +58,9 @@ struct connection {
 	uint8_t state; /* enum connection_state */
 	uint8_t route; /* enum route, of the request whose body is coming; else ROUTE_OTHER */
 	bool trusted, counted, sending, ended, paused, continued, linger;
-	bool refused; /* there was no memory for what came: to be told when the answers under way have gone; CONNECTION_LAST */
+	/* there was no memory for what came: to be told when the answers under way have gone;
+	 * CONNECTION_LAST */
+	bool refused;
 	uint8_t address[16];
 	uint16_t port;
 	char *input; /* what is kept; a block of the pool */
@@ -82,7 +88,7 @@ struct server {
 	struct peers peers;
 	uint64_t share_bytes; /* of the pool, that the requests of one address may hold */
 	struct counts counts;
-	uint64_t now_ns; /* CLOCK_MONOTONIC of this turn */
+	uint64_t now_ns;           /* CLOCK_MONOTONIC of this turn */
 	uint64_t least_timeout_ns; /* of write and idle */
 	bool draining, refusing;
 };
@@ -92,11 +98,12 @@ static inline void server_count(struct server *server, enum http_metric metric)
 	server->counts.own[metric]++;
 }
 
-/* Prepares a server whose settings, shared.settings, shared.outlet, shared.stage and shared.tokens are set, the rest zero. Returns 0 or -errno with the
- * reason; then nothing is held. */
+/* Prepares a server whose settings, shared.settings, shared.outlet, shared.stage and shared.tokens
+ * are set, the rest zero. Returns 0 or -errno with the reason; then nothing is held. */
 int server_open(struct server *server, const int *socket, unsigned n_sockets, struct shm_error *error);
 
-/* The same, with a transport that the caller has filled (ops, events are set here): a stage alone. */
+/* The same, with a transport that the caller has filled (ops, events are set here): a stage
+ * alone. */
 int server_open_with(struct server *server, const struct transport_ops *ops, struct shm_error *error);
 
 /* One turn; true when it did something. */

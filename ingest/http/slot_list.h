@@ -1,4 +1,5 @@
-/* Lists of slots, first in, first out, for the transport: a slot is in each list at most once and leaves it from anywhere.
+/* Lists of slots, first in, first out, for the transport: a slot is in each list at most once and
+ * leaves it from anywhere.
  *
  *     place:  0 (none)   1 (the list itself)   2 (slot 0)   3 (slot 1) ...     next and previous name places
  *

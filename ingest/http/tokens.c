@@ -1,4 +1,5 @@
-/* OpenSSL 3 would rather have its EVP functions used, but those allocate for every digest, and a request may not. */
+/* OpenSSL 3 would rather have its EVP functions used, but those allocate for every digest, and a
+ * request may not. */
 #define OPENSSL_API_COMPAT 0x10100000L
 
 #include "ingest/http/tokens.h"
@@ -74,15 +75,16 @@ static int refuse_route(const struct reading *reading, const char *word)
 {
 	char names[256] = "";
 	list_names(reading, names, sizeof names);
-	/* A long word may be a token that was put on the wrong line: it is no business of the log's. */
+	/* A long word may be a token that was put on the wrong line: it is no business of the
+	 * log's. */
 	if (strlen(word) < TOKEN_BYTES_MIN)
 		shm_explain(reading->error, "%s:%u: \"%s\" is not a route; allowed: %s", reading->path,
 		            reading->line, word, names);
 	else
-		shm_explain(reading->error,
-		            "%s:%u: what stands behind the token is not a route; allowed: %s, and one token "
-		            "a line",
-		            reading->path, reading->line, names);
+		shm_explain(
+		        reading->error,
+		        "%s:%u: what stands behind the token is not a route; allowed: %s, and one token a line",
+		        reading->path, reading->line, names);
 	return -EINVAL;
 }
 
@@ -95,10 +97,10 @@ static int check_token(const struct reading *reading, const char *word)
 		return -EINVAL;
 	}
 	if (!is_token(word, bytes)) {
-		shm_explain(reading->error,
-		            "%s:%u: the token has a character that cannot be in one; allowed: letters, "
-		            "digits, - . _ ~ + / and = at the end",
-		            reading->path, reading->line);
+		shm_explain(
+		        reading->error,
+		        "%s:%u: the token has a character that cannot be in one; allowed: letters, digits, - . _ ~ + / and = at the end",
+		        reading->path, reading->line);
 		return -EINVAL;
 	}
 	if (reading->tokens->n == TOKENS_MAX) {
@@ -132,8 +134,7 @@ static int read_line(const struct reading *reading, char *line)
 	digest_of(token.digest, word, strlen(word));
 	if (is_known(tokens, token.digest)) {
 		shm_explain(reading->error,
-		            "%s:%u: the token stands on an earlier line; list all its routes "
-		            "there",
+		            "%s:%u: the token stands on an earlier line; list all its routes there",
 		            reading->path, reading->line);
 		return -EINVAL;
 	}
@@ -215,10 +216,10 @@ int tokens_load(struct tokens *tokens, const char *path, const char *const *name
 	result = read_lines(&reading, file);
 	fclose(file);
 	if (result == 0 && tokens->n == 0) {
-		shm_explain(error,
-		            "%s: has no token, so it would close nothing; allowed: a token a line, or "
-		            "no file",
-		            path);
+		shm_explain(
+		        error,
+		        "%s: has no token, so it would close nothing; allowed: a token a line, or no file",
+		        path);
 		result = -EINVAL;
 	}
 	if (result != 0)

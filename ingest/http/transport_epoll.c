@@ -195,7 +195,8 @@ static void note_event(struct epoll *epoll, const struct epoll_event *event)
 	}
 }
 
-/* Looks at what is there before any descriptor is closed, so no event is of an earlier connection of its slot. */
+/* Looks at what is there before any descriptor is closed, so no event is of an earlier connection
+ * of its slot. */
 static void collect(struct epoll *epoll, int timeout_ms)
 {
 	int n = epoll_wait(epoll->fd, epoll->event, EPOLL_EVENTS, timeout_ms);

@@ -1,7 +1,9 @@
-/* The epoll back-end's state, between accepting (transport_epoll_accept.c) and the rest (transport_epoll.c).
+/* The epoll back-end's state, between accepting (transport_epoll_accept.c) and the rest
+ * (transport_epoll.c).
  *
- * Connections are watched edge-triggered, once for both directions: pausing and resuming then cost no system call, and a failed connection that is paused
- * does not wake anybody again and again. What is known of a slot is in its state and in four lists:
+ * Connections are watched edge-triggered, once for both directions: pausing and resuming then cost
+ * no system call, and a failed connection that is paused does not wake anybody again and again.
+ * What is known of a slot is in its state and in four lists:
  *
  *     readable   bytes, an end or an error can be read; one receive each, in turn
  *     changed    to be sent or to be closed: done before anything else in the next turn
@@ -36,7 +38,7 @@ enum {
 };
 
 struct slot {
-	const char *data; /* what is left to send */
+	const char *data;  /* what is left to send */
 	size_t bytes;      /* of a free slot: the next free one + 1 */
 	uint64_t until_ns; /* it lingers at most */
 	int fd;            /* -1: none */
@@ -47,7 +49,8 @@ struct epoll {
 	int fd;
 	int reserve; /* given up to turn a connection away when there are no more descriptors */
 	struct slot *slot;
-	uint32_t n, first_free, n_used; /* n_used: slots that were ever open; first_free: slot + 1 of those that are free again */
+	/* n_used: slots that were ever open; first_free: slot + 1 of those that are free again */
+	uint32_t n, first_free, n_used;
 	struct slot_list readable, changed, finished, lingering;
 	struct epoll_event event[EPOLL_EVENTS];
 	int n_events; /* not yet looked at */

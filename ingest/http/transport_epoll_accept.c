@@ -61,7 +61,8 @@ void epoll_accept_again(struct transport *transport)
 	watch_listeners(transport, EPOLLIN);
 }
 
-/* No descriptor for a connection: the reserve makes one, so that the client learns at once instead of waiting in the backlog. */
+/* No descriptor for a connection: the reserve makes one, so that the client learns at once instead
+ * of waiting in the backlog. */
 static bool turn_away(struct transport *transport, unsigned listener)
 {
 	struct epoll *epoll = transport->own;

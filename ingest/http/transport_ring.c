@@ -10,7 +10,8 @@
 #define RING_TRIES  10u
 #define RING_TRY_NS (20 * NS_PER_MS)
 
-/* Charges for locked memory of a process that has just died are released a little later: ENOMEM may pass. */
+/* Charges for locked memory of a process that has just died are released a little later: ENOMEM may
+ * pass. */
 static bool try_again(int result, unsigned *tries)
 {
 	if (result != -ENOMEM || ++*tries == RING_TRIES)
@@ -128,7 +129,8 @@ void ring_close(struct ring *ring)
 		munmap(ring->descriptors, ring->descriptors_bytes);
 }
 
-/* EBADR: a completion was dropped because the kernel had no memory even to remember it. Nobody knows then what is under way. */
+/* EBADR: a completion was dropped because the kernel had no memory even to remember it. Nobody
+ * knows then what is under way. */
 static int entered(int result)
 {
 	if (result == -EBADR)
@@ -153,7 +155,8 @@ int ring_wait(struct ring *ring, unsigned n, uint64_t least_ns, uint64_t timeout
 	        .min_wait_us = (uint32_t)(least_ns / NS_PER_US),
 	        .timeout = (uint64_t)(uintptr_t)&timeout,
 	};
-	/* liburing 2.3 knows no least wait, so what is prepared goes first; as a rule there is nothing. */
+	/* liburing 2.3 knows no least wait, so what is prepared goes first; as a rule there is
+	 * nothing. */
 	if (io_uring_sq_ready(&ring->io) > 0)
 		return ring_enter(ring);
 	return entered(io_uring_enter2((unsigned)ring->io.ring_fd, 0, n,

@@ -2,7 +2,8 @@
  *
  *     buffers:  lent to the kernel --(bytes came)--> in a completion --ring_give--> given back --ring_announce--> lent
  *
- * The ring can accept, receive, send, close and cancel, and nothing else: who takes over the process cannot make it open files.
+ * The ring can accept, receive, send, close and cancel, and nothing else: who takes over the
+ * process cannot make it open files.
  */
 #ifndef INGEST_HTTP_TRANSPORT_RING_H
 #define INGEST_HTTP_TRANSPORT_RING_H
@@ -10,9 +11,10 @@
 #include "ingest/http/transport.h"
 #include "ingest/udp/uring_abi.h"
 
-/* Since 6.14. What is needed is of 6.13 and has no flag of its own: before it, a closed direct descriptor's socket is let go only when all requests
- * on registered files that are older than the closing have ended (liburing issue 1192). One idle connection would keep all that were closed after
- * it, and their peers would never see an end. */
+/* Since 6.14. What is needed is of 6.13 and has no flag of its own: before it, a closed direct
+ * descriptor's socket is let go only when all requests on registered files that are older than the
+ * closing have ended (liburing issue 1192). One idle connection would keep all that were closed
+ * after it, and their peers would never see an end. */
 #define URING_FEAT_RW_ATTR (1u << 16)
 
 /* Since 6.8: makes an ordinary descriptor of a direct one. */
@@ -24,7 +26,8 @@
 
 struct ring {
 	struct io_uring io;
-	struct io_uring_buf_ring *descriptors; /* in private memory: who can write here makes the kernel write anywhere */
+	/* in private memory: who can write here makes the kernel write anywhere */
+	struct io_uring_buf_ring *descriptors;
 	size_t descriptors_bytes;
 	char *buffers;
 	size_t buffers_bytes, buffer_bytes;
@@ -33,7 +36,8 @@ struct ring {
 	uint32_t n_given; /* not yet announced */
 };
 
-/* Sets up the ring with a direct descriptor for each connection and lends all buffers. Returns 0 or -errno, and in *step what failed. */
+/* Sets up the ring with a direct descriptor for each connection and lends all buffers. Returns 0 or
+ * -errno, and in *step what failed. */
 int ring_open(struct ring *ring, const struct transport_settings *settings, const char **step);
 
 /* Of a ring that ring_open has seen, whatever it returned. */
@@ -54,7 +58,8 @@ static inline uint32_t ring_taken(struct ring *ring, const struct io_uring_cqe *
 static inline void ring_give(struct ring *ring, uint32_t index)
 {
 	io_uring_buf_ring_add(ring->descriptors, ring_buffer(ring, index), (unsigned)ring->buffer_bytes,
-	                      (unsigned short)index, io_uring_buf_ring_mask(ring->n_buffers), (int)ring->n_given++);
+	                      (unsigned short)index, io_uring_buf_ring_mask(ring->n_buffers),
+	                      (int)ring->n_given++);
 }
 
 static inline void ring_announce(struct ring *ring)
@@ -66,7 +71,8 @@ static inline void ring_announce(struct ring *ring)
 	ring->n_given = 0;
 }
 
-/* True when the kernel has something that only entering it brings out. False is no proof: work beyond what one call does is not flagged. */
+/* True when the kernel has something that only entering it brings out. False is no proof: work
+ * beyond what one call does is not flagged. */
 static inline bool ring_has_work(const struct ring *ring)
 {
 	return (IO_URING_READ_ONCE(*ring->io.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
@@ -75,7 +81,8 @@ static inline bool ring_has_work(const struct ring *ring)
 /* Submits what is prepared and runs what the kernel has deferred. */
 int ring_enter(struct ring *ring);
 
-/* Waits for n completions, but after least_ns for one, and at most timeout_ns. What is prepared is submitted instead, without waiting. */
+/* Waits for n completions, but after least_ns for one, and at most timeout_ns. What is prepared is
+ * submitted instead, without waiting. */
 int ring_wait(struct ring *ring, unsigned n, uint64_t least_ns, uint64_t timeout_ns);
 
 #endif

@@ -42,8 +42,8 @@ static void handle_accept(struct transport *transport, uint32_t k, int result)
 	} else if (result == -ENFILE && uring->n_open == transport->settings.max_connections) {
 		transport->counts.turned_away++; /* the kernel has closed it */
 	} else if (result != -ECANCELED) {
-		/* Not at once again: an error that stays would keep the loop busy for nothing. A connection that was given up before it was accepted is
-		 * no such error. */
+		/* Not at once again: an error that stays would keep the loop busy for nothing. A
+		 * connection that was given up before it was accepted is no such error. */
 		if (result != -ECONNABORTED)
 			uring->accept_at_ns = clock_monotonic_ns() + TRANSPORT_BACKOFF_NS;
 		transport_failed(transport, -result);
@@ -104,7 +104,8 @@ static void handle_send(struct transport *transport, uint32_t i, int result)
 	}
 }
 
-/* Without a descriptor the peer does not learn that we are done, but what was sent reaches it all the same. */
+/* Without a descriptor the peer does not learn that we are done, but what was sent reaches it all
+ * the same. */
 static void handle_install(struct uring *uring, uint32_t i, int result)
 {
 	uring->slot[i].state &= ~(uint32_t)SLOT_SHUTTING;
@@ -129,7 +130,8 @@ static void handle_close(struct transport *transport, uint32_t i, int result)
 	transport->events->closed(transport->user, i);
 }
 
-/* A cancel that found nothing: what it looked for has just ended by itself, which has been seen before this; if not, it is tried again. */
+/* A cancel that found nothing: what it looked for has just ended by itself, which has been seen
+ * before this; if not, it is tried again. */
 static void handle_missed(struct uring *uring, uint32_t i)
 {
 	uring->slot[i].state &= ~(uint32_t)(SLOT_STOPPING | SLOT_GIVING_UP);
@@ -227,7 +229,8 @@ static uint64_t sleep_ns(const struct uring *uring, uint64_t timeout_ns)
 	return until_ns - now_ns < timeout_ns ? until_ns - now_ns : timeout_ns;
 }
 
-/* Nothing but the clock ends a nap. Where all are armed the wait goes on after it while nothing has come; what is polled brings nothing by itself. */
+/* Nothing but the clock ends a nap. Where all are armed the wait goes on after it while nothing has
+ * come; what is polled brings nothing by itself. */
 static void sleep_until_woken(struct transport *transport, uint64_t nap_ns, uint64_t timeout_ns)
 {
 	struct uring *uring = transport->own;
@@ -249,7 +252,8 @@ static void wait_uring(struct transport *transport, uint64_t timeout_ns)
 	uint64_t nap_ns = uring_pace(transport, uring->n_received);
 	uring->n_received = 0;
 	uring_prepare(transport);
-	/* What has just come to be polled (it was resumed, say) wakes nobody: without a nap there is no sleep. */
+	/* What has just come to be polled (it was resumed, say) wakes nobody: without a nap there
+	 * is no sleep. */
 	bool unseen = nap_ns == 0 && uring->polling.slots.n_in > 0;
 	bool more = unseen || io_uring_cq_ready(&uring->ring.io) > 0 || uring->changed.n_in > 0 ||
 	            uring->starved.n_in > 0;

@@ -1,24 +1,33 @@
-/* Waiting under load: for how long, and which connections are looked at after it without being waited for.
+/* Waiting under load: for how long, and which connections are looked at after it without being
+ * waited for.
  *
- * Naps. Being woken costs, and where client and server share a machine the client pays for it: waking a processor takes it as long as several
- * requests. So under load a wait is a nap: it ends by the clock, not by the first request. It lasts as long as we take to serve two thirds of those that are at
- * it (hot): no more than these can be back by then, for who is faster than we are leaves us no time to wait, and the others keep the clients busy. What the clock is
- * late by, as measured, is taken off. With few clients no time is left, and the first request ends the wait.
+ * Naps. Being woken costs, and where client and server share a machine the client pays for it:
+ * waking a processor takes it as long as several requests. So under load a wait is a nap: it ends
+ * by the clock, not by the first request. It lasts as long as we take to serve two thirds of those
+ * that are at it (hot): no more than these can be back by then, for who is faster than we are
+ * leaves us no time to wait, and the others keep the clients busy. What the clock is late by, as
+ * measured, is taken off. With few clients no time is left, and the first request ends the wait.
  *
- * Polling. A connection that has just been answered is not armed again; it is looked at when its next request is due.
+ * Polling. A connection that has just been answered is not armed again; it is looked at when its
+ * next request is due.
  *
  *     armed --bytes--> answered --> polled --(a look finds bytes)--> answered --> polled ...
  *       ^                             |
  *       '-----(it finds none)---------'     armed for once: its next bytes bring it back
  *
- * An armed receive is told of bytes by the kernel on the processor on which they arrive: on one machine that is the client's, and elsewhere the one that
- * serves the network. There it costs a good part of what taking the bytes in does, because what it touches lies in our cache; here it costs running what it
- * has queued. Under load nobody needs to be told: clients come back in the order in which they were answered. So those answered longest ago are looked at, a few
- * at a time, for as long as most of them have sent. What NAPI does for devices (networking/napi.rst of the kernel's documentation) with sockets.
+ * An armed receive is told of bytes by the kernel on the processor on which they arrive: on one
+ * machine that is the client's, and elsewhere the one that serves the network. There it costs a
+ * good part of what taking the bytes in does, because what it touches lies in our cache; here it
+ * costs running what it has queued. Under load nobody needs to be told: clients come back in the
+ * order in which they were answered. So those answered longest ago are looked at, a few at a time,
+ * for as long as most of them have sent. What NAPI does for devices (networking/napi.rst of the
+ * kernel's documentation) with sockets.
  *
- * When between two waits looks were in vain more often than not, and again after the next (the clients pause, or keep no order), all that are polled are armed
- * for once: they come back with their next bytes. It goes in spells: one begins when enough receives came between two waits, and ends when most of its waits
- * were poor: looks in vain, or no time for a nap. Then all are armed as ever, for a while at least.
+ * When between two waits looks were in vain more often than not, and again after the next (the
+ * clients pause, or keep no order), all that are polled are armed for once: they come back with
+ * their next bytes. It goes in spells: one begins when enough receives came between two waits, and
+ * ends when most of its waits were poor: looks in vain, or no time for a nap. Then all are armed as
+ * ever, for a while at least.
  */
 #include "ingest/http/transport_uring.h"
 #include "base/clock.h"
@@ -101,7 +110,8 @@ void uring_woken(struct transport *transport, uint64_t nap_ns)
 	uint64_t took_ns = polling->woken_ns - polling->waits_ns;
 	if (nap_ns == 0 || took_ns < nap_ns)
 		return;
-	/* Something else may have kept us from the processor: no more is put down to the clock than a nap lasts at most. */
+	/* Something else may have kept us from the processor: no more is put down to the clock than
+	 * a nap lasts at most. */
 	uint64_t late_ns = took_ns - nap_ns, most_ns = transport->settings.batch_wait_ns;
 	polling->late_ns -= polling->late_ns / 8;
 	polling->late_ns += (late_ns < most_ns ? late_ns : most_ns) / 8;

@@ -15,8 +15,9 @@ static struct io_uring_sqe *new_request(struct uring *uring)
 	return io_uring_get_sqe(&uring->ring.io);
 }
 
-/* Bytes into whatever buffer is free when they come: what is there now (OP_POLL), or what comes (OP_RECEIVE). While others are polled that is for once: a
- * connection that has brought bytes is polled next. */
+/* Bytes into whatever buffer is free when they come: what is there now (OP_POLL), or what comes
+ * (OP_RECEIVE). While others are polled that is for once: a connection that has brought bytes is
+ * polled next. */
 static void request_bytes(struct uring *uring, uint32_t i, enum op op)
 {
 	struct io_uring_sqe *sqe = new_request(uring);
@@ -71,8 +72,8 @@ static void stop_sending(struct uring *uring, uint32_t i)
 	uring->slot[i].state |= SLOT_GIVING_UP;
 }
 
-/* Shutting down wants an ordinary descriptor. io_uring has a request of its own for it, which is no faster and goes to a kernel thread: this one is done
- * at once, in order. */
+/* Shutting down wants an ordinary descriptor. io_uring has a request of its own for it, which is no
+ * faster and goes to a kernel thread: this one is done at once, in order. */
 static void request_install(struct uring *uring, uint32_t i)
 {
 	struct io_uring_sqe *sqe = new_request(uring);
@@ -146,7 +147,8 @@ static void arm_accepts(struct transport *transport)
 		accept->peer_bytes = sizeof accept->peer;
 		io_uring_prep_accept(sqe, transport->socket[k / URING_ACCEPTS], (void *)&accept->peer,
 		                     &accept->peer_bytes, 0);
-		/* Any free slot. (io_uring_prep_accept_direct of 2.3 makes an ordinary descriptor of this.) */
+		/* Any free slot. (io_uring_prep_accept_direct of 2.3 makes an ordinary descriptor
+		 * of this.) */
 		sqe->file_index = IORING_FILE_INDEX_ALLOC;
 		io_uring_sqe_set_data64(sqe, uring_tag(OP_ACCEPT, 0, k));
 		accept->armed = true;
@@ -181,7 +183,8 @@ static void prepare_accepts(struct transport *transport)
 	arm_accepts(transport);
 }
 
-/* A receive that is armed while no buffer is free ends at once. So no more are armed again than buffers are lent, and whoever waits longest comes first. */
+/* A receive that is armed while no buffer is free ends at once. So no more are armed again than
+ * buffers are lent, and whoever waits longest comes first. */
 static void feed_starved(struct uring *uring)
 {
 	for (uint32_t n = uring->ring.lent; n > 0 && uring->starved.n_in > 0; n--) {

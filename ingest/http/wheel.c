@@ -27,7 +27,8 @@ static void take_out(struct wheel *wheel, uint32_t i)
 	entry->list = 0;
 }
 
-/* Ticks from now until the slot of a deadline is looked at; of one that is past or far away, the next and the farthest slot. */
+/* Ticks from now until the slot of a deadline is looked at; of one that is past or far away, the
+ * next and the farthest slot. */
 static uint32_t distance(const struct wheel *wheel, uint64_t deadline_ns)
 {
 	uint64_t tick = deadline_ns / WHEEL_TICK_NS;
@@ -62,8 +63,8 @@ void wheel_set(struct wheel *wheel, uint32_t i, uint64_t deadline_ns)
 	put(wheel, i, list_at(wheel, ticks));
 }
 
-/* All slots that are over go into one list first. So whatever the callee does, each of their entries is looked at once, and one that is put
- * anew is not met again in this turn. */
+/* All slots that are over go into one list first. So whatever the callee does, each of their
+ * entries is looked at once, and one that is put anew is not met again in this turn. */
 static void collect_due(struct wheel *wheel, uint64_t tick)
 {
 	for (unsigned n = 0; wheel->now_tick < tick; wheel->now_tick++, n++) {

@@ -1,12 +1,14 @@
-/* A timer wheel (G. Varghese, T. Lauck, "Hashed and hierarchical timing wheels", SOSP 1987): one deadline per connection, moved at no cost.
+/* A timer wheel (G. Varghese, T. Lauck, "Hashed and hierarchical timing wheels", SOSP 1987): one
+ * deadline per connection, moved at no cost.
  *
  *     slot:  0    1    2   ...  WHEEL_SLOTS - 1      a slot is WHEEL_TICK_NS long and holds a list of connections
  *            |    |
  *            7    3 - 12
  *
- * A deadline that moves later, as with every request, or is taken out, is one store: the connection stays in its list, and when its slot comes
- * round it is put where it belongs by then. One that moves earlier is moved at once; one beyond a whole turn of the wheel waits in the
- * farthest slot. Lists are doubly linked by index: no memory but the array, and of it only what is used.
+ * A deadline that moves later, as with every request, or is taken out, is one store: the connection
+ * stays in its list, and when its slot comes round it is put where it belongs by then. One that
+ * moves earlier is moved at once; one beyond a whole turn of the wheel waits in the farthest slot.
+ * Lists are doubly linked by index: no memory but the array, and of it only what is used.
  */
 #ifndef INGEST_HTTP_WHEEL_H
 #define INGEST_HTTP_WHEEL_H
@@ -38,11 +40,13 @@ int wheel_init(struct wheel *wheel, uint32_t n, uint64_t now_ns);
 /* Does nothing to a wheel that is all zero. */
 void wheel_fini(struct wheel *wheel);
 
-/* Sets the deadline of entry i < n; 0 takes it out. One that is past already comes with the next tick. */
+/* Sets the deadline of entry i < n; 0 takes it out. One that is past already comes with the next
+ * tick. */
 void wheel_set(struct wheel *wheel, uint32_t i, uint64_t deadline_ns);
 
-/* Calls expired(user, i) for each entry whose deadline has come, in no particular order; it has none then. The callee may set it anew, and may
- * set or take out any others. Called at least once a tick, no deadline is kept more than a tick late. */
+/* Calls expired(user, i) for each entry whose deadline has come, in no particular order; it has
+ * none then. The callee may set it anew, and may set or take out any others. Called at least once a
+ * tick, no deadline is kept more than a tick late. */
 void wheel_turn(struct wheel *wheel, uint64_t now_ns, void (*expired)(void *user, uint32_t i), void *user);
 
 #endif

@@ -1,4 +1,5 @@
-/* Cutting JSON apart that a scan has come to the end of: nothing is checked again; and what characters are. For the .c files of this folder alone. */
+/* Cutting JSON apart that a scan has come to the end of: nothing is checked again; and what
+ * characters are. For the .c files of this folder alone. */
 #ifndef INGEST_JSON_JSON_CUT_H
 #define INGEST_JSON_JSON_CUT_H
 
@@ -26,7 +27,8 @@ static inline const char *json_skip_space(const char *at, const char *end)
 	return at;
 }
 
-/* RFC 3986, section 2.3: what stands for itself in a URL. One bit for each character, in four words; none is above 0x7f. */
+/* RFC 3986, section 2.3: what stands for itself in a URL. One bit for each character, in four
+ * words; none is above 0x7f. */
 static inline bool json_is_unreserved(char c)
 {
 	static const uint64_t map[4] = {
@@ -42,8 +44,9 @@ const char *json_string_end(const char *at, const char *end);
 /* `at` is the first byte of a value. Returns the byte behind it. */
 const char *json_value_end(const char *at, const char *end);
 
-/* Copies the text without the white space outside its strings to out, which has room for `bytes` bytes. Returns the length written. When a
- * string begins at `mark`, *offset says where it begins in out. */
+/* Copies the text without the white space outside its strings to out, which has room for `bytes`
+ * bytes. Returns the length written. When a string begins at `mark`, *offset says where it begins
+ * in out. */
 size_t json_compact(char *out, const char *text, size_t bytes, const char *mark, size_t *offset);
 
 #endif

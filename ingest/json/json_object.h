@@ -1,9 +1,11 @@
-/* The members of one object by name: what all parsers of bodies build from. For the .c files of this folder alone.
+/* The members of one object by name: what all parsers of bodies build from. For the .c files of
+ * this folder alone.
  *
  *     {"count": 1, "x": [], "count": 2}  --json_collect-->  seen: COUNT    value[COUNT]: 2 (the last one counts)
  *
- * One pass checks the whole text and notes where the values lie; then the payload is built from those. So what a repeated key
- * overrides costs nothing. All bodies share one list of names: a name that a body has no use for is noted and never looked at.
+ * One pass checks the whole text and notes where the values lie; then the payload is built from
+ * those. So what a repeated key overrides costs nothing. All bodies share one list of names: a name
+ * that a body has no use for is noted and never looked at.
  */
 #ifndef INGEST_JSON_JSON_OBJECT_H
 #define INGEST_JSON_JSON_OBJECT_H
@@ -54,8 +56,8 @@ bool json_fail_missing(struct json_fault *fault, bool there, const char *where);
 /* The same for a scan that came to SCAN_ERROR. */
 bool json_fail_scan(struct json_fault *fault, const struct scan *scan);
 
-/* Checks the text and notes the values. False with *fault when it is no JSON (LEDGER_TRUNCATED, MALFORMED, TOO_LARGE) or no object
- * (LEDGER_UNKNOWN_EVENT). */
+/* Checks the text and notes the values. False with *fault when it is no JSON (LEDGER_TRUNCATED,
+ * MALFORMED, TOO_LARGE) or no object (LEDGER_UNKNOWN_EVENT). */
 bool json_collect(const char *data, size_t bytes, struct json_object *object, struct json_fault *fault);
 
 static inline bool json_has(const struct json_object *object, enum json_name name)
@@ -94,7 +96,8 @@ static inline bool json_need_int64(const struct json_object *object, enum json_n
 /* Writes the string with its escapes resolved: at most value->bytes bytes. Returns how many. */
 size_t json_copy(char *out, const struct json_value *value);
 
-/* Builds the payload from the members, as json_metric and json_track (json_body.h) say. room: bytes at payload. */
+/* Builds the payload from the members, as json_metric and json_track (json_body.h) say. room: bytes
+ * at payload. */
 bool json_build_metric(const struct json_object *object, void *payload, uint32_t *length,
                        struct json_fault *fault);
 bool json_build_track(const struct json_object *object, void *payload, size_t room, uint32_t *length,

@@ -68,8 +68,8 @@ static bool put_parameter(struct query *query, const char *key, size_t key_bytes
 	return true;
 }
 
-/* The members of the object that the scan has just opened. False as soon as one cannot be a parameter; otherwise the scan is behind the
- * object, or at an error. */
+/* The members of the object that the scan has just opened. False as soon as one cannot be a
+ * parameter; otherwise the scan is behind the object, or at an error. */
 static bool put_members(struct query *query, struct scan *scan)
 {
 	while (scan_next(scan) == SCAN_KEY) {

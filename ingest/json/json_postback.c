@@ -65,7 +65,8 @@ static const char *element_fault(const char **at, const char *end)
 	return NULL;
 }
 
-/* Where the element behind `at`, the bracket or the end of another, begins; at the end of the array the other bracket. */
+/* Where the element behind `at`, the bracket or the end of another, begins; at the end of the array
+ * the other bracket. */
 static const char *next_element(const char *at, const char *end)
 {
 	at = json_skip_space(at, end);

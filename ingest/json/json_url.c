@@ -84,7 +84,8 @@ static bool is_address(const char *host, size_t bytes)
 	return inet_pton(AF_INET6, text, &address) == 1;
 }
 
-/* Names end in a label that is no number, or are an IPv4 address (WHATWG URL, "ends in a number"). */
+/* Names end in a label that is no number, or are an IPv4 address (WHATWG URL, "ends in a
+ * number"). */
 static bool ends_in_number(const char *label, const char *end)
 {
 	bool hexadecimal = end - label >= 2 && label[0] == '0' && (label[1] | 0x20) == 'x';
@@ -270,7 +271,8 @@ const char *json_url_fault(const struct json_value *value)
 {
 	char host[HOST_ROOM];
 	struct url url = {.part = PART_SCHEME, .host = host};
-	/* Of spaces and control characters a JSON string holds these two as they are, others in escapes. */
+	/* Of spaces and control characters a JSON string holds these two as they are, others in
+	 * escapes. */
 	url.spaces = memchr(value->text, ' ', value->bytes) || memchr(value->text, 0x7f, value->bytes);
 	const char *at = value->text, *end = at + value->bytes;
 	while (at < end && (value->escaped ? url.part != PART_WRONG : url.part < PART_REST)) {

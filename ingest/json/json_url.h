@@ -1,10 +1,12 @@
-/* Is this the URL of a postback that can be delivered? Judged from the text between the quotes, escapes resolved on the way.
+/* Is this the URL of a postback that can be delivered? Judged from the text between the quotes,
+ * escapes resolved on the way.
  *
  *     http://user:password@host.example:8080/path?query#fragment        {key} may stand anywhere behind the slashes
  *     scheme '//' [ userinfo '@' ] host [ ':' port ]  whatever follows  (RFC 3986, 3.2)
  *
- * A template {key} is filled in later, percent-encoded: with letters, digits, - . _ ~ and %XX alone. So what stands around it is judged, and what a
- * value could still make right is let through. For the .c files of this folder alone. */
+ * A template {key} is filled in later, percent-encoded: with letters, digits, - . _ ~ and %XX
+ * alone. So what stands around it is judged, and what a value could still make right is let
+ * through. For the .c files of this folder alone. */
 #ifndef INGEST_JSON_JSON_URL_H
 #define INGEST_JSON_JSON_URL_H
 

@@ -6,9 +6,11 @@
  *     ,  -> EXPECT_KEY in an object, EXPECT_VALUE in an array
  *     } ] as after a value
  *
- * An error is noticed at the first byte that cannot stand where it stands, so a text that ends early is never called wrong.
+ * An error is noticed at the first byte that cannot stand where it stands, so a text that ends
+ * early is never called wrong.
  *
- * Vectors: SSE2 finds the end of a string's plain part 16 bytes at a time. The rest is short runs, where plain code is as fast.
+ * Vectors: SSE2 finds the end of a string's plain part 16 bytes at a time. The rest is short runs,
+ * where plain code is as fast.
  */
 #include "ingest/json/scan.h"
 
@@ -57,8 +59,8 @@ static inline const char *skip_space(const char *at, const char *end)
 
 #ifdef __SSE2__
 
-/* One bit for each of 16 bytes that is a quote, a backslash, a control character or not ASCII. As signed chars the last two are
- * those below 0x20. */
+/* One bit for each of 16 bytes that is a quote, a backslash, a control character or not ASCII. As
+ * signed chars the last two are those below 0x20. */
 static inline unsigned special16(const char *at)
 {
 	__m128i c = _mm_loadu_si128((const __m128i *)(const void *)at);
@@ -90,7 +92,8 @@ static inline const char *skip_plain(const struct scan *scan, const char *at)
 	return at;
 }
 
-/* A UTF-8 sequence of two to four bytes. Moves *at behind it; on an error to the byte that is wrong. (RFC 3629, section 4) */
+/* A UTF-8 sequence of two to four bytes. Moves *at behind it; on an error to the byte that is
+ * wrong. (RFC 3629, section 4) */
 static enum scan_error take_sequence(const char **at, const char *end)
 {
 	unsigned char lead = (unsigned char)**at;
@@ -136,7 +139,8 @@ static enum scan_error take_hex4(const char **at, const char *end, unsigned *val
 	return SCAN_OK;
 }
 
-/* Behind "\u": a code unit, and when it is the first half of a pair, the second half too. (RFC 8259, section 7) */
+/* Behind "\u": a code unit, and when it is the first half of a pair, the second half too. (RFC
+ * 8259, section 7) */
 static enum scan_error take_unicode(const char **at, const char *end)
 {
 	unsigned unit;
@@ -207,7 +211,8 @@ static enum scan_error take_special(struct scan *scan, const char *at)
 	}
 }
 
-/* Behind the opening quote. Sets text, bytes and escaped; `at` goes behind the closing quote, or to where the error is. */
+/* Behind the opening quote. Sets text, bytes and escaped; `at` goes behind the closing quote, or to
+ * where the error is. */
 static inline enum scan_error take_string(struct scan *scan, const char *at)
 {
 	scan->text = at;

@@ -1,4 +1,5 @@
-/* A JSON scanner: the tokens of one text (RFC 8259), one call each, nothing allocated, nothing copied.
+/* A JSON scanner: the tokens of one text (RFC 8259), one call each, nothing allocated, nothing
+ * copied.
  *
  *     {"n": [1, "x"]}  -->  OBJECT  KEY n  ARRAY  NUMBER 1  STRING x  ARRAY_END  OBJECT_END  END
  *
@@ -8,9 +9,10 @@
  *             ... scan.text, scan.bytes ...
  *     return token == SCAN_END ? 0 : scan.error;
  *
- * The whole text is checked as it goes by: grammar, UTF-8 (RFC 3629), escapes, numbers, nesting, and that nothing but white space
- * follows the value. So a text is JSON when and only when scan_next comes to SCAN_END; tokens handed out before that may
- * belong to a text that turns out to be none.
+ * The whole text is checked as it goes by: grammar, UTF-8 (RFC 3629), escapes, numbers, nesting,
+ * and that nothing but white space follows the value. So a text is JSON when and only when
+ * scan_next comes to SCAN_END; tokens handed out before that may belong to a text that turns out to
+ * be none.
  *
  * Where RFC 8259 leaves a choice:
  *   - a \u escape of half a surrogate pair is an error (it has no UTF-8 form);
@@ -48,21 +50,23 @@ enum scan_token {
 
 enum scan_error {
 	SCAN_OK,
-	SCAN_TRUNCATED,     /* the text ends inside a token or an open container, or is empty */
-	SCAN_SYNTAX,        /* no JSON, whatever would follow */
-	SCAN_NOT_UTF8,      /* bytes that are not UTF-8 */
-	SCAN_HALF_PAIR,     /* a \u escape of half a surrogate pair */
-	SCAN_TOO_DEEP,      /* more than SCAN_DEPTH_MAX containers open */
+	SCAN_TRUNCATED, /* the text ends inside a token or an open container, or is empty */
+	SCAN_SYNTAX,    /* no JSON, whatever would follow */
+	SCAN_NOT_UTF8,  /* bytes that are not UTF-8 */
+	SCAN_HALF_PAIR, /* a \u escape of half a surrogate pair */
+	SCAN_TOO_DEEP,  /* more than SCAN_DEPTH_MAX containers open */
 };
 
 /* The caller reads token fields, `at` and `error`; the rest is the scanner's own. */
 struct scan {
 	const char *at; /* behind the token; after SCAN_ERROR where the error was noticed */
 	/* the token */
-	const char *text; /* KEY, STRING, NUMBER: as above. Others: the token's first byte. Lies in the caller's data. */
-	size_t bytes;     /* KEY, STRING, NUMBER: length of text */
-	bool escaped;     /* KEY, STRING: text holds at least one backslash */
-	bool integer;     /* NUMBER: neither fraction nor exponent */
+	/* KEY, STRING, NUMBER: as above. Others: the token's first byte. Lies in the caller's
+	 * data. */
+	const char *text;
+	size_t bytes; /* KEY, STRING, NUMBER: length of text */
+	bool escaped; /* KEY, STRING: text holds at least one backslash */
+	bool integer; /* NUMBER: neither fraction nor exponent */
 	enum scan_error error;
 	/* own */
 	uint64_t magnitude; /* NUMBER: digits in front of the point, modulo 2^64 */
@@ -72,26 +76,29 @@ struct scan {
 	uint64_t in_object[SCAN_DEPTH_MAX / 64]; /* one bit a level */
 };
 
-/* Begins a text. data need not end with a zero byte and no byte outside it is read; it must stay as it is while the scan lasts. */
+/* Begins a text. data need not end with a zero byte and no byte outside it is read; it must stay as
+ * it is while the scan lasts. */
 void scan_init(struct scan *scan, const char *data, size_t bytes);
 
 /* The next token. */
 enum scan_token scan_next(struct scan *scan);
 
-/* Goes on to the end of the container that the last token opened (SCAN_OBJECT or SCAN_ARRAY), checking all on the way.
- * Returns the token that closed it, or SCAN_ERROR. After any other token it does nothing and returns `token`. */
+/* Goes on to the end of the container that the last token opened (SCAN_OBJECT or SCAN_ARRAY),
+ * checking all on the way. Returns the token that closed it, or SCAN_ERROR. After any other token
+ * it does nothing and returns `token`. */
 enum scan_token scan_skip(struct scan *scan, enum scan_token token);
 
-/* Resolves the one escape that begins at *text, a backslash in a KEY or STRING, into UTF-8. Moves *text behind it. Returns the
- * length written, 1 to 4. */
+/* Resolves the one escape that begins at *text, a backslash in a KEY or STRING, into UTF-8. Moves
+ * *text behind it. Returns the length written, 1 to 4. */
 size_t scan_escape(char out[4], const char **text);
 
-/* Resolves all escapes of a KEY or STRING into UTF-8 at out, which has room for `bytes` bytes (the result is never longer
- * than the text). Returns the length written. No zero byte is added. text must come from a scan. */
+/* Resolves all escapes of a KEY or STRING into UTF-8 at out, which has room for `bytes` bytes (the
+ * result is never longer than the text). Returns the length written. No zero byte is added. text
+ * must come from a scan. */
 size_t scan_unescape(char *out, const char *text, size_t bytes);
 
-/* The value of a NUMBER token. Returns 0; -EINVAL for a number with fraction or exponent; -ERANGE for one that does not fit. *value is
- * unchanged on failure. -0 is 0. */
+/* The value of a NUMBER token. Returns 0; -EINVAL for a number with fraction or exponent; -ERANGE
+ * for one that does not fit. *value is unchanged on failure. -0 is 0. */
 int scan_int64(const struct scan *scan, int64_t *value);
 
 /* "text ends early" and so on: a phrase for an error message. */

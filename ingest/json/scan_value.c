@@ -1,4 +1,5 @@
-/* What the tokens of a scan stand for. The text has been checked by scan_next: nothing is checked again. */
+/* What the tokens of a scan stand for. The text has been checked by scan_next: nothing is checked
+ * again. */
 #include "ingest/json/scan.h"
 
 #include <errno.h>

@@ -108,7 +108,8 @@ static void take_raw(struct batch *batch, const struct burst *burst, const uint8
 	lane_keep(lane, record_bytes(length));
 }
 
-/* Parsed apart and copied: which lane it goes to is known only at its end, and the lane then gives exactly what it needs. */
+/* Parsed apart and copied: which lane it goes to is known only at its end, and the lane then gives
+ * exactly what it needs. */
 static void take_json(struct batch *batch, const struct burst *burst, const uint8_t *data, uint32_t bytes)
 {
 	uint16_t type;

@@ -5,14 +5,15 @@
  *                                                         batch_commit: one redo note
  *     { marks of the buffers = 0; ledger words; records; tail } --published--> applied --> readers see all of it
  *
- * SIGKILL at any instruction: before the note is published nothing has happened (marks are set, the tail has not moved, the next
- * life does the same buffers again); after it everything has (the next life applies the note, marks are 0).
+ * SIGKILL at any instruction: before the note is published nothing has happened (marks are set, the
+ * tail has not moved, the next life does the same buffers again); after it everything has (the next
+ * life applies the note, marks are 0).
  *
  * Lanes by format:   ipevent  0: ip     raw  0: raw     json  0: metric, 1: track.raw
  * What is rejected before its type is known counts in lane 0.
  *
- * A valid datagram for which the lane has no room is dropped and counted, whatever when_full says: nobody waits for the answer
- * to a datagram, and the kernel's queue is no better place to lose it.
+ * A valid datagram for which the lane has no room is dropped and counted, whatever when_full says:
+ * nobody waits for the answer to a datagram, and the kernel's queue is no better place to lose it.
  */
 #ifndef INGEST_UDP_BATCH_H
 #define INGEST_UDP_BATCH_H
@@ -26,7 +27,8 @@
 enum batch_format { BATCH_IPEVENT, BATCH_RAW, BATCH_JSON };
 
 /* Words of a full batch: marks, and what the lanes add. */
-_Static_assert(BATCH_BUFFERS + BATCH_LANES_MAX * LANE_NOTE_WORDS <= REDO_WORDS_MAX, "a batch fits one redo note");
+_Static_assert(BATCH_BUFFERS + BATCH_LANES_MAX * LANE_NOTE_WORDS <= REDO_WORDS_MAX,
+               "a batch fits one redo note");
 
 struct batch {
 	enum batch_format format;
@@ -59,8 +61,9 @@ void batch_lane_memory(struct batch *batch, unsigned i, void *memory, size_t byt
 /* Parses what one burst holds into the lanes. */
 void batch_parse(struct batch *batch, const struct burst *burst);
 
-/* Takes a filled buffer into the batch and parses it. Returns false, having done nothing, when the batch must be committed
- * first: it is full, or the lanes have no room for this buffer behind what the batch holds. An empty batch takes any buffer. */
+/* Takes a filled buffer into the batch and parses it. Returns false, having done nothing, when the
+ * batch must be committed first: it is full, or the lanes have no room for this buffer behind what
+ * the batch holds. An empty batch takes any buffer. */
 bool batch_add(struct batch *batch, uint16_t index);
 
 /* Commits; the batch is empty then and its buffers can be lent again. */

@@ -37,12 +37,11 @@ int buffers_init(struct buffers *buffers, void *body, size_t body_bytes, struct 
 	struct buffers_head *head = body;
 	uint64_t layout = atomic_load_explicit(&head->about.layout, memory_order_acquire);
 	if (layout != 0 && (layout != BUFFERS_LAYOUT || head->about.n != n)) {
-		shm_explain(error,
-		            "private segment: laid out by another build (layout %llx with %llu buffers, this "
-		            "program "
-		            "has %llx with %u); drain the instance with its own build first",
-		            (unsigned long long)layout, (unsigned long long)head->about.n,
-		            (unsigned long long)BUFFERS_LAYOUT, n);
+		shm_explain(
+		        error,
+		        "private segment: laid out by another build (layout %llx with %llu buffers, this program has %llx with %u); drain the instance with its own build first",
+		        (unsigned long long)layout, (unsigned long long)head->about.n,
+		        (unsigned long long)BUFFERS_LAYOUT, n);
 		return -EPROTO;
 	}
 	struct mmsghdr *message = (void *)((char *)body + BUFFERS_HEAD_BYTES);
@@ -95,7 +94,8 @@ bool buffers_adopt(struct buffers *buffers, unsigned i)
 			};
 		} mark = {.name_bytes = message->msg_hdr.msg_namelen,
 		          .control_bytes = (uint32_t)message->msg_hdr.msg_controllen};
-		/* From here on the buffer is filled; dying before the next line leaves both signs, and the mark counts. */
+		/* From here on the buffer is filled; dying before the next line leaves both signs,
+		 * and the mark counts. */
 		atomic_store_explicit(&buffer->mark, mark.word, memory_order_release);
 	}
 	atomic_signal_fence(memory_order_seq_cst);

@@ -11,14 +11,16 @@
  *
  *     lent (mark 0) --kernel: data, control, then the header--> filled (mark not 0) --redo note--> lent again
  *
- * `mark` decides: it is the first word of the header, which holds the length of the sender's address and so is never 0
- * in a filled buffer, not even for an empty datagram. The kernel writes the header after the data (io_recvmsg_multishot in
- * io_uring/net.c; udp_test watches it happen). It is cleared by the redo note that also moves the stream's tail and the
- * ledger. So at any moment of death a buffer is either not yet received, or has a mark and is the next life's to take up, or
+ * `mark` decides: it is the first word of the header, which holds the length of the sender's
+ * address and so is never 0 in a filled buffer, not even for an empty datagram. The kernel writes
+ * the header after the data (io_recvmsg_multishot in io_uring/net.c; udp_test watches it happen).
+ * It is cleared by the redo note that also moves the stream's tail and the ledger. So at any moment
+ * of death a buffer is either not yet received, or has a mark and is the next life's to take up, or
  * is in the stream.
  *
- * recvmmsg knows no such header: it tells by msg_len, which the kernel stores last of a message (do_recvmmsg in
- * net/socket.c) and which is BUFFER_UNFILLED until then. buffers_adopt makes the same form of it, mark last.
+ * recvmmsg knows no such header: it tells by msg_len, which the kernel stores last of a message
+ * (do_recvmmsg in net/socket.c) and which is BUFFER_UNFILLED until then. buffers_adopt makes the
+ * same form of it, mark last.
  */
 #ifndef INGEST_UDP_BUFFERS_H
 #define INGEST_UDP_BUFFERS_H
@@ -38,7 +40,7 @@
 #define BUFFERS_MAX          32768u /* what one io_uring buffer ring takes */
 #define BUFFER_NAME_BYTES    32u
 #define BUFFER_CONTROL_BYTES 80u
-#define BUFFER_DATA_BYTES    65536u /* a UDP_GRO aggregate has up to 65,535 bytes */
+#define BUFFER_DATA_BYTES    65536u     /* a UDP_GRO aggregate has up to 65,535 bytes */
 #define BUFFER_UNFILLED      UINT32_MAX /* in msg_len: the kernel has not filled this one */
 #define BUFFERS_SOCKETS_MAX  16u
 
@@ -58,9 +60,11 @@ struct buffer {
 _Static_assert(offsetof(struct buffer, data) == 128, "the data begins at a cache line");
 _Static_assert(sizeof(struct buffer) == BUFFER_DATA_BYTES + 128, "whole cache lines, and not a power of two");
 
-/* Written by the role's process alone. All zero when the supervisor has just created the segment. */
+/* Written by the role's process alone. All zero when the supervisor has just created the
+ * segment. */
 struct buffers_head {
-	struct private_buffers about; /* its layout 0: never used; otherwise BUFFERS_LAYOUT, stored last by the first life */
+	/* its layout 0: never used; otherwise BUFFERS_LAYOUT, stored last by the first life */
+	struct private_buffers about;
 	alignas(SHM_LINE) struct redo_note note;
 };
 #define BUFFERS_HEAD_BYTES 4096u
@@ -69,7 +73,8 @@ _Static_assert(sizeof(struct buffers_head) <= BUFFERS_HEAD_BYTES, "the head fits
 /* Changes with the layout of the private segment. */
 #define BUFFERS_LAYOUT (PRIVATE_KIND_BUFFERS | sizeof(struct buffer) << 24 | sizeof(struct redo_note))
 
-/* Bytes of the private segment's body: 4,096 + n_buffers * (64 + 65,664). What the supervisor creates. */
+/* Bytes of the private segment's body: 4,096 + n_buffers * (64 + 65,664). What the supervisor
+ * creates. */
 static inline size_t udp_private_bytes(unsigned n_buffers)
 {
 	return BUFFERS_HEAD_BYTES + n_buffers * (sizeof(struct mmsghdr) + sizeof(struct buffer));
@@ -83,20 +88,22 @@ struct buffers {
 	unsigned n_buffers;
 };
 
-/* What one filled buffer holds: one datagram, or several of segment_bytes each (the last may be shorter). */
+/* What one filled buffer holds: one datagram, or several of segment_bytes each (the last may be
+ * shorter). */
 struct burst {
 	const uint8_t *data;
 	uint32_t bytes;
-	uint32_t segment_bytes;  /* at least 1 */
-	uint32_t n_datagrams;    /* at least 1: an empty datagram counts */
-	bool truncated;          /* the last datagram was cut */
-	uint8_t source[16];      /* IPv6, or IPv4-mapped */
-	uint16_t source_port;    /* host order */
+	uint32_t segment_bytes; /* at least 1 */
+	uint32_t n_datagrams;   /* at least 1: an empty datagram counts */
+	bool truncated;         /* the last datagram was cut */
+	uint8_t source[16];     /* IPv6, or IPv4-mapped */
+	uint16_t source_port;   /* host order */
 };
 
-/* Takes up the private segment's body; a new one is laid out. The number of buffers is what fits, which the first life
- * stored. Returns 0; -EPROTO with the reason when another build laid it out or its size does not fit; -EINVAL when there
- * is room for fewer than BUFFERS_MIN. Changes nothing on failure. */
+/* Takes up the private segment's body; a new one is laid out. The number of buffers is what fits,
+ * which the first life stored. Returns 0; -EPROTO with the reason when another build laid it out or
+ * its size does not fit; -EINVAL when there is room for fewer than BUFFERS_MIN. Changes nothing on
+ * failure. */
 int buffers_init(struct buffers *buffers, void *body, size_t body_bytes, struct shm_error *error);
 
 /* True when the kernel has filled the buffer and nobody has committed it. */
@@ -105,18 +112,20 @@ static inline bool buffer_filled(const struct buffer *buffer)
 	return atomic_load_explicit(&buffer->mark, memory_order_acquire) != 0;
 }
 
-/* Indexes of filled buffers from *next on, at most max; *next is moved on. Returns how many. For a new life. */
+/* Indexes of filled buffers from *next on, at most max; *next is moved on. Returns how many. For a
+ * new life. */
 unsigned buffers_filled(const struct buffers *buffers, unsigned *next, uint16_t *index, unsigned max);
 
 /* Prepares message[i] for recvmmsg: msg_len says unfilled, lengths are those of the room. */
 void buffers_prepare(struct buffers *buffers, unsigned i);
 
-/* When recvmmsg filled message[i]: gives buffer[i] the common form and prepares the message anew. Returns true when it
- * did. A buffer that has its mark already (a death half-way) is left as it is. Idempotent. */
+/* When recvmmsg filled message[i]: gives buffer[i] the common form and prepares the message anew.
+ * Returns true when it did. A buffer that has its mark already (a death half-way) is left as it is.
+ * Idempotent. */
 bool buffers_adopt(struct buffers *buffers, unsigned i);
 
-/* Describes a filled buffer. Lengths are read once and bounded: whatever the header says, data .. data + bytes lies in the
- * buffer. */
+/* Describes a filled buffer. Lengths are read once and bounded: whatever the header says, data ..
+ * data + bytes lies in the buffer. */
 void buffer_describe(const struct buffer *buffer, struct burst *burst);
 
 #endif

@@ -1,5 +1,6 @@
-/* Two paths. The typical datagram (both fields in order, tags and length in one byte each, nothing else) is recognised by its
- * shape and decoded without a loop. Everything else walks the fields as the protobuf specification says, with these choices:
+/* Two paths. The typical datagram (both fields in order, tags and length in one byte each, nothing
+ * else) is recognised by its shape and decoded without a loop. Everything else walks the fields as
+ * the protobuf specification says, with these choices:
  *
  *   - A known field with another wire type is an unknown field, as in Google's implementations. protobuf-c fails the message.
  *   - Groups (wire types 3 and 4) are skipped, up to GROUP_DEPTH_MAX deep. protobuf-c fails the message.
@@ -7,10 +8,12 @@
  *   - A varint over 10 bytes, or a length or tag over 5, is malformed, as protobuf-c has it; so is one with more than 64 bits (a tenth byte
  *     over 1), whose upper bits protobuf-c drops.
  *
- * When several reasons apply, the first in this order counts: structure (truncated or malformed, whichever the walk meets),
- * missing field, bad sha, ip out of range. TRUNCATED says that the message ends inside a field or an open group.
+ * When several reasons apply, the first in this order counts: structure (truncated or malformed,
+ * whichever the walk meets), missing field, bad sha, ip out of range. TRUNCATED says that the
+ * message ends inside a field or an open group.
  *
- * Vectors: with SSE2 a typical datagram takes 7 ns, with plain code 63. AVX2 behind a run-time check was tried and was no faster.
+ * Vectors: with SSE2 a typical datagram takes 7 ns, with plain code 63. AVX2 behind a run-time
+ * check was tried and was no faster.
  */
 #include "ingest/udp/ipevent.h"
 
@@ -53,9 +56,10 @@ struct walk {
 
 #ifdef __SSE2__
 
-/* 16 characters to their values 0..15; what is no hexadecimal digit becomes 16 or more. Digits come out right from the
- * first formula and high from the second, letters the other way round, the rest high from both; so the lesser counts.
- * (G. Langdale, W. Mula: Parsing hex numbers with validation, http://0x80.pl/notesen/2022-01-17-validating-hex-parse.html) */
+/* 16 characters to their values 0..15; what is no hexadecimal digit becomes 16 or more. Digits come
+ * out right from the first formula and high from the second, letters the other way round, the rest
+ * high from both; so the lesser counts. (G. Langdale, W. Mula: Parsing hex numbers with validation,
+ * http://0x80.pl/notesen/2022-01-17-validating-hex-parse.html) */
 static inline __m128i nibbles(const uint8_t *text)
 {
 	__m128i c = _mm_loadu_si128((const __m128i *)(const void *)text);
@@ -142,7 +146,8 @@ static enum ledger_reason take_group(struct walk *walk, uint32_t tag)
 	return LEDGER_VALID;
 }
 
-/* One field: its tag and its value, or one end of a group. Fields inside a group belong to the group. */
+/* One field: its tag and its value, or one end of a group. Fields inside a group belong to the
+ * group. */
 static enum ledger_reason take_field(struct walk *walk, struct message *message)
 {
 	uint64_t tag, value;
@@ -226,8 +231,8 @@ enum ledger_reason ipevent_parse(const uint8_t *data, size_t bytes, struct event
 	    data[TYPICAL_IP_TAG] != TAG(FIELD_IP, WIRE_VARINT))
 		return parse_any(data, bytes, event);
 
-	/* The last eight bytes of the datagram hold the whole varint: no byte past the end is read. It ends where the
-	 * datagram ends when each byte but its last has the top bit set. */
+	/* The last eight bytes of the datagram hold the whole varint: no byte past the end is read.
+	 * It ends where the datagram ends when each byte but its last has the top bit set. */
 	uint64_t varint = load_little_endian(data + bytes - 8) >> 8 * (8 - ip_bytes);
 	if ((varint & 0x8080808080808080ull) != 0x0080808080808080ull >> 8 * (8 - ip_bytes))
 		return parse_any(data, bytes, event);

@@ -7,7 +7,8 @@
 #include "ingest/udp/receive.h"
 #include "base/clock.h"
 
-/* As many as one redo note can commit. The first buffers are used again and again, so they stay in the cache. */
+/* As many as one redo note can commit. The first buffers are used again and again, so they stay in
+ * the cache. */
 #define MMSG_BATCH 64u
 #define MMSG_TURNS 64u /* full batches after which the loop gets to look at other things */
 
@@ -100,8 +101,8 @@ static struct timespec timespec_of(uint64_t ns)
 	return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_SEC), .tv_nsec = (long)(ns % NS_PER_SEC)};
 }
 
-/* Whoever had to sleep longer than batch_wait is not under load and gets its datagram at once; otherwise the rest of
- * batch_wait is slept, so that one call brings many. */
+/* Whoever had to sleep longer than batch_wait is not under load and gets its datagram at once;
+ * otherwise the rest of batch_wait is slept, so that one call brings many. */
 static void wait_mmsg(struct receive *receive, uint64_t timeout_ns)
 {
 	struct mmsg *mmsg = receive->own;

@@ -5,8 +5,9 @@
  *     lent to the kernel --(datagrams)--> filled --take--> taken --(committed: mark cleared)
  *                                           wait sleeps until there is one
  *
- * Two back-ends keep this contract: uring.c (one ring, a multishot recvmsg per socket) and mmsg.c (recvmmsg and poll, where io_uring
- * is denied). Neither touches a mark; a taken buffer may be given back only when its mark is 0.
+ * Two back-ends keep this contract: uring.c (one ring, a multishot recvmsg per socket) and mmsg.c
+ * (recvmmsg and poll, where io_uring is denied). Neither touches a mark; a taken buffer may be
+ * given back only when its mark is 0.
  */
 #ifndef INGEST_UDP_RECEIVE_H
 #define INGEST_UDP_RECEIVE_H
@@ -17,10 +18,11 @@ enum receive_backend { RECEIVE_AUTO, RECEIVE_URING, RECEIVE_RECVMMSG };
 
 /* Since the last look at them; whoever reads them sets them to 0. */
 struct receive_counts {
-	uint64_t waits;          /* times the process may have slept */
-	uint64_t rearms;         /* multishot requests armed anew */
-	uint64_t enobufs;        /* times the kernel found no free buffer; nothing is lost, datagrams wait in the socket */
-	uint64_t failures;       /* receive calls or requests that ended with another error */
+	uint64_t waits;  /* times the process may have slept */
+	uint64_t rearms; /* multishot requests armed anew */
+	/* times the kernel found no free buffer; nothing is lost, datagrams wait in the socket */
+	uint64_t enobufs;
+	uint64_t failures; /* receive calls or requests that ended with another error */
 };
 
 struct receive;
@@ -50,13 +52,15 @@ struct receive {
 extern const struct receive_ops receive_uring;
 extern const struct receive_ops receive_mmsg;
 
-/* Lends all buffers, whose marks must be 0, and begins to receive. receive->buffers, socket, n_sockets and batch_wait_ns
- * are set by the caller; UDP_GRO is switched on for each socket. RECEIVE_AUTO takes io_uring when a request has made a round trip through a
- * ring, and otherwise recvmmsg, saying so in the log. Returns 0 or -errno with the reason in error. */
+/* Lends all buffers, whose marks must be 0, and begins to receive. receive->buffers, socket,
+ * n_sockets and batch_wait_ns are set by the caller; UDP_GRO is switched on for each socket.
+ * RECEIVE_AUTO takes io_uring when a request has made a round trip through a ring, and otherwise
+ * recvmmsg, saying so in the log. Returns 0 or -errno with the reason in error. */
 int receive_open(struct receive *receive, enum receive_backend backend, struct shm_error *error);
 
-/* Up to max filled buffers, in the order of arrival of each socket. The io_uring back-end asks no kernel for it: what
- * receive_wait found is taken until nothing is left. Buffers taken before must have been given back. */
+/* Up to max filled buffers, in the order of arrival of each socket. The io_uring back-end asks no
+ * kernel for it: what receive_wait found is taken until nothing is left. Buffers taken before must
+ * have been given back. */
 static inline unsigned receive_take(struct receive *receive, uint16_t *index, unsigned max)
 {
 	return receive->ops->take(receive, index, max);
@@ -68,19 +72,22 @@ static inline void receive_give(struct receive *receive, const uint16_t *index, 
 	receive->ops->give(receive, index, n);
 }
 
-/* Sleeps until there is something to take, a signal came or timeout_ns passed. Under load it collects for batch_wait_ns. */
+/* Sleeps until there is something to take, a signal came or timeout_ns passed. Under load it
+ * collects for batch_wait_ns. */
 static inline void receive_wait(struct receive *receive, uint64_t timeout_ns)
 {
 	receive->ops->wait(receive, timeout_ns);
 }
 
-/* From tick: what failed is tried again (a request that ends with an error at once must not be repeated at once). */
+/* From tick: what failed is tried again (a request that ends with an error at once must not be
+ * repeated at once). */
 static inline void receive_retry(struct receive *receive)
 {
 	receive->ops->retry(receive);
 }
 
-/* Asks the kernel to fill no more. When it returns, every filled buffer can be taken and none will follow. */
+/* Asks the kernel to fill no more. When it returns, every filled buffer can be taken and none will
+ * follow. */
 static inline void receive_stop(struct receive *receive)
 {
 	receive->ops->stop(receive);

@@ -71,7 +71,8 @@ bool udp_drained(struct udp *udp, uint64_t now_ns)
 
 /* ---- tick ---- */
 
-/* Regions of the redo note: 0 the private segment, from 1 on the lanes, then what of the sockets' drops is counted. */
+/* Regions of the redo note: 0 the private segment, from 1 on the lanes, then what of the sockets'
+ * drops is counted. */
 #define REGION_DROPS (1 + BATCH_LANES_MAX)
 _Static_assert(REGION_DROPS < REDO_REGIONS_MAX, "all regions fit one note");
 
@@ -84,7 +85,8 @@ static uint64_t kernel_drops(int socket)
 	return memory[SK_MEMINFO_DROPS];
 }
 
-/* Adds what each socket's drop counter has grown by since it was last counted, by whoever had the socket then. */
+/* Adds what each socket's drop counter has grown by since it was last counted, by whoever had the
+ * socket then. */
 static void account_kernel_drops(struct udp *udp)
 {
 	struct redo *redo = &udp->batch.redo;
@@ -160,7 +162,8 @@ static int attach_writers(struct udp *udp, const struct instance *instance, cons
 	return 0;
 }
 
-/* The lanes are mapped to finish the note and mapped anew when it moved their tails, which a writer reads once. */
+/* The lanes are mapped to finish the note and mapped anew when it moved their tails, which a writer
+ * reads once. */
 static int join_lanes(struct udp *udp, const struct instance *instance, const char *role,
                       struct shm_error *error)
 {

@@ -3,9 +3,9 @@
  *     sockets --> receive (io_uring or recvmmsg) --> buffers --> batch: split, parse, commit --> lane(s)
  *        '- SO_MEMINFO: what the kernel dropped ------------------------------> ledger, at each tick
  *
- * One turn (udp_poll): take up to 64 filled buffers, parse them into the lane, commit all with one redo note, lend the buffers
- * again. A new life (udp_open): finish the note that was published, then take up each buffer that has its mark; only then are
- * buffers lent.
+ * One turn (udp_poll): take up to 64 filled buffers, parse them into the lane, commit all with one
+ * redo note, lend the buffers again. A new life (udp_open): finish the note that was published,
+ * then take up each buffer that has its mark; only then are buffers lent.
  *
  *     open --> [ poll ... idle, tick ]* --draining--> poll until the sockets were empty once --> stop --> poll --> drained
  *
@@ -25,7 +25,7 @@ enum udp_metric {
 #define METRIC(name, kind, help) UDP_##name,
 #include "ingest/udp/metrics.def"
 #undef METRIC
-	        UDP_METRIC_COUNT
+	UDP_METRIC_COUNT
 };
 _Static_assert((int)UDP_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
 
@@ -43,7 +43,8 @@ struct udp {
 	struct batch batch;
 	struct topic_writer writer[BATCH_LANES_MAX];
 	struct segment drops_segment;
-	struct drops_entry *seen[BUFFERS_SOCKETS_MAX]; /* of each socket; NULL: its drops cannot be told */
+	/* of each socket; NULL: its drops cannot be told */
+	struct drops_entry *seen[BUFFERS_SOCKETS_MAX];
 	struct control *control; /* its metrics are udp_metric's */
 	uint64_t drain_until_ns; /* CLOCK_MONOTONIC; 0 while not draining */
 	bool stopped;
@@ -51,10 +52,12 @@ struct udp {
 
 extern const struct stage_ops udp_stage;
 
-/* Joins: attaches <role>.private and the lanes of the format's topics, takes up what the last life left, begins to receive
- * from the sockets (bound; they stay the caller's). Returns 0, or -errno with the reason in error; then nothing is held. */
-int udp_open(struct udp *udp, const struct udp_settings *settings, const struct instance *instance, const char *role,
-             const int *socket, unsigned n_sockets, struct control *control, struct shm_error *error);
+/* Joins: attaches <role>.private and the lanes of the format's topics, takes up what the last life
+ * left, begins to receive from the sockets (bound; they stay the caller's). Returns 0, or -errno
+ * with the reason in error; then nothing is held. */
+int udp_open(struct udp *udp, const struct udp_settings *settings, const struct instance *instance,
+             const char *role, const int *socket, unsigned n_sockets, struct control *control,
+             struct shm_error *error);
 
 /* One turn; true when it committed something. */
 bool udp_poll(struct udp *udp);
@@ -65,15 +68,17 @@ void udp_tick(struct udp *udp);
 /* Waits for datagrams, at most timeout_ns. Returns at once when draining. */
 void udp_idle(struct udp *udp, uint64_t timeout_ns);
 
-/* After a poll that did nothing, when no more is to be taken in: true when all that the kernel had queued is committed (or
- * UDP_DRAIN_NS went by with ever more coming) and the kernel fills no more buffers. Otherwise poll again. */
+/* After a poll that did nothing, when no more is to be taken in: true when all that the kernel had
+ * queued is committed (or UDP_DRAIN_NS went by with ever more coming) and the kernel fills no more
+ * buffers. Otherwise poll again. */
 bool udp_drained(struct udp *udp, uint64_t now_ns);
 
 /* Leaves. What is in the buffers by then is the next life's. */
 void udp_close(struct udp *udp);
 
-/* The stage alone: input is a sequence of {length, 32 bits little-endian; datagram}, as `millrace send udp --output` writes;
- * output receives the records; the ledger goes to standard error. Returns the exit status. */
+/* The stage alone: input is a sequence of {length, 32 bits little-endian; datagram}, as `millrace
+ * send udp --output` writes; output receives the records; the ledger goes to standard error.
+ * Returns the exit status. */
 int udp_alone(const struct config *config, FILE *input, FILE *output);
 
 #endif

@@ -125,9 +125,9 @@ static int read_datagram(FILE *input, uint64_t number, uint8_t *data, uint32_t *
 		return 0;
 	*bytes = head[0] | (uint32_t)head[1] << 8 | (uint32_t)head[2] << 16 | (uint32_t)head[3] << 24;
 	if (n == sizeof head && *bytes > BUFFER_DATA_BYTES) {
-		log_error("no datagram has that length; the input is {length, 32 bits little-endian; "
-		          "datagram} in a row",
-		          "datagram=%" PRIu64 " length=%u", number, *bytes);
+		log_error(
+		        "no datagram has that length; the input is {length, 32 bits little-endian; datagram} in a row",
+		        "datagram=%" PRIu64 " length=%u", number, *bytes);
 		return -1;
 	}
 	if (n == sizeof head && fread(data, 1, *bytes, input) == *bytes)

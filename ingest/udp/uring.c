@@ -31,7 +31,9 @@ enum request { REQUEST_IDLE, REQUEST_ARMED, REQUEST_FAILED };
 struct uring {
 	struct io_uring ring;
 	struct io_uring_buf_ring *
-	        buf_ring; /* descriptors, in private memory: who can write here makes the kernel write anywhere */
+	        /* descriptors, in private memory: who can write here makes the kernel write
+	         * anywhere */
+	        buf_ring;
 	size_t buf_ring_bytes;
 	unsigned buf_ring_entries;
 	unsigned lent;
@@ -72,7 +74,8 @@ static void give_uring(struct receive *receive, const uint16_t *index, unsigned 
 
 /* ---- setting up ---- */
 
-/* Charges for locked memory of a process that has just died are released a little later: ENOMEM may pass. */
+/* Charges for locked memory of a process that has just died are released a little later: ENOMEM may
+ * pass. */
 static int create_ring(struct uring *uring, unsigned flags, unsigned cq_entries)
 {
 	int result = -ENOMEM;
@@ -114,8 +117,8 @@ static int register_buffers(struct uring *uring, unsigned n_buffers)
 	return result;
 }
 
-/* This ring can receive from the sockets that were handed down and do nothing else: every request must name a registered
- * file. */
+/* This ring can receive from the sockets that were handed down and do nothing else: every request
+ * must name a registered file. */
 static int restrict_and_enable(struct uring *uring)
 {
 	struct io_uring_restriction allowed[] = {
@@ -135,7 +138,8 @@ static int restrict_and_enable(struct uring *uring)
 static int set_up_ring(struct receive *receive, const char **step)
 {
 	struct uring *uring = receive->own;
-	/* Each buffer has at most one completion under way, each request at most two of its own: it never overflows. */
+	/* Each buffer has at most one completion under way, each request at most two of its own: it
+	 * never overflows. */
 	unsigned cq_entries = power_of_two(receive->buffers->n_buffers + 4 * BUFFERS_SOCKETS_MAX);
 	*step = "io_uring_setup";
 	int result = create_ring(uring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, cq_entries);
@@ -202,7 +206,8 @@ static void handle_end(struct receive *receive, unsigned socket, int result)
 	receive_failed(receive, -result);
 }
 
-/* Deals with the completions that are there. Returns the number of filled buffers put into index, at most max. */
+/* Deals with the completions that are there. Returns the number of filled buffers put into index,
+ * at most max. */
 static unsigned handle_completions(struct receive *receive, uint16_t *index, unsigned max)
 {
 	struct uring *uring = receive->own;
@@ -241,7 +246,8 @@ static unsigned take_uring(struct receive *receive, uint16_t *index, unsigned ma
 	return n + handle_completions(receive, index + n, max - n);
 }
 
-/* Runs what the kernel has deferred and waits for wait_nr completions: at least min_wait_us for all, then for one. */
+/* Runs what the kernel has deferred and waits for wait_nr completions: at least min_wait_us for
+ * all, then for one. */
 static int enter(struct uring *uring, unsigned wait_nr, uint32_t min_wait_us, uint64_t timeout_ns)
 {
 	struct __kernel_timespec timeout = {
@@ -268,7 +274,8 @@ static int wait_for_many(struct uring *uring, uint64_t collect_ns, uint64_t time
 		               : enter(uring, URING_WAIT_NR, 0, collect_ns - slept_ns);
 	}
 	int result = enter(uring, URING_WAIT_NR, (uint32_t)(collect_ns / NS_PER_US), timeout_ns);
-	/* A kernel that sleeps on although something is there (reported of 6.16: liburing issue 1477) is not asked again. */
+	/* A kernel that sleeps on although something is there (reported of 6.16: liburing issue
+	 * 1477) is not asked again. */
 	if (io_uring_cq_ready(&uring->ring) > 0 && clock_monotonic_ns() - begin_ns >= timeout_ns)
 		uring->min_wait = false;
 	return result;
@@ -325,8 +332,8 @@ static void cancel_all(struct receive *receive)
 	(void)io_uring_submit(&uring->ring);
 }
 
-/* The filled buffers that the requests still deliver while they end are kept in `ready`. Bounded: a request that does not end within
- * a second leaves its buffers to the next life. */
+/* The filled buffers that the requests still deliver while they end are kept in `ready`. Bounded: a
+ * request that does not end within a second leaves its buffers to the next life. */
 static void stop_uring(struct receive *receive)
 {
 	struct uring *uring = receive->own;
@@ -359,7 +366,8 @@ static void close_uring(struct receive *receive)
 
 /* ---- opening ---- */
 
-/* A kernel before 6.0 refuses each of these requests at once. Then none is armed, so no buffer can have been filled. */
+/* A kernel before 6.0 refuses each of these requests at once. Then none is armed, so no buffer can
+ * have been filled. */
 static int arm_first(struct receive *receive)
 {
 	struct uring *uring = receive->own;

@@ -7,8 +7,9 @@
 #include <errno.h>
 #include <liburing.h>
 
-/* Since 6.12: io_uring_getevents_arg's last 32-bit field is the least time to wait, in microseconds, for the number of
- * completions asked for; after it one is enough. Older kernels refuse a value other than 0. */
+/* Since 6.12: io_uring_getevents_arg's last 32-bit field is the least time to wait, in
+ * microseconds, for the number of completions asked for; after it one is enough. Older kernels
+ * refuse a value other than 0. */
 #define URING_FEAT_MIN_TIMEOUT (1u << 15)
 
 /* io_uring_getevents_arg under its present field names. */
@@ -20,13 +21,15 @@ struct uring_getevents_arg {
 };
 _Static_assert(sizeof(struct uring_getevents_arg) == sizeof(struct io_uring_getevents_arg), "same size");
 
-/* Library functions that the shared library of 2.3 does not export; these are the register calls behind them. */
+/* Library functions that the shared library of 2.3 does not export; these are the register calls
+ * behind them. */
 #define URING_REGISTER_RESTRICTIONS 11u
 #define URING_REGISTER_ENABLE_RINGS 12u
 
-/* Sends a request through the ring that finds nothing to do, the cancel of what nobody asked for, and waits for its completion, a second at most. A ring
- * that can be set up need not work: a seccomp filter may deny io_uring_enter alone. sqe_flags: what the ring's restrictions require. Before any other
- * request. Returns 0 or -errno. */
+/* Sends a request through the ring that finds nothing to do, the cancel of what nobody asked for,
+ * and waits for its completion, a second at most. A ring that can be set up need not work: a
+ * seccomp filter may deny io_uring_enter alone. sqe_flags: what the ring's restrictions require.
+ * Before any other request. Returns 0 or -errno. */
 static inline int uring_round_trip(struct io_uring *ring, unsigned sqe_flags)
 {
 	struct __kernel_timespec second = {.tv_sec = 1};

@@ -3,7 +3,8 @@
  *     cc count.c $(pkg-config --cflags --libs millrace) -o count
  *     ./count ip my-counter
  *
- * The group is required: stop this program and start it again, and it goes on where it was. Free the group in the end with
+ * The group is required: stop this program and start it again, and it goes on where it was. Free
+ * the group in the end with
  *     millrace consume ip --group my-counter --forget
  */
 #include <errno.h>
@@ -20,7 +21,8 @@ static void on_signal(int number)
 	stop = 1;
 }
 
-/* Reads until the instance ends or its configuration changes (-ESTALE: attach again, the group goes on at its cursor). */
+/* Reads until the instance ends or its configuration changes (-ESTALE: attach again, the group goes
+ * on at its cursor). */
 static int follow(const char *topic, const char *group)
 {
 	char error[512];

@@ -8,7 +8,8 @@
 
 #define STACK_BYTES (256u * 1024)
 
-/* Busy is no failure: another checkpoint is under way. A reader in the way is none either, it leaves a longer log. */
+/* Busy is no failure: another checkpoint is under way. A reader in the way is none either, it
+ * leaves a longer log. */
 static void note_result(struct checkpoint *checkpoint, int result, const char *message)
 {
 	struct checkpoint_state *state = &checkpoint->state;
@@ -42,7 +43,8 @@ static void *run(void *argument)
 		checkpoint->wanted = false;
 		checkpoint->running = true;
 		pthread_mutex_unlock(&checkpoint->mutex);
-		/* What fails here leaves a longer log and is tried again after the next commit; checkpoint_look tells. */
+		/* What fails here leaves a longer log and is tried again after the next commit;
+		 * checkpoint_look tells. */
 		(void)copy_log(checkpoint, checkpoint->db, SQLITE_CHECKPOINT_PASSIVE);
 		pthread_mutex_lock(&checkpoint->mutex);
 		checkpoint->running = false;

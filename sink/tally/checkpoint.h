@@ -6,11 +6,12 @@
  *                       |
  *                       '----- over limit_bytes -----------------> no further commit until the log can start over
  *
- * A checkpoint syncs the disk, and a disk may take its time; the stage must not, because its lanes fill meanwhile. So a
- * thread with a database connection of its own does it. SQLite lets commits and a passive checkpoint run side by side, but the log
- * starts over only at a commit that finds it copied whole. Where commits follow each other without a gap that never happens,
- * and the log would grow without bound: hence the second limit. While some program reads one snapshot on and on, or the database cannot be
- * written though the log can, it does not happen either: hence the third.
+ * A checkpoint syncs the disk, and a disk may take its time; the stage must not, because its lanes
+ * fill meanwhile. So a thread with a database connection of its own does it. SQLite lets commits
+ * and a passive checkpoint run side by side, but the log starts over only at a commit that finds it
+ * copied whole. Where commits follow each other without a gap that never happens, and the log would
+ * grow without bound: hence the second limit. While some program reads one snapshot on and on, or
+ * the database cannot be written though the log can, it does not happen either: hence the third.
  */
 #ifndef SINK_TALLY_CHECKPOINT_H
 #define SINK_TALLY_CHECKPOINT_H
@@ -23,9 +24,9 @@
 
 #include "shm/segment.h"
 
-#define CHECKPOINT_BYTES      (8ull << 20)
-#define CHECKPOINT_WAIT_BYTES (128ull << 20)
-#define CHECKPOINT_WAIT_S     5 /* at most, for the thread */
+#define CHECKPOINT_BYTES       (8ull << 20)
+#define CHECKPOINT_WAIT_BYTES  (128ull << 20)
+#define CHECKPOINT_WAIT_S      5            /* at most, for the thread */
 #define CHECKPOINT_LIMIT_BYTES (1ull << 30) /* limit_bytes, unless set otherwise */
 
 struct checkpoint_state {
@@ -44,11 +45,14 @@ struct checkpoint {
 	uint64_t limit_bytes;
 };
 
-/* Starts the thread. owner is the connection that commits; path its database. Returns 0 or -errno with the reason in error. */
-int checkpoint_start(struct checkpoint *checkpoint, const char *path, sqlite3 *owner, struct shm_error *error);
+/* Starts the thread. owner is the connection that commits; path its database. Returns 0 or -errno
+ * with the reason in error. */
+int checkpoint_start(struct checkpoint *checkpoint, const char *path, sqlite3 *owner,
+                     struct shm_error *error);
 
-/* Before a commit: the log holds log_bytes. Waits when that is too much. Returns SQLITE_OK; when the log has reached its limit and
- * cannot start over, SQLite's result, with its message in the owner's connection: SQLITE_BUSY because somebody reads in it. */
+/* Before a commit: the log holds log_bytes. Waits when that is too much. Returns SQLITE_OK; when
+ * the log has reached its limit and cannot start over, SQLite's result, with its message in the
+ * owner's connection: SQLITE_BUSY because somebody reads in it. */
 int checkpoint_before(struct checkpoint *checkpoint, uint64_t log_bytes);
 
 /* After a commit: the log holds log_bytes. Sets the thread to work when that is worth it. */

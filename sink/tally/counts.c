@@ -135,7 +135,8 @@ static uint64_t load_word(const uint8_t *at)
 	return word;
 }
 
-/* NH over the four words; its 128 bits multiplied and folded; the upper half, which is the tag, mixed once more. */
+/* NH over the four words; its 128 bits multiplied and folded; the upper half, which is the tag,
+ * mixed once more. */
 static uint64_t hash_sha(const struct counts *counts, const uint8_t *sha)
 {
 	const uint64_t *secret = counts->secret;
@@ -159,7 +160,8 @@ static struct counts_slot *home_of(const struct counts *counts, uint32_t tag)
 	return counts->slot + (tag >> counts->slot_shift);
 }
 
-/* The first application with this tag: nearly always the right one, and known without looking at it. */
+/* The first application with this tag: nearly always the right one, and known without looking at
+ * it. */
 static uint64_t guess(const struct counts *counts, uint32_t tag)
 {
 	const struct counts_slot *slot = home_of(counts, tag);
@@ -169,7 +171,8 @@ static uint64_t guess(const struct counts *counts, uint32_t tag)
 	return NO_INDEX;
 }
 
-/* Index of the application, or NO_INDEX with *empty set to where it belongs, NULL when there is no such place. */
+/* Index of the application, or NO_INDEX with *empty set to where it belongs, NULL when there is no
+ * such place. */
 static uint64_t find(const struct counts *counts, const uint8_t *sha, uint32_t tag,
                      struct counts_slot **empty)
 {
@@ -186,8 +189,9 @@ static uint64_t find(const struct counts *counts, const uint8_t *sha, uint32_t t
 	return NO_INDEX;
 }
 
-/* Doubles the index table at once, from left to right (homes keep their order). 3 ms at 100,000 applications, 25 ms at
- * 700,000: a hundredth of what the database takes for so many new ones. Without memory the present table goes on, fuller. */
+/* Doubles the index table at once, from left to right (homes keep their order). 3 ms at 100,000
+ * applications, 25 ms at 700,000: a hundredth of what the database takes for so many new ones.
+ * Without memory the present table goes on, fuller. */
 static void grow_slots(struct counts *counts)
 {
 	unsigned bits = present_bits(counts);
@@ -205,7 +209,9 @@ static void grow_slots(struct counts *counts)
 		while (to < end && to->index_plus != 0)
 			to++;
 		if (to ==
-		    end) { /* a chain this long in a table a third full: the next life draws other secrets */
+		    /* a chain this long in a table a third full: the next life draws other
+		     * secrets */
+		    end) {
 			fprintf(stderr, "tally: no place for an application in a larger table\n");
 			abort();
 		}

@@ -4,19 +4,21 @@
  *                  (tag, i + 1)          |
  *                                        '-- (i, ip >> 4) --hash--> networks: 16 bits, the hosts seen (networks.h)
  *
- * Records are added a run at a time: first all shas of the run are hashed and their places fetched from memory, then
- * the applications and networks, then they are counted. So a run waits for memory about once, not four times a record.
+ * Records are added a run at a time: first all shas of the run are hashed and their places fetched
+ * from memory, then the applications and networks, then they are counted. So a run waits for memory
+ * about once, not four times a record.
  *
- * Limits. Every message is counted. Over `applications`: in `beyond`, without its sha. Over `addresses_per_application` or
- * `addresses`: in its application's count, which is marked truncated, without its address. Memory is bounded by the
- * limits (counts_bytes_max) and taken as it is needed.
+ * Limits. Every message is counted. Over `applications`: in `beyond`, without its sha. Over
+ * `addresses_per_application` or `addresses`: in its application's count, which is marked
+ * truncated, without its address. Memory is bounded by the limits (counts_bytes_max) and taken as
+ * it is needed.
  *
- * What changed since the last commit is known: a bitmap of applications, a list of networks. The list is bounded; when
- * counts_full says so, a commit must succeed before more is added.
+ * What changed since the last commit is known: a bitmap of applications, a list of networks. The
+ * list is bounded; when counts_full says so, a commit must succeed before more is added.
  *
- * Shas come from the network and need not be hashes of anything. The table's hash is keyed with secret words drawn
- * at start: NH (Black et al., UMAC, CRYPTO 1999) to 128 bits, then folded and mixed to 64; shas chosen without knowing the
- * words fall as random ones do. One thread.
+ * Shas come from the network and need not be hashes of anything. The table's hash is keyed with
+ * secret words drawn at start: NH (Black et al., UMAC, CRYPTO 1999) to 128 bits, then folded and
+ * mixed to 64; shas chosen without knowing the words fall as random ones do. One thread.
  */
 #ifndef SINK_TALLY_COUNTS_H
 #define SINK_TALLY_COUNTS_H
@@ -29,9 +31,9 @@
 #include "event/event.h"
 #include "sink/tally/networks.h"
 
-#define COUNTS_RUN                32u      /* records added at once, at most */
+#define COUNTS_RUN                32u /* records added at once, at most */
 #define COUNTS_SHA_BYTES          32u
-#define COUNTS_DIRTY_NETWORKS_MAX 131072u  /* between two commits */
+#define COUNTS_DIRTY_NETWORKS_MAX 131072u /* between two commits */
 #define COUNTS_APPLICATIONS_MAX   (1u << 30)
 #define COUNTS_SECRETS            7u
 
@@ -72,15 +74,16 @@ struct counts {
 	uint64_t secret[COUNTS_SECRETS];
 };
 
-/* What is there already, from the database: room is made for it even when the limits are lower now. */
+/* What is there already, from the database: room is made for it even when the limits are lower
+ * now. */
 struct counts_expected {
 	uint64_t applications, networks;
 };
 
-/* Makes empty counts. seed: 0 draws the secret words from the kernel (always, but in tests). Returns 0; -ENOMEM; -EINVAL when
- * limits.applications is over COUNTS_APPLICATIONS_MAX. */
-int counts_init(struct counts *counts, const struct counts_limits *limits, const struct counts_expected *expected,
-                uint64_t seed);
+/* Makes empty counts. seed: 0 draws the secret words from the kernel (always, but in tests).
+ * Returns 0; -ENOMEM; -EINVAL when limits.applications is over COUNTS_APPLICATIONS_MAX. */
+int counts_init(struct counts *counts, const struct counts_limits *limits,
+                const struct counts_expected *expected, uint64_t seed);
 
 void counts_fini(struct counts *counts);
 
@@ -100,24 +103,27 @@ static inline uint64_t counts_dirty_rows(const struct counts *counts)
 }
 
 /* The application of this sha, or NULL. */
-const struct counts_application *counts_find(const struct counts *counts, const uint8_t sha[COUNTS_SHA_BYTES]);
+const struct counts_application *counts_find(const struct counts *counts,
+                                             const uint8_t sha[COUNTS_SHA_BYTES]);
 
 /* Hosts seen in the network of this address, a bit each; 0 for none. */
 unsigned counts_hosts(const struct counts *counts, const struct counts_application *application, uint32_t ip);
 
 /* ---- loading: what was stored, before anything is added ---- */
 
-/* The next application, in the order of their indexes. Returns 0; -EEXIST for a sha that is there already; -ENOSPC when there are more
- * than was expected. */
-int counts_restore_application(struct counts *counts, const uint8_t sha[COUNTS_SHA_BYTES], uint64_t count, bool truncated);
+/* The next application, in the order of their indexes. Returns 0; -EEXIST for a sha that is there
+ * already; -ENOSPC when there are more than was expected. */
+int counts_restore_application(struct counts *counts, const uint8_t sha[COUNTS_SHA_BYTES], uint64_t count,
+                               bool truncated);
 
-/* A network of an application restored before. Returns 0; -EINVAL for an unknown application, for hosts 0 or a network that
- * is there already; -ENOSPC as above. */
+/* A network of an application restored before. Returns 0; -EINVAL for an unknown application, for
+ * hosts 0 or a network that is there already; -ENOSPC as above. */
 int counts_restore_network(struct counts *counts, uint64_t key, unsigned hosts);
 
 /* ---- committing ---- */
 
-/* The first changed application whose index is at least `from`, or -1. Its row's number is index + 1. */
+/* The first changed application whose index is at least `from`, or -1. Its row's number is index +
+ * 1. */
 int64_t counts_next_dirty(const struct counts *counts, uint64_t from);
 
 /* Sorts the changed networks by key, so that they are written in the order of the table. */

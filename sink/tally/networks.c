@@ -16,8 +16,8 @@ static uint64_t table_bytes(uint64_t n_slots)
 	return (n_slots + NETWORKS_PROBE_MAX) * sizeof(struct network);
 }
 
-/* Pages come when they are first touched, so a new table costs nothing yet. Huge pages are not asked for: lookups in 10 M
- * networks were no faster with them, and each took 9 ms to come. */
+/* Pages come when they are first touched, so a new table costs nothing yet. Huge pages are not
+ * asked for: lookups in 10 M networks were no faster with them, and each took 9 ms to come. */
 static struct network *map_table(uint64_t n_slots)
 {
 	size_t bytes = table_bytes(n_slots);
@@ -56,8 +56,8 @@ void networks_fini(struct networks *networks)
 	*networks = (struct networks){0};
 }
 
-/* No memory for a larger table is not an error yet: the present one goes on filling, and networks_at says full when probes
- * get long. It is tried again at the next network. */
+/* No memory for a larger table is not an error yet: the present one goes on filling, and
+ * networks_at says full when probes get long. It is tried again at the next network. */
 static void begin_to_grow(struct networks *networks)
 {
 	uint64_t n_slots = networks->n_slots * 2;
@@ -104,7 +104,8 @@ void networks_step(struct networks *networks, uint64_t records)
 	uint64_t end = networks->n_old + NETWORKS_PROBE_MAX;
 	uint64_t at = networks->frontier;
 	uint64_t stop = at + records * SLOTS_PER_RECORD;
-	/* On to an empty slot: a key whose home is behind the frontier may lie in a run of full slots that reaches over it. */
+	/* On to an empty slot: a key whose home is behind the frontier may lie in a run of full
+	 * slots that reaches over it. */
 	for (; at < end && (at < stop || networks->old[at].hosts != 0); at++)
 		if (networks->old[at].hosts != 0)
 			move_one(networks, &networks->old[at]);

@@ -8,14 +8,16 @@
  *     new table      |==================================|.........................................................|
  *                                                       ^ pages behind this have never been touched
  *
- * Open addressing with linear probing, at most two thirds full. A key's home is its hash scaled to the table's size, so
- * a table in slot order is in hash order too. Growing therefore walks the old table from the left and fills the new one from
- * the left, a few slots for each record counted: nothing stalls, and since pages of the old table are given back
- * as they are passed, both together never hold more than the new one alone will.
+ * Open addressing with linear probing, at most two thirds full. A key's home is its hash scaled to
+ * the table's size, so a table in slot order is in hash order too. Growing therefore walks the old
+ * table from the left and fills the new one from the left, a few slots for each record counted:
+ * nothing stalls, and since pages of the old table are given back as they are passed, both together
+ * never hold more than the new one alone will.
  *
- * Keys come from the network, often many in a row, perhaps chosen with care. So the hash is keyed with four secret words, drawn
- * when the table is made: multiply, shift the upper half down, three times over. (One folded multiplication is not enough: with
- * some secrets, consecutive networks fell into runs of a thousand full slots.) One thread.
+ * Keys come from the network, often many in a row, perhaps chosen with care. So the hash is keyed
+ * with four secret words, drawn when the table is made: multiply, shift the upper half down, three
+ * times over. (One folded multiplication is not enough: with some secrets, consecutive networks
+ * fell into runs of a thousand full slots.) One thread.
  */
 #ifndef SINK_TALLY_NETWORKS_H
 #define SINK_TALLY_NETWORKS_H
@@ -57,7 +59,8 @@ static inline uint64_t network_key(const struct network *network)
 	return (uint64_t)network->key_high << 32 | network->key_low;
 }
 
-/* All secrets but the first are odd (networks_init sees to that), so no two keys have the same hash. */
+/* All secrets but the first are odd (networks_init sees to that), so no two keys have the same
+ * hash. */
 static inline uint64_t networks_hash(const struct networks *networks, uint64_t key)
 {
 	const uint64_t *secret = networks->secret;
@@ -82,16 +85,16 @@ static inline struct network *networks_start(const struct networks *networks, ui
 	return networks->slot + networks_home(hash, networks->n_slots);
 }
 
-/* Makes an empty table for at most max networks, with room for expected ones before it first grows. Returns 0 or
- * -ENOMEM. */
+/* Makes an empty table for at most max networks, with room for expected ones before it first grows.
+ * Returns 0 or -ENOMEM. */
 int networks_init(struct networks *networks, uint64_t max, uint64_t expected,
                   const uint64_t secret[NETWORKS_SECRETS]);
 
 void networks_fini(struct networks *networks);
 
-/* The slot that holds key, or the empty slot (hosts == 0) where it belongs: then the caller may set its key and hosts and must
- * call networks_added. NULL when neither is within NETWORKS_PROBE_MAX (treat as full). Valid until the next call of
- * networks_added or networks_step. */
+/* The slot that holds key, or the empty slot (hosts == 0) where it belongs: then the caller may set
+ * its key and hosts and must call networks_added. NULL when neither is within NETWORKS_PROBE_MAX
+ * (treat as full). Valid until the next call of networks_added or networks_step. */
 static inline struct network *networks_at(const struct networks *networks, uint64_t key, uint64_t hash)
 {
 	struct network *at = networks_start(networks, hash);
@@ -104,7 +107,8 @@ static inline struct network *networks_at(const struct networks *networks, uint6
 /* An empty slot was filled: counts it, and begins to grow when it is time. */
 void networks_added(struct networks *networks);
 
-/* Moves what `records` records must pay for while the table grows; does nothing otherwise. To be called for all records. */
+/* Moves what `records` records must pay for while the table grows; does nothing otherwise. To be
+ * called for all records. */
 void networks_step(struct networks *networks, uint64_t records);
 
 /* Bytes that a table for max networks can come to hold. */

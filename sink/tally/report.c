@@ -92,8 +92,7 @@ static int read_application(struct report *report, const uint8_t sha[COUNTS_SHA_
 	sqlite3_stmt *statement;
 	int result = sqlite3_prepare_v2(
 	        report->db,
-	        "SELECT (SELECT value FROM total WHERE name = 'beyond'), id, count, truncated"
-	        " FROM (SELECT 1) LEFT JOIN application ON sha = ?1 LEFT JOIN count USING (id)",
+	        "SELECT (SELECT value FROM total WHERE name = 'beyond'), id, count, truncated FROM (SELECT 1) LEFT JOIN application ON sha = ?1 LEFT JOIN count USING (id)",
 	        -1, &statement, NULL);
 	if (result != SQLITE_OK)
 		return explain(report, result, error);

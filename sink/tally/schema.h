@@ -1,7 +1,8 @@
-/* The tables of tally.db, as made in a new file. store.h says what they mean. Whoever changes them raises STORE_VERSION.
+/* The tables of tally.db, as made in a new file. store.h says what they mean. Whoever changes them
+ * raises STORE_VERSION.
  *
- * The view `address` takes a network's id and bits apart again: id >> 28 is the application's index (its row less one),
- * the rest and a bit's number make the address.
+ * The view `address` takes a network's id and bits apart again: id >> 28 is the application's index
+ * (its row less one), the rest and a bit's number make the address.
  */
 #ifndef SINK_TALLY_SCHEMA_H
 #define SINK_TALLY_SCHEMA_H

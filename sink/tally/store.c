@@ -20,10 +20,9 @@
 #define PAGE_BYTES_TEXT "4096"
 #define LOG_LIMIT_BYTES "33554432" /* the log file shrinks to this when it starts over */
 
-static const char settings[] = "PRAGMA synchronous=NORMAL;"
-                               "PRAGMA wal_autocheckpoint=0;"
-                               "PRAGMA journal_size_limit=" LOG_LIMIT_BYTES ";"
-                               "PRAGMA cache_size=-" CACHE_KIB ";";
+static const char settings[] =
+        "PRAGMA synchronous=NORMAL;PRAGMA wal_autocheckpoint=0;PRAGMA journal_size_limit=" LOG_LIMIT_BYTES
+        ";PRAGMA cache_size=-" CACHE_KIB ";";
 
 enum statement {
 	BEGIN,
@@ -38,8 +37,8 @@ enum statement {
 	STATEMENT_COUNT
 };
 
-/* A commit that was reported as failed may yet have reached the disk; so what is new is put in such a way that a second time
- * does no harm. */
+/* A commit that was reported as failed may yet have reached the disk; so what is new is put in such
+ * a way that a second time does no harm. */
 static const char *const statement_text[STATEMENT_COUNT] = {
         [BEGIN] = "BEGIN IMMEDIATE",
         [COMMIT] = "COMMIT",
@@ -145,10 +144,10 @@ int store_check(struct sqlite3 *db, const char *path, struct shm_error *error)
 		return -EPROTO;
 	}
 	if (version != STORE_VERSION) {
-		shm_explain(error,
-		            "%s: has version %lld, this program reads and writes version %d; use the program "
-		            "that made it or move it away",
-		            path, (long long)version, STORE_VERSION);
+		shm_explain(
+		        error,
+		        "%s: has version %lld, this program reads and writes version %d; use the program that made it or move it away",
+		        path, (long long)version, STORE_VERSION);
 		return -EPROTO;
 	}
 	return 0;
@@ -207,8 +206,9 @@ static int prepare(struct store *store, struct shm_error *error)
 	return 0;
 }
 
-/* SQLite answers with the mode that is in force, which stays another one where the file system has no shared memory for the log's
- * index; commits would then wait for the disk and hold up readers. */
+/* SQLite answers with the mode that is in force, which stays another one where the file system has
+ * no shared memory for the log's index; commits would then wait for the disk and hold up
+ * readers. */
 static int begin_log(struct store *store, struct shm_error *error)
 {
 	sqlite3_stmt *statement;
@@ -222,11 +222,10 @@ static int begin_log(struct store *store, struct shm_error *error)
 		reported = explain(store, result, error);
 		reported = reported == 0 ? -EIO : reported;
 	} else if (strcmp(mode, "wal") != 0) {
-		shm_explain(error,
-		            "%s: cannot have a write-ahead log, SQLite stays in journal mode \"%s\"; set a "
-		            "data_dir "
-		            "on a local file system",
-		            store->path, mode);
+		shm_explain(
+		        error,
+		        "%s: cannot have a write-ahead log, SQLite stays in journal mode \"%s\"; set a data_dir on a local file system",
+		        store->path, mode);
 		reported = -EOPNOTSUPP;
 	}
 	sqlite3_finalize(statement);
@@ -241,8 +240,8 @@ static int set_up_connection(struct store *store, struct shm_error *error)
 	if (reported != 0)
 		return reported;
 	int result = sqlite3_exec(store->db, settings, NULL, NULL, NULL);
-	/* The log's files stay when this process ends: who may read the directory but not write it could not open the database
-	 * without them. */
+	/* The log's files stay when this process ends: who may read the directory but not write it
+	 * could not open the database without them. */
 	if (result == SQLITE_OK)
 		result = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_log);
 	if (result == SQLITE_OK)
@@ -252,7 +251,8 @@ static int set_up_connection(struct store *store, struct shm_error *error)
 	return result == SQLITE_OK ? 0 : explain(store, result, error);
 }
 
-/* All four are open by now. SQLite is asked about the database: it compares with the file that it opened. */
+/* All four are open by now. SQLite is asked about the database: it compares with the file that it
+ * opened. */
 static int note_files(struct store *store, struct shm_error *error)
 {
 	const char *const path[FILES_MAX] = {store->path, store->log_path, store->index_path,
@@ -279,7 +279,8 @@ static int open_database(struct store *store, struct shm_error *error)
 	int state = store_check(store->db, store->path, error);
 	if (state < 0)
 		return state;
-	/* The size of pages is part of the file's first page, so it is set before the log is begun. */
+	/* The size of pages is part of the file's first page, so it is set before the log is
+	 * begun. */
 	result = sqlite3_exec(store->db, "PRAGMA page_size=" PAGE_BYTES_TEXT, NULL, NULL, NULL);
 	if (result != SQLITE_OK)
 		return explain(store, result, error);
@@ -308,7 +309,8 @@ static int name_files(struct store *store, const char *data_dir, struct shm_erro
 
 int store_open(struct store **store, const char *data_dir, struct shm_error *error)
 {
-	/* Statistics of memory cost a lock at each allocation, a tenth of a commit. Refused, to no harm, once SQLite is in use. */
+	/* Statistics of memory cost a lock at each allocation, a tenth of a commit. Refused, to no
+	 * harm, once SQLite is in use. */
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	struct store *made = calloc(1, sizeof *made);
 	if (made == NULL) {
@@ -378,10 +380,10 @@ static int end_rows(struct store *store, sqlite3_stmt *statement, int result, in
 	int64_t row = row_result != 0 ? sqlite3_column_int64(statement, 0) : 0;
 	sqlite3_finalize(statement);
 	if (row_result != 0) {
-		shm_explain(error,
-		            "%s: table %s, row %lld: not what was stored there (%s); restore a copy or move "
-		            "the file away",
-		            store->path, table, (long long)row, strerror(-row_result));
+		shm_explain(
+		        error,
+		        "%s: table %s, row %lld: not what was stored there (%s); restore a copy or move the file away",
+		        store->path, table, (long long)row, strerror(-row_result));
 		return row_result == -ENOMEM ? row_result : -EPROTO;
 	}
 	return result == SQLITE_DONE ? 0 : explain(store, result, error);
@@ -390,7 +392,8 @@ static int end_rows(struct store *store, sqlite3_stmt *statement, int result, in
 static int load_application(struct counts *counts, sqlite3_stmt *row)
 {
 	const void *sha = sqlite3_column_blob(row, 1);
-	/* Networks name their application by its row, so a missing row would give them to another. */
+	/* Networks name their application by its row, so a missing row would give them to
+	 * another. */
 	if (sqlite3_column_int64(row, 0) != (int64_t)counts->n_applications + 1 || sha == NULL ||
 	    sqlite3_column_bytes(row, 1) != COUNTS_SHA_BYTES || sqlite3_column_type(row, 2) != SQLITE_INTEGER)
 		return -EINVAL;
@@ -543,7 +546,8 @@ int store_check_files(struct store *store, struct shm_error *error)
 {
 	struct shm_error ignored;
 	int result = files_check(&store->files, error);
-	/* What the log holds is not lost with the log's name: while the database is in its place the rest is copied into it. */
+	/* What the log holds is not lost with the log's name: while the database is in its place
+	 * the rest is copied into it. */
 	if (result != 0 && !store->astray && files_check_one(&store->files, 0, &ignored) == 0)
 		checkpoint_want(&store->checkpoint);
 	store->astray = result != 0;
@@ -583,11 +587,10 @@ static int explain_limit(struct store *store, int result, struct shm_error *erro
 		            store->log_path, (unsigned long long)store->log_bytes, sqlite3_errmsg(store->db));
 		return store_errno(result);
 	}
-	shm_explain(error,
-	            "%s: %llu bytes, which is the limit (tally.log_limit): a program that reads the database "
-	            "keeps it "
-	            "from starting over; end that (fuser %s names it)",
-	            store->log_path, (unsigned long long)store->log_bytes, store->index_path);
+	shm_explain(
+	        error,
+	        "%s: %llu bytes, which is the limit (tally.log_limit): a program that reads the database keeps it from starting over; end that (fuser %s names it)",
+	        store->log_path, (unsigned long long)store->log_bytes, store->index_path);
 	return -EBUSY;
 }
 

@@ -7,19 +7,22 @@
  *     total        name -> value; "beyond": messages of applications over the limit
  *     report, address: views of the same with shas and addresses as text, for other tools
  *
- * A network's id puts all networks of an application in a row, in the order of addresses: a report is one range, and
- * a commit sorted by id touches each page once.
+ * A network's id puts all networks of an application in a row, in the order of addresses: a report
+ * is one range, and a commit sorted by id touches each page once.
  *
- * One transaction holds what changed in the counts and how far each lane was read. Rows hold absolute values, so writing one again
- * does no harm. Write-ahead log, synchronous=NORMAL: a commit writes the log and does not wait for the disk. A killed process
- * loses nothing by that, since the page cache is the kernel's; after a power cut the last commits may be missing, as the streams
- * are. OFF would save the checkpoints' two syncs, which a thread does anyway (checkpoint.h), and a power cut could then
- * leave a database that nobody can read. Readers never block the writer nor wait for it.
+ * One transaction holds what changed in the counts and how far each lane was read. Rows hold
+ * absolute values, so writing one again does no harm. Write-ahead log, synchronous=NORMAL: a commit
+ * writes the log and does not wait for the disk. A killed process loses nothing by that, since the
+ * page cache is the kernel's; after a power cut the last commits may be missing, as the streams
+ * are. OFF would save the checkpoints' two syncs, which a thread does anyway (checkpoint.h), and a
+ * power cut could then leave a database that nobody can read. Readers never block the writer nor
+ * wait for it.
  *
- * A file that is gone or another while it is open takes every write and keeps none: files.h sees that.
+ * A file that is gone or another while it is open takes every write and keeps none: files.h sees
+ * that.
  *
- * The file names its maker: application_id "mill", user_version STORE_VERSION. tally.lock is held by the one process that
- * may write.
+ * The file names its maker: application_id "mill", user_version STORE_VERSION. tally.lock is held
+ * by the one process that may write.
  */
 #ifndef SINK_TALLY_STORE_H
 #define SINK_TALLY_STORE_H
@@ -46,56 +49,64 @@ struct store_cursor {
 	uint64_t records;
 };
 
-/* Opens data_dir/tally.db, made with its directory when it is not there, and takes its lock. Returns 0 with *store, to be closed
- * with store_close; otherwise -errno with a line in error: -EBUSY another process writes there; -EPROTO the file is something else or of
- * another version; -EOPNOTSUPP the file system takes no write-ahead log; -EACCES, -EIO, ... */
+/* Opens data_dir/tally.db, made with its directory when it is not there, and takes its lock.
+ * Returns 0 with *store, to be closed with store_close; otherwise -errno with a line in error:
+ * -EBUSY another process writes there; -EPROTO the file is something else or of another version;
+ * -EOPNOTSUPP the file system takes no write-ahead log; -EACCES, -EIO, ... */
 int store_open(struct store **store, const char *data_dir, struct shm_error *error);
 
-/* No commit is begun while the write-ahead log holds so many bytes and cannot start over. Without this call CHECKPOINT_LIMIT_BYTES. */
+/* No commit is begun while the write-ahead log holds so many bytes and cannot start over. Without
+ * this call CHECKPOINT_LIMIT_BYTES. */
 void store_limit_log(struct store *store, uint64_t bytes);
 
-/* Copies the log whole into the database and empties it, for the end. Returns 0, also when a reader is in the way (it leaves the log
- * longer, no more); otherwise -errno with the reason in error: nothing is lost, the log stays and the next store_open takes it up. */
+/* Copies the log whole into the database and empties it, for the end. Returns 0, also when a reader
+ * is in the way (it leaves the log longer, no more); otherwise -errno with the reason in error:
+ * nothing is lost, the log stays and the next store_open takes it up. */
 int store_empty_log(struct store *store, struct shm_error *error);
 
 /* Closes. NULL does nothing. */
 void store_close(struct store *store);
 
-/* Whether the database, its log's two files and the lock are still the ones under their names. Returns 0; -ESTALE with the reason and the
- * remedy in error when one was deleted, replaced or moved. Costs four stat(2). */
+/* Whether the database, its log's two files and the lock are still the ones under their names.
+ * Returns 0; -ESTALE with the reason and the remedy in error when one was deleted, replaced or
+ * moved. Costs four stat(2). */
 int store_check_files(struct store *store, struct shm_error *error);
 
 /* The write-ahead log as of now. */
 struct store_log {
-	uint64_t bytes;               /* after the last commit */
-	uint64_t checkpoints, failed; /* of this life: the times it was copied into the database, the times that this failed */
-	char reason[160];             /* why the last time failed; "" when it did not */
+	uint64_t bytes; /* after the last commit */
+	/* of this life: the times it was copied into the database, the times that this failed */
+	uint64_t checkpoints, failed;
+	char reason[160]; /* why the last time failed; "" when it did not */
 };
 void store_look_at_log(struct store *store, struct store_log *log);
 
 /* Rows there are, for counts_init. Returns 0 or -errno. */
 int store_expected(struct store *store, struct counts_expected *expected, struct shm_error *error);
 
-/* Loads everything into counts, fresh from counts_init with what store_expected said. Returns 0; -EPROTO when the rows make no
- * sense (error says which); other -errno. */
+/* Loads everything into counts, fresh from counts_init with what store_expected said. Returns 0;
+ * -EPROTO when the rows make no sense (error says which); other -errno. */
 int store_load(struct store *store, struct counts *counts, struct shm_error *error);
 
-/* The stored cursor of cursor->topic and ->lane; fills the rest. Returns 0; -ENOENT when there is none; other -errno. */
+/* The stored cursor of cursor->topic and ->lane; fills the rest. Returns 0; -ENOENT when there is
+ * none; other -errno. */
 int store_read_cursor(struct store *store, struct store_cursor *cursor, struct shm_error *error);
 
-/* Writes all that is changed in counts, and the cursors, in one transaction; then counts are clean. *rows (may be NULL) is
- * set to the rows written. On failure nothing has changed, neither on disk nor in counts, and the same call may be repeated: -ENOSPC,
- * -EBUSY (another program holds the write lock, or reads and keeps a log at its limit from starting over), -EIO, ...
- * with the reason in error. -ESTALE as store_check_files, which is asked before the transaction and after it: the transaction may then be in a file
- * that is no longer the database, so nothing may be settled on it. */
-int store_commit(struct store *store, struct counts *counts, const struct store_cursor *cursor, unsigned n_cursors,
-                 uint64_t *rows, struct shm_error *error);
+/* Writes all that is changed in counts, and the cursors, in one transaction; then counts are clean.
+ * *rows (may be NULL) is set to the rows written. On failure nothing has changed, neither on disk
+ * nor in counts, and the same call may be repeated: -ENOSPC, -EBUSY (another program holds the
+ * write lock, or reads and keeps a log at its limit from starting over), -EIO, ... with the reason
+ * in error. -ESTALE as store_check_files, which is asked before the transaction and after it: the
+ * transaction may then be in a file that is no longer the database, so nothing may be settled on
+ * it. */
+int store_commit(struct store *store, struct counts *counts, const struct store_cursor *cursor,
+                 unsigned n_cursors, uint64_t *rows, struct shm_error *error);
 
 /* -errno for an SQLite result code. */
 int store_errno(int sqlite_result);
 
-/* Checks that an open database is one of ours and of this version: application_id and user_version. Returns 0; 1 when it is
- * empty; -EPROTO with the remedy in error; other -errno. */
+/* Checks that an open database is one of ours and of this version: application_id and user_version.
+ * Returns 0; 1 when it is empty; -EPROTO with the remedy in error; other -errno. */
 int store_check(struct sqlite3 *db, const char *path, struct shm_error *error);
 
 #endif

@@ -8,8 +8,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* While records come more often than this, the stage sleeps so long after work and looks again by itself. Only when nothing came
- * does it ask to be woken, which costs the writer a system call. README.md has what that saves. */
+/* While records come more often than this, the stage sleeps so long after work and looks again by
+ * itself. Only when nothing came does it ask to be woken, which costs the writer a system call.
+ * README.md has what that saves. */
 #define NAP_NS  (200 * NS_PER_US)
 #define LOOK_NS NS_PER_SEC /* between looks at the files */
 
@@ -30,8 +31,9 @@ struct tally {
 	uint64_t interval_ns;
 	uint64_t due_ns; /* when what is passed must be committed; UINT64_MAX while nothing is */
 	uint64_t longest_ns;
-	int failing;      /* 0, or the -errno with which the last commit failed: the next is tried by tick */
-	uint64_t look_ns; /* when to look at the files again */
+	/* 0, or the -errno with which the last commit failed: the next is tried by tick */
+	int failing;
+	uint64_t look_ns;              /* when to look at the files again */
 	struct store_log log;          /* as of the last look */
 	char note[CONTROL_NOTE_BYTES]; /* what `stat` shows while all is well */
 	bool worked;                   /* since the last idle */
@@ -142,8 +144,9 @@ static void commit(struct tally *tally)
 	note_success(tally, rows, clock_monotonic_ns() - begun_ns);
 }
 
-/* A quarter of the lane is due; but where more is waiting (what came during the last commit) it is counted first, and
- * fewer commits of more records serve the lane better: with 100,000 applications it then holds out at nearly twice the rate. */
+/* A quarter of the lane is due; but where more is waiting (what came during the last commit) it is
+ * counted first, and fewer commits of more records serve the lane better: with 100,000 applications
+ * it then holds out at nearly twice the rate. */
 static bool lane_is_due(const struct stream_reader *lane)
 {
 	uint64_t passed = passed_bytes(lane);
@@ -181,10 +184,10 @@ int tally_open(const struct config *config, struct counts *counts, struct store 
 	if (result == 0) {
 		result = counts_init(counts, &limits, &expected, 0);
 		if (result != 0) {
-			shm_explain(error,
-			            "no address space for %llu bytes of counts: %s; lower tally.applications "
-			            "or tally.addresses",
-			            (unsigned long long)counts_bytes_max(&limits), strerror(-result));
+			shm_explain(
+			        error,
+			        "no address space for %llu bytes of counts: %s; lower tally.applications or tally.addresses",
+			        (unsigned long long)counts_bytes_max(&limits), strerror(-result));
 		} else {
 			result = store_load(*store, counts, error);
 			if (result != 0)
@@ -196,8 +199,8 @@ int tally_open(const struct config *config, struct counts *counts, struct store 
 	return result;
 }
 
-/* One lane to the later of its cursor and the database's. *lost grows by the records that the group has read and the database does not
- * count. */
+/* One lane to the later of its cursor and the database's. *lost grows by the records that the group
+ * has read and the database does not count. */
 static int take_up_lane(struct tally *tally, unsigned i, uint64_t *lost, struct shm_error *error)
 {
 	struct stream_reader *lane = &tally->reader.lane[i];
@@ -215,14 +218,15 @@ static int take_up_lane(struct tally *tally, unsigned i, uint64_t *lost, struct 
 	}
 	result = stream_reader_seek(lane, stored.position, stored.records);
 	if (result != 0)
-		shm_explain(error,
-		            "lane %u of topic %s: the database is at position %llu, which the lane has not "
-		            "reached",
-		            i, TALLY_TOPIC, (unsigned long long)stored.position);
+		shm_explain(
+		        error,
+		        "lane %u of topic %s: the database is at position %llu, which the lane has not reached",
+		        i, TALLY_TOPIC, (unsigned long long)stored.position);
 	return result;
 }
 
-/* Somebody deleted the database, put an older copy in its place or set another data_dir. Nobody can count those records again. */
+/* Somebody deleted the database, put an older copy in its place or set another data_dir. Nobody can
+ * count those records again. */
 static void say_lost(struct tally *tally, uint64_t lost)
 {
 	snprintf(tally->note, sizeof tally->note,
@@ -230,19 +234,18 @@ static void say_lost(struct tally *tally, uint64_t lost)
 	         " (deleted, an older copy, another data_dir?)",
 	         (unsigned long long)lost);
 	control_note(tally->control, "%s", tally->note);
-	log_warn("the database lacks records that its group has read: deleted, an older copy, another "
-	         "data_dir? they are "
-	         "in no count",
-	         "group=%s records=%llu applications_in_database=%llu database=%s/%s", TALLY_GROUP,
-	         (unsigned long long)lost, (unsigned long long)tally->counts.n_applications, tally->data_dir,
-	         STORE_FILE);
+	log_warn(
+	        "the database lacks records that its group has read: deleted, an older copy, another data_dir? they are in no count",
+	        "group=%s records=%llu applications_in_database=%llu database=%s/%s", TALLY_GROUP,
+	        (unsigned long long)lost, (unsigned long long)tally->counts.n_applications, tally->data_dir,
+	        STORE_FILE);
 }
 
 static int attach(struct tally *tally, struct stage *stage, struct shm_error *error)
 {
 	uint64_t lost = 0;
 	int result = topic_reader_attach_stage(&tally->reader, &stage->instance, TALLY_TOPIC, TALLY_GROUP,
-	                                 (struct topic_share){.n = 1}, error);
+	                                       (struct topic_share){.n = 1}, error);
 	for (unsigned i = 0; result == 0 && i < tally->reader.n_lanes; i++)
 		result = take_up_lane(tally, i, &lost, error);
 	metric_set(tally->control, TALLY_lost_records, lost);
@@ -311,7 +314,8 @@ static bool poll_stage(struct stage *stage)
 	return true;
 }
 
-/* A database that vanishes while nothing comes in is noticed too, before the next event is counted. */
+/* A database that vanishes while nothing comes in is noticed too, before the next event is
+ * counted. */
 static void look_at_files(struct tally *tally, uint64_t now_ns)
 {
 	struct shm_error error;
@@ -331,10 +335,9 @@ static void look_at_log(struct tally *tally)
 	metric_add(tally->control, TALLY_checkpoints, log.checkpoints - tally->log.checkpoints);
 	metric_add(tally->control, TALLY_failed_checkpoints, log.failed - tally->log.failed);
 	if (log.reason[0] != '\0' && tally->log.reason[0] == '\0')
-		log_error("cannot copy the database's log into the database, it grows until that works or "
-		          "tally.log_limit is "
-		          "reached",
-		          "log_bytes=%llu reason=\"%s\"", (unsigned long long)log.bytes, log.reason);
+		log_error(
+		        "cannot copy the database's log into the database, it grows until that works or tally.log_limit is reached",
+		        "log_bytes=%llu reason=\"%s\"", (unsigned long long)log.bytes, log.reason);
 	if (log.reason[0] == '\0' && tally->log.reason[0] != '\0')
 		log_info("the database's log is copied again", "log_bytes=%llu",
 		         (unsigned long long)log.bytes);
@@ -391,7 +394,8 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 		return;
 	}
 	if (counts_full(
-	            &tally->counts)) { /* the bell would ring on: there is something to read, and no room for it */
+	            /* the bell would ring on: there is something to read, and no room for it */
+	            &tally->counts)) {
 		sleep_ns(timeout_ns);
 		return;
 	}
@@ -402,8 +406,8 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	wait_for_records(tally, timeout_ns);
 }
 
-/* All is read: the rest is committed now. While that fails the stage stays, until whoever drains it loses patience; the lanes then
- * still hold what the database lacks. */
+/* All is read: the rest is committed now. While that fails the stage stays, until whoever drains it
+ * loses patience; the lanes then still hold what the database lacks. */
 static bool drained(struct stage *stage)
 {
 	struct tally *tally = stage->own;

@@ -5,12 +5,14 @@
  *     lane n --'   (counts in memory)          | position of each lane, generation    |    (the lanes' cursors move)
  *                                              '--------------------------------------'
  *
- * Exactly once. A life killed before COMMIT leaves database and cursors as they were: the records are still in the lanes,
- * because a lane's cursor moves only after the commit. One killed between COMMIT and stream_settle leaves the database
- * ahead; so a life begins, in each lane whose stored generation is the instance's own, at the later of the two.
+ * Exactly once. A life killed before COMMIT leaves database and cursors as they were: the records
+ * are still in the lanes, because a lane's cursor moves only after the commit. One killed between
+ * COMMIT and stream_settle leaves the database ahead; so a life begins, in each lane whose stored
+ * generation is the instance's own, at the later of the two.
  *
- * A commit comes sooner when a lane is a quarter full counted from its cursor (and little is waiting in it), when
- * TALLY_COMMIT_ROWS rows have changed or the counts are full (counts.h). A commit that fails leaves all as it is and is tried again in every tick; meanwhile lanes fill, and
+ * A commit comes sooner when a lane is a quarter full counted from its cursor (and little is
+ * waiting in it), when TALLY_COMMIT_ROWS rows have changed or the counts are full (counts.h). A
+ * commit that fails leaves all as it is and is tried again in every tick; meanwhile lanes fill, and
  * writers drop as their topic says.
  */
 #ifndef SINK_TALLY_TALLY_H
@@ -34,18 +36,21 @@ struct tally_taken {
 	uint64_t bad;     /* of these no IpEvents, skipped */
 };
 
-/* Counts at most `max` records of the batch, fewer when counts become full. batch moves behind what was taken. */
+/* Counts at most `max` records of the batch, fewer when counts become full. batch moves behind what
+ * was taken. */
 struct tally_taken tally_take(struct counts *counts, struct record_batch *batch, uint64_t max);
 
 /* The limits of a configuration. */
 struct counts_limits tally_limits(const struct config *config);
 
-/* Opens the database of a configuration and loads it. Returns 0; otherwise -errno with the reason in error and nothing
- * left open. */
-int tally_open(const struct config *config, struct counts *counts, struct store **store, struct shm_error *error);
+/* Opens the database of a configuration and loads it. Returns 0; otherwise -errno with the reason
+ * in error and nothing left open. */
+int tally_open(const struct config *config, struct counts *counts, struct store **store,
+               struct shm_error *error);
 
-/* The stage alone: counts the records of a file (as they lie in a lane: `millrace tap ip --format raw`) into the database
- * of the configuration. A file counted twice counts twice. Returns the exit status. */
+/* The stage alone: counts the records of a file (as they lie in a lane: `millrace tap ip --format
+ * raw`) into the database of the configuration. A file counted twice counts twice. Returns the exit
+ * status. */
 int tally_alone(const struct config *config, FILE *input, FILE *output);
 
 #endif

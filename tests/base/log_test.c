@@ -1,4 +1,5 @@
-/* The log: one line, text or JSON, whatever the values hold. Standard error is a pipe while a line is written. */
+/* The log: one line, text or JSON, whatever the values hold. Standard error is a pipe while a line
+ * is written. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -81,11 +82,10 @@ static void json_has_a_member_for_each_pair(void **state)
 	log_init("tally", LOG_INFO, LOG_JSON);
 	capture();
 	log_warn("two words", "role=%s path=\"%s\" reason=%s", "tally.0", "/a b/c", "no \"such\" file=x");
-	snprintf(expected, sizeof expected,
-	         "\"level\":\"warn\",\"stage\":\"tally\",\"pid\":%d,\"text\":\"two "
-	         "words\",\"role\":\"tally.0\","
-	         "\"path\":\"/a b/c\",\"reason\":\"no \\\"such\\\" file=x\"}\n",
-	         (int)getpid());
+	snprintf(
+	        expected, sizeof expected,
+	        "\"level\":\"warn\",\"stage\":\"tally\",\"pid\":%d,\"text\":\"two words\",\"role\":\"tally.0\",\"path\":\"/a b/c\",\"reason\":\"no \\\"such\\\" file=x\"}\n",
+	        (int)getpid());
 	assert_string_equal(after_stamp(release()), expected);
 }
 
@@ -168,7 +168,8 @@ static void errno_survives(void **state)
 #define LINES      3000
 #define PIPE_BYTES 8192
 
-/* Standard error becomes `fd`, which blocks; `end` is what reads it. The caller has an alarm: a write that waits fails the test. */
+/* Standard error becomes `fd`, which blocks; `end` is what reads it. The caller has an alarm: a
+ * write that waits fails the test. */
 static void become(int fd, int end)
 {
 	pipe_ends[0] = end;
@@ -226,7 +227,8 @@ static void tell_all(void)
 	(void)release();
 }
 
-/* More lines than there is room for: some are dropped, all of them counted, and the next one that goes out says how many. */
+/* More lines than there is room for: some are dropped, all of them counted, and the next one that
+ * goes out says how many. */
 static void overfill(void)
 {
 	uint64_t before = log_dropped();
@@ -235,7 +237,8 @@ static void overfill(void)
 	int flags = fcntl(STDERR_FILENO, F_GETFL);
 	size_t used = read_more(pipe_ends[0], 0);
 	bool some = used > 0;
-	/* A terminal hands on what it holds in its own time, so there may be no room for a while. */
+	/* A terminal hands on what it holds in its own time, so there may be no room for a
+	 * while. */
 	for (unsigned tries = 0; tries < 500 && strstr(taken, "after") == NULL; tries++) {
 		log_info("after", NULL);
 		(void)poll(&(struct pollfd){.fd = pipe_ends[0], .events = POLLIN}, 1, 10);

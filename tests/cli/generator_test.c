@@ -1,4 +1,5 @@
-/* The generator's account against the parsers: what it says a receiver will make of a datagram is what the parser makes. */
+/* The generator's account against the parsers: what it says a receiver will make of a datagram is
+ * what the parser makes. */
 #include "cli/generator.h"
 
 #include <stdarg.h>
@@ -121,7 +122,8 @@ static void the_share_of_corrupted_ones_is_what_was_asked_for(void **state)
 	}
 }
 
-/* Runs are contiguous, of equal length, at most as long as asked for, and cover every datagram once. */
+/* Runs are contiguous, of equal length, at most as long as asked for, and cover every datagram
+ * once. */
 static void runs_cover_the_pool(void **state)
 {
 	(void)state;

@@ -190,8 +190,10 @@ static void the_collectors_mix_has_an_example_event_after_each_20_others(void **
 	for (unsigned i = 0; i < 2100; i++) {
 		struct send_http_request request = send_http_request_make(&settings, i, text);
 		text[request.bytes] = '\0';
-		bool is = strstr(text, "{\"username\": \"kodingbot\", \"count\": 12412414, "
-		                       "\"metric\": \"kite_call\"}") != NULL;
+		bool is =
+		        strstr(text,
+		               "{\"username\": \"kodingbot\", \"count\": 12412414, \"metric\": \"kite_call\"}") !=
+		        NULL;
 		assert_int_equal(is, request.example);
 		examples += is;
 	}

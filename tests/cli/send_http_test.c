@@ -87,11 +87,9 @@ static const struct known_answer known[] = {
          ""},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nWiki\r\n6;x=\"y\"\r\npedia!\r\n0\r\n\r\n",
          false, 200, false, "Wikipedia!"},
-        {"HTTP/1.1 200 OK\r\ntransfer-encoding:  Chunked \r\n\r\n00A\r\n0123456789\r\n0\r\nTrailer: "
-         "1\r\n\r\n",
+        {"HTTP/1.1 200 OK\r\ntransfer-encoding:  Chunked \r\n\r\n00A\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n",
          false, 200, false, "0123456789"},
-        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 202 "
-         "Accepted\r\nContent-Length:5\r\n\r\n12345",
+        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 202 Accepted\r\nContent-Length:5\r\n\r\n12345",
          false, 202, false, "12345"},
         {"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno\n", false, 400, true,
          "no\n"},
@@ -112,7 +110,8 @@ static void check_answer(const struct send_http_answer *answer, const struct kno
 	assert_memory_equal(answer->body, right->body, bytes);
 }
 
-/* Feeds a copy of exact size, so that a sanitizer sees a read past the end. Returns what the last byte gave. */
+/* Feeds a copy of exact size, so that a sanitizer sees a read past the end. Returns what the last
+ * byte gave. */
 static enum send_http_answer_result feed(struct send_http_answer *answer, const char *text, size_t bytes,
                                          size_t *used)
 {

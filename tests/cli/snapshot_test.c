@@ -188,7 +188,8 @@ static void what_waits_and_what_was_read_make_up_what_was_written(void **state)
 	for (unsigned i = 0; i < 100; i++)
 		memset(record_put(at + i * record_bytes(64), 1, 64), 0, 64);
 	stream_commit(&writer.stream, 100 * record_bytes(64), 100);
-	assert_int_equal(topic_reader_attach_stage(&reader, &instance, "ip", "tally", (struct topic_share){.n = 1}, &error),
+	assert_int_equal(topic_reader_attach_stage(&reader, &instance, "ip", "tally",
+	                                           (struct topic_share){.n = 1}, &error),
 	                 0);
 	struct record_batch batch;
 	unsigned lane;

@@ -14,8 +14,7 @@ static void an_unknown_key_is_named_with_the_nearest_known_one(void **state)
 	(void)state;
 	assert_errors(
 	        "tally:\n  commit_intervall: 1s\n", "",
-	        "f.yaml:2: tally.commit_intervall: unknown key, did you mean commit_interval?; allowed: "
-	        "applications, addresses_per_application, addresses, commit_interval, log_limit\n");
+	        "f.yaml:2: tally.commit_intervall: unknown key, did you mean commit_interval?; allowed: applications, addresses_per_application, addresses, commit_interval, log_limit\n");
 	assert_errors("ingest:\n  udp:\n    - format: raw\n      lsiten: ':1'\n", "",
 	              "f.yaml:4: ingest.udp[0].lsiten: unknown key, did you mean listen?; allowed: " UDP_KEYS
 	              "\n");
@@ -36,9 +35,9 @@ static void an_unknown_section_with_all_its_content_is_one_error(void **state)
 static void a_wrong_structure_says_what_is_there_and_what_must_be(void **state)
 {
 	(void)state;
-	assert_errors("tally: 7\n", "",
-	              "f.yaml:1: tally: is a single value, must be a section of keys; allowed: applications, "
-	              "addresses_per_application, addresses, commit_interval, log_limit\n");
+	assert_errors(
+	        "tally: 7\n", "",
+	        "f.yaml:1: tally: is a single value, must be a section of keys; allowed: applications, addresses_per_application, addresses, commit_interval, log_limit\n");
 	assert_errors(
 	        "ingest:\n  udp: 4002\n", "",
 	        "f.yaml:2: ingest.udp: is a single value, must be a list of sections; allowed: " UDP_KEYS
@@ -47,19 +46,18 @@ static void a_wrong_structure_says_what_is_there_and_what_must_be(void **state)
 	        "ingest:\n  udp:\n  - 4002\n", "",
 	        "f.yaml:3: ingest.udp[0]: is a single value, must be a section of keys; allowed: " UDP_KEYS
 	        "\n");
-	assert_errors("log: {level: [info]}\n", "",
-	              "f.yaml:1: log.level: is a list, must be a single value; allowed: debug, info, warn, "
-	              "error\n");
-	assert_errors("ingest: {udp: {listen: {a: b}}}\n", "",
-	              "f.yaml:1: ingest.udp[0].listen: is a section of keys, must be a list; allowed: 1 to "
-	              "16 items\n");
-	assert_errors("ingest: {udp: {listen: [[':1']]}}\n", "",
-	              "f.yaml:1: ingest.udp[0].listen[0]: is a list, must be a single value; allowed: texts "
-	              "such as "
-	              "[::]:4002\n");
-	assert_errors("topics: [ip]\n", "",
-	              "f.yaml:1: topics: is a list, must be a section of keys; allowed: size, when_full, "
-	              "outside_lanes\n");
+	assert_errors(
+	        "log: {level: [info]}\n", "",
+	        "f.yaml:1: log.level: is a list, must be a single value; allowed: debug, info, warn, error\n");
+	assert_errors(
+	        "ingest: {udp: {listen: {a: b}}}\n", "",
+	        "f.yaml:1: ingest.udp[0].listen: is a section of keys, must be a list; allowed: 1 to 16 items\n");
+	assert_errors(
+	        "ingest: {udp: {listen: [[':1']]}}\n", "",
+	        "f.yaml:1: ingest.udp[0].listen[0]: is a list, must be a single value; allowed: texts such as [::]:4002\n");
+	assert_errors(
+	        "topics: [ip]\n", "",
+	        "f.yaml:1: topics: is a list, must be a section of keys; allowed: size, when_full, outside_lanes\n");
 	assert_one_error("- a\n- b\n", "", "f.yaml:1: the document must be a section of keys");
 	assert_one_error("just words\n", "", "f.yaml:1: the document must be a section of keys");
 }
@@ -67,10 +65,9 @@ static void a_wrong_structure_says_what_is_there_and_what_must_be(void **state)
 static void a_value_out_of_range_names_the_bound(void **state)
 {
 	(void)state;
-	assert_errors("tally: {commit_interval: 9ms}\n", "",
-	              "f.yaml:1: tally.commit_interval: below the least value, 10ms; allowed: 10ms to 1h "
-	              "(seconds, or "
-	              "with ns us ms s m h d)\n");
+	assert_errors(
+	        "tally: {commit_interval: 9ms}\n", "",
+	        "f.yaml:1: tally.commit_interval: below the least value, 10ms; allowed: 10ms to 1h (seconds, or with ns us ms s m h d)\n");
 	assert_errors("ingest: {udp: [{processes: 33}]}\n", "",
 	              "f.yaml:1: ingest.udp[0].processes: above the greatest value, 32; allowed: 1 to 32\n");
 	assert_one_error("topics: {ip: {size: 99999999999999999999999}}\n", "",
@@ -107,15 +104,13 @@ static void a_value_of_the_wrong_type_is_quoted(void **state)
 static void listen_addresses_are_checked_one_by_one_and_together(void **state)
 {
 	(void)state;
-	assert_errors("ingest: {udp: {listen: localhost}}\n", "",
-	              "f.yaml:1: ingest.udp[0].listen[0]: \"localhost\" is not an address; allowed: "
-	              "127.0.0.1:4002, "
-	              "[::1]:4002, [::]:4002, :4002, port 0 to 65535\n");
+	assert_errors(
+	        "ingest: {udp: {listen: localhost}}\n", "",
+	        "f.yaml:1: ingest.udp[0].listen[0]: \"localhost\" is not an address; allowed: 127.0.0.1:4002, [::1]:4002, [::]:4002, :4002, port 0 to 65535\n");
 	assert_one_error(
 	        "ingest:\n  udp:\n  - listen: 127.0.0.1:4002\n  - listen: ['[::1]:4002', '127.0.0.1:4002']\n",
 	        "",
-	        "f.yaml:4: ingest.udp[1].listen[1]: \"127.0.0.1:4002\" takes what ingest.udp[0].listen[0] "
-	        "(\"127.0.0.1:4002\") takes; allowed: ");
+	        "f.yaml:4: ingest.udp[1].listen[1]: \"127.0.0.1:4002\" takes what ingest.udp[0].listen[0] (\"127.0.0.1:4002\") takes; allowed: ");
 	assert_one_error("ingest: {udp: [{listen: ':4002'}, {listen: '10.0.0.1:4002', format: raw}]}\n", "",
 	                 "f.yaml:1: ingest.udp[1].listen[0]: \"10.0.0.1:4002\" takes what ");
 	config_free(
@@ -125,31 +120,31 @@ static void listen_addresses_are_checked_one_by_one_and_together(void **state)
 static void lists_of_an_http_listener_are_checked_item_by_item(void **state)
 {
 	(void)state;
-	assert_one_error("ingest: {http: {listen: 'unix:m.sock'}}\n", "",
-	                 "f.yaml:1: ingest.http[0].listen[0]: \"unix:m.sock\" is not an address; allowed: "
-	                 "127.0.0.1:8080, ");
+	assert_one_error(
+	        "ingest: {http: {listen: 'unix:m.sock'}}\n", "",
+	        "f.yaml:1: ingest.http[0].listen[0]: \"unix:m.sock\" is not an address; allowed: 127.0.0.1:8080, ");
 	assert_one_error("ingest: {udp: {listen: 'unix:/run/m.sock'}}\n", "",
 	                 "f.yaml:1: ingest.udp[0].listen[0]: \"unix:/run/m.sock\" is not an address");
-	assert_one_error("ingest:\n  http:\n  - listen: [':80', 'unix:/a']\n  - listen: 'unix:/a'\n", "",
-	                 "f.yaml:4: ingest.http[1].listen[0]: \"unix:/a\" takes what "
-	                 "ingest.http[0].listen[1]");
+	assert_one_error(
+	        "ingest:\n  http:\n  - listen: [':80', 'unix:/a']\n  - listen: 'unix:/a'\n", "",
+	        "f.yaml:4: ingest.http[1].listen[0]: \"unix:/a\" takes what ingest.http[0].listen[1]");
 	assert_one_error("ingest:\n  http:\n    trusted_proxies: [10.0.0.0/8, 10.1.1.1/8]\n", "",
 	                 "f.yaml:3: ingest.http[0].trusted_proxies[1]: \"10.1.1.1/8\" is not a network");
 	assert_one_error("ingest: {http: {cors: example.com}}\n", "",
 	                 "f.yaml:1: ingest.http[0].cors[0]: \"example.com\" is not an origin; allowed: ");
 	assert_one_error("ingest: {http: {cors: 'https://example.com/'}}\n", "",
 	                 "f.yaml:1: ingest.http[0].cors[0]: ");
-	config_free(load("ingest: {udp: {listen: ':80'}, http: {listen: ':80', cors: ['null', "
-	                 "'http://localhost:3000'], trusted_proxies: [\"::1\", 2001:db8::/32]}}\n",
-	                 ""));
+	config_free(load(
+	        "ingest: {udp: {listen: ':80'}, http: {listen: ':80', cors: ['null', 'http://localhost:3000'], trusted_proxies: [\"::1\", 2001:db8::/32]}}\n",
+	        ""));
 }
 
 static void a_count_that_must_be_a_power_of_two_says_so(void **state)
 {
 	(void)state;
-	assert_errors("ingest: {http: {buffers: 100}}\n", "",
-	              "f.yaml:1: ingest.http[0].buffers: not a power of two; allowed: powers of two, 16 to "
-	              "32768\n");
+	assert_errors(
+	        "ingest: {http: {buffers: 100}}\n", "",
+	        "f.yaml:1: ingest.http[0].buffers: not a power of two; allowed: powers of two, 16 to 32768\n");
 	assert_one_error("queues: {postback: {slots: 4KiB}}\n", "",
 	                 "f.yaml:1: queues.postback.slots: \"4KiB\" is not a whole number");
 	assert_one_error("queues: {postbak: {slots: 4}}\n", "",
@@ -161,8 +156,7 @@ static void memory_that_holds_no_request_of_the_greatest_size_is_refused(void **
 	(void)state;
 	assert_errors(
 	        "ingest:\n  http:\n    max_body: 33MiB\n    request_memory: 64MiB\n", "",
-	        "f.yaml:4: ingest.http[0].request_memory: less than max_head, max_body and max_inflated "
-	        "together take; allowed: at least 71319552 bytes, or smaller limits\n");
+	        "f.yaml:4: ingest.http[0].request_memory: less than max_head, max_body and max_inflated together take; allowed: at least 71319552 bytes, or smaller limits\n");
 	config_free(load("ingest: {http: {max_body: 33MiB, request_memory: 128MiB}}\n", ""));
 }
 
@@ -190,9 +184,12 @@ static void names_of_topics_and_the_instance_are_checked(void **state)
 static void there_is_room_for_sixteen_topics(void **state)
 {
 	(void)state;
-	config_free(load("topics: {a: &o {outside_lanes: 1}, b: *o, c: *o, d: *o, e: *o, f: *o, g: *o, h: *o, i: *o, j: *o}\n", ""));
-	assert_one_error("topics: {a: &o {outside_lanes: 1}, b: *o, c: *o, d: *o, e: *o, f: *o, g: *o, h: *o, i: *o, j: *o, k: *o}\n", "",
-	                 "f.yaml:1: topics: 17 topics, the built-in ones counted; allowed: at most 16");
+	config_free(load(
+	        "topics: {a: &o {outside_lanes: 1}, b: *o, c: *o, d: *o, e: *o, f: *o, g: *o, h: *o, i: *o, j: *o}\n",
+	        ""));
+	assert_one_error(
+	        "topics: {a: &o {outside_lanes: 1}, b: *o, c: *o, d: *o, e: *o, f: *o, g: *o, h: *o, i: *o, j: *o, k: *o}\n",
+	        "", "f.yaml:1: topics: 17 topics, the built-in ones counted; allowed: at most 16");
 }
 
 static void a_backoff_above_its_maximum_blames_what_was_written(void **state)
@@ -357,11 +354,12 @@ static void a_file_that_cannot_be_read_says_why(void **state)
 static void a_topic_that_nobody_writes_is_an_error_with_the_nearest_that_somebody_does(void **state)
 {
 	(void)state;
-	assert_errors("topics:\n  ip: {}\n  ipp: {size: 1MiB}\n", "",
-	              "f.yaml:3: topics.ipp: nobody writes ipp; did you mean ip?; allowed: a topic that stages write, "
-	              "or outside_lanes for programs that write it\n");
-	assert_one_error("", "topics.trackraw.size=1MiB",
-	                 "--set topics.trackraw.size=1MiB: topics.trackraw: nobody writes trackraw; did you mean track.raw?;");
+	assert_errors(
+	        "topics:\n  ip: {}\n  ipp: {size: 1MiB}\n", "",
+	        "f.yaml:3: topics.ipp: nobody writes ipp; did you mean ip?; allowed: a topic that stages write, or outside_lanes for programs that write it\n");
+	assert_one_error(
+	        "", "topics.trackraw.size=1MiB",
+	        "--set topics.trackraw.size=1MiB: topics.trackraw: nobody writes trackraw; did you mean track.raw?;");
 	assert_one_error("topics: {something.else: }\n", "",
 	                 "f.yaml:1: topics.something.else: nobody writes something.else; allowed: ");
 	config_free(load("topics: {mine: {outside_lanes: 1}, resting: {outside_lanes: 0}, raw: {}}\n", ""));

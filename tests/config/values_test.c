@@ -219,10 +219,9 @@ static void set_takes_lists_sections_and_further_entries(void **state)
 static void a_set_that_cannot_be_names_itself(void **state)
 {
 	(void)state;
-	assert_errors("", "tally.commit_interval=0",
-	              "--set tally.commit_interval=0: below the least value, 10ms; allowed: 10ms to 1h "
-	              "(seconds, or with "
-	              "ns us ms s m h d)\n");
+	assert_errors(
+	        "", "tally.commit_interval=0",
+	        "--set tally.commit_interval=0: below the least value, 10ms; allowed: 10ms to 1h (seconds, or with ns us ms s m h d)\n");
 	assert_one_error("", "tally={x: 1}",
 	                 "--set tally={x: 1}: tally.x: unknown key; allowed: applications, ");
 	assert_one_error("", "tally.aplications=1",
@@ -344,8 +343,9 @@ static void topics_that_http_writes_refuse_unless_told_otherwise(void **state)
 		const char *topic, *when_full;
 	} cases[] = {{"ip", "drop"},        {"raw", "drop"},   {"metric", "refuse"},
 	             {"track.raw", "drop"}, {"log", "refuse"}, {"mine", "drop"}};
-	struct config *config =
-	        load("topics: {track.raw: {when_full: drop}, log: , metric: {size: 1MiB}, mine: {outside_lanes: 1}}", "");
+	struct config *config = load(
+	        "topics: {track.raw: {when_full: drop}, log: , metric: {size: 1MiB}, mine: {outside_lanes: 1}}",
+	        "");
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		assert_string_equal(config_string(config, "topics.%s.when_full", cases[i].topic),
 		                    cases[i].when_full);

@@ -1,9 +1,11 @@
-/* The enrich stage killed at random moments: the topic track says what track.raw said, call for call in order, and the ledger adds up.
+/* The enrich stage killed at random moments: the topic track says what track.raw said, call for
+ * call in order, and the ledger adds up.
  *
  *     this test: calls by number --> track.raw lanes 0, 1 --> enrich.0, enrich.1 (children, killed again and again) --> track --> this test
  *
- * What an event says follows from its lane and number, so loss, repetition, another order and a torn record are different failures. Now
- * and then a record is no call, the reader rests until track is full, or the two processes become one that reads both lanes, and two again.
+ * What an event says follows from its lane and number, so loss, repetition, another order and a
+ * torn record are different failures. Now and then a record is no call, the reader rests until
+ * track is full, or the two processes become one that reads both lanes, and two again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -82,7 +84,8 @@ static void on_term(int signal_number)
 	ending = 1;
 }
 
-/* One life: the loop of stage.h, with ticks close together. Ends on SIGTERM, when there is nothing left to read. */
+/* One life: the loop of stage.h, with ticks close together. Ends on SIGTERM, when there is nothing
+ * left to read. */
 static void live(unsigned index, unsigned shares)
 {
 	struct enrich *enrich = &trial.enrich;
@@ -202,8 +205,9 @@ static bool all_read(void)
 	return true;
 }
 
-/* Writes and reads until a moment drawn at random. A call or two, and the next when they have come out, make many commits; many at a time make
- * long batches, and now and then nobody reads meanwhile. */
+/* Writes and reads until a moment drawn at random. A call or two, and the next when they have come
+ * out, make many commits; many at a time make long batches, and now and then nobody reads
+ * meanwhile. */
 static void work_until_a_moment(void)
 {
 	uint64_t end_ns = clock_monotonic_ns() + draw_below(LIFE_NS);
@@ -287,9 +291,7 @@ static void killed_at_random_moments_it_makes_one_event_of_each_call(void **stat
 	}
 	end_all();
 	check_all();
-	printf("%llu kills, %llu calls and %llu other records, %llu commits, %llu notes finished, %llu waits "
-	       "for "
-	       "room, %llu changes between one process and two\n",
+	printf("%llu kills, %llu calls and %llu other records, %llu commits, %llu notes finished, %llu waits for room, %llu changes between one process and two\n",
 	       (unsigned long long)trial.kills,
 	       (unsigned long long)(trial.place.written[0] + trial.place.written[1]),
 	       (unsigned long long)(trial.malformed[0] + trial.malformed[1]),

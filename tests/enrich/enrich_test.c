@@ -1,5 +1,5 @@
-/* The enrich stage in an instance: one event for each call in order, what is rejected, full lanes, shares, and a death at any word of a
- * commit. */
+/* The enrich stage in an instance: one event for each call in order, what is rejected, full lanes,
+ * shares, and a death at any word of a commit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -124,7 +124,8 @@ static void what_is_no_call_is_rejected_and_counted(void **state)
 	(void)state;
 	open_one(0, 1);
 	enrich_place_write(&place, 0, 3);
-	write_other(0, EVENT_TRACK_RAW, sizeof(struct event_track_raw));     /* its lengths are not its own */
+	/* its lengths are not its own */
+	write_other(0, EVENT_TRACK_RAW, sizeof(struct event_track_raw));
 	write_other(0, EVENT_TRACK_RAW, sizeof(struct event_track_raw) - 1); /* cut off */
 	write_other(0, EVENT_TRACK_RAW, 0);
 	enrich_place_write(&place, 0, 1);
@@ -370,7 +371,8 @@ static void restore(const struct words *words)
 	memcpy(enrich[0].redo.base[2], &words->group, sizeof words->group);
 }
 
-/* The words of the last commit lie in the note still; its end is a word that an empty note does not have. */
+/* The words of the last commit lie in the note still; its end is a word that an empty note does not
+ * have. */
 static uint32_t words_of_note(void)
 {
 	const struct redo_note *note = enrich[0].redo.note;
@@ -380,8 +382,8 @@ static uint32_t words_of_note(void)
 	return n;
 }
 
-/* One life that is killed after `stored` words of its commit's note (UINT32_MAX: before it is published), and the next. Returns how
- * many words the note has. */
+/* One life that is killed after `stored` words of its commit's note (UINT32_MAX: before it is
+ * published), and the next. Returns how many words the note has. */
 static uint32_t die_in_commit(uint32_t stored)
 {
 	struct words words;

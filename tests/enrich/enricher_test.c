@@ -1,4 +1,5 @@
-/* From a tracking call to a tracking event, without shared memory: fields, unknown agents and places, privacy, settings. */
+/* From a tracking call to a tracking event, without shared memory: fields, unknown agents and
+ * places, privacy, settings. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -57,7 +58,8 @@ struct made {
 
 static struct made made;
 
-/* Enriches one call; the record has exactly the room that track_room tells, so that a sanitizer sees one byte more. */
+/* Enriches one call; the record has exactly the room that track_room tells, so that a sanitizer
+ * sees one byte more. */
 static void run(struct call_text text, const uint8_t address[16], uint32_t flags)
 {
 	(void)call_write(made.raw, text, address, flags);

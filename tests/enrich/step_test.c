@@ -1,5 +1,6 @@
-/* The enrich stage stepped through two commits, one instruction at a time. Each time its memory has changed, that memory is what SIGKILL would
- * have left: a copy of it is given to a next life, which must end with one event for each call.
+/* The enrich stage stepped through two commits, one instruction at a time. Each time its memory has
+ * changed, that memory is what SIGKILL would have left: a copy of it is given to a next life, which
+ * must end with one event for each call.
  *
  *     place "live": the stepped process          place "copy": next lives, in this process
  *     track lane 0, group, private note  --copy-->  the same
@@ -131,7 +132,8 @@ static const char *look(const struct stream_shared *shared)
 	return wrong;
 }
 
-/* Returns NULL when all is well with what a life leaves that begins with the copy's memory, otherwise what is wrong. */
+/* Returns NULL when all is well with what a life leaves that begins with the copy's memory,
+ * otherwise what is wrong. */
 static const char *live_on(void)
 {
 	if (enrich_place_open(&copy, &enrich, 0, 1) != 0)
@@ -183,7 +185,8 @@ static struct steps step_through(struct mapped *live_map, struct mapped *copy_ma
 	static struct snapshot snapshot;
 	struct steps steps = {.states = 1};
 	int status;
-	/* Once before, so that agents are known: working them out is thousands of instructions that touch nothing shared. */
+	/* Once before, so that agents are known: working them out is thousands of instructions that
+	 * touch nothing shared. */
 	steps.wrong = live_on();
 	pid_t child = start_traced_life();
 	assert_true(child > 0);

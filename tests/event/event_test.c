@@ -109,9 +109,9 @@ static void text_is_escaped_and_broken_utf8_shown_byte_by_byte(void **state)
 	assert_true(n > 0);
 	out[n] = 0;
 	assert_string_equal(
-	        out, "{\"id\":\"g-metric-3-8\",\"ts\":5,\"ip\":null,"
-	             "\"username\":\"a\\\"\\\\\\n\\u0001\xc3\xa9\\u00ff\\u00ed\\u00a0\\u0080\xf0\x9f\x98\x80"
-	             "\\u0000z\",\"count\":-9223372036854775808,\"metric\":\"kite_call\"}");
+	        out,
+	        "{\"id\":\"g-metric-3-8\",\"ts\":5,\"ip\":null,\"username\":\"a\\\"\\\\\\n\\u0001\xc3\xa9\\u00ff\\u00ed\\u00a0\\u0080\xf0\x9f\x98\x80"
+	        "\\u0000z\",\"count\":-9223372036854775808,\"metric\":\"kite_call\"}");
 	assert_field(record, "count", "-9223372036854775808");
 	assert_field(record, "metric", "kite_call");
 }
@@ -286,7 +286,8 @@ static void random_payloads_become_json_that_a_parser_takes(void **state)
 			payload[at] = (unsigned char)(high ? draw() : draw() % 128);
 		if (draw() % 4 != 0 && length >= 64)
 			make_lengths_small(&slot.record, payload);
-		/* As long as its fields say, if it can be: with a byte more or less it is refused. */
+		/* As long as its fields say, if it can be: with a byte more or less it is
+		 * refused. */
 		while (!event_check(&slot.record) && slot.record.length > 0)
 			slot.record.length--;
 		if (slot.record.length > 0 && slot.record.type < EVENT_OUTSIDE) {
@@ -306,11 +307,12 @@ static void random_payloads_become_json_that_a_parser_takes(void **state)
 
 static bool a_terminal_obeys(unsigned code)
 {
-	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e || code == 0x200f ||
-	       (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e ||
+	       code == 0x200f || (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
 
-/* Every character of Unicode: what a terminal would obey is escaped in all three forms, everything else comes through, and JSON keeps its value. */
+/* Every character of Unicode: what a terminal would obey is escaped in all three forms, everything
+ * else comes through, and JSON keeps its value. */
 static void no_character_that_a_terminal_obeys_comes_out_as_it_is(void **state)
 {
 	(void)state;
@@ -389,9 +391,8 @@ static void validity_of_utf8_is_that_of_unicode(void **state)
 	        {"\xff", false},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-		assert_int_equal(
-		        text_valid((const unsigned char *)cases[i].bytes, strlen(cases[i].bytes)),
-		        cases[i].valid);
+		assert_int_equal(text_valid((const unsigned char *)cases[i].bytes, strlen(cases[i].bytes)),
+		                 cases[i].valid);
 }
 
 int main(void)

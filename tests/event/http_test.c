@@ -1,4 +1,5 @@
-/* Events that HTTP clients send, as JSON and as filter values: the client's address, log events, postbacks. */
+/* Events that HTTP clients send, as JSON and as filter values: the client's address, log events,
+ * postbacks. */
 #include "event/event.h"
 
 #include <stdarg.h>

@@ -1,5 +1,6 @@
-/* Any text as a configuration file, and, after a NUL byte, as one --set. It must load or give errors in whole lines, never
- * both; what loads must come out of config_write as the same configuration. */
+/* Any text as a configuration file, and, after a NUL byte, as one --set. It must load or give
+ * errors in whole lines, never both; what loads must come out of config_write as the same
+ * configuration. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

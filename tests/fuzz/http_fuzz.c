@@ -1,4 +1,5 @@
-/* Any bytes, first as a request, then as a chunked body: both must be to http-parser what they are to us, in whatever pieces they come. */
+/* Any bytes, first as a request, then as a chunked body: both must be to http-parser what they are
+ * to us, in whatever pieces they come. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -346,7 +346,8 @@ static bool line_begins(const char *at, const char *end, const char *name)
 	return (size_t)(end - at) > bytes && strncasecmp(at, name, bytes) == 0;
 }
 
-/* Names that http-parser takes for others get an X in front, and tabs behind a value become spaces. */
+/* Names that http-parser takes for others get an X in front, and tabs behind a value become
+ * spaces. */
 static void show_otherwise(char *shown, size_t bytes)
 {
 	const char *end = shown + bytes;

@@ -1,8 +1,10 @@
-/* Whether ingest/http and Debian's http-parser (2.9.4) see the same in the head of a request and in a chunked body.
+/* Whether ingest/http and Debian's http-parser (2.9.4) see the same in the head of a request and in
+ * a chunked body.
  *
- * What request_parse takes as whole, http-parser must take, with the same end, method, target, version, length and kind of body, keep-alive and
- * field values. The other way round nothing is asked: http-parser takes much that RFC 9112 lets a server refuse (bare line feeds, folded
- * lines, HTTP/0.9, no Host). Where the two differ on purpose, and how it is got round:
+ * What request_parse takes as whole, http-parser must take, with the same end, method, target,
+ * version, length and kind of body, keep-alive and field values. The other way round nothing is
+ * asked: http-parser takes much that RFC 9112 lets a server refuse (bare line feeds, folded lines,
+ * HTTP/0.9, no Host). Where the two differ on purpose, and how it is got round:
  *
  *   a method that http-parser does not know    any token is a method (RFC 9110, 9.1): it is shown PUT instead
  *   a name that begins with                    http-parser forgets that the body is chunked: it is shown another name
@@ -42,8 +44,8 @@ enum http_agreement http_oracle_head(const char *data, size_t bytes);
 /* data as a chunked body, fed in pieces that the seed tells, in place. */
 enum http_agreement http_oracle_chunked(const char *data, size_t bytes, uint64_t seed);
 
-/* Some prefixes of data, which the seed tells, have a verdict that fits that on all of it, and request_ready does not miss it. HTTP_DISAGREED,
- * or the verdict on data. */
+/* Some prefixes of data, which the seed tells, have a verdict that fits that on all of it, and
+ * request_ready does not miss it. HTTP_DISAGREED, or the verdict on data. */
 enum http_agreement http_oracle_pieces(const char *data, size_t bytes, uint64_t seed);
 
 /* For all three: says what differs. Returns HTTP_DISAGREED. */

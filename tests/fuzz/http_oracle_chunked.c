@@ -69,7 +69,8 @@ static struct decoded ask(const char *data, size_t bytes)
 
 /* ---- ours ---- */
 
-/* As a server feeds it: what is kept of the body so far, and behind it the next piece. Seed 0: one piece. */
+/* As a server feeds it: what is kept of the body so far, and behind it the next piece. Seed 0: one
+ * piece. */
 static struct decoded decode(const char *data, size_t bytes, uint64_t seed)
 {
 	struct decoded decoded = {.result = CHUNKED_MORE, .body = room_for(bytes)};

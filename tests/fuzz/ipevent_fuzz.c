@@ -1,5 +1,5 @@
-/* Any bytes: ipevent_parse must say what ipevent_oracle says, by way of protobuf-c. The input is copied to memory of its own
- * size, so that the address sanitizer sees a read past its end. */
+/* Any bytes: ipevent_parse must say what ipevent_oracle says, by way of protobuf-c. The input is
+ * copied to memory of its own size, so that the address sanitizer sees a read past its end. */
 #include <stdio.h>
 #include <stdlib.h>
 

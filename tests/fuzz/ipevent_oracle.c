@@ -99,7 +99,8 @@ static bool protobuf_c_reads_it(uint64_t field, unsigned wire)
 	return wire != 3 && !(field == 1 && wire != 2) && !(field == 2 && wire != 0);
 }
 
-/* Returns LEDGER_VALID, _TRUNCATED or _MALFORMED, and in out (at least bytes + 1 large) what protobuf-c gets to see. */
+/* Returns LEDGER_VALID, _TRUNCATED or _MALFORMED, and in out (at least bytes + 1 large) what
+ * protobuf-c gets to see. */
 static enum ledger_reason adapt(const uint8_t *data, size_t bytes, uint8_t *out, size_t *out_bytes)
 {
 	size_t at = 0, to = 0;

@@ -1,5 +1,6 @@
-/* Any bytes as the body of every route that takes JSON: whatever a parser accepts must be what jansson says of the same text under the same
- * rules, and the other way round. The input is copied to memory of its own size, so that the address sanitizer sees a read past its end. */
+/* Any bytes as the body of every route that takes JSON: whatever a parser accepts must be what
+ * jansson says of the same text under the same rules, and the other way round. The input is copied
+ * to memory of its own size, so that the address sanitizer sees a read past its end. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -119,7 +119,8 @@ enum json_agreement json_oracle_log(const char *data, size_t bytes)
 	return verdict_agree(data, bytes, json_log, json_body_room_plain(bytes), compare_log);
 }
 
-/* Repeated keys inside params all count, but jansson keeps the last: then the others may be what is wrong, or too much. */
+/* Repeated keys inside params all count, but jansson keeps the last: then the others may be what is
+ * wrong, or too much. */
 static const char *compare_track(const struct parsed *parsed, const struct opinion *opinion, const char *data,
                                  size_t bytes)
 {

@@ -1,5 +1,6 @@
-/* Whether the parsers of bodies (ingest/json/json_body.h) and jansson see the same in a text: is it accepted under the same rules, with
- * which payload; if not, for which reason and at which place. What jansson cannot judge is not compared: see json_oracle.h. */
+/* Whether the parsers of bodies (ingest/json/json_body.h) and jansson see the same in a text: is it
+ * accepted under the same rules, with which payload; if not, for which reason and at which place.
+ * What jansson cannot judge is not compared: see json_oracle.h. */
 #ifndef TESTS_FUZZ_JSON_BODY_ORACLE_H
 #define TESTS_FUZZ_JSON_BODY_ORACLE_H
 
@@ -13,8 +14,8 @@ enum json_agreement json_oracle_params(const char *data, size_t bytes);
 /* All elements, each payload in memory of the size that json_postback_room says. */
 enum json_agreement json_oracle_postback(const char *data, size_t bytes);
 
-/* An array: its elements are cut apart as jansson reads them. Otherwise lines: as a plain loop cuts them. Each is given to
- * json_oracle_track, too. */
+/* An array: its elements are cut apart as jansson reads them. Otherwise lines: as a plain loop cuts
+ * them. Each is given to json_oracle_track, too. */
 enum json_agreement json_oracle_batch(const char *data, size_t bytes);
 
 #endif

@@ -1,5 +1,6 @@
-/* Any bytes: the scanner must accept what jansson accepts and read the same values, and json_event_parse must make the event that
- * jansson's tree tells. The input is copied to memory of its own size, so that the address sanitizer sees a read past its end. */
+/* Any bytes: the scanner must accept what jansson accepts and read the same values, and
+ * json_event_parse must make the event that jansson's tree tells. The input is copied to memory of
+ * its own size, so that the address sanitizer sees a read past its end. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

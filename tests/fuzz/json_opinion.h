@@ -1,4 +1,5 @@
-/* What the oracles of scanner, events and bodies share: jansson's opinion of a text, and what a query string should hold. */
+/* What the oracles of scanner, events and bodies share: jansson's opinion of a text, and what a
+ * query string should hold. */
 #ifndef TESTS_FUZZ_JSON_OPINION_H
 #define TESTS_FUZZ_JSON_OPINION_H
 
@@ -35,7 +36,8 @@ bool opinion_is_empty(const json_t *value);
 /* Values are scalars, or arrays of scalars. */
 bool query_fits(json_t *params);
 
-/* The least and the most bytes that the query of a text of `bytes` bytes can have; how numbers were written jansson does not tell. */
+/* The least and the most bytes that the query of a text of `bytes` bytes can have; how numbers were
+ * written jansson does not tell. */
 void query_bounds(json_t *params, size_t bytes, size_t *least, size_t *most);
 
 /* The query decodes to the object, in order, with as little percent-encoding as can be. */

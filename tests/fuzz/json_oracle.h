@@ -1,8 +1,10 @@
-/* Whether ingest/json and jansson see the same in a text: whether it is JSON, all its values, and the event it is.
+/* Whether ingest/json and jansson see the same in a text: whether it is JSON, all its values, and
+ * the event it is.
  *
- * jansson cannot judge what it does not take, so nothing is compared where it stops for one of these reasons: a number over the range of a
- * double, U+0000 in a key, more than SCAN_DEPTH_MAX levels. Where only an integer is over the range of int64, or only a key
- * repeats inside params, as much is compared as jansson keeps. A raw zero byte makes a text refused without asking jansson,
+ * jansson cannot judge what it does not take, so nothing is compared where it stops for one of
+ * these reasons: a number over the range of a double, U+0000 in a key, more than SCAN_DEPTH_MAX
+ * levels. Where only an integer is over the range of int64, or only a key repeats inside params, as
+ * much is compared as jansson keeps. A raw zero byte makes a text refused without asking jansson,
  * which overlooks one behind a number or a word.
  */
 #ifndef TESTS_FUZZ_JSON_ORACLE_H

@@ -23,7 +23,8 @@ static bool matches(const char *pattern, const char *text)
 	return found;
 }
 
-/* Host and port behind the last @ of the authority, with each template as one character; false when a brace is alone. */
+/* Host and port behind the last @ of the authority, with each template as one character; false when
+ * a brace is alone. */
 static bool cut_host(char *out, const char *authority, size_t bytes)
 {
 	bool in_key = false, fits = true;

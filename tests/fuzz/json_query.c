@@ -18,7 +18,8 @@ static size_t encoded_bytes(const char *text, size_t bytes)
 	return sum;
 }
 
-/* Reads the next character of a query, which must be encoded as little as it can be; -1 at the end of a word, -2 when it is not. */
+/* Reads the next character of a query, which must be encoded as little as it can be; -1 at the end
+ * of a word, -2 when it is not. */
 static int decoded(const char **at, const char *end)
 {
 	if (*at == end || **at == '&' || **at == '=')
@@ -113,7 +114,8 @@ bool query_fits(json_t *params)
 	return true;
 }
 
-/* The least and the most bytes that the query can have; how numbers were written jansson does not tell. */
+/* The least and the most bytes that the query can have; how numbers were written jansson does not
+ * tell. */
 void query_bounds(json_t *params, size_t bytes, size_t *least, size_t *most)
 {
 	const char *key;

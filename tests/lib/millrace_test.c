@@ -86,7 +86,8 @@ static void what_one_program_writes_another_reads(void **state)
 	millrace_write_end(writer);
 }
 
-/* Another process can write the header in the lane at any time; what counts is what millrace_next found there. */
+/* Another process can write the header in the lane at any time; what counts is what millrace_next
+ * found there. */
 static void the_json_of_a_record_has_the_length_that_was_checked(void **state)
 {
 	struct fixture *f = *state;
@@ -297,7 +298,8 @@ static void a_writer_notices_that_the_folder_is_gone(void **state)
 	millrace_write_end(writer);
 }
 
-/* What the supervisor does at the end: `ended`, a fence, a look at what waits. What a commit said is taken must be seen by that look. */
+/* What the supervisor does at the end: `ended`, a fence, a look at what waits. What a commit said
+ * is taken must be seen by that look. */
 static void what_a_commit_says_is_taken_the_last_look_sees(void **state)
 {
 	struct fixture *f = *state;
@@ -476,7 +478,8 @@ static void a_group_goes_to_a_time(void **state)
 	millrace_write_end(writer);
 }
 
-/* A writer at full speed in another process; a required group that jumps about never sees what the writer has overwritten. */
+/* A writer at full speed in another process; a required group that jumps about never sees what the
+ * writer has overwritten. */
 static void seeking_back_under_a_writer_at_work_tears_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -508,7 +511,8 @@ static void seeking_back_under_a_writer_at_work_tears_nothing(void **state)
 				uint64_t got[4];
 				memcpy(got, record->data, sizeof got);
 				assert_int_equal(record->length, sizeof got);
-				assert_true(got[1] == got[0] * 3 && got[2] == got[0] * 5 && got[3] == got[0] * 7);
+				assert_true(got[1] == got[0] * 3 && got[2] == got[0] * 5 &&
+				            got[3] == got[0] * 7);
 				assert_true(expected == 0 || got[0] == expected);
 				expected = got[0] + 1;
 				n++;
@@ -627,15 +631,16 @@ static void *take_and_give_back(void *argument)
 {
 	struct in_thread *mine = argument;
 	for (unsigned i = 0; i < 200; i++) {
-		struct millrace_reader *reader =
-		        millrace_read(mine->millrace, "mine", mine->group, MILLRACE_REQUIRED, MILLRACE_FROM_TAIL);
+		struct millrace_reader *reader = millrace_read(mine->millrace, "mine", mine->group,
+		                                               MILLRACE_REQUIRED, MILLRACE_FROM_TAIL);
 		if (reader == NULL)
 			break;
 		(void)millrace_peek(reader, 0);
 		millrace_read_end(reader);
 		if (millrace_forget(mine->millrace, "mine", mine->group) != 0)
 			break;
-		if (millrace_read(mine->millrace, "absent", mine->group, MILLRACE_REQUIRED, MILLRACE_FROM_TAIL) != NULL ||
+		if (millrace_read(mine->millrace, "absent", mine->group, MILLRACE_REQUIRED,
+		                  MILLRACE_FROM_TAIL) != NULL ||
 		    strstr(millrace_error(mine->millrace), "absent") == NULL)
 			break;
 		mine->rounds++;
@@ -670,8 +675,8 @@ static int note_group(void *argument, const struct millrace_group *group)
 {
 	char *text = argument;
 	sprintf(text + strlen(text), "%s %d %d %d %llu %llu %llu;", group->name, group->kind, group->of_stage,
-	        group->reader_pid == getpid(), (unsigned long long)group->read, (unsigned long long)group->waiting,
-	        (unsigned long long)group->missed);
+	        group->reader_pid == getpid(), (unsigned long long)group->read,
+	        (unsigned long long)group->waiting, (unsigned long long)group->missed);
 	return 0;
 }
 

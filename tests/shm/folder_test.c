@@ -1,4 +1,5 @@
-/* Folders of shared memory: whose they must be, that links are not followed, and that what is held stays what it was. */
+/* Folders of shared memory: whose they must be, that links are not followed, and that what is held
+ * stays what it was. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -83,7 +84,8 @@ static void links_are_not_followed(void **state)
 	assert_int_equal(access(target, F_OK), -1);
 	assert_int_equal(folder_stat(place.directory, "file", &status), 0);
 	assert_true(S_ISLNK(status.st_mode));
-	/* a segment is made under a temporary name: a link that waits there goes, what it points to stays */
+	/* a segment is made under a temporary name: a link that waits there goes, what it points to
+	 * stays */
 	snprintf(path, sizeof path, "%s/.bells", place.directory);
 	assert_int_equal(symlink(target, path), 0);
 	assert_int_equal(segment_create(place.directory, "bells", SEGMENT_BELLS, 7, 64, NULL, NULL, &error),

@@ -1,4 +1,5 @@
-/* Lanes of a batch: what readers and the ledger see before a commit, after it, and of what was taken back. */
+/* Lanes of a batch: what readers and the ledger see before a commit, after it, and of what was
+ * taken back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -196,7 +197,8 @@ static void counts_of_every_kind_reach_the_ledger_in_one_note(void **state)
 			assert_int_equal(shared->ledger.received, sum(shared));
 		}
 	}
-	/* The words stay in the note's memory when it is empty again: the last one used tells how many there were. */
+	/* The words stay in the note's memory when it is empty again: the last one used tells how
+	 * many there were. */
 	assert_int_equal(scene.note.n, 0);
 	assert_int_equal(scene.note.word[LANES * LANE_NOTE_WORDS - 1].region, LANES);
 	assert_int_equal(scene.note.word[LANES * LANE_NOTE_WORDS].region, 0);

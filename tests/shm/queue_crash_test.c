@@ -1,13 +1,14 @@
-/* Two producers and two takers in processes of their own, SIGKILL at random moments. After each death the others go on before
- * anything is repaired; then the role is repaired by the parent or takes up by itself what its last life held.
+/* Two producers and two takers in processes of their own, SIGKILL at random moments. After each
+ * death the others go on before anything is repaired; then the role is repaired by the parent or
+ * takes up by itself what its last life held.
  *
  *     message:  producer, number, pattern made from both        lost      number was acknowledged and no effect exists
  *     effects:  one count per number, in shared memory,         repeated  more effects than deaths allow
  *               made before queue_done                          torn      pattern or length wrong
  *     at the end all slots are free                             invented  a number that was never begun
  *
- * An effect may come twice only when a taker was killed while the slot of that very message named its role.
- * MILLRACE_SEED gives the seed. */
+ * An effect may come twice only when a taker was killed while the slot of that very message named
+ * its role. MILLRACE_SEED gives the seed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -171,7 +172,8 @@ static uint64_t now_ns(void)
 	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-/* The slots that name the role, before they are repaired: their messages may have had their effect already. */
+/* The slots that name the role, before they are repaired: their messages may have had their effect
+ * already. */
 static void allow_what_it_held(unsigned role)
 {
 	for (unsigned i = 0; i < SLOTS; i++) {

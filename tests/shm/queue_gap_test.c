@@ -1,6 +1,7 @@
-/* A process dies in every gap of the queue's code, between a claim and what must follow it. Then: the others go on at once although
- * nothing has been repaired; after repair every message that was published has been found once, what was being filled never,
- * and all slots are free. queue.c is compiled in with its gaps opened. */
+/* A process dies in every gap of the queue's code, between a claim and what must follow it. Then:
+ * the others go on at once although nothing has been repaired; after repair every message that was
+ * published has been found once, what was being filled never, and all slots are free. queue.c is
+ * compiled in with its gaps opened. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,8 +48,9 @@ struct scene {
 	void (*script)(struct scene *);    /* the dying process */
 	void (*meanwhile)(struct scene *); /* parent, when turn is 1 */
 	void (*after)(struct scene *);     /* parent, after the repair */
-	unsigned extra;                    /* number that must be found although its push never returned */
-	unsigned gone;                     /* with the numbers 1 .. gone the dead was done */
+	/* number that must be found although its push never returned */
+	unsigned extra;
+	unsigned gone; /* with the numbers 1 .. gone the dead was done */
 	struct field *field;
 	struct queue parent, dying, third;
 	struct queue_slot slot;
@@ -275,7 +277,8 @@ static void run_dying(struct scene *scene)
 		fail_msg("nobody died at \"%s\"", scene->gap);
 }
 
-/* Four laps with the orphan in place. Where a debt has to be paid a push may fail once before it succeeds. */
+/* Four laps with the orphan in place. Where a debt has to be paid a push may fail once before it
+ * succeeds. */
 static void others_go_on(struct scene *scene)
 {
 	struct timespec begin, end;

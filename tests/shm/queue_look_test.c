@@ -1,5 +1,6 @@
-/* Looking at a queue: every message that stays is shown once and whole, whatever the others do meanwhile. queue_look.c is compiled in
- * with its gap opened, so that a slot can change between the copy and the second look at its word. */
+/* Looking at a queue: every message that stays is shown once and whole, whatever the others do
+ * meanwhile. queue_look.c is compiled in with its gap opened, so that a slot can change between the
+ * copy and the second look at its word. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -347,7 +348,8 @@ static void laps_of_a_century_and_laps_that_pass_their_low_half_are_told_apart(v
 
 #define RANDOM_STEPS 20000u
 
-/* After every step a sweep: each message that was published is shown exactly then, and never again. */
+/* After every step a sweep: each message that was published is shown exactly then, and never
+ * again. */
 static void a_random_history_is_shown_without_a_gap_and_without_a_repetition(void **state)
 {
 	(void)state;

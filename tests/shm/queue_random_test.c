@@ -1,5 +1,5 @@
-/* The queue against a list of what each message's fate must be: many users in one thread do what chance tells them, and some
- * die. MILLRACE_SEED gives the seed. */
+/* The queue against a list of what each message's fate must be: many users in one thread do what
+ * chance tells them, and some die. MILLRACE_SEED gives the seed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -92,7 +92,8 @@ static void a_message_that_was_never_announced_does_not_block_the_queue(void **s
 	push(&producer, 3);
 	push(&producer, 4);
 	assert_false(
-	        queue_reserve(&producer, &slot)); /* full at that place: announced in the dead one's stead */
+	        /* full at that place: announced in the dead one's stead */
+	        queue_reserve(&producer, &slot));
 	assert_int_equal(pop(&taker), 1);
 	push(&producer, 5);
 	for (uint64_t i = 3; i <= 5; i++)

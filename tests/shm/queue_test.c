@@ -180,7 +180,8 @@ static void when_all_slots_are_held_nothing_can_be_reserved(void **state)
 static void a_slow_producer_is_passed_and_its_message_found_when_it_comes(void **state)
 {
 	(void)state;
-	/* few messages go by: still waited for in place; more: passed; more than a lap: gone round too */
+	/* few messages go by: still waited for in place; more: passed; more than a lap: gone round
+	 * too */
 	for (uint64_t others = 0; others <= 40; others++) {
 		struct queue_memory memory = memory_make(16);
 		struct queue slow = user(memory, 1), quick = user(memory, 2), taker = user(memory, 3),

@@ -1,5 +1,6 @@
-/* The stream between processes: loss, duplication, reordering and tearing are four different failures. Then with SIGKILL at
- * random moments, and how long a sleeper takes to wake. A record carries its number and a pattern made from it. */
+/* The stream between processes: loss, duplication, reordering and tearing are four different
+ * failures. Then with SIGKILL at random moments, and how long a sleeper takes to wake. A record
+ * carries its number and a pattern made from it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,7 +77,8 @@ static uint32_t length_of(uint64_t number)
 	return 16 + 8 * (uint32_t)(number * 0x9e3779b97f4a7c15ull >> 60);
 }
 
-/* Child: writes for ever; the number of a record is its number in the lane, so a new life goes on where the last one committed. */
+/* Child: writes for ever; the number of a record is its number in the lane, so a new life goes on
+ * where the last one committed. */
 static void write_for_ever(struct fixture *f, unsigned long seed)
 {
 	struct topic_writer writer;
@@ -125,7 +127,7 @@ static void read_until(struct fixture *f, uint64_t end_ns)
 	struct record_batch batch;
 	unsigned lane;
 	if (topic_reader_attach_stage(&reader, &f->instance, "t", "stage", (struct topic_share){.n = 1},
-	                        &f->error) != 0)
+	                              &f->error) != 0)
 		_exit(1);
 	while (clock_monotonic_ns() < end_ns) {
 		if (!topic_peek(&reader, &lane, &batch)) {
@@ -193,11 +195,13 @@ static void a_killed_reader_loses_nothing(void **state)
 	end(writer);
 	read_until(f, clock_monotonic_ns() + 50 * NS_PER_MS);
 	assert_true(atomic_load(&f->seen->next) > 10000);
-	/* What a reader had done without moving its cursor comes again (law 2); nothing is skipped. */
+	/* What a reader had done without moving its cursor comes again (law 2); nothing is
+	 * skipped. */
 	assert_int_equal(atomic_load(&f->seen->lost), 0);
 	assert_int_equal(atomic_load(&f->seen->torn), 0);
 	struct topic_reader reader;
-	assert_int_equal(topic_reader_attach_stage(&reader, &f->instance, "t", "stage", (struct topic_share){.n = 1}, &f->error),
+	assert_int_equal(topic_reader_attach_stage(&reader, &f->instance, "t", "stage",
+	                                           (struct topic_share){.n = 1}, &f->error),
 	                 0);
 	struct topic_writer counted;
 	assert_int_equal(topic_writer_attach(&counted, &f->instance, "t", "w.0", &f->error), 0);
@@ -261,7 +265,7 @@ static void sleep_and_measure(struct fixture *f, unsigned long unused)
 	struct record_batch batch;
 	unsigned lane;
 	if (topic_reader_attach_stage(&reader, &f->instance, "t", "stage", (struct topic_share){.n = 1},
-	                        &f->error) != 0)
+	                              &f->error) != 0)
 		_exit(1);
 	for (;;) {
 		while (!topic_peek(&reader, &lane, &batch))

@@ -1,4 +1,5 @@
-/* The stream in one thread: every state, the end of the ring, overruns, damage, counters about to wrap. */
+/* The stream in one thread: every state, the end of the ring, overruns, damage, counters about to
+ * wrap. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,7 +48,8 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* Writes n records with the numbers from..; each `length` bytes, filled with the number. False when full. */
+/* Writes n records with the numbers from..; each `length` bytes, filled with the number. False when
+ * full. */
 static bool write_records(struct stream_writer *writer, uint64_t from, unsigned n, uint32_t length)
 {
 	char *at = stream_reserve(writer, n * record_bytes(length));
@@ -226,7 +228,8 @@ static void an_overrun_optional_reader_counts_exactly_what_it_missed(void **stat
 	assert_int_equal(seen + atomic_load(&cursor.missed_records), written);
 	assert_int_equal(stream_cursor_read(&cursor), seen);
 	assert_true(seen >
-	            SIZE / record_bytes(48) / 2); /* it goes on among what is still there, not at the tail */
+	            /* it goes on among what is still there, not at the tail */
+	            SIZE / record_bytes(48) / 2);
 	stream_reader_detach(&tap);
 }
 
@@ -433,7 +436,8 @@ static void a_required_reader_that_was_overrun_counts_what_it_skips(void **state
 	stream_reader_detach(&joiner);
 }
 
-/* The next life of a writer may do what the last may have done, and no more before it has looked. */
+/* The next life of a writer may do what the last may have done, and no more before it has
+ * looked. */
 static void a_writer_s_next_life_asks_before_it_writes(void **state)
 {
 	struct fixture *f = *state;

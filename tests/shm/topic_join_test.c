@@ -1,6 +1,7 @@
-/* Required groups that join while a writer is at work, lap after lap: what a group may read is never overwritten, the batch it holds
- * does not change, its counts are those of the records it sees, and what it could not have is counted. Processes, two lanes of 1 MiB;
- * a record carries its number in the lane and a pattern made from it. */
+/* Required groups that join while a writer is at work, lap after lap: what a group may read is
+ * never overwritten, the batch it holds does not change, its counts are those of the records it
+ * sees, and what it could not have is counted. Processes, two lanes of 1 MiB; a record carries its
+ * number in the lane and a pattern made from it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -237,7 +238,8 @@ static void groups_that_join_a_steady_writer_lose_nothing(void **state)
 	expect_no_faults(f->faults);
 }
 
-/* The same while writers are killed and go on: what a life was permitted is still permitted to the next, and no more. */
+/* The same while writers are killed and go on: what a life was permitted is still permitted to the
+ * next, and no more. */
 static void writers_that_are_killed_while_groups_join_overrun_nobody(void **state)
 {
 	struct fixture *f = *state;

@@ -81,7 +81,8 @@ static int claim(struct fixture *f, struct topic_reader *reader, const char *nam
 
 static int claim_stage(struct fixture *f, struct topic_reader *reader)
 {
-	return topic_reader_attach_stage(reader, &f->instance, "t", "stage", (struct topic_share){.n = 1}, &f->error);
+	return topic_reader_attach_stage(reader, &f->instance, "t", "stage", (struct topic_share){.n = 1},
+	                                 &f->error);
 }
 
 static void a_reader_gets_the_records_of_all_lanes(void **state)
@@ -226,7 +227,8 @@ static void a_claimer_without_descriptors_takes_nobody_for_dead(void **state)
 	assert_int_equal(claim(f, &tap, "tap", GROUP_OPTIONAL), 0);
 	assert_int_equal(claim(f, &kept, "kept", GROUP_REQUIRED), 0);
 	topic_reader_detach(&kept);
-	/* The claim needs two at a time and keeps one: whether a reader lives cannot be told then. */
+	/* The claim needs two at a time and keeps one: whether a reader lives cannot be told
+	 * then. */
 	for (unsigned n = 0; n < 4; n++) {
 		pid_t pid = fork();
 		if (pid == 0) {
@@ -237,7 +239,8 @@ static void a_claimer_without_descriptors_takes_nobody_for_dead(void **state)
 			            strstr(f->error.text, "process 0") == NULL;
 			if (n == 2)
 				told = told && claim(f, &other, "kept", GROUP_REQUIRED) == -EMFILE &&
-				       strstr(f->error.text, "cannot tell whether it has a reader: Too many") != NULL &&
+				       strstr(f->error.text,
+				              "cannot tell whether it has a reader: Too many") != NULL &&
 				       topic_group_forget(&f->instance, "t", "kept", &f->error) == -EMFILE;
 			_exit(n == 3 || told ? 0 : 1);
 		}
@@ -246,7 +249,8 @@ static void a_claimer_without_descriptors_takes_nobody_for_dead(void **state)
 		assert_int_equal(status, 0);
 		assert_int_equal(atomic_load(&tap.group->state), GROUP_OPTIONAL);
 		assert_string_equal(tap.group->name, "tap");
-		assert_true((atomic_load(&f->instance.bells->active[0].groups) & 1ull << tap.group_index) != 0);
+		assert_true((atomic_load(&f->instance.bells->active[0].groups) & 1ull << tap.group_index) !=
+		            0);
 	}
 	assert_int_equal(claim(f, &kept, "kept", GROUP_REQUIRED), 0);
 	topic_reader_detach(&kept);
@@ -284,7 +288,10 @@ static void whether_a_file_is_locked_has_three_answers(void **state)
 	pid_t child = fork();
 	if (child == 0) {
 		leave_descriptors(1);
-		_exit(instance_locked(directory, "some.lock", NULL) == -EMFILE && life_supervised(&f->instance) ? 0 : 1);
+		_exit(instance_locked(directory, "some.lock", NULL) == -EMFILE &&
+		                      life_supervised(&f->instance)
+		              ? 0
+		              : 1);
 	}
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -318,10 +325,12 @@ static void a_stage_s_group_is_the_stage_s_alone_and_the_others_are_not(void **s
 	assert_int_equal(topic_reader_attach_stage(&stage, &f->instance, "t", "stage", all, &f->error), 0);
 	assert_int_equal(claim(f, &reader, "stage", GROUP_REQUIRED), -EPERM);
 	topic_reader_detach(&stage);
-	assert_int_equal(topic_reader_attach_stage(&stage, &f->instance, "t", "absent", all, &f->error), -ENOENT);
+	assert_int_equal(topic_reader_attach_stage(&stage, &f->instance, "t", "absent", all, &f->error),
+	                 -ENOENT);
 	assert_int_equal(claim(f, &reader, "mine", GROUP_REQUIRED), 0);
 	topic_reader_detach(&reader);
-	assert_int_equal(topic_reader_attach_stage(&stage, &f->instance, "t", "mine", all, &f->error), -EPERM);
+	assert_int_equal(topic_reader_attach_stage(&stage, &f->instance, "t", "mine", all, &f->error),
+	                 -EPERM);
 	assert_non_null(strstr(f->error.text, "--forget"));
 }
 
@@ -336,7 +345,13 @@ static void unknown_names_are_explained(void **state)
 	                 -ENOENT);
 	assert_non_null(strstr(f->error.text, " t free"));
 	assert_int_equal(topic_writer_attach(&writer, &f->instance, "t", "w.9", &f->error), -ENOENT);
-	static const char *const no_names[] = {"", ".hidden", "two words", "a/b", "\x1b[31m", "\xc2\x9b", "0123456789012345678901234567890.."};
+	static const char *const no_names[] = {"",
+	                                       ".hidden",
+	                                       "two words",
+	                                       "a/b",
+	                                       "\x1b[31m",
+	                                       "\xc2\x9b",
+	                                       "0123456789012345678901234567890.."};
 	for (size_t i = 0; i < sizeof no_names / sizeof no_names[0]; i++)
 		assert_int_equal(claim(f, &reader, no_names[i], GROUP_OPTIONAL), -EINVAL);
 	assert_int_equal(instance_attach(&other, "absent", SEGMENT_READ, &f->error), -ENOENT);

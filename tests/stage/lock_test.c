@@ -17,12 +17,13 @@ static void a_second_process_of_the_role_is_refused_with_the_pid_of_the_first(vo
 	uint64_t begin_ns = clock_monotonic_ns();
 	pid_t second = start_stage(stage);
 	assert_int_equal(status_of(second), 1);
-	assert_true(clock_monotonic_ns() - begin_ns >= 4 * NS_PER_SEC); /* the first might have been dying */
+	/* the first might have been dying */
+	assert_true(clock_monotonic_ns() - begin_ns >= 4 * NS_PER_SEC);
 	char expected[200];
-	snprintf(expected, sizeof expected,
-	         "error echo[%d] cannot start role=echo.0 reason=the role \"echo.0\" belongs to process %d, "
-	         "which is alive\n",
-	         (int)second, (int)first);
+	snprintf(
+	        expected, sizeof expected,
+	        "error echo[%d] cannot start role=echo.0 reason=the role \"echo.0\" belongs to process %d, which is alive\n",
+	        (int)second, (int)first);
 	assert_non_null(strstr(output_of(stage, "err"), expected));
 	/* The first noticed nothing. */
 	assert_int_equal(stage->control->pid, first);

@@ -13,10 +13,10 @@ static void a_failing_init_exits_1_with_one_line_that_says_why(void **state)
 	pid_t pid = start_stage(stage);
 	assert_int_equal(status_of(pid), 1);
 	char expected[200];
-	snprintf(expected, sizeof expected,
-	         "error echo[%d] cannot start role=echo.0 reason=the work of echo.0 cannot be found; look "
-	         "under the sofa\n",
-	         (int)pid);
+	snprintf(
+	        expected, sizeof expected,
+	        "error echo[%d] cannot start role=echo.0 reason=the work of echo.0 cannot be found; look under the sofa\n",
+	        (int)pid);
 	assert_string_equal(output_of(stage, "err"), expected);
 	assert_int_equal(stage->control->state, STAGE_FAILED);
 }
@@ -95,7 +95,8 @@ static void a_draining_stage_stays_until_it_says_that_it_has_drained(void **stat
 	assert_int_equal(stage->work->jobs, 0);
 }
 
-/* Removes the folder of a running stage; true when the stage has said so within a second and a half. */
+/* Removes the folder of a running stage; true when the stage has said so within a second and a
+ * half. */
 static bool says_that_its_folder_went(const struct stage_place *stage)
 {
 	place_clear(stage->place.directory);
@@ -154,7 +155,8 @@ static void sigterm_ends_a_wait_at_once(void **state)
 {
 	struct stage_place *stage = *state;
 	uint64_t best_ns = UINT64_MAX;
-	/* The one moment just before the wait is the bounded wait's to catch; the best of three is not that. */
+	/* The one moment just before the wait is the bounded wait's to catch; the best of three is
+	 * not that. */
 	for (unsigned i = 0; i < 3; i++) {
 		pid_t pid = start_stage(stage);
 		wait_until(stage->control->pid == (uint32_t)pid && stage->control->state == STAGE_RUNNING);
@@ -244,7 +246,8 @@ static void counters_go_on_after_a_kill_and_gauges_begin_anew(void **state)
 		kill(pid, SIGKILL);
 		assert_int_equal(status_of(pid), 1000 + SIGKILL);
 		assert_false(control_alive(stage->place.directory, ROLE, NULL));
-		assert_int_equal(stage->control->state, STAGE_RUNNING); /* nobody was left to say otherwise */
+		/* nobody was left to say otherwise */
+		assert_int_equal(stage->control->state, STAGE_RUNNING);
 	}
 	assert_int_equal(stage->control->n_metrics, 2 + STAGE_METRIC_COUNT);
 	assert_string_equal(stage->control->description[METRIC_LEFT].name, "left");

@@ -1,4 +1,5 @@
-/* The plan: from configurations to topics, lanes, roles and bytes; and how it fits what a former life left. */
+/* The plan: from configurations to topics, lanes, roles and bytes; and how it fits what a former
+ * life left. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -110,9 +111,8 @@ static void the_embedded_default_is_udp_http_enrich_and_tally(void **state)
 static void roles_are_numbered_through_the_entries(void **state)
 {
 	(void)state;
-	struct plan *plan =
-	        must_make("ingest: {udp: [{listen: '127.0.0.1:0', format: ipevent, processes: 2}, "
-	                  "{listen: ['127.0.0.1:0', '[::1]:0'], format: json, processes: 3}]}");
+	struct plan *plan = must_make(
+	        "ingest: {udp: [{listen: '127.0.0.1:0', format: ipevent, processes: 2}, {listen: ['127.0.0.1:0', '[::1]:0'], format: json, processes: 3}]}");
 	assert_int_equal(plan->n_listeners, 2);
 	assert_int_equal(plan->n_roles, 7);
 	assert_int_equal(plan->role[1].listener, 0);
@@ -131,9 +131,8 @@ static void roles_are_numbered_through_the_entries(void **state)
 static void udp_and_http_listeners_share_topics_and_have_numbers_of_their_own(void **state)
 {
 	(void)state;
-	struct plan *plan =
-	        must_make("ingest: {udp: [{listen: ':5000', format: json}], http: [{listen: [':5000', "
-	                  "'unix:/run/a'], processes: 2}, {listen: 'unix:/run/b', backlog: 7}]}");
+	struct plan *plan = must_make(
+	        "ingest: {udp: [{listen: ':5000', format: json}], http: [{listen: [':5000', 'unix:/run/a'], processes: 2}, {listen: 'unix:/run/b', backlog: 7}]}");
 	assert_int_equal(plan->n_listeners, 3);
 	assert_int_equal(plan->n_addresses, 4);
 	assert_int_equal(plan->n_roles, 5);
@@ -189,9 +188,8 @@ static void tally_exists_only_with_its_topic(void **state)
 static void outside_lanes_make_topics_and_come_after_the_stages(void **state)
 {
 	(void)state;
-	struct plan *plan =
-	        must_make("topics: {ip: {outside_lanes: 2}, orders: {size: 1MiB, when_full: refuse, "
-	                  "outside_lanes: 3}, unused: {size: 1MiB, outside_lanes: 0}}");
+	struct plan *plan = must_make(
+	        "topics: {ip: {outside_lanes: 2}, orders: {size: 1MiB, when_full: refuse, outside_lanes: 3}, unused: {size: 1MiB, outside_lanes: 0}}");
 	const struct plan_topic *ip = topic_of(plan, "ip"), *orders = topic_of(plan, "orders");
 	assert_int_equal(ip->page.n_lanes, 3);
 	assert_string_equal(ip->page.lane_role[0], "ingest-udp.0");
@@ -210,16 +208,17 @@ static void mistakes_are_all_told(void **state)
 	assert_error("ingest: {udp: [{listen: ['127.0.0.1:5000', '127.0.0.1:5000']}]}", "127.0.0.1:5000");
 	assert_error("ingest: {udp: [{listen: '[::]:5000'}, {listen: '127.0.0.1:5000'}]}", "127.0.0.1:5000");
 	assert_error("instance: a/b", "a/b");
-	assert_error("ingest: {udp: [{processes: 32}, {listen: ':1', processes: 31}, {listen: ':2', "
-	             "processes: 32}]}",
-	             "ingest.udp");
+	assert_error(
+	        "ingest: {udp: [{processes: 32}, {listen: ':1', processes: 31}, {listen: ':2', processes: 32}]}",
+	        "ingest.udp");
 	assert_error("topics: {ip: {outside_lanes: 16}}\ningest: {udp: [{processes: 32}]}", "lanes");
 	assert_error("ingest: {http: [{listen: 'unix:/a'}, {listen: 'unix:/a'}]}", "unix:/a");
 	assert_error("ingest: {udp: [{listen: ':1', format: json}], http: [{processes: 32}]}",
 	             "topics.metric");
 }
 
-/* The supervisor may not include the stages' headers; what it has in its table must be what they say. */
+/* The supervisor may not include the stages' headers; what it has in its table must be what they
+ * say. */
 static void private_memory_is_what_the_stage_declares(void **state)
 {
 	(void)state;
@@ -253,13 +252,14 @@ static void list(void *argument, const char *name, uint64_t file_bytes)
 static void every_segment_is_listed_with_its_bytes(void **state)
 {
 	(void)state;
-	struct plan *plan = must_make("ingest: {udp: [{listen: ':5000', processes: 2, buffers: 16}], "
-	                              "http: [{listen: ['unix:/run/a', ':5001']}]}\n"
-	                              "topics: {ip: {size: 1MiB}, metric: {size: 64KiB}}\n"
-	                              "queues: {postback: {slots: 256, slot_size: 512}}");
+	struct plan *plan = must_make(
+	        "ingest: {udp: [{listen: ':5000', processes: 2, buffers: 16}], http: [{listen: ['unix:/run/a', ':5001']}]}\n"
+	        "topics: {ip: {size: 1MiB}, metric: {size: 64KiB}}\n"
+	        "queues: {postback: {slots: 256, slot_size: 512}}");
 	struct listing listing = {0};
 	plan_each_segment(plan, list, &listing);
-	/* page, bells, drops; five topics with 16 groups each, ip with two lanes; the queue; five stages, four of them with private memory */
+	/* page, bells, drops; five topics with 16 groups each, ip with two lanes; the queue; five
+	 * stages, four of them with private memory */
 	assert_int_equal(listing.n, 3 + 5 * STREAM_GROUPS_MAX + 6 + 1 + 5 + 4);
 	assert_true(listing.has_lane);
 	assert_true(listing.has_queue);
@@ -322,9 +322,9 @@ static void topics_and_lanes_keep_their_places_and_new_ones_follow(void **state)
 {
 	(void)state;
 	struct instance_page *old = page_of("ingest: {udp: [{listen: ':1', format: json}]}");
-	struct plan *plan = merged("ingest: {udp: [{listen: ':2', format: ipevent}, {listen: ':1', format: "
-	                           "json, processes: 2}]}",
-	                           old);
+	struct plan *plan = merged(
+	        "ingest: {udp: [{listen: ':2', format: ipevent}, {listen: ':1', format: json, processes: 2}]}",
+	        old);
 	assert_string_equal(plan->topic[0].page.name, "metric");
 	assert_string_equal(plan->topic[1].page.name, "track.raw");
 	assert_string_equal(plan->topic[2].page.name, "track");

@@ -1,4 +1,5 @@
-/* Queues of an instance: made, taken over by the next supervisor, resized when empty, and freed of what the dead had claimed. */
+/* Queues of an instance: made, taken over by the next supervisor, resized when empty, and freed of
+ * what the dead had claimed. */
 #include "tests/fixture/segments.h"
 
 #include <signal.h>

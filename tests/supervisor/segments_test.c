@@ -1,4 +1,5 @@
-/* Segments of an instance: made, taken over by the next supervisor, changed with the configuration, removed. */
+/* Segments of an instance: made, taken over by the next supervisor, changed with the configuration,
+ * removed. */
 #include "tests/fixture/segments.h"
 
 #include <errno.h>
@@ -49,7 +50,8 @@ static uint64_t read_records(uint64_t from)
 	unsigned lane;
 	uint64_t n = 0;
 	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), 0);
-	assert_int_equal(topic_reader_attach_stage(&reader, &instance, "ip", "tally", (struct topic_share){.n = 1}, &error),
+	assert_int_equal(topic_reader_attach_stage(&reader, &instance, "ip", "tally",
+	                                           (struct topic_share){.n = 1}, &error),
 	                 0);
 	while (topic_peek(&reader, &lane, &batch)) {
 		uint64_t in_batch = 0;

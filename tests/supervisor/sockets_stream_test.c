@@ -1,4 +1,5 @@
-/* The supervisor's sockets that take connections: bound, shared, kept over a new configuration, made quiet, taken from a service manager. */
+/* The supervisor's sockets that take connections: bound, shared, kept over a new configuration,
+ * made quiet, taken from a service manager. */
 #include "tests/fixture/sockets.h"
 
 #include <arpa/inet.h>
@@ -207,7 +208,8 @@ static void a_new_configuration_keeps_a_listener_with_all_that_waits_there(void 
 	end(sockets, after);
 }
 
-/* What came before is emptied by its stage; what comes later reaches the other process, if only when its SYN is sent again. */
+/* What came before is emptied by its stage; what comes later reaches the other process, if only
+ * when its SYN is sent again. */
 static void a_listener_that_goes_takes_no_connection_with_it(void **state)
 {
 	(void)state;
@@ -373,7 +375,8 @@ static void a_quiet_unix_socket_refuses_and_what_waits_is_served(void **state)
 
 /* ---- passed sockets ---- */
 
-/* In a process of its own: descriptors 3 to 5 are what a service manager passes. Returns an exit status. */
+/* In a process of its own: descriptors 3 to 5 are what a service manager passes. Returns an exit
+ * status. */
 static int take_passed(const int passed[3], const struct plan *plan)
 {
 	char pid[16];

@@ -1,4 +1,5 @@
-/* The supervisor's sockets: bound, shared, kept over a new configuration, taken from a service manager. */
+/* The supervisor's sockets: bound, shared, kept over a new configuration, taken from a service
+ * manager. */
 #include "tests/fixture/sockets.h"
 
 #include <arpa/inet.h>
@@ -153,9 +154,8 @@ static void a_new_configuration_keeps_what_fits_and_closes_the_rest(void **state
 	must_open(sockets, before);
 	int kept = sockets->entry[0].fd, gone = sockets->entry[1].fd;
 	unsigned port = address_port(&sockets->entry[0].bound);
-	struct plan *after =
-	        make("ingest: {udp: [{listen: '127.0.0.3:0'}, {listen: '127.0.0.1:0', processes: 2, "
-	             "receive_buffer: 1MiB}]}");
+	struct plan *after = make(
+	        "ingest: {udp: [{listen: '127.0.0.3:0'}, {listen: '127.0.0.1:0', processes: 2, receive_buffer: 1MiB}]}");
 	must_open(sockets, after);
 	int fd[STAGE_SOCKETS_MAX];
 	assert_int_equal(sockets_of(sockets, &after->role[1], fd), 1);
@@ -241,7 +241,8 @@ static void a_failed_change_leaves_everything_as_it_was(void **state)
 	end(sockets, before);
 }
 
-/* In a process of its own: descriptors 3 and 4 are what a service manager passes. Returns an exit status. */
+/* In a process of its own: descriptors 3 and 4 are what a service manager passes. Returns an exit
+ * status. */
 static int take_passed(int passed, int stray, const struct plan *plan)
 {
 	char pid[16];

@@ -1,4 +1,5 @@
-/* The supervisor's look at full topics: what it says of a group that nobody reads, of a slow one, of a stage, and how often. */
+/* The supervisor's look at full topics: what it says of a group that nobody reads, of a slow one,
+ * of a stage, and how often. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,7 +39,7 @@ static int set_up(void **state)
 	    instance_attach(&f->instance, "test", SEGMENT_WRITE, &f->error) != 0 ||
 	    topic_writer_attach(&f->writer, &f->instance, "ip", "w.0", &f->error) != 0 ||
 	    topic_reader_attach_stage(&f->tally, &f->instance, "ip", "tally", (struct topic_share){.n = 1},
-	                        &f->error) != 0)
+	                              &f->error) != 0)
 		return -1;
 	f->now_ns = 1000 * NS_PER_SEC;
 	f->watch.reminder_ns = REMINDER_NS;
@@ -142,8 +143,8 @@ static void a_group_that_nobody_reads_is_named_with_its_remedy(void **state)
 	let_tally_read(f);
 	assert_int_equal(look(f, NS_PER_SEC), 1);
 	says(f, "warn supervisor[");
-	says(f, "a topic is full: its writers wait for a group that nobody reads topic=ip group=archive "
-	        "no_reader_since=2");
+	says(f,
+	     "a topic is full: its writers wait for a group that nobody reads topic=ip group=archive no_reader_since=2");
 	says(f, "waiting_records=1024 dropped=476 refused=0");
 	says(f, "millrace consume ip --group archive --forget --instance test");
 }

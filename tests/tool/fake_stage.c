@@ -1,14 +1,17 @@
-/* A stage for tests of the supervisor: joins its role as every stage does, and misbehaves on demand.
+/* A stage for tests of the supervisor: joins its role as every stage does, and misbehaves on
+ * demand.
  *
  *     fake_stage --instance NAME --role ROLE [--socket FD]...
  *
- * A role with sockets appends every datagram, and what every connection sends first, to its lanes; a connection is answered "taken", and what
- * begins with "post" goes into the first queue too. A role without sockets reads its required group. What it does wrong
- * stands in the file <folder of the program>/<ROLE>.mode, read again and again: "crash" ends it with status 1 before it
- * runs, "freeze" stops its heartbeat, "deaf" ignores SIGTERM, "idle" takes nothing in and reads nothing, "hold" claims two free slots and one
- * message of the queue and keeps them.
+ * A role with sockets appends every datagram, and what every connection sends first, to its lanes;
+ * a connection is answered "taken", and what begins with "post" goes into the first queue too. A
+ * role without sockets reads its required group. What it does wrong stands in the file <folder of
+ * the program>/<ROLE>.mode, read again and again: "crash" ends it with status 1 before it runs,
+ * "freeze" stops its heartbeat, "deaf" ignores SIGTERM, "idle" takes nothing in and reads nothing,
+ * "hold" claims two free slots and one message of the queue and keeps them.
  *
- * --check SECTION finds nothing wrong, or whatever stands in <folder of the program>/<SECTION>.findings.
+ * --check SECTION finds nothing wrong, or whatever stands in <folder of the
+ * program>/<SECTION>.findings.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -113,8 +116,8 @@ static void join(struct fake *fake, const char *instance)
 	if (fake->n_sockets == 0) {
 		bool enrich = strncmp(fake->role, "enrich.", 7) == 0;
 		if (topic_reader_attach_stage(&fake->reader, &fake->instance, enrich ? "track.raw" : "ip",
-		                        enrich ? "enrich" : "tally", (struct topic_share){.n = 1},
-		                        &error) != 0)
+		                              enrich ? "enrich" : "tally", (struct topic_share){.n = 1},
+		                              &error) != 0)
 			fail(fake->role, error.text);
 		fake->reads = true;
 	}

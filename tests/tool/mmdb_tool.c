@@ -1,4 +1,5 @@
-/* mmdb-tool FOLDER N: writes country databases that tell which they are: FOLDER/0.mmdb to FOLDER/<N - 1>.mmdb, for the system tests.
+/* mmdb-tool FOLDER N: writes country databases that tell which they are: FOLDER/0.mmdb to FOLDER/<N
+ * - 1>.mmdb, for the system tests.
  *
  *     11.i.0.0/16 is in the country whose letters are version (A to Z, and from A again) and i (the same): all of it from one file
  */

@@ -1,4 +1,5 @@
-/* An instance with a queue of postbacks, for tests of commands: made without a supervisor, filled and emptied step by step.
+/* An instance with a queue of postbacks, for tests of commands: made without a supervisor, filled
+ * and emptied step by step.
  *
  *     queue_tool INSTANCE make SLOTS            topic "ip", queue "postback"
  *     queue_tool INSTANCE push FIRST LAST       postbacks to http://host/FIRST ... LAST

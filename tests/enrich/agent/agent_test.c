@@ -1,4 +1,5 @@
-/* What agents are said to be: the derived fields of known agents, replacements, bounds, and agents meant to harm. */
+/* What agents are said to be: the derived fields of known agents, replacements, bounds, and agents
+ * meant to harm. */
 #include "enrich/agent/agent.h"
 
 #include <setjmp.h>
@@ -51,15 +52,11 @@ struct known_agent {
 static const struct known_agent known_agents[] = {
         {"Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0", "Desktop",
          "Firefox", "Gecko", "56.0", "Mac"},
-        {"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 "
-         "Safari/537.36",
+        {"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36",
          "Desktop", "Chrome", "Blink", "120.0.0.0", "Windows"},
-        {"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 "
-         "Safari/537.36 Edg/120.0.2210.91",
+        {"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36 Edg/120.0.2210.91",
          "Desktop", "Edge", "Blink", "120.0.2210.91", "Windows"},
-        {"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-         "Chrome/64.0.3282.140 "
-         "Safari/537.36 Edge/18.17763",
+        {"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/64.0.3282.140 Safari/537.36 Edge/18.17763",
          "Desktop", "Edge", "EdgeHTML", "18.17763", "Windows"},
         {"Mozilla/5.0 (Windows NT 6.1; WOW64; Trident/7.0; rv:11.0) like Gecko", "Desktop", "IE", "Trident",
          "11.0", "Windows"},
@@ -69,50 +66,35 @@ static const struct known_agent known_agents[] = {
          "10.53", "Windows"},
         {"Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1; en) Opera 8.54", "Desktop", "Opera", "Presto",
          "8.54", "Windows"},
-        {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/27.0.1453.110 "
-         "Safari/537.36",
+        {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/27.0.1453.110 Safari/537.36",
          "Desktop", "Chrome", "WebKit", "27.0.1453.110", "Linux"},
-        {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/28.0.1500.52 "
-         "Safari/537.36",
+        {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/28.0.1500.52 Safari/537.36",
          "Desktop", "Chrome", "Blink", "28.0.1500.52", "Linux"},
-        {"Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/119.0.0.0 "
-         "Safari/537.36",
+        {"Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/119.0.0.0 Safari/537.36",
          "Desktop", "Chrome", "Blink", "119.0.0.0", "Chrome OS"},
         {"Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0", "Desktop",
          "Firefox", "Gecko", "120.0", "Ubuntu"},
         {"Mozilla/5.0 (X11; Linux x86_64; rv:3.0) Goanna/20170207 PaleMoon/27.1.0", "Desktop", "Pale Moon",
          "Goanna", "27.1.0", "Linux"},
-        {"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-         "Version/17.1 "
-         "Safari/605.1.15",
+        {"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.1 Safari/605.1.15",
          "Desktop", "Safari", "WebKit", "17.1", "Mac"},
-        {"Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-         "Version/17.1 Mobile/15E148 Safari/604.1",
+        {"Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.1 Mobile/15E148 Safari/604.1",
          "Mobile", "Mobile Safari", "WebKit", "17.1", "iOS"},
-        {"Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-         "CriOS/119.0.6045.109 Mobile/15E148 Safari/604.1",
+        {"Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) CriOS/119.0.6045.109 Mobile/15E148 Safari/604.1",
          "Mobile", "Chrome Mobile iOS", "WebKit", "119.0.6045.109", "iOS"},
-        {"Mozilla/5.0 (iPad; CPU OS 16_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-         "Version/16.6 "
-         "Mobile/15E148 Safari/604.1",
+        {"Mozilla/5.0 (iPad; CPU OS 16_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/16.6 Mobile/15E148 Safari/604.1",
          "Tablet", "Mobile Safari", "WebKit", "16.6", "iOS"},
-        {"Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/116.0.0.0 "
-         "Mobile "
-         "Safari/537.36",
+        {"Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/116.0.0.0 Mobile Safari/537.36",
          "Mobile", "Chrome Mobile", "Blink", "116.0.0.0", "Android"},
-        {"Mozilla/5.0 (Linux; Android 12; SM-X906C) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/116.0.0.0 "
-         "Safari/537.36",
+        {"Mozilla/5.0 (Linux; Android 12; SM-X906C) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/116.0.0.0 Safari/537.36",
          "Tablet", "Chrome", "Blink", "116.0.0.0", "Android"},
         {"Dalvik/2.1.0 (Linux; U; Android 9; SM-G960F Build/PPR1.180610.011)", "Mobile", "Android", "Other",
          "9", "Android"},
         {"Mozilla/5.0 (Mobile; rv:15.0) Gecko/15.0 Firefox/15.0", "Mobile", "Firefox Mobile", "Gecko", "15.0",
          "Firefox OS"},
-        {"Mozilla/5.0 (Web0S; Linux/SmartTV) AppleWebKit/537.41 (KHTML, like Gecko) Large Screen "
-         "WebAppManager "
-         "Safari/537.41",
+        {"Mozilla/5.0 (Web0S; Linux/SmartTV) AppleWebKit/537.41 (KHTML, like Gecko) Large Screen WebAppManager Safari/537.41",
          "TV", "Safari", "WebKit", "", "Web0S"},
-        {"Mozilla/5.0 (Linux; Android 9; AFTT Build/PS7242) AppleWebKit/537.36 (KHTML, like Gecko) "
-         "Chrome/70.0.3538.110 Safari/537.36",
+        {"Mozilla/5.0 (Linux; Android 9; AFTT Build/PS7242) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/70.0.3538.110 Safari/537.36",
          "TV", "Chrome", "Blink", "70.0.3538.110", "Android"},
         {"Roku/DVP-6.2 (096.02E06005A)", "TV", "Roku", "Other", "6.2", "Roku"},
         {"Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "Bot", "Googlebot",

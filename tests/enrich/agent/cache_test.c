@@ -1,4 +1,5 @@
-/* The cache of agents: right answers, a bound, and that agents which come once flush nothing; and its parts, the keyed hash and the sketch. */
+/* The cache of agents: right answers, a bound, and that agents which come once flush nothing; and
+ * its parts, the keyed hash and the sketch. */
 #include "enrich/agent/cache.h"
 
 #include <setjmp.h>
@@ -193,7 +194,8 @@ static void memory_stays_within_what_was_said_whatever_comes(void **state)
 	agent_cache_destroy(cache);
 }
 
-/* Rounds in which each hot agent is asked for once, and `flood` new ones between any two of them. Returns the share of hits among the hot. */
+/* Rounds in which each hot agent is asked for once, and `flood` new ones between any two of them.
+ * Returns the share of hits among the hot. */
 static double hit_rate(struct agent_cache *cache, uint64_t first, unsigned hot, unsigned rounds,
                        unsigned flood)
 {
@@ -216,9 +218,7 @@ static void agents_that_come_once_do_not_flush_those_that_come_back(void **state
 	assert_non_null(cache);
 	hit_rate(cache, 0, 500, 3, 0);
 	double flooded = hit_rate(cache, 0, 500, 20, 10);
-	printf("500 agents in a cache of 1,024, 10 strangers after each: %.1f %% hits (an LRU cache has "
-	       "none: 5,499 others come "
-	       "between two visits)\n",
+	printf("500 agents in a cache of 1,024, 10 strangers after each: %.1f %% hits (an LRU cache has none: 5,499 others come between two visits)\n",
 	       100 * flooded);
 	assert_true(flooded > 0.9);
 	agent_cache_destroy(cache);

@@ -1,5 +1,5 @@
-/* The literals that an expression requires: what is worked out, and that it is never wrong. PCRE2 is the judge: a text that an expression
- * matches must satisfy its tree. */
+/* The literals that an expression requires: what is worked out, and that it is never wrong. PCRE2
+ * is the judge: a text that an expression matches must satisfy its tree. */
 #include "enrich/agent/literals.h"
 
 #include <setjmp.h>
@@ -284,7 +284,8 @@ static pcre2_code *compile(const char *regex)
 	return pcre2_compile((PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED, options, &code, &offset, NULL);
 }
 
-/* Returns how many of the texts matched; *selective counts expressions of which something is known. */
+/* Returns how many of the texts matched; *selective counts expressions of which something is
+ * known. */
 static unsigned check_expression(const struct text *regex, pcre2_code *code, pcre2_match_data *data,
                                  unsigned *selective)
 {
@@ -339,7 +340,8 @@ static void a_random_expression_never_matches_what_its_tree_rules_out(void **sta
 
 /* ---- uap-core's rules ---- */
 
-/* Strings that look like what the rules want: their own literals, in the case of the expression, with some agent's words. */
+/* Strings that look like what the rules want: their own literals, in the case of the expression,
+ * with some agent's words. */
 static void put_literals_of(struct text *text, const struct matcher *matcher, const struct rules *rules,
                             uint32_t rule)
 {

@@ -99,9 +99,7 @@ static void each_mistake_names_its_line_and_rule(void **state)
 	        {"agents:\n  - regex: 'x'\n",
 	         ":1: \"agents\" is not a list; allowed: user_agent_parsers, os_parsers, device_parsers"},
 	        {"os_parsers:\n  - regex: 'x'\n    colour: 'y'\n",
-	         ":3: os_parsers rule 1: \"colour\" is not a key; allowed: regex, regex_flag, "
-	         "os_replacement, "
-	         "os_v1_replacement, os_v2_replacement, os_v3_replacement, os_v4_replacement"},
+	         ":3: os_parsers rule 1: \"colour\" is not a key; allowed: regex, regex_flag, os_replacement, os_v1_replacement, os_v2_replacement, os_v3_replacement, os_v4_replacement"},
 	        {"device_parsers:\n  - regex: 'x'\n  - regex: 'y'\n    regex_flag: 'x'\n",
 	         ":3: device_parsers rule 2: regex_flag: \"x\" is not a flag; allowed: i"},
 	        {"os_parsers:\n  - os_replacement: 'x'\n", ":2: os_parsers rule 1: regex: missing"},

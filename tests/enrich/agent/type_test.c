@@ -1,7 +1,9 @@
-/* What kind of thing an agent is: programs whatever browser they pretend to be, browsers whatever their telephone is called.
+/* What kind of thing an agent is: programs whatever browser they pretend to be, browsers whatever
+ * their telephone is called.
  *
- * The list of programs is that of npm's crawler-user-agents, MILLRACE_CRAWLERS or data/tests/crawler-user-agents.json (make test fetches it). The rules
- * of type.h were written with one half of it in sight; of the other half 1,009 of 1,035 were Bot when it was first looked at.
+ * The list of programs is that of npm's crawler-user-agents, MILLRACE_CRAWLERS or
+ * data/tests/crawler-user-agents.json (make test fetches it). The rules of type.h were written with
+ * one half of it in sight; of the other half 1,009 of 1,035 were Bot when it was first looked at.
  */
 #include "enrich/agent/type.h"
 
@@ -82,14 +84,10 @@ static void who_says_what_it_does_is_a_program_whatever_it_pretends_to_be(void *
 {
 	(void)state;
 	static const struct example examples[] = {
-	        {"Mozilla/5.0 (Linux; Android 5.0) AppleWebKit/537.36 (KHTML, like Gecko) Mobile "
-	         "Safari/537.36 "
-	         "(compatible; Bytespider; spider-feedback@bytedance.com)",
+	        {"Mozilla/5.0 (Linux; Android 5.0) AppleWebKit/537.36 (KHTML, like Gecko) Mobile Safari/537.36 (compatible; Bytespider; spider-feedback@bytedance.com)",
 	         AGENT_BOT},
 	        {IPHONE " ISSCyberRiskCrawler/1.1.4", AGENT_BOT},
-	        {"Mozilla/5.0 (iPhone; U; CPU iPhone OS 4_1 like Mac OS X; en-us) AppleWebKit/532.9 (KHTML, "
-	         "like "
-	         "Gecko; Google Web Preview) Version/4.0.5 Mobile/8B117 Safari/6531.22.7",
+	        {"Mozilla/5.0 (iPhone; U; CPU iPhone OS 4_1 like Mac OS X; en-us) AppleWebKit/532.9 (KHTML, like Gecko; Google Web Preview) Version/4.0.5 Mobile/8B117 Safari/6531.22.7",
 	         AGENT_BOT},
 	        {IPHONE " SomeFetcher/2", AGENT_BOT},
 	        {CHROME_ON_WINDOWS " Integrity Monitor", AGENT_BOT},
@@ -97,19 +95,14 @@ static void who_says_what_it_does_is_a_program_whatever_it_pretends_to_be(void *
 	        {CHROME_ON_WINDOWS " (Some Agent)", AGENT_BOT},
 	        {CHROME_ON_WINDOWS " Some-Bots", AGENT_BOT},
 	        {CHROME_ON_WINDOWS " +some-scan", AGENT_BOT},
-	        {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko; compatible; "
-	         "Some/1.0) "
-	         "Chrome/120.0.0.0 Safari/537.36",
+	        {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko; compatible; Some/1.0) Chrome/120.0.0.0 Safari/537.36",
 	         AGENT_BOT},
 	        /* and what only looks alike */
-	        {"Mozilla/5.0 (Linux; Android 12; CUBOT KINGKONG 5) AppleWebKit/537.36 (KHTML, like Gecko) "
-	         "Chrome/120.0.0.0 Mobile Safari/537.36",
+	        {"Mozilla/5.0 (Linux; Android 12; CUBOT KINGKONG 5) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile Safari/537.36",
 	         AGENT_MOBILE},
-	        {"Mozilla/5.0 (Linux; Android 13; ScanPal EDA52) AppleWebKit/537.36 (KHTML, like Gecko) "
-	         "Chrome/120.0.0.0 Mobile Safari/537.36",
+	        {"Mozilla/5.0 (Linux; Android 13; ScanPal EDA52) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile Safari/537.36",
 	         AGENT_MOBILE},
-	        {"Mozilla/5.0 (Windows; U; Windows NT 6.1; en-US; rv:1.9.3a1) Gecko/20100208 "
-	         "MozillaDeveloperPreview/3.7a1",
+	        {"Mozilla/5.0 (Windows; U; Windows NT 6.1; en-US; rv:1.9.3a1) Gecko/20100208 MozillaDeveloperPreview/3.7a1",
 	         AGENT_DESKTOP},
 	        {CHROME_ON_WINDOWS " Botanica/1.0", AGENT_DESKTOP},
 	        {CHROME_ON_WINDOWS " Paycheck/1.0", AGENT_DESKTOP},
@@ -132,11 +125,9 @@ static void who_gives_an_address_at_which_to_ask_is_a_program(void **state)
 	        {CHROME_ON_WINDOWS " com.example.app", AGENT_DESKTOP},
 	        {CHROME_ON_WINDOWS " a.company/1", AGENT_DESKTOP},
 	        {CHROME_ON_WINDOWS " 7.1.co", AGENT_DESKTOP},
-	        {"Mozilla/5.0 (Windows NT 10.0; WOW64; Trident/7.0; .NET4.0C; ASP.NET; .NET CLR 2.0) like "
-	         "Gecko",
+	        {"Mozilla/5.0 (Windows NT 10.0; WOW64; Trident/7.0; .NET4.0C; ASP.NET; .NET CLR 2.0) like Gecko",
 	         AGENT_DESKTOP},
-	        {"Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Embedded Web Browser from: "
-	         "http://bsalsa.com/; .NET CLR 2.0)",
+	        {"Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Embedded Web Browser from: http://bsalsa.com/; .NET CLR 2.0)",
 	         AGENT_DESKTOP},
 	        {IPHONE " [FBAN/FBIOS;FBCR/Telekom.de;FBID/phone]", AGENT_MOBILE}, /* a carrier */
 	        {"(Android)(15)(somebody@gmail.com)(HTC Desire C)", AGENT_MOBILE}, /* a user */
@@ -295,8 +286,7 @@ static void hardly_any_browser_of_uap_cores_files_is_a_bot(void **state)
 	(void)state;
 	struct agent_cases cases = {.n = 0};
 	if (!uap || agent_cases_load(&cases) != 0) {
-		printf("skipped: uap-core's rules or test files are not there (make data, "
-		       "MILLRACE_UAP_CORE)\n");
+		printf("skipped: uap-core's rules or test files are not there (make data, MILLRACE_UAP_CORE)\n");
 		skip();
 	}
 	unsigned n = 0, bots = 0;

@@ -1,4 +1,5 @@
-/* uap-core's own tests of its rules, all of them, and that the literals in front of the expressions change no answer. */
+/* uap-core's own tests of its rules, all of them, and that the literals in front of the expressions
+ * change no answer. */
 #include "enrich/agent/agent.h"
 
 #include <setjmp.h>
@@ -17,17 +18,17 @@
 static struct agent_engine *engine;
 static struct agent_cases cases;
 
-/* The specification knows no patch minor of browsers, and uap-core's own driver (tests/test.js) does not look at it; the rules and the test files have it
- * nevertheless. Of these three cases they contradict each other: the first wants nothing where the rule has a fifth group, the others something
- * where it has none (https://github.com/ua-parser/uap-core/issues/562, corrected in the open pull request 579). */
+/* The specification knows no patch minor of browsers, and uap-core's own driver (tests/test.js)
+ * does not look at it; the rules and the test files have it nevertheless. Of these three cases they
+ * contradict each other: the first wants nothing where the rule has a fifth group, the others
+ * something where it has none (https://github.com/ua-parser/uap-core/issues/562, corrected in the
+ * open pull request 579). */
 static const char *const contradictions[] = {
-        "Mozilla/5.0 (Series40; NokiaC3-01/05.60; Profile/MIDP-2.1 Configuration/CLDC-1.1) Gecko/20100401 "
-        "S40OviBrowser/2.2.0.0.31",
+        "Mozilla/5.0 (Series40; NokiaC3-01/05.60; Profile/MIDP-2.1 Configuration/CLDC-1.1) Gecko/20100401 S40OviBrowser/2.2.0.0.31",
         "Mozilla/5.0 (iPhone; CPU iPhone OS 11_4_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
         "Mobile/15G77 [FBAN/FBIOS;FBAV/194.0.0.38.99;FBBV/127868476;FBDV/iPhone7,2;FBMD/iPhone;FBSN/iOS;"
         "FBSV/11.4.1;FBSS/2;FBCR/OrangeBotswana;FBID/phone;FBLC/en_GB;FBOP/5;FBRV/128807018]",
-        "aws-sdk-dotnet-45/3.3.11.0 aws-sdk-dotnet-core/3.3.17.10 .NET_Runtime/4.0 .NET_Framework/4.0 "
-        "OS/Microsoft_Windows_NT_6.2.9200.0 ClientSync",
+        "aws-sdk-dotnet-45/3.3.11.0 aws-sdk-dotnet-core/3.3.17.10 .NET_Runtime/4.0 .NET_Framework/4.0 OS/Microsoft_Windows_NT_6.2.9200.0 ClientSync",
 };
 
 #define CONTRADICTIONS (sizeof contradictions / sizeof *contradictions)
@@ -100,8 +101,7 @@ static void all_cases_of_browsers_pass(void **state)
 	(void)state;
 	n_contradicted = 0;
 	all_cases_of(RULE_AGENT);
-	printf("patch minor of %u cases left out: uap-core's rules and cases contradict each other (its "
-	       "issue 562)\n",
+	printf("patch minor of %u cases left out: uap-core's rules and cases contradict each other (its issue 562)\n",
 	       n_contradicted);
 	assert_int_equal(n_contradicted, CONTRADICTIONS);
 }
@@ -161,9 +161,7 @@ static void with_and_without_literals_every_agent_has_the_same_answer(void **sta
 		if (memcmp(&answer[0], &answer[1], answer[0].used) != 0)
 			fail_msg("%s: the filter changes the answer", agent[i]->text);
 	}
-	printf("%u different agents: all rules in order %.1f us, %.1f expressions an agent; behind literals "
-	       "%.1f us, "
-	       "%.1f expressions\n",
+	printf("%u different agents: all rules in order %.1f us, %.1f expressions an agent; behind literals %.1f us, %.1f expressions\n",
 	       n, (double)ns[0] / n / 1000, (double)confirms[0] / n, (double)ns[1] / n / 1000,
 	       (double)confirms[1] / n);
 	assert_int_equal(matcher_counts(matcher)->given_up, 0);

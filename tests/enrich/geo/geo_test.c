@@ -1,4 +1,5 @@
-/* Countries and cities: what records say, in which networks, and which addresses are in no country. */
+/* Countries and cities: what records say, in which networks, and which addresses are in no
+ * country. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,7 +24,8 @@ static struct geo *opened(struct mmdb_make *make)
 	return geo;
 }
 
-/* As GeoLite2-City has it, the keys in alphabetical order, names in several languages, things of no interest in between. */
+/* As GeoLite2-City has it, the keys in alphabetical order, names in several languages, things of no
+ * interest in between. */
 static uint32_t put_city(struct mmdb_make *make, const char *code, const char *city)
 {
 	uint32_t record = mmdb_map(make, 4);

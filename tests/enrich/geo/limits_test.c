@@ -1,4 +1,5 @@
-/* Databases that are made to take time: whatever is in them, a step with one stays short, all of it ends, and a look-up is cheap. */
+/* Databases that are made to take time: whatever is in them, a step with one stays short, all of it
+ * ends, and a look-up is cheap. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,8 @@
 #define STEPS_MAX     100000u
 #define LOOKUP_US_MAX 2000u
 
-/* libmaxminddb 1.7.1 forgets some memory when it refuses metadata; our own leaks are still found. */
+/* libmaxminddb 1.7.1 forgets some memory when it refuses metadata; our own leaks are still
+ * found. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
@@ -57,7 +59,8 @@ static uint32_t put_numbers(struct mmdb_make *make, unsigned n)
 	return array;
 }
 
-/* The file comes while the stage runs. Ticks until it is judged, and looks at each tick's time; returns the number of ticks. */
+/* The file comes while the stage runs. Ticks until it is judged, and looks at each tick's time;
+ * returns the number of ticks. */
 static unsigned judge(struct mmdb_make *make, struct geo **geo)
 {
 	uint64_t now_ns = 0;

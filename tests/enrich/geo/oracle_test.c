@@ -27,7 +27,8 @@ static char database[PATH_MAX];
 
 /* ---- addresses ---- */
 
-/* The network of a random record of the database: down the tree, left or right by chance, until there is one. */
+/* The network of a random record of the database: down the tree, left or right by chance, until
+ * there is one. */
 static bool draw_network(const MMDB_s *mmdb, uint8_t address[16])
 {
 	uint32_t node_number = 0;
@@ -47,7 +48,8 @@ static bool draw_network(const MMDB_s *mmdb, uint8_t address[16])
 	return false;
 }
 
-/* Half of them any IPv4 address, a quarter any global IPv6 address, a quarter in networks that the database has. */
+/* Half of them any IPv4 address, a quarter any global IPv6 address, a quarter in networks that the
+ * database has. */
 static void draw_address(const MMDB_s *mmdb, uint8_t address[16])
 {
 	uint64_t random[2] = {draw(), draw()};
@@ -73,7 +75,8 @@ static void draw_address(const MMDB_s *mmdb, uint8_t address[16])
 
 /* ---- mmdblookup, one process an address: that is all it takes ---- */
 
-/* Standard output of mmdblookup for one address. Returns its exit status, -1 when it could not be run. */
+/* Standard output of mmdblookup for one address. Returns its exit status, -1 when it could not be
+ * run. */
 static int look_up(const char *address, char *output, size_t size)
 {
 	char *argv[] = {(char *)PROGRAM, (char *)"--file",       database, (char *)"--ip",
@@ -100,7 +103,8 @@ static int look_up(const char *address, char *output, size_t size)
 	return WEXITSTATUS(status);
 }
 
-/* `  "US" <utf8_string>`, or status 6 for an address that has no record. '?' stands for anything else. */
+/* `  "US" <utf8_string>`, or status 6 for an address that has no record. '?' stands for anything
+ * else. */
 static void country_by_mmdblookup(const uint8_t address[16], char country[2])
 {
 	char text[INET6_ADDRSTRLEN], output[256];

@@ -1,4 +1,5 @@
-/* Databases that are replaced while look-ups go on: by rename and in place, with good, truncated and garbage files. */
+/* Databases that are replaced while look-ups go on: by rename and in place, with good, truncated
+ * and garbage files. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +21,8 @@
 static uint64_t now_ns; /* the tests' own clock */
 static time_t modified; /* each write gets a time of its own, as writes a second apart have */
 
-/* libmaxminddb 1.7.1 forgets some memory when it refuses metadata (get_entry_data_list's first pool); our own leaks are still found. */
+/* libmaxminddb 1.7.1 forgets some memory when it refuses metadata (get_entry_data_list's first
+ * pool); our own leaks are still found. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
@@ -49,7 +51,8 @@ static struct file version_file(unsigned version)
 	return file;
 }
 
-/* The letter of the version that answers, which must be the same for all networks; 'X' when none does. */
+/* The letter of the version that answers, which must be the same for all networks; 'X' when none
+ * does. */
 static char version_in_use(struct geo *geo)
 {
 	char version = 0;
@@ -212,7 +215,8 @@ static void replaced_100_times_with_good_and_broken_files_no_answer_is_ever_wron
 	geo_close(geo);
 }
 
-/* Rewrites the file in place, in pieces, over and over, until nobody holds the other end of the pipe. */
+/* Rewrites the file in place, in pieces, over and over, until nobody holds the other end of the
+ * pipe. */
 static void write_on(int until)
 {
 	struct file file[2] = {version_file(0), version_file(1)};
@@ -297,7 +301,8 @@ static void a_file_cut_off_at_any_length_is_refused(void **state)
 	free(file.bytes);
 }
 
-/* Whatever one byte is changed to: refused, or taken; in both cases every address can be asked for. */
+/* Whatever one byte is changed to: refused, or taken; in both cases every address can be asked
+ * for. */
 static void a_file_with_any_byte_changed_harms_nobody(void **state)
 {
 	(void)state;

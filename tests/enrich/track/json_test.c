@@ -164,7 +164,8 @@ static void random_queries_become_what_pair_by_pair_comparison_makes_of_them(voi
 	}
 }
 
-/* As many parameters as there may be, all of one name or all different; one more, and the query comes as text. */
+/* As many parameters as there may be, all of one name or all different; one more, and the query
+ * comes as text. */
 static void a_query_of_thousands_of_parameters_is_an_object_up_to_the_limit(void **state)
 {
 	(void)state;
@@ -194,7 +195,8 @@ static void a_query_of_thousands_of_parameters_is_an_object_up_to_the_limit(void
 	free(out);
 }
 
-/* Decoding uses the end of the buffer: whatever its size, nothing behind it is touched, and what was said to fit is right. */
+/* Decoding uses the end of the buffer: whatever its size, nothing behind it is touched, and what
+ * was said to fit is right. */
 static void a_buffer_of_any_size_is_enough_or_said_to_be_too_small(void **state)
 {
 	(void)state;

@@ -160,13 +160,17 @@ static void what_a_terminal_would_obey_is_encoded_in_a_query_and_other_text_is_n
 {
 	(void)state;
 	struct track_make make = track_example;
-	make.query = "q=Z\xc3\xbcrich\xe2\x82\xac\xf0\x9f\x98\x80&x=\xc2\x9b" "31m&y=\xe2\x80\xae" "z\xe2\x81\xa6";
+	make.query = "q=Z\xc3\xbcrich\xe2\x82\xac\xf0\x9f\x98\x80&x=\xc2\x9b"
+	             "31m&y=\xe2\x80\xae"
+	             "z\xe2\x81\xa6";
 	make.query_bytes = strlen(make.query);
 	const char *text = line_of(&make);
-	assert_non_null(strstr(text, " q=Z\xc3\xbcrich\xe2\x82\xac\xf0\x9f\x98\x80&x=%C2%9B31m&y=%E2%80%AEz%E2%81%A6"));
+	assert_non_null(strstr(
+	        text, " q=Z\xc3\xbcrich\xe2\x82\xac\xf0\x9f\x98\x80&x=%C2%9B31m&y=%E2%80%AEz%E2%81%A6"));
 }
 
-/* Whatever is in an event, a reader finds three fields, and in the second the values that went in. */
+/* Whatever is in an event, a reader finds three fields, and in the second the values that went
+ * in. */
 static void any_line_has_two_spaces_and_gives_back_what_went_in(void **state)
 {
 	(void)state;

@@ -1,5 +1,6 @@
-/* Whatever is asked, an answer stays in its memory. A client asks at random, with fields up to their limits, in pipelines, while other connections hold half a
- * request each: an answer that ran over would be found in their bodies, and under ASan at once. MILLRACE_SEED gives the seed. */
+/* Whatever is asked, an answer stays in its memory. A client asks at random, with fields up to
+ * their limits, in pipelines, while other connections hold half a request each: an answer that ran
+ * over would be found in their bodies, and under ASan at once. MILLRACE_SEED gives the seed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -142,7 +143,8 @@ static void put(const char *text, size_t bytes)
 	said.bytes += bytes;
 }
 
-/* A field of any length that the head still has room for; often one of the lengths where something changes. */
+/* A field of any length that the head still has room for; often one of the lengths where something
+ * changes. */
 static void put_field(const char *name, const char *begin)
 {
 	static const unsigned edges[] = {0,

@@ -1,4 +1,5 @@
-/* The chunked coding, case by case, in every split. What is decoded ends where a page ends that nothing may touch behind it. */
+/* The chunked coding, case by case, in every split. What is decoded ends where a page ends that
+ * nothing may touch behind it. */
 #include "ingest/http/chunked.h"
 
 #include <setjmp.h>
@@ -75,7 +76,8 @@ struct outcome {
 	const char *error;
 };
 
-/* Decodes in pieces that end at the given places (ascending, the last one is bytes), the coding lying behind `before` bytes that stay as they are. */
+/* Decodes in pieces that end at the given places (ascending, the last one is bytes), the coding
+ * lying behind `before` bytes that stay as they are. */
 static struct outcome decode_in(char *buffer, size_t before, const size_t *ends, size_t n)
 {
 	struct chunked chunked = {0};

@@ -1,4 +1,5 @@
-/* Compressed bodies: what zlib's deflater makes comes back whole, and whatever is cut, changed, appended or too large is told apart. */
+/* Compressed bodies: what zlib's deflater makes comes back whole, and whatever is cut, changed,
+ * appended or too large is told apart. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* The PROXY protocol, both versions: in every piece, and in every malformation that could be thought of. */
+/* The PROXY protocol, both versions: in every piece, and in every malformation that could be
+ * thought of. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,7 +36,8 @@ static struct outcome parse(const char *data, size_t bytes)
 	return outcome;
 }
 
-/* A good header is partial at every cut, whole with and without what follows; expected NULL: it names nobody. */
+/* A good header is partial at every cut, whole with and without what follows; expected NULL: it
+ * names nobody. */
 static void expect_header(const char *header, size_t bytes, const char *expected, uint16_t port)
 {
 	char data[1024];
@@ -68,8 +70,7 @@ static void version_1_is_taken_in_any_pieces(void **state)
 	        {"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n", "255.255.255.255", 65535},
 	        {"PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n", "0.0.0.0", 0},
 	        {"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n", "2001:db8::1", 1},
-	        {"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
-	         "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
+	        {"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
 	         "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535},
 	        {"PROXY TCP6 ::ffff:10.0.0.1 ::1 80 81\r\n", "10.0.0.1", 80},
 	        {"PROXY UNKNOWN\r\n", NULL, 0},
@@ -204,7 +205,8 @@ static void v2_make_v4(struct v2 *v2)
 	v2_end(v2);
 }
 
-/* CRC-32C by its definition, long division of the reversed bits; not the way of the code under test. */
+/* CRC-32C by its definition, long division of the reversed bits; not the way of the code under
+ * test. */
 static uint32_t crc32c(const char *data, size_t bytes)
 {
 	uint32_t rest = UINT32_MAX;

@@ -1,4 +1,5 @@
-/* Heads at random against http-parser: good ones, made of lines drawn from a pool, then damaged or not, in pieces. */
+/* Heads at random against http-parser: good ones, made of lines drawn from a pool, then damaged or
+ * not, in pieces. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* The head of a request, case by case, in every split, at its limits. Every text ends where a page ends that nothing may be read behind. */
+/* The head of a request, case by case, in every split, at its limits. Every text ends where a page
+ * ends that nothing may be read behind. */
 #include "ingest/http/request.h"
 
 #include <setjmp.h>
@@ -163,7 +164,8 @@ static void a_bad_head_gets_one_verdict_in_whatever_pieces_it_comes(void **state
 
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-/* Puts each of the 256 octets at each of 40 places (all of a vector and its rest) between two texts; those of good, and obs-text when so, must be taken. */
+/* Puts each of the 256 octets at each of 40 places (all of a vector and its rest) between two
+ * texts; those of good, and obs-text when so, must be taken. */
 static void assert_characters(const char *before, const char *after, const char *good, bool obs_text)
 {
 	static const char run[] =
@@ -198,7 +200,8 @@ static void exactly_the_right_octets_are_taken_everywhere(void **state)
 	assert_characters("GET / HTTP/1.1\r\nHost: x", "y\r\n\r\n", LETTERS "!$&'()*+,;=-._~", false);
 }
 
-/* Every name that is known, with each of its letters changed in 8 ways: only a change of case leaves it the same name. */
+/* Every name that is known, with each of its letters changed in 8 ways: only a change of case
+ * leaves it the same name. */
 static void names_are_known_without_regard_to_case_and_nothing_else_is(void **state)
 {
 	(void)state;
@@ -228,7 +231,8 @@ static void names_are_known_without_regard_to_case_and_nothing_else_is(void **st
 
 /* ---- limits ---- */
 
-/* Prefixes of text from `from` bytes on, all of them refused with the status, and the one before it partial. */
+/* Prefixes of text from `from` bytes on, all of them refused with the status, and the one before it
+ * partial. */
 static void assert_limit(const char *text, size_t from, const struct request_limits *within, unsigned status)
 {
 	struct request request;

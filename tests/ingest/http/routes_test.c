@@ -43,11 +43,11 @@ static const char *ask_text(const char *text)
 static const char *post(const char *path, const char *type, const char *body)
 {
 	char text[4096];
-	int n = snprintf(text, sizeof text,
-	                 "POST %s HTTP/1.1\r\nHost: example.com\r\nUser-Agent: "
-	                 "test/1\r\n%s%s%sContent-Length: %zu\r\n\r\n%s",
-	                 path, type == NULL ? "" : "Content-Type: ", type == NULL ? "" : type,
-	                 type == NULL ? "" : "\r\n", strlen(body), body);
+	int n = snprintf(
+	        text, sizeof text,
+	        "POST %s HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test/1\r\n%s%s%sContent-Length: %zu\r\n\r\n%s",
+	        path, type == NULL ? "" : "Content-Type: ", type == NULL ? "" : type,
+	        type == NULL ? "" : "\r\n", strlen(body), body);
 	return ask(text, (size_t)n);
 }
 
@@ -146,9 +146,10 @@ static void methods_and_types_are_refused_with_what_is_allowed(void **state)
 	assert_non_null(strstr(ask_text("HEAD /log HTTP/1.1\r\nHost: a\r\n\r\n"), "200 OK"));
 	assert_non_null(strstr(ask_text("PUT /t/x HTTP/1.1\r\nHost: a\r\n\r\n"), "405 "));
 	assert_non_null(strstr(post("/elsewhere", NULL, "x"), "404 "));
-	assert_non_null(strstr(ask_text("POST /event HTTP/1.1\r\nHost: a\r\nContent-Encoding: "
-	                                "br\r\nContent-Length: 0\r\n\r\n"),
-	                       "415 "));
+	assert_non_null(strstr(
+	        ask_text(
+	                "POST /event HTTP/1.1\r\nHost: a\r\nContent-Encoding: br\r\nContent-Length: 0\r\n\r\n"),
+	        "415 "));
 	assert_non_null(strstr(ask_text("OPTIONS /event HTTP/1.1\r\nHost: a\r\n\r\n"), "405 "));
 	answer = ask_text("OPTIONS /batch HTTP/1.1\r\nHost: a\r\n\r\n");
 	assert_non_null(strstr(answer, "204 No Content"));
@@ -207,15 +208,14 @@ static void a_log_message_is_kept_as_sent_and_answered_ok(void **state)
 {
 	(void)state;
 	char text[4096];
-	const char *body = "{\"text\": \"hello \\u00e9\", \"content_id\": 1, \"client_id\": 2, "
-	                   "\"timestamp\": 1586846680064}";
+	const char *body =
+	        "{\"text\": \"hello \\u00e9\", \"content_id\": 1, \"client_id\": 2, \"timestamp\": 1586846680064}";
 	const char *answer = post("/log", NULL, body);
 	assert_answer(answer, "200 OK", "OK");
 	assert_non_null(strstr(answer, "\r\nContent-Type: text/plain"));
 	assert_string_equal(
 	        last(OUTLET_LOG, text),
-	        "\"ip\":\"10.9.8.7\",\"client_id\":2,\"content_id\":1,\"timestamp\":1586846680064,"
-	        "\"text\":\"hello \\u00e9\"}");
+	        "\"ip\":\"10.9.8.7\",\"client_id\":2,\"content_id\":1,\"timestamp\":1586846680064,\"text\":\"hello \\u00e9\"}");
 	assert_answer(get("/log"), "200 OK", "OK");
 	assert_non_null(strstr(
 	        post("/log", NULL, "{\"text\":\"x\",\"content_id\":0,\"client_id\":2,\"timestamp\":1}"),
@@ -297,10 +297,10 @@ static void a_posted_call_has_its_body_as_parameters(void **state)
 		assert_answer(post(cases[i].path, cases[i].type, cases[i].body), "200 OK",
 		              "{\"status\":\"ok\"}");
 		char wanted[256];
-		snprintf(wanted, sizeof wanted,
-		         "\"ip\":\"10.9.8.7\",\"type\":\"a\",\"query\":\"%s\",\"user_agent\":\"test/"
-		         "1\",\"host\":\"example.com\"}",
-		         cases[i].query);
+		snprintf(
+		        wanted, sizeof wanted,
+		        "\"ip\":\"10.9.8.7\",\"type\":\"a\",\"query\":\"%s\",\"user_agent\":\"test/1\",\"host\":\"example.com\"}",
+		        cases[i].query);
 		assert_string_equal(last(OUTLET_TRACK, text), wanted);
 	}
 	/* Nothing that could break a line gets into a query. */
@@ -331,8 +331,9 @@ static void a_batch_takes_what_is_right_and_numbers_what_is_wrong(void **state)
 	assert_non_null(strstr(
 	        answer, "{\"accepted\": 2, \"rejected\": 2, \"errors\": [{\"line\": 3, \"error\": \""));
 	assert_non_null(strstr(answer, "}, {\"line\": 4, \"error\": \""));
-	assert_string_equal(last(OUTLET_TRACK, text), "\"ip\":\"10.9.8.7\",\"type\":\"b\",\"query\":\"\","
-	                                              "\"user_agent\":\"test/1\",\"host\":\"example.com\"}");
+	assert_string_equal(
+	        last(OUTLET_TRACK, text),
+	        "\"ip\":\"10.9.8.7\",\"type\":\"b\",\"query\":\"\",\"user_agent\":\"test/1\",\"host\":\"example.com\"}");
 	answer = post("/batch", "application/json", " [{\"type\":\"a\"}, 5, {\"type\":\"c\"}]");
 	assert_non_null(strstr(answer, "{\"accepted\": 2, \"rejected\": 1, \"errors\": [{\"line\": 2, "));
 	answer = post("/batch", "application/json", "[1, 2, 3, 4, 5]");
@@ -356,7 +357,8 @@ static void a_topic_that_is_full_refuses_whole_requests(void **state)
 	(void)state;
 	struct lane *lane = &place.outlet.lane[OUTLET_TRACK];
 	size_t most = lane->most;
-	/* A lane of memory has no reader to wait for: what it ever holds is what it has now, so "full" is made by asking for no more than a part. */
+	/* A lane of memory has no reader to wait for: what it ever holds is what it has now, so
+	 * "full" is made by asking for no more than a part. */
 	lane->most = lane->room;
 	const char *lines = "{\"type\":\"a\"}\n{\"type\":\"b\"}\n{\"type\":\"c\"}";
 	lane->used = lane->room - 104;
@@ -380,8 +382,8 @@ static void a_topic_that_is_full_refuses_whole_requests(void **state)
 static void postbacks_become_one_item_each(void **state)
 {
 	(void)state;
-	const char *body = "{\"endpoint\":{\"method\":\"GET\",\"url\":\"http://host/data?title={mascot}\"},"
-	                   "\"data\":[{\"mascot\":\"Gopher\"},{\"mascot\": \"B\"}]}";
+	const char *body =
+	        "{\"endpoint\":{\"method\":\"GET\",\"url\":\"http://host/data?title={mascot}\"},\"data\":[{\"mascot\":\"Gopher\"},{\"mascot\": \"B\"}]}";
 	assert_answer(post("/ingest", NULL, body), "202 Accepted", "{\"accepted\": 2}");
 	assert_answer(post("/ingest.php", "application/json", body), "202 Accepted", "{\"accepted\": 2}");
 	struct queue_slot slot;
@@ -481,9 +483,9 @@ static void browsers_may_track_from_the_origins_that_are_allowed(void **state)
 	const char *answer = ask_text("GET /t/x HTTP/1.1\r\nHost: a\r\nOrigin: https://shop.example\r\n\r\n");
 	assert_non_null(strstr(answer, "\r\nAccess-Control-Allow-Origin: https://shop.example\r\n"));
 	assert_non_null(strstr(answer, "\r\nVary: Origin\r\n"));
-	answer = ask_text("OPTIONS /batch HTTP/1.1\r\nHost: a\r\nOrigin: https://shop.example\r\n"
-	                  "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: "
-	                  "content-type\r\n\r\n");
+	answer = ask_text(
+	        "OPTIONS /batch HTTP/1.1\r\nHost: a\r\nOrigin: https://shop.example\r\n"
+	        "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type\r\n\r\n");
 	assert_non_null(strstr(answer, "204 "));
 	assert_non_null(strstr(answer, "\r\nAccess-Control-Allow-Methods: POST, OPTIONS\r\n"));
 	assert_non_null(strstr(answer, "\r\nAccess-Control-Allow-Headers: content-type\r\n"));

@@ -74,12 +74,11 @@ static void a_request_is_answered_whatever_pieces_it_comes_in(void **state)
 static void a_pipeline_is_answered_in_order_whatever_pieces_it_comes_in(void **state)
 {
 	(void)state;
-	static const char pipeline[] =
-	        EVENT "GET /t/a?x=1 HTTP/1.1\r\nHost: a\r\n\r\n" EVENT
-	              "POST /event HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-	              "5\r\n{\"use\r\n39\r\nrname\":\"kodingbot\",\"count\":12412414,\"metric\":"
-	              "\"kite_call\"}\r\n0\r\n\r\n"
-	              "GET /log HTTP/1.1\r\nHost: a\r\n\r\n";
+	static const char pipeline[] = EVENT
+	        "GET /t/a?x=1 HTTP/1.1\r\nHost: a\r\n\r\n" EVENT
+	        "POST /event HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+	        "5\r\n{\"use\r\n39\r\nrname\":\"kodingbot\",\"count\":12412414,\"metric\":\"kite_call\"}\r\n0\r\n\r\n"
+	        "GET /log HTTP/1.1\r\nHost: a\r\n\r\n";
 	for (size_t piece = 1; piece <= sizeof pipeline; piece++) {
 		http_place_forget(&place);
 		uint64_t before = records(OUTLET_METRIC), tracked = records(OUTLET_TRACK);
@@ -374,7 +373,8 @@ static void the_requests_of_an_address_hold_their_share_and_no_more(void **state
 	char body[3001];
 	memset(body, ' ', 3000);
 	body[3000] = 0;
-	/* Of three requests of one address only as much is held as a share has room for; another address, and one that is trusted, are not limited by it. */
+	/* Of three requests of one address only as much is held as a share has room for; another
+	 * address, and one that is trusted, are not limited by it. */
 	for (uint32_t slot = 1; slot <= 3; slot++)
 		receive_at(slot, "10.0.0.1", HALF_A_POST);
 	for (unsigned i = 0; i < 16; i++)

@@ -186,9 +186,9 @@ static void mistakes_are_named_with_their_line(void **state)
 	                                  "=" A "", A "=x", A "\xc3\xa4", "================"};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		snprintf(text, sizeof text, "%s event\n", bad[i]);
-		expect_error(text, -EINVAL,
-		             ":1: the token has a character that cannot be in one; allowed: letters, digits, "
-		             "- . _ ~ + / and = at the end");
+		expect_error(
+		        text, -EINVAL,
+		        ":1: the token has a character that cannot be in one; allowed: letters, digits, - . _ ~ + / and = at the end");
 	}
 	memset(text, 'x', 600);
 	text[513] = '\0';

@@ -10,7 +10,8 @@
 
 /* ---- closing ---- */
 
-/* True when so much time has gone by that the lingering may be over: then the machine was too slow for this round. */
+/* True when so much time has gone by that the lingering may be over: then the machine was too slow
+ * for this round. */
 static bool too_late(uint64_t begin_ns)
 {
 	return clock_monotonic_ns() - begin_ns > TRANSPORT_LINGER_NS / 2;
@@ -187,7 +188,8 @@ static void no_event_but_closed_comes_after_closing(void **state)
 	int client[N];
 	place_open(N, 16, 256);
 	place.on_received =
-	        close_at_once; /* with more bytes behind, in buffers already filled: side_received would notice */
+	        /* with more bytes behind, in buffers already filled: side_received would notice */
+	        close_at_once;
 	for (unsigned round = 0; round < 5; round++) {
 		for (unsigned i = 0; i < N; i++) {
 			client[i] = client_connect(i % 3 == 0 ? UNIX : TCP4);

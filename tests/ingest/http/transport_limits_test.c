@@ -1,4 +1,5 @@
-/* The HTTP transport with both back-ends: slots, descriptors, and what the machine does not allow. */
+/* The HTTP transport with both back-ends: slots, descriptors, and what the machine does not
+ * allow. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -132,7 +133,8 @@ static void a_low_limit_of_open_files_makes_fewer_connections(void **state)
 	in_a_child(open_with_few_files);
 }
 
-/* The limit is reached while the process runs: connections are turned away by the reserve, without spinning. */
+/* The limit is reached while the process runs: connections are turned away by the reserve, without
+ * spinning. */
 static int accept_without_files(void)
 {
 	alarm(60);

@@ -1,4 +1,5 @@
-/* The io_uring transport under load: connections that are polled instead of armed. Clients and server take turns in one thread, so what is looked at when is known.
+/* The io_uring transport under load: connections that are polled instead of armed. Clients and
+ * server take turns in one thread, so what is looked at when is known.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,7 +71,8 @@ static void round_of(unsigned n)
 		until(client_is_answered(&client[i]));
 }
 
-/* Requests of all clients from number `first` on come in the order of the answers, as from clients that wait for them. */
+/* Requests of all clients from number `first` on come in the order of the answers, as from clients
+ * that wait for them. */
 static void load_from(unsigned first, unsigned rounds)
 {
 	for (unsigned k = 0; k < rounds; k++) {

@@ -116,7 +116,8 @@ static void each_of_200_connections_opened_at_once_has_its_own_address(void **st
 	place_open(N, 64, 4096);
 	for (unsigned i = 0; i < N; i++)
 		client[i] = client_connect(i % 3 == 0 && place.listener[TCP6] >= 0 ? TCP6 : TCP4);
-	/* The first bytes tell the server who it is (stream_check compares with what `opened` said). */
+	/* The first bytes tell the server who it is (stream_check compares with what `opened`
+	 * said). */
 	for (unsigned i = 0; i < N; i++)
 		assert_int_equal(client_send(client[i], 0, 64), 64);
 	until(place.n_opened == N);
@@ -354,7 +355,9 @@ static void thousands_of_connections_are_answered_in_one_turn_and_closed_in_anot
 		assert_int_equal(client_send(client[i], 0, 8), 8);
 	unsigned leaving = 0;
 	while (leaving <
-	       N / 2) { /* a turn handles a bounded number of events, so what is there is let go in between */
+	       /* a turn handles a bounded number of events, so what is there is let go in
+	        * between */
+	       N / 2) {
 		(void)transport_poll(&place.transport);
 		leaving = 0;
 		for (unsigned i = 0; i < N; i++)
@@ -432,7 +435,9 @@ int main(void)
 	log_init("test", LOG_ERROR, LOG_TEXT);
 	draw_init(20261121);
 	mallopt(M_MMAP_THRESHOLD,
-	        65536); /* for the measurement of memory: large arrays are new memory, of which nothing is resident */
+	        /* for the measurement of memory: large arrays are new memory, of which nothing is
+	         * resident */
+	        65536);
 	const struct CMUnitTest tests[] = {
 	        BOTH(bytes_come_back_over_each_kind_of_socket),
 	        BOTH(an_end_right_behind_the_bytes_is_noticed),

@@ -27,7 +27,8 @@ static void set(uint32_t i, uint64_t at_ns)
 	set_ns[i] = now_ns;
 }
 
-/* Mostly within seconds, some within minutes, a few far beyond a turn of the wheel (128 s), a few past. */
+/* Mostly within seconds, some within minutes, a few far beyond a turn of the wheel (128 s), a few
+ * past. */
 static uint64_t draw_deadline(void)
 {
 	static const uint64_t span[] = {WHEEL_TICK_NS, 8 * WHEEL_TICK_NS, 200 * WHEEL_TICK_NS,
@@ -37,7 +38,8 @@ static uint64_t draw_deadline(void)
 	return now_ns + draw() % span[draw_below(5)];
 }
 
-/* By chance the callee sets it anew, or moves or takes out others: also such as are due in the same turn. */
+/* By chance the callee sets it anew, or moves or takes out others: also such as are due in the same
+ * turn. */
 static void expired(void *user, uint32_t i)
 {
 	assert_ptr_equal(user, &wheel);
@@ -53,7 +55,8 @@ static void expired(void *user, uint32_t i)
 		set(draw_below(N), 0);
 }
 
-/* After a turn none is late by more than a tick; for what was past when it was set, that counts from then on. */
+/* After a turn none is late by more than a tick; for what was past when it was set, that counts
+ * from then on. */
 static void assert_none_late(void)
 {
 	for (uint32_t i = 0; i < N; i++) {

@@ -1,4 +1,5 @@
-/* Bodies of several events: lines and arrays of POST /batch, postbacks of POST /ingest; and random bodies of every kind against jansson. */
+/* Bodies of several events: lines and arrays of POST /batch, postbacks of POST /ingest; and random
+ * bodies of every kind against jansson. */
 #include "tests/fixture/json_body.h"
 
 #include "tests/fixture/draw.h"
@@ -185,7 +186,8 @@ static size_t put_any(char *out)
 	return (size_t)sprintf(out, "%s", draw_one_in(2) ? any[draw_below(N(any))] : scalar());
 }
 
-/* Members in random order, some twice, some left out, some with another value than they should have. */
+/* Members in random order, some twice, some left out, some with another value than they should
+ * have. */
 static size_t put_object(char *out, const char *const (*members)[2], unsigned n)
 {
 	unsigned first = draw_below(n), count = draw_one_in(6) ? draw_below(2 * n) : n;

@@ -1,5 +1,6 @@
-/* Bodies of one event each (POST /event, /log, one element of /batch, parameters of a tracking call), case by case and against jansson:
- * what is accepted with which payload, what is refused with which reason, place and words. */
+/* Bodies of one event each (POST /event, /log, one element of /batch, parameters of a tracking
+ * call), case by case and against jansson: what is accepted with which payload, what is refused
+ * with which reason, place and words. */
 #include "tests/fixture/json_body.h"
 
 #include "ingest/json/scan.h"
@@ -72,8 +73,7 @@ static void a_metric_body_becomes_its_event(void **state)
 	         "\xf0\x9f\x98\x80", "\xc3\xa9\n", 0},
 	        {"{\"type\":\"a\",\"text\":1,\"url\":{},\"count\":1,\"metric\":\"m\",\"username\":\"u\"}",
 	         "u", "m", 1},
-	        {"{\"count\":{},\"count\":1,\"metric\":\"\",\"metric\":\"m\",\"username\":1,\"username\":"
-	         "\"u\"}",
+	        {"{\"count\":{},\"count\":1,\"metric\":\"\",\"metric\":\"m\",\"username\":1,\"username\":\"u\"}",
 	         "u", "m", 1},
 	};
 	for (size_t i = 0; i < N(cases); i++) {
@@ -161,12 +161,11 @@ static void structure_errors_tell_the_byte(void **state)
 static void bodies_cut_anywhere_are_truncated(void **state)
 {
 	(void)state;
-	static const char
-	        event[] = "{\"username\":\"a\\ud83d\\ude00\xe2\x82\xac\",\"count\":15,\"metric\":\"m\","
-	                  "\"x\":[-1.5e-3,true,null,\"0123456789abcdefgh\"]}",
-	        entry[] = "{\"text\":\"hello \\\"world\\\" \xc3\xa9\",\"content_id\":1,\"client_id\":2, "
-	                  "\"timestamp\" : 1586846680064}",
-	        call[] = "{\"type\":\"app_open\",\"ts\":15,\"params\":{\"a\":[1,true,null],\"b\":\"c\"}}";
+	static const char event
+	        [] = "{\"username\":\"a\\ud83d\\ude00\xe2\x82\xac\",\"count\":15,\"metric\":\"m\",\"x\":[-1.5e-3,true,null,\"0123456789abcdefgh\"]}",
+	   entry[] =
+	           "{\"text\":\"hello \\\"world\\\" \xc3\xa9\",\"content_id\":1,\"client_id\":2, \"timestamp\" : 1586846680064}",
+	   call[] = "{\"type\":\"app_open\",\"ts\":15,\"params\":{\"a\":[1,true,null],\"b\":\"c\"}}";
 	body_assert_truncated(json_metric, json_oracle_metric, json_body_room_plain(sizeof event), event);
 	body_assert_truncated(json_log, json_oracle_log, json_body_room_plain(sizeof entry), entry);
 	body_assert_truncated(json_track, json_oracle_track, json_body_room(sizeof call), call);
@@ -232,8 +231,7 @@ static void a_log_body_keeps_its_object_without_white_space(void **state)
 		const char *text, *object, *string;
 		int64_t client_id, content_id, timestamp;
 	} cases[] = {
-	        {"{\"text\": \"hello world\", \"content_id\": 1, \"client_id\": 2, \"timestamp\": "
-	         "1586846680064}",
+	        {"{\"text\": \"hello world\", \"content_id\": 1, \"client_id\": 2, \"timestamp\": 1586846680064}",
 	         "{\"text\":\"hello world\",\"content_id\":1,\"client_id\":2,\"timestamp\":1586846680064}",
 	         "\"hello world\"", 2, 1, 1586846680064},
 	        {"\xef\xbb\xbf {\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":\"\xef\xbb\xbf\"}",
@@ -241,21 +239,14 @@ static void a_log_body_keeps_its_object_without_white_space(void **state)
 	         "\"\xef\xbb\xbf\"", 1, 1, 1},
 	        {"{\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":\"x\"}",
 	         "{\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":\"x\"}", "\"x\"", 1, 1, 1},
-	        {" {\"client_id\" :-1 "
-	         ",\"content_id\":9223372036854775807,\n\"timestamp\":9999999999999,\t\"text\":"
-	         "\" a \\\" \\\\\" , \"more\" : [ 1 , { \" k \" : \" \\\\\\\" \" } ] }\r\n",
-	         "{\"client_id\":-1,\"content_id\":9223372036854775807,\"timestamp\":9999999999999,\"text\":"
-	         "\" a \\\" \\\\\",\"more\":[1,{\" k \":\" \\\\\\\" \"}]}",
+	        {" {\"client_id\" :-1 ,\"content_id\":9223372036854775807,\n\"timestamp\":9999999999999,\t\"text\":\" a \\\" \\\\\" , \"more\" : [ 1 , { \" k \" : \" \\\\\\\" \" } ] }\r\n",
+	         "{\"client_id\":-1,\"content_id\":9223372036854775807,\"timestamp\":9999999999999,\"text\":\" a \\\" \\\\\",\"more\":[1,{\" k \":\" \\\\\\\" \"}]}",
 	         "\" a \\\" \\\\\"", -1, INT64_MAX, 9999999999999},
-	        {"{\"text\":\"first\", \"text\":1, \"te\\u0078t\": \"\\u20ac\xe2\x82\xac \\ud83d\\ude00\", "
-	         "\"client_id\":1,\"content_id\":1,\"timestamp\":7}",
-	         "{\"text\":\"first\",\"text\":1,\"te\\u0078t\":\"\\u20ac\xe2\x82\xac \\ud83d\\ude00\","
-	         "\"client_id\":1,\"content_id\":1,\"timestamp\":7}",
+	        {"{\"text\":\"first\", \"text\":1, \"te\\u0078t\": \"\\u20ac\xe2\x82\xac \\ud83d\\ude00\", \"client_id\":1,\"content_id\":1,\"timestamp\":7}",
+	         "{\"text\":\"first\",\"text\":1,\"te\\u0078t\":\"\\u20ac\xe2\x82\xac \\ud83d\\ude00\",\"client_id\":1,\"content_id\":1,\"timestamp\":7}",
 	         "\"\\u20ac\xe2\x82\xac \\ud83d\\ude00\"", 1, 1, 7},
-	        {"{\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":"
-	         "\"0123456789abcdef0123456789abc\\\"ef\"}",
-	         "{\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":"
-	         "\"0123456789abcdef0123456789abc\\\"ef\"}",
+	        {"{\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":\"0123456789abcdef0123456789abc\\\"ef\"}",
+	         "{\"client_id\":1,\"content_id\":1,\"timestamp\":1,\"text\":\"0123456789abcdef0123456789abc\\\"ef\"}",
 	         "\"0123456789abcdef0123456789abc\\\"ef\"", 1, 1, 1},
 	};
 	for (size_t i = 0; i < N(cases); i++) {
@@ -315,7 +306,8 @@ static void a_log_body_that_is_wrong_is_told_what_and_where(void **state)
 	assert_refused(log_of, cases, N(cases));
 }
 
-/* So that each vector and each tail meets the end of a string, an escape and a space at each place. */
+/* So that each vector and each tail meets the end of a string, an escape and a space at each
+ * place. */
 static void white_space_and_quotes_are_told_apart_at_every_length(void **state)
 {
 	(void)state;

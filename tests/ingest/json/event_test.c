@@ -1,5 +1,5 @@
-/* Events from JSON, case by case and against jansson. Every text ends where a page ends that nothing may be read behind, and
- * so does the room of every payload. */
+/* Events from JSON, case by case and against jansson. Every text ends where a page ends that
+ * nothing may be read behind, and so does the room of every payload. */
 #include "ingest/json/json_event.h"
 
 #include <setjmp.h>
@@ -134,9 +134,9 @@ static void params_become_a_query_string(void **state)
 static void of_a_repeated_key_the_last_counts(void **state)
 {
 	(void)state;
-	assert_metric("{\"count\":\"x\",\"username\":1,\"metric\":\"\",\"metric\":\"m\",\"username\":\"u\","
-	              "\"count\":1}",
-	              "u", "m", 1);
+	assert_metric(
+	        "{\"count\":\"x\",\"username\":1,\"metric\":\"\",\"metric\":\"m\",\"username\":\"u\",\"count\":1}",
+	        "u", "m", 1);
 	assert_reason("{\"count\":1,\"username\":\"u\",\"metric\":\"m\",\"count\":{}}", LEDGER_WRONG_TYPE);
 	assert_track(
 	        "{\"type\":1,\"params\":{\"a\":{}},\"params\":{\"b\":1},\"ts\":-1,\"ts\":2,\"type\":\"t\"}",
@@ -147,25 +147,25 @@ static void of_a_repeated_key_the_last_counts(void **state)
 static void unknown_keys_are_skipped_after_a_check(void **state)
 {
 	(void)state;
-	assert_metric("{\"x\":{\"count\":2,\"type\":[{}]},\"username\":\"u\",\"y\":[[[]]],\"count\":1,"
-	              "\"metric\":\"m\",\"Type\":1,\"\":null}",
-	              "u", "m", 1);
+	assert_metric(
+	        "{\"x\":{\"count\":2,\"type\":[{}]},\"username\":\"u\",\"y\":[[[]]],\"count\":1,\"metric\":\"m\",\"Type\":1,\"\":null}",
+	        "u", "m", 1);
 	assert_reason("{\"x\":{\"y\":01},\"username\":\"u\",\"count\":1,\"metric\":\"m\"}", LEDGER_MALFORMED);
 	assert_reason("{\"x\":\"\xff\",\"username\":\"u\",\"count\":1,\"metric\":\"m\"}", LEDGER_MALFORMED);
-	assert_metric("{\"typ\":0,\"types\":0,\"username\":\"u\",\"count\":1,\"metric\":\"m\",\"usernam3\":0,"
-	              "\"metrik\":0,\"param\":0}",
-	              "u", "m", 1);
+	assert_metric(
+	        "{\"typ\":0,\"types\":0,\"username\":\"u\",\"count\":1,\"metric\":\"m\",\"usernam3\":0,\"metrik\":0,\"param\":0}",
+	        "u", "m", 1);
 }
 
 static void keys_may_be_written_with_escapes(void **state)
 {
 	(void)state;
-	assert_metric("{\"\\u0075\\u0073\\u0065\\u0072\\u006e\\u0061\\u006d\\u0065\":\"u\",\"c\\u006funt\":1,"
-	              "\"metri\\u0063\":\"m\"}",
-	              "u", "m", 1);
-	assert_metric("{\"\\u0075\\u0073\\u0065\\u0072\\u006e\\u0061\\u006d\\u0065\\u0065\":1,\"username\":"
-	              "\"u\",\"count\":1,\"metric\":\"m\"}",
-	              "u", "m", 1);
+	assert_metric(
+	        "{\"\\u0075\\u0073\\u0065\\u0072\\u006e\\u0061\\u006d\\u0065\":\"u\",\"c\\u006funt\":1,\"metri\\u0063\":\"m\"}",
+	        "u", "m", 1);
+	assert_metric(
+	        "{\"\\u0075\\u0073\\u0065\\u0072\\u006e\\u0061\\u006d\\u0065\\u0065\":1,\"username\":\"u\",\"count\":1,\"metric\":\"m\"}",
+	        "u", "m", 1);
 	assert_reason("{\"\\u0074ype\\u0000\":\"t\"}", LEDGER_UNKNOWN_EVENT);
 }
 
@@ -232,8 +232,8 @@ static void reasons_are_told_apart(void **state)
 static void an_event_cut_anywhere_is_truncated(void **state)
 {
 	(void)state;
-	static const char text[] = "{\"type\":\"app_\\ud83d\\ude00\xe2\x82\xac\",\"ts\":15,\"params\":{\"a\":"
-	                           "[1,true,null],\"b\":\"0123456789abcdefgh\"},\"x\":-1.5e-3}";
+	static const char text[] =
+	        "{\"type\":\"app_\\ud83d\\ude00\xe2\x82\xac\",\"ts\":15,\"params\":{\"a\":[1,true,null],\"b\":\"0123456789abcdefgh\"},\"x\":-1.5e-3}";
 	assert_int_equal(parse(text, sizeof text - 1).reason, LEDGER_VALID);
 	for (size_t bytes = 0; bytes < sizeof text - 1; bytes++)
 		assert_int_equal(parse(text, bytes).reason, LEDGER_TRUNCATED);
@@ -282,7 +282,8 @@ static void percent_encoding_at_its_worst_fits_the_room(void **state)
 	assert_int_equal(o.length, sizeof(struct event_track_raw) + 1 + 3 * 20000 + 1 + 3 * 4);
 }
 
-/* A long key with an array of many: the query grows until it fills the room to the byte, and then no more. */
+/* A long key with an array of many: the query grows until it fills the room to the byte, and then
+ * no more. */
 static void a_key_repeated_for_an_array_fills_the_room_and_no_more(void **state)
 {
 	(void)state;

@@ -1,5 +1,5 @@
-/* Bodies of POST /ingest, case by case and against jansson: endpoints, URLs, elements one after the other in exactly the room that
- * they were said to need. */
+/* Bodies of POST /ingest, case by case and against jansson: endpoints, URLs, elements one after the
+ * other in exactly the room that they were said to need. */
 #include "tests/fixture/json_body.h"
 
 #include "tests/fixture/draw.h"
@@ -418,11 +418,10 @@ static void of_repeated_keys_the_last_counts(void **state)
 	(void)state;
 	struct json_postback postback;
 	struct json_fault fault;
-	assert_true(
-	        open_body(&postback,
-	                  "{\"data\":[],\"data\":[{\"a\":1}],\"endpoint\":7,\"endpoint\":{\"method\":\"X\","
-	                  "\"url\":\"x\",\"method\":\"PUT\",\"url\":\"http://h\"}}",
-	                  &fault));
+	assert_true(open_body(
+	        &postback,
+	        "{\"data\":[],\"data\":[{\"a\":1}],\"endpoint\":7,\"endpoint\":{\"method\":\"X\",\"url\":\"x\",\"method\":\"PUT\",\"url\":\"http://h\"}}",
+	        &fault));
 	assert_int_equal(postback.n, 1);
 	assert_next(&postback, POSTBACK_PUT, "http://h", "{\"a\":1}");
 	assert_no_more(&postback);

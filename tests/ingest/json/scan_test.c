@@ -1,6 +1,6 @@
-/* The JSON scanner, case by case, after the categories of nst/JSONTestSuite: what must be accepted, what must be refused, and
- * what RFC 8259 leaves open (scan.h says which way it goes here). Every text ends where a page ends that nothing may be
- * read behind. */
+/* The JSON scanner, case by case, after the categories of nst/JSONTestSuite: what must be accepted,
+ * what must be refused, and what RFC 8259 leaves open (scan.h says which way it goes here). Every
+ * text ends where a page ends that nothing may be read behind. */
 #include "ingest/json/scan.h"
 
 #include <setjmp.h>
@@ -332,7 +332,8 @@ static void long_strings_and_numbers_have_no_limit(void **state)
 	assert_int_equal(verdict(text, sizeof text), SCAN_SYNTAX);
 }
 
-/* Random texts near the grammar: pieces of JSON in random order, mostly nested right, then damaged in one of three. */
+/* Random texts near the grammar: pieces of JSON in random order, mostly nested right, then damaged
+ * in one of three. */
 static size_t put_random_value(char *out, unsigned depth)
 {
 	static const char *const scalars[] = {"0",

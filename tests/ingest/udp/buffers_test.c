@@ -1,4 +1,5 @@
-/* Receive buffers and what a new life makes of them: splitting, bounds, and a death at every instruction. */
+/* Receive buffers and what a new life makes of them: splitting, bounds, and a death at every
+ * instruction. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -254,7 +255,8 @@ static void what_the_lane_can_never_hold_is_too_large_and_what_it_has_no_room_fo
 #define N_EVENTS (N_FIRST + N_SINGLE)
 #define N_BAD    2u
 
-/* Buffers in both forms, full of numbered events; two of the datagrams are no events. It takes two batches to commit them. */
+/* Buffers in both forms, full of numbered events; two of the datagrams are no events. It takes two
+ * batches to commit them. */
 static void fill_all(struct buffers *buffers)
 {
 	unsigned char data[UDP_EVENT_BYTES * N_EVENTS];
@@ -335,7 +337,8 @@ static bool has_changed(const struct snapshot *snapshot, const struct mapped *no
 	return !same;
 }
 
-/* What a life that begins with this state leaves. Returns NULL when all is well, otherwise what is wrong. */
+/* What a life that begins with this state leaves. Returns NULL when all is well, otherwise what is
+ * wrong. */
 static const char *live_on(struct udp_place *place)
 {
 	struct udp udp;
@@ -401,8 +404,9 @@ static void place_with_full_buffers(struct udp_place *place, struct mapped *mapp
 #define INSTRUMENTED false
 #endif
 
-/* The process under test is stepped through a whole life, one instruction at a time. Each time its memory has changed, that memory is
- * what SIGKILL would have left: a copy is given to a next life, which must find every event once. */
+/* The process under test is stepped through a whole life, one instruction at a time. Each time its
+ * memory has changed, that memory is what SIGKILL would have left: a copy is given to a next life,
+ * which must find every event once. */
 static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
 {
 	(void)state;

@@ -1,5 +1,6 @@
-/* Law 4: the UDP stage is killed again and again under load. Every datagram that the kernel took is in the lane once, and the ledger
- * adds up. The sockets are the parent's, as they are the supervisor's. */
+/* Law 4: the UDP stage is killed again and again under load. Every datagram that the kernel took is
+ * in the lane once, and the ledger adds up. The sockets are the parent's, as they are the
+ * supervisor's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -103,7 +104,8 @@ static void look_at_remains(struct trial *trial)
 	                   SEGMENT_PRIVATE, SEGMENT_READ, &error) != 0)
 		return;
 	const struct buffers_head *head = segment.body;
-	if (head->about.layout != 0 && buffers_init(&buffers, segment.body, segment.body_bytes, &error) == 0 &&
+	if (head->about.layout != 0 &&
+	    buffers_init(&buffers, segment.body, segment.body_bytes, &error) == 0 &&
 	    head->note.published == 0) {
 		for (unsigned i = 0; i < buffers.n_buffers; i++) {
 			if (buffer_filled(&buffers.buffer[i])) {
@@ -167,9 +169,7 @@ static void check_trial(const struct trial *trial)
 		missing += trial->seen[i] < expected;
 		repeated += trial->seen[i] > expected;
 	}
-	printf("%u kills, %llu datagrams; found in buffers after %llu kills: %llu buffers, at least %llu "
-	       "datagrams; %llu notes "
-	       "finished; missing %llu, repeated %llu\n",
+	printf("%u kills, %llu datagrams; found in buffers after %llu kills: %llu buffers, at least %llu datagrams; %llu notes finished; missing %llu, repeated %llu\n",
 	       trial->kills - 1, (unsigned long long)trial->sent,
 	       (unsigned long long)trial->kills_with_filled, (unsigned long long)trial->found_buffers,
 	       (unsigned long long)trial->found_datagrams,

@@ -1,4 +1,5 @@
-/* The IpEvent parser against protobuf-c on random messages: well formed, with unknown fields, cut, damaged. */
+/* The IpEvent parser against protobuf-c on random messages: well formed, with unknown fields, cut,
+ * damaged. */
 #include "tests/fixture/ipevent_message.h"
 
 #include "tests/fixture/draw.h"

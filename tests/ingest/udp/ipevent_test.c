@@ -1,5 +1,5 @@
-/* The IpEvent parser, case by case. Every message ends where a page ends that nothing may be read behind, and every verdict is
- * compared with that of protobuf-c. */
+/* The IpEvent parser, case by case. Every message ends where a page ends that nothing may be read
+ * behind, and every verdict is compared with that of protobuf-c. */
 #include "tests/fixture/ipevent_message.h"
 
 static const char sha_text[] = "00112233445566778899aabbccddeeff0123456789abcdef0F1E2D3C4B5A6978";
@@ -355,7 +355,8 @@ static void lengths_past_the_end_are_truncated_and_absurd_ones_malformed(void **
 	}
 }
 
-/* A message with all there is; cut after each byte it is truncated, unless the cut falls between two fields. */
+/* A message with all there is; cut after each byte it is truncated, unless the cut falls between
+ * two fields. */
 static void a_message_cut_anywhere_is_truncated_or_lacks_a_field(void **state)
 {
 	(void)state;

@@ -239,7 +239,8 @@ static void flood(const int *sender, unsigned n_senders, uint32_t n)
 	}
 }
 
-/* Listeners that change their order hand sockets to other roles, in another order, whose private segment may be a new one. */
+/* Listeners that change their order hand sockets to other roles, in another order, whose private
+ * segment may be a new one. */
 static void what_the_kernel_drops_is_counted_once_whoever_gets_the_socket(void **state)
 {
 	(void)state;
@@ -317,7 +318,8 @@ static void a_full_lane_drops_and_counts_and_takes_again_when_it_is_read(void **
 	int listener = udp_listen(AF_INET, 1 << 20, &port);
 	int sender = udp_connect(AF_INET, port);
 	assert_int_equal(udp_place_open(&place, &udp, BATCH_IPEVENT, backend_under_test, &listener, 1), 0);
-	assert_int_equal(topic_reader_attach_stage(&reader, &place.instance, "ip", "tally", (struct topic_share){.n = 1}, &error),
+	assert_int_equal(topic_reader_attach_stage(&reader, &place.instance, "ip", "tally",
+	                                           (struct topic_share){.n = 1}, &error),
 	                 0);
 	uint64_t fits = STREAM_SIZE_MIN / (sizeof(struct record) + sizeof(struct event_ip));
 	for (unsigned round = 1; round <= 2; round++) {

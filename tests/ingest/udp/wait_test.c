@@ -1,4 +1,5 @@
-/* The UDP stage over loopback, with both back-ends: waiting, ending, and what its promises rest on. */
+/* The UDP stage over loopback, with both back-ends: waiting, ending, and what its promises rest
+ * on. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -118,8 +119,8 @@ static void draining_ends_although_datagrams_keep_coming(void **state)
 
 /* ---- what the promises rest on ---- */
 
-/* A thread watches the word that says "filled" while the kernel fills the buffer, and looks at the data's end and the control message the moment
- * it appears. */
+/* A thread watches the word that says "filled" while the kernel fills the buffer, and looks at the
+ * data's end and the control message the moment it appears. */
 struct watch {
 	struct buffers *buffers;
 	_Atomic unsigned next;    /* the buffer that the kernel takes in this round */
@@ -127,7 +128,9 @@ struct watch {
 	_Atomic uint64_t checked; /* the last round that the watcher has seen */
 	_Atomic uint64_t torn;
 	_Atomic uint64_t
-	        early; /* rounds in which the watcher saw data before the word: it does look while the kernel copies */
+	        /* rounds in which the watcher saw data before the word: it does look while the
+	         * kernel copies */
+	        early;
 	_Atomic bool end;
 };
 
@@ -152,7 +155,9 @@ static void *watch_buffers(void *argument)
 	uint64_t early_round = 0;
 	while (!watch->end) {
 		uint64_t round =
-		        watch->round; /* first: what is filled after it is of this round, the one before was cleared */
+		        /* first: what is filled after it is of this round, the one before was
+		         * cleared */
+		        watch->round;
 		const volatile uint64_t *ahead =
 		        (const volatile void *)watch->buffers->buffer[watch->next].data;
 		bool begun = *ahead == round && early_round != round;
@@ -193,7 +198,8 @@ static void the_kernel_says_filled_only_after_data_and_control_are_there(void **
 			data[i] = round;
 		if (backend_under_test == RECEIVE_URING)
 			watch.next =
-			        (unsigned)((round - 1) % udp.buffers.n_buffers); /* they come back in order */
+			        /* they come back in order */
+			        (unsigned)((round - 1) % udp.buffers.n_buffers);
 		watch.round = round;
 		assert_int_equal(udp_send(sender, data, sizeof data, (uint16_t)(WATCH_SEGMENT + (round & 1))),
 		                 sizeof data);

@@ -1,4 +1,5 @@
-/* Counts in memory: what is kept, what limits leave out, and that nobody can choose shas that make it slow. */
+/* Counts in memory: what is kept, what limits leave out, and that nobody can choose shas that make
+ * it slow. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -201,7 +202,8 @@ static void random_messages_are_counted_as_an_array_counts_them(void **state)
 	counts_fini(&counts);
 }
 
-/* While the table of networks grows, keys lie in two tables; at no moment may one be in neither or in both. */
+/* While the table of networks grows, keys lie in two tables; at no moment may one be in neither or
+ * in both. */
 static void growing_loses_nothing_at_any_step(void **state)
 {
 	(void)state;
@@ -244,8 +246,9 @@ static void tables_never_grow_over_what_the_limits_need(void **state)
 	counts_fini(&counts);
 }
 
-/* Linear probing with a table n / slots full of random keys leaves them 0.5 (1 / (1 - full) - 1) slots from home on average (Knuth,
- * The Art of Computer Programming 3, 6.4). Keys that are chosen must not do worse. */
+/* Linear probing with a table n / slots full of random keys leaves them 0.5 (1 / (1 - full) - 1)
+ * slots from home on average (Knuth, The Art of Computer Programming 3, 6.4). Keys that are chosen
+ * must not do worse. */
 static void check_way(uint64_t way, uint64_t n, uint64_t n_slots)
 {
 	double full = (double)n / (double)n_slots;

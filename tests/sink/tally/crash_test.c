@@ -1,7 +1,9 @@
-/* The tally stage killed at random moments: what the database says at the end is what was written to the lanes, to the last record.
+/* The tally stage killed at random moments: what the database says at the end is what was written
+ * to the lanes, to the last record.
  *
- * Two writers put records into two real lanes; the stage runs in a child, by its own five functions, and is killed again and
- * again. What record n of lane l says follows from n and l, so the expected counts follow from how many were written.
+ * Two writers put records into two real lanes; the stage runs in a child, by its own five
+ * functions, and is killed again and again. What record n of lane l says follows from n and l, so
+ * the expected counts follow from how many were written.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -76,7 +78,8 @@ static void record_of(uint64_t lane, uint64_t n, unsigned *application, unsigned
 	*address = (number >> 32) % ADDRESSES;
 }
 
-/* A writer's life: batches of 1 to 64 records until it is told to stop. Waits while the lane is full. */
+/* A writer's life: batches of 1 to 64 records until it is told to stop. Waits while the lane is
+ * full. */
 static void write_lane(struct fixture *f, unsigned lane, uint64_t at_most)
 {
 	struct instance instance;
@@ -143,7 +146,8 @@ static void drain(int signal_number)
 	stage.draining = true;
 }
 
-/* One life of the stage in a child: the loop of stage.h, with ticks close together. Ends when drained. */
+/* One life of the stage in a child: the loop of stage.h, with ticks close together. Ends when
+ * drained. */
 static void live(struct fixture *f)
 {
 	char data_dir[128];

@@ -84,8 +84,9 @@ static void networks_with_two_addresses_are_good_the_others_bad(void **state)
 	add(f, 2, 0x0a000011); /* another application's */
 	commit(f);
 	char *json = report(f, 1);
-	assert_string_equal(json, "{\"count\": 6, \"good_ips\": [\"10.0.0.1\", \"10.0.0.2\"], "
-	                          "\"bad_ips\": [\"1.0.0.15\", \"10.0.0.16\", \"192.0.2.7\"]}");
+	assert_string_equal(
+	        json,
+	        "{\"count\": 6, \"good_ips\": [\"10.0.0.1\", \"10.0.0.2\"], \"bad_ips\": [\"1.0.0.15\", \"10.0.0.16\", \"192.0.2.7\"]}");
 	free(json);
 }
 
@@ -101,8 +102,7 @@ static void addresses_are_sorted_as_numbers(void **state)
 	char *json = report(f, 1);
 	assert_string_equal(
 	        json,
-	        "{\"count\": 7, \"good_ips\": [], \"bad_ips\": [\"0.0.0.0\", \"9.0.0.0\", \"10.0.0.0\", "
-	        "\"100.0.0.0\", \"127.255.255.255\", \"128.0.0.0\", \"255.255.255.255\"]}");
+	        "{\"count\": 7, \"good_ips\": [], \"bad_ips\": [\"0.0.0.0\", \"9.0.0.0\", \"10.0.0.0\", \"100.0.0.0\", \"127.255.255.255\", \"128.0.0.0\", \"255.255.255.255\"]}");
 	free(json);
 }
 
@@ -131,8 +131,9 @@ static void a_truncated_application_says_so_and_counts_on(void **state)
 		add(f, 1, i * 16);
 	commit(f);
 	char *json = report(f, 1);
-	assert_string_equal(json, "{\"count\": 5, \"good_ips\": [], \"bad_ips\": [\"0.0.0.0\", "
-	                          "\"0.0.0.16\"], \"truncated\": true}");
+	assert_string_equal(
+	        json,
+	        "{\"count\": 5, \"good_ips\": [], \"bad_ips\": [\"0.0.0.0\", \"0.0.0.16\"], \"truncated\": true}");
 	free(json);
 }
 

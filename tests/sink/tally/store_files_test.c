@@ -1,5 +1,6 @@
-/* What the store does when its files are deleted, replaced or moved while it is open, when its log cannot be copied and when it cannot start
- * over. Writes of SQLite are turned aside where the moment matters. */
+/* What the store does when its files are deleted, replaced or moved while it is open, when its log
+ * cannot be copied and when it cannot start over. Writes of SQLite are turned aside where the
+ * moment matters. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -255,7 +256,8 @@ static void what_a_deleted_log_holds_is_copied_into_the_database(void **state)
 static void a_file_system_without_a_log_is_refused(void **state)
 {
 	struct fixture *f = *state;
-	/* It has no shared memory, so SQLite stays with its rollback journal and says so where it is not asked whether it failed. */
+	/* It has no shared memory, so SQLite stays with its rollback journal and says so where it
+	 * is not asked whether it failed. */
 	sqlite3_vfs_register(sqlite3_vfs_find("unix-none"), 1);
 	int result = store_open(&f->store, f->place.data_dir, &f->error);
 	sqlite3_vfs_register(sqlite3_vfs_find("unix"), 1);

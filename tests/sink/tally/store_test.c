@@ -212,7 +212,8 @@ static void a_commit_that_fails_changes_nothing_and_can_be_repeated(void **state
 	assert_int_equal(count_of(f, 2), 2);
 }
 
-/* A full disk, played by the limit on the size of files; in a child, since the limit is the process's. */
+/* A full disk, played by the limit on the size of files; in a child, since the limit is the
+ * process's. */
 static void a_full_disk_is_an_error_and_not_the_end(void **state)
 {
 	struct fixture *f = *state;
