@@ -1,9 +1,11 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <printf.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,9 +13,8 @@
 #include "base/text.h"
 #include "base/output.h"
 
-#define PAIRS_MAX 16
-/* Between pairs while they are formatted: a space may be part of a value. */
-#define SEPARATOR '\x1f'
+#define PAIR_FORMAT_MAX    256u /* of one pair, as the caller writes it */
+#define PAIR_ARGUMENTS_MAX 8u
 
 static const char *log_name = "millrace";
 static enum log_level log_least = LOG_INFO;
@@ -37,40 +38,10 @@ void log_init_words(const char *name, const char *level, const char *format)
 	log_init(name, least, strcmp(format, "json") == 0 ? LOG_JSON : LOG_TEXT);
 }
 
-/* The caller's format with SEPARATOR for the spaces between pairs; those in double quotes are part
- * of a value. */
-static void separate(char *separated, size_t size, const char *pairs)
-{
-	bool quoted = false;
-	size_t used = 0;
-	for (; *pairs != '\0' && used + 1 < size; pairs++) {
-		if (*pairs == '"')
-			quoted = !quoted;
-		separated[used++] = *pairs == ' ' && !quoted ? SEPARATOR : *pairs;
-	}
-	separated[used] = '\0';
-}
-
 /* Text form: a control character would end the line or move the cursor. */
 static void put_text(struct text *line, const char *bytes, size_t length)
 {
 	text_plain(line, (const unsigned char *)bytes, length);
-}
-
-/* Calls put for each pair of formatted, "key=value" SEPARATOR "key=value". */
-static void each_pair(struct text *line, char *formatted,
-                      void (*put)(struct text *line, const char *key, size_t key_bytes, const char *value,
-                                  size_t value_bytes))
-{
-	for (char *at = formatted; at != NULL && *at != '\0';) {
-		char *end = strchr(at, SEPARATOR);
-		size_t bytes = end == NULL ? strlen(at) : (size_t)(end - at);
-		const char *equals = memchr(at, '=', bytes);
-		size_t key_bytes = equals == NULL ? bytes : (size_t)(equals - at);
-		size_t skip = equals == NULL ? bytes : key_bytes + 1;
-		put(line, at, key_bytes, at + skip, bytes - skip);
-		at = end == NULL ? NULL : end + 1;
-	}
 }
 
 static void put_text_pair(struct text *line, const char *key, size_t key_bytes, const char *value,
@@ -96,6 +67,75 @@ static void put_json_pair(struct text *line, const char *key, size_t key_bytes, 
 	text_string(line, (const unsigned char *)value, value_bytes);
 	if (line->full)
 		line->at = before; /* half a member would spoil the object */
+}
+
+/* Bytes of the first pair of the caller's format: up to a space that is not in double quotes. */
+static size_t pair_length(const char *pairs)
+{
+	bool quoted = false;
+	size_t n = 0;
+	for (; pairs[n] != '\0' && (quoted || pairs[n] != ' '); n++)
+		quoted ^= pairs[n] == '"';
+	return n;
+}
+
+static void skip_integer(va_list *arguments, int flags)
+{
+	if ((flags & PA_FLAG_LONG_LONG) != 0)
+		(void)va_arg(*arguments, long long);
+	else if ((flags & PA_FLAG_LONG) != 0)
+		(void)va_arg(*arguments, long);
+	else
+		(void)va_arg(*arguments, int);
+}
+
+/* Past the arguments that this format takes. */
+static void skip_arguments(va_list *arguments, const char *format)
+{
+	int type[PAIR_ARGUMENTS_MAX];
+	size_t n = parse_printf_format(format, PAIR_ARGUMENTS_MAX, type);
+	if (n > PAIR_ARGUMENTS_MAX)
+		abort();
+	for (size_t i = 0; i < n; i++) {
+		switch (type[i] & ~PA_FLAG_MASK) {
+		case PA_INT:
+		case PA_CHAR:
+			skip_integer(arguments, type[i] & PA_FLAG_MASK);
+			break;
+		case PA_STRING:
+		case PA_POINTER:
+			(void)va_arg(*arguments, void *);
+			break;
+		case PA_DOUBLE:
+			(void)va_arg(*arguments, double);
+			break;
+		default:
+			abort(); /* nobody logs such */
+		}
+	}
+}
+
+/* Each pair is formatted by itself: whatever a value holds, it cannot begin another pair. */
+static void put_pairs(struct text *line, const char *pairs, va_list *arguments)
+{
+	char format[PAIR_FORMAT_MAX], pair[LOG_LINE_MAX];
+	while (pairs != NULL && *pairs != '\0') {
+		size_t n = pair_length(pairs);
+		if (n >= sizeof format)
+			abort();
+		memcpy(format, pairs, n);
+		format[n] = '\0';
+		va_list now;
+		va_copy(now, *arguments);
+		vsnprintf(pair, sizeof pair, format, now);
+		va_end(now);
+		skip_arguments(arguments, format);
+		size_t key = strcspn(pair, "="), skip = pair[key] == '=' ? key + 1 : key;
+		(log_form == LOG_JSON ? put_json_pair : put_text_pair)(line, pair, key, pair + skip,
+		                                                       strlen(pair + skip));
+		pairs += n;
+		pairs += *pairs == ' ' ? 1 : 0;
+	}
 }
 
 static void put_string(struct text *line, const char *text)
@@ -165,8 +205,8 @@ static bool write_line(char *bytes, size_t length)
 	return used == length;
 }
 
-/* formatted is what each_pair takes. Returns false when the line did not go out. */
-static bool put_line(enum log_level level, const char *text, char *formatted)
+/* Returns false when the line did not go out. */
+static bool put_line(enum log_level level, const char *text, const char *pairs, va_list *arguments)
 {
 	char buffer[1 + LOG_LINE_MAX];
 	/* What does not fit is left out, and there is always room for the end of the line. */
@@ -175,22 +215,29 @@ static bool put_line(enum log_level level, const char *text, char *formatted)
 		begin_json(&line, level, text);
 	else
 		begin_text(&line, level, text);
-	each_pair(&line, formatted, log_form == LOG_JSON ? put_json_pair : put_text_pair);
+	put_pairs(&line, pairs, arguments);
 	if (log_form == LOG_JSON)
 		*line.at++ = '}';
 	*line.at++ = '\n';
 	return write_line(buffer + 1, (size_t)(line.at - buffer - 1));
 }
 
+static bool put(enum log_level level, const char *text, const char *pairs, ...)
+{
+	va_list arguments;
+	va_start(arguments, pairs);
+	bool out = put_line(level, text, pairs, &arguments);
+	va_end(arguments);
+	return out;
+}
+
 /* Once there is room again. */
 static void tell_dropped(void)
 {
-	char formatted[40];
 	if (n_dropped_untold == 0 || LOG_WARN < log_least)
 		return;
-	snprintf(formatted, sizeof formatted, "lines=%llu", (unsigned long long)n_dropped_untold);
-	if (put_line(LOG_WARN, "lines before this one were dropped: standard error did not take them",
-	             formatted))
+	if (put(LOG_WARN, "lines before this one were dropped: standard error did not take them",
+	        "lines=%llu", (unsigned long long)n_dropped_untold))
 		n_dropped_untold = 0;
 }
 
@@ -199,18 +246,12 @@ void log_line(enum log_level level, const char *text, const char *pairs, ...)
 	if (level < log_least)
 		return;
 	int kept_errno = errno;
-	char formatted[LOG_LINE_MAX] = "";
-	if (pairs != NULL) {
-		char separated[512];
-		separate(separated, sizeof separated, pairs);
-		va_list arguments;
-		va_start(arguments, pairs);
-		vsnprintf(formatted, sizeof formatted, separated, arguments);
-		va_end(arguments);
-	}
 	tell_dropped();
-	if (!put_line(level, text, formatted))
+	va_list arguments;
+	va_start(arguments, pairs);
+	if (!put_line(level, text, pairs, &arguments))
 		drop(1);
+	va_end(arguments);
 	errno = kept_errno;
 }
 

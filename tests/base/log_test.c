@@ -98,6 +98,32 @@ static void a_value_with_spaces_stays_with_its_key(void **state)
 	assert_non_null(strstr(release(), "\"a\":\"one two=three\",\"b\":\"four\"}"));
 }
 
+/* Whatever byte a value holds, and wherever its pair stands. */
+static void no_value_can_forge_a_pair(void **state)
+{
+	(void)state;
+	char value[64];
+	log_init("x", LOG_INFO, LOG_JSON);
+	for (unsigned byte = 1; byte < 256; byte++) {
+		snprintf(value, sizeof value, "a%croot=b%c%c", (int)byte, (int)byte, (int)byte);
+		capture();
+		log_info("t", "n=%d first=%s big=%llu share=%.1f last=\"%.*s\" size=%zu", 7, value,
+		         1ull << 40, 0.5, (int)sizeof value, value, (size_t)9);
+		const char *line = after_stamp(release());
+		assert_null(strstr(line, "\"root\":"));
+		assert_non_null(strstr(line, "\"n\":\"7\",\"first\":\"a"));
+		assert_non_null(strstr(line, "\",\"big\":\"1099511627776\",\"share\":\"0.5\",\"last\":\"a"));
+		assert_non_null(strstr(line, "\",\"size\":\"9\"}\n"));
+	}
+	log_init("x", LOG_INFO, LOG_TEXT);
+	capture();
+	log_info("t", "a=\"%s\" b=%c%%",
+	         "1\x1f"
+	         "root=2",
+	         'c');
+	assert_non_null(strstr(release(), " t a=\"1\\x1froot=2\" b=c%\n"));
+}
+
 static void control_characters_never_end_the_line(void **state)
 {
 	(void)state;
@@ -364,6 +390,7 @@ int main(void)
 	        cmocka_unit_test(text_is_level_name_pid_text_and_pairs),
 	        cmocka_unit_test(json_has_a_member_for_each_pair),
 	        cmocka_unit_test(a_value_with_spaces_stays_with_its_key),
+	        cmocka_unit_test(no_value_can_forge_a_pair),
 	        cmocka_unit_test(control_characters_never_end_the_line),
 	        cmocka_unit_test(what_is_below_the_level_is_not_written),
 	        cmocka_unit_test(a_long_line_is_cut_and_json_stays_whole),
