@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "base/clock.h"
+#include "shm/life.h"
 
 #define LINE_MAX_BYTES 4096u
 
@@ -76,6 +77,33 @@ int command_attach(const char *command, struct instance *instance, const char *n
 	struct shm_error error = {""};
 	int result = instance_attach(instance, name, access, &error);
 	return result == 0 ? 0 : command_no_instance(command, name, result, &error);
+}
+
+int command_say_down(const char *command, const struct instance *instance, const char *name)
+{
+	return command_fail(command,
+	                    "instance \"%s\" is down: no supervisor runs it, and what its last run left "
+	                    "waits in %s; start it with: millrace run --instance %s",
+	                    name, instance->directory, name);
+}
+
+void command_follow(struct command_follow *follow, const char *command, const struct instance *instance,
+                    const char *name)
+{
+	uint64_t now_ns = clock_monotonic_ns();
+	if (now_ns < follow->next_ns)
+		return;
+	follow->next_ns = now_ns + NS_PER_SEC;
+	bool down = !life_supervised(instance);
+	if (down && !follow->down)
+		(void)command_fail(
+		        command,
+		        "the supervisor of instance \"%s\" has died; waiting for another: millrace "
+		        "run --instance %s",
+		        name, name);
+	else if (!down && follow->down)
+		(void)command_fail(command, "instance \"%s\" is run again", name);
+	follow->down = down;
 }
 
 int command_libexec(char *path, size_t size, const char *program)

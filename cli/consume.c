@@ -30,6 +30,7 @@ struct consumer {
 	const volatile bool *stop;
 	struct instance instance;
 	struct life_watch life;
+	struct command_follow follow;
 	struct topic_reader reader;
 	struct program program;
 	struct ndjson batch;
@@ -87,6 +88,7 @@ static bool wait_more(struct consumer *consumer, uint64_t deadline, enum life *l
 	*life = life_check(&consumer->life);
 	if (*life != LIFE_SAME)
 		return false;
+	command_follow(&consumer->follow, "consume", &consumer->instance, consumer->options->instance);
 	uint64_t wait = consumer->n > 0 && deadline - now < WAIT_NS ? deadline - now : WAIT_NS;
 	topic_wait(&consumer->reader, wait);
 	return true;
@@ -198,38 +200,14 @@ static int attach(struct instance *instance, const struct options *options)
 	        options->topic, options->topic);
 }
 
-/* Whether the topic has a group of this name, also one that nobody reads. */
-static bool group_exists(const struct instance *instance, const struct options *options)
-{
-	bool found = false;
-	for (unsigned i = 0; i < STREAM_GROUPS_MAX && !found; i++) {
-		char name[SEGMENT_NAME_MAX];
-		struct segment segment = {0};
-		struct shm_error ignored;
-		if (segment_attach(&segment, instance->directory,
-		                   instance_group_name(name, options->topic, i), SEGMENT_GROUP, SEGMENT_READ,
-		                   &ignored) != 0)
-			continue;
-		const struct stream_group *group = segment.body;
-		found = atomic_load_explicit(&group->state, memory_order_acquire) != GROUP_FREE &&
-		        strncmp(group->name, options->group, sizeof group->name) == 0;
-		segment_detach(&segment);
-	}
-	return found;
-}
-
-/* Nothing comes from an instance that is down, and a group made there would hold back the next run;
- * one that is ending still gives a group that it has what waits for it. Returns 0 or the exit
- * status. */
+/* Nothing comes from an instance that is down, and a group made there would hold back the next run; one that is ending still gives a group
+ * that it has what waits for it. Returns 0 or the exit status. */
 static int check_life(const struct instance *instance, const struct options *options)
 {
 	if (!life_supervised(instance))
-		return command_fail(
-		        "consume",
-		        "instance \"%s\" is down: no supervisor runs it, and what its last run left waits in %s; start it with: millrace run --instance %s",
-		        options->instance, instance->directory, options->instance);
+		return command_say_down("consume", instance, options->instance);
 	if (atomic_load_explicit(&instance->page->draining, memory_order_acquire) != 0 &&
-	    !group_exists(instance, options))
+	    !topic_has_required(instance, options->topic, options->group))
 		return command_fail(
 		        "consume",
 		        "instance \"%s\" is ending, so no group \"%s\" was made; start it again with: millrace run --instance %s",

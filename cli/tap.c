@@ -21,6 +21,8 @@ struct tap {
 	struct tap_output output;
 	struct instance instance;
 	struct life_watch life;
+	struct command_follow follow;
+	bool down; /* no supervisor ran it at the start: it is not followed */
 	struct topic_reader reader;
 	uint64_t start[STREAM_LANES_MAX]; /* records before are skipped */
 	uint64_t end[STREAM_LANES_MAX];   /* with no_follow: records from here on are of no interest */
@@ -72,7 +74,7 @@ static int begin(struct tap *tap, struct shm_error *error)
 	                     ? last_records(&tap->reader, tap->options->last, tap->start, error)
 	                     : 0;
 	for (unsigned lane = 0; lane < tap->reader.n_lanes; lane++)
-		tap->end[lane] = tap->options->no_follow
+		tap->end[lane] = tap->options->no_follow || tap->down
 		                         ? atomic_load_explicit(&tap->reader.lane[lane].shared->tail,
 		                                                memory_order_acquire)
 		                         : UINT64_MAX;
@@ -103,6 +105,13 @@ static int enter(struct tap *tap)
 	if (status != 0)
 		return status;
 	life_init(&tap->life, &tap->instance);
+	if (tap->generation == 0)
+		tap->down = !life_supervised(&tap->instance);
+	if (tap->down && options->last == 0) {
+		status = command_say_down("tap", &tap->instance, options->instance);
+		instance_detach(&tap->instance);
+		return status;
+	}
 	snprintf(group, sizeof group, "tap.%d", getpid());
 	int result = topic_reader_attach(&tap->reader, &tap->instance, options->topic, group, GROUP_OPTIONAL,
 	                                 STREAM_FROM_TAIL, &error);
@@ -136,8 +145,10 @@ static enum life read_on(struct tap *tap)
 		if (!tap_flush(&tap->output) || tap_output_gone())
 			break;
 		life = life_check(&tap->life);
-		if (life == LIFE_SAME)
+		if (life == LIFE_SAME) {
+			command_follow(&tap->follow, "tap", &tap->instance, tap->options->instance);
 			topic_wait(&tap->reader, WAIT_NS);
+		}
 	}
 	return life;
 }
@@ -145,14 +156,18 @@ static enum life read_on(struct tap *tap)
 static int run(struct tap *tap)
 {
 	enum life life = LIFE_REPLACED;
-	while (life == LIFE_REPLACED) {
-		int status = enter(tap);
+	int status = 0;
+	while (life == LIFE_REPLACED && status == 0) {
+		status = enter(tap);
 		if (status != 0)
 			return status;
 		ndjson_fini(&tap->output.lines);
 		ndjson_init(&tap->output.lines, &tap->instance, tap->options->topic);
 		life = read_on(tap);
 		(void)tap_flush(&tap->output);
+		if (tap->down && command_say_down("tap", &tap->instance, tap->options->instance) != 0 &&
+		    !tap->options->no_follow)
+			status = 1; /* what comes was asked for, and nothing comes */
 		leave(tap);
 	}
 	if (tap->missed > 0)
@@ -160,10 +175,10 @@ static int run(struct tap *tap)
 		        "millrace tap: %" PRIu64
 		        " records were missed: they were overwritten before they could be read\n",
 		        tap->missed);
-	int status = tap_finish(&tap->output, "records");
+	int finished = tap_finish(&tap->output, "records");
 	if (life == LIFE_ENDED)
 		fprintf(stderr, "millrace tap: instance \"%s\" has ended\n", tap->options->instance);
-	return status;
+	return status != 0 ? status : finished;
 }
 
 /* Only tracking events have a line; what a topic of an outside program holds is seen when it

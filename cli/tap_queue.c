@@ -19,6 +19,8 @@ struct queue_tap {
 	struct tap_output *output;
 	struct instance instance;
 	struct life_watch life;
+	struct command_follow follow;
+	bool down; /* no supervisor ran it at the start: it is not followed */
 	struct queue queue;
 	struct bell *pushed;
 	struct queue_look look;
@@ -93,6 +95,13 @@ static int enter(struct queue_tap *tap)
 	if (status != 0)
 		return status;
 	life_init(&tap->life, &tap->instance);
+	if (tap->record == NULL)
+		tap->down = !life_supervised(&tap->instance);
+	if (tap->down && options->last == 0) {
+		status = command_say_down("tap", &tap->instance, options->instance);
+		instance_detach(&tap->instance);
+		return status;
+	}
 	int index = instance_queue_index(&tap->instance, options->topic);
 	if (index < 0) {
 		instance_detach(&tap->instance);
@@ -141,11 +150,13 @@ static enum life read_on(struct queue_tap *tap)
 	while (life == LIFE_SAME && tap_wants_more(tap->output)) {
 		uint32_t seen = bell_value(tap->pushed);
 		sweep(tap);
-		if (!tap_flush(tap->output) || tap->options->no_follow || tap_output_gone())
+		if (!tap_flush(tap->output) || tap->options->no_follow || tap->down || tap_output_gone())
 			break;
 		life = life_check(&tap->life);
-		if (life == LIFE_SAME && tap_wants_more(tap->output))
+		if (life == LIFE_SAME && tap_wants_more(tap->output)) {
+			command_follow(&tap->follow, "tap", &tap->instance, tap->options->instance);
 			bell_wait(tap->pushed, seen, WAIT_NS);
+		}
 	}
 	return life;
 }
@@ -166,6 +177,10 @@ int tap_queue(const struct tap_options *options, struct tap_output *output)
 		ndjson_fini(&output->lines);
 		ndjson_init(&output->lines, &tap->instance, options->topic);
 		life = read_on(tap);
+		(void)tap_flush(output);
+		if (tap->down && command_say_down("tap", &tap->instance, options->instance) != 0 &&
+		    !options->no_follow)
+			status = 1; /* what comes was asked for, and nothing comes */
 		leave(tap);
 	}
 	forget(tap);

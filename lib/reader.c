@@ -12,6 +12,19 @@
 
 #define LOOK_NS (500 * NS_PER_MS)
 
+/* A required group that is made while nobody runs the instance, or while it ends, would hold back the next run, maybe for good. */
+static int check_group(const struct instance *instance, const char *topic, const char *group,
+                       struct shm_error *error)
+{
+	bool ending = atomic_load_explicit(&instance->page->draining, memory_order_acquire) != 0;
+	bool down = !life_supervised(instance);
+	if ((!ending && !down) || topic_has_required(instance, topic, group))
+		return 0;
+	shm_explain(error, "the instance %s, so no group \"%s\" was made",
+	            down ? "is down: no supervisor runs it" : "is ending", group);
+	return -EPIPE;
+}
+
 struct millrace_reader *millrace_read(struct millrace *millrace, const char *topic, const char *group,
                                       enum millrace_kind kind, enum millrace_from from)
 {
@@ -24,10 +37,16 @@ struct millrace_reader *millrace_read(struct millrace *millrace, const char *top
 	memset(reader, 0, sizeof *reader);
 	reader->millrace = millrace;
 	handle_lock();
-	int result = topic_reader_attach(&reader->topic, &millrace->instance, topic, group,
-	                                 kind == MILLRACE_REQUIRED ? GROUP_REQUIRED : GROUP_OPTIONAL,
-	                                 from == MILLRACE_FROM_OLDEST ? STREAM_FROM_OLDEST : STREAM_FROM_TAIL,
-	                                 handle_error());
+	int result = topic_find(&millrace->instance, topic, handle_error());
+	if (result >= 0)
+		result = kind == MILLRACE_REQUIRED
+		                 ? check_group(&millrace->instance, topic, group, handle_error())
+		                 : 0;
+	if (result == 0)
+		result = topic_reader_attach(
+		        &reader->topic, &millrace->instance, topic, group,
+		        kind == MILLRACE_REQUIRED ? GROUP_REQUIRED : GROUP_OPTIONAL,
+		        from == MILLRACE_FROM_OLDEST ? STREAM_FROM_OLDEST : STREAM_FROM_TAIL, handle_error());
 	handle_unlock();
 	if (result == 0) {
 		life_init(&reader->life, &millrace->instance);

@@ -190,20 +190,20 @@ static int check_owner(struct claim *claim, int index, const char *name, bool st
 	if (stage == configured)
 		return 0;
 	if (stage)
-		shm_explain(
-		        error,
-		        "group \"%s\" of topic \"%s\" was made by an outside program; free it with: millrace consume %s --group %s --forget",
-		        name, claim->topic, claim->topic, name);
+		shm_explain(error,
+		            "group \"%s\" of topic \"%s\" was made by an outside program; free it with: "
+		            "millrace consume %s "
+		            "--group %s --forget",
+		            name, claim->topic, claim->topic, name);
 	else
-		shm_explain(
-		        error,
-		        "group \"%s\" of topic \"%s\" belongs to a stage of the configuration; take another name",
-		        name, claim->topic);
+		shm_explain(error,
+		            "group \"%s\" of topic \"%s\" belongs to a stage of the configuration; take "
+		            "another name",
+		            name, claim->topic);
 	return -EPERM;
 }
 
-/* The group to use: an existing one that is nobody's, or a free one (reader->made). Returns its
- * index or -errno. */
+/* The group to use: an existing one that is nobody's, or a free one (reader->made). Returns its index or -errno. */
 static int choose_group(struct claim *claim, const char *name, struct topic_reader *reader,
                         struct shm_error *error)
 {
@@ -416,6 +416,24 @@ int topic_group_forget(const struct instance *instance, const char *topic, const
 	}
 	end_claim(&claim, -1);
 	return result;
+}
+
+bool topic_has_required(const struct instance *instance, const char *topic, const char *name)
+{
+	bool found = false;
+	for (unsigned i = 0; i < STREAM_GROUPS_MAX && !found; i++) {
+		char file[SEGMENT_NAME_MAX];
+		struct segment segment = {0};
+		struct shm_error ignored;
+		if (segment_attach(&segment, instance->directory, instance_group_name(file, topic, i),
+		                   SEGMENT_GROUP, SEGMENT_READ, &ignored) != 0)
+			continue;
+		const struct stream_group *group = segment.body;
+		found = atomic_load_explicit(&group->state, memory_order_acquire) == GROUP_REQUIRED &&
+		        strncmp(group->name, name, sizeof group->name) == 0;
+		segment_detach(&segment);
+	}
+	return found;
 }
 
 /* ---- reading ---- */

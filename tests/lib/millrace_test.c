@@ -23,6 +23,7 @@
 struct fixture {
 	struct place place;
 	struct millrace *millrace;
+	int supervised; /* the lock that a supervisor would hold */
 };
 
 static int set_up(void **state)
@@ -37,6 +38,9 @@ static int set_up(void **state)
 	if (place_make(&f->place) != 0 || instance_make(f->place.directory, topics, 2, &error) != 0)
 		return -1;
 	setenv("MILLRACE_INSTANCE", "test", 1);
+	f->supervised = instance_hold(f->place.directory, "lock");
+	if (f->supervised < 0)
+		return -1;
 	f->millrace = millrace_attach(NULL, why, sizeof why);
 	return f->millrace == NULL ? -1 : 0;
 }
@@ -45,6 +49,8 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 	millrace_detach(f->millrace);
+	if (f->supervised >= 0)
+		close(f->supervised);
 	place_remove(&f->place);
 	free(f);
 	return 0;
@@ -86,8 +92,50 @@ static void what_one_program_writes_another_reads(void **state)
 	millrace_write_end(writer);
 }
 
-/* Another process can write the header in the lane at any time; what counts is what millrace_next
- * found there. */
+static struct millrace_reader *read_group(struct fixture *f, const char *group, enum millrace_kind kind)
+{
+	errno = 0;
+	return millrace_read(f->millrace, "mine", group, kind, MILLRACE_FROM_OLDEST);
+}
+
+/* Nobody would ever take it back, and it would hold back the next run. */
+static void no_required_group_is_made_while_the_instance_is_down_or_ends(void **state)
+{
+	struct fixture *f = *state;
+	struct segment page = {0};
+	struct shm_error error;
+	struct millrace_reader *reader = read_group(f, "old", MILLRACE_REQUIRED);
+	assert_non_null(reader);
+	millrace_read_end(reader);
+	for (unsigned down = 0; down < 2; down++) {
+		if (down) {
+			close(f->supervised);
+			f->supervised = -1;
+		} else {
+			assert_int_equal(segment_attach(&page, f->place.directory, "instance",
+			                                SEGMENT_INSTANCE, SEGMENT_WRITE, &error),
+			                 0);
+			atomic_store(&((struct instance_page *)page.body)->draining, 1);
+		}
+		assert_null(read_group(f, "new", MILLRACE_REQUIRED));
+		assert_int_equal(errno, EPIPE);
+		assert_non_null(strstr(millrace_error(f->millrace), down ? "is down" : "is ending"));
+		assert_int_equal(millrace_forget(f->millrace, "mine", "new"), -ENOENT);
+		reader = read_group(f, "old", MILLRACE_REQUIRED);
+		assert_non_null(reader); /* what waits for it is its own */
+		millrace_read_end(reader);
+		reader = read_group(f, "tap", MILLRACE_OPTIONAL);
+		assert_non_null(reader); /* holds nobody back, and goes with its reader */
+		millrace_read_end(reader);
+		assert_null(
+		        millrace_read(f->millrace, "nowhere", "new", MILLRACE_REQUIRED, MILLRACE_FROM_TAIL));
+		assert_int_equal(errno, ENOENT);
+		atomic_store(&((struct instance_page *)page.body)->draining, 0);
+	}
+	segment_detach(&page);
+}
+
+/* Another process can write the header in the lane at any time; what counts is what millrace_next found there. */
 static void the_json_of_a_record_has_the_length_that_was_checked(void **state)
 {
 	struct fixture *f = *state;
@@ -744,6 +792,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        T(what_one_program_writes_another_reads),
 	        T(the_json_of_a_record_has_the_length_that_was_checked),
+	        T(no_required_group_is_made_while_the_instance_is_down_or_ends),
 	        T(what_was_not_advanced_comes_again),
 	        T(a_full_lane_says_so_and_is_accounted_for),
 	        T(each_program_has_a_lane_of_its_own),

@@ -6,7 +6,10 @@ import re
 import signal
 import subprocess
 
+import pytest
+
 from harness import MILLRACE, SLOW, default_config, wait_until
+from http_help import ask, http_address, http_config
 from load import ipevent, random_sha, send_paced
 
 RATE = 20000
@@ -100,6 +103,48 @@ def test_an_instance_that_ended_with_records_left_gives_them_after_its_next_star
     one.start()
     result = one.millrace("consume", "ip", "--group", "old", "--no-follow", "--", "cat")
     assert (result.returncode, result.stdout.count("\n")) == (0, 10)
+
+
+def test_a_tap_shows_what_an_instance_that_is_down_has_left_and_follows_nothing(instance, tmp_path, rng):
+    config = http_config(tmp_path)
+    config["ingest"]["udp"] = default_config(tmp_path)["ingest"]["udp"]
+    one = instance(config=config)
+    send_paced(one.address(), [ipevent(random_sha(rng), n) for n in range(10)], RATE)
+    one.settle("ip", 10)
+    postback = {"endpoint": {"method": "GET", "url": "http://127.0.0.1:9/"}, "data": [{"a": "b"}]}
+    assert ask(http_address(one), "POST", "/ingest", postback).status == 202
+    one.kill()
+    for topic, there in (("ip", 10), ("postback", 1)):
+        for more in ([], ["--no-follow"]):
+            result = one.millrace("tap", topic, *more)
+            assert (result.returncode, result.stdout) == (1, ""), topic
+            assert "is down" in result.stderr and f"millrace run --instance {one.name}" in result.stderr
+            result = one.millrace("tap", topic, "--last", "4", *more)
+            assert (result.returncode, result.stdout.count("\n")) == (0 if more else 1, min(there, 4)), topic
+            assert result.stderr.count("is down") == 1
+    one.start()
+    result = one.millrace("tap", "ip", "--last", "3", "--no-follow")
+    assert result.returncode == 0 and "is down" not in result.stderr
+    assert one.stop() == 3, "nobody takes postbacks"
+
+
+@pytest.mark.parametrize("command", [["tap", "ip"], ["consume", "ip", "--group", "mine", "--", "cat"]])
+def test_who_follows_an_instance_is_told_that_its_supervisor_died_and_goes_on_with_the_next(instance, tmp_path, rng, command):
+    one = instance()
+    with open(tmp_path / "out", "w+b") as out, open(tmp_path / "err", "w+b") as err:
+        with subprocess.Popen([MILLRACE, *command], env=one.environment(), stdout=out, stderr=err) as follower:
+            try:
+                wait_until(lambda: len(groups(one)) == 2, 10, "its group")
+                one.kill()
+                wait_until(lambda: "has died" in (tmp_path / "err").read_text(), 20, "the news")
+                one.start()
+                wait_until(lambda: "is run again" in (tmp_path / "err").read_text(), 20, "the good news")
+                send_paced(one.address(), [ipevent(random_sha(rng), 1)], RATE)
+                wait_until(lambda: (tmp_path / "out").read_text().count("\n") == 1, 20, "the event")
+                assert (tmp_path / "err").read_text().count("\n") == 2
+            finally:
+                follower.terminate()
+                follower.wait(timeout=10 * SLOW)
 
 
 def test_an_instance_that_drains_makes_no_new_group(instance, tmp_path, rng):

@@ -1,4 +1,6 @@
-"""A queue as people see it: tap, stat, and what consume says of it. The instance is one without a supervisor, filled step by step."""
+"""A queue as people see it: tap, stat, and what consume says of it. The instance is one without stages, filled step by
+step; this process has the lock of its supervisor."""
+import fcntl
 import json
 import os
 import shutil
@@ -22,6 +24,8 @@ class Queue:
         self.environment = dict(os.environ, MILLRACE_SHM=str(shm_root), MILLRACE_INSTANCE=name)
         self.directory = shm_root / name
         self.tool("make", slots)
+        self.lock = open(self.directory / "lock", "wb")  # pylint: disable=consider-using-with
+        fcntl.lockf(self.lock, fcntl.LOCK_EX)
 
     def tool(self, *arguments):
         subprocess.run(
@@ -54,6 +58,7 @@ def queue(shm_root):
 
     yield make
     for one in made:
+        one.lock.close()
         shutil.rmtree(one.directory)
 
 
@@ -177,6 +182,7 @@ def test_a_tap_ends_with_the_instance(queue, tap):
     following = tap(one, "--last", 1)
     following.wait_numbers([1])
     one.tool("end")
+    one.lock.close()
     assert following.process.wait(timeout=15 * SLOW) == 0
     assert "has ended" in following.err.read_text()
 
