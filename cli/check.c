@@ -11,7 +11,9 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/print_json.h"
+#include "shm/folder.h"
 #include "sink/tally/counts.h"
+#include "supervisor/home.h"
 #include "supervisor/plan.h"
 #include "supervisor/trial.h"
 
@@ -27,6 +29,7 @@ struct needs {
 	uint64_t present_bytes;   /* of that, already there from a life before */
 	uint64_t available_bytes; /* still free in the file system of the segments */
 	uint64_t tally_bytes;     /* ordinary memory that tally can come to hold; 0 without tally */
+	bool present;             /* the instance has its folder, and we hold it */
 	char root[128];           /* where that was asked */
 };
 
@@ -67,17 +70,23 @@ static void add_present(void *argument, const char *name, uint64_t file_bytes)
 {
 	struct needs *needs = argument;
 	struct stat status;
-	char path[256];
 	needs->segment_bytes += file_bytes;
-	snprintf(path, sizeof path, "%s/%s", needs->root, name);
-	if (stat(path, &status) == 0)
+	if (needs->present && folder_stat(needs->root, name, &status) == 0 && S_ISREG(status.st_mode))
 		needs->present_bytes += (uint64_t)status.st_size;
+}
+
+/* Whether the instance's folder is ours and safe, as a start would look at it. */
+static int find_folder(const struct plan *plan, struct needs *needs, struct shm_error *error)
+{
+	*needs = (struct needs){0};
+	snprintf(needs->root, sizeof needs->root, "%s", plan->directory);
+	int result = home_hold(plan->directory, error);
+	needs->present = result == 0;
+	return result == -ENOENT ? 0 : result;
 }
 
 static int find_needs(const struct config *config, const struct plan *plan, struct needs *needs)
 {
-	*needs = (struct needs){0};
-	snprintf(needs->root, sizeof needs->root, "%s", plan->directory);
 	plan_each_segment(plan, add_present, needs);
 	if (plan_role_index(plan, "tally.0") >= 0) {
 		struct counts_limits limits = {
@@ -148,9 +157,11 @@ static void print_text(const struct plan *plan, const struct needs *needs)
 
 /* ---- what the stages say ---- */
 
-static void say_finding(void *argument, enum trial_finding finding, const char *text)
+static void say_finding(void *argument, const struct plan_role *role, enum trial_finding finding,
+                        const char *text)
 {
 	(void)argument;
+	(void)role;
 	(void)command_fail("check", "%s%s", text,
 	                   finding == TRIAL_MISSING ? " (it will be taken when it comes)" : "");
 }
@@ -178,7 +189,13 @@ static int show_plan(const struct options *options, const struct config *config)
 		return 1;
 	}
 	struct needs needs;
-	int status = 0, result = find_needs(config, plan, &needs);
+	struct shm_error error = {""};
+	int status = 0;
+	if (find_folder(plan, &needs, &error) != 0)
+		status = command_fail("check", "%s", error.text);
+	int result = find_needs(config, plan, &needs);
+	if (needs.present)
+		folder_release(plan->directory);
 	if (result != 0) {
 		status = command_fail("check", "%s: %s", needs.root, strerror(-result));
 	} else {
@@ -193,6 +210,8 @@ static int show_plan(const struct options *options, const struct config *config)
 			        (unsigned long long)(needs.segment_bytes - needs.present_bytes), needs.root,
 			        (unsigned long long)needs.available_bytes);
 	}
+	if (home_try_data_dir(config_string(config, "data_dir"), &error) != 0)
+		status = command_fail("check", "%s", error.text);
 	if (try_stages(config, plan) != 0)
 		status = 1;
 	plan_free(plan);

@@ -12,6 +12,7 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "base/log.h"
+#include "shm/folder.h"
 #include "supervisor/home.h"
 #include "supervisor/segments.h"
 
@@ -38,7 +39,7 @@ static int find_live(const char *directory, char *name, size_t size, int *pid)
 {
 	int found = 0;
 	struct dirent *entry;
-	DIR *folder = opendir(directory);
+	DIR *folder = folder_list(directory);
 	*pid = -1;
 	snprintf(name, size, ".");
 	if (folder == NULL)
@@ -57,25 +58,23 @@ static int find_live(const char *directory, char *name, size_t size, int *pid)
 	return found;
 }
 
-/* Takes the supervisor's lock, so that nobody starts meanwhile. Returns it, or -1 having said why
- * not. */
+/* Holds the folder. Returns 0, or 1 having said why not. */
+static int hold(const char *directory, const char *instance)
+{
+	struct shm_error error = {""};
+	int result = home_hold(directory, &error);
+	if (result == -ENOENT)
+		return command_fail("clean", "instance \"%s\" has left nothing: %s: %s", instance, directory,
+		                    strerror(ENOENT));
+	return result == 0 ? 0 : command_fail("clean", "%s", error.text);
+}
+
+/* Takes the supervisor's lock, so that nobody starts meanwhile. Returns it, or -1 having said why not. */
 static int take_over(const char *directory, const char *instance)
 {
-	struct stat status;
 	char name[NAME_MAX + 1];
 	int owner = 0;
 	int pid;
-	if (lstat(directory, &status) != 0) {
-		command_fail("clean", "instance \"%s\" has left nothing: %s: %s", instance, directory,
-		             strerror(errno));
-		return -1;
-	}
-	if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid()) {
-		command_fail("clean", "%s: %s", directory,
-		             S_ISDIR(status.st_mode) ? "belongs to another user; use that account"
-		                                     : "is no folder");
-		return -1;
-	}
 	int lock = instance_lock(directory, "lock", 0, &owner);
 	if (lock == -EWOULDBLOCK)
 		command_fail("clean",
@@ -106,7 +105,7 @@ static int take_over(const char *directory, const char *instance)
 static void count_files(const char *directory, struct left *left)
 {
 	struct dirent *entry;
-	DIR *folder = opendir(directory);
+	DIR *folder = folder_list(directory);
 	while (folder != NULL && (entry = readdir(folder)) != NULL) {
 		struct stat status;
 		if (fstatat(dirfd(folder), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
@@ -167,9 +166,13 @@ static int clean(const struct options *options, const char *directory)
 	struct segments segments = {0};
 	struct left left = {0};
 	struct shm_error error = {""};
-	int lock = take_over(directory, options->instance), status = 0;
-	if (lock < 0)
+	if (hold(directory, options->instance) != 0)
 		return 1;
+	int lock = take_over(directory, options->instance), status = 0;
+	if (lock < 0) {
+		folder_release(directory);
+		return 1;
+	}
 	log_init("millrace", LOG_ERROR,
 	         LOG_TEXT); /* the supervisor's warnings are said in other words here */
 	int known = look(&segments, directory, &left, &error);
@@ -195,6 +198,7 @@ static int clean(const struct options *options, const char *directory)
 	segments_fini(&segments);
 	free(left.text);
 	close(lock);
+	folder_release(directory);
 	return status;
 }
 

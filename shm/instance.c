@@ -171,26 +171,32 @@ int instance_hold(const char *directory, const char *file)
 	return failed == EACCES || failed == EAGAIN ? -EWOULDBLOCK : -failed;
 }
 
-int instance_lock(const char *directory, const char *file, unsigned wait_ms, int *owner_pid)
+int instance_lock_fd(int fd, unsigned wait_ms, int *owner_pid)
 {
-	int fd = open_lock(directory, file);
-	if (fd < 0)
-		return fd;
 	for (unsigned waited_ms = 0;; waited_ms++) {
 		struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 		if (fcntl(fd, F_SETLK, &whole) == 0)
-			return fd;
+			return 0;
 		int failed = errno;
 		struct flock held = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 		if (owner_pid != NULL)
 			*owner_pid =
 			        fcntl(fd, F_GETLK, &held) == 0 && held.l_type != F_UNLCK ? held.l_pid : 0;
-		if ((failed != EACCES && failed != EAGAIN && failed != EINTR) || waited_ms >= wait_ms) {
-			close(fd);
+		if ((failed != EACCES && failed != EAGAIN && failed != EINTR) || waited_ms >= wait_ms)
 			return failed == EACCES || failed == EAGAIN ? -EWOULDBLOCK : -failed;
-		}
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
+}
+
+int instance_lock(const char *directory, const char *file, unsigned wait_ms, int *owner_pid)
+{
+	int fd = open_lock(directory, file);
+	int result = fd < 0 ? fd : instance_lock_fd(fd, wait_ms, owner_pid);
+	if (result == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return result;
 }
 
 int instance_locked_fd(int fd, int *pid)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "stage/help.h"
 #include "base/log.h"
 #include "stage/signature.h"
@@ -223,6 +224,15 @@ struct checking {
 	FILE *out;
 };
 
+/* One line, whatever of a hostile file the text cites: what follows a line's end would be another finding. */
+static void print_finding(FILE *out, const char *word, const char *text)
+{
+	char line[6 * sizeof((struct shm_error *)NULL)->text];
+	struct text plain = {.at = line, .end = line + sizeof line};
+	text_plain(&plain, (const unsigned char *)text, strlen(text));
+	fprintf(out, "%s %.*s\n", word, (int)(plain.at - line), line);
+}
+
 static void check_file(void *argument, const char *key, const char *configured)
 {
 	struct checking *checking = argument;
@@ -235,11 +245,12 @@ static void check_file(void *argument, const char *key, const char *configured)
 	if (result == -ENOENT)
 		return; /* none is named, and the stage knows what to do without */
 	if (file->dispensable && result == 0 && signature_take(&signature, path) == -ENOENT) {
-		fprintf(checking->out, "missing %s: %s: %s\n", key, path, strerror(ENOENT));
+		shm_explain(&error, "%s: %s: %s", key, path, strerror(ENOENT));
+		print_finding(checking->out, "missing", error.text);
 		return;
 	}
 	if (stage_file_load(file, checking->config, key, &loaded, &error) != 0)
-		fprintf(checking->out, "%s %s\n", file->dispensable ? "without" : "refused", error.text);
+		print_finding(checking->out, file->dispensable ? "without" : "refused", error.text);
 	if (loaded != NULL)
 		file->discard(loaded);
 }
@@ -248,6 +259,9 @@ int stage_files_check(const struct stage_ops *ops, const struct config *config, 
                       FILE *out)
 {
 	struct checking checking = {.ops = ops, .config = config, .out = out};
+	struct shm_error error = {""};
 	config_each_file(config, section, check_file, &checking);
+	if (ops->check != NULL && ops->check(config, section, &error) != 0)
+		print_finding(out, "refused", error.text);
 	return fflush(out) == 0 && ferror(out) == 0 ? 0 : -EIO;
 }

@@ -24,12 +24,31 @@ static void root_of(const char *directory, char *root, size_t size)
 		*slash = '\0';
 }
 
-/* Makes what is missing, and holds the instance's folder. The root is for us alone to write: who
- * wants to share one with other users makes it beforehand, with the sticky bit. */
+int home_hold(const char *directory, struct shm_error *error)
+{
+	struct stat status;
+	int result = folder_hold(directory, error);
+	if (result != 0)
+		return result;
+	result = folder_stat(directory, ".", &status);
+	if (result != 0)
+		shm_explain(error, "%s: %s", directory, strerror(-result));
+	else if (status.st_uid == geteuid())
+		return 0;
+	else
+		shm_explain(error,
+		            "%s belongs to another user; choose another name with --instance NAME (or "
+		            "MILLRACE_INSTANCE=NAME)",
+		            directory);
+	folder_release(directory);
+	return result != 0 ? result : -EPERM;
+}
+
+/* Makes what is missing, and holds the instance's folder. The root is for us alone to write: who wants to share one with other users makes it
+ * beforehand, with the sticky bit. */
 static int make_folders(const char *directory, bool *made_root, struct shm_error *error)
 {
 	char root[160];
-	struct stat status;
 	root_of(directory, root, sizeof root);
 	if (mkdir(root, 0755) == 0)
 		*made_root = true;
@@ -37,20 +56,8 @@ static int make_folders(const char *directory, bool *made_root, struct shm_error
 		return -errno;
 	int result = folder_make(directory), made = result;
 	if (result == -EEXIST || result == 0 || result == -EACCES)
-		result = folder_hold(directory, error);
-	if (result == -ENOENT && made == -EACCES)
-		return made;
-	if (result == 0)
-		result = folder_stat(directory, ".", &status);
-	if (result == 0 && status.st_uid != geteuid()) {
-		folder_release(directory);
-		shm_explain(
-		        error,
-		        "%s belongs to another user; choose another name with --instance NAME (or MILLRACE_INSTANCE=NAME)",
-		        directory);
-		result = -EPERM;
-	}
-	return result;
+		result = home_hold(directory, error);
+	return result == -ENOENT && made == -EACCES ? made : result;
 }
 
 /* A lock on a file that has been removed meanwhile, or that lies in a folder that has, is worth
@@ -196,6 +203,40 @@ void home_remove_root(const char *directory, bool made_root)
 
 /* ---- the data folder ---- */
 
+static int explain_data_dir(const char *path, int result, struct shm_error *error)
+{
+	if (result != 0)
+		shm_explain(
+		        error,
+		        "data_dir: %s: cannot be written: %s; choose another folder with --set data_dir=PATH",
+		        path, strerror(-result));
+	return result;
+}
+
+int home_try_data_dir(const char *path, struct shm_error *error)
+{
+	char part[PATH_MAX];
+	struct stat status;
+	int result = strlen(path) >= sizeof part ? -ENAMETOOLONG : 0;
+	if (result == 0)
+		snprintf(part, sizeof part, "%s", path);
+	/* The nearest that is there: what is missing would be made in it. */
+	while (result == 0 && stat(part, &status) != 0) {
+		char *slash = strrchr(part, '/');
+		if (errno != ENOENT)
+			result = -errno;
+		else if (slash == NULL)
+			snprintf(part, sizeof part, ".");
+		else
+			slash[slash == part ? 1 : 0] = '\0';
+	}
+	if (result == 0 && !S_ISDIR(status.st_mode))
+		result = -ENOTDIR;
+	if (result == 0 && access(part, W_OK | X_OK) != 0)
+		result = -errno;
+	return explain_data_dir(path, result, error);
+}
+
 int home_make_data_dir(const char *path, struct shm_error *error)
 {
 	char part[PATH_MAX];
@@ -212,14 +253,7 @@ int home_make_data_dir(const char *path, struct shm_error *error)
 	}
 	if (result == 0 && mkdir(part, 0750) != 0 && errno != EEXIST)
 		result = -errno;
-	if (result == 0 && access(part, W_OK | X_OK) != 0)
-		result = -errno;
-	if (result != 0)
-		shm_explain(
-		        error,
-		        "data_dir: %s: cannot be written: %s; choose another folder with --set data_dir=PATH",
-		        path, strerror(-result));
-	return result;
+	return result == 0 ? home_try_data_dir(path, error) : explain_data_dir(path, result, error);
 }
 
 /* ---- what is told at start ---- */

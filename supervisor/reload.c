@@ -74,15 +74,6 @@ static bool prepare(struct supervisor *supervisor)
 	return result == 0;
 }
 
-static void say_finding(void *argument, enum trial_finding finding, const char *text)
-{
-	(void)argument;
-	if (finding == TRIAL_MISSING)
-		log_warn("a file is not there yet", "reason=\"%s\"", text);
-	else
-		log_refused(text);
-}
-
 /* ---- what changes ---- */
 
 static bool same_sockets(const struct supervisor *supervisor, const struct child *child,
@@ -141,7 +132,8 @@ static bool queues_changed(const struct supervisor *supervisor, const struct pla
 	return false;
 }
 
-static bool role_changed(const struct supervisor *supervisor, const struct child *child)
+/* But for its sockets, which are compared once the next ones are open; they change with the section. */
+static bool settings_changed(const struct supervisor *supervisor, const struct child *child)
 {
 	const char *name = child->role.page.name;
 	int index = plan_role_index(supervisor->next_plan, name);
@@ -153,8 +145,45 @@ static bool role_changed(const struct supervisor *supervisor, const struct child
 	       !config_same(supervisor->config, supervisor->next_config, role->section) ||
 	       (strncmp(role->section, "ingest.http", strlen("ingest.http")) == 0 &&
 	        !config_same(supervisor->config, supervisor->next_config, "enrich.agent_longest")) ||
-	       !same_sockets(supervisor, child, role) || topics_changed(supervisor, name) ||
-	       queues_changed(supervisor, &child->role, role);
+	       topics_changed(supervisor, name) || queues_changed(supervisor, &child->role, role);
+}
+
+static bool role_changed(const struct supervisor *supervisor, const struct child *child)
+{
+	int index = plan_role_index(supervisor->next_plan, child->role.page.name);
+	return index < 0 || settings_changed(supervisor, child) ||
+	       !same_sockets(supervisor, child, &supervisor->next_plan->role[index]);
+}
+
+/* Whether all processes of the section go on as they are: then nothing of theirs depends on what is tried. */
+static bool section_stays(const struct supervisor *supervisor, const char *section)
+{
+	const struct plan *next = supervisor->next_plan;
+	for (unsigned i = 0; i < next->n_roles; i++) {
+		if (strcmp(next->role[i].section, section) != 0)
+			continue;
+		int index = children_index(&supervisor->children, next->role[i].page.name);
+		if (index < 0 || settings_changed(supervisor, &supervisor->children.child[index]))
+			return false;
+	}
+	return true;
+}
+
+/* What is broken refuses the reload where a process is to start with it. One that goes on keeps what is in force of each of its files, reads again those
+ * that are good, and must not stand in the way of what is meant for others. */
+static void say_finding(void *argument, const struct plan_role *role, enum trial_finding finding,
+                        const char *text)
+{
+	struct supervisor *supervisor = argument;
+	if (finding == TRIAL_MISSING) {
+		log_warn("a file is not there yet", "reason=\"%s\"", text);
+	} else if (section_stays(supervisor, role->section)) {
+		log_warn("a file is broken: what is in force of it goes on, and the next start may fail",
+		         "reason=\"%s\"", text);
+	} else {
+		log_refused(text);
+		supervisor->reload_refused++;
+	}
 }
 
 static unsigned mark_changed(struct supervisor *supervisor)
@@ -246,8 +275,9 @@ void reload_begin(struct supervisor *supervisor, uint64_t now_ns)
 	if (!prepare(supervisor))
 		return;
 	supervisor->phase = SUPERVISOR_CHECKING;
+	supervisor->reload_refused = 0;
 	trial_begin(&supervisor->trial, supervisor->next_config, supervisor->next_plan,
-	            supervisor->children.libexec, false, say_finding, NULL);
+	            supervisor->children.libexec, false, say_finding, supervisor);
 	uint64_t due_ns;
 	reload_check(supervisor, now_ns, &due_ns);
 }
@@ -297,7 +327,7 @@ void reload_check(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_
 	}
 	*due_ns = now_ns;
 	supervisor->phase = SUPERVISOR_UP;
-	if (trial->refused + trial->without == 0)
+	if (supervisor->reload_refused == 0)
 		begin_change(supervisor, now_ns);
 	else
 		forget_next(supervisor);

@@ -143,9 +143,11 @@ static void say_refused(const char *why)
 	log_text(STDERR_FILENO, text);
 }
 
-static void say_finding(void *argument, enum trial_finding finding, const char *text)
+static void say_finding(void *argument, const struct plan_role *role, enum trial_finding finding,
+                        const char *text)
 {
 	(void)argument;
+	(void)role;
 	if (finding == TRIAL_REFUSED)
 		say_refused(text);
 	else

@@ -73,6 +73,7 @@ struct supervisor {
 	bool announced; /* everything was up once */
 	/* CHECKING, RELOADING */
 	struct trial trial;
+	unsigned reload_refused; /* findings of it that refuse the reload */
 	struct config *next_config;
 	struct plan *next_plan;
 	bool reload_wanted;

@@ -24,7 +24,7 @@ static void find(struct trial *trial, enum trial_finding finding, const char *te
 {
 	trial->refused += finding == TRIAL_REFUSED ? 1 : 0;
 	trial->without += finding == TRIAL_WITHOUT ? 1 : 0;
-	trial->say(trial->argument, finding, text);
+	trial->say(trial->argument, &trial->plan->role[trial->next - 1], finding, text);
 }
 
 static void find_failed(struct trial *trial, const char *what, const char *why)
@@ -71,6 +71,7 @@ static void become(const char *path, const char *section, int input, int output,
 	    prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
 		_exit(126);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)unsetenv("MILLRACE_INSTANCE"); /* the configuration names the instance that is meant */
 	execv(path, (char *const *)(uintptr_t)argv);
 	_exit(127);
 }

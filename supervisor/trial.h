@@ -21,7 +21,8 @@ enum trial_finding {
 	TRIAL_MISSING  /* a file is not there yet that may come later */
 };
 
-typedef void trial_say(void *argument, enum trial_finding finding, const char *text);
+/* role is one of those that the section is for. */
+typedef void trial_say(void *argument, const struct plan_role *role, enum trial_finding finding, const char *text);
 
 struct trial {
 	const struct config *config;

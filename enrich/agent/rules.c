@@ -291,7 +291,8 @@ static int read_document(struct reading *reading)
  * half of each. */
 static int read_file(struct reading *reading, const char *path, unsigned char **data, size_t *bytes)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* O_NONBLOCK: a pipe without a writer must not hold up the start. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat stat = {.st_size = 0};
 	int error = fd < 0 || fstat(fd, &stat) != 0 ? -errno : 0;
 	if (error == 0 && !S_ISREG(stat.st_mode))

@@ -1,10 +1,13 @@
 #include "sink/tally/store.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <sqlite3.h>
@@ -50,6 +53,9 @@ static const char *const statement_text[STATEMENT_COUNT] = {
         [PUT_TOTAL] = "INSERT OR REPLACE INTO total VALUES (?1, ?2)",
         [READ_CURSOR] = "SELECT generation, position, records FROM cursor WHERE topic = ?1 AND lane = ?2",
 };
+
+#define ROOM_BYTES \
+	131072u /* for files that are to be made: the first pages, the log's index (32 KiB) and its first frames */
 
 #define PATH_ROOM (4096 + sizeof "/" STORE_FILE "-wal")
 
@@ -153,24 +159,70 @@ int store_check(struct sqlite3 *db, const char *path, struct shm_error *error)
 	return 0;
 }
 
-static int take_lock(struct store *store, const char *data_dir, struct shm_error *error)
+static int explain_errno(const char *path, int failed, struct shm_error *error)
+{
+	shm_explain(error, "%s: %s", path, strerror(failed));
+	return -failed;
+}
+
+static int explain_busy(const struct store *store, int owner, struct shm_error *error)
+{
+	shm_explain(error, "%s: process %d counts there; end it or set another data_dir", store->path, owner);
+	return -EBUSY;
+}
+
+static int check_room(const struct store *store, const char *data_dir, struct shm_error *error)
+{
+	struct statvfs room;
+	if (access(data_dir, W_OK | X_OK) != 0)
+		return explain_errno(data_dir, errno, error);
+	if (statvfs(data_dir, &room) != 0)
+		return explain_errno(data_dir, errno, error);
+	uint64_t bytes = (uint64_t)(geteuid() == 0 ? room.f_bfree : room.f_bavail) * room.f_frsize;
+	if (bytes >= ROOM_BYTES)
+		return 0;
+	shm_explain(error, "%s: no room for it: %llu bytes are free in its file system, %u are needed",
+	            store->path, (unsigned long long)bytes, ROOM_BYTES);
+	return -ENOSPC;
+}
+
+/* Each file must be one that can be read and written, or one that can be made. */
+static int check_place(const struct store *store, const char *data_dir, struct shm_error *error)
+{
+	const char *const path[FILES_MAX] = {store->path, store->log_path, store->index_path,
+	                                     store->lock_path};
+	bool all = true;
+	for (unsigned i = 0; i < FILES_MAX; i++) {
+		struct stat status;
+		if (stat(path[i], &status) != 0) {
+			if (errno != ENOENT)
+				return explain_errno(path[i], errno, error);
+			all = false;
+			continue;
+		}
+		if (S_ISDIR(status.st_mode))
+			return explain_errno(path[i], EISDIR, error);
+		if (!S_ISREG(status.st_mode)) {
+			shm_explain(error, "%s: not a regular file; move it away or set another data_dir",
+			            path[i]);
+			return -EPROTO;
+		}
+		if (access(path[i], R_OK | W_OK) != 0)
+			return explain_errno(path[i], errno, error);
+	}
+	return all ? 0 : check_room(store, data_dir, error);
+}
+
+static int take_lock(struct store *store, struct shm_error *error)
 {
 	int owner = 0;
-	if (mkdir(data_dir, 0755) != 0 && errno != EEXIST) {
-		int failed = errno;
-		shm_explain(error, "data_dir %s: cannot make it: %s", data_dir, strerror(failed));
-		return -failed;
-	}
-	store->lock = instance_lock(data_dir, STORE_LOCK_FILE, LOCK_WAIT_MS, &owner);
-	if (store->lock >= 0)
-		return 0;
-	if (store->lock == -EWOULDBLOCK) {
-		shm_explain(error, "%s/%s: process %d counts there; end it or set another data_dir", data_dir,
-		            STORE_FILE, owner);
-		return -EBUSY;
-	}
-	shm_explain(error, "%s/%s: %s", data_dir, STORE_LOCK_FILE, strerror(-store->lock));
-	return store->lock;
+	store->lock = open(store->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (store->lock < 0)
+		return explain_errno(store->lock_path, errno, error);
+	int result = instance_lock_fd(store->lock, LOCK_WAIT_MS, &owner);
+	if (result == -EWOULDBLOCK)
+		return explain_busy(store, owner, error);
+	return result == 0 ? 0 : explain_errno(store->lock_path, -result, error);
 }
 
 static int make_schema(struct store *store, struct shm_error *error)
@@ -319,8 +371,14 @@ int store_open(struct store **store, const char *data_dir, struct shm_error *err
 	}
 	made->lock = -1;
 	int result = name_files(made, data_dir, error);
+	if (result == 0 && mkdir(data_dir, 0755) != 0 && errno != EEXIST) {
+		result = -errno;
+		shm_explain(error, "data_dir %s: cannot make it: %s", data_dir, strerror(-result));
+	}
 	if (result == 0)
-		result = take_lock(made, data_dir, error);
+		result = check_place(made, data_dir, error);
+	if (result == 0)
+		result = take_lock(made, error);
 	if (result == 0)
 		result = open_database(made, error);
 	if (result != 0) {
@@ -389,14 +447,17 @@ static int end_rows(struct store *store, sqlite3_stmt *statement, int result, in
 	return result == SQLITE_DONE ? 0 : explain(store, result, error);
 }
 
-static int load_application(struct counts *counts, sqlite3_stmt *row)
+/* counts NULL: the row is only looked at. */
+static int load_application(struct store *store, struct counts *counts, sqlite3_stmt *row)
 {
 	const void *sha = sqlite3_column_blob(row, 1);
-	/* Networks name their application by its row, so a missing row would give them to
-	 * another. */
-	if (sqlite3_column_int64(row, 0) != (int64_t)counts->n_applications + 1 || sha == NULL ||
+	/* Networks name their application by its row, so a missing row would give them to another. */
+	if (sqlite3_column_int64(row, 0) != (int64_t)store->stored_applications + 1 || sha == NULL ||
 	    sqlite3_column_bytes(row, 1) != COUNTS_SHA_BYTES || sqlite3_column_type(row, 2) != SQLITE_INTEGER)
 		return -EINVAL;
+	store->stored_applications++;
+	if (counts == NULL)
+		return 0;
 	return counts_restore_application(counts, sha, (uint64_t)sqlite3_column_int64(row, 2),
 	                                  sqlite3_column_int(row, 3) != 0);
 }
@@ -410,9 +471,9 @@ static int load_applications(struct store *store, struct counts *counts, struct 
 	if (result != SQLITE_OK)
 		return explain(store, result, error);
 	int row_result = 0;
+	store->stored_applications = 0;
 	while (row_result == 0 && (result = sqlite3_step(statement)) == SQLITE_ROW)
-		row_result = load_application(counts, statement);
-	store->stored_applications = counts->n_applications;
+		row_result = load_application(store, counts, statement);
 	return end_rows(store, statement, result, row_result, "application", error);
 }
 
@@ -424,17 +485,18 @@ static int load_networks(struct store *store, struct counts *counts, struct shm_
 		return explain(store, result, error);
 	int row_result = 0;
 	while (row_result == 0 && (result = sqlite3_step(statement)) == SQLITE_ROW) {
+		uint64_t key = (uint64_t)sqlite3_column_int64(statement, 0);
 		int64_t hosts = sqlite3_column_int64(statement, 1);
-		row_result =
-		        hosts <= 0 || hosts > UINT16_MAX
-		                ? -EINVAL
-		                : counts_restore_network(counts, (uint64_t)sqlite3_column_int64(statement, 0),
-		                                         (unsigned)hosts);
+		if (hosts <= 0 || hosts > UINT16_MAX ||
+		    key >> NETWORKS_KEY_SHIFT >= store->stored_applications)
+			row_result = -EINVAL;
+		else if (counts != NULL)
+			row_result = counts_restore_network(counts, key, (unsigned)hosts);
 	}
 	return end_rows(store, statement, result, row_result, "network", error);
 }
 
-int store_load(struct store *store, struct counts *counts, struct shm_error *error)
+static int load(struct store *store, struct counts *counts, struct shm_error *error)
 {
 	int64_t beyond = 0;
 	int result = load_applications(store, counts, error);
@@ -446,8 +508,86 @@ int store_load(struct store *store, struct counts *counts, struct shm_error *err
 	                      &beyond);
 	if (result != SQLITE_OK)
 		return explain(store, result, error);
-	counts->beyond = (uint64_t)beyond;
+	if (counts != NULL)
+		counts->beyond = (uint64_t)beyond;
 	return 0;
+}
+
+int store_load(struct store *store, struct counts *counts, struct shm_error *error)
+{
+	return load(store, counts, error);
+}
+
+/* ---- trying ---- */
+
+static bool exists(const char *path)
+{
+	return access(path, F_OK) == 0;
+}
+
+/* A name for SQLite under which the database is opened without making a file. With log and index both there they are read as they are, without a lock
+ * where nobody writes (readonly_shm); else the database alone, as a file that nobody changes: SQLite would make what is missing. */
+static void name_for_reading(const struct store *store, char uri[3 * PATH_ROOM + 64])
+{
+	bool log = exists(store->log_path) && exists(store->index_path);
+	char *at = uri + sprintf(uri, store->path[0] == '/' ? "file://" : "file:");
+	for (const char *from = store->path; *from != '\0'; from++) {
+		bool plain = isalnum((unsigned char)*from) || strchr("/._-", *from) != NULL;
+		at += sprintf(at, plain ? "%c" : "%%%02X", (unsigned char)*from);
+	}
+	sprintf(at, log ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1");
+}
+
+/* Who counts there now: 0 nobody; -EBUSY it is not own_pid. */
+static int try_lock(const struct store *store, int own_pid, bool *own, struct shm_error *error)
+{
+	int owner = -1, fd = open(store->lock_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int locked = fd < 0 ? 0 : instance_locked_fd(fd, &owner);
+	if (fd >= 0)
+		close(fd);
+	*own = locked > 0 && owner == own_pid;
+	return locked > 0 && !*own ? explain_busy(store, owner, error) : 0;
+}
+
+static int try_database(struct store *store, bool own, struct counts_expected *expected,
+                        struct shm_error *error)
+{
+	char uri[3 * PATH_ROOM + 64];
+	name_for_reading(store, uri);
+	int result = sqlite3_open_v2(uri, &store->db,
+	                             SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, NULL);
+	if (result != SQLITE_OK)
+		return explain(store, result, error);
+	sqlite3_busy_timeout(store->db, BUSY_MS);
+	int state = store_check(store->db, store->path, error);
+	if (state != 0)
+		return state == 1 ? 0 : state;
+	int reported = prepare(store, error);
+	if (reported == 0)
+		reported = store_expected(store, expected, error);
+	return reported == 0 && !own ? load(store, NULL, error) : reported;
+}
+
+int store_try(const char *data_dir, int own_pid, struct counts_expected *expected, struct shm_error *error)
+{
+	struct store *tried = calloc(1, sizeof *tried);
+	bool own = false;
+	*expected = (struct counts_expected){0};
+	if (tried == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	tried->lock = -1;
+	int result = name_files(tried, data_dir, error);
+	if (result == 0 && exists(data_dir)) {
+		result = check_place(tried, data_dir, error);
+		if (result == 0)
+			result = try_lock(tried, own_pid, &own, error);
+		if (result == 0 && exists(tried->path))
+			result = try_database(tried, own, expected, error);
+	}
+	store_close(tried);
+	return result == -EBUSY && own ? 0 : result; /* it commits just now */
 }
 
 int store_read_cursor(struct store *store, struct store_cursor *cursor, struct shm_error *error)

@@ -55,8 +55,13 @@ struct store_cursor {
  * -EOPNOTSUPP the file system takes no write-ahead log; -EACCES, -EIO, ... */
 int store_open(struct store **store, const char *data_dir, struct shm_error *error);
 
-/* No commit is begun while the write-ahead log holds so many bytes and cannot start over. Without
- * this call CHECKPOINT_LIMIT_BYTES. */
+/* Could store_open and store_load take up data_dir as it is now? Makes and changes nothing. own_pid: the process of this instance that counts there, 0 for
+ * none; while it does its rows are its own and not looked at. Returns 0 with what store_expected would say, also when nothing is there yet; otherwise
+ * what they would return, with the same line in error. Not seen: a file system that takes no write-ahead log. A log whose index (tally.db-shm) is gone is not
+ * looked into. Not for a process that has a store open (its locks would go). */
+int store_try(const char *data_dir, int own_pid, struct counts_expected *expected, struct shm_error *error);
+
+/* No commit is begun while the write-ahead log holds so many bytes and cannot start over. Without this call CHECKPOINT_LIMIT_BYTES. */
 void store_limit_log(struct store *store, uint64_t bytes);
 
 /* Copies the log whole into the database and empties it, for the end. Returns 0, also when a reader

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/folder.h"
 
 /* While records come more often than this, the stage sleeps so long after work and looks again by
  * itself. Only when nothing came does it ask to be woken, which costs the writer a system call.
@@ -171,36 +172,72 @@ struct counts_limits tally_limits(const struct config *config)
 	};
 }
 
+/* Counts for what the database holds. */
+static int init_counts(const struct config *config, struct counts *counts,
+                       const struct counts_expected *expected, struct shm_error *error)
+{
+	struct counts_limits limits = tally_limits(config);
+	int result = counts_init(counts, &limits, expected, 0);
+	if (result != 0)
+		shm_explain(error,
+		            "no address space for %llu bytes of counts: %s; lower tally.applications or "
+		            "tally.addresses",
+		            (unsigned long long)counts_bytes_max(&limits), strerror(-result));
+	return result;
+}
+
 int tally_open(const struct config *config, struct counts *counts, struct store **store,
                struct shm_error *error)
 {
-	struct counts_limits limits = tally_limits(config);
 	struct counts_expected expected;
 	int result = store_open(store, config_string(config, "data_dir"), error);
 	if (result != 0)
 		return result;
 	store_limit_log(*store, config_u64(config, "tally.log_limit"));
 	result = store_expected(*store, &expected, error);
+	if (result == 0)
+		result = init_counts(config, counts, &expected, error);
 	if (result == 0) {
-		result = counts_init(counts, &limits, &expected, 0);
-		if (result != 0) {
-			shm_explain(
-			        error,
-			        "no address space for %llu bytes of counts: %s; lower tally.applications or tally.addresses",
-			        (unsigned long long)counts_bytes_max(&limits), strerror(-result));
-		} else {
-			result = store_load(*store, counts, error);
-			if (result != 0)
-				counts_fini(counts);
-		}
+		result = store_load(*store, counts, error);
+		if (result != 0)
+			counts_fini(counts);
 	}
 	if (result != 0)
 		store_close(*store);
 	return result;
 }
 
-/* One lane to the later of its cursor and the database's. *lost grows by the records that the group
- * has read and the database does not count. */
+/* The process that has the role in the instance of this configuration, 0 for none. */
+static int running(const struct config *config)
+{
+	char directory[FOLDER_PATH_MAX];
+	int pid = 0;
+	if (segment_directory(directory, sizeof directory, config_string(config, "instance")) != 0 ||
+	    instance_locked(directory, TALLY_ROLE ".role", &pid) != 1)
+		return 0;
+	return pid;
+}
+
+int tally_check(const struct config *config, const char *section, struct shm_error *error)
+{
+	struct counts_expected expected;
+	struct counts counts;
+	struct shm_error why = {""};
+	int result = store_try(config_string(config, "data_dir"), running(config), &expected, &why);
+	if (result != 0) {
+		shm_explain(error, "data_dir: %s", why.text);
+		return result;
+	}
+	result = init_counts(config, &counts, &expected, &why);
+	if (result == 0)
+		counts_fini(&counts);
+	else
+		shm_explain(error, "%s: %s", section, why.text);
+	return result;
+}
+
+/* One lane to the later of its cursor and the database's. *lost grows by the records that the group has read and the database does not
+ * count. */
 static int take_up_lane(struct tally *tally, unsigned i, uint64_t *lost, struct shm_error *error)
 {
 	struct stream_reader *lane = &tally->reader.lane[i];
@@ -451,4 +488,5 @@ const struct stage_ops tally_stage = {
         .drained = drained,
         .fini = fini,
         .alone = tally_alone,
+        .check = tally_check,
 };

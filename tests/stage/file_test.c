@@ -268,6 +268,46 @@ static void a_check_tells_what_cannot_start_what_is_done_without_and_what_may_co
 	free(text);
 }
 
+static int check_else(const struct config *config, const char *section, struct shm_error *error)
+{
+	if (config_string(config, "enrich.pod")[0] == '\0')
+		return 0;
+	shm_explain(error, "%s.pod: cannot be opened", section);
+	return -EACCES;
+}
+
+static void a_check_tries_what_else_the_stage_opens(void **state)
+{
+	(void)state;
+	static const struct stage_ops more = {
+	        .name = "enrich", .files = files, .n_files = 2, .check = check_else};
+	static const char *const pod[] = {"enrich.pod=x"};
+	for (unsigned bad = 0; bad < 2; bad++) {
+		char *errors = NULL, *text = NULL;
+		size_t bytes;
+		struct config *config = config_load_text("f.yaml", "{}\n", 3, pod, bad, &errors);
+		assert_non_null(config);
+		FILE *out = open_memstream(&text, &bytes);
+		assert_int_equal(stage_files_check(&more, config, "enrich", out), 0);
+		fclose(out);
+		assert_string_equal(text, bad ? "refused enrich.pod: cannot be opened\n" : "");
+		free(text);
+		config_free(config);
+	}
+}
+
+/* The text cites the file. */
+static void a_file_cannot_forge_a_finding(void **state)
+{
+	(void)state;
+	write_file("bad\nmissing enrich.pod: forged\x1b[2J");
+	char *text = findings(path, "");
+	assert_int_equal(strncmp(text, "refused " KEY, strlen("refused " KEY)), 0);
+	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+	assert_null(strchr(text, '\x1b'));
+	free(text);
+}
+
 static int make_folder(void **state)
 {
 	(void)state;
@@ -296,6 +336,8 @@ int main(void)
 	                                  end),
 	        cmocka_unit_test_teardown(
 	                a_check_tells_what_cannot_start_what_is_done_without_and_what_may_come, end),
+	        cmocka_unit_test_teardown(a_check_tries_what_else_the_stage_opens, end),
+	        cmocka_unit_test_teardown(a_file_cannot_forge_a_finding, end),
 	};
 	alarm(60);
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -98,3 +98,29 @@ def test_what_is_not_there_is_said(fake):
     done = clean(fake, "--force")
     fake.directory.unlink()
     assert done.returncode == 1 and "is no folder" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["the root is anybody's", "the folder is anybody's", "the root is a link"])
+def test_a_folder_that_others_could_swap_is_left_alone_and_check_says_so(fake, tmp_path, what):
+    fake.start()
+    kill_all(fake)
+    root = fake.directory.parent
+    files = sorted(fake.directory.iterdir())
+    environment = fake.environment()
+    changed = root if "root is anybody" in what else fake.directory
+    if "link" in what:
+        (tmp_path / "link").symlink_to(root)
+        environment["MILLRACE_SHM"] = str(tmp_path / "link")
+    else:
+        changed.chmod(0o777)
+    try:
+        for command in (["clean", "--force"], ["check"]):
+            done = subprocess.run([str(MILLRACE), *command, "--instance", fake.name], capture_output=True, text=True, env=environment,
+                                  timeout=60, check=False)
+            assert done.returncode == 1, (command, done.stdout)
+            assert ("is no folder" if "link" in what else "may be written by others") in done.stderr, (command, done.stderr)
+        assert sorted(fake.directory.iterdir()) == files
+    finally:
+        root.chmod(0o755)
+        fake.directory.chmod(0o700)
+    assert clean(fake, "--force").returncode == 0

@@ -1,10 +1,13 @@
 """Files that options name: tried before anything depends on them, read again on SIGHUP, shown in stat; a broken one never takes a place."""
+import contextlib
 import os
 import signal
+import sqlite3
+import subprocess
 import time
 
 import pytest
-from harness import wait_until
+from harness import MILLRACE, default_config, namespace, wait_until
 from http_help import Client, ask, events, http_address, http_config
 from supervisor_help import FakeInstance, http_listeners, listeners
 
@@ -77,19 +80,125 @@ def test_a_token_that_was_taken_out_is_refused_after_a_reload_and_a_new_one_acce
     assert NEW not in closed.log() + table
 
 
+def broken(millrace, said, key, text):
+    """The reload is taken, and of the file that goes on being used it says that it is broken, as the stages do that use it."""
+    wait_until(lambda: "a file is broken: what is in force of it goes on" in said(), 30, "a warning")
+    assert f"{key}: {text}" in said(), said()
+    taken(said)
+    section = key.rsplit(".", 1)[0]
+    roles = [stage["name"] for stage in millrace.stat()["stages"] if any(file["option"].startswith(section) for file in stage["files"])]
+    assert roles
+    for role in roles:
+        wait_until(lambda: text in shown(millrace, role, key)["refusal"], 20, "the refusal")  # pylint: disable=cell-var-from-loop
+
+
 def test_tokens_that_are_broken_at_a_reload_leave_all_as_it_is(closed, tmp_path):
     for lines in ([f"{NEW} evnt"], ["short"], []):
         write_tokens(tmp_path, *lines)
         checked = closed.millrace("check", "-c", closed.config_file)
         assert checked.returncode == 1 and f"ingest.http[0].tokens: {tmp_path}/tokens:" in checked.stderr, checked.stderr
-        refused(closed, reload(closed), f"ingest.http[0].tokens: {tmp_path}/tokens:")
-        assert (status(closed, OLD), status(closed, NEW)) == (200, 401)
+        broken(closed, reload(closed), "ingest.http[0].tokens", f"{tmp_path}/tokens:")
+        assert [(status(closed, OLD), status(closed, NEW)) for _ in range(8)] == [(200, 401)] * 8
     (tmp_path / "tokens").unlink()
-    refused(closed, reload(closed), f"ingest.http[0].tokens: {tmp_path}/tokens: No such file")
-    assert status(closed, OLD) == 200
+    broken(closed, reload(closed), "ingest.http[0].tokens", f"{tmp_path}/tokens: No such file")
+    assert [status(closed, OLD) for _ in range(8)] == [200] * 8
+    assert ask(http_address(closed), "GET", "/readyz").status == 200
     write_tokens(tmp_path, f"{NEW} event")
     taken(reload(closed))
     wait_until(lambda: status(closed, NEW) == 200 and status(closed, OLD) == 401, 20, "the good file in force")
+
+
+def test_what_is_broken_elsewhere_does_not_keep_a_reload_from_what_it_is_meant_for(instance, tmp_path):
+    """A revoked token must go, whatever somebody did meanwhile to the rules, the countries and the database of counts."""
+    tokens = write_tokens(tmp_path, f"{OLD} event")
+    rules, countries = tmp_path / "regexes.yaml", tmp_path / "country.mmdb"
+    rules.write_text(RULES)
+    config = http_config(tmp_path, tokens=str(tokens))
+    config["ingest"]["udp"] = default_config(tmp_path)["ingest"]["udp"]
+    config["enrich"] = {"agent_rules": str(rules), "country_database": str(countries)}
+    millrace = instance(config=config)
+    pids = {stage["name"]: stage["pid"] for stage in millrace.stat()["stages"]}
+    wait_until((tmp_path / "data" / "tally.db").exists, 10, "the database")
+    rules.write_text("nonsense: [\n")
+    countries.write_bytes(b"nonsense")
+    for file in (tmp_path / "data").iterdir():
+        if file.name != "tally.lock":
+            file.unlink()
+    (tmp_path / "data" / "tally.db").write_text("a letter, and a long one as letters go, not a database\n")
+    write_tokens(tmp_path, f"{NEW} event")
+    said = reload(millrace)
+    taken(said)
+    for text in (f"enrich.agent_rules: {rules}:", f"enrich.country_database: {countries}:", f"data_dir: {tmp_path}/data/tally.db: not an SQLite database"):
+        assert text in said(), said()
+    assert "is not taken" not in said()
+    wait_until(lambda: (status(millrace, NEW), status(millrace, OLD)) == (200, 401), 20, "the new tokens in force")
+    assert {stage["name"]: stage["pid"] for stage in millrace.stat()["stages"]} == pids
+    # The same reload with a change that would start one of them anew is refused.
+    for section, option in (("enrich", {"agent_cache": 100}), ("tally", {"applications": 7})):
+        changed = {**config, section: {**config.get(section, {}), **option}}
+        millrace.write_config(changed)
+        said = reload(millrace)
+        refused(millrace, said, "enrich.agent_rules: " if section == "enrich" else "data_dir: ")
+        assert {stage["name"]: stage["pid"] for stage in millrace.stat()["stages"]} == pids
+    assert ask(http_address(millrace), "GET", "/readyz").status == 200
+    millrace.kill()
+
+
+def spoil(database, way):
+    for file in database.parent.glob("tally.db*"):
+        file.unlink()
+    if way == "a folder":
+        database.mkdir()
+    elif way == "a letter":
+        database.write_text("a letter, and a long one as letters go, not a database\n")
+    else:
+        with contextlib.closing(sqlite3.connect(database)) as made:
+            made.executescript("CREATE TABLE recipe (x);" if way == "another program's" else f"PRAGMA application_id={0x6d696c6c}; PRAGMA user_version=2;")
+
+
+@pytest.mark.parametrize("way,words", [
+    ("a folder", "Is a directory"), ("a letter", "not an SQLite database"), ("another program's", "not of millrace"), ("a newer one", "has version 2")])
+def test_a_database_of_counts_that_cannot_be_opened_is_said_by_check_and_refuses_a_reload(instance, tmp_path, way, words):
+    config = default_config(tmp_path)
+    millrace = instance(config=config)
+    pids = [stage["pid"] for stage in millrace.stat()["stages"]]
+    data = tmp_path / "data"
+    assert millrace.millrace("check", "-c", millrace.config_file).returncode == 0, "its own process counts there"
+    spoil(data / "tally.db", way)
+    before = sorted(data.iterdir())
+    config["tally"]["applications"] = 7
+    millrace.write_config(config)
+    checked = millrace.millrace("check", "-c", millrace.config_file)
+    finding = f"data_dir: {data}/tally.db: "
+    assert checked.returncode == 1 and finding in checked.stderr and words in checked.stderr, checked.stderr
+    refused(millrace, reload(millrace), finding, words)
+    assert [stage["pid"] for stage in millrace.stat()["stages"]] == pids and sorted(data.iterdir()) == before
+    millrace.kill()
+
+
+def test_a_folder_for_the_counts_that_another_instance_uses_or_that_cannot_be_made_is_said_by_check(instance, tmp_path):
+    config = default_config(tmp_path)
+    millrace = instance(config=config)
+    pid = millrace.pid_of("tally.0")
+    checked = millrace.millrace("check", "-c", millrace.config_file, "--instance", f"{millrace.name}-2")
+    assert checked.returncode == 1 and f"{tmp_path}/data/tally.db: process {pid} counts there" in checked.stderr, checked.stderr
+    assert millrace.millrace("check", "-c", millrace.config_file, "--set", f"data_dir={tmp_path}/new/folder").returncode == 0
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        checked = millrace.millrace("check", "-c", millrace.config_file, "--set", f"data_dir={path}")
+        assert checked.returncode == 1 and f"data_dir: {path}: cannot be written: Not a directory" in checked.stderr, checked.stderr
+
+
+@pytest.mark.skipif(namespace() is None, reason="no right to mount in a namespace of its own")
+def test_a_folder_for_the_counts_without_room_is_said_by_check(instance, tmp_path):
+    millrace = instance(start=False)
+    full = tmp_path / "full"
+    full.mkdir()
+    script = f'mount -t tmpfs -o size=64k none "{full}" && exec "$0" "$@"'
+    done = subprocess.run([*namespace(), "sh", "-c", script, str(MILLRACE), "check", "-c", str(millrace.config_file), "--set", f"data_dir={full}"],
+                          capture_output=True, text=True, timeout=60, check=False, env=millrace.environment())
+    assert done.returncode == 1 and f"data_dir: {full}/tally.db: no room for it: 65536 bytes are free" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("what", ["tokens that are not there", "malformed tokens", "rules that are not there", "malformed rules", "a broken database"])
@@ -164,7 +273,7 @@ def test_rules_are_read_again_and_answers_of_the_old_ones_forgotten(instance, tm
     wait_until(lambda: shown(millrace, "enrich.0", "enrich.agent_rules")["in_force_since_ms"] > since, 20, "the new rules")
     assert browser() == "Airship" and millrace.pid_of("enrich.0") == pid
     rules.write_text("nonsense: [\n")
-    refused(millrace, reload(millrace), f"enrich.agent_rules: {rules}:")
+    broken(millrace, reload(millrace), "enrich.agent_rules", f"{rules}:")
     assert browser() == "Airship"
 
 

@@ -1,21 +1,10 @@
 """Shared memory that is too small, of another build, or not there: a clear line, and nothing is harmed."""
-import subprocess
-
 import pytest
 
-from harness import SLOW, processes, wait_until
+from harness import SLOW, namespace, processes, wait_until
 from load import ipevent, random_sha, send_paced
 
 RATE = 20000 / SLOW
-
-
-def namespace():
-    """The command that gives a program mounts of its own: as root, or in a user namespace where those are allowed."""
-    for command in (["unshare", "-m"], ["unshare", "-rm"]):
-        probe = [*command, "sh", "-c", "mount -t tmpfs -o size=64k none /mnt"]
-        if subprocess.run(probe, capture_output=True, timeout=10).returncode == 0:
-            return command
-    return None
 
 
 @pytest.mark.skipif(namespace() is None, reason="no right to mount in a namespace of its own")

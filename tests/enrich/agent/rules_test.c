@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "enrich/agent/agent.h"
@@ -157,6 +158,9 @@ static void a_file_that_is_not_there_or_no_file_is_an_error(void **state)
 	assert_non_null(strstr(error, "No such file"));
 	assert_int_equal(rules_load(&rules, folder, error), -EISDIR);
 	assert_non_null(strstr(error, "not a file"));
+	assert_int_equal(mkfifo(missing, 0600), 0); /* nobody writes: it must not be waited for */
+	assert_int_equal(rules_load(&rules, missing, error), -EISDIR);
+	unlink(missing);
 	assert_null(rules.rule);
 }
 

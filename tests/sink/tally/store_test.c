@@ -321,6 +321,210 @@ static void rows_changed_by_hand_are_refused(void **state)
 	}
 }
 
+/* ---- tried beforehand ---- */
+
+#define LISTING_BYTES 2048
+
+/* Name, number, mode, size and time of all that lies in the folder. */
+static void list(const struct fixture *f, char text[LISTING_BYTES])
+{
+	struct dirent **entry;
+	int n = scandir(f->place.data_dir, &entry, NULL, alphasort);
+	size_t used = 0;
+	for (int i = 0; i < n; i++) {
+		char path[400];
+		struct stat status;
+		snprintf(path, sizeof path, "%s/%s", f->place.data_dir, entry[i]->d_name);
+		assert_int_equal(lstat(path, &status), 0);
+		if (strcmp(entry[i]->d_name, "..") != 0)
+			used += (size_t)snprintf(text + used, LISTING_BYTES - used, "%s %lu %o %ld %ld.%ld\n",
+			                         entry[i]->d_name, (unsigned long)status.st_ino,
+			                         status.st_mode, (long)status.st_size,
+			                         (long)status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+		assert_true(used < LISTING_BYTES);
+		free(entry[i]);
+	}
+	free(entry);
+}
+
+/* Whatever it says, nothing has changed. */
+static int try_it(struct fixture *f, int own_pid, struct counts_expected *expected)
+{
+	char before[LISTING_BYTES], after[LISTING_BYTES];
+	list(f, before);
+	f->error.text[0] = '\0';
+	int result = store_try(f->place.data_dir, own_pid, expected, &f->error);
+	list(f, after);
+	assert_string_equal(after, before);
+	return result;
+}
+
+/* Three applications, in three states: all in the log, all in the database, no log. */
+static void trying_makes_and_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct counts_expected expected;
+	char path[128], log[160], index[160], away[96];
+	assert_int_equal(try_it(f, 0, &expected), 0);
+	snprintf(away, sizeof away, "%s/not/there", f->place.data_dir);
+	assert_int_equal(store_try(away, 0, &expected, &f->error), 0);
+	pid_t child = fork();
+	if (child == 0) { /* dies with the log full, as a killed process does */
+		open_again(f);
+		for (uint32_t k = 0; k < 3; k++)
+			add(f, k, k);
+		_exit(commit(f, NULL) == 0 ? 0 : 1);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(try_it(f, 0, &expected), 0);
+	assert_int_equal(expected.applications, 3);
+	assert_int_equal(expected.networks, 3);
+	open_again(f);
+	assert_int_equal(store_empty_log(f->store, &f->error), 0);
+	close_both(f);
+	assert_int_equal(try_it(f, 0, &expected), 0);
+	assert_int_equal(expected.applications, 3);
+	path_of(f, path);
+	snprintf(log, sizeof log, "%s-wal", path);
+	snprintf(index, sizeof index, "%s-shm", path);
+	assert_int_equal(unlink(index), 0);
+	assert_int_equal(try_it(f, 0, &expected), 0);
+	assert_int_equal(expected.applications, 3);
+	assert_int_equal(unlink(log), 0);
+	assert_int_equal(try_it(f, 0, &expected), 0);
+	assert_int_equal(expected.applications, 3);
+}
+
+static void a_database_is_tried_while_its_stage_writes_and_another_is_told_who_does(void **state)
+{
+	struct fixture *f = *state;
+	struct counts_expected expected;
+	int up[2], down[2], status;
+	char byte = 0;
+	assert_int_equal(pipe(up) + pipe(down), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		open_again(f);
+		for (uint32_t k = 0; k < 3; k++)
+			add(f, k, k);
+		byte = (char)(commit(f, NULL) != 0);
+		if (write(up[1], &byte, 1) != 1 || read(down[0], &byte, 1) != 1)
+			_exit(1);
+		add(f, 4, 4);
+		_exit(commit(f, NULL) == 0 ? 0 : 2);
+	}
+	assert_int_equal(read(up[0], &byte, 1), 1);
+	assert_int_equal(byte, 0);
+	assert_int_equal(try_it(f, (int)child, &expected), 0);
+	assert_int_equal(expected.applications, 3);
+	assert_int_equal(try_it(f, 0, &expected), -EBUSY);
+	char said[80];
+	snprintf(said, sizeof said, "process %d counts there; end it", (int)child);
+	assert_non_null(strstr(f->error.text, said));
+	assert_int_equal(write(down[1], &byte, 1), 1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0); /* its locks were its own all the while */
+}
+
+/* Makes the database bad in one way; path is that of the database. False: this way is none for this user. */
+static bool spoil(struct fixture *f, unsigned way, const char *path)
+{
+	char other[160];
+	snprintf(other, sizeof other, "%s-wal", path);
+	switch (way) {
+	case 0:
+		assert_int_equal(truncate(path, 0), 0);
+		unlink(other);
+		int file = open(path, O_WRONLY);
+		assert_int_equal(
+		        write(file, "this is a letter, and a long one as letters go, not a database", 62),
+		        62);
+		close(file);
+		return true;
+	case 1:
+		return ask(f, "PRAGMA user_version=2") >= -1;
+	case 2:
+		return ask(f, "PRAGMA application_id=7") >= -1;
+	case 3:
+		unlink(path);
+		return mkdir(path, 0700) == 0;
+	case 4:
+		unlink(path);
+		return mkfifo(path, 0600) == 0;
+	case 5:
+		unlink(other);
+		return mkdir(other, 0700) == 0;
+	case 6:
+		return ask(f, "DROP TABLE cursor") >= -1;
+	case 7:
+		return ask(f, "DELETE FROM application WHERE id = 2") >= -1;
+	case 8:
+		return ask(f, "UPDATE network SET hosts = 70000") >= -1;
+	case 9:
+		return chmod(path, 0400) == 0 && access(path, W_OK) != 0;
+	case 10:
+		unlink(path);
+		return chmod(f->place.data_dir, 0500) == 0 && access(f->place.data_dir, W_OK) != 0;
+	default:
+		return false;
+	}
+}
+
+static void what_could_not_be_taken_up_is_said_beforehand_in_the_same_words(void **state)
+{
+	struct fixture *f = *state;
+	for (unsigned way = 0; way <= 10; way++) {
+		char path[128];
+		struct counts_expected expected;
+		open_again(f);
+		for (uint32_t k = 0; k < 3; k++)
+			add(f, k, k);
+		assert_int_equal(commit(f, NULL), 0);
+		close_both(f);
+		if (spoil(f, way, path_of(f, path))) {
+			struct shm_error tried;
+			int result = try_it(f, 0, &expected);
+			assert_int_not_equal(result, 0);
+			tried = f->error;
+			int opened = store_open(&f->store, f->place.data_dir, &f->error);
+			if (opened == 0) {
+				assert_int_equal(store_expected(f->store, &expected, &f->error), 0);
+				assert_int_equal(counts_init(&f->counts, &limits, &expected, 0), 0);
+				opened = store_load(f->store, &f->counts, &f->error);
+				close_both(f);
+			}
+			assert_int_equal(opened, result);
+			assert_string_equal(f->error.text, tried.text);
+		}
+		f->store = NULL;
+		assert_int_equal(chmod(f->place.data_dir, 0700), 0);
+		place_clear(f->place.data_dir);
+		assert_int_equal(mkdir(f->place.data_dir, 0700), 0);
+	}
+}
+
+/* Folders with long names and links to folders are folders. */
+static void the_folder_may_be_deep_or_a_link(void **state)
+{
+	struct fixture *f = *state;
+	struct shm_error error;
+	char deep[400], link[128], name[101];
+	memset(name, 'n', sizeof name - 1);
+	name[sizeof name - 1] = '\0';
+	snprintf(deep, sizeof deep, "%s/%s", f->place.data_dir, name);
+	assert_int_equal(mkdir(deep, 0700), 0);
+	snprintf(deep, sizeof deep, "%s/%s/%s", f->place.data_dir, name, name);
+	snprintf(link, sizeof link, "%s/link", f->place.data_dir);
+	assert_int_equal(symlink(deep, link), 0);
+	assert_int_equal(store_open(&f->store, deep, &error), 0);
+	store_close(f->store);
+	assert_int_equal(store_open(&f->store, link, &error), 0);
+	store_close(f->store);
+	f->store = NULL;
+}
+
 static void a_reader_in_the_middle_of_reading_holds_nobody_up(void **state)
 {
 	struct fixture *f = *state;
@@ -409,6 +613,13 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(another_version_is_refused_with_both_numbers, set_up,
 	                                        tear_down),
 	        cmocka_unit_test_setup_teardown(rows_changed_by_hand_are_refused, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(trying_makes_and_changes_nothing, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(
+	                a_database_is_tried_while_its_stage_writes_and_another_is_told_who_does, set_up,
+	                tear_down),
+	        cmocka_unit_test_setup_teardown(
+	                what_could_not_be_taken_up_is_said_beforehand_in_the_same_words, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(the_folder_may_be_deep_or_a_link, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(a_reader_in_the_middle_of_reading_holds_nobody_up, set_up,
 	                                        tear_down),
 	        cmocka_unit_test_setup_teardown(the_views_show_text_to_other_tools, set_up, tear_down),
