@@ -11,6 +11,7 @@ import time
 import pytest
 
 from harness import BUILD, MILLRACE, SLOW, wait_until
+from load import ipevent, random_sha, send_paced
 
 PAGE = 4096
 
@@ -154,6 +155,44 @@ def test_stat_checks_what_it_prints(instance):
         with open("/dev/full", "wb") as full:
             done = run(arguments, stdout=full, env=millrace.environment())
         assert done.returncode == 1 and "No space left on device" in done.stderr, (arguments, done.stderr)
+
+
+def test_a_report_and_a_tap_that_cannot_be_printed_are_errors(instance, rng):
+    millrace = instance()
+    sha = random_sha(rng)
+    send_paced(millrace.address(), [ipevent(sha, n) for n in range(10)], 1000)
+    millrace.settle("ip", 10)
+    reported = ["report", sha, "-c", str(millrace.config_file)]
+    assert run(reported, stdout=subprocess.DEVNULL, env=millrace.environment()).returncode == 0
+    for arguments in (reported, ["tap", "ip", "--last", "5", "--no-follow"], ["tap", "ip", "--last", "5"]):
+        with open("/dev/full", "wb") as full:
+            done = run(arguments, stdout=full, env=millrace.environment())
+        assert done.returncode == 1 and "No space left on device" in done.stderr, (arguments, done.stderr)
+
+
+@pytest.mark.parametrize("acknowledge", ["exit", "line"])
+def test_what_a_program_of_consume_could_not_write_is_not_acknowledged(instance, tmp_path, rng, acknowledge):
+    millrace = instance()
+    group = ["consume", "ip", "--group", "mine", "--ack", acknowledge]
+    assert run([*group, "--no-follow", "--", "cat"], stdout=subprocess.DEVNULL, env=millrace.environment()).returncode == 0
+    send_paced(millrace.address(), [ipevent(random_sha(rng), n) for n in range(10)], 1000)
+    wait_until(lambda: millrace.ledger("ip")["written"] == 10, 20, "all written")
+
+    def state():
+        return next(one for one in millrace.topic("ip")["lanes"][0]["groups"] if one["group"] == "mine")
+
+    # In the mode "line" the program's output is the acknowledgement, so what it writes goes elsewhere.
+    program = ["cat"] if acknowledge == "exit" else ["sh", "-ec", "while read -r line; do if [ -z \"$line\" ]; then echo; else echo \"$line\" >&3; fi; done"]
+    with open("/dev/full", "wb") as full:
+        writes_to = {"stdout": full} if acknowledge == "exit" else {"stdout": subprocess.DEVNULL}
+        wrapped = program if acknowledge == "exit" else ["sh", "-c", 'exec "$0" "$@" 3> /dev/full', *program]
+        done = run([*group, "--retries", "1", "--no-follow", "--", *wrapped], env=millrace.environment(), **writes_to)
+    assert done.returncode == 1 and "was not acknowledged" in done.stderr, done.stderr
+    assert (state()["read_records"], state()["waiting_records"]) == (0, 10)
+    with open(tmp_path / "out", "wb") as out:
+        assert run([*group[:4], "--no-follow", "--", "cat"], stdout=out, env=millrace.environment()).returncode == 0
+    assert (tmp_path / "out").read_bytes().count(b"\n") == 10
+    assert (state()["read_records"], state()["waiting_records"]) == (10, 0)
 
 
 def test_a_reader_that_has_gone_is_no_error():
