@@ -54,7 +54,8 @@ struct command_follow {
 };
 
 /* While nothing comes; looks once a second. */
-void command_follow(struct command_follow *follow, const char *command, const struct instance *instance, const char *name);
+void command_follow(struct command_follow *follow, const char *command, const struct instance *instance,
+                    const char *name);
 
 /* Path of a program in libexec/millrace: $MILLRACE_LIBEXEC, or ../libexec/millrace from where this program lies. Returns 0 or
  * -errno. */

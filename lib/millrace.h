@@ -125,8 +125,9 @@ MILLRACE_API int millrace_forget(struct millrace *millrace, const char *topic, c
  * required group goes on at its cursor). NULL with errno: ENOENT no such topic, EBUSY the group has a live reader, EPERM it belongs to a stage,
  * ENOSPC no group is free, EINVAL its name, or it exists as the other kind, EPIPE the instance is down or ending and has no such required group: one
  * that is made then, and whose reader does not come back, would hold back its next run. */
-MILLRACE_API struct millrace_reader *millrace_read(struct millrace *millrace, const char *topic, const char *group,
-                                                   enum millrace_kind kind, enum millrace_from from);
+MILLRACE_API struct millrace_reader *millrace_read(struct millrace *millrace, const char *topic,
+                                                   const char *group, enum millrace_kind kind,
+                                                   enum millrace_from from);
 
 /* Why the last function of this reader failed. Valid until the next one does. */
 MILLRACE_API const char *millrace_reader_error(const struct millrace_reader *reader);

@@ -22,7 +22,8 @@ enum trial_finding {
 };
 
 /* role is one of those that the section is for. */
-typedef void trial_say(void *argument, const struct plan_role *role, enum trial_finding finding, const char *text);
+typedef void trial_say(void *argument, const struct plan_role *role, enum trial_finding finding,
+                       const char *text);
 
 struct trial {
 	const struct config *config;
