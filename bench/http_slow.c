@@ -48,9 +48,8 @@ static const struct kind {
         {"idle connections", NULL}, {"slow heads", "-H"}, {"slow bodies", "-B"}, {"slow readers", "-X"}};
 
 static struct turns p99[KINDS]; /* ms: ours is beside them, reference alone just before */
-static struct turns
-        /* bytes of each idle connection; the first round's counts: later ones find it allocated */
-        idle_memory;
+/* bytes of each idle connection; the first round's counts: later ones find it allocated */
+static struct turns idle_memory;
 static bool right = true;
 
 /* ---- the good client ---- */

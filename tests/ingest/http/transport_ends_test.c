@@ -187,9 +187,8 @@ static void no_event_but_closed_comes_after_closing(void **state)
 	enum { N = 20 };
 	int client[N];
 	place_open(N, 16, 256);
-	place.on_received =
-	        /* with more bytes behind, in buffers already filled: side_received would notice */
-	        close_at_once;
+	/* with more bytes behind, in buffers already filled: side_received would notice */
+	place.on_received = close_at_once;
 	for (unsigned round = 0; round < 5; round++) {
 		for (unsigned i = 0; i < N; i++) {
 			client[i] = client_connect(i % 3 == 0 ? UNIX : TCP4);

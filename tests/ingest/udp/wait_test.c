@@ -127,10 +127,9 @@ struct watch {
 	_Atomic uint64_t round;   /* what the sender writes into each word */
 	_Atomic uint64_t checked; /* the last round that the watcher has seen */
 	_Atomic uint64_t torn;
-	_Atomic uint64_t
-	        /* rounds in which the watcher saw data before the word: it does look while the
-	         * kernel copies */
-	        early;
+	/* rounds in which the watcher saw data before the word: it does look while the kernel
+	 * copies */
+	_Atomic uint64_t early;
 	_Atomic bool end;
 };
 
