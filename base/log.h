@@ -26,9 +26,11 @@ void log_init(const char *name, enum log_level level, enum log_format format);
  * "log.level"), config_string(c, "log.format")) */
 void log_init_words(const char *name, const char *level, const char *format);
 
-/* text is a fixed phrase; pairs are "key=%s ..." as in printf, separated by single spaces, or NULL. A value with spaces, quotes or
- * control characters is put in double quotes by the caller's format, for the reader of the text form; in JSON each pair becomes a member whatever
- * its value holds, a text without those quotes. Control characters come out as \xNN in text. A line of more than LOG_LINE_MAX bytes is cut (JSON: whole members are left out). errno is kept. */
+/* text is a fixed phrase; pairs are "key=%s ..." as in printf, separated by single spaces, or
+ * NULL. A value with spaces, quotes or control characters is put in double quotes by the
+ * caller's format, for the reader of the text form; in JSON each pair becomes a member whatever
+ * its value holds, a text without those quotes. Control characters come out as \xNN in text. A
+ * line of more than LOG_LINE_MAX bytes is cut (JSON: whole members are left out). errno is kept. */
 void log_line(enum log_level level, const char *text, const char *pairs, ...)
         __attribute__((format(printf, 3, 4)));
 

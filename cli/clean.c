@@ -69,7 +69,8 @@ static int hold(const char *directory, const char *instance)
 	return result == 0 ? 0 : command_fail("clean", "%s", error.text);
 }
 
-/* Takes the supervisor's lock, so that nobody starts meanwhile. Returns it, or -1 having said why not. */
+/* Takes the supervisor's lock, so that nobody starts meanwhile. Returns it, or -1 having said
+ * why not. */
 static int take_over(const char *directory, const char *instance)
 {
 	char name[NAME_MAX + 1];

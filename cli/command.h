@@ -44,10 +44,12 @@ int command_no_instance(const char *command, const char *name, int result, const
 int command_attach(const char *command, struct instance *instance, const char *name,
                    enum segment_access access);
 
-/* Says that no supervisor runs the instance, with the remedy: for a command that then ends. Returns 1. */
+/* Says that no supervisor runs the instance, with the remedy: for a command that then ends.
+ * Returns 1. */
 int command_say_down(const char *command, const struct instance *instance, const char *name);
 
-/* For commands that follow an instance whose supervisor may die and have a successor: says so once, and again when another one runs it. */
+/* For commands that follow an instance whose supervisor may die and have a successor: says so
+ * once, and again when another one runs it. */
 struct command_follow {
 	uint64_t next_ns; /* CLOCK_MONOTONIC; when to look again */
 	bool down;
@@ -57,8 +59,8 @@ struct command_follow {
 void command_follow(struct command_follow *follow, const char *command, const struct instance *instance,
                     const char *name);
 
-/* Path of a program in libexec/millrace: $MILLRACE_LIBEXEC, or ../libexec/millrace from where this program lies. Returns 0 or
- * -errno. */
+/* Path of a program in libexec/millrace: $MILLRACE_LIBEXEC, or ../libexec/millrace from where
+ * this program lies. Returns 0 or -errno. */
 int command_libexec(char *path, size_t size, const char *program);
 
 /* Becomes the program libexec/millrace/<program> with these arguments after argv[0]; n of them.

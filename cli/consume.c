@@ -200,8 +200,9 @@ static int attach(struct instance *instance, const struct options *options)
 	        options->topic, options->topic);
 }
 
-/* Nothing comes from an instance that is down, and a group made there would hold back the next run; one that is ending still gives a group
- * that it has what waits for it. Returns 0 or the exit status. */
+/* Nothing comes from an instance that is down, and a group made there would hold back the next
+ * run; one that is ending still gives a group that it has what waits for it. Returns 0 or the
+ * exit status. */
 static int check_life(const struct instance *instance, const struct options *options)
 {
 	if (!life_supervised(instance))

@@ -87,9 +87,11 @@ MILLRACE_API const char *millrace_version(void);
 
 /* ---- the instance ---- */
 
-/* Attaches to the instance `name`; NULL means $MILLRACE_INSTANCE, or "default". Returns NULL when it has nothing in shared memory (it was never started, or
- * ended with everything read) or was made by another build; error (error_bytes long, may be NULL) says why. One that is down with records left can be
- * attached to: the groups that it has get what waits for them, and go on when it is started again. */
+/* Attaches to the instance `name`; NULL means $MILLRACE_INSTANCE, or "default". Returns NULL
+ * when it has nothing in shared memory (it was never started, or ended with everything read) or
+ * was made by another build; error (error_bytes long, may be NULL) says why. One that is down
+ * with records left can be attached to: the groups that it has get what waits for them, and go
+ * on when it is started again. */
 MILLRACE_API struct millrace *millrace_attach(const char *name, char *error, size_t error_bytes);
 
 /* Leaves. Readers and writers must have been ended before. NULL is allowed. */
@@ -121,10 +123,12 @@ MILLRACE_API int millrace_forget(struct millrace *millrace, const char *topic, c
 
 /* ---- reading ---- */
 
-/* Takes the group `group` of `topic`, making it when it does not exist (`from` says where it begins then; an existing
- * required group goes on at its cursor). NULL with errno: ENOENT no such topic, EBUSY the group has a live reader, EPERM it belongs to a stage,
- * ENOSPC no group is free, EINVAL its name, or it exists as the other kind, EPIPE the instance is down or ending and has no such required group: one
- * that is made then, and whose reader does not come back, would hold back its next run. */
+/* Takes the group `group` of `topic`, making it when it does not exist (`from` says where it
+ * begins then; an existing required group goes on at its cursor). NULL with errno: ENOENT no
+ * such topic, EBUSY the group has a live reader, EPERM it belongs to a stage, ENOSPC no group is
+ * free, EINVAL its name, or it exists as the other kind, EPIPE the instance is down or ending
+ * and has no such required group: one that is made then, and whose reader does not come back,
+ * would hold back its next run. */
 MILLRACE_API struct millrace_reader *millrace_read(struct millrace *millrace, const char *topic,
                                                    const char *group, enum millrace_kind kind,
                                                    enum millrace_from from);

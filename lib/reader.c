@@ -12,7 +12,8 @@
 
 #define LOOK_NS (500 * NS_PER_MS)
 
-/* A required group that is made while nobody runs the instance, or while it ends, would hold back the next run, maybe for good. */
+/* A required group that is made while nobody runs the instance, or while it ends, would hold
+ * back the next run, maybe for good. */
 static int check_group(const struct instance *instance, const char *topic, const char *group,
                        struct shm_error *error)
 {

@@ -136,11 +136,13 @@ char *instance_private_name(char *buffer, const char *role);
  * other -errno. */
 int instance_lock(const char *directory, const char *file, unsigned wait_ms, int *owner_pid);
 
-/* The same for a file that is open for writing; its descriptor stays open. Returns 0, -EWOULDBLOCK with *owner_pid, or another -errno. */
+/* The same for a file that is open for writing; its descriptor stays open. Returns 0,
+ * -EWOULDBLOCK with *owner_pid, or another -errno. */
 int instance_lock_fd(int fd, unsigned wait_ms, int *owner_pid);
 
-/* The same with an open-file-description lock (fcntl(2), F_OFD_SETLK): it excludes a second holder in the same process too,
- * but does not tell who holds it. Tries once. Returns the descriptor, -EWOULDBLOCK, or another -errno. */
+/* The same with an open-file-description lock (fcntl(2), F_OFD_SETLK): it excludes a second
+ * holder in the same process too, but does not tell who holds it. Tries once. Returns the
+ * descriptor, -EWOULDBLOCK, or another -errno. */
 int instance_hold(const char *directory, const char *file);
 
 /* Whether somebody holds directory/file with a lock of either kind. Returns 1 with *pid (may be

@@ -203,7 +203,8 @@ static int check_owner(struct claim *claim, int index, const char *name, bool st
 	return -EPERM;
 }
 
-/* The group to use: an existing one that is nobody's, or a free one (reader->made). Returns its index or -errno. */
+/* The group to use: an existing one that is nobody's, or a free one (reader->made). Returns its
+ * index or -errno. */
 static int choose_group(struct claim *claim, const char *name, struct topic_reader *reader,
                         struct shm_error *error)
 {

@@ -113,8 +113,9 @@ int topic_group_forget(const struct instance *instance, const char *topic, const
 /* Whether the topic has a required group of this name, also one that nobody reads. */
 bool topic_has_required(const struct instance *instance, const char *topic, const char *name);
 
-/* Looks at the lanes in turn, once each, and gives the first batch found; *lane says whose. Returns false when all are
- * empty. Deal with it, then stream_advance(&reader->lane[*lane], ...) or stream_pass. */
+/* Looks at the lanes in turn, once each, and gives the first batch found; *lane says whose.
+ * Returns false when all are empty. Deal with it, then stream_advance(&reader->lane[*lane], ...)
+ * or stream_pass. */
 bool topic_peek(struct topic_reader *reader, unsigned *lane, struct record_batch *batch);
 
 /* Sleeps until a writer has committed since the last topic_peek that returned false, at most

@@ -224,7 +224,8 @@ struct checking {
 	FILE *out;
 };
 
-/* One line, whatever of a hostile file the text cites: what follows a line's end would be another finding. */
+/* One line, whatever of a hostile file the text cites: what follows a line's end would be
+ * another finding. */
 static void print_finding(FILE *out, const char *word, const char *text)
 {
 	char line[6 * sizeof((struct shm_error *)NULL)->text];

@@ -79,8 +79,9 @@ struct stage_ops {
 	/* The stage alone: reads input (a stream) and writes what it makes of it. Returns the exit
 	 * status. NULL: it has none. */
 	int (*alone)(const struct config *config, FILE *input, FILE *output);
-	/* --check: tries what init opens besides the files, and makes and changes nothing, also while another process of the role runs. Returns 0, or
-	 * -errno with "KEY: WHAT" in error. NULL: it opens nothing else. */
+	/* --check: tries what init opens besides the files, and makes and changes nothing, also
+	 * while another process of the role runs. Returns 0, or -errno with "KEY: WHAT" in
+	 * error. NULL: it opens nothing else. */
 	int (*check)(const struct config *config, const char *section, struct shm_error *error);
 	const struct stage_file *files; /* one for each FILE option of its section */
 	unsigned n_files;

@@ -44,8 +44,8 @@ int home_hold(const char *directory, struct shm_error *error)
 	return result != 0 ? result : -EPERM;
 }
 
-/* Makes what is missing, and holds the instance's folder. The root is for us alone to write: who wants to share one with other users makes it
- * beforehand, with the sticky bit. */
+/* Makes what is missing, and holds the instance's folder. The root is for us alone to write: who
+ * wants to share one with other users makes it beforehand, with the sticky bit. */
 static int make_folders(const char *directory, bool *made_root, struct shm_error *error)
 {
 	char root[160];

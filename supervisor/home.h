@@ -10,13 +10,16 @@
 
 #include "supervisor/supervisor.h"
 
-/* Holds the directory of an instance (folder.h; the caller calls folder_release) for its user. Returns 0; -ENOENT when there is none; -EPERM when it is another
- * user's, or somebody else could put another in its place; other -errno; with the reason in error. */
+/* Holds the directory of an instance (folder.h; the caller calls folder_release) for its user.
+ * Returns 0; -ENOENT when there is none; -EPERM when it is another user's, or somebody else
+ * could put another in its place; other -errno; with the reason in error. */
 int home_hold(const char *directory, struct shm_error *error);
 
-/* Makes the directory and the folder above it when they are missing, holds the directory (folder.h; until the process ends) and takes the lock.
- * *made_root tells whether the folder above is new. Returns 0; -EWOULDBLOCK when another supervisor has it (error names its pid); -EPERM
- * when the directory belongs to another user, or somebody else could put another in its place; other -errno. */
+/* Makes the directory and the folder above it when they are missing, holds the directory
+ * (folder.h; until the process ends) and takes the lock. *made_root tells whether the folder
+ * above is new. Returns 0; -EWOULDBLOCK when another supervisor has it (error names its pid);
+ * -EPERM when the directory belongs to another user, or somebody else could put another in its
+ * place; other -errno. */
 int home_lock(const char *directory, int *lock, bool *made_root, struct shm_error *error);
 
 /* For the case that the lock went with its folder (rm -r) while its holder lives: guards the
@@ -39,10 +42,12 @@ void home_remove_root(const char *directory, bool made_root);
  * -errno. */
 int home_make_data_dir(const char *path, struct shm_error *error);
 
-/* Could home_make_data_dir make it, and could one write there? Makes nothing; the reason is the same. */
+/* Could home_make_data_dir make it, and could one write there? Makes nothing; the reason is the
+ * same. */
 int home_try_data_dir(const char *path, struct shm_error *error);
 
-/* To standard output, without waiting for its reader: what listens where, the topics, where the data goes, how to stop. */
+/* To standard output, without waiting for its reader: what listens where, the topics, where the
+ * data goes, how to stop. */
 void home_announce(const struct supervisor *supervisor);
 
 /* The same of the listeners whose sockets are not in `known` (NULL: all): "udp 127.0.0.1:4002

@@ -132,7 +132,8 @@ static bool queues_changed(const struct supervisor *supervisor, const struct pla
 	return false;
 }
 
-/* But for its sockets, which are compared once the next ones are open; they change with the section. */
+/* But for its sockets, which are compared once the next ones are open; they change with the
+ * section. */
 static bool settings_changed(const struct supervisor *supervisor, const struct child *child)
 {
 	const char *name = child->role.page.name;
@@ -155,7 +156,8 @@ static bool role_changed(const struct supervisor *supervisor, const struct child
 	       !same_sockets(supervisor, child, &supervisor->next_plan->role[index]);
 }
 
-/* Whether all processes of the section go on as they are: then nothing of theirs depends on what is tried. */
+/* Whether all processes of the section go on as they are: then nothing of theirs depends on what
+ * is tried. */
 static bool section_stays(const struct supervisor *supervisor, const char *section)
 {
 	const struct plan *next = supervisor->next_plan;
@@ -169,8 +171,9 @@ static bool section_stays(const struct supervisor *supervisor, const char *secti
 	return true;
 }
 
-/* What is broken refuses the reload where a process is to start with it. One that goes on keeps what is in force of each of its files, reads again those
- * that are good, and must not stand in the way of what is meant for others. */
+/* What is broken refuses the reload where a process is to start with it. One that goes on keeps
+ * what is in force of each of its files, reads again those that are good, and must not stand in
+ * the way of what is meant for others. */
 static void say_finding(void *argument, const struct plan_role *role, enum trial_finding finding,
                         const char *text)
 {
@@ -178,8 +181,8 @@ static void say_finding(void *argument, const struct plan_role *role, enum trial
 	if (finding == TRIAL_MISSING) {
 		log_warn("a file is not there yet", "reason=\"%s\"", text);
 	} else if (section_stays(supervisor, role->section)) {
-		log_warn("a file is broken: what is in force of it goes on, and the next start may fail",
-		         "reason=\"%s\"", text);
+		log_warn("a stage could not start anew; it goes on with what is in force", "reason=\"%s\"",
+		         text);
 	} else {
 		log_refused(text);
 		supervisor->reload_refused++;

@@ -54,8 +54,8 @@ static const char *const statement_text[STATEMENT_COUNT] = {
         [READ_CURSOR] = "SELECT generation, position, records FROM cursor WHERE topic = ?1 AND lane = ?2",
 };
 
-#define ROOM_BYTES \
-	131072u /* for files that are to be made: the first pages, the log's index (32 KiB) and its first frames */
+/* For files that are to be made: the first pages, the log's index (32 KiB) and its first frames. */
+#define ROOM_BYTES 131072u
 
 #define PATH_ROOM (4096 + sizeof "/" STORE_FILE "-wal")
 
@@ -451,7 +451,8 @@ static int end_rows(struct store *store, sqlite3_stmt *statement, int result, in
 static int load_application(struct store *store, struct counts *counts, sqlite3_stmt *row)
 {
 	const void *sha = sqlite3_column_blob(row, 1);
-	/* Networks name their application by its row, so a missing row would give them to another. */
+	/* Networks name their application by its row, so a missing row would give them to
+	 * another. */
 	if (sqlite3_column_int64(row, 0) != (int64_t)store->stored_applications + 1 || sha == NULL ||
 	    sqlite3_column_bytes(row, 1) != COUNTS_SHA_BYTES || sqlite3_column_type(row, 2) != SQLITE_INTEGER)
 		return -EINVAL;
@@ -496,7 +497,7 @@ static int load_networks(struct store *store, struct counts *counts, struct shm_
 	return end_rows(store, statement, result, row_result, "network", error);
 }
 
-static int load(struct store *store, struct counts *counts, struct shm_error *error)
+int store_load(struct store *store, struct counts *counts, struct shm_error *error)
 {
 	int64_t beyond = 0;
 	int result = load_applications(store, counts, error);
@@ -513,11 +514,6 @@ static int load(struct store *store, struct counts *counts, struct shm_error *er
 	return 0;
 }
 
-int store_load(struct store *store, struct counts *counts, struct shm_error *error)
-{
-	return load(store, counts, error);
-}
-
 /* ---- trying ---- */
 
 static bool exists(const char *path)
@@ -525,8 +521,9 @@ static bool exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
-/* A name for SQLite under which the database is opened without making a file. With log and index both there they are read as they are, without a lock
- * where nobody writes (readonly_shm); else the database alone, as a file that nobody changes: SQLite would make what is missing. */
+/* A name for SQLite under which the database is opened without making a file. Where log and
+ * index are both there they are read as they lie there (readonly_shm); else the database is read
+ * alone, as a file that nobody changes, because SQLite would make what is missing. */
 static void name_for_reading(const struct store *store, char uri[3 * PATH_ROOM + 64])
 {
 	bool log = exists(store->log_path) && exists(store->index_path);
@@ -565,7 +562,7 @@ static int try_database(struct store *store, bool own, struct counts_expected *e
 	int reported = prepare(store, error);
 	if (reported == 0)
 		reported = store_expected(store, expected, error);
-	return reported == 0 && !own ? load(store, NULL, error) : reported;
+	return reported == 0 && !own ? store_load(store, NULL, error) : reported;
 }
 
 int store_try(const char *data_dir, int own_pid, struct counts_expected *expected, struct shm_error *error)

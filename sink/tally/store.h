@@ -55,13 +55,16 @@ struct store_cursor {
  * -EOPNOTSUPP the file system takes no write-ahead log; -EACCES, -EIO, ... */
 int store_open(struct store **store, const char *data_dir, struct shm_error *error);
 
-/* Could store_open and store_load take up data_dir as it is now? Makes and changes nothing. own_pid: the process of this instance that counts there, 0 for
- * none; while it does its rows are its own and not looked at. Returns 0 with what store_expected would say, also when nothing is there yet; otherwise
- * what they would return, with the same line in error. Not seen: a file system that takes no write-ahead log. A log whose index (tally.db-shm) is gone is not
- * looked into. Not for a process that has a store open (its locks would go). */
+/* Could store_open and store_load take up data_dir as it is now? Makes and changes nothing.
+ * own_pid: the process of this instance that counts there, 0 for none; while it does its rows
+ * are its own and not looked at. Returns 0 with what store_expected would say, also when nothing
+ * is there yet; otherwise what they would return, with the same line in error. Not seen: a file
+ * system that takes no write-ahead log. A log whose index (tally.db-shm) is gone is not looked
+ * into. Not for a process that has a store open (its locks would go). */
 int store_try(const char *data_dir, int own_pid, struct counts_expected *expected, struct shm_error *error);
 
-/* No commit is begun while the write-ahead log holds so many bytes and cannot start over. Without this call CHECKPOINT_LIMIT_BYTES. */
+/* No commit is begun while the write-ahead log holds so many bytes and cannot start over.
+ * Without this call CHECKPOINT_LIMIT_BYTES. */
 void store_limit_log(struct store *store, uint64_t bytes);
 
 /* Copies the log whole into the database and empties it, for the end. Returns 0, also when a reader
@@ -89,8 +92,9 @@ void store_look_at_log(struct store *store, struct store_log *log);
 /* Rows there are, for counts_init. Returns 0 or -errno. */
 int store_expected(struct store *store, struct counts_expected *expected, struct shm_error *error);
 
-/* Loads everything into counts, fresh from counts_init with what store_expected said. Returns 0;
- * -EPROTO when the rows make no sense (error says which); other -errno. */
+/* Loads everything into counts, fresh from counts_init with what store_expected said; NULL: only
+ * looks at the rows. Returns 0; -EPROTO when the rows make no sense (error says which); other
+ * -errno. */
 int store_load(struct store *store, struct counts *counts, struct shm_error *error);
 
 /* The stored cursor of cursor->topic and ->lane; fills the rest. Returns 0; -ENOENT when there is

@@ -236,8 +236,8 @@ int tally_check(const struct config *config, const char *section, struct shm_err
 	return result;
 }
 
-/* One lane to the later of its cursor and the database's. *lost grows by the records that the group has read and the database does not
- * count. */
+/* One lane to the later of its cursor and the database's. *lost grows by the records that the
+ * group has read and the database does not count. */
 static int take_up_lane(struct tally *tally, unsigned i, uint64_t *lost, struct shm_error *error)
 {
 	struct stream_reader *lane = &tally->reader.lane[i];

@@ -49,12 +49,13 @@ struct counts_limits tally_limits(const struct config *config);
 int tally_open(const struct config *config, struct counts *counts, struct store **store,
                struct shm_error *error);
 
-/* Could tally_open do it? Makes and changes nothing, also while a stage of the same instance counts there (store_try). Returns 0, or -errno with
- * "KEY: WHAT" in error. */
+/* Could tally_open do it? Makes and changes nothing, also while a stage of the same instance
+ * counts there (store_try). Returns 0, or -errno with "KEY: WHAT" in error. */
 int tally_check(const struct config *config, const char *section, struct shm_error *error);
 
-/* The stage alone: counts the records of a file (as they lie in a lane: `millrace tap ip --format raw`) into the database
- * of the configuration. A file counted twice counts twice. Returns the exit status. */
+/* The stage alone: counts the records of a file (as they lie in a lane: `millrace tap ip
+ * --format raw`) into the database of the configuration. A file counted twice counts twice.
+ * Returns the exit status. */
 int tally_alone(const struct config *config, FILE *input, FILE *output);
 
 #endif

@@ -135,7 +135,8 @@ static void no_required_group_is_made_while_the_instance_is_down_or_ends(void **
 	segment_detach(&page);
 }
 
-/* Another process can write the header in the lane at any time; what counts is what millrace_next found there. */
+/* Another process can write the header in the lane at any time; what counts is what
+ * millrace_next found there. */
 static void the_json_of_a_record_has_the_length_that_was_checked(void **state)
 {
 	struct fixture *f = *state;

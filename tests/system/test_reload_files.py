@@ -82,7 +82,7 @@ def test_a_token_that_was_taken_out_is_refused_after_a_reload_and_a_new_one_acce
 
 def broken(millrace, said, key, text):
     """The reload is taken, and of the file that goes on being used it says that it is broken, as the stages do that use it."""
-    wait_until(lambda: "a file is broken: what is in force of it goes on" in said(), 30, "a warning")
+    wait_until(lambda: "a stage could not start anew; it goes on with what is in force" in said(), 30, "a warning")
     assert f"{key}: {text}" in said(), said()
     taken(said)
     section = key.rsplit(".", 1)[0]

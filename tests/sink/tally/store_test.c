@@ -428,7 +428,8 @@ static void a_database_is_tried_while_its_stage_writes_and_another_is_told_who_d
 	assert_int_equal(status, 0); /* its locks were its own all the while */
 }
 
-/* Makes the database bad in one way; path is that of the database. False: this way is none for this user. */
+/* Makes the database bad in one way; path is that of the database. False: this way is none for
+ * this user. */
 static bool spoil(struct fixture *f, unsigned way, const char *path)
 {
 	char other[160];
