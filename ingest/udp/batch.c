@@ -9,26 +9,39 @@
 
 #define IP_RECORD_BYTES (sizeof(struct record) + sizeof(struct event_ip))
 
-const char *batch_topic(enum batch_format format, unsigned lane)
+/* ---- formats ---- */
+
+#define FORMAT(name, parse, room, ...)                                              \
+	static const char *const topics_of_##name[] = {__VA_ARGS__};                \
+	_Static_assert(sizeof topics_of_##name / sizeof(char *) <= BATCH_LANES_MAX, \
+	               #name ": a batch holds its lanes");
+#include "ingest/udp/formats.def"
+#undef FORMAT
+
+static const struct format formats[] = {
+#define FORMAT(name, parse, room, ...) \
+	{#name, parse, room, topics_of_##name, sizeof topics_of_##name / sizeof(char *)},
+#include "ingest/udp/formats.def"
+#undef FORMAT
+};
+
+const struct format *format_find(const char *name)
 {
-	static const char *const topic[][BATCH_LANES_MAX] = {
-	        [BATCH_IPEVENT] = {"ip"},
-	        [BATCH_RAW] = {"raw"},
-	        [BATCH_JSON] = {"metric", "track.raw"},
-	};
-	return lane < BATCH_LANES_MAX ? topic[format][lane] : NULL;
+	for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+		if (strcmp(formats[i].name, name) == 0)
+			return &formats[i];
+	return NULL;
 }
 
-int batch_init(struct batch *batch, enum batch_format format, uint16_t listener)
+/* ---- life ---- */
+
+int batch_init(struct batch *batch, const struct format *format, uint16_t listener)
 {
 	memset(batch, 0, sizeof *batch);
 	batch->format = format;
 	batch->listener = listener;
-	while (batch->n_lanes < BATCH_LANES_MAX && batch_topic(format, batch->n_lanes) != NULL)
-		batch->n_lanes++;
-	if (format != BATCH_JSON)
-		return 0;
-	batch->scratch = malloc(json_event_room(BUFFER_DATA_BYTES));
+	batch->n_lanes = format->n_topics;
+	batch->scratch = malloc(format->room(1, BUFFER_DATA_BYTES));
 	return batch->scratch == NULL ? -ENOMEM : 0;
 }
 
@@ -57,9 +70,15 @@ static void drop(struct lane *lane, size_t bytes)
 		lane->dropped++;
 }
 
-/* ---- formats ---- */
+/* ---- parsers ---- */
 
-static void parse_ipevents(struct batch *batch, const struct burst *burst)
+size_t format_ipevent_room(size_t n, size_t bytes)
+{
+	(void)bytes;
+	return n * IP_RECORD_BYTES;
+}
+
+void format_ipevent_parse(struct batch *batch, const struct burst *burst)
 {
 	struct lane *lane = &batch->lane[0];
 	struct event_ip head = {.arrival_ns = batch->arrival_ns, .source_port = burst->source_port};
@@ -138,7 +157,9 @@ static void take_json(struct batch *batch, const struct burst *burst, const uint
 _Static_assert(offsetof(struct event_metric, username_bytes) == offsetof(struct event_head, reserved), "");
 _Static_assert(offsetof(struct event_track_raw, type_bytes) == offsetof(struct event_head, reserved), "");
 
-static void parse_each(struct batch *batch, const struct burst *burst)
+/* Calls take for each datagram that the kernel did not cut. */
+static inline void parse_each(struct batch *batch, const struct burst *burst,
+                              void (*take)(struct batch *, const struct burst *, const uint8_t *, uint32_t))
 {
 	const uint8_t *data = burst->data;
 	uint32_t left = burst->bytes;
@@ -147,14 +168,35 @@ static void parse_each(struct batch *batch, const struct burst *burst)
 		if (n == 1 && burst->truncated) {
 			batch->lane[0].received++;
 			batch->lane[0].rejected[LEDGER_TRUNCATED]++;
-		} else if (batch->format == BATCH_RAW) {
-			take_raw(batch, burst, data, bytes);
 		} else {
-			take_json(batch, burst, data, bytes);
+			take(batch, burst, data, bytes);
 		}
 		data += bytes;
 		left -= bytes;
 	}
+}
+
+size_t format_raw_room(size_t n, size_t bytes)
+{
+	return (n * (sizeof(struct record) + sizeof(struct event_raw) + RECORD_ALIGN - 1) + bytes) &
+	       ~(size_t)(RECORD_ALIGN - 1);
+}
+
+void format_raw_parse(struct batch *batch, const struct burst *burst)
+{
+	parse_each(batch, burst, take_raw);
+}
+
+/* In each lane: the parser finds out which one. Text grows at most as json_event_room says. */
+size_t format_json_room(size_t n, size_t bytes)
+{
+	return (n * (json_event_room(0) + sizeof(struct record) + RECORD_ALIGN) + json_event_room(bytes)) &
+	       ~(size_t)(RECORD_ALIGN - 1);
+}
+
+void format_json_parse(struct batch *batch, const struct burst *burst)
+{
+	parse_each(batch, burst, take_json);
 }
 
 void batch_parse(struct batch *batch, const struct burst *burst)
@@ -162,10 +204,7 @@ void batch_parse(struct batch *batch, const struct burst *burst)
 	if (burst->n_datagrams > 1)
 		batch->gro_datagrams += burst->n_datagrams;
 	batch->truncated += burst->truncated;
-	if (batch->format == BATCH_IPEVENT)
-		parse_ipevents(batch, burst);
-	else
-		parse_each(batch, burst);
+	batch->format->parse(batch, burst);
 }
 
 /* ---- buffers ---- */
@@ -173,21 +212,11 @@ void batch_parse(struct batch *batch, const struct burst *burst)
 /* Makes room for all that a burst may become. */
 static bool has_room(struct batch *batch, const struct burst *burst)
 {
-	size_t raw_head = sizeof(struct record) + sizeof(struct event_raw) + RECORD_ALIGN - 1;
-	switch (batch->format) {
-	case BATCH_IPEVENT:
-		return lane_extend(&batch->lane[0], burst->n_datagrams * IP_RECORD_BYTES);
-	case BATCH_RAW:
-		return lane_extend(&batch->lane[0], (burst->n_datagrams * raw_head + burst->bytes) &
-		                                            ~(size_t)(RECORD_ALIGN - 1));
-	case BATCH_JSON:
-		break;
-	}
-	/* Which lane, the parser finds out. Text grows at most as json_event_room says. */
-	size_t most = (burst->n_datagrams * (json_event_room(0) + sizeof(struct record) + RECORD_ALIGN) +
-	               json_event_room(burst->bytes)) &
-	              ~(size_t)(RECORD_ALIGN - 1);
-	return lane_extend(&batch->lane[0], most) && lane_extend(&batch->lane[1], most);
+	size_t most = batch->format->room(burst->n_datagrams, burst->bytes);
+	for (unsigned i = 0; i < batch->n_lanes; i++)
+		if (!lane_extend(&batch->lane[i], most))
+			return false;
+	return true;
 }
 
 bool batch_add(struct batch *batch, uint16_t index)

@@ -9,9 +9,6 @@
  * tail has not moved, the next life does the same buffers again); after it everything has (the next
  * life applies the note, marks are 0).
  *
- * Lanes by format:   ipevent  0: ip     raw  0: raw     json  0: metric, 1: track.raw
- * What is rejected before its type is known counts in lane 0.
- *
  * A valid datagram for which the lane has no room is dropped and counted, whatever when_full says:
  * nobody waits for the answer to a datagram, and the kernel's queue is no better place to lose it.
  */
@@ -20,18 +17,17 @@
 
 #include "shm/lane.h"
 #include "ingest/udp/buffers.h"
+#include "ingest/udp/format.h"
 
 #define BATCH_BUFFERS   64u /* at most, in one note */
 #define BATCH_LANES_MAX 2u
-
-enum batch_format { BATCH_IPEVENT, BATCH_RAW, BATCH_JSON };
 
 /* Words of a full batch: marks, and what the lanes add. */
 _Static_assert(BATCH_BUFFERS + BATCH_LANES_MAX * LANE_NOTE_WORDS <= REDO_WORDS_MAX,
                "a batch fits one redo note");
 
 struct batch {
-	enum batch_format format;
+	const struct format *format;
 	uint16_t listener; /* index into ingest.udp, kept with raw datagrams */
 	unsigned n_lanes;
 	struct lane lane[BATCH_LANES_MAX];
@@ -40,16 +36,13 @@ struct batch {
 	struct buffers *buffers;
 	uint16_t buffer[BATCH_BUFFERS]; /* in this batch */
 	unsigned n_buffers;
-	unsigned char *scratch; /* one JSON event, before its lane is known */
+	unsigned char *scratch; /* room for the largest record: the parser's, one datagram at a time */
 	uint64_t gro_datagrams; /* of this batch: came in aggregates */
 	uint64_t truncated;     /* of this batch: cut by the kernel */
 };
 
-/* Topics of a format: the name of lane i, or NULL when it has fewer. */
-const char *batch_topic(enum batch_format format, unsigned lane);
-
 /* Prepares a batch of a format; lanes and redo are the caller's to set. Returns 0 or -ENOMEM. */
-int batch_init(struct batch *batch, enum batch_format format, uint16_t listener);
+int batch_init(struct batch *batch, const struct format *format, uint16_t listener);
 void batch_fini(struct batch *batch);
 
 /* Makes lane i write to a stream. */

@@ -152,8 +152,8 @@ static int attach_writers(struct udp *udp, const struct instance *instance, cons
 {
 	struct batch *batch = &udp->batch;
 	for (unsigned i = 0; i < batch->n_lanes; i++) {
-		int result = topic_writer_attach(&udp->writer[i], instance, batch_topic(batch->format, i),
-		                                 role, error);
+		int result =
+		        topic_writer_attach(&udp->writer[i], instance, batch->format->topics[i], role, error);
 		if (result != 0)
 			return result;
 		batch_lane_stream(batch, i, &udp->writer[i]);

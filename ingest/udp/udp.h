@@ -30,7 +30,7 @@ enum udp_metric {
 _Static_assert((int)UDP_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
 
 struct udp_settings {
-	enum batch_format format;
+	const struct format *format;
 	uint16_t listener; /* index into ingest.udp */
 	enum receive_backend backend;
 	uint64_t batch_wait_ns;

@@ -9,11 +9,6 @@
 
 /* ---- configuration ---- */
 
-static enum batch_format format_of(const char *name)
-{
-	return strcmp(name, "raw") == 0 ? BATCH_RAW : strcmp(name, "json") == 0 ? BATCH_JSON : BATCH_IPEVENT;
-}
-
 static enum receive_backend backend_of(const char *name)
 {
 	return strcmp(name, "uring") == 0      ? RECEIVE_URING
@@ -24,7 +19,7 @@ static enum receive_backend backend_of(const char *name)
 static void read_settings(const struct config *config, size_t entry, struct udp_settings *settings)
 {
 	*settings = (struct udp_settings){
-	        .format = format_of(config_string(config, "ingest.udp[%zu].format", entry)),
+	        .format = format_find(config_string(config, "ingest.udp[%zu].format", entry)),
 	        .listener = (uint16_t)entry,
 	        .backend = backend_of(config_string(config, "ingest.udp[%zu].backend", entry)),
 	        .batch_wait_ns = config_ns(config, "ingest.udp[%zu].batch_wait", entry),

@@ -44,7 +44,7 @@ static void live(struct trial *trial)
 {
 	static struct udp udp;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (udp_place_open(&trial->place, &udp, BATCH_IPEVENT, trial->backend, &trial->listener, 1) != 0)
+	if (udp_place_open(&trial->place, &udp, "ipevent", trial->backend, &trial->listener, 1) != 0)
 		_exit(1);
 	uint64_t tick_ns = 0;
 	for (;;) {
@@ -193,7 +193,7 @@ static void kill_again_and_again(enum receive_backend backend)
 	static uint8_t seen[N_EVENTS];
 	int bytes = 4 << 20;
 	uint16_t port;
-	assert_int_equal(udp_place_make(&trial.place, BATCH_IPEVENT, LANE_BYTES, N_BUFFERS, NULL), 0);
+	assert_int_equal(udp_place_make(&trial.place, "ipevent", LANE_BYTES, N_BUFFERS, NULL), 0);
 	memset(seen, 0, sizeof seen);
 	trial.seen = seen;
 	trial.listener = udp_listen(AF_INET, bytes, &port);

@@ -24,7 +24,7 @@ static void bursts_of_two_senders_arrive_at_two_sockets_each_event_once(void **s
 	static unsigned char data[GSO_N * UDP_EVENT_BYTES];
 	static uint8_t seen[GSO_TOTAL];
 	memset(seen, 0, sizeof seen);
-	assert_int_equal(udp_place_make(&place, BATCH_IPEVENT, LANE_BYTES, N_BUFFERS, NULL), 0);
+	assert_int_equal(udp_place_make(&place, "ipevent", LANE_BYTES, N_BUFFERS, NULL), 0);
 	for (int i = 0; i < 2; i++) {
 		int family = i == 0 ? AF_INET : AF_INET6;
 		listener[i] = udp_listen(family, 1 << 20, &port[i]);
@@ -33,7 +33,7 @@ static void bursts_of_two_senders_arrive_at_two_sockets_each_event_once(void **s
 		sender[i] = udp_connect(family, port[i]);
 		assert_true(listener[i] >= 0 && sender[i] >= 0);
 	}
-	assert_int_equal(udp_place_open(&place, &udp, BATCH_IPEVENT, backend_under_test, listener, 2), 0);
+	assert_int_equal(udp_place_open(&place, &udp, "ipevent", backend_under_test, listener, 2), 0);
 	for (uint32_t burst = 0; burst < 2 * GSO_BURSTS; burst++) {
 		for (uint32_t i = 0; i < GSO_N; i++)
 			make_event(data + i * UDP_EVENT_BYTES, burst * GSO_N + i);
@@ -68,7 +68,7 @@ static void raw_datagrams_keep_their_bytes_their_sender_and_their_time(void **st
 	int listener, sender;
 	struct sockaddr_in own = {0};
 	socklen_t length = sizeof own;
-	open_one(&place, &udp, BATCH_RAW, &listener, &sender, N_BUFFERS, 1 << 20);
+	open_one(&place, &udp, "raw", &listener, &sender, N_BUFFERS, 1 << 20);
 	uint64_t before_ns = clock_real_ns();
 	assert_int_equal(udp_send(sender, "hello", 5, 0), 5);
 	assert_int_equal(udp_send(sender, "", 0, 0), 0);
@@ -106,7 +106,7 @@ static void the_largest_datagram_arrives_uncut(void **state)
 	struct record_batch batch;
 	int listener, sender;
 	static unsigned char data[65507];
-	open_one(&place, &udp, BATCH_RAW, &listener, &sender, N_BUFFERS, 1 << 20);
+	open_one(&place, &udp, "raw", &listener, &sender, N_BUFFERS, 1 << 20);
 	for (size_t i = 0; i < sizeof data; i++)
 		data[i] = (unsigned char)(i * 31);
 	assert_int_equal(udp_send(sender, data, sizeof data, 0), sizeof data);
@@ -133,7 +133,7 @@ static void json_goes_to_the_lane_of_its_kind_and_bad_input_is_counted(void **st
 	        "{\"username\": \"\", \"count\": 1, \"metric\": \"m\"}",
 	        "nonsense",
 	};
-	open_one(&place, &udp, BATCH_JSON, &listener, &sender, N_BUFFERS, 1 << 20);
+	open_one(&place, &udp, "json", &listener, &sender, N_BUFFERS, 1 << 20);
 	for (unsigned i = 0; i < 4; i++)
 		assert_true(udp_send(sender, object[i], strlen(object[i]), 0) > 0);
 	run_until(&place, &udp, 4);
@@ -167,7 +167,7 @@ static void a_burst_larger_than_all_buffers_waits_in_the_socket_and_nothing_is_l
 	unsigned char data[UDP_EVENT_BYTES];
 	int listener, sender;
 	memset(seen, 0, sizeof seen);
-	open_one(&place, &udp, BATCH_IPEVENT, &listener, &sender, BUFFERS_MIN, 1 << 20);
+	open_one(&place, &udp, "ipevent", &listener, &sender, BUFFERS_MIN, 1 << 20);
 	for (uint32_t i = 0; i < 200; i++) {
 		make_event(data, i);
 		assert_true(udp_send(sender, data, sizeof data, 0) > 0);
@@ -198,7 +198,7 @@ static void what_the_kernel_drops_is_in_the_ledger_once_over_all_lives(void **st
 	unsigned char data[UDP_EVENT_BYTES];
 	int listener, sender;
 	uint64_t sent = 0;
-	open_one(&place, &udp, BATCH_IPEVENT, &listener, &sender, N_BUFFERS, 4096);
+	open_one(&place, &udp, "ipevent", &listener, &sender, N_BUFFERS, 4096);
 	uint64_t before = 0;
 	for (unsigned life = 0; life < 3; life++) {
 		for (uint32_t i = 0; i < 100; i++, sent++) {
@@ -221,8 +221,8 @@ static void what_the_kernel_drops_is_in_the_ledger_once_over_all_lives(void **st
 			listener = udp_listen(AF_INET, 4096, &port);
 			sender = udp_connect(AF_INET, port);
 		}
-		assert_int_equal(
-		        udp_place_open(&place, &udp, BATCH_IPEVENT, backend_under_test, &listener, 1), 0);
+		assert_int_equal(udp_place_open(&place, &udp, "ipevent", backend_under_test, &listener, 1),
+		                 0);
 		udp_tick(&udp);
 		assert_int_equal(ledger_of(&udp, 0)->kernel_dropped, before);
 	}
@@ -250,7 +250,7 @@ static void what_the_kernel_drops_is_counted_once_whoever_gets_the_socket(void *
 	char name[SEGMENT_NAME_MAX];
 	int listener[3], sender[3];
 	uint16_t port;
-	assert_int_equal(udp_place_make(&place, BATCH_IPEVENT, 1 << 20, N_BUFFERS, NULL), 0);
+	assert_int_equal(udp_place_make(&place, "ipevent", 1 << 20, N_BUFFERS, NULL), 0);
 	for (unsigned i = 0; i < 3; i++) {
 		listener[i] = udp_listen(AF_INET, 4096, &port);
 		sender[i] = udp_connect(AF_INET, port);
@@ -263,7 +263,7 @@ static void what_the_kernel_drops_is_counted_once_whoever_gets_the_socket(void *
 		unsigned n = 0;
 		for (unsigned i = 0; i < 3 && order[life][i] >= 0; i++)
 			fd[n++] = listener[order[life][i]];
-		assert_int_equal(udp_place_open(&place, &udp, BATCH_IPEVENT, backend_under_test, fd, n), 0);
+		assert_int_equal(udp_place_open(&place, &udp, "ipevent", backend_under_test, fd, n), 0);
 		udp_tick(&udp);
 		if (life == 0)
 			dropped = ledger_of(&udp, 0)->kernel_dropped;
@@ -314,10 +314,10 @@ static void a_full_lane_drops_and_counts_and_takes_again_when_it_is_read(void **
 	uint16_t port;
 	unsigned char data[UDP_EVENT_BYTES];
 	uint64_t sent = 0;
-	assert_int_equal(udp_place_make(&place, BATCH_IPEVENT, STREAM_SIZE_MIN, N_BUFFERS, "tally"), 0);
+	assert_int_equal(udp_place_make(&place, "ipevent", STREAM_SIZE_MIN, N_BUFFERS, "tally"), 0);
 	int listener = udp_listen(AF_INET, 1 << 20, &port);
 	int sender = udp_connect(AF_INET, port);
-	assert_int_equal(udp_place_open(&place, &udp, BATCH_IPEVENT, backend_under_test, &listener, 1), 0);
+	assert_int_equal(udp_place_open(&place, &udp, "ipevent", backend_under_test, &listener, 1), 0);
 	assert_int_equal(topic_reader_attach_stage(&reader, &place.instance, "ip", "tally",
 	                                           (struct topic_share){.n = 1}, &error),
 	                 0);
@@ -358,13 +358,13 @@ static void a_socket_error_is_counted_and_receiving_goes_on(void **state)
 	struct udp_place place;
 	struct udp udp;
 	uint16_t port, peer_port;
-	assert_int_equal(udp_place_make(&place, BATCH_RAW, LANE_BYTES, N_BUFFERS, NULL), 0);
+	assert_int_equal(udp_place_make(&place, "raw", LANE_BYTES, N_BUFFERS, NULL), 0);
 	int listener = udp_listen(AF_INET, 1 << 20, &port);
 	int peer = udp_listen(AF_INET, 0, &peer_port);
 	struct sockaddr_in address = {
 	        .sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = htons(peer_port)};
 	assert_int_equal(connect(listener, (struct sockaddr *)&address, sizeof address), 0);
-	assert_int_equal(udp_place_open(&place, &udp, BATCH_RAW, backend_under_test, &listener, 1), 0);
+	assert_int_equal(udp_place_open(&place, &udp, "raw", backend_under_test, &listener, 1), 0);
 	close(peer);
 	assert_int_equal(send(listener, "x", 1, 0),
 	                 1); /* nobody listens there: ICMP comes back as ECONNREFUSED */

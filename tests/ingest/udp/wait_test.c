@@ -27,7 +27,7 @@ static void an_idle_stage_sleeps(void **state)
 	struct udp udp;
 	struct rusage before, after;
 	int listener, sender;
-	open_one(&place, &udp, BATCH_RAW, &listener, &sender, N_BUFFERS, 0);
+	open_one(&place, &udp, "raw", &listener, &sender, N_BUFFERS, 0);
 	uint64_t begin_ns = clock_monotonic_ns();
 	getrusage(RUSAGE_THREAD, &before);
 	for (unsigned i = 0; i < 5; i++) {
@@ -59,7 +59,7 @@ static void a_datagram_wakes_an_idle_stage_at_once(void **state)
 	struct udp udp;
 	pthread_t thread;
 	int listener, sender;
-	open_one(&place, &udp, BATCH_RAW, &listener, &sender, N_BUFFERS, 0);
+	open_one(&place, &udp, "raw", &listener, &sender, N_BUFFERS, 0);
 	uint64_t begin_ns = clock_monotonic_ns();
 	assert_int_equal(pthread_create(&thread, NULL, send_later, &sender), 0);
 	udp_idle(&udp, 5 * NS_PER_SEC);
@@ -75,7 +75,7 @@ static void draining_takes_what_is_queued_and_leaves_the_rest_to_the_next_life(v
 	struct udp_place place;
 	struct udp udp;
 	int listener, sender;
-	open_one(&place, &udp, BATCH_RAW, &listener, &sender, BUFFERS_MIN, 1 << 20);
+	open_one(&place, &udp, "raw", &listener, &sender, BUFFERS_MIN, 1 << 20);
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(udp_send(sender, "before", 6, 0), 6);
 	for (unsigned turns = 0; turns < 1000; turns++)
@@ -90,7 +90,7 @@ static void draining_takes_what_is_queued_and_leaves_the_rest_to_the_next_life(v
 	struct pollfd readable = {.fd = listener, .events = POLLIN};
 	assert_int_equal(poll(&readable, 1, 0), 1);
 
-	assert_int_equal(udp_place_open(&place, &udp, BATCH_RAW, backend_under_test, &listener, 1), 0);
+	assert_int_equal(udp_place_open(&place, &udp, "raw", backend_under_test, &listener, 1), 0);
 	run_until(&place, &udp, 101);
 	assert_int_equal(ledger_of(&udp, 0)->received, 101);
 	assert_int_equal(udp.writer[0].stream.shared->records, 101);
@@ -103,7 +103,7 @@ static void draining_ends_although_datagrams_keep_coming(void **state)
 	struct udp_place place;
 	struct udp udp;
 	int listener, sender;
-	open_one(&place, &udp, BATCH_RAW, &listener, &sender, N_BUFFERS, 1 << 20);
+	open_one(&place, &udp, "raw", &listener, &sender, N_BUFFERS, 1 << 20);
 	uint64_t begin_ns = clock_monotonic_ns();
 	assert_false(udp_drained(&udp, begin_ns + 1) && udp.stopped);
 	udp.stopped = false;
@@ -189,7 +189,7 @@ static void the_kernel_says_filled_only_after_data_and_control_are_there(void **
 	pthread_t thread;
 	int listener, sender;
 	static uint64_t data[WATCH_BYTES / sizeof(uint64_t)];
-	open_one(&place, &udp, BATCH_RAW, &listener, &sender, BUFFERS_MIN, 1 << 20);
+	open_one(&place, &udp, "raw", &listener, &sender, BUFFERS_MIN, 1 << 20);
 	struct watch watch = {.buffers = &udp.buffers};
 	assert_int_equal(pthread_create(&thread, NULL, watch_buffers, &watch), 0);
 	for (uint64_t round = 1; round <= WATCH_ROUNDS; round++) {
@@ -245,9 +245,9 @@ static int receive_where_io_uring_is_denied(struct udp_place *place, int listene
 	struct udp udp;
 	if (deny_io_uring() != 0)
 		return 2;
-	if (udp_place_open(place, &udp, BATCH_RAW, RECEIVE_URING, &listener, 1) != -EPERM)
+	if (udp_place_open(place, &udp, "raw", RECEIVE_URING, &listener, 1) != -EPERM)
 		return 3;
-	if (udp_place_open(place, &udp, BATCH_RAW, RECEIVE_AUTO, &listener, 1) != 0)
+	if (udp_place_open(place, &udp, "raw", RECEIVE_AUTO, &listener, 1) != 0)
 		return 4;
 	if (udp.receive.ops != &receive_mmsg || udp_metric_value(place, UDP_uring_in_use) != 0)
 		return 5;
@@ -265,7 +265,7 @@ static void where_io_uring_is_denied_recvmmsg_serves(void **state)
 	struct udp_place place;
 	uint16_t port;
 	int status;
-	assert_int_equal(udp_place_make(&place, BATCH_RAW, LANE_BYTES, N_BUFFERS, NULL), 0);
+	assert_int_equal(udp_place_make(&place, "raw", LANE_BYTES, N_BUFFERS, NULL), 0);
 	int listener = udp_listen(AF_INET, 0, &port);
 	int sender = udp_connect(AF_INET, port);
 	pid_t child = fork();
