@@ -2,23 +2,13 @@
  *
  *     buffers:  lent to the kernel --(bytes came)--> in a completion --ring_give--> given back --ring_announce--> lent
  *
- * The ring can accept, receive, send, close and cancel, and nothing else: who takes over the
- * process cannot make it open files.
+ * The ring can accept, receive, send, close and cancel, and nothing else.
  */
 #ifndef INGEST_HTTP_TRANSPORT_RING_H
 #define INGEST_HTTP_TRANSPORT_RING_H
 
 #include "ingest/http/transport.h"
-#include "ingest/udp/uring_abi.h"
-
-/* Since 6.14. What is needed is of 6.13 and has no flag of its own: before it, a closed direct
- * descriptor's socket is let go only when all requests on registered files that are older than the
- * closing have ended (liburing issue 1192). One idle connection would keep all that were closed
- * after it, and their peers would never see an end. */
-#define URING_FEAT_RW_ATTR (1u << 16)
-
-/* Since 6.8: makes an ordinary descriptor of a direct one. */
-#define URING_OP_FIXED_FD_INSTALL 54
+#include "ingest/uring.h"
 
 #define RING_GROUP      0u
 #define RING_SQ_ENTRIES 2048u
@@ -26,9 +16,7 @@
 
 struct ring {
 	struct io_uring io;
-	/* in private memory: who can write here makes the kernel write anywhere */
-	struct io_uring_buf_ring *descriptors;
-	size_t descriptors_bytes;
+	struct uring_buffers descriptors;
 	char *buffers;
 	size_t buffers_bytes, buffer_bytes;
 	uint32_t n_buffers;
@@ -57,16 +45,15 @@ static inline uint32_t ring_taken(struct ring *ring, const struct io_uring_cqe *
 
 static inline void ring_give(struct ring *ring, uint32_t index)
 {
-	io_uring_buf_ring_add(ring->descriptors, ring_buffer(ring, index), (unsigned)ring->buffer_bytes,
-	                      (unsigned short)index, io_uring_buf_ring_mask(ring->n_buffers),
-	                      (int)ring->n_given++);
+	uring_buffers_add(&ring->descriptors, ring_buffer(ring, index), ring->buffer_bytes, index,
+	                  ring->n_given++);
 }
 
 static inline void ring_announce(struct ring *ring)
 {
 	if (ring->n_given == 0)
 		return;
-	io_uring_buf_ring_advance(ring->descriptors, (int)ring->n_given);
+	io_uring_buf_ring_advance(ring->descriptors.ring, (int)ring->n_given);
 	ring->lent += ring->n_given;
 	ring->n_given = 0;
 }
