@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "bench/turns.h"
-#include "cli/snapshot.h"
+#include "look/snapshot.h"
 #include "base/clock.h"
 
 #define READY_NS (20 * NS_PER_SEC)

@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-#include "cli/snapshot.h"
+#include "look/snapshot.h"
 
 /* Writes one JSON object and a newline: on one line, or indented. Returns 0, also when out fails
  * (fflush tells), or -ENOMEM. */

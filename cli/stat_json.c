@@ -144,7 +144,7 @@ static void set_supervisor(json_t *root, const struct snapshot *snapshot)
 	set(object, "pid", snapshot->supervisor_pid);
 	json_object_set_new(object, "alive", json_boolean(snapshot->supervisor_alive));
 #define METRIC(name, kind, help) set(metrics, #name, snapshot->supervisor_metric[SUPERVISOR_##name]);
-#include "supervisor/metrics.def"
+#include "stage/supervisor_metrics.def"
 #undef METRIC
 	json_object_set_new(object, "metrics", metrics);
 	json_object_set_new(root, "supervisor", object);

@@ -299,7 +299,7 @@ static void supervisor_metrics(struct grid *grid, const struct snapshot *snapsho
 		enum metric_kind kind;
 	} table[] = {
 #define METRIC(name, kind, help) {#name, METRIC_##kind},
-#include "supervisor/metrics.def"
+#include "stage/supervisor_metrics.def"
 #undef METRIC
 	};
 	for (unsigned i = 0; i < SUPERVISOR_METRIC_COUNT; i++) {

@@ -44,7 +44,7 @@ static const struct metric_description stage_metrics[] = {
 };
 
 static const struct metric_description supervisor_metrics[] = {
-#include "supervisor/metrics.def"
+#include "stage/supervisor_metrics.def"
 };
 
 static const struct documented_stage {

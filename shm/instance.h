@@ -63,7 +63,7 @@ struct instance_page {
 	_Atomic uint32_t replaced;
 	_Atomic uint32_t ended; /* 1: what is committed from now on is taken by nobody (life.h) */
 	uint64_t created_ns;    /* CLOCK_REALTIME */
-	/* supervisor/metrics.def; go on from page to page */
+	/* stage/supervisor_metrics.def; go on from page to page */
 	_Atomic uint64_t supervisor_metric[INSTANCE_METRICS_MAX];
 	uint32_t n_topics, n_queues, n_roles, reserved;
 	struct instance_topic topic[INSTANCE_TOPICS_MAX];

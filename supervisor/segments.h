@@ -12,7 +12,7 @@
 #define SUPERVISOR_SEGMENTS_H
 
 #include "shm/topic.h"
-#include "supervisor/metrics.h"
+#include "stage/supervisor_metrics.h"
 #include "supervisor/plan.h"
 
 struct segments {

@@ -98,7 +98,7 @@ $(eval $(call unit,supervisor/watch,supervisor stage config shm event base,-lcya
 $(eval $(call unit,supervisor/queues,supervisor stage config shm event base,-lcyaml -lyaml -lck))
 
 $(eval $(call unit,cli/arguments,,$(BUILD)/obj/cli/arguments.o))
-$(eval $(call unit,cli/snapshot,snapshot stage config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,look/snapshot,look stage config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,cli/generator,generator ipevent json shm event base,-ljansson))
 $(eval $(call unit,cli/send_http,send_http generator shm event base,-ljansson -lm))
 $(eval $(call unit,cli/send_http_request,send_http generator shm event base,-ljansson -lm))

@@ -11,13 +11,13 @@
  * Numbers of one lane agree with each other; those of different lanes are as old as the reading
  * takes, some microseconds.
  */
-#ifndef CLI_SNAPSHOT_H
-#define CLI_SNAPSHOT_H
+#ifndef LOOK_SNAPSHOT_H
+#define LOOK_SNAPSHOT_H
 
 #include "shm/instance.h"
 #include "shm/queue.h"
 #include "stage/control.h"
-#include "supervisor/metrics.h"
+#include "stage/supervisor_metrics.h"
 
 struct snapshot_metric {
 	char name[40];

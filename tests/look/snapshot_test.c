@@ -1,5 +1,5 @@
 /* Reading an instance while it works, and while its stages are dead. */
-#include "cli/snapshot.h"
+#include "look/snapshot.h"
 
 #include <stdarg.h>
 #include <setjmp.h>

@@ -3,14 +3,14 @@
  *
  *     page->supervisor_metric[SUPERVISOR_log_lines_dropped]
  */
-#ifndef SUPERVISOR_METRICS_H
-#define SUPERVISOR_METRICS_H
+#ifndef STAGE_SUPERVISOR_METRICS_H
+#define STAGE_SUPERVISOR_METRICS_H
 
 #include "shm/instance.h"
 
 enum supervisor_metric {
 #define METRIC(name, kind, help) SUPERVISOR_##name,
-#include "supervisor/metrics.def"
+#include "stage/supervisor_metrics.def"
 #undef METRIC
 	SUPERVISOR_METRIC_COUNT
 };

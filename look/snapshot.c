@@ -1,4 +1,4 @@
-#include "cli/snapshot.h"
+#include "look/snapshot.h"
 
 #include <errno.h>
 #include <fcntl.h>

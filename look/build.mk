@@ -1,0 +1,1 @@
+$(eval $(call archive,look,look/snapshot.c))
