@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "shm/topic.h"
 #include "base/clock.h"
+#include "tests/fixture/descriptors.h"
 #include "tests/fixture/instance.h"
 
 #define WORK_NS (300 * NS_PER_MS)
@@ -215,6 +217,7 @@ static void what_waits_and_what_was_read_make_up_what_was_written(void **state)
 static void live(const char *role, int report)
 {
 	char file[SEGMENT_NAME_MAX];
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	snprintf(file, sizeof file, "%s.role", role);
 	if (instance_lock(place.directory, file, 0, NULL) < 0 || write(report, "x", 1) != 1)
 		_exit(2);
@@ -375,6 +378,91 @@ static void nothing_is_created_by_looking(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
+/* In a child: has a role, and reads a topic. */
+static void live_and_read(const char *role, int report)
+{
+	struct instance instance;
+	struct topic_reader reader;
+	struct shm_error error;
+	if (instance_attach(&instance, "test", SEGMENT_READ, &error) != 0 ||
+	    topic_reader_attach_stage(&reader, &instance, "ip", "tally", (struct topic_share){.n = 1},
+	                              &error) != 0)
+		_exit(2);
+	live(role, report);
+}
+
+#define SPARE 12u /* descriptors: more than a reading keeps */
+
+/* Of a live stage and a live reader, and of a role whose lock nobody holds. */
+static void looking_again_and_again_leaves_no_descriptor_open(void **state)
+{
+	(void)state;
+	struct shm_error error;
+	struct segment segment;
+	int report[2];
+	char byte;
+	add_role("tally.0");
+	add_role("enrich.0");
+	int lock = instance_lock(place.directory, "enrich.0.role", 0, NULL);
+	assert_true(lock >= 0);
+	close(lock);
+	assert_int_equal(pipe(report), 0);
+	pid_t child = fork();
+	if (child == 0)
+		live_and_read("tally.0", report[1]);
+	assert_true(child > 0);
+	assert_int_equal(read(report[0], &byte, 1), 1);
+	struct control *control = control_of(&segment, "tally.0");
+	assert_non_null(control);
+	atomic_store(&control->state, STAGE_RUNNING);
+	atomic_store(&control->pid, (uint32_t)child);
+	segment_detach(&segment);
+
+	unsigned before = descriptors_open();
+	for (unsigned i = 0; i < 20; i++) {
+		open_and_take();
+		take();
+		assert_string_equal(snapshot_state(&snapshot->stage[0]), "running");
+		assert_int_equal(snapshot->topic[0].lane[0].group[0].reader_pid, child);
+		snapshot_close(source);
+		assert_int_equal(descriptors_open(), before);
+	}
+	/* with few left, whatever can be read is read */
+	for (unsigned spare = 0; spare < SPARE; spare++) {
+		struct rlimit limit = descriptors_limit(spare);
+		if (snapshot_open(source, "test", &error) == 0)
+			(void)snapshot_take(source, snapshot, &error);
+		descriptors_unlimit(&limit);
+		snapshot_close(source);
+		assert_int_equal(descriptors_open(), before);
+	}
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	close(report[0]);
+	close(report[1]);
+}
+
+static void following_an_instance_that_comes_and_goes_leaves_no_descriptor_open(void **state)
+{
+	(void)state;
+	struct shm_error error;
+	unsigned before = descriptors_open();
+	open_and_take();
+	for (unsigned i = 0; i < 20; i++) {
+		place_remove(&place);
+		assert_int_equal(snapshot_take(source, snapshot, &error), -ENOENT);
+		assert_int_equal(place_make(&place), 0);
+		assert_int_equal(instance_make(place.directory, topics, 2, &error), 0);
+		add_role("tally.0");
+		int lock = instance_lock(place.directory, "tally.0.role", 0, NULL);
+		assert_true(lock >= 0);
+		close(lock);
+		take();
+	}
+	snapshot_close(source);
+	assert_int_equal(descriptors_open(), before);
+}
+
 int main(void)
 {
 	alarm(60);
@@ -390,6 +478,10 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(
 	                an_instance_that_was_replaced_is_followed_and_one_that_ended_is_missed, make, unmake),
 	        cmocka_unit_test_setup_teardown(nothing_is_created_by_looking, make, unmake),
+	        cmocka_unit_test_setup_teardown(looking_again_and_again_leaves_no_descriptor_open, make,
+	                                        unmake),
+	        cmocka_unit_test_setup_teardown(
+	                following_an_instance_that_comes_and_goes_leaves_no_descriptor_open, make, unmake),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
