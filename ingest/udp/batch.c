@@ -201,8 +201,6 @@ void format_json_parse(struct batch *batch, const struct burst *burst)
 
 void batch_parse(struct batch *batch, const struct burst *burst)
 {
-	if (burst->n_datagrams > 1)
-		batch->gro_datagrams += burst->n_datagrams;
 	batch->truncated += burst->truncated;
 	batch->format->parse(batch, burst);
 }
@@ -219,18 +217,53 @@ static bool has_room(struct batch *batch, const struct burst *burst)
 	return true;
 }
 
+static size_t least_commit(const struct batch *batch)
+{
+	size_t least = batch->lane[0].most;
+	for (unsigned i = 1; i < batch->n_lanes; i++)
+		if (batch->lane[i].most < least)
+			least = batch->lane[i].most;
+	return least;
+}
+
+/* Cuts a burst down to the datagrams that fit one commit whatever becomes of them, or to one. */
+static void cut_burst(const struct batch *batch, struct burst *burst)
+{
+	size_t room = least_commit(batch);
+	if (batch->format->room(burst->n_datagrams, burst->bytes) <= room)
+		return;
+	uint32_t n = 1;
+	while (n + 1 < burst->n_datagrams &&
+	       batch->format->room(n + 1, (size_t)(n + 1) * burst->segment_bytes) <= room)
+		n++;
+	if (n == burst->n_datagrams)
+		return;
+	burst->n_datagrams = n;
+	burst->bytes = n * burst->segment_bytes;
+	burst->truncated = false; /* only the last can be */
+}
+
 bool batch_add(struct batch *batch, uint16_t index)
 {
 	struct burst burst;
-	if (batch->n_buffers == BATCH_BUFFERS)
+	if (batch->n_buffers == BATCH_BUFFERS || batch->last_mark != 0)
 		return false;
-	buffer_describe(&batch->buffers->buffer[index], &burst);
-	/* An empty batch goes on datagram by datagram: what fits is kept, the rest is dropped. */
-	if (!has_room(batch, &burst) && batch->n_buffers > 0)
-		return false;
+	const struct buffer *buffer = &batch->buffers->buffer[index];
+	buffer_describe(buffer, &burst);
+	uint32_t n = burst.n_datagrams;
+	if (!has_room(batch, &burst)) {
+		if (batch->n_buffers > 0)
+			return false;
+		/* What fits one commit goes on datagram by datagram, in case readers are in the way: what fits is kept, the rest is dropped. */
+		cut_burst(batch, &burst);
+	}
+	if (burst.done + n > 1)
+		batch->gro_datagrams += burst.n_datagrams;
+	if (burst.n_datagrams < n)
+		batch->last_mark = buffer_mark_done(buffer, burst.done + burst.n_datagrams);
 	batch->buffer[batch->n_buffers++] = index;
 	batch_parse(batch, &burst);
-	return true;
+	return batch->last_mark == 0;
 }
 
 /* ---- commit ---- */
@@ -240,6 +273,7 @@ void batch_reset(struct batch *batch)
 	for (unsigned i = 0; i < batch->n_lanes; i++)
 		lane_reset(&batch->lane[i]);
 	batch->n_buffers = 0;
+	batch->last_mark = 0;
 	batch->gro_datagrams = batch->truncated = 0;
 }
 
@@ -248,7 +282,8 @@ void batch_commit(struct batch *batch)
 	if (batch->n_buffers == 0)
 		return;
 	for (unsigned i = 0; i < batch->n_buffers; i++)
-		redo_add(&batch->redo, 0, &batch->buffers->buffer[batch->buffer[i]].mark, 0);
+		redo_add(&batch->redo, 0, &batch->buffers->buffer[batch->buffer[i]].mark,
+		         i + 1 < batch->n_buffers ? 0 : batch->last_mark);
 	lanes_commit(batch->lane, batch->n_lanes, &batch->redo);
 	batch_reset(batch);
 }

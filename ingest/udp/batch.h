@@ -9,6 +9,9 @@
  * tail has not moved, the next life does the same buffers again); after it everything has (the next
  * life applies the note, marks are 0).
  *
+ * An aggregate (UDP_GRO) may need more than one commit can hold, half a lane. It is then committed in pieces, and the note of each
+ * piece but the last says in the buffer's mark how many of its datagrams are in the lanes (buffers.h): the same holds for each piece.
+ *
  * A valid datagram for which the lane has no room is dropped and counted, whatever when_full says:
  * nobody waits for the answer to a datagram, and the kernel's queue is no better place to lose it.
  */
@@ -36,6 +39,7 @@ struct batch {
 	struct buffers *buffers;
 	uint16_t buffer[BATCH_BUFFERS]; /* in this batch */
 	unsigned n_buffers;
+	uint64_t last_mark; /* the last buffer's after the commit: 0, or what tells how much of it was done */
 	unsigned char *scratch; /* room for the largest record: the parser's, one datagram at a time */
 	uint64_t gro_datagrams; /* of this batch: came in aggregates */
 	uint64_t truncated;     /* of this batch: cut by the kernel */
@@ -54,9 +58,9 @@ void batch_lane_memory(struct batch *batch, unsigned i, void *memory, size_t byt
 /* Parses what one burst holds into the lanes. */
 void batch_parse(struct batch *batch, const struct burst *burst);
 
-/* Takes a filled buffer into the batch and parses it. Returns false, having done nothing, when the
- * batch must be committed first: it is full, or the lanes have no room for this buffer behind what
- * the batch holds. An empty batch takes any buffer. */
+/* Takes a filled buffer into the batch and parses it. Returns false when the batch must be committed and the same buffer be added again:
+ * the batch is full, or the lanes have no room for this buffer behind what the batch holds (nothing was done), or all of it is too
+ * much for one commit (an empty batch took a piece of it). An empty batch takes at least one datagram. */
 bool batch_add(struct batch *batch, uint16_t index);
 
 /* Commits; the batch is empty then and its buffers can be lent again. */
@@ -64,6 +68,12 @@ void batch_commit(struct batch *batch);
 
 /* Empties a batch whose lanes are memory. */
 void batch_reset(struct batch *batch);
+
+/* Buffers in the batch that its commit is done with. */
+static inline unsigned batch_buffers_done(const struct batch *batch)
+{
+	return batch->n_buffers - (batch->last_mark != 0);
+}
 
 /* Datagrams in the batch, over all lanes. */
 uint64_t batch_received(const struct batch *batch);

@@ -77,6 +77,14 @@ void buffers_prepare(struct buffers *buffers, unsigned i)
 	*(volatile unsigned *)&message->msg_len = BUFFER_UNFILLED;
 }
 
+/* A mark before it is stored. */
+union mark {
+	uint64_t word;
+	struct {
+		uint32_t name_bytes, control_bytes;
+	};
+};
+
 bool buffers_adopt(struct buffers *buffers, unsigned i)
 {
 	struct mmsghdr *message = &buffers->message[i];
@@ -87,15 +95,9 @@ bool buffers_adopt(struct buffers *buffers, unsigned i)
 	if (!buffer_filled(buffer)) {
 		buffer->payload_bytes = bytes;
 		buffer->flags = (uint32_t)message->msg_hdr.msg_flags;
-		union {
-			uint64_t word;
-			struct {
-				uint32_t name_bytes, control_bytes;
-			};
-		} mark = {.name_bytes = message->msg_hdr.msg_namelen,
-		          .control_bytes = (uint32_t)message->msg_hdr.msg_controllen};
-		/* From here on the buffer is filled; dying before the next line leaves both signs,
-		 * and the mark counts. */
+		union mark mark = {.name_bytes = message->msg_hdr.msg_namelen,
+		                   .control_bytes = (uint32_t)message->msg_hdr.msg_controllen};
+		/* From here on the buffer is filled; dying before the next line leaves both signs, and the mark counts. */
 		atomic_store_explicit(&buffer->mark, mark.word, memory_order_release);
 	}
 	atomic_signal_fence(memory_order_seq_cst);
@@ -149,6 +151,17 @@ static uint32_t find_segment(const struct buffer *buffer)
 	return 0;
 }
 
+/* Leaves the datagrams that are committed out. There is always one that is not: the mark of a buffer without is 0. */
+static void skip_done(struct burst *burst, uint32_t done)
+{
+	if (done >= burst->n_datagrams)
+		return;
+	burst->done = done;
+	burst->n_datagrams -= done;
+	burst->data += (size_t)done * burst->segment_bytes;
+	burst->bytes -= done * burst->segment_bytes;
+}
+
 void buffer_describe(const struct buffer *buffer, struct burst *burst)
 {
 	uint32_t bytes = buffer->payload_bytes;
@@ -160,5 +173,16 @@ void buffer_describe(const struct buffer *buffer, struct burst *burst)
 		segment = burst->bytes == 0 ? 1 : burst->bytes;
 	burst->segment_bytes = segment;
 	burst->n_datagrams = burst->bytes == 0 ? 1 : (burst->bytes + segment - 1) / segment;
+	burst->done = 0;
 	describe_source(buffer, burst);
+	uint32_t done = buffer->name_bytes >> BUFFER_DONE_SHIFT;
+	if (__builtin_expect(done != 0, 0))
+		skip_done(burst, done);
+}
+
+uint64_t buffer_mark_done(const struct buffer *buffer, uint32_t done)
+{
+	union mark mark = {.word = atomic_load_explicit(&buffer->mark, memory_order_relaxed)};
+	mark.name_bytes = (mark.name_bytes & ((1u << BUFFER_DONE_SHIFT) - 1)) | done << BUFFER_DONE_SHIFT;
+	return mark.word;
 }

@@ -18,9 +18,11 @@
  * of death a buffer is either not yet received, or has a mark and is the next life's to take up, or
  * is in the stream.
  *
- * recvmmsg knows no such header: it tells by msg_len, which the kernel stores last of a message
- * (do_recvmmsg in net/socket.c) and which is BUFFER_UNFILLED until then. buffers_adopt makes the
- * same form of it, mark last.
+ * An aggregate that is too much for one commit is committed in pieces. The note of each but the last moves the mark on instead of clearing it:
+ * name_bytes takes one byte, the kernel leaves the other three 0, and there the number of datagrams that are in the stream is kept.
+ *
+ * recvmmsg knows no such header: it tells by msg_len, which the kernel stores last of a message (do_recvmmsg in
+ * net/socket.c) and which is BUFFER_UNFILLED until then. buffers_adopt makes the same form of it, mark last.
  */
 #ifndef INGEST_UDP_BUFFERS_H
 #define INGEST_UDP_BUFFERS_H
@@ -43,12 +45,15 @@
 #define BUFFER_DATA_BYTES    65536u     /* a UDP_GRO aggregate has up to 65,535 bytes */
 #define BUFFER_UNFILLED      UINT32_MAX /* in msg_len: the kernel has not filled this one */
 #define BUFFERS_SOCKETS_MAX  16u
+#define BUFFER_DONE_SHIFT    8u
 
 struct buffer {
 	alignas(SHM_LINE) union {
 		_Atomic uint64_t mark; /* 0: lent to the kernel or unused */
 		struct {
-			uint32_t name_bytes, control_bytes;
+			uint32_t
+			        name_bytes; /* of the sender's address; from BUFFER_DONE_SHIFT on, datagrams that are committed */
+			uint32_t control_bytes;
 		};
 	};
 	uint32_t payload_bytes;
@@ -70,8 +75,11 @@ struct buffers_head {
 #define BUFFERS_HEAD_BYTES 4096u
 _Static_assert(sizeof(struct buffers_head) <= BUFFERS_HEAD_BYTES, "the head fits its page");
 
-/* Changes with the layout of the private segment. */
-#define BUFFERS_LAYOUT (PRIVATE_KIND_BUFFERS | sizeof(struct buffer) << 24 | sizeof(struct redo_note))
+/* Changes with the layout of the private segment, and with what a mark may say. */
+#define BUFFERS_MARK_FORM 1ull
+#define BUFFERS_LAYOUT                                                                  \
+	(PRIVATE_KIND_BUFFERS | BUFFERS_MARK_FORM << 44 | sizeof(struct buffer) << 24 | \
+	 sizeof(struct redo_note))
 
 /* Bytes of the private segment's body: 4,096 + n_buffers * (64 + 65,664). What the supervisor
  * creates. */
@@ -88,13 +96,13 @@ struct buffers {
 	unsigned n_buffers;
 };
 
-/* What one filled buffer holds: one datagram, or several of segment_bytes each (the last may be
- * shorter). */
+/* What one filled buffer holds that is not committed: one datagram, or several of segment_bytes each (the last may be shorter). */
 struct burst {
 	const uint8_t *data;
 	uint32_t bytes;
 	uint32_t segment_bytes; /* at least 1 */
 	uint32_t n_datagrams;   /* at least 1: an empty datagram counts */
+	uint32_t done;          /* datagrams of the same buffer before these, committed */
 	bool truncated;         /* the last datagram was cut */
 	uint8_t source[16];     /* IPv6, or IPv4-mapped */
 	uint16_t source_port;   /* host order */
@@ -124,8 +132,11 @@ void buffers_prepare(struct buffers *buffers, unsigned i);
  * Idempotent. */
 bool buffers_adopt(struct buffers *buffers, unsigned i);
 
-/* Describes a filled buffer. Lengths are read once and bounded: whatever the header says, data ..
- * data + bytes lies in the buffer. */
+/* Describes what of a filled buffer is not committed. Lengths are read once and bounded: whatever the header says,
+ * data .. data + bytes lies in the buffer. */
 void buffer_describe(const struct buffer *buffer, struct burst *burst);
+
+/* The mark of a filled buffer of whose datagrams the first `done` are committed, and not all. */
+uint64_t buffer_mark_done(const struct buffer *buffer, uint32_t done);
 
 #endif

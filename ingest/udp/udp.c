@@ -18,7 +18,7 @@ static void commit(struct udp *udp)
 {
 	struct batch *batch = &udp->batch;
 	count(udp, UDP_received_datagrams, batch_received(batch));
-	count(udp, UDP_received_buffers, batch->n_buffers);
+	count(udp, UDP_received_buffers, batch_buffers_done(batch));
 	count(udp, UDP_gro_datagrams, batch->gro_datagrams);
 	count(udp, UDP_truncated_buffers, batch->truncated);
 	count(udp, UDP_commits, 1);
@@ -29,12 +29,9 @@ static void process(struct udp *udp, const uint16_t *index, unsigned n)
 {
 	struct batch *batch = &udp->batch;
 	batch->arrival_ns = clock_real_ns();
-	for (unsigned i = 0; i < n; i++) {
-		if (batch_add(batch, index[i]))
-			continue;
-		commit(udp);
-		(void)batch_add(batch, index[i]); /* an empty batch takes any buffer */
-	}
+	for (unsigned i = 0; i < n; i++)
+		while (!batch_add(batch, index[i])) /* an empty batch takes a datagram at least */
+			commit(udp);
 	commit(udp);
 }
 

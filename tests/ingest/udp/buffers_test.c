@@ -145,6 +145,30 @@ static void a_burst_is_described_by_its_control_message(void **state)
 	free(buffer);
 }
 
+static void what_is_committed_of_a_burst_is_not_described(void **state)
+{
+	(void)state;
+	struct buffer *buffer = aligned_alloc(64, sizeof *buffer);
+	struct burst burst;
+	static const unsigned char data[1000];
+	for (int segment = 1; segment <= 71; segment += 70) {
+		uint32_t n = (1000u + (uint32_t)segment - 1) / (uint32_t)segment;
+		fill_buffer(buffer, data, 1000, segment);
+		for (uint32_t done = 1; done < n; done++) {
+			buffer->mark = buffer_mark_done(buffer, done);
+			assert_true(buffer_filled(buffer));
+			buffer_describe(buffer, &burst);
+			assert_int_equal(burst.done, done);
+			assert_int_equal(burst.n_datagrams, n - done);
+			assert_int_equal(burst.bytes, 1000 - done * (uint32_t)segment);
+			assert_ptr_equal(burst.data, buffer->data + done * (uint32_t)segment);
+			assert_int_equal(burst.segment_bytes, segment);
+			assert_int_equal(burst.source_port, 4711);
+		}
+	}
+	free(buffer);
+}
+
 static void no_header_leads_out_of_the_buffer(void **state)
 {
 	(void)state;
@@ -164,7 +188,8 @@ static void no_header_leads_out_of_the_buffer(void **state)
 			buffer->payload_bytes = (uint32_t)(test_random(&seed) % 70000);
 		}
 		buffer_describe(buffer, &burst);
-		assert_true(burst.bytes <= BUFFER_DATA_BYTES && burst.data == buffer->data);
+		assert_true(burst.data == buffer->data + (size_t)burst.done * burst.segment_bytes);
+		assert_true(burst.bytes <= BUFFER_DATA_BYTES - (size_t)(burst.data - buffer->data));
 		assert_true(burst.segment_bytes >= 1 && burst.n_datagrams >= 1);
 		assert_true((uint64_t)(burst.n_datagrams - 1) * burst.segment_bytes <= burst.bytes);
 		assert_true((uint64_t)burst.n_datagrams * burst.segment_bytes >= burst.bytes);
@@ -256,54 +281,118 @@ static void what_the_lane_can_never_hold_is_too_large_and_what_it_has_no_room_fo
 #define N_EVENTS (N_FIRST + N_SINGLE)
 #define N_BAD    2u
 
-/* Buffers in both forms, full of numbered events; two of the datagrams are no events. It takes two
- * batches to commit them. */
-static void fill_all(struct buffers *buffers)
+/* What is in the buffers when a life begins: numbered events, all of `bytes` bytes, and N_BAD datagrams that are no events. */
+struct scene {
+	const char *format;
+	uint32_t bytes;
+	uint32_t n_first, n_single;
+	unsigned commits; /* at least, of a life that does all of it */
+	void (*make)(unsigned char *out, uint32_t i);
+	uint32_t (*number)(const struct record *record); /* UINT32_MAX: none of those */
+};
+
+/* Buffers in both forms, and it takes several batches to commit them. */
+static void fill_all(const struct scene *scene, struct buffers *buffers)
 {
-	unsigned char data[UDP_EVENT_BYTES * N_EVENTS];
-	for (uint32_t i = 0; i < N_EVENTS; i++)
-		make_event(data + i * UDP_EVENT_BYTES, i);
-	fill_buffer(&buffers->buffer[0], data, UDP_EVENT_BYTES, 0);
-	fill_buffer(&buffers->buffer[7], data + UDP_EVENT_BYTES, 19 * UDP_EVENT_BYTES, UDP_EVENT_BYTES);
+	static unsigned char data[128 * N_EVENTS];
+	uint32_t bytes = scene->bytes, burst = scene->n_first / 2 - 1, at = 1 + 2 * burst;
+	for (uint32_t i = 0; i < scene->n_first + scene->n_single; i++)
+		scene->make(data + i * bytes, i);
+	fill_buffer(&buffers->buffer[0], data, bytes, 0);
+	fill_buffer(&buffers->buffer[7], data + bytes, burst * bytes, (int)bytes);
 	fill_buffer(&buffers->buffer[8], "", 0, 0);
-	fill_message(buffers, 2, data + 20 * UDP_EVENT_BYTES, 19 * UDP_EVENT_BYTES, UDP_EVENT_BYTES);
-	fill_message(buffers, 9, data + 39 * UDP_EVENT_BYTES, UDP_EVENT_BYTES, 0);
+	fill_message(buffers, 2, data + (1 + burst) * bytes, burst * bytes, (int)bytes);
+	fill_message(buffers, 9, data + at * bytes, bytes, 0);
 	fill_message(buffers, 11, "x", 1, 0);
-	for (uint32_t i = 0; i < N_SINGLE; i++)
-		fill_buffer(&buffers->buffer[SINGLES + i], data + (N_FIRST + i) * UDP_EVENT_BYTES,
-		            UDP_EVENT_BYTES, 0);
+	for (uint32_t i = 0; i < scene->n_single; i++)
+		fill_buffer(&buffers->buffer[SINGLES + i], data + (scene->n_first + i) * bytes, bytes, 0);
 }
+
+static uint32_t number_of_ip(const struct record *record)
+{
+	const struct event_ip *event = (const void *)record->payload;
+	return record->type == EVENT_IP && record->length == sizeof *event ? event_number(event) : UINT32_MAX;
+}
+
+#define JSON_BYTES 48u /* with spaces at the end: those of a burst have one length */
+
+/* Every third goes to the other lane. */
+static void make_json(unsigned char *out, uint32_t i)
+{
+	char text[JSON_BYTES + 1];
+	int n = i % 3 == 0 ? snprintf(text, sizeof text, "{\"type\": \"t\", \"ts\": %u}", i)
+	                   : snprintf(text, sizeof text,
+	                              "{\"username\": \"u\", \"metric\": \"m\", \"count\": %u}", i);
+	assert_true(n > 0 && n < (int)sizeof text);
+	memset(out, ' ', JSON_BYTES);
+	memcpy(out, text, (size_t)n);
+}
+
+static uint32_t number_of_json(const struct record *record)
+{
+	if (record->type == EVENT_METRIC)
+		return (uint32_t)((const struct event_metric *)(const void *)record->payload)->count;
+	if (record->type == EVENT_TRACK_RAW)
+		return (uint32_t)((const struct event_track_raw *)(const void *)record->payload)
+		        ->client_ts_ms;
+	return UINT32_MAX;
+}
+
+static const struct scene ip_scene = {
+        .format = "ipevent",
+        .bytes = UDP_EVENT_BYTES,
+        .n_first = N_FIRST,
+        .n_single = N_SINGLE,
+        .commits = 2,
+        .make = make_event,
+        .number = number_of_ip,
+};
+
+/* Of an object that may become a query of four KiB six fit half a lane: each burst of 13 is committed in three pieces. */
+static const struct scene json_scene = {
+        .format = "json",
+        .bytes = JSON_BYTES,
+        .n_first = 28,
+        .n_single = 2,
+        .commits = 7,
+        .make = make_json,
+        .number = number_of_json,
+};
 
 /* The segments that a life changes, mapped by name. */
 struct mapped {
 	struct segment private_segment;
-	struct segment lane;
+	struct segment lane[BATCH_LANES_MAX];
+	unsigned n_lanes;
 };
 
-static void map_place(struct mapped *mapped, const struct udp_place *place)
+static void map_place(struct mapped *mapped, const struct udp_place *place, const char *format)
 {
 	char name[SEGMENT_NAME_MAX];
 	struct shm_error error;
+	const struct format *row = format_find(format);
 	memset(mapped, 0, sizeof *mapped);
 	assert_int_equal(segment_attach(&mapped->private_segment, place->place.directory,
 	                                instance_private_name(name, UDP_ROLE), SEGMENT_PRIVATE, SEGMENT_WRITE,
 	                                &error),
 	                 0);
-	assert_int_equal(segment_attach(&mapped->lane, place->place.directory,
-	                                instance_lane_name(name, "ip", 0), SEGMENT_LANE, SEGMENT_WRITE,
-	                                &error),
-	                 0);
+	for (; mapped->n_lanes < row->n_topics; mapped->n_lanes++)
+		assert_int_equal(segment_attach(&mapped->lane[mapped->n_lanes], place->place.directory,
+		                                instance_lane_name(name, row->topics[mapped->n_lanes], 0),
+		                                SEGMENT_LANE, SEGMENT_WRITE, &error),
+		                 0);
 }
 
 static void unmap_place(struct mapped *mapped)
 {
 	segment_detach(&mapped->private_segment);
-	segment_detach(&mapped->lane);
+	for (unsigned i = 0; i < mapped->n_lanes; i++)
+		segment_detach(&mapped->lane[i]);
 }
 
-/* What can change: the lane, and of the private segment all but the buffers' data. */
+/* What can change: the lanes, and of the private segment all but the buffers' data. */
 struct snapshot {
-	unsigned char lane[32 * 1024]; /* the words and more than the records of this test */
+	unsigned char lane[BATCH_LANES_MAX][32 * 1024]; /* the words and more than the records of this test */
 	unsigned char head[BUFFERS_HEAD_BYTES + N_BUFFERS * sizeof(struct mmsghdr)];
 	unsigned char header[N_BUFFERS][128];
 };
@@ -315,7 +404,8 @@ static struct buffer *buffers_of(const struct mapped *mapped)
 
 static void take_snapshot(struct snapshot *snapshot, const struct mapped *from)
 {
-	memcpy(snapshot->lane, from->lane.body, sizeof snapshot->lane);
+	for (unsigned i = 0; i < from->n_lanes; i++)
+		memcpy(snapshot->lane[i], from->lane[i].body, sizeof snapshot->lane[i]);
 	memcpy(snapshot->head, from->private_segment.body, sizeof snapshot->head);
 	for (unsigned i = 0; i < N_BUFFERS; i++)
 		memcpy(snapshot->header[i], &buffers_of(from)[i], 128);
@@ -323,7 +413,8 @@ static void take_snapshot(struct snapshot *snapshot, const struct mapped *from)
 
 static void restore_snapshot(const struct snapshot *snapshot, struct mapped *to)
 {
-	memcpy(to->lane.body, snapshot->lane, sizeof snapshot->lane);
+	for (unsigned i = 0; i < to->n_lanes; i++)
+		memcpy(to->lane[i].body, snapshot->lane[i], sizeof snapshot->lane[i]);
 	memcpy(to->private_segment.body, snapshot->head, sizeof snapshot->head);
 	for (unsigned i = 0; i < N_BUFFERS; i++)
 		memcpy(&buffers_of(to)[i], snapshot->header[i], 128);
@@ -331,34 +422,66 @@ static void restore_snapshot(const struct snapshot *snapshot, struct mapped *to)
 
 static bool has_changed(const struct snapshot *snapshot, const struct mapped *now)
 {
-	bool same = memcmp(snapshot->lane, now->lane.body, sizeof snapshot->lane) == 0 &&
-	            memcmp(snapshot->head, now->private_segment.body, sizeof snapshot->head) == 0;
+	bool same = memcmp(snapshot->head, now->private_segment.body, sizeof snapshot->head) == 0;
+	for (unsigned i = 0; same && i < now->n_lanes; i++)
+		same = memcmp(snapshot->lane[i], now->lane[i].body, sizeof snapshot->lane[i]) == 0;
 	for (unsigned i = 0; same && i < N_BUFFERS; i++)
 		same = memcmp(snapshot->header[i], &buffers_of(now)[i], 128) == 0;
 	return !same;
 }
 
-/* What a life that begins with this state leaves. Returns NULL when all is well, otherwise what is
- * wrong. */
-static const char *live_on(struct udp_place *place)
+/* Counts in seen[i] how often event i < n lies in a topic's lane. False when there is something else. */
+static bool look_at_lane(const struct scene *scene, const struct udp_place *place, const char *topic,
+                         uint8_t *seen, uint32_t n)
+{
+	struct udp_look look;
+	struct record_batch batch;
+	bool good = true;
+	if (udp_look_open(&look, place, topic) != 0)
+		return false;
+	while (stream_peek(&look.reader, &batch)) {
+		const struct record *record;
+		uint64_t records = 0;
+		for (; (record = record_next(&batch)) != NULL; records++) {
+			uint32_t i = scene->number(record);
+			if (i < n && seen[i] < UINT8_MAX)
+				seen[i]++;
+			else
+				good = false;
+		}
+		good = good && !batch.corrupt;
+		stream_advance(&look.reader, &batch, records);
+	}
+	stream_reader_detach(&look.reader);
+	return good;
+}
+
+/* What a life that begins with this state leaves. Returns NULL when all is well, otherwise what is wrong. */
+static const char *live_on(const struct scene *scene, struct udp_place *place)
 {
 	struct udp udp;
-	struct udp_look look;
 	uint8_t seen[N_EVENTS] = {0};
+	uint64_t records = 0, received = 0;
 	const char *wrong = NULL;
-	if (udp_place_open(place, &udp, "ipevent", RECEIVE_RECVMMSG, NULL, 0) != 0)
+	uint32_t n = scene->n_first + scene->n_single;
+	if (udp_place_open(place, &udp, scene->format, RECEIVE_RECVMMSG, NULL, 0) != 0)
 		return "the next life does not start";
-	const struct stream_shared *shared = udp.writer[0].stream.shared;
-	if (udp_look_open(&look, place, "ip") != 0 || udp_look_events(&look, seen, N_EVENTS) != 0)
-		wrong = "the lane has what nobody sent";
-	for (unsigned i = 0; i < N_EVENTS; i++)
+	for (unsigned lane = 0; lane < udp.batch.n_lanes; lane++) {
+		const struct stream_shared *shared = udp.writer[lane].stream.shared;
+		if (!look_at_lane(scene, place, udp.batch.format->topics[lane], seen, n))
+			wrong = "the lane has what nobody sent";
+		if (!udp_balanced(shared))
+			wrong = "the ledger does not balance";
+		records += shared->records;
+		received += shared->ledger.received;
+	}
+	for (unsigned i = 0; i < n; i++)
 		if (seen[i] != 1)
 			wrong = seen[i] == 0 ? "an event is missing" : "an event is there twice";
-	if (wrong == NULL && shared->records != N_EVENTS)
+	if (wrong == NULL && records != n)
 		wrong = "the number of records is wrong";
-	if (wrong == NULL && (!udp_balanced(shared) || shared->ledger.received != N_EVENTS + N_BAD))
-		wrong = "the ledger does not balance";
-	stream_reader_detach(&look.reader);
+	if (wrong == NULL && received != n + N_BAD)
+		wrong = "the number of datagrams is wrong";
 	udp_close(&udp);
 	return wrong;
 }
@@ -372,7 +495,7 @@ static void stay_on_this_processor(void)
 	(void)sched_setaffinity(0, sizeof one, &one);
 }
 
-static pid_t start_traced_life(struct udp_place *place)
+static pid_t start_traced_life(const struct scene *scene, struct udp_place *place)
 {
 	pid_t child = fork();
 	if (child != 0)
@@ -381,19 +504,19 @@ static pid_t start_traced_life(struct udp_place *place)
 		_exit(77);
 	raise(SIGSTOP);
 	static struct udp udp;
-	_exit(udp_place_open(place, &udp, "ipevent", RECEIVE_RECVMMSG, NULL, 0) == 0 ? 0 : 1);
+	_exit(udp_place_open(place, &udp, scene->format, RECEIVE_RECVMMSG, NULL, 0) == 0 ? 0 : 1);
 }
 
-static void place_with_full_buffers(struct udp_place *place, struct mapped *mapped)
+static void place_with_full_buffers(const struct scene *scene, struct udp_place *place, struct mapped *mapped)
 {
 	struct buffers buffers;
 	struct shm_error error;
-	assert_int_equal(udp_place_make(place, "ipevent", LANE_BYTES, N_BUFFERS, NULL), 0);
-	map_place(mapped, place);
+	assert_int_equal(udp_place_make(place, scene->format, LANE_BYTES, N_BUFFERS, NULL), 0);
+	map_place(mapped, place, scene->format);
 	assert_int_equal(buffers_init(&buffers, mapped->private_segment.body,
 	                              mapped->private_segment.body_bytes, &error),
 	                 0);
-	fill_all(&buffers);
+	fill_all(scene, &buffers);
 }
 
 /* A sanitizer makes one instruction many and none of them more telling. */
@@ -405,30 +528,28 @@ static void place_with_full_buffers(struct udp_place *place, struct mapped *mapp
 #define INSTRUMENTED false
 #endif
 
-/* The process under test is stepped through a whole life, one instruction at a time. Each time its
- * memory has changed, that memory is what SIGKILL would have left: a copy is given to a next life,
- * which must find every event once. */
-static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
+/* The process under test is stepped through a whole life, one instruction at a time. Each time its memory has changed, that memory is
+ * what SIGKILL would have left: a copy is given to a next life, which must find every event once. */
+static void step_through_a_life(const struct scene *scene)
 {
-	(void)state;
 	struct udp_place live, copy;
 	struct mapped live_map, copy_map;
 	if (INSTRUMENTED)
 		skip();
-	place_with_full_buffers(&live, &live_map);
-	place_with_full_buffers(&copy, &copy_map);
+	place_with_full_buffers(scene, &live, &live_map);
+	place_with_full_buffers(scene, &copy, &copy_map);
 	setenv("MILLRACE_SHM", live.place.root, 1);
 
 	struct snapshot *snapshot = calloc(1, sizeof *snapshot);
 	assert_non_null(snapshot);
-	assert_true(live_map.lane.body_bytes - LANE_BYTES + N_EVENTS * 72 < sizeof snapshot->lane);
+	assert_true(live_map.lane[0].body_bytes - LANE_BYTES + N_EVENTS * 72 < sizeof snapshot->lane[0]);
 	take_snapshot(snapshot, &live_map);
 	stay_on_this_processor();
-	pid_t child = start_traced_life(&live);
+	pid_t child = start_traced_life(scene, &live);
 	assert_true(child > 0);
 	int status;
 	unsigned long steps = 0, states = 1;
-	const char *wrong = live_on(&copy);
+	const char *wrong = live_on(scene, &copy);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	while (WIFSTOPPED(status) && wrong == NULL && ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) == 0) {
 		steps++;
@@ -438,7 +559,7 @@ static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
 		states++;
 		take_snapshot(snapshot, &live_map);
 		restore_snapshot(snapshot, &copy_map);
-		wrong = live_on(&copy);
+		wrong = live_on(scene, &copy);
 	}
 	bool traced = !WIFEXITED(status) || WEXITSTATUS(status) != 77;
 	if (WIFSTOPPED(status)) {
@@ -448,7 +569,9 @@ static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
 		wrong = "the stepped life failed";
 	}
 	free(snapshot);
-	printf("%lu instructions, %lu states of memory\n", steps, states);
+	uint64_t commits = udp_metric_value(&live, UDP_commits);
+	printf("%lu instructions, %lu states of memory, %lu commits\n", steps, states,
+	       (unsigned long)commits);
 	unmap_place(&live_map);
 	unmap_place(&copy_map);
 	udp_place_remove(&live);
@@ -457,6 +580,19 @@ static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
 	if (!traced) /* a sandbox without ptrace: udp_crash_test still kills at random */
 		skip();
 	assert_true(states > 100);
+	assert_true(commits >= scene->commits);
+}
+
+static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
+{
+	(void)state;
+	step_through_a_life(&ip_scene);
+}
+
+static void a_death_between_the_pieces_of_an_aggregate_loses_and_repeats_nothing(void **state)
+{
+	(void)state;
+	step_through_a_life(&json_scene);
 }
 
 static void others_can_count_what_is_filled(void **state)
@@ -495,6 +631,7 @@ int main(void)
 	        cmocka_unit_test(a_second_life_finds_the_buffers_as_the_first_left_them),
 	        cmocka_unit_test(buffers_of_another_build_or_too_few_are_refused),
 	        cmocka_unit_test(a_burst_is_described_by_its_control_message),
+	        cmocka_unit_test(what_is_committed_of_a_burst_is_not_described),
 	        cmocka_unit_test(no_header_leads_out_of_the_buffer),
 	        cmocka_unit_test(a_message_of_recvmmsg_becomes_a_buffer_once),
 	        cmocka_unit_test(a_cut_datagram_is_rejected_and_those_before_it_are_kept),
@@ -502,6 +639,9 @@ int main(void)
 	                what_the_lane_can_never_hold_is_too_large_and_what_it_has_no_room_for_is_dropped),
 	        cmocka_unit_test_teardown(a_death_at_any_instruction_loses_and_repeats_nothing,
 	                                  udp_place_clean),
+	        cmocka_unit_test_teardown(
+	                a_death_between_the_pieces_of_an_aggregate_loses_and_repeats_nothing,
+	                udp_place_clean),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -352,6 +352,122 @@ static void a_full_lane_drops_and_counts_and_takes_again_when_it_is_read(void **
 	close_one(&place, &udp, listener, sender);
 }
 
+/* ---- aggregates ---- */
+
+#define AGGREGATE_N 64u
+#define AGGREGATES  20u
+#define EACH_FITS \
+	600u /* bytes of a datagram: an aggregate needs more than half of the smallest lane, and fits all of it */
+#define EACH_LARGE 1020u /* an aggregate is larger than the smallest lane */
+
+/* One aggregate, datagram k of `each` bytes numbered first + k. */
+static void send_aggregate(int sender, const char *format, uint32_t first, uint16_t each)
+{
+	static unsigned char data[AGGREGATE_N * EACH_LARGE];
+	char text[EACH_LARGE];
+	memset(data, ' ', sizeof data);
+	for (uint32_t k = 0; k < AGGREGATE_N; k++) {
+		int n = strcmp(format, "raw") == 0
+		                ? snprintf(text, sizeof text, "%08u", first + k)
+		                : snprintf(text, sizeof text,
+		                           "{\"count\": %u, \"username\": \"u\", \"metric\": \"%0*d\"}",
+		                           first + k, each - 60, 0);
+		assert_true(n > 0 && n <= each);
+		memcpy(data + k * each, text, (size_t)n);
+	}
+	assert_int_equal(udp_send(sender, data, AGGREGATE_N * each, each), AGGREGATE_N * each);
+}
+
+static uint32_t number_of(const struct record *record)
+{
+	if (record->type == EVENT_METRIC)
+		return (uint32_t)((const struct event_metric *)(const void *)record->payload)->count;
+	assert_int_equal(record->type, EVENT_RAW);
+	return (uint32_t)strtoul(
+	        (const char *)((const struct event_raw *)(const void *)record->payload)->data, NULL, 10);
+}
+
+/* Reads all there is; the records must be numbered from `next` on. Returns the number that comes next. */
+static uint32_t read_in_order(struct topic_reader *reader, uint32_t next)
+{
+	struct record_batch batch;
+	unsigned lane;
+	while (topic_peek(reader, &lane, &batch)) {
+		const struct record *record;
+		uint64_t records = 0;
+		for (; (record = record_next(&batch)) != NULL; records++)
+			assert_int_equal(number_of(record), next++);
+		stream_advance(&reader->lane[lane], &batch, records);
+	}
+	return next;
+}
+
+/* The lane is empty each time, holds all of it, and half of it does not. */
+static void aggregates_are_kept_whole(const char *format)
+{
+	struct udp_place place;
+	struct udp udp;
+	struct shm_error error;
+	struct topic_reader reader;
+	uint16_t port;
+	assert_int_equal(udp_place_make(&place, format, STREAM_SIZE_MIN, N_BUFFERS, "tally"), 0);
+	int listener = udp_listen(AF_INET, 1 << 20, &port);
+	int sender = udp_connect(AF_INET, port);
+	assert_int_equal(udp_place_open(&place, &udp, format, backend_under_test, &listener, 1), 0);
+	assert_int_equal(topic_reader_attach_stage(&reader, &place.instance, format_find(format)->topics[0],
+	                                           "tally", (struct topic_share){.n = 1}, &error),
+	                 0);
+	uint32_t next = 0;
+	for (uint32_t i = 1; i <= AGGREGATES; i++) {
+		send_aggregate(sender, format, next, EACH_FITS);
+		run_until(&place, &udp, (uint64_t)i * AGGREGATE_N);
+		assert_int_equal(ledger_of(&udp, 0)->dropped, 0);
+		next = read_in_order(&reader, next);
+		assert_int_equal(next, i * AGGREGATE_N);
+	}
+	assert_int_equal(udp_metric_value(&place, UDP_gro_datagrams), AGGREGATES * AGGREGATE_N);
+	assert_int_equal(udp_metric_value(&place, UDP_received_buffers), AGGREGATES);
+	assert_true(udp_metric_value(&place, UDP_commits) >= 2 * AGGREGATES);
+	assert_true(udp_balanced(udp.writer[0].stream.shared));
+	topic_reader_detach(&reader);
+	close_one(&place, &udp, listener, sender);
+}
+
+static void an_aggregate_that_needs_more_than_half_a_lane_is_kept_whole(void **state)
+{
+	(void)state;
+	aggregates_are_kept_whole("raw");
+	aggregates_are_kept_whole("json");
+}
+
+/* The smallest lane holds less than an aggregate: what a reader makes no room for is dropped, and it is the end. */
+static void of_an_aggregate_larger_than_the_lane_what_fits_is_kept_in_order(void **state)
+{
+	(void)state;
+	struct udp_place place;
+	struct udp udp;
+	struct shm_error error;
+	struct topic_reader reader;
+	uint16_t port;
+	assert_int_equal(udp_place_make(&place, "raw", STREAM_SIZE_MIN, N_BUFFERS, "tally"), 0);
+	int listener = udp_listen(AF_INET, 1 << 20, &port);
+	int sender = udp_connect(AF_INET, port);
+	assert_int_equal(udp_place_open(&place, &udp, "raw", backend_under_test, &listener, 1), 0);
+	assert_int_equal(topic_reader_attach_stage(&reader, &place.instance, "raw", "tally",
+	                                           (struct topic_share){.n = 1}, &error),
+	                 0);
+	uint32_t fits = STREAM_SIZE_MIN / record_bytes(sizeof(struct event_raw) + EACH_LARGE);
+	assert_true(fits < AGGREGATE_N);
+	send_aggregate(sender, "raw", 0, EACH_LARGE);
+	run_until(&place, &udp, AGGREGATE_N);
+	assert_int_equal(ledger_of(&udp, 0)->received, AGGREGATE_N);
+	assert_int_equal(ledger_of(&udp, 0)->dropped, AGGREGATE_N - fits);
+	assert_int_equal(read_in_order(&reader, 0), fits);
+	assert_true(udp_balanced(udp.writer[0].stream.shared));
+	topic_reader_detach(&reader);
+	close_one(&place, &udp, listener, sender);
+}
+
 static void a_socket_error_is_counted_and_receiving_goes_on(void **state)
 {
 	(void)state;
@@ -397,6 +513,8 @@ int main(void)
 	        BOTH(what_the_kernel_drops_is_counted_once_whoever_gets_the_socket),
 	        cmocka_unit_test(what_was_counted_of_closed_sockets_is_forgotten),
 	        BOTH(a_full_lane_drops_and_counts_and_takes_again_when_it_is_read),
+	        BOTH(an_aggregate_that_needs_more_than_half_a_lane_is_kept_whole),
+	        BOTH(of_an_aggregate_larger_than_the_lane_what_fits_is_kept_in_order),
 	        BOTH(a_socket_error_is_counted_and_receiving_goes_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
