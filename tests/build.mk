@@ -94,11 +94,13 @@ $(eval $(call unit,supervisor/plan,supervisor stage config shm event base,-lcyam
 $(eval $(call unit,supervisor/sockets,supervisor stage config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/sockets_stream,supervisor stage config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/segments,supervisor stage config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,supervisor/orphans,supervisor stage config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/watch,supervisor stage config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/queues,supervisor stage config shm event base,-lcyaml -lyaml -lck))
 
 $(eval $(call unit,cli/arguments,,$(BUILD)/obj/cli/arguments.o))
 $(eval $(call unit,look/snapshot,look stage config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,cli/clean,clean supervisor stage config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,cli/generator,generator ipevent json shm event base,-ljansson))
 $(eval $(call unit,cli/send_http,send_http generator shm event base,-ljansson -lm))
 $(eval $(call unit,cli/send_http_request,send_http generator shm event base,-ljansson -lm))
