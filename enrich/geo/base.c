@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "enrich/geo/record.h"
+#include "enrich/geo/entry.h"
 #include "enrich/geo/special.h"
 
 #define SEPARATOR_BYTES 16u
@@ -41,7 +41,7 @@ static const char *check_metadata(int memory)
 	const uint8_t *metadata = find_metadata(bytes, n);
 	if (metadata == NULL)
 		reason = "it has no metadata";
-	else if (record_check(metadata, (uint32_t)(bytes + n - metadata), 0, &values) == RECORD_GOOD)
+	else if (entry_check(metadata, (uint32_t)(bytes + n - metadata), 0, &values) == ENTRY_GOOD)
 		reason = NULL;
 	(void)munmap(bytes, n);
 	return reason;

@@ -8,7 +8,7 @@
 
 struct geo_base {
 	MMDB_s mmdb;
-	unsigned places;   /* where its records have something (record.h) */
+	unsigned places;   /* where its records have something (entry.h) */
 	uint32_t records;  /* different ones that the tree refers to */
 	uint32_t data_end; /* bytes of data section in front of the metadata */
 };

@@ -1,1 +1,1 @@
-$(eval $(call archive,geo,$(addprefix enrich/geo/,geo.c base.c record.c source.c special.c)))
+$(eval $(call archive,geo,$(addprefix enrich/geo/,geo.c base.c entry.c source.c special.c)))

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "enrich/geo/record.h"
+#include "enrich/geo/entry.h"
 #include "enrich/geo/source.h"
 #include "enrich/geo/special.h"
 #include "base/log.h"
@@ -211,7 +211,7 @@ void geo_lookup(struct geo *geo, const uint8_t address[16], struct geo_place *pl
 	unsigned prefix;
 	int error = MMDB_SUCCESS;
 	if (base_find(geo->base, address, &offset, &prefix, &error))
-		(void)record_read(&geo->base->mmdb, offset, geo->base->places, place, NULL);
+		(void)entry_read(&geo->base->mmdb, offset, geo->base->places, place, NULL);
 	if (prefix <= (mapped ? 24u : 48u))
 		*cached = (struct cached){.key = key, .place = *place};
 }

@@ -9,7 +9,7 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
-#include "enrich/geo/record.h"
+#include "enrich/geo/entry.h"
 #include "enrich/geo/special.h"
 
 /* What one step does at most. */
@@ -150,12 +150,12 @@ static enum source_result check_tree(struct source *source)
 	return SOURCE_GOES_ON;
 }
 
-static enum source_result refuse_record(struct source *source, uint32_t offset, enum record_verdict verdict)
+static enum source_result refuse_record(struct source *source, uint32_t offset, enum entry_verdict verdict)
 {
-	if (verdict == RECORD_TOO_LARGE)
+	if (verdict == ENTRY_TOO_LARGE)
 		snprintf(source->reason, sizeof source->reason,
 		         "the record at byte %u of the data has more than %u values", offset,
-		         RECORD_VALUES_MAX);
+		         ENTRY_VALUES_MAX);
 	else
 		snprintf(source->reason, sizeof source->reason, "the record at byte %u of the data is broken",
 		         offset);
@@ -168,17 +168,17 @@ static enum source_result check_record(struct source *source, uint32_t offset)
 	struct geo_place place;
 	int error = MMDB_SUCCESS;
 	uint32_t values;
-	enum record_verdict verdict = record_check(base->mmdb.data_section, base->data_end, offset, &values);
-	if (verdict != RECORD_GOOD)
+	enum entry_verdict verdict = entry_check(base->mmdb.data_section, base->data_end, offset, &values);
+	if (verdict != ENTRY_GOOD)
 		return refuse_record(source, offset, verdict);
 	source->values += values;
 	if (source->values > VALUES_LEAST + (uint64_t)VALUES_PER_BYTE * base->data_end)
 		return refuse(source, "its records point to the same values too often");
 	/* Each place is asked for alone: the first that is there would hide the others. */
-	for (unsigned bit = 1; bit < RECORD_ALL; bit <<= 1)
-		source->places |= record_read(&base->mmdb, offset, bit, &place, &error);
+	for (unsigned bit = 1; bit < ENTRY_ALL; bit <<= 1)
+		source->places |= entry_read(&base->mmdb, offset, bit, &place, &error);
 	source->records++;
-	return error == MMDB_SUCCESS ? SOURCE_GOES_ON : refuse_record(source, offset, RECORD_BROKEN);
+	return error == MMDB_SUCCESS ? SOURCE_GOES_ON : refuse_record(source, offset, ENTRY_BROKEN);
 }
 
 static enum source_result check_records(struct source *source)
@@ -199,7 +199,7 @@ static enum source_result check_records(struct source *source)
 	}
 	if (source->word < words)
 		return SOURCE_GOES_ON;
-	if ((source->places & RECORD_COUNTRIES) == 0)
+	if ((source->places & ENTRY_COUNTRIES) == 0)
 		return refuse(source, "none of its records has a country");
 	source->phase = SOURCE_TRIAL;
 	return SOURCE_GOES_ON;

@@ -8,7 +8,7 @@
 
 #include <time.h>
 
-#include "enrich/geo/record.h"
+#include "enrich/geo/entry.h"
 #include "base/log.h"
 #include "tests/fixture/geo.h"
 
@@ -105,7 +105,7 @@ static void records_that_all_point_to_one_array_are_refused_in_the_end_in_short_
 	(void)state;
 	struct mmdb_make make;
 	mmdb_init(&make, 28, 6, "Test-Shared");
-	add_networks(&make, 60000, put_numbers(&make, RECORD_VALUES_MAX - 100));
+	add_networks(&make, 60000, put_numbers(&make, ENTRY_VALUES_MAX - 100));
 	assert_refused(&make, "point to the same values too often");
 }
 
@@ -134,7 +134,7 @@ static void a_look_up_in_the_largest_record_is_cheap(void **state)
 	mmdb_init(&make, 28, 6, "Test-Inline");
 	for (unsigned i = 0; i < 64; i++) {
 		uint32_t record = mmdb_map(&make, 2);
-		mmdb_text(&make, "a"), put_numbers(&make, RECORD_VALUES_MAX - 5);
+		mmdb_text(&make, "a"), put_numbers(&make, ENTRY_VALUES_MAX - 5);
 		mmdb_text(&make, "country_code"), mmdb_text(&make, "SE");
 		mmdb_add4(&make, 0x0b000000 + (i << 8), 24, record);
 	}

@@ -1,35 +1,35 @@
 /* The records of a MaxMind DB: are they well-formed, and what do they say?
  * (https://maxmind.github.io/MaxMind-DB/, "Data section") */
-#ifndef ENRICH_GEO_RECORD_H
-#define ENRICH_GEO_RECORD_H
+#ifndef ENRICH_GEO_ENTRY_H
+#define ENRICH_GEO_ENTRY_H
 
 #include <maxminddb.h>
 
 #include "enrich/geo/geo.h"
 
 /* Bits of places in a record where something may stand; a database uses few of them. */
-#define RECORD_COUNTRIES 0x0fu
-#define RECORD_CITIES    0x30u
-#define RECORD_ALL       (RECORD_COUNTRIES | RECORD_CITIES)
+#define ENTRY_COUNTRIES 0x0fu
+#define ENTRY_CITIES    0x30u
+#define ENTRY_ALL       (ENTRY_COUNTRIES | ENTRY_CITIES)
 
 /* Values in one record, keys and pointers counted: the records of the fullest databases known have
  * some 300. Also a look-up walks over what stands in front of what it looks for, so this bounds
  * what a look-up may cost. */
-#define RECORD_VALUES_MAX 2048u
+#define ENTRY_VALUES_MAX 2048u
 
-enum record_verdict { RECORD_GOOD, RECORD_BROKEN, RECORD_TOO_LARGE };
+enum entry_verdict { ENTRY_GOOD, ENTRY_BROKEN, ENTRY_TOO_LARGE };
 
 /* Checks the bytes of the record at `offset` of the data, all that it refers to included: every
  * value whole and inside the first `end` bytes, keys are strings, no pointer to a pointer, nested
- * 64 deep and RECORD_VALUES_MAX values at most. libmaxminddb checks bounds too, but follows nesting
+ * 64 deep and ENTRY_VALUES_MAX values at most. libmaxminddb checks bounds too, but follows nesting
  * as deep as it goes, and pointers as often as they come. *values is set to the number of values
  * that were looked at. */
-enum record_verdict record_check(const uint8_t *data, uint32_t end, uint32_t offset, uint32_t *values);
+enum entry_verdict entry_check(const uint8_t *data, uint32_t end, uint32_t offset, uint32_t *values);
 
 /* What the record says, looking at `places` only. Returns the bits of the places that something was
  * found at; sets all of *place. *error, which may be NULL, is set to the MMDB_..._ERROR when there
  * was one that is not a missing key. */
-unsigned record_read(const MMDB_s *mmdb, uint32_t offset, unsigned places, struct geo_place *place,
-                     int *error);
+unsigned entry_read(const MMDB_s *mmdb, uint32_t offset, unsigned places, struct geo_place *place,
+                    int *error);
 
 #endif

@@ -1,4 +1,4 @@
-#include "enrich/geo/record.h"
+#include "enrich/geo/entry.h"
 
 #include <stddef.h>
 
@@ -61,7 +61,7 @@ static bool take_control(struct walk *walk, struct control *control)
 {
 	uint32_t byte, extended;
 	*control = (struct control){0};
-	if (walk->values == RECORD_VALUES_MAX) {
+	if (walk->values == ENTRY_VALUES_MAX) {
 		walk->too_large = true;
 		return false;
 	}
@@ -156,12 +156,12 @@ static bool check_value(struct walk *walk, unsigned depth)
 	return true;
 }
 
-enum record_verdict record_check(const uint8_t *data, uint32_t end, uint32_t offset, uint32_t *values)
+enum entry_verdict entry_check(const uint8_t *data, uint32_t end, uint32_t offset, uint32_t *values)
 {
 	struct walk walk = {.data = data, .end = end, .at = offset};
 	bool good = offset < end && check_value(&walk, 0);
 	*values = walk.values;
-	return good ? RECORD_GOOD : walk.too_large ? RECORD_TOO_LARGE : RECORD_BROKEN;
+	return good ? ENTRY_GOOD : walk.too_large ? ENTRY_TOO_LARGE : ENTRY_BROKEN;
 }
 
 /* ---- what it says ---- */
@@ -182,8 +182,8 @@ static const char *const city_path[][PATH_MAX_KEYS] = {
 
 #define N_COUNTRIES (sizeof country_path / sizeof country_path[0])
 #define N_CITIES    (sizeof city_path / sizeof city_path[0])
-_Static_assert(RECORD_COUNTRIES == (1u << N_COUNTRIES) - 1, "a bit for each");
-_Static_assert(RECORD_ALL == (1u << (N_COUNTRIES + N_CITIES)) - 1, "a bit for each");
+_Static_assert(ENTRY_COUNTRIES == (1u << N_COUNTRIES) - 1, "a bit for each");
+_Static_assert(ENTRY_ALL == (1u << (N_COUNTRIES + N_CITIES)) - 1, "a bit for each");
 
 /* The text at this path. Returns NULL when there is none. */
 static const char *text_at(const MMDB_s *mmdb, uint32_t offset, const char *const *path, uint32_t *bytes,
@@ -222,8 +222,7 @@ static uint8_t cut(const char *text, uint32_t bytes)
 	return (uint8_t)bytes;
 }
 
-unsigned record_read(const MMDB_s *mmdb, uint32_t offset, unsigned places, struct geo_place *place,
-                     int *error)
+unsigned entry_read(const MMDB_s *mmdb, uint32_t offset, unsigned places, struct geo_place *place, int *error)
 {
 	uint32_t bytes = 0;
 	unsigned found = 0;
@@ -237,7 +236,7 @@ unsigned record_read(const MMDB_s *mmdb, uint32_t offset, unsigned places, struc
 		place->country[1] = (char)(code[1] & ~0x20);
 		found = 1u << i;
 	}
-	for (unsigned i = 0; i < N_CITIES && (found & RECORD_CITIES) == 0; i++) {
+	for (unsigned i = 0; i < N_CITIES && (found & ENTRY_CITIES) == 0; i++) {
 		const char *city = places >> (N_COUNTRIES + i) & 1
 		                           ? text_at(mmdb, offset, city_path[i], &bytes, error)
 		                           : NULL;
