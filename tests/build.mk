@@ -61,7 +61,7 @@ $(eval $(call unit,ingest/http/server,$(HTTP_PARTS) stage config shm event base,
 $(eval $(call unit,ingest/http/answers,$(HTTP_PARTS) stage config shm event base,-luring -lz -lcrypto -lck))
 $(eval $(call unit,ingest/http/routes,$(HTTP_PARTS) stage config shm event base,-luring -lz -lcrypto -lck))
 
-$(eval $(call unit,enrich/enricher,$(ENRICH_PARTS) stage config shm event base,$(ENRICH_TEST_LIBS)))
+$(eval $(call unit,enrich/lookup,$(ENRICH_PARTS) stage config shm event base,$(ENRICH_TEST_LIBS)))
 $(eval $(call unit,enrich/enrich,$(ENRICH_PARTS) stage config shm event base,$(ENRICH_TEST_LIBS)))
 $(eval $(call unit,enrich/crash,$(ENRICH_PARTS) stage config shm event base,$(ENRICH_TEST_LIBS)))
 $(eval $(call unit,enrich/step,$(ENRICH_PARTS) stage config shm event base,$(ENRICH_TEST_LIBS)))
