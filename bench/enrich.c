@@ -1,5 +1,5 @@
 /* bench-enrich: the enrich stage's own loop on one core, from the lane of track.raw to the lane of
- * track: reader, enricher, lane, commit.
+ * track: reader, lookup, lane, commit.
  *
  *   1. 1,000 agents in Zipf order, 100,000 clients the same      beside the same loop that only copies the records
  *   2. agents never seen before                                  beside the same loop with all rules tried in order
@@ -166,7 +166,7 @@ static double rate_of_fresh(unsigned n)
 
 static void turn_of_fresh(struct turns *turns)
 {
-	struct matcher *matcher = agent_engine_matcher(enrich.enricher.engine);
+	struct matcher *matcher = agent_engine_matcher(enrich.lookup.engine);
 	double ours = rate_of_fresh(CHANNEL_CALLS);
 	matcher_set_filter(matcher, false);
 	double reference = rate_of_fresh(SLOW_CALLS);
@@ -212,9 +212,9 @@ static void flood(struct memory *memory, unsigned agents)
 static void print_text(const char *source, const struct turns *popular, const struct turns *seen_once,
                        const struct memory *memory)
 {
-	const struct geo_status *status = geo_status(enrich.enricher.geo);
+	const struct geo_status *status = geo_status(enrich.lookup.geo);
 	printf("agents made from %s; %u rules; countries: %s\n", source,
-	       agent_engine_rules(enrich.enricher.engine)->n,
+	       agent_engine_rules(enrich.lookup.engine)->n,
 	       status->loaded ? status->type : "no database (make data), all are XX");
 	turns_print(popular, "1,000 agents in Zipf order, one core", "enriched", "only copied");
 	printf("  %.0f ns an event, %.0f ns a copy\n", 1e9 / turns_median(popular->ours, popular->n),
@@ -228,15 +228,15 @@ static void print_text(const char *source, const struct turns *popular, const st
 		       (double)memory->before_kib / 1024,
 		       (double)CALL_BYTES * (CALLS + CHANNEL_CALLS) / (1 << 20), memory->agents,
 		       (double)memory->after_kib / 1024,
-		       (double)agent_cache_bytes(enrich.enricher.settings.agent_cache) / (1 << 20));
+		       (double)agent_cache_bytes(enrich.lookup.settings.agent_cache) / (1 << 20));
 }
 
 static void print_json(const struct turns *popular, const struct turns *seen_once,
                        const struct memory *memory)
 {
 	printf("{\"bench\":\"enrich\",\"rules\":%u,\"country_database\":%s,", //
-	       agent_engine_rules(enrich.enricher.engine)->n,
-	       geo_status(enrich.enricher.geo)->loaded ? "true" : "false");
+	       agent_engine_rules(enrich.lookup.engine)->n,
+	       geo_status(enrich.lookup.geo)->loaded ? "true" : "false");
 	printf("\"zipf\":{\"per_s\":%.0f,\"copy_per_s\":%.0f,\"ratio\":%.3f},",
 	       turns_median(popular->ours, popular->n), turns_median(popular->reference, popular->n),
 	       turns_ratio(popular));
@@ -245,11 +245,11 @@ static void print_json(const struct turns *popular, const struct turns *seen_onc
 	       turns_ratio(seen_once));
 	printf("\"memory\":{\"agents\":%u,\"before_kib\":%lu,\"after_kib\":%lu,\"cache_bytes\":%zu}}\n",
 	       memory->agents, memory->before_kib, memory->after_kib,
-	       agent_cache_bytes(enrich.enricher.settings.agent_cache));
+	       agent_cache_bytes(enrich.lookup.settings.agent_cache));
 }
 
 /* With the settings of the default configuration. */
-static void open_enricher(void)
+static void open_lookup(void)
 {
 	struct shm_error error = {""};
 	char *errors = NULL, path[4096];
@@ -259,16 +259,16 @@ static void open_enricher(void)
 		fprintf(stderr, "bench-enrich: %s", errors);
 		exit(1);
 	}
-	enrich_read_settings(&enrich.enricher.settings,
+	lookup_read_settings(&enrich.lookup.settings,
 	                     config); /* the configuration stays: its texts are used */
-	enrich.enricher.settings.database = database != NULL ? database : "";
-	enrich.enricher.settings.rules = rules != NULL ? rules : "";
+	enrich.lookup.settings.database = database != NULL ? database : "";
+	enrich.lookup.settings.rules = rules != NULL ? rules : "";
 	if (data_file_find(path, sizeof path, rules, DATA_FILE_AGENTS) != 0) {
 		fprintf(stderr,
 		        "bench-enrich: there is no regexes.yaml, so there is nothing to measure; make data fetches it\n");
 		exit(1);
 	}
-	if (enricher_open(&enrich.enricher, &error) != 0) {
+	if (lookup_open(&enrich.lookup, &error) != 0) {
 		fprintf(stderr, "bench-enrich: %s\n", error.text);
 		exit(1);
 	}
@@ -279,7 +279,7 @@ static int run(const struct options *options)
 	struct turns popular = {0}, seen_once = {0};
 	const char *source = agents_load();
 	turns_pin(0);
-	open_enricher();
+	open_lookup();
 	channel_open(&channel, &enrich);
 	make_calls();
 	struct memory memory = {.before_kib = anonymous_kib()};
@@ -295,7 +295,7 @@ static int run(const struct options *options)
 	else
 		print_text(source, &popular, &seen_once, &memory);
 	channel_close(&channel);
-	enricher_close(&enrich.enricher);
+	lookup_close(&enrich.lookup);
 	return 0;
 }
 

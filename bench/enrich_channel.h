@@ -18,7 +18,7 @@ struct channel {
 	struct instance instance;
 	struct topic_writer calls;
 	struct control *control;
-	struct enrich *enrich; /* its enricher is open */
+	struct enrich *enrich; /* its lookup is open */
 	struct {
 		struct topic_reader reader;
 		struct topic_writer writer;

@@ -2,10 +2,13 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "enrich/data/data_file.h"
 
 #define INPUT  "track.raw"
 #define OUTPUT "track"
@@ -91,7 +94,7 @@ static bool take(struct enrich *enrich, const struct record *record, uint64_t no
 		lane->rejected[LEDGER_TOO_LARGE]++;
 		return true;
 	}
-	uint32_t length = enricher_run(&enrich->enricher, raw, now_ns, at + sizeof(struct record));
+	uint32_t length = lookup_event(&enrich->lookup, raw, now_ns, at + sizeof(struct record));
 	(void)record_put(at, EVENT_TRACK, length);
 	lane_keep(lane, record_bytes(length));
 	return true;
@@ -181,7 +184,7 @@ static uint64_t age_s(const struct geo_status *status)
 
 static void show_database(struct enrich *enrich)
 {
-	const struct geo_status *status = geo_status(enrich->enricher.geo);
+	const struct geo_status *status = geo_status(enrich->lookup.geo);
 	metric_set(enrich->control, ENRICH_country_database_loaded, status->loaded);
 	metric_set(enrich->control, ENRICH_country_database_nodes, status->nodes);
 	metric_set(enrich->control, ENRICH_country_database_age_seconds, age_s(status));
@@ -192,7 +195,7 @@ static void show_database(struct enrich *enrich)
 /* What metrics cannot say: which database it is, and what is wrong with a newer one. */
 static void write_note(struct enrich *enrich)
 {
-	const struct geo_status *status = geo_status(enrich->enricher.geo);
+	const struct geo_status *status = geo_status(enrich->lookup.geo);
 	char database[128] = "no country database, all are XX", built[16] = "?";
 	time_t epoch = (time_t)status->build_epoch;
 	struct tm day;
@@ -202,34 +205,186 @@ static void write_note(struct enrich *enrich)
 		snprintf(database, sizeof database, "countries: %s of %s, %llu days old", status->type, built,
 		         (unsigned long long)(age_s(status) / 86400));
 	control_note(enrich->control, "%s; %u agent rules%s%s", database,
-	             agent_engine_rules(enrich->enricher.engine)->n,
+	             agent_engine_rules(enrich->lookup.engine)->n,
 	             status->refusal[0] != '\0' ? "; refused a new file: " : "", status->refusal);
 }
 
 void enrich_tick(struct enrich *enrich, uint64_t now_ns)
 {
-	struct enricher *enricher = &enrich->enricher;
-	(void)geo_check(enricher->geo, now_ns);
+	struct lookup *lookup = &enrich->lookup;
+	(void)geo_check(lookup->geo, now_ns);
 	show_database(enrich);
 	write_note(enrich);
-	const struct agent_cache_counts *cache = agent_cache_counts(enricher->cache);
-	const struct matcher *matcher = agent_engine_matcher(enricher->engine);
+	const struct agent_cache_counts *cache = agent_cache_counts(lookup->cache);
+	const struct matcher *matcher = agent_engine_matcher(lookup->engine);
 	count_on(enrich, ENRICH_agent_cache_hits, cache->hits, &enrich->seen.hits);
 	count_on(enrich, ENRICH_agent_cache_misses, cache->misses, &enrich->seen.misses);
-	count_on(enrich, ENRICH_countries_unknown, enricher->countries_unknown, &enrich->seen.unknown);
+	count_on(enrich, ENRICH_countries_unknown, lookup->countries_unknown, &enrich->seen.unknown);
 	count_on(enrich, ENRICH_agent_rules_given_up, matcher_counts(matcher)->given_up,
 	         &enrich->seen.given_up);
 	metric_set(enrich->control, ENRICH_agent_cache_entries, cache->entries);
-	metric_set(enrich->control, ENRICH_agent_rules, agent_engine_rules(enricher->engine)->n);
+	metric_set(enrich->control, ENRICH_agent_rules, agent_engine_rules(lookup->engine)->n);
 }
 
 void enrich_replace_rules(struct enrich *enrich, struct agent_engine *engine)
 {
-	struct enricher *enricher = &enrich->enricher;
+	struct lookup *lookup = &enrich->lookup;
 	count_on(enrich, ENRICH_agent_rules_given_up,
-	         matcher_counts(agent_engine_matcher(enricher->engine))->given_up, &enrich->seen.given_up);
+	         matcher_counts(agent_engine_matcher(lookup->engine))->given_up, &enrich->seen.given_up);
 	enrich->seen.given_up = 0; /* the new one counts from 0 */
-	agent_engine_destroy(enricher->engine);
-	enricher->engine = engine;
-	agent_cache_clear(enricher->cache);
+	agent_engine_destroy(lookup->engine);
+	lookup->engine = engine;
+	agent_cache_clear(lookup->cache);
 }
+
+/* ---- files ---- */
+
+static int find_rules(char *path, size_t size, const char *configured)
+{
+	return data_file_find(path, size, configured, DATA_FILE_AGENTS);
+}
+
+static int find_database(char *path, size_t size, const char *configured)
+{
+	return data_file_find(path, size, configured, DATA_FILE_COUNTRY);
+}
+
+static int load_rules(const struct config *config, const char *path, void **loaded, struct shm_error *error)
+{
+	char reason[RULES_ERROR_BYTES];
+	*loaded = agent_engine_create(path, config_u64(config, "enrich.agent_longest"), reason);
+	if (*loaded != NULL)
+		return 0;
+	shm_explain(error, "%s", reason);
+	return -EINVAL;
+}
+
+static void discard_rules(void *loaded)
+{
+	agent_engine_destroy(loaded);
+}
+
+/* Between two polls. */
+static void replace_rules(struct stage *stage, void *loaded)
+{
+	enrich_replace_rules(stage->own, loaded);
+}
+
+/* geo.h reads it by itself, again and again: this one only tries. */
+static int load_database(const struct config *config, const char *path, void **loaded,
+                         struct shm_error *error)
+{
+	(void)config;
+	*loaded = NULL;
+	return geo_try(path, error);
+}
+
+static const struct stage_file files[] = {
+        {.option = "agent_rules",
+         .find = find_rules,
+         .load = load_rules,
+         .discard = discard_rules,
+         .replace = replace_rules},
+        {.option = "country_database", .dispensable = true, .find = find_database, .load = load_database},
+};
+
+/* What geo.h has done with the database since the last look. */
+static void report_database(struct stage *stage)
+{
+	struct enrich *enrich = stage->own;
+	const struct geo_status *status = geo_status(enrich->lookup.geo);
+	if (status->loads != enrich->reported.loads || status->refusals != enrich->reported.refusals)
+		stage_file_report(stage, "country_database", status->loads != enrich->reported.loads,
+		                  status->refusal);
+	enrich->reported.loads = status->loads;
+	enrich->reported.refusals = status->refusals;
+}
+
+/* ---- the stage ---- */
+
+static int open_all(struct enrich *enrich, struct stage *stage, struct shm_error *error)
+{
+	struct topic_share share = {.index = stage->index,
+	                            .n = (unsigned)config_u64(stage->config, "enrich.processes")};
+	lookup_read_settings(&enrich->lookup.settings, stage->config);
+	int result = lookup_open(&enrich->lookup, error);
+	if (result != 0)
+		return result;
+	result = enrich_open(enrich, &stage->instance, stage->role, share, stage->control, error);
+	if (result != 0)
+		lookup_close(&enrich->lookup);
+	return result;
+}
+
+static void tick(struct stage *stage)
+{
+	enrich_tick(stage->own, stage->now_ns);
+	report_database(stage);
+}
+
+static int init(struct stage *stage, struct shm_error *error)
+{
+	struct enrich *enrich = calloc(1, sizeof *enrich);
+	if (enrich == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	int result = open_all(enrich, stage, error);
+	if (result != 0) {
+		free(enrich);
+		return result;
+	}
+	stage->own = enrich;
+	tick(stage);
+	const struct geo_status *status = geo_status(enrich->lookup.geo);
+	log_info("enriching", "database=\"%s\" rules=%u", status->loaded ? status->type : "none",
+	         agent_engine_rules(enrich->lookup.engine)->n);
+	return 0;
+}
+
+static bool poll_stage(struct stage *stage)
+{
+	return enrich_poll(stage->own);
+}
+
+static void idle(struct stage *stage, uint64_t timeout_ns)
+{
+	enrich_idle(stage->own, timeout_ns);
+}
+
+static bool drained(struct stage *stage)
+{
+	return enrich_drained(stage->own, stage->now_ns);
+}
+
+static void fini(struct stage *stage)
+{
+	struct enrich *enrich = stage->own;
+	enrich_tick(enrich, stage->now_ns);
+	enrich_close(enrich);
+	lookup_close(&enrich->lookup);
+	free(enrich);
+	stage->own = NULL;
+}
+
+static const struct metric_description metrics[] = {
+#define METRIC(name, kind, help) {#name, METRIC_##kind, help},
+#include "enrich/metrics.def"
+#undef METRIC
+};
+
+const struct stage_ops enrich_stage = {
+        .name = "enrich",
+        .help = "adds country, city and device to tracking calls: reads the topic track.raw, writes the topic track",
+        .metrics = metrics,
+        .n_metrics = ENRICH_METRIC_COUNT,
+        .init = init,
+        .poll = poll_stage,
+        .tick = tick,
+        .idle = idle,
+        .drained = drained,
+        .fini = fini,
+        .alone = enrich_alone,
+        .files = files,
+        .n_files = sizeof files / sizeof *files,
+};

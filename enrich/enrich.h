@@ -15,12 +15,7 @@
 #ifndef ENRICH_ENRICH_H
 #define ENRICH_ENRICH_H
 
-#include <limits.h>
-
-#include "enrich/agent/cache.h"
-#include "enrich/geo/geo.h"
-#include "enrich/track/privacy.h"
-#include "enrich/track/track.h"
+#include "enrich/lookup.h"
 #include "shm/lane.h"
 #include "shm/private.h"
 #include "shm/record_copy.h"
@@ -37,33 +32,10 @@ enum enrich_metric {
 };
 _Static_assert((int)ENRICH_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
 
-#define ENRICH_DROP_MAX 64u
-
-struct enrich_settings {
-	/* configured paths, "" for none; live as long as the configuration */
-	const char *database, *rules;
-	size_t agent_longest;
-	uint32_t agent_cache;
-	char pod[TRACK_TEXT_MAX + 1];
-	struct privacy privacy;
-	const char *drop[ENRICH_DROP_MAX];
-};
-
-/* What makes an event out of a call; without shared memory, so that it can be tried and measured
- * alone. */
-struct enricher {
-	struct enrich_settings settings;
-	struct geo *geo;
-	struct agent_engine *engine;
-	struct agent_cache *cache;
-	struct agent parsed;
-	uint64_t countries_unknown;
-};
-
 _Static_assert(LANE_NOTE_WORDS + STREAM_SETTLE_WORDS <= REDO_WORDS_MAX, "a batch fits one redo note");
 
 struct enrich {
-	struct enricher enricher;
+	struct lookup lookup;
 	struct topic_reader reader;
 	struct topic_writer writer;
 	struct lane lane;
@@ -88,20 +60,7 @@ struct enrich {
 
 extern const struct stage_ops enrich_stage;
 
-/* Reads section enrich. */
-void enrich_read_settings(struct enrich_settings *settings, const struct config *config);
-
-/* Opens database and rules. What is not there is said in the log and done without; rules that are
- * wrong are an error. The settings are set. Returns 0 or -errno with the reason. */
-int enricher_open(struct enricher *enricher, struct shm_error *error);
-void enricher_close(struct enricher *enricher);
-
-/* Makes the event of a call (which has passed event_check) at payload, which has track_room(raw)
- * bytes. Returns its length. */
-uint32_t enricher_run(struct enricher *enricher, const struct event_track_raw *raw, uint64_t now_ns,
-                      void *payload);
-
-/* Joins: the role's private segment, its share of the group, its lane. enricher is open. Returns 0
+/* Joins: the role's private segment, its share of the group, its lane. lookup is open. Returns 0
  * or -errno with the reason; then nothing is held. */
 int enrich_open(struct enrich *enrich, const struct instance *instance, const char *role,
                 struct topic_share share, struct control *control, struct shm_error *error);

@@ -30,6 +30,7 @@ $(eval $(call unit,stage/stage,stage config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/control_note,stage config shm event base,))
 $(eval $(call unit,stage/file,stage config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/lock,stage config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,stage/records,stage config shm event base,))
 
 $(eval $(call unit,ingest/udp/ipevent,ipevent ipevent_oracle,-lprotobuf-c))
 $(eval $(call unit,ingest/udp/ipevent_random,ipevent ipevent_oracle,-lprotobuf-c))

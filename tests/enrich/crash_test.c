@@ -29,7 +29,7 @@
 
 struct trial {
 	struct enrich_place place;
-	struct enrich enrich; /* its enricher is open before the children are */
+	struct enrich enrich; /* its lookup is open before the children are */
 	pid_t child[ENRICH_LANES];
 	unsigned shares; /* children there are */
 	unsigned long random;
@@ -56,7 +56,7 @@ static int set_up(void **state)
 	(void)state;
 	memset(&trial, 0, sizeof trial);
 	trial.random = test_seed(clock_real_ns() | 1);
-	return enrich_files_open(&trial.enrich.enricher) != 0
+	return enrich_files_open(&trial.enrich.lookup) != 0
 	               ? -1
 	               : enrich_place_make(&trial.place, RAW_BYTES, TRACK_BYTES);
 }
@@ -69,7 +69,7 @@ static int tear_down(void **state)
 			kill(trial.child[i], SIGKILL);
 			waitpid(trial.child[i], NULL, 0);
 		}
-	enricher_close(&trial.enrich.enricher);
+	lookup_close(&trial.enrich.lookup);
 	enrich_place_remove(&trial.place);
 	return 0;
 }

@@ -27,7 +27,7 @@ static int remove_files(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < ENRICH_LANES; i++)
-		enricher_close(&enrich[i].enricher);
+		lookup_close(&enrich[i].lookup);
 	return enrich_files_remove();
 }
 
@@ -321,7 +321,7 @@ static void a_second_process_of_a_share_is_refused_and_holds_nothing(void **stat
 {
 	(void)state;
 	open_one(0, 2);
-	struct enrich second = {.enricher = enrich[0].enricher};
+	struct enrich second = {.lookup = enrich[0].lookup};
 	assert_int_equal(enrich_open(&second, &place.instance, enrich_roles[0], (struct topic_share){0, 2},
 	                             place.control[0], &place.error),
 	                 -EBUSY);

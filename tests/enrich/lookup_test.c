@@ -19,7 +19,7 @@ static const char firefox[] =
         "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0";
 static const uint8_t in_sweden[16] = {[10] = 0xff, [11] = 0xff, [12] = 11, [13] = 2, [14] = 3, [15] = 77};
 
-static struct enricher enricher;
+static struct lookup lookup;
 
 static int make_files(void **state)
 {
@@ -36,14 +36,14 @@ static int remove_files(void **state)
 static int set_up(void **state)
 {
 	(void)state;
-	memset(&enricher, 0, sizeof enricher);
-	return enrich_files_open(&enricher);
+	memset(&lookup, 0, sizeof lookup);
+	return enrich_files_open(&lookup);
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	enricher_close(&enricher);
+	lookup_close(&lookup);
 	return 0;
 }
 
@@ -67,8 +67,7 @@ static void run(struct call_text text, const uint8_t address[16], uint32_t flags
 	free(made.record);
 	made.record = malloc(sizeof *made.record + track_room(raw));
 	assert_non_null(made.record);
-	uint32_t length =
-	        enricher_run(&enricher, raw, raw->arrival_ns + EXAMPLE_KLAG_NS, made.record->payload);
+	uint32_t length = lookup_event(&lookup, raw, raw->arrival_ns + EXAMPLE_KLAG_NS, made.record->payload);
 	assert_true(length <= track_room(raw));
 	(void)record_put(made.record, EVENT_TRACK, length);
 	assert_true(event_check(made.record));
@@ -149,7 +148,7 @@ static void places_are_those_of_the_database_and_xx_where_it_knows_none(void **s
 		run((struct call_text){"t", "", "", ""}, cases[i].address, 0);
 		assert_place(cases[i].country, cases[i].city);
 	}
-	assert_int_equal(enricher.countries_unknown, 5);
+	assert_int_equal(lookup.countries_unknown, 5);
 }
 
 static void agents_that_no_rule_knows_are_programs_of_no_browser_and_system(void **state)
@@ -165,7 +164,7 @@ static void agents_that_no_rule_knows_are_programs_of_no_browser_and_system(void
 		assert_part(TRACK_OS, "Other");
 	}
 	/* Asked twice each: the second answer was kept. */
-	assert_int_equal(agent_cache_counts(enricher.cache)->hits, 4);
+	assert_int_equal(agent_cache_counts(lookup.cache)->hits, 4);
 }
 
 static void agents_that_come_back_get_the_answer_they_had(void **state)
@@ -177,7 +176,7 @@ static void agents_that_come_back_get_the_answer_they_had(void **state)
 			assert_part(TRACK_DEVICE, call_agents[i].device);
 			assert_part(TRACK_BROWSER, call_agents[i].browser);
 		}
-	assert_int_equal(agent_cache_counts(enricher.cache)->misses, CALL_AGENTS);
+	assert_int_equal(agent_cache_counts(lookup.cache)->misses, CALL_AGENTS);
 	/* One too long to be kept, and for the rules. */
 	char agent[3000];
 	memset(agent, 'x', sizeof agent - 1);
@@ -195,7 +194,7 @@ static void a_clock_that_went_back_makes_no_lag(void **state)
 	struct call_text text = {"t", "", "", ""};
 	run(text, in_sweden, 0);
 	const struct event_track_raw *raw = (const void *)(made.raw + sizeof(struct record));
-	(void)enricher_run(&enricher, raw, raw->arrival_ns - 1, made.record->payload);
+	(void)lookup_event(&lookup, raw, raw->arrival_ns - 1, made.record->payload);
 	assert_int_equal(made.event->klag_ns, 0);
 }
 
@@ -203,11 +202,11 @@ static void without_database_and_rules_places_are_xx_and_words_tell_the_device(v
 {
 	(void)state;
 	char error[RULES_ERROR_BYTES];
-	enricher_close(&enricher);
-	enricher.geo = geo_open(NULL);
-	enricher.engine = agent_engine_create(NULL, AGENT_LONGEST, error);
-	enricher.cache = agent_cache_create(AGENT_CACHE_ENTRIES_MIN, 0);
-	assert_true(enricher.geo != NULL && enricher.engine != NULL && enricher.cache != NULL);
+	lookup_close(&lookup);
+	lookup.geo = geo_open(NULL);
+	lookup.engine = agent_engine_create(NULL, AGENT_LONGEST, error);
+	lookup.cache = agent_cache_create(AGENT_CACHE_ENTRIES_MIN, 0);
+	assert_true(lookup.geo != NULL && lookup.engine != NULL && lookup.cache != NULL);
 	run((struct call_text){"t", "a=1", firefox, "h"}, in_sweden, 0);
 	assert_place("XX", "XX");
 	assert_part(TRACK_DEVICE, "Desktop");
@@ -224,7 +223,7 @@ static void the_country_is_that_of_the_whole_address_and_only_its_network_is_kep
 	(void)state;
 	static const uint8_t network[16] = {
 	        [10] = 0xff, [11] = 0xff, [12] = 11, [13] = 2, [14] = 3, [15] = 0};
-	enricher.settings.privacy.truncate = true;
+	lookup.settings.privacy.truncate = true;
 	run((struct call_text){"t", "a=1", "", ""}, in_sweden, EVENT_TRACK_DNT);
 	assert_memory_equal(made.event->source, network, 16);
 	assert_place("SE", "Lund");
@@ -234,9 +233,9 @@ static void the_country_is_that_of_the_whole_address_and_only_its_network_is_kep
 static void named_parameters_are_left_out_of_the_query(void **state)
 {
 	(void)state;
-	enricher.settings.drop[0] = "uid";
-	enricher.settings.drop[1] = "mail";
-	enricher.settings.privacy.n_drop = 2;
+	lookup.settings.drop[0] = "uid";
+	lookup.settings.drop[1] = "mail";
+	lookup.settings.privacy.n_drop = 2;
 	run((struct call_text){"t", "a=1&u%69d=7&b=2&mail", "", "h"}, in_sweden, 0);
 	assert_part(TRACK_QUERY, "a=1&b=2");
 	run((struct call_text){"t", "uid=7", "", "h"}, in_sweden, 0);
@@ -248,7 +247,7 @@ static void of_a_client_that_asks_not_to_be_tracked_only_the_general_is_kept(voi
 {
 	(void)state;
 	static const uint8_t nobody[16];
-	enricher.settings.privacy.honour_dnt = true;
+	lookup.settings.privacy.honour_dnt = true;
 	run((struct call_text){"t", "a=1", firefox, "h"}, in_sweden, EVENT_TRACK_DNT);
 	assert_memory_equal(made.event->source, nobody, 16);
 	assert_int_equal(made.event->source_port, 0);
@@ -276,10 +275,10 @@ static void nothing_is_left_out_unless_asked_for(void **state)
 static void settings_come_from_their_section(void **state)
 {
 	(void)state;
-	struct enrich_settings settings;
+	struct lookup_settings settings;
 	char host[TRACK_TEXT_MAX + 1] = "";
 	struct config *config = load(NULL, "");
-	enrich_read_settings(&settings, config);
+	lookup_read_settings(&settings, config);
 	assert_int_equal(gethostname(host, sizeof host - 1), 0);
 	assert_string_equal(settings.pod, host);
 	assert_string_equal(settings.database, "");
@@ -293,7 +292,7 @@ static void settings_come_from_their_section(void **state)
 	              "  agent_cache: 64\n  truncate_addresses: true\n  honour_dnt: true\n"
 	              "  drop_parameters: [uid, mail]\n",
 	              "");
-	enrich_read_settings(&settings, config);
+	lookup_read_settings(&settings, config);
 	assert_string_equal(settings.pod, "p");
 	assert_string_equal(settings.database, "/d");
 	assert_string_equal(settings.rules, "/r");
@@ -308,12 +307,12 @@ static void settings_come_from_their_section(void **state)
 static void assert_refused(const char *rules, const char *reason)
 {
 	struct shm_error error = {""};
-	enricher_close(&enricher);
-	enricher.settings.rules = rules;
-	assert_int_not_equal(enricher_open(&enricher, &error), 0);
+	lookup_close(&lookup);
+	lookup.settings.rules = rules;
+	assert_int_not_equal(lookup_open(&lookup, &error), 0);
 	if (strstr(error.text, "enrich.agent_rules") == NULL || strstr(error.text, reason) == NULL)
 		fail_msg("\"%s\" does not tell \"%s\"", error.text, reason);
-	assert_true(enricher.geo == NULL && enricher.engine == NULL && enricher.cache == NULL);
+	assert_true(lookup.geo == NULL && lookup.engine == NULL && lookup.cache == NULL);
 }
 
 static void rules_that_are_wrong_or_not_there_are_an_error(void **state)
@@ -332,9 +331,9 @@ static void a_database_that_is_not_there_or_broken_is_done_without(void **state)
 	struct shm_error error = {""};
 	const char *const paths[] = {"/nowhere/country.mmdb", enrich_rules};
 	for (unsigned i = 0; i < 2; i++) {
-		enricher_close(&enricher);
-		enricher.settings.database = paths[i];
-		assert_int_equal(enricher_open(&enricher, &error), 0);
+		lookup_close(&lookup);
+		lookup.settings.database = paths[i];
+		assert_int_equal(lookup_open(&lookup, &error), 0);
 		run((struct call_text){"t", "", firefox, ""}, in_sweden, 0);
 		assert_place("XX", "XX");
 		assert_part(TRACK_BROWSER, "Firefox");
@@ -367,6 +366,6 @@ int main(void)
 	        T(a_database_that_is_not_there_or_broken_is_done_without),
 	};
 	alarm(60);
-	log_init("enricher_test", LOG_ERROR, LOG_TEXT);
-	return cmocka_run_group_tests_name("enricher", tests, make_files, forget_record);
+	log_init("lookup_test", LOG_ERROR, LOG_TEXT);
+	return cmocka_run_group_tests_name("lookup", tests, make_files, forget_record);
 }

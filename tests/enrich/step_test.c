@@ -34,7 +34,7 @@ struct snapshot {
 };
 
 static struct enrich_place live, copy;
-static struct enrich enrich; /* its enricher is opened once, for all lives */
+static struct enrich enrich; /* its lookup is opened once, for all lives */
 
 static void map_one(struct segment *segment, const struct enrich_place *place, const char *name,
                     enum segment_kind kind)
@@ -246,7 +246,7 @@ static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
 static int set_up(void **state)
 {
 	(void)state;
-	if (enrich_files_make() != 0 || enrich_files_open(&enrich.enricher) != 0 || fill(&live) != 0 ||
+	if (enrich_files_make() != 0 || enrich_files_open(&enrich.lookup) != 0 || fill(&live) != 0 ||
 	    fill(&copy) != 0)
 		return -1;
 	return 0;
@@ -255,7 +255,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	enricher_close(&enrich.enricher);
+	lookup_close(&enrich.lookup);
 	enrich_place_remove(&live);
 	enrich_place_remove(&copy);
 	return enrich_files_remove();
