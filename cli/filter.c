@@ -9,26 +9,9 @@
 
 #include "base/text.h"
 #include "event/query.h"
+#include "flow/flow.h"
 
 #define ROOM_MIN 4096u
-
-uint16_t filters_type(const char *topic)
-{
-	static const struct {
-		const char *topic;
-		uint16_t type;
-	} known[] = {{"ip", EVENT_IP},
-	             {"raw", EVENT_RAW},
-	             {"metric", EVENT_METRIC},
-	             {"track.raw", EVENT_TRACK_RAW},
-	             {"log", EVENT_LOG},
-	             {"track", EVENT_TRACK},
-	             {"postback", EVENT_POSTBACK}};
-	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-		if (strcmp(known[i].topic, topic) == 0)
-			return known[i].type;
-	return EVENT_NONE;
-}
 
 /* Fields that hold members of their own: the parameters of tracking calls, whatever they are called
  * there, and the data of postbacks. */
@@ -51,7 +34,7 @@ static bool has_members(uint16_t type, const char *key)
 
 static int check_key(const struct arguments *arguments, const char *topic, const struct filter *filter)
 {
-	uint16_t type = filters_type(topic);
+	uint16_t type = flow_topic_type(topic);
 	char all[256] = "";
 	const char *key = filter->key;
 	if (filter->member != NULL && has_members(type, key))

@@ -29,10 +29,6 @@ struct filters {
 	size_t room;
 };
 
-/* What the records of this topic, or the messages of this queue, are: enum event_type, or
- * EVENT_NONE when it is none that millrace itself writes, whose records may be of any type. */
-uint16_t filters_type(const char *topic);
-
 /* Reads the filters of a topic's events. Returns ARGUMENTS_GO_ON, or EXIT_USAGE having said what is
  * wrong: no "=", or a key that the events of this topic do not have. Whatever it returns,
  * filters_fini frees them. Out of memory: aborts. */

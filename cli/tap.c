@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/last.h"
 #include "cli/tap_queue.h"
+#include "flow/flow.h"
 #include "shm/life.h"
 #include "base/clock.h"
 
@@ -185,7 +186,7 @@ static int run(struct tap *tap)
  * comes. */
 static int check_format(const struct arguments *arguments, const struct tap_options *options)
 {
-	uint16_t type = filters_type(options->topic);
+	uint16_t type = flow_topic_type(options->topic);
 	if (strcmp(options->format, "line") != 0 || type == EVENT_TRACK || type == EVENT_NONE)
 		return ARGUMENTS_GO_ON;
 	return arguments_error(

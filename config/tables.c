@@ -26,6 +26,14 @@
 #define OPTION(key, type, default_text, min, max, choices, help) \
 	EXPANDED(key, type, default_text, min, max, choices, help)
 
+/* The choices of ingest.udp[].format; a space stands before each. */
+static const char udp_formats[] =
+#define FORMAT(name, ...) " " #name
+#include "ingest/udp/formats.def"
+#undef FORMAT
+        ;
+#define UDP_FORMATS (udp_formats + 1)
+
 static const struct config_option options[] = {
 #include "config/options.def"
 #include "ingest/udp/options.def"
@@ -42,9 +50,11 @@ const struct config_option *config_options(size_t *n)
 }
 
 const struct config_built_in_topic config_built_in_topics[] = {
-#define TOPIC(name, when_full, help) {name, when_full},
+#define TOPIC(name, type, when_full, help) {name, when_full},
+#define QUEUE(name, type, help)
 #include "flow/topics.def"
 #undef TOPIC
+#undef QUEUE
         {NULL, NULL},
 };
 

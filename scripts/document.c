@@ -122,9 +122,11 @@ static int print_reasons(void)
 static int print_topics(void)
 {
 	puts("| topic | when full | events |\n| --- | --- | --- |");
-#define TOPIC(name, when_full, help) printf("| `%s` | %s | %s |\n", name, when_full, help);
+#define QUEUE(name, type, help)
+#define TOPIC(name, type, when_full, help) printf("| `%s` | %s | %s |\n", name, when_full, help);
 #include "flow/topics.def"
 #undef TOPIC
+#undef QUEUE
 	return 0;
 }
 

@@ -5,7 +5,7 @@
  *
  *     body of <role>.private:   | layout | lives | redo note |
  *
- * The supervisor creates it zeroed, PRIVATE_NOTE_BYTES long (stages.def); the first life sets the
+ * The supervisor creates it zeroed, PRIVATE_NOTE_BYTES long (flow/flow.def); the first life sets the
  * layout, each one counts itself.
  */
 #ifndef SHM_PRIVATE_H

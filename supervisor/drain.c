@@ -158,7 +158,7 @@ bool drain_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns
 	if (supervisor->killed || now_ns >= supervisor->drain_deadline_ns)
 		return cut_short(supervisor, due_ns);
 	*due_ns = supervisor->drain_deadline_ns;
-	for (; supervisor->rank < SUPERVISOR_RANKS; supervisor->rank++) {
+	for (; supervisor->rank < (int)flow_ranks(); supervisor->rank++) {
 		stop_rank(supervisor, now_ns);
 		if (!children_all(children, supervisor->rank, CHILD_DOWN))
 			return false;

@@ -5,34 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum stage_instances { DATAGRAMS, CONNECTIONS, READER, SHARERS };
-enum written_kind { TOPIC, QUEUE };
-
-static const struct stage_line {
-	const char *base, *program;
-	unsigned rank;
-	enum stage_instances instances;
-	const char *argument, *section;
-	uint64_t private_bytes;
-	const char *count_key;
-	uint64_t each_bytes;
-} stages[] = {
-#define STAGE(base, program, rank, instances, argument, section, private_bytes, count_key, each_bytes) \
-	{base, program, rank, instances, argument, section, private_bytes, count_key, each_bytes},
-#include "supervisor/stages.def"
-#undef STAGE
-};
-
-static const struct writes_line {
-	const char *list, *format;
-	enum written_kind kind;
-	const char *name;
-} writes[] = {
-#define WRITES(list, format, kind, name) {list, format, kind, name},
-#include "supervisor/writes.def"
-#undef WRITES
-};
-
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* What plan_make works on. */
@@ -206,9 +178,11 @@ static void need_queue(struct making *making, const char *name)
 	page->slot_bytes = config_u64(making->config, "queues.%s.slot_size", name);
 }
 
-static void add_user(struct making *making, const char *queue, struct plan_role *role)
+static void add_user(const char *queue, struct plan_role *role)
 {
-	need_queue(making, queue);
+	for (unsigned i = 0; i < role->n_queues; i++)
+		if (strcmp(role->queue[i], queue) == 0)
+			return;
 	if (role->n_queues < INSTANCE_QUEUES_MAX)
 		snprintf(role->queue[role->n_queues++], SHM_NAME_MAX, "%s", queue);
 }
@@ -223,7 +197,8 @@ int plan_role_index(const struct plan *plan, const char *name)
 	return -1;
 }
 
-static struct plan_role *add_role(struct making *making, const struct stage_line *stage, unsigned number)
+static struct plan_role *add_role(struct making *making, const struct flow_stage *stage, unsigned number,
+                                  const char *section)
 {
 	struct plan *plan = making->plan;
 	if (plan->n_roles == INSTANCE_ROLES_MAX) {
@@ -231,83 +206,70 @@ static struct plan_role *add_role(struct making *making, const struct stage_line
 		return NULL;
 	}
 	struct plan_role *role = &plan->role[plan->n_roles++];
-	snprintf(role->page.name, sizeof role->page.name, "%s.%u", stage->base, number);
+	snprintf(role->page.name, sizeof role->page.name, "%s.%u", stage->name, number);
 	snprintf(role->page.program, sizeof role->page.program, "%s", stage->program);
-	snprintf(role->section, sizeof role->section, "%s", stage->section);
-	role->rank = stage->rank;
+	snprintf(role->section, sizeof role->section, "%s", section);
+	role->stage = stage;
+	role->rank = flow_rank(stage);
 	role->listener = -1;
 	role->private_bytes = stage->private_bytes;
+	if (stage->private_each_bytes != 0)
+		role->private_bytes += stage->private_each_bytes *
+		                       config_u64(making->config, "%s.%s", section, stage->private_count);
 	return role;
 }
 
-/* True when the line says what processes of this list and format write. */
-static bool is_written(const struct writes_line *line, const char *list, const char *format)
+static void add_outputs(struct making *making, const char *format, struct plan_role *role)
 {
-	return strcmp(line->list, list) == 0 && strcmp(line->format, format) == 0;
-}
-
-static void list_written(const struct stage_line *stage, struct plan_listener *listener)
-{
-	size_t used = 0;
-	for (size_t i = 0; i < LENGTH(writes) && used < sizeof listener->writes; i++)
-		if (is_written(&writes[i], stage->argument, listener->format))
-			used += (size_t)snprintf(listener->writes + used, sizeof listener->writes - used,
-			                         "%s%s", used == 0 ? "" : ", ", writes[i].name);
-}
-
-static void add_written(struct making *making, const char *list, const char *format, struct plan_role *role)
-{
-	for (size_t i = 0; i < LENGTH(writes); i++) {
-		if (!is_written(&writes[i], list, format))
-			continue;
-		if (writes[i].kind == TOPIC)
-			add_writer(making, writes[i].name, role->page.name);
-		else
-			add_user(making, writes[i].name, role);
+	for (FLOW_EACH(topic, flow_writes(role->stage, format)))
+		add_writer(making, *topic, role->page.name);
+	for (FLOW_EACH(queue, role->stage->puts)) {
+		need_queue(making, *queue);
+		add_user(*queue, role);
 	}
 }
 
-static void add_listener_roles(struct making *making, const struct stage_line *stage, unsigned index,
+/* ---- stages that take in ---- */
+
+static void list_written(const struct flow_stage *stage, struct plan_listener *listener)
+{
+	const char *const *lists[] = {flow_writes(stage, listener->format), stage->puts};
+	size_t used = 0;
+	for (size_t i = 0; i < LENGTH(lists); i++)
+		for (FLOW_EACH(name, lists[i]))
+			if (used < sizeof listener->writes)
+				used += (size_t)snprintf(listener->writes + used,
+				                         sizeof listener->writes - used, "%s%s",
+				                         used == 0 ? "" : ", ", *name);
+}
+
+static void add_listener_roles(struct making *making, const struct flow_stage *stage, unsigned index,
                                unsigned *number)
 {
 	struct plan_listener *listener = &making->plan->listener[index];
 	for (unsigned process = 0; process < listener->processes; process++) {
-		struct plan_role *role = add_role(making, stage, (*number)++);
+		struct plan_role *role = add_role(making, stage, (*number)++, listener->section);
 		if (role == NULL)
 			return;
-		snprintf(role->section, sizeof role->section, "%s", listener->section);
 		role->listener = (int)index;
 		role->process = process;
-		if (stage->each_bytes != 0)
-			role->private_bytes +=
-			        stage->each_bytes *
-			        config_u64(making->config, "%s.%s", role->section, stage->count_key);
-		add_written(making, stage->argument, listener->format, role);
+		add_outputs(making, listener->format, role);
 	}
 }
 
-static bool has_formats(const struct stage_line *stage)
-{
-	for (size_t i = 0; i < LENGTH(writes); i++)
-		if (strcmp(writes[i].list, stage->argument) == 0 && writes[i].format[0] != '\0')
-			return true;
-	return false;
-}
-
-static void read_listener(const struct config *config, const struct stage_line *stage, size_t entry,
+static void read_listener(const struct config *config, const struct flow_stage *stage, size_t entry,
                           struct plan_listener *listener)
 {
 	const char *section = listener->section;
-	const char *dot = strrchr(stage->argument, '.');
-	snprintf(listener->section, sizeof listener->section, "%s[%zu]", stage->argument, entry);
-	snprintf(listener->protocol, sizeof listener->protocol, "%s",
-	         dot == NULL ? stage->argument : dot + 1);
-	if (has_formats(stage))
+	const char *dot = strrchr(stage->section, '.');
+	snprintf(listener->section, sizeof listener->section, "%s[%zu]", stage->section, entry);
+	snprintf(listener->protocol, sizeof listener->protocol, "%s", dot == NULL ? stage->section : dot + 1);
+	if (stage->formats != NULL)
 		snprintf(listener->format, sizeof listener->format, "%s",
 		         config_string(config, "%s.format", section));
 	list_written(stage, listener);
 	listener->processes = (unsigned)config_u64(config, "%s.processes", section);
-	if (stage->instances == DATAGRAMS) {
+	if (stage->processes == FLOW_DATAGRAMS) {
 		listener->sockets = PLAN_DATAGRAMS;
 		listener->receive_buffer_bytes = config_u64(config, "%s.receive_buffer", section);
 	} else {
@@ -316,15 +278,15 @@ static void read_listener(const struct config *config, const struct stage_line *
 	}
 }
 
-static void add_listeners(struct making *making, const struct stage_line *stage)
+static void add_listeners(struct making *making, const struct flow_stage *stage)
 {
 	const struct config *config = making->config;
 	struct plan *plan = making->plan;
-	size_t n = config_count(config, "%s", stage->argument);
+	size_t n = config_count(config, "%s", stage->section);
 	unsigned number = 0;
 	for (size_t entry = 0; entry < n; entry++) {
 		if (plan->n_listeners == LENGTH(plan->listener)) {
-			wrong(making, "%s: listeners in all are more than %zu", stage->argument,
+			wrong(making, "%s: listeners in all are more than %zu", stage->section,
 			      LENGTH(plan->listener));
 			return;
 		}
@@ -339,26 +301,80 @@ static void add_listeners(struct making *making, const struct stage_line *stage)
 	}
 }
 
-static void add_reader(struct making *making, const struct stage_line *stage)
+static bool takes_in(const struct flow_stage *stage)
 {
-	int index = plan_topic_index(making->plan, stage->argument);
-	if (index < 0)
-		return;
-	bool shared = stage->instances == SHARERS;
-	uint64_t processes = shared ? config_u64(making->config, "%s.processes", stage->section) : 1;
-	for (unsigned process = 0; process < processes; process++) {
-		struct plan_role *role = add_role(making, stage, process);
-		if (role == NULL)
-			return;
-		add_written(making, stage->section, "", role);
-	}
-	struct plan_topic *topic = &making->plan->topic[index];
-	snprintf(topic->required[topic->n_required++], SHM_NAME_MAX, "%s", stage->base);
+	return stage->processes == FLOW_DATAGRAMS || stage->processes == FLOW_CONNECTIONS;
 }
 
-static bool is_listener(const struct stage_line *stage)
+/* ---- stages that read or take ---- */
+
+/* The group of the role reads the topic. Processes that share a group come here one by one. */
+static void add_group(struct making *making, struct plan_topic *topic, const struct plan_role *role)
 {
-	return stage->instances == DATAGRAMS || stage->instances == CONNECTIONS;
+	char group[SHM_NAME_MAX];
+	flow_group(role->stage, role->page.name, group);
+	for (unsigned i = 0; i < topic->n_required; i++)
+		if (strcmp(topic->required[i], group) == 0)
+			return;
+	if (topic->n_required == PLAN_REQUIRED_MAX)
+		wrong(making, "%s: topic %s has %u required groups already, which is the most", role->section,
+		      topic->page.name, PLAN_REQUIRED_MAX);
+	else
+		snprintf(topic->required[topic->n_required++], SHM_NAME_MAX, "%s", group);
+}
+
+static void add_inputs(struct making *making, struct plan_role *role)
+{
+	struct plan *plan = making->plan;
+	const struct flow_stage *stage = role->stage;
+	const char *topic;
+	for (size_t i = 0; (topic = flow_reads(stage, making->config, role->section, i)) != NULL; i++) {
+		int index = plan_topic_index(plan, topic);
+		if (index >= 0)
+			add_group(making, &plan->topic[index], role);
+		else if (stage->processes == FLOW_ENTRIES)
+			wrong(making,
+			      "%s.topics: nothing writes \"%s\"; allowed: topics that a stage or an outside program of this configuration writes",
+			      role->section, topic);
+	}
+	for (FLOW_EACH(queue, stage->takes))
+		if (plan_queue_index(plan, *queue) >= 0)
+			add_user(*queue, role);
+}
+
+/* Whether there is something to read or to take. */
+static bool has_input(const struct plan *plan, const struct flow_stage *stage)
+{
+	for (FLOW_EACH(topic, stage->reads))
+		if (plan_topic_index(plan, *topic) >= 0)
+			return true;
+	for (FLOW_EACH(queue, stage->takes))
+		if (plan_queue_index(plan, *queue) >= 0)
+			return true;
+	return false;
+}
+
+static void add_inner(struct making *making, const struct flow_stage *stage)
+{
+	const struct config *config = making->config;
+	bool entries = stage->processes == FLOW_ENTRIES;
+	uint64_t n = 1;
+	if (entries)
+		n = config_count(config, "%s", stage->section);
+	else if (!has_input(making->plan, stage))
+		n = 0;
+	else if (stage->processes == FLOW_SHARED)
+		n = config_u64(config, "%s.processes", stage->section);
+	for (unsigned i = 0; i < n; i++) {
+		char section[48];
+		if (entries)
+			snprintf(section, sizeof section, "%s[%u]", stage->section, i);
+		struct plan_role *role = add_role(making, stage, i, entries ? section : stage->section);
+		if (role == NULL)
+			return;
+		add_inputs(making, role);
+		add_outputs(making, NULL, role);
+	}
 }
 
 struct plan *plan_make(const struct config *config, char **errors)
@@ -375,13 +391,15 @@ struct plan *plan_make(const struct config *config, char **errors)
 		      "instance: \"%s\" is not a name for an instance; 1 to %u of the characters A-Z a-z 0-9 . _ - are allowed, not beginning with a dot (and $MILLRACE_SHM at most 96 bytes)",
 		      instance, SHM_NAME_MAX - 1);
 	snprintf(plan->instance, sizeof plan->instance, "%s", instance);
-	for (size_t i = 0; i < LENGTH(stages); i++)
-		if (is_listener(&stages[i]))
-			add_listeners(&making, &stages[i]);
+	size_t n;
+	const struct flow_stage *stage = flow_stages(&n);
+	for (size_t i = 0; i < n; i++)
+		if (takes_in(&stage[i]))
+			add_listeners(&making, &stage[i]);
 	add_outside_lanes(&making);
-	for (size_t i = 0; i < LENGTH(stages); i++)
-		if (!is_listener(&stages[i]))
-			add_reader(&making, &stages[i]);
+	for (size_t i = 0; i < n; i++)
+		if (!takes_in(&stage[i]))
+			add_inner(&making, &stage[i]);
 	for (unsigned i = 0; i < plan->n_roles; i++)
 		plan->role[i].number = i + 1;
 	fclose(making.errors);
@@ -409,9 +427,13 @@ bool plan_writes(const struct plan_topic *topic, const char *role)
 
 bool plan_reads(const struct plan_topic *topic, const char *role)
 {
-	size_t base = strcspn(role, ".");
+	const struct flow_stage *stage = flow_stage_of_role(role);
+	char group[SHM_NAME_MAX];
+	if (stage == NULL)
+		return false;
+	flow_group(stage, role, group);
 	for (unsigned i = 0; i < topic->n_required; i++)
-		if (strlen(topic->required[i]) == base && memcmp(topic->required[i], role, base) == 0)
+		if (strcmp(topic->required[i], group) == 0)
 			return true;
 	return false;
 }

@@ -4,9 +4,9 @@
  *                                   |
  *                                   '--> plan_print (millrace check): every segment with its exact bytes
  *
- * A listener entry makes one role per process; writes.def says which topics and queues they write.
- * A topic exists when some role or some outside lane writes it, a queue when some role does. A
- * stage that reads (stages.def) exists when its topic does.
+ * The stages come from the flow table (flow/flow.h). A topic exists when a role or an outside lane
+ * writes it, a queue when a role puts into it. A stage that reads or takes exists when something
+ * that it reads or takes does.
  *
  * The plan touches nothing: no file, no socket.
  */
@@ -20,9 +20,10 @@
 #include "shm/instance.h"
 #include "base/address.h"
 #include "config/config.h"
+#include "flow/flow.h"
 #include "stage/stage.h"
 
-#define PLAN_REQUIRED_MAX  4u
+#define PLAN_REQUIRED_MAX  8u
 #define PLAN_ADDRESSES_MAX 128u
 /* Said of a topic that no required group reads. Its writers never wait, so "accepted" does not mean
  * that anybody will see it. */
@@ -75,13 +76,14 @@ struct plan_role {
 	struct instance_role page;
 	/* in whose name it claims slots of queues (queue.h): its index in the page + 1 */
 	unsigned number;
-	unsigned rank;          /* in the flow, stages.def */
+	const struct flow_stage *stage;
+	unsigned rank;          /* in the flow (flow_rank) */
 	char section[48];       /* "ingest.udp[0]", "tally" */
 	int listener;           /* index into plan.listener, or -1 */
 	unsigned process;       /* number among the listener's */
 	uint64_t private_bytes; /* 0: no private segment */
 	unsigned n_queues;
-	char queue[INSTANCE_QUEUES_MAX][SHM_NAME_MAX]; /* that it puts messages into */
+	char queue[INSTANCE_QUEUES_MAX][SHM_NAME_MAX]; /* that it puts into or takes from */
 };
 
 struct plan {

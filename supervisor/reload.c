@@ -132,6 +132,14 @@ static bool queues_changed(const struct supervisor *supervisor, const struct pla
 	return false;
 }
 
+static bool other_options_changed(const struct supervisor *supervisor, const struct flow_stage *stage)
+{
+	for (FLOW_EACH(option, stage->other_options))
+		if (!config_same(supervisor->config, supervisor->next_config, *option))
+			return true;
+	return false;
+}
+
 /* But for its sockets, which are compared once the next ones are open; they change with the
  * section. */
 static bool settings_changed(const struct supervisor *supervisor, const struct child *child)
@@ -144,9 +152,8 @@ static bool settings_changed(const struct supervisor *supervisor, const struct c
 	return strcmp(role->section, child->role.section) != 0 || role->process != child->role.process ||
 	       role->private_bytes != child->role.private_bytes ||
 	       !config_same(supervisor->config, supervisor->next_config, role->section) ||
-	       (strncmp(role->section, "ingest.http", strlen("ingest.http")) == 0 &&
-	        !config_same(supervisor->config, supervisor->next_config, "enrich.agent_longest")) ||
-	       topics_changed(supervisor, name) || queues_changed(supervisor, &child->role, role);
+	       other_options_changed(supervisor, role->stage) || topics_changed(supervisor, name) ||
+	       queues_changed(supervisor, &child->role, role);
 }
 
 static bool role_changed(const struct supervisor *supervisor, const struct child *child)
@@ -402,7 +409,7 @@ static void each_changing(struct supervisor *supervisor, uint64_t now_ns, bool i
 void reload_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
 {
 	struct children *children = &supervisor->children;
-	while (supervisor->rank < SUPERVISOR_RANKS) {
+	while (supervisor->rank < (int)flow_ranks()) {
 		*due_ns = supervisor->drain_deadline_ns;
 		each_changing(supervisor, now_ns, true);
 		if (!rank_is_down(children, supervisor->rank)) {

@@ -270,7 +270,7 @@ void supervisor_begin_start(struct supervisor *supervisor, uint64_t now_ns)
 	watch_open(&supervisor->watch, supervisor->segments.directory, supervisor->plan->instance,
 	           supervisor->segments.old);
 	supervisor->phase = SUPERVISOR_STARTING;
-	supervisor->rank = SUPERVISOR_RANKS - 1;
+	supervisor->rank = (int)flow_ranks() - 1;
 	start_rank(supervisor, now_ns);
 }
 

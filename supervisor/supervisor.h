@@ -22,8 +22,7 @@
 #include "supervisor/trial.h"
 #include "supervisor/watch.h"
 
-#define SUPERVISOR_RANKS 3 /* in stages.def: 0 .. 2 */
-#define HOME_LOOK_NS     NS_PER_SEC
+#define HOME_LOOK_NS NS_PER_SEC
 #define START_PATIENCE_NS \
 	(10 * NS_PER_SEC) /* how long one rank may take before the next is started all the same */
 

@@ -79,7 +79,7 @@ static void the_embedded_default_is_udp_http_enrich_and_tally(void **state)
 	assert_int_equal(plan->role[2].rank, 1);
 	assert_int_equal(plan->role[2].private_bytes, PRIVATE_NOTE_BYTES);
 	assert_string_equal(plan->role[3].page.name, "tally.0");
-	assert_int_equal(plan->role[3].rank, 2);
+	assert_int_equal(plan->role[3].rank, 1);
 	assert_int_equal(plan->role[3].listener, -1);
 	assert_int_equal(plan->n_listeners, 2);
 	assert_int_equal(plan->listener[1].sockets, PLAN_CONNECTIONS);

@@ -1,0 +1,1 @@
+$(eval $(call archive,flow,$(wildcard flow/*.c)))

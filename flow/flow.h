@@ -1,0 +1,113 @@
+/* The flow: which stages there are, what each reads, takes, writes and puts, and what carries it.
+ *
+ *     flow.def                 one row a stage            .--> supervisor: roles, topics, queues, groups, bytes, order of start and drain
+ *     topics.def               one row a topic or queue   +--> a stage's own inputs and outputs
+ *     ingest/udp/formats.def   one row a UDP format       +--> millrace check, tap; the documents; the include rules; which tables are built in
+ *
+ * A topic carries events from every writer to every group: each process that writes it has a lane.
+ * A queue carries work from any process that puts to any one process that takes.
+ */
+#ifndef FLOW_FLOW_H
+#define FLOW_FLOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "shm/instance.h"
+
+/* How many processes a stage has. */
+enum flow_processes {
+	/* For each entry of the configured list `section` as many as its option `processes` says,
+	 * given sockets that receive datagrams. */
+	FLOW_DATAGRAMS,
+	FLOW_CONNECTIONS, /* The same with sockets that take connections. */
+	FLOW_ONE,         /* One, while something that it reads or takes exists. */
+	/* The same, as many as the option `processes` of its section says. They share the lanes
+	 * of what they read. */
+	FLOW_SHARED,
+	FLOW_ENTRIES, /* One for each entry of the list `section`, whose option `topics` says what it reads. */
+};
+
+/* What a stage writes when an entry's option `format` has this value. */
+struct flow_format {
+	const char *name;
+	const char *const *writes;
+};
+
+/* Lists of names end with NULL; a list that is NULL is empty. */
+struct flow_stage {
+	const char *name;    /* of its roles without their numbers */
+	const char *folder;  /* in the tree */
+	const char *program; /* in libexec/millrace */
+	enum flow_processes processes;
+	const char *section;               /* where its options lie: "ingest.udp", "tally" */
+	const char *const *reads;          /* topics, as a required group (flow_group) */
+	const char *const *takes;          /* queues that it takes from */
+	const char *const *writes;         /* topics, whatever the format */
+	const char *const *puts;           /* queues that it puts into */
+	const struct flow_format *formats; /* ends with a name of NULL; NULL: it has no option `format` */
+	/* Options outside of its section that it reads, too: a reload that changes one restarts it. */
+	const char *const *other_options;
+	/* Body of the private segment of each process, which its next life takes up: private_bytes,
+	 * and private_each_bytes for each of the option private_count of its section. 0: none. */
+	uint64_t private_bytes;
+	const char *private_count;
+	uint64_t private_each_bytes;
+};
+
+/* All stages in flow order; *n is set to their number. */
+const struct flow_stage *flow_stages(size_t *n);
+
+/* The stage of that name, or NULL. */
+const struct flow_stage *flow_stage_find(const char *name);
+
+/* The stage of a role ("ingest-udp.3"), or NULL. */
+const struct flow_stage *flow_stage_of_role(const char *role);
+
+/* Topic i that a process reads whose section is this one ("tally", "sink.objects[1]"), or NULL after
+ * the last. */
+const char *flow_reads(const struct flow_stage *stage, const struct config *config, const char *section,
+                       size_t i);
+
+/* Topics that a process writes, NULL-ended. format: the value of its entry's option `format`, NULL
+ * or "" when the stage has none. */
+const char *const *flow_writes(const struct flow_stage *stage, const char *format);
+
+/* The required group as which the processes of the stage read: the stage's name, for all processes
+ * share the lanes; of FLOW_ENTRIES the role's name, for each reads everything. Writes it to group
+ * and returns it. */
+const char *flow_group(const struct flow_stage *stage, const char *role, char group[SHM_NAME_MAX]);
+
+/* Place in the order of start and drain: 0 takes in from outside; of any other stage 1 more than
+ * the highest of those that write what it reads or takes. Stages start from the highest down and
+ * drain from 0 up. */
+unsigned flow_rank(const struct flow_stage *stage);
+
+/* One more than the highest rank. */
+unsigned flow_ranks(void);
+
+/* A topic or queue that needs no line in the configuration. */
+struct flow_topic {
+	const char *name;
+	uint16_t type; /* enum event_type of its records */
+	bool queue;
+	const char *when_full; /* "drop" or "refuse"; "" of a queue */
+	const char *help;
+};
+
+/* All of them; *n is set to their number. */
+const struct flow_topic *flow_topics(size_t *n);
+
+/* enum event_type of the records of a topic or queue; EVENT_NONE: any, for an outside program
+ * writes them. */
+uint16_t flow_topic_type(const char *topic);
+
+/* for (FLOW_EACH(topic, stage->writes)) puts(*topic); */
+#define FLOW_EACH(at, list)             \
+	const char *const *at = (list); \
+	at != NULL &&at[0] != NULL;     \
+	at++
+
+#endif
