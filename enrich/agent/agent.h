@@ -6,8 +6,7 @@
  *     uap-core   Firefox 56 0 - -     Mac OS X 10 13 - -     Mac, Apple, Mac
  *     derived    type=Desktop  browser=Firefox  engine=Gecko  version=56.0  os=Mac
  *
- * How the derived ones come about (derive.c; the words meant are in marks.def, looked for in any
- * case):
+ * How the derived ones come about (the words are those of marks.def, in any case):
  *
  *     browser   uap-core's family
  *     version   its major, minor, patch and patch minor as far as they are defined, with points: "56.0". Undefined with the major
@@ -20,7 +19,28 @@
  *                   WebKit     WebKit
  *                   Goanna, Servo, LibWeb (Ladybird/), KHTML, NetFront, Gecko    their names with a slash
  *               else Other. Chrome on iOS says CriOS/ and is WebKit.
- *     type      Bot, TV, Tablet, Mobile, Desktop or Other, by our own rules over all of these: type.h
+ *     type      what kind of thing it is: our own rules over all of these, below
+ *
+ * The type is the first of these that holds:
+ *
+ *     Bot      uap-core calls the device Spider or the browser "...bot"
+ *              a program by its name, or by what it does (spider, crawler, preview, monitor, fetcher ...), whatever browser it pretends to
+ *                  be; of an application that speaks through CFNetwork the name says nothing: "Heart Monitor/2 CFNetwork/..."
+ *              the address of a page; on a desk also the name of a host or a mail address: programs say where to ask, browsers do not
+ *              a system, a device, an engine of a handset, an application that is known: none of them said, in an agent that is not empty.
+ *                  Browsers always say what they run on
+ *     TV       a television, a box or a stick by its words, system or model
+ *     Other    a console
+ *     Desktop  a Mac that speaks through CFNetwork: it names its processor, its model, its Safari, or a kernel that only Macs had
+ *     Tablet   iPad, Kindle, "tablet" (but "Tablet PC" is Windows on a desk), a tablet's model, or a browser (Mozilla/) on Android that does not
+ *              say "mobile"
+ *     Mobile   a telephone's system or words, or any other device that uap-core knows
+ *     Desktop  Windows, Mac, Linux, BSD, Chrome OS ...
+ *     Other    the rest: applications that say nothing of where they run (okhttp, Outlook); no agent at all
+ *
+ * uap-core calls whatever begins with four letters of some old telephone's name a "Generic Feature
+ * Phone" (httperf, Blackbox Exporter, SendGrid). That is taken for a device only when the agent
+ * also says something that telephones say: MIDP, UP.Browser, NetFront.
  *
  * An agent longer than the engine's longest is taken for its beginning.
  */
@@ -114,6 +134,9 @@ static inline const char *agent_text(const struct agent *agent, enum agent_field
 	*bytes = agent->field[field].bytes;
 	return agent->text + agent->field[field].at;
 }
+
+/* Whether the field is one of the texts, the last of which is NULL. */
+bool agent_is_one_of(const struct agent *agent, enum agent_field field, const char *const *texts);
 
 /* "Desktop", "Gecko" and so on. */
 const char *agent_type_name(enum agent_type type);

@@ -2,10 +2,10 @@
  * their telephone is called.
  *
  * The list of programs is that of npm's crawler-user-agents, MILLRACE_CRAWLERS or
- * data/tests/crawler-user-agents.json (make test fetches it). The rules of type.h were written with
+ * data/tests/crawler-user-agents.json (make test fetches it). The rules of agent.h were written with
  * one half of it in sight; of the other half 1,009 of 1,035 were Bot when it was first looked at.
  */
-#include "enrich/agent/type.h"
+#include "enrich/agent/agent.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -267,7 +267,7 @@ static bool is_known_program(const struct agent *agent)
 	                                       "mobile crawler",
 	                                       "msnbot",
 	                                       NULL};
-	return type_is_one_of(agent, AGENT_FAMILY, programs);
+	return agent_is_one_of(agent, AGENT_FAMILY, programs);
 }
 
 /* It begins as browsers do, or uap-core knows the maker of its device. */
@@ -275,10 +275,10 @@ static bool is_browser(const char *text, const struct agent *agent)
 {
 	static const char *const makers[] = {"", "Spider", "Generic", NULL};
 	static const char *const spider[] = {"Spider", NULL};
-	if (type_is_one_of(agent, AGENT_DEVICE_FAMILY, spider) || is_known_program(agent))
+	if (agent_is_one_of(agent, AGENT_DEVICE_FAMILY, spider) || is_known_program(agent))
 		return false;
 	return strncmp(text, "Mozilla/", 8) == 0 || strncmp(text, "Opera/", 6) == 0 ||
-	       !type_is_one_of(agent, AGENT_BRAND, makers);
+	       !agent_is_one_of(agent, AGENT_BRAND, makers);
 }
 
 static void hardly_any_browser_of_uap_cores_files_is_a_bot(void **state)
