@@ -19,6 +19,7 @@ VERSION := 0.1.0
 MAKEFLAGS += --no-builtin-rules
 
 include mk/rules.mk
+include mk/tables.mk
 include $(sort $(wildcard */build.mk */*/build.mk))
 include mk/targets.mk
 

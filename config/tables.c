@@ -35,12 +35,7 @@ static const char udp_formats[] =
 #define UDP_FORMATS (udp_formats + 1)
 
 static const struct config_option options[] = {
-#include "config/options.def"
-#include "ingest/udp/options.def"
-#include "ingest/http/options.def"
-#include "enrich/options.def"
-#include "supervisor/options.def"
-#include "sink/tally/options.def"
+#include <options.list> /* generated: every options.def of the tree (mk/tables.mk) */
 };
 
 const struct config_option *config_options(size_t *n)

@@ -85,7 +85,7 @@ lint: ## clang-tidy, cppcheck, clang-format, shellcheck and mandoc, in check mod
 	@scripts/install-packages build test lint
 	@$(AGAIN) built-lint
 # The programs are built first because the sources include what is generated.
-built-lint: all
+built-lint: all $(GEN)/metrics.list
 	@HEADERS='$(HEADERS)' scripts/lint $(BUILD) $(SOURCES)
 
 bench: ## the benchmarks of the command, each against its reference

@@ -21,43 +21,21 @@
 #include "config/value.h"
 #include "stage/help.h"
 
-#define METRIC(symbol, kind, help) {#symbol, METRIC_##kind, help},
+#define METRIC(symbol, kind, help) {METRICS_OF, #symbol, METRIC_##kind, help},
 
-static const struct metric_description udp_metrics[] = {
-#include "ingest/udp/metrics.def"
-};
-
-static const struct metric_description http_metrics[] = {
-#include "ingest/http/metrics.def"
-};
-
-static const struct metric_description enrich_metrics[] = {
-#include "enrich/metrics.def"
-};
-
-static const struct metric_description tally_metrics[] = {
-#include "sink/tally/metrics.def"
-};
-
-static const struct metric_description stage_metrics[] = {
-#include "stage/metrics.def"
-};
-
-static const struct metric_description supervisor_metrics[] = {
-#include "stage/supervisor_metrics.def"
-};
-
-static const struct documented_stage {
+static const struct documented_metric {
+	const char *of; /* stage */
 	const char *name;
-	const struct metric_description *metrics;
-	size_t n_metrics;
-} stages[] = {
-        {"ingest-udp", udp_metrics, sizeof udp_metrics / sizeof udp_metrics[0]},
-        {"ingest-http", http_metrics, sizeof http_metrics / sizeof http_metrics[0]},
-        {"enrich", enrich_metrics, sizeof enrich_metrics / sizeof enrich_metrics[0]},
-        {"tally", tally_metrics, sizeof tally_metrics / sizeof tally_metrics[0]},
-        {"every stage", stage_metrics, sizeof stage_metrics / sizeof stage_metrics[0]},
-        {"supervisor", supervisor_metrics, sizeof supervisor_metrics / sizeof supervisor_metrics[0]},
+	uint32_t kind;
+	const char *help;
+} metrics[] = {
+#include <metrics.list> /* generated: every stage's metrics.def, in flow order (mk/tables.mk) */
+#define METRICS_OF "every stage"
+#include "stage/metrics.def"
+#undef METRICS_OF
+#define METRICS_OF "supervisor"
+#include "stage/supervisor_metrics.def"
+#undef METRICS_OF
 };
 
 /* A bar would end the cell, an angle bracket begin a tag. */
@@ -88,21 +66,19 @@ static int print_options(const char *section)
 	return printed > 0 ? 0 : 1;
 }
 
-static int print_metrics(const char *name)
+static int print_metrics(const char *stage)
 {
 	size_t printed = 0;
-	for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
-		if (name[0] != '\0' && strcmp(stages[i].name, name) != 0)
+	for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++) {
+		const struct documented_metric *metric = &metrics[i];
+		if (stage[0] != '\0' && strcmp(metric->of, stage) != 0)
 			continue;
 		if (printed++ == 0)
 			puts("| stage | metric | kind | what it is |\n| --- | --- | --- | --- |");
-		for (size_t k = 0; k < stages[i].n_metrics; k++) {
-			const struct metric_description *metric = &stages[i].metrics[k];
-			printf("| %s | `%s` | %s | ", stages[i].name, metric->name,
-			       metric->kind == METRIC_COUNTER ? "counter" : "gauge");
-			print_cell(metric->help);
-			puts(" |");
-		}
+		printf("| %s | `%s` | %s | ", metric->of, metric->name,
+		       metric->kind == METRIC_COUNTER ? "counter" : "gauge");
+		print_cell(metric->help);
+		puts(" |");
 	}
 	return printed > 0 ? 0 : 1;
 }

@@ -1,0 +1,32 @@
+# Lists of the tables that the folders bring along, so that a new folder is found without naming it anywhere:
+#
+#   build/gen/options.list   every options.def: that of config/, those of the stages in flow order, the rest
+#   build/gen/metrics.list   every stage's metrics.def, METRICS_OF being the stage's name
+
+GEN  := $(BUILD)/gen
+hash := \#
+
+# name:folder of each stage (flow/flow.def)
+FLOW := $(shell sed -nE 's/^STAGE."([^"]*)", "([^"]*)".*/\1:\2/p' flow/flow.def)
+flow_name   = $(word 1,$(subst :, ,$(1)))
+flow_folder = $(word 2,$(subst :, ,$(1)))
+
+OPTION_TABLES := config/options.def $(foreach s,$(FLOW),$(wildcard $(call flow_folder,$(s))/options.def))
+OPTION_TABLES += $(filter-out $(OPTION_TABLES),$(sort $(wildcard */options.def */*/options.def)))
+METRIC_STAGES := $(foreach s,$(FLOW),$(if $(wildcard $(call flow_folder,$(s))/metrics.def),$(s)))
+
+# Looked at by each make, written only when it says something else.
+define list
+$(GEN)/$(1): always-look
+	@mkdir -p $$(@D)
+	@printf '%s\n' $(2) > $$@.new
+	@if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
+endef
+
+.PHONY: always-look
+$(eval $(call list,options.list,$(foreach t,$(OPTION_TABLES),'$(hash)include "$(t)"')))
+$(eval $(call list,metrics.list,$(foreach s,$(METRIC_STAGES),'$(hash)define METRICS_OF "$(call flow_name,$(s))"' \
+  '$(hash)include "$(call flow_folder,$(s))/metrics.def"' '$(hash)undef METRICS_OF')))
+
+$(BUILD)/obj/config/tables.o $(BUILD)/fuzz/config: $(GEN)/options.list
+$(BUILD)/obj/scripts/document.o: $(GEN)/metrics.list
