@@ -1,6 +1,6 @@
 #include "ingest/json/json_cut.h"
 #include "ingest/json/json_event.h"
-#include "ingest/json/json_object.h"
+#include "ingest/json/object.h"
 
 bool json_batch_open(struct json_batch *batch, const char *data, size_t bytes, struct json_fault *fault)
 {

@@ -1,6 +1,6 @@
 #include "ingest/json/json_event.h"
 
-#include "ingest/json/json_object.h"
+#include "ingest/json/object.h"
 
 #define METRIC_NAMES (1u << NAME_USERNAME | 1u << NAME_COUNT | 1u << NAME_METRIC)
 

@@ -1,5 +1,5 @@
 #include "ingest/json/json_cut.h"
-#include "ingest/json/json_object.h"
+#include "ingest/json/object.h"
 
 #define TIMESTAMP_MAX_MS 9999999999999
 

@@ -1,4 +1,4 @@
-#include "ingest/json/json_object.h"
+#include "ingest/json/object.h"
 
 bool json_build_metric(const struct json_object *object, void *payload, uint32_t *length,
                        struct json_fault *fault)

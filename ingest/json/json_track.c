@@ -1,5 +1,5 @@
 #include "ingest/json/json_event.h"
-#include "ingest/json/json_object.h"
+#include "ingest/json/object.h"
 
 static bool check(const struct json_object *object, struct json_fault *fault)
 {

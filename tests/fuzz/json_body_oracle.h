@@ -1,4 +1,4 @@
-/* Whether the parsers of bodies (ingest/json/json_body.h) and jansson see the same in a text: is it
+/* Whether the parsers of bodies (ingest/json/event.h) and jansson see the same in a text: is it
  * accepted under the same rules, with which payload; if not, for which reason and at which place.
  * What jansson cannot judge is not compared: see json_oracle.h. */
 #ifndef TESTS_FUZZ_JSON_BODY_ORACLE_H

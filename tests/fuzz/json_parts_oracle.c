@@ -108,7 +108,7 @@ static bool name_fits(const char *host)
 	               : n <= 253 && inet_aton(name, &address) != 0;
 }
 
-/* Scheme, userinfo, host and port as json_url.h tells, found by regular expressions. */
+/* Scheme, userinfo, host and port as url.h tells, found by regular expressions. */
 static bool url_fits(json_t *value)
 {
 	const char *url = json_string_value(value);

@@ -120,7 +120,7 @@ struct json_postback {
 };
 
 /* Checks the whole body: endpoint.method one of GET POST PUT PATCH DELETE, endpoint.url a string
- * that json_url.h takes, for one that could never be delivered is refused here ({key} may stand
+ * that url.h takes, for one that could never be delivered is refused here ({key} may stand
  * anywhere behind the slashes); data a non-empty array of objects whose values are strings,
  * numbers, true, false or null. */
 bool json_postback_open(struct json_postback *postback, const char *data, size_t bytes,

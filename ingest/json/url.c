@@ -7,7 +7,7 @@
  *
  * What is wrong with host or port is remembered, not told: it may turn out to have been userinfo.
  */
-#include "ingest/json/json_url.h"
+#include "ingest/json/url.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

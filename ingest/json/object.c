@@ -1,4 +1,4 @@
-#include "ingest/json/json_object.h"
+#include "ingest/json/object.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 #include "ingest/json/json_cut.h"
-#include "ingest/json/json_object.h"
-#include "ingest/json/json_url.h"
+#include "ingest/json/object.h"
+#include "ingest/json/url.h"
 
 #define METHOD_BYTES 6u /* of the longest name; 6 times as much with an escape for each character */
 

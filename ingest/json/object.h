@@ -10,7 +10,7 @@
 #ifndef INGEST_JSON_JSON_OBJECT_H
 #define INGEST_JSON_JSON_OBJECT_H
 
-#include "ingest/json/json_body.h"
+#include "ingest/json/event.h"
 #include "ingest/json/scan.h"
 
 enum json_name {
@@ -96,7 +96,7 @@ static inline bool json_need_int64(const struct json_object *object, enum json_n
 /* Writes the string with its escapes resolved: at most value->bytes bytes. Returns how many. */
 size_t json_copy(char *out, const struct json_value *value);
 
-/* Builds the payload from the members, as json_metric and json_track (json_body.h) say. room: bytes
+/* Builds the payload from the members, as json_metric and json_track (event.h) say. room: bytes
  * at payload. */
 bool json_build_metric(const struct json_object *object, void *payload, uint32_t *length,
                        struct json_fault *fault);

@@ -10,7 +10,7 @@
 #ifndef INGEST_JSON_JSON_URL_H
 #define INGEST_JSON_JSON_URL_H
 
-#include "ingest/json/json_object.h"
+#include "ingest/json/object.h"
 
 /* NULL, or what is wrong with a string, "must have a host":
  *   scheme    http or https in any case

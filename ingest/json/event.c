@@ -1,6 +1,6 @@
 #include "ingest/json/json_cut.h"
 #include "ingest/json/json_event.h"
-#include "ingest/json/json_object.h"
+#include "ingest/json/object.h"
 
 /* A query string in the making. */
 struct query {
