@@ -21,7 +21,7 @@
 
 #include "bench/turns.h"
 #include "ingest/http/request.h"
-#include "ingest/json/event.h"
+#include "ingest/json/postback.h"
 #include "ingest/udp/ipevent.h"
 #include "base/clock.h"
 

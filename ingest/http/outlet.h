@@ -13,7 +13,7 @@
 #ifndef INGEST_HTTP_OUTLET_H
 #define INGEST_HTTP_OUTLET_H
 
-#include "ingest/json/event.h"
+#include "ingest/json/postback.h"
 #include "shm/lane.h"
 #include "shm/private.h"
 #include "shm/queue.h"

@@ -33,7 +33,7 @@ static enum taken take(struct exchange *exchange, enum outlet_topic topic, uint1
 	struct outlet *outlet = exchange->shared->outlet;
 	bool never = false;
 	uint32_t length = 0;
-	void *room = outlet_room(outlet, topic, type, json_body_room_plain(bytes), &never);
+	void *room = outlet_room(outlet, topic, type, json_room_plain(bytes), &never);
 	if (!parse(data, bytes, room != NULL ? room : exchange->shared->scratch, &length, fault))
 		return TAKEN_NOT;
 	if (room == NULL)

@@ -225,7 +225,7 @@ static int take_memory(struct server *server, struct shm_error *error)
 	                           : shared->settings.max_inflated;
 	server->connection = calloc(n, sizeof *server->connection);
 	/* Touched only as far as a body needs it. */
-	shared->scratch_bytes = json_body_room(longest);
+	shared->scratch_bytes = json_room(longest);
 	shared->scratch = malloc(shared->scratch_bytes);
 	shared->inflater = inflater_create();
 	shared->pool = &server->pool;

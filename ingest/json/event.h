@@ -1,32 +1,58 @@
-/* Events out of HTTP bodies: one function per kind of body, each from JSON text to the payload of a
- * record, allocation-free.
+/* Events from JSON text: the object of a datagram, the bodies of HTTP requests. Nothing is
+ * allocated.
  *
+ *     datagram       one of the first two kinds of object below                                      json_event_parse
  *     POST /event    {"username": "kodingbot", "count": 12412414, "metric": "kite_call"}            json_metric --> EVENT_METRIC
+ *     POST /batch    [{"type": "open", "ts": 1, "params": {}}, ...] or one object a line            json_batch, json_track --> EVENT_TRACK_RAW
  *     POST /log      {"text": "hello", "content_id": 1, "client_id": 1, "timestamp": 1586846680064} json_log --> EVENT_LOG
  *     POST /t/TYPE   {"klag": 3, "tag": ["a", "b"]}                                                 json_params --> klag=3&tag=a&tag=b
- *     POST /batch    [{"type": "open", "ts": 1, "params": {}}, ...] or one object a line            json_batch, json_track --> EVENT_TRACK_RAW
- *     POST /ingest   {"endpoint": {"method": "GET", "url": "..."}, "data": [{...}, ...]}            json_postback --> EVENT_POSTBACK
+ *     POST /ingest   {"endpoint": {"method": "GET", "url": "..."}, "data": [{...}, ...]}            postback.h
  *
- * Common to all: one byte-order mark in front of a text (a body, a line, a datagram) is passed
- * over; keys in any order, of a repeated key the last counts, unknown keys are skipped after their
- * values were checked. The functions fill the payload but for arrival_ns, source and source_port
- * (left 0), which are the caller's.
+ * Common to all: a text (a body, a line, a datagram) may begin with one byte-order mark. Keys come
+ * in any order, the last of a repeated key counts, unknown keys are skipped after their values were
+ * checked. The functions fill the payload except arrival_ns, source and source_port (left 0), which
+ * the caller sets.
  *
- * When several things are wrong, the first in this order is told: structure (truncated, malformed,
- * nested too deep), no object (LEDGER_UNKNOWN_EVENT), missing field (absent, or an empty string),
- * wrong type or value, too large; of a postback level by level (body, endpoint, its values,
- * elements of data).
+ * When several things are wrong, the first in this order is reported: structure (truncated,
+ * malformed, nested too deep), no object (LEDGER_UNKNOWN_EVENT), missing field (absent, or an empty
+ * string), wrong type or value, too large. A postback is checked level by level: body, endpoint, its
+ * values, elements of data.
  */
-#ifndef INGEST_JSON_JSON_BODY_H
-#define INGEST_JSON_JSON_BODY_H
+#ifndef INGEST_JSON_EVENT_H
+#define INGEST_JSON_EVENT_H
 
-#include "ingest/json/json_event.h"
+#include "event/event.h"
+#include "shm/ledger.h"
 
-/* What is wrong, for the ledger and, as json_fault_words puts it, for the answer {"error": what,
- * "where": where}. Texts are constants. */
+/* What repeated keys of arrays may add to a query string. Without a bound, a text could ask for its
+ * square. */
+#define JSON_EVENT_REPEAT_BYTES 4096u
+
+/* Longest text: what it becomes must fit 32 bits. */
+#define JSON_EVENT_BYTES_MAX (1u << 30)
+
+/* Bytes of payload that any of these functions may need for a text of `bytes` bytes. */
+static inline size_t json_room(size_t bytes)
+{
+	/* percent-encoding triples at worst */
+	return sizeof(struct event_track_raw) + 3 * bytes + JSON_EVENT_REPEAT_BYTES;
+}
+
+/* The same for json_metric and json_log alone, which write no query string. */
+static inline size_t json_room_plain(size_t bytes)
+{
+	return sizeof(struct event_log) + bytes;
+}
+_Static_assert(sizeof(struct event_metric) <= sizeof(struct event_log), "the larger of the two");
+_Static_assert(sizeof(struct event_log) < JSON_EVENT_REPEAT_BYTES, "json_room covers all");
+
+/* ---- what is wrong ---- */
+
+/* For the ledger and, as json_fault_words writes it, for the answer {"error": what, "where":
+ * where}. Texts are constants. */
 struct json_fault {
 	enum ledger_reason reason;
-	/* "count", "params", "data[]", "endpoint.url"; "body" when the text is no JSON or no
+	/* "count", "params", "data[]", "endpoint.url"; "body" when the text is not JSON or not an
 	 * object */
 	const char *where;
 	const char *what; /* "must be an integer of 64 bits" */
@@ -45,42 +71,39 @@ struct json_words {
 };
 const struct json_words *json_fault_words(struct json_words *words, const struct json_fault *fault);
 
-/* Bytes of payload that any of these may need for a text of `bytes` bytes. */
-static inline size_t json_body_room(size_t bytes)
-{
-	return json_event_room(bytes);
-}
+/* ---- one event ---- */
 
-/* The same for json_metric and json_log alone, which write no query string. */
-static inline size_t json_body_room_plain(size_t bytes)
-{
-	return sizeof(struct event_log) + bytes;
-}
-_Static_assert(sizeof(struct event_metric) <= sizeof(struct event_log), "the larger of the two");
-_Static_assert(sizeof(struct event_log) < JSON_EVENT_REPEAT_BYTES, "json_event_room covers all");
+/* Parses a datagram. An object with "type" is a tracking event, as json_track reads it; any other
+ * with one of "username", "count", "metric" is a metric event, as json_metric reads it. Valid:
+ * returns LEDGER_VALID, sets *type (EVENT_METRIC or EVENT_TRACK_RAW) and *length, and fills the
+ * payload (aligned to 8, json_room(bytes) bytes). Otherwise payload, *type and *length are
+ * undefined and the reason is returned. */
+enum ledger_reason json_event_parse(const char *data, size_t bytes, void *payload, uint16_t *type,
+                                    uint32_t *length);
 
-/* All return true when the text is valid, with the payload (aligned to 8, json_body_room(bytes)
- * bytes) filled and *length set; false with *fault set, the payload undefined. Texts are at most
- * JSON_EVENT_BYTES_MAX (json_event.h). */
+/* All below return true when the text is valid, with the payload (aligned to 8, json_room(bytes)
+ * bytes) filled and *length set; false with *fault set, the payload undefined. */
 
-/* username, metric: non-empty strings; count: an int64. All required. */
+/* username, metric: non-empty strings of at most 65,535 bytes; count: an int64. All required. */
 bool json_metric(const char *data, size_t bytes, void *payload, uint32_t *length, struct json_fault *fault);
 
 /* client_id, content_id: int64, not 0; timestamp: 1 .. 9999999999999 (ms); text: a non-empty
- * string. The payload keeps the object as sent, all members and their spelling, white space outside
- * strings left out. */
+ * string. The payload keeps the object as sent, all members and their spelling, without white space
+ * outside strings. */
 bool json_log(const char *data, size_t bytes, void *payload, uint32_t *length, struct json_fault *fault);
 
-/* type: a non-empty string; ts (optional): ms, 0 or more; params (optional): an object as for
- * json_params. */
+/* type: a non-empty string of at most 65,535 bytes; ts (optional): ms, 0 or more; params
+ * (optional): an object as for json_params. */
 bool json_track(const char *data, size_t bytes, void *payload, uint32_t *length, struct json_fault *fault);
 
-/* Whether the text begins as an object does, behind a byte-order mark and white space. */
+/* Whether the text begins as an object does, after a byte-order mark and white space. */
 bool json_begins_object(const char *data, size_t bytes);
 
-/* An object as a query string, as json_event.h tells, written to out (room bytes; nothing behind it
- * is touched). Sets *length; LEDGER_TOO_LARGE when it does not fit: 3 * bytes are enough unless a
- * key comes with an array or is repeated for one. */
+/* An object as a query string at out (room bytes; nothing after it is touched): k=v&k=v in the order
+ * of the members, percent-encoded (RFC 3986: all but letters, digits and - . _ ~). An array repeats
+ * its key, and so does an object that repeats a key. true, false, null and numbers come as written;
+ * objects as values and arrays in arrays are LEDGER_WRONG_TYPE. Sets *length; LEDGER_TOO_LARGE when
+ * it does not fit: 3 * bytes are enough unless a key has an array or is repeated for one. */
 bool json_params(const char *data, size_t bytes, char *out, size_t room, uint32_t *length,
                  struct json_fault *fault);
 
@@ -95,45 +118,13 @@ struct json_batch {
 	bool array;
 };
 
-/* Looks whether it is an array (its first character that is no white space is a bracket); an array
- * is checked whole here, so that its elements can be cut apart. False with *fault when that is no
- * JSON, or too long. */
+/* Finds out whether it is an array (its first character that is not white space is a bracket). An
+ * array is checked whole here, so that its elements can be cut apart. False with *fault when it is
+ * not JSON, or too long. */
 bool json_batch_open(struct json_batch *batch, const char *data, size_t bytes, struct json_fault *fault);
 
 /* The text of the next element (any JSON value: json_track judges it) or line. False after the
  * last. */
 bool json_batch_next(struct json_batch *batch, const char **data, size_t *bytes);
-
-/* ---- postbacks ---- */
-
-/* What json_postback_open found; slices of the body, which must stay. A copy of it goes its own
- * way. */
-struct json_postback {
-	const char *url; /* between the quotes, not unescaped */
-	size_t url_bytes;
-	const char *at, *at_end; /* the next element; at the end of data both the same */
-	const char *end;         /* of the data array */
-	enum postback_method method;
-	bool url_escaped;
-	uint32_t n;      /* elements of data, at least 1 */
-	uint32_t number; /* of the last one given or passed, from 1 */
-};
-
-/* Checks the whole body: endpoint.method one of GET POST PUT PATCH DELETE, endpoint.url a string
- * that url.h takes, for one that could never be delivered is refused here ({key} may stand
- * anywhere behind the slashes); data a non-empty array of objects whose values are strings,
- * numbers, true, false or null. */
-bool json_postback_open(struct json_postback *postback, const char *data, size_t bytes,
-                        struct json_fault *fault);
-
-/* Bytes of payload that the next element may need at most; 0 after the last. */
-size_t json_postback_room(const struct json_postback *postback);
-
-/* Goes past the next element. */
-void json_postback_pass(struct json_postback *postback);
-
-/* The next element as a payload of EVENT_POSTBACK (id, arrival and source are the caller's to set);
- * data as sent, white space outside strings left out. Returns false after the last. */
-bool json_postback_next(struct json_postback *postback, void *payload, uint32_t *length);
 
 #endif

@@ -1,4 +1,5 @@
-#include "ingest/json/json_cut.h"
+#include "ingest/json/postback.h"
+
 #include "ingest/json/object.h"
 #include "ingest/json/url.h"
 
@@ -46,7 +47,7 @@ static bool take_endpoint(struct json_postback *postback, const struct json_valu
 	return true;
 }
 
-/* What is wrong with the element at *at, or NULL. Moves *at behind it. */
+/* What is wrong with the element at *at, or NULL; then *at is after it. */
 static const char *element_fault(const char **at, const char *end)
 {
 	const char *here = *at;
@@ -65,8 +66,8 @@ static const char *element_fault(const char **at, const char *end)
 	return NULL;
 }
 
-/* Where the element behind `at`, the bracket or the end of another, begins; at the end of the array
- * the other bracket. */
+/* Where the next element begins; at the end of the array its bracket. `at` is after the opening
+ * bracket or after an element. */
 static const char *next_element(const char *at, const char *end)
 {
 	at = json_skip_space(at, end);
@@ -90,7 +91,7 @@ static bool take_data(struct json_postback *postback, const struct json_value *d
 	return postback->n > 0 || json_fail(fault, LEDGER_MISSING_FIELD, "data", "must not be empty");
 }
 
-/* The element behind the one that ended at `at`. */
+/* `at` as for next_element. */
 static void find_element(struct json_postback *postback, const char *at)
 {
 	postback->at = next_element(at, postback->end);

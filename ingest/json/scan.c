@@ -6,13 +6,14 @@
  *     ,  -> EXPECT_KEY in an object, EXPECT_VALUE in an array
  *     } ] as after a value
  *
- * An error is noticed at the first byte that cannot stand where it stands, so a text that ends
- * early is never called wrong.
- *
- * Vectors: SSE2 finds the end of a string's plain part 16 bytes at a time. The rest is short runs,
- * where plain code is as fast.
+ * An error is noticed at the first byte that cannot be where it is, so a text that only ends early
+ * is never called wrong.
  */
 #include "ingest/json/scan.h"
+
+#include <errno.h>
+
+#include "base/escape.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -92,7 +93,7 @@ static inline const char *skip_plain(const struct scan *scan, const char *at)
 	return at;
 }
 
-/* A UTF-8 sequence of two to four bytes. Moves *at behind it; on an error to the byte that is
+/* A UTF-8 sequence of two to four bytes. Moves *at after it; on an error to the byte that is
  * wrong. (RFC 3629, section 4) */
 static enum scan_error take_sequence(const char **at, const char *end)
 {
@@ -139,7 +140,7 @@ static enum scan_error take_hex4(const char **at, const char *end, unsigned *val
 	return SCAN_OK;
 }
 
-/* Behind "\u": a code unit, and when it is the first half of a pair, the second half too. (RFC
+/* After "\u": a code unit, and when it is the first half of a pair, the second half too. (RFC
  * 8259, section 7) */
 static enum scan_error take_unicode(const char **at, const char *end)
 {
@@ -159,7 +160,7 @@ static enum scan_error take_unicode(const char **at, const char *end)
 	return error == SCAN_OK && (unit < 0xdc00 || unit > 0xdfff) ? SCAN_HALF_PAIR : error;
 }
 
-/* Behind a backslash. Moves *at behind the escape; on an error to the byte that is wrong. */
+/* After a backslash. Moves *at after the escape; on an error to the byte that is wrong. */
 static enum scan_error take_escape(const char **at, const char *end)
 {
 	if (*at == end)
@@ -211,8 +212,8 @@ static enum scan_error take_special(struct scan *scan, const char *at)
 	}
 }
 
-/* Behind the opening quote. Sets text, bytes and escaped; `at` goes behind the closing quote, or to
- * where the error is. */
+/* After the opening quote. Sets text, bytes and escaped; scan->at is after the closing quote then,
+ * or where the error is. */
 static inline enum scan_error take_string(struct scan *scan, const char *at)
 {
 	scan->text = at;
@@ -238,7 +239,7 @@ static inline enum scan_error take_digits(const char **at, const char *end, uint
 	return error;
 }
 
-/* '.' and digits, 'e' and digits, either or both: what makes a number none of the integers. */
+/* '.' and digits, 'e' and digits, either or both: the number is not an integer. */
 static enum scan_error take_fraction(const char **at, const char *end)
 {
 	uint64_t ignored = 0;
@@ -269,7 +270,7 @@ static enum scan_token take_number(struct scan *scan, const char *at)
 	if (*at == '-')
 		at++;
 	if (at < end && *at == '0')
-		at++; /* a digit behind it is no part of the number, and so an error of the next token */
+		at++; /* a digit after it is not part of the number, so it is an error of the next token */
 	else
 		error = take_digits(&at, end, &magnitude);
 	if (error == SCAN_OK && at < end && (*at == '.' || (*at | 0x20) == 'e')) {
@@ -377,7 +378,7 @@ static enum scan_token take_key(struct scan *scan, const char *at)
 	return SCAN_KEY;
 }
 
-/* A byte-order mark in front of the text is no part of it, as whole as it is there. */
+/* A byte-order mark at the start, or as much of it as the text has. */
 static void skip_mark(struct scan *scan)
 {
 	static const char mark[] = SCAN_MARK;
@@ -399,7 +400,7 @@ void scan_init(struct scan *scan, const char *data, size_t bytes)
 	scan->escaped = scan->integer = false;
 	scan->error = SCAN_OK;
 	scan->expect = EXPECT_VALUE;
-	scan->depth = 0; /* in_object is a stack: what lies above depth is never read */
+	scan->depth = 0; /* in_object is a stack: nothing above depth is read */
 	if (__builtin_expect(bytes > 0 && *data == SCAN_MARK[0], 0))
 		skip_mark(scan);
 }
@@ -442,4 +443,42 @@ enum scan_token scan_skip(struct scan *scan, enum scan_token token)
 		token = scan_next(scan);
 	while (token != SCAN_ERROR && scan->depth > depth);
 	return token;
+}
+
+/* ---- what tokens stand for; their text has been checked ---- */
+
+#define DIGITS_MAX 19u /* of an int64, which begins with no 0; 19 digits do not overflow 64 bits */
+
+size_t scan_escape(char out[4], const char **text)
+{
+	return json_escape(out, text);
+}
+
+size_t scan_unescape(char *out, const char *text, size_t bytes)
+{
+	return json_unescape(out, text, bytes);
+}
+
+int scan_int64(const struct scan *scan, int64_t *value)
+{
+	if (!scan->integer)
+		return -EINVAL;
+	bool negative = *scan->text == '-';
+	if (scan->bytes - negative > DIGITS_MAX || scan->magnitude > (uint64_t)INT64_MAX + negative)
+		return -ERANGE;
+	*value = (int64_t)(negative ? -scan->magnitude : scan->magnitude);
+	return 0;
+}
+
+const char *scan_error_text(enum scan_error error)
+{
+	static const char *const text[] = {
+	        [SCAN_OK] = "no error",
+	        [SCAN_TRUNCATED] = "text ends early",
+	        [SCAN_SYNTAX] = "not JSON",
+	        [SCAN_NOT_UTF8] = "not UTF-8",
+	        [SCAN_HALF_PAIR] = "half a surrogate pair",
+	        [SCAN_TOO_DEEP] = "nested too deep",
+	};
+	return (unsigned)error < sizeof text / sizeof *text ? text[error] : "unknown error";
 }

@@ -9,18 +9,17 @@
  *             ... scan.text, scan.bytes ...
  *     return token == SCAN_END ? 0 : scan.error;
  *
- * The whole text is checked as it goes by: grammar, UTF-8 (RFC 3629), escapes, numbers, nesting,
- * and that nothing but white space follows the value. So a text is JSON when and only when
- * scan_next comes to SCAN_END; tokens handed out before that may belong to a text that turns out to
- * be none.
+ * The whole text is checked on the way: grammar, UTF-8 (RFC 3629), escapes, numbers, nesting, and
+ * that only white space follows the value. So a text is JSON if and only if scan_next reaches
+ * SCAN_END. Tokens before that may belong to a text that turns out to be wrong.
  *
  * Where RFC 8259 leaves a choice:
  *   - a \u escape of half a surrogate pair is an error (it has no UTF-8 form);
- *   - one byte-order mark in front of the text is passed over (8.1); anywhere else outside a string it is an error;
+ *   - one byte-order mark at the start of the text is skipped (8.1); anywhere else outside a string it is an error;
  *   - containers nest at most SCAN_DEPTH_MAX deep;
  *   - numbers have any size and precision (scan_int64 says what fits);
  *   - names may repeat, all are handed out: which one counts is the caller's choice;
- *   - U+0000 is a character like others, as \u0000.
+ *   - U+0000, as \u0000, is a character like any other.
  */
 #ifndef INGEST_JSON_SCAN_H
 #define INGEST_JSON_SCAN_H
@@ -34,13 +33,13 @@
 #define SCAN_MARK_BYTES 3u
 
 enum scan_token {
-	SCAN_ERROR, /* no JSON: see scan->error; every later call returns it again */
-	SCAN_END,   /* the text was JSON and is over; every later call returns it again */
+	SCAN_ERROR, /* not JSON: see scan->error; every later call returns it again */
+	SCAN_END,   /* the text was JSON, and this is its end; every later call returns it again */
 	SCAN_OBJECT,
 	SCAN_OBJECT_END,
 	SCAN_ARRAY,
 	SCAN_ARRAY_END,
-	SCAN_KEY,    /* text is what stands between the quotes, checked but not unescaped */
+	SCAN_KEY,    /* text is what is between the quotes, checked but not unescaped */
 	SCAN_STRING, /* the same */
 	SCAN_NUMBER, /* text is the number as written */
 	SCAN_TRUE,
@@ -51,7 +50,7 @@ enum scan_token {
 enum scan_error {
 	SCAN_OK,
 	SCAN_TRUNCATED, /* the text ends inside a token or an open container, or is empty */
-	SCAN_SYNTAX,    /* no JSON, whatever would follow */
+	SCAN_SYNTAX,    /* not JSON, whatever would follow */
 	SCAN_NOT_UTF8,  /* bytes that are not UTF-8 */
 	SCAN_HALF_PAIR, /* a \u escape of half a surrogate pair */
 	SCAN_TOO_DEEP,  /* more than SCAN_DEPTH_MAX containers open */
@@ -59,7 +58,7 @@ enum scan_error {
 
 /* The caller reads token fields, `at` and `error`; the rest is the scanner's own. */
 struct scan {
-	const char *at; /* behind the token; after SCAN_ERROR where the error was noticed */
+	const char *at; /* after the token; after SCAN_ERROR where the error was noticed */
 	/* the token */
 	/* KEY, STRING, NUMBER: as above. Others: the token's first byte. Lies in the caller's
 	 * data. */
@@ -69,27 +68,27 @@ struct scan {
 	bool integer; /* NUMBER: neither fraction nor exponent */
 	enum scan_error error;
 	/* own */
-	uint64_t magnitude; /* NUMBER: digits in front of the point, modulo 2^64 */
+	uint64_t magnitude; /* NUMBER: digits before the point, modulo 2^64 */
 	uint8_t expect;
 	unsigned depth; /* containers open */
 	const char *begin, *end;
 	uint64_t in_object[SCAN_DEPTH_MAX / 64]; /* one bit a level */
 };
 
-/* Begins a text. data need not end with a zero byte and no byte outside it is read; it must stay as
- * it is while the scan lasts. */
+/* Begins a text. data need not end with a zero byte, no byte outside it is read, and it must not
+ * change while the scan lasts. */
 void scan_init(struct scan *scan, const char *data, size_t bytes);
 
 /* The next token. */
 enum scan_token scan_next(struct scan *scan);
 
-/* Goes on to the end of the container that the last token opened (SCAN_OBJECT or SCAN_ARRAY),
- * checking all on the way. Returns the token that closed it, or SCAN_ERROR. After any other token
+/* Goes on to the end of the container that the last token opened (SCAN_OBJECT or SCAN_ARRAY) and
+ * checks what it passes. Returns the token that closed it, or SCAN_ERROR. After any other token
  * it does nothing and returns `token`. */
 enum scan_token scan_skip(struct scan *scan, enum scan_token token);
 
 /* Resolves the one escape that begins at *text, a backslash in a KEY or STRING, into UTF-8. Moves
- * *text behind it. Returns the length written, 1 to 4. */
+ * *text after it. Returns the length written, 1 to 4. */
 size_t scan_escape(char out[4], const char **text);
 
 /* Resolves all escapes of a KEY or STRING into UTF-8 at out, which has room for `bytes` bytes (the

@@ -2,17 +2,15 @@
  *
  *     SCHEME -> SECURE -> COLON -> SLASHES -> NAME --'[' first--> ADDRESS --']'--> BEHIND
  *                                   .----------'|'--':'--> PORT <--':'---------------'
- *                                   |  @: begins again, for all before it was userinfo
+ *                                   |  @: begins again, all before it was userinfo
  *                                   '- / ? # : REST
  *
- * What is wrong with host or port is remembered, not told: it may turn out to have been userinfo.
+ * A fault of the host or port is remembered, not reported at once: an @ may turn both into userinfo.
  */
 #include "ingest/json/url.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
-
-#include "ingest/json/json_cut.h"
 
 #define KEY        '{'
 #define HOST_ROOM  1024u /* a name of 253 ASCII characters may stand for up to four bytes each */
@@ -42,11 +40,11 @@ static const char wrong_brace[] = "has a { without its } or a } without its { in
 
 /* All since the last @. */
 struct authority {
-	bool brackets, foreign; /* the host has such, or characters beyond ASCII */
+	bool brackets, foreign; /* the host has brackets; has characters beyond ASCII */
 	bool host_wrong, brace_wrong, port_wrong;
 	bool port_digits, port_templates;
 	uint32_t port;        /* PORT_MOST + 1: or more */
-	unsigned hexadecimal; /* digits of a %XX that are still to come, and what they are so far */
+	unsigned hexadecimal; /* digits of a %XX that are still to come; code: their value so far */
 	unsigned code;
 	size_t host_bytes;
 };
@@ -55,14 +53,15 @@ struct url {
 	enum part part;
 	unsigned place; /* in "http" or "//" */
 	bool spaces;    /* or control characters, anywhere */
-	bool in_key;    /* between braces, in front of the path */
+	bool in_key;    /* between braces, before the path */
 	struct authority authority;
-	char *host; /* HOST_ROOM; in a name %XX is resolved; KEY stands for a template */
+	char *host; /* HOST_ROOM bytes; in a name %XX is resolved; KEY stands for a template */
 };
 
 /* ---- the host, when it is whole ---- */
 
-/* Between the brackets. A template may be the digits between two colons, but it brings no colon. */
+/* The text between the brackets. A template may be the digits between two colons, but it brings no
+ * colon. */
 static bool is_address(const char *host, size_t bytes)
 {
 	char text[INET6_ADDRSTRLEN];
@@ -84,7 +83,7 @@ static bool is_address(const char *host, size_t bytes)
 	return inet_pton(AF_INET6, text, &address) == 1;
 }
 
-/* Names end in a label that is no number, or are an IPv4 address (WHATWG URL, "ends in a
+/* A name ends in a label that is not a number, or it is an IPv4 address (WHATWG URL, "ends in a
  * number"). */
 static bool ends_in_number(const char *label, const char *end)
 {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ingest/json/json_event.h"
+#include "ingest/json/event.h"
 #include "ingest/udp/ipevent.h"
 
 #define IP_RECORD_BYTES (sizeof(struct record) + sizeof(struct event_ip))
@@ -187,10 +187,10 @@ void format_raw_parse(struct batch *batch, const struct burst *burst)
 	parse_each(batch, burst, take_raw);
 }
 
-/* In each lane: the parser finds out which one. Text grows at most as json_event_room says. */
+/* In each lane: the parser finds out which one. Text grows at most as json_room says. */
 size_t format_json_room(size_t n, size_t bytes)
 {
-	return (n * (json_event_room(0) + sizeof(struct record) + RECORD_ALIGN) + json_event_room(bytes)) &
+	return (n * (json_room(0) + sizeof(struct record) + RECORD_ALIGN) + json_room(bytes)) &
 	       ~(size_t)(RECORD_ALIGN - 1);
 }
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "cli/generator_message.h"
-#include "ingest/json/json_event.h"
+#include "ingest/json/event.h"
 #include "ingest/udp/ipevent.h"
 
 static uint64_t seed;
@@ -65,7 +65,7 @@ static void the_json_parser_agrees_with_the_account_of_every_datagram(void **sta
 	uint64_t by_reason[256] = {0}, by_type[8] = {0};
 	for (uint32_t i = 0; i < generator.n; i++) {
 		const struct generator_datagram *datagram = &generator.datagram[i];
-		void *payload = malloc(json_event_room(datagram->length));
+		void *payload = malloc(json_room(datagram->length));
 		char *copy = malloc(datagram->length);
 		memcpy(copy, generator.bytes + datagram->offset, datagram->length);
 		uint16_t type;

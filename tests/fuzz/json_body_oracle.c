@@ -102,7 +102,7 @@ static const char *compare_metric(const struct parsed *parsed, const struct opin
 
 enum json_agreement json_oracle_metric(const char *data, size_t bytes)
 {
-	return verdict_agree(data, bytes, json_metric, json_body_room_plain(bytes), compare_metric);
+	return verdict_agree(data, bytes, json_metric, json_room_plain(bytes), compare_metric);
 }
 
 static const char *compare_log(const struct parsed *parsed, const struct opinion *opinion, const char *data,
@@ -116,7 +116,7 @@ static const char *compare_log(const struct parsed *parsed, const struct opinion
 
 enum json_agreement json_oracle_log(const char *data, size_t bytes)
 {
-	return verdict_agree(data, bytes, json_log, json_body_room_plain(bytes), compare_log);
+	return verdict_agree(data, bytes, json_log, json_room_plain(bytes), compare_log);
 }
 
 /* Repeated keys inside params all count, but jansson keeps the last: then the others may be what is
@@ -126,7 +126,7 @@ static const char *compare_track(const struct parsed *parsed, const struct opini
 {
 	(void)data;
 	json_t *params = json_object_get(opinion->root, "params");
-	size_t least, most, room = json_body_room(bytes) - sizeof(struct event_track_raw);
+	size_t least, most, room = json_room(bytes) - sizeof(struct event_track_raw);
 	size_t type = json_string_length(json_object_get(opinion->root, "type"));
 	query_bounds(params, bytes, &least, &most);
 	bool about_params = !parsed->valid && strcmp(parsed->fault.where, "params") == 0;
@@ -144,7 +144,7 @@ static const char *compare_track(const struct parsed *parsed, const struct opini
 
 enum json_agreement json_oracle_track(const char *data, size_t bytes)
 {
-	return verdict_agree(data, bytes, json_track, json_body_room(bytes), compare_track);
+	return verdict_agree(data, bytes, json_track, json_room(bytes), compare_track);
 }
 
 /* In as much room as a query needs that repeats no key. */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ingest/json/json_event.h"
+#include "ingest/json/event.h"
 #include "ingest/json/scan.h"
 #include "tests/fuzz/json_opinion.h"
 
@@ -197,7 +197,7 @@ struct parsed {
 static const char *compare_track(const struct parsed *parsed, json_t *root, size_t bytes, bool duplicates)
 {
 	enum ledger_reason wanted = track_reason(root);
-	size_t least, most, room = json_event_room(bytes) - sizeof(struct event_track_raw);
+	size_t least, most, room = json_room(bytes) - sizeof(struct event_track_raw);
 	json_t *params = json_object_get(root, "params");
 	query_bounds(params, bytes, &least, &most);
 	size_t type = json_string_length(json_object_get(root, "type"));
@@ -240,7 +240,7 @@ enum json_agreement json_oracle_event(const char *data, size_t bytes)
 	struct opinion opinion = opinion_of(data, bytes);
 	if (opinion.undecided || (opinion.accepted && !opinion.root))
 		return JSON_UNDECIDED;
-	struct parsed parsed = {.payload = malloc(json_event_room(bytes))};
+	struct parsed parsed = {.payload = malloc(json_room(bytes))};
 	parsed.reason = json_event_parse(data, bytes, parsed.payload, &parsed.type, &parsed.length);
 	const char *difference = NULL;
 	if (opinion.root)

@@ -3,7 +3,7 @@
 #ifndef TESTS_FUZZ_JSON_VERDICT_H
 #define TESTS_FUZZ_JSON_VERDICT_H
 
-#include "ingest/json/event.h"
+#include "ingest/json/postback.h"
 #include "tests/fuzz/json_opinion.h"
 
 /* What a parser made of a text. */

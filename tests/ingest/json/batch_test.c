@@ -74,7 +74,7 @@ static void a_byte_order_mark_in_front_makes_no_line_and_hides_no_array(void **s
 	uint32_t length, taken = 0;
 	assert_true(json_batch_open(&batch, text, sizeof lines - 1, &fault));
 	while (json_batch_next(&batch, &data, &bytes))
-		taken += json_track(data, bytes, body_payload(json_body_room(bytes)), &length, &fault);
+		taken += json_track(data, bytes, body_payload(json_room(bytes)), &length, &fault);
 	assert_int_equal(taken, 2); /* one mark, not two */
 	assert_int_equal(fault.at, 3);
 }
@@ -95,7 +95,7 @@ static void a_broken_line_leaves_the_others_alone(void **state)
 		uint32_t length;
 		assert_true(i < N(good));
 		assert_int_equal(batch.number, numbers[i]);
-		bool taken = json_track(data, bytes, body_payload(json_body_room(bytes)), &length, &fault);
+		bool taken = json_track(data, bytes, body_payload(json_room(bytes)), &length, &fault);
 		assert_int_equal(taken, good[i]);
 		i++;
 	}

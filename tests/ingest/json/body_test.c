@@ -19,19 +19,19 @@ static const char is_missing[] = "is missing", is_empty[] = "must not be empty",
 static struct body_outcome metric(const char *text)
 {
 	size_t bytes = strlen(text);
-	return body_parse(json_metric, json_oracle_metric, json_body_room_plain(bytes), text, bytes);
+	return body_parse(json_metric, json_oracle_metric, json_room_plain(bytes), text, bytes);
 }
 
 static struct body_outcome log_of(const char *text)
 {
 	size_t bytes = strlen(text);
-	return body_parse(json_log, json_oracle_log, json_body_room_plain(bytes), text, bytes);
+	return body_parse(json_log, json_oracle_log, json_room_plain(bytes), text, bytes);
 }
 
 static struct body_outcome track(const char *text)
 {
 	size_t bytes = strlen(text);
-	return body_parse(json_track, json_oracle_track, json_body_room(bytes), text, bytes);
+	return body_parse(json_track, json_oracle_track, json_room(bytes), text, bytes);
 }
 
 static bool params_in_3(const char *data, size_t bytes, void *out, uint32_t *length, struct json_fault *fault)
@@ -166,9 +166,9 @@ static void bodies_cut_anywhere_are_truncated(void **state)
 	   entry[] =
 	           "{\"text\":\"hello \\\"world\\\" \xc3\xa9\",\"content_id\":1,\"client_id\":2, \"timestamp\" : 1586846680064}",
 	   call[] = "{\"type\":\"app_open\",\"ts\":15,\"params\":{\"a\":[1,true,null],\"b\":\"c\"}}";
-	body_assert_truncated(json_metric, json_oracle_metric, json_body_room_plain(sizeof event), event);
-	body_assert_truncated(json_log, json_oracle_log, json_body_room_plain(sizeof entry), entry);
-	body_assert_truncated(json_track, json_oracle_track, json_body_room(sizeof call), call);
+	body_assert_truncated(json_metric, json_oracle_metric, json_room_plain(sizeof event), event);
+	body_assert_truncated(json_log, json_oracle_log, json_room_plain(sizeof entry), entry);
+	body_assert_truncated(json_track, json_oracle_track, json_room(sizeof call), call);
 	body_assert_truncated(params_in_3, json_oracle_params, 3 * sizeof call,
 	                      "{\"a\":[1,true,null],\"b\":\"\\u20ac\"}");
 }

@@ -1,6 +1,6 @@
 /* Events from JSON, case by case and against jansson. Every text ends where a page ends that
  * nothing may be read behind, and so does the room of every payload. */
-#include "ingest/json/json_event.h"
+#include "ingest/json/event.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +31,7 @@ struct outcome {
 static struct outcome parse(const char *text, size_t bytes)
 {
 	struct outcome o;
-	size_t room = (json_event_room(bytes) + 7) & ~(size_t)7;
+	size_t room = (json_room(bytes) + 7) & ~(size_t)7;
 	assert_true(bytes <= ROOM && room <= 4 * ROOM);
 	o.payload = payload_end - room;
 	memset(o.payload, 0xa5, room);
@@ -296,7 +296,7 @@ static void a_key_repeated_for_an_array_fills_the_room_and_no_more(void **state)
 		n += sprintf(text + n, "]}}");
 		size_t query = elements * (300 + 2) + elements - 1;
 		struct outcome o = parse(text, (size_t)n);
-		bool fits = sizeof(struct event_track_raw) + 1 + query <= json_event_room((size_t)n);
+		bool fits = sizeof(struct event_track_raw) + 1 + query <= json_room((size_t)n);
 		assert_int_equal(o.reason, fits ? LEDGER_VALID : LEDGER_TOO_LARGE);
 		valid += fits;
 	}
