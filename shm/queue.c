@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shm/queue_word.h"
-
 /* The crash test is compiled with this file and dies in every gap
  * (tests/shm/queue_crash_test.c). */
 #ifdef QUEUE_TEST_HOOKS
@@ -14,10 +12,26 @@
 #define QUEUE_GAP(name) ((void)0)
 #endif
 
+#define PHASE_MASK 3u
+#define ROLE_SHIFT 2
+#define ROLE_MASK  QUEUE_ROLE_MAX
+#define PASSED     (1ull << 16) /* FILLING: a taker has passed it. READY: its announcement may still be owed. */
+
 #define COUNT_SHIFT   24 /* of shared->returned; the slot is below */
 #define COUNT_MASK    (UINT64_MAX >> COUNT_SHIFT)
 #define ANNOUNCE_ALL  2u /* counts two: whoever sees more than one looks at everything */
 #define ANNOUNCE_SLOT 1u
+
+static uint64_t word_make(uint64_t lap, uint64_t role, enum queue_phase phase)
+{
+	return lap << QUEUE_LAP_SHIFT | role << ROLE_SHIFT | phase;
+}
+
+static bool word_owned_by(uint64_t word, uint64_t role)
+{
+	enum queue_phase phase = queue_word_phase(word);
+	return (phase == QUEUE_FILLING || phase == QUEUE_TAKEN) && (word >> ROLE_SHIFT & ROLE_MASK) == role;
+}
 
 static bool swap(_Atomic uint64_t *word, uint64_t *expected, uint64_t desired, memory_order order)
 {
@@ -28,6 +42,132 @@ static void ring(struct bell *bell)
 {
 	if (bell != NULL)
 		bell_ring(bell);
+}
+
+/* ---- creating and joining ---- */
+
+static bool sizes(struct queue_shared *wanted, uint64_t slots, uint64_t slot_bytes, size_t *bytes)
+{
+	if (slots < QUEUE_SLOTS_MIN || slots > QUEUE_SLOTS_MAX || (slots & (slots - 1)) != 0 ||
+	    slot_bytes == 0 || slot_bytes > QUEUE_SLOT_BYTES_MAX)
+		return false;
+	wanted->slots = slots;
+	wanted->slot_bytes = slot_bytes;
+	wanted->stride_bytes = (QUEUE_LENGTH_BYTES + slot_bytes + SHM_LINE - 1) / SHM_LINE * SHM_LINE;
+	uint64_t words = (slots * sizeof(uint64_t) + SHM_LINE - 1) / SHM_LINE * SHM_LINE;
+	wanted->data_offset = sizeof(struct queue_shared) + words;
+	*bytes = wanted->data_offset + slots * wanted->stride_bytes;
+	return true;
+}
+
+size_t queue_bytes(uint64_t slots, uint64_t slot_bytes)
+{
+	struct queue_shared wanted;
+	size_t bytes;
+	return sizes(&wanted, slots, slot_bytes, &bytes) ? bytes : 0;
+}
+
+size_t queue_file_bytes(uint64_t slots, uint64_t slot_bytes)
+{
+	size_t bytes = queue_bytes(slots, slot_bytes);
+	return bytes == 0 ? 0 : segment_file_bytes(bytes);
+}
+
+/* Words of zero are free slots of lap 0: nothing else need be stored. */
+static void store_sizes(void *body, void *wanted)
+{
+	struct queue_shared *shared = body;
+	const struct queue_shared *from = wanted;
+	shared->slots = from->slots;
+	shared->slot_bytes = from->slot_bytes;
+	shared->stride_bytes = from->stride_bytes;
+	shared->data_offset = from->data_offset;
+}
+
+int queue_init(struct queue_shared *shared, size_t bytes, uint64_t slots, uint64_t slot_bytes)
+{
+	struct queue_shared wanted;
+	size_t needed;
+	if (!sizes(&wanted, slots, slot_bytes, &needed) || needed > bytes ||
+	    (uintptr_t)shared % SHM_LINE != 0)
+		return -EINVAL;
+	store_sizes(shared, &wanted);
+	return 0;
+}
+
+int queue_create(const char *directory, const char *name, uint64_t generation, uint64_t slots,
+                 uint64_t slot_bytes, struct shm_error *error)
+{
+	struct queue_shared wanted;
+	size_t bytes;
+	if (!sizes(&wanted, slots, slot_bytes, &bytes)) {
+		shm_explain(
+		        error,
+		        "%s: %llu slots of %llu bytes: slots must be a power of two of %u to %u, bytes 1 to %u",
+		        name, (unsigned long long)slots, (unsigned long long)slot_bytes, QUEUE_SLOTS_MIN,
+		        QUEUE_SLOTS_MAX, QUEUE_SLOT_BYTES_MAX);
+		return -EINVAL;
+	}
+	return segment_create(directory, name, SEGMENT_QUEUE, generation, bytes, store_sizes, &wanted, error);
+}
+
+int queue_join(struct queue *queue, struct queue_shared *shared, size_t bytes, unsigned role)
+{
+	struct queue_shared wanted;
+	size_t needed;
+	if (role > QUEUE_ROLE_MAX)
+		return -EINVAL;
+	if (bytes < sizeof *shared || !sizes(&wanted, shared->slots, shared->slot_bytes, &needed) ||
+	    needed > bytes || shared->stride_bytes != wanted.stride_bytes ||
+	    shared->data_offset != wanted.data_offset)
+		return -EPROTO;
+	unsigned patience =
+	        wanted.slots < 4 * QUEUE_PATIENCE ? (unsigned)(wanted.slots + 3) / 4 : QUEUE_PATIENCE;
+	*queue = (struct queue){
+	        .shared = shared,
+	        .word = shared->word,
+	        .data = (char *)shared + wanted.data_offset,
+	        .slots = wanted.slots,
+	        .slot_bytes = wanted.slot_bytes,
+	        .stride_bytes = wanted.stride_bytes,
+	        .lap_shift = (unsigned)__builtin_ctzll(wanted.slots),
+	        .patience = patience,
+	        .role = role,
+	        .returned = atomic_load_explicit(&shared->returned, memory_order_acquire),
+	};
+	return 0;
+}
+
+int queue_attach(struct queue *queue, const char *directory, const char *name, enum segment_access access,
+                 unsigned role, struct shm_error *error)
+{
+	struct segment segment = {0};
+	int result = segment_attach(&segment, directory, name, SEGMENT_QUEUE, access, error);
+	if (result != 0)
+		return result;
+	result = queue_join(queue, segment.body, segment.body_bytes, access == SEGMENT_READ ? 0 : role);
+	if (result != 0) {
+		shm_explain(error,
+		            result == -EINVAL ? "%s/%s: no such role"
+		                              : "%s/%s: sizes of the queue do not fit together",
+		            directory, name);
+		segment_detach(&segment);
+		return result;
+	}
+	queue->segment = segment;
+	return 0;
+}
+
+void queue_detach(struct queue *queue)
+{
+	segment_detach(&queue->segment);
+	memset(queue, 0, sizeof *queue);
+}
+
+void queue_use_bells(struct queue *queue, struct bell *pushed, struct bell *released)
+{
+	queue->pushed = pushed;
+	queue->released = released;
 }
 
 /* ---- announcing ---- */
@@ -44,18 +184,18 @@ static void announce(struct queue *queue, uint64_t index, unsigned count)
 
 /* A word changes hands from its owner (this role) to `phase`, in the lap that is found there:
  * producers may have raised it. */
-static int leave(struct queue *queue, const struct queue_slot *slot, enum phase from, enum phase to,
-                 uint64_t *found)
+static int leave(struct queue *queue, const struct queue_slot *slot, enum queue_phase from,
+                 enum queue_phase to, uint64_t *found)
 {
 	_Atomic uint64_t *word = &queue->word[slot->index];
 	uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
 	uint64_t next;
 	do {
-		if (word_phase(old) != from || !word_owned_by(old, queue->role))
+		if (queue_word_phase(old) != from || !word_owned_by(old, queue->role))
 			return -EPERM;
-		next = word_make(word_lap(old) + (to == FREE), 0, to);
-		if (to == READY)
-			next |= from == TAKEN ? PASSED : old & PASSED;
+		next = word_make(queue_word_lap(old) + (to == QUEUE_FREE), 0, to);
+		if (to == QUEUE_READY)
+			next |= from == QUEUE_TAKEN ? PASSED : old & PASSED;
 	} while (!swap(word, &old, next, memory_order_release));
 	*found = next;
 	return 0;
@@ -94,8 +234,8 @@ bool queue_reserve(struct queue *queue, struct queue_slot *slot)
 		uint64_t index = position & (queue->slots - 1);
 		uint64_t lap = position >> queue->lap_shift;
 		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
-		if (word_lap(word) == lap && word_phase(word) == FREE) {
-			if (!swap(&queue->word[index], &word, word_make(lap, queue->role, FILLING),
+		if (queue_word_lap(word) == lap && queue_word_phase(word) == QUEUE_FREE) {
+			if (!swap(&queue->word[index], &word, word_make(lap, queue->role, QUEUE_FILLING),
 			          memory_order_acquire))
 				continue;
 			QUEUE_GAP("reserve: claimed");
@@ -103,13 +243,14 @@ bool queue_reserve(struct queue *queue, struct queue_slot *slot)
 			slot_at(queue, slot, index);
 			return true;
 		}
-		if (word_lap(word) >= lap) { /* used by others, who may be laps ahead */
-			position = word_used_after(word, index, queue->lap_shift) + 1 - queue->slots;
-		} else if (word_phase(word) == READY) { /* full */
+		if (queue_word_lap(word) >= lap) { /* used by others, who may be laps ahead */
+			position = queue_word_used_after(word, index, queue->lap_shift) + 1 - queue->slots;
+		} else if (queue_word_phase(word) == QUEUE_READY) { /* full */
 			pay_debt(queue, index, word);
 			break;
 		} else { /* an owner from an older lap (FREE cannot be: all places before ours are used) */
-			uint64_t raised = word_make(lap, word >> ROLE_SHIFT & ROLE_MASK, word_phase(word));
+			uint64_t raised =
+			        word_make(lap, word >> ROLE_SHIFT & ROLE_MASK, queue_word_phase(word));
 			if (!swap(&queue->word[index], &word, raised, memory_order_relaxed))
 				continue;
 			QUEUE_GAP("reserve: went round");
@@ -130,12 +271,12 @@ bool queue_has_room(const struct queue *queue, uint64_t n)
 		uint64_t index = position & (queue->slots - 1);
 		uint64_t lap = position >> queue->lap_shift;
 		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
-		if (word_lap(word) == lap && word_phase(word) == FREE) {
+		if (queue_word_lap(word) == lap && queue_word_phase(word) == QUEUE_FREE) {
 			n--;
 			position++;
-		} else if (word_lap(word) >= lap) {
-			position = word_used_after(word, index, queue->lap_shift) + 1 - queue->slots;
-		} else if (word_phase(word) == READY) {
+		} else if (queue_word_lap(word) >= lap) {
+			position = queue_word_used_after(word, index, queue->lap_shift) + 1 - queue->slots;
+		} else if (queue_word_phase(word) == QUEUE_READY) {
 			return false;
 		} else {
 			position++;
@@ -150,10 +291,10 @@ int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t le
 		abort();
 	/* Whatever lap the word has by now: the slot's next message will find a later one. */
 	uint64_t word = atomic_load_explicit(&queue->word[slot->index], memory_order_relaxed);
-	struct queue_prefix prefix = {.length = length, .lap = (uint32_t)word_lap(word)};
+	struct queue_prefix prefix = {.length = length, .lap = (uint32_t)queue_word_lap(word)};
 	memcpy((char *)slot->data - QUEUE_LENGTH_BYTES, &prefix, sizeof prefix);
 	QUEUE_GAP("commit: filled");
-	int result = leave(queue, slot, FILLING, READY, &word);
+	int result = leave(queue, slot, QUEUE_FILLING, QUEUE_READY, &word);
 	if (result != 0)
 		return result;
 	QUEUE_GAP("commit: published");
@@ -167,7 +308,7 @@ int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t le
 int queue_cancel(struct queue *queue, const struct queue_slot *slot)
 {
 	uint64_t word;
-	int result = leave(queue, slot, FILLING, FREE, &word);
+	int result = leave(queue, slot, QUEUE_FILLING, QUEUE_FREE, &word);
 	QUEUE_GAP("cancel: freed");
 	if (result == 0)
 		ring(queue->released);
@@ -189,7 +330,7 @@ bool queue_push(struct queue *queue, const void *data, uint32_t length)
 /* The one step that makes a message ours. False: the word has changed, *word is the new one. */
 static bool claim(struct queue *queue, struct queue_slot *slot, uint64_t index, uint64_t *word)
 {
-	uint64_t taken = word_make(word_lap(*word), queue->role, TAKEN);
+	uint64_t taken = word_make(queue_word_lap(*word), queue->role, QUEUE_TAKEN);
 	if (!swap(&queue->word[index], word, taken, memory_order_acquire))
 		return false;
 	QUEUE_GAP("take: claimed");
@@ -206,7 +347,7 @@ static bool heed(struct queue *queue, uint64_t returned, struct queue_slot *slot
 	queue->returned = returned;
 	if (more == ANNOUNCE_SLOT) {
 		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
-		while (word_phase(word) == READY)
+		while (queue_word_phase(word) == QUEUE_READY)
 			if (claim(queue, slot, index, &word))
 				return true;
 		return false;
@@ -226,9 +367,10 @@ static void pass_slow(struct queue *queue, uint64_t end)
 		uint64_t index = position & (queue->slots - 1);
 		uint64_t lap = position >> queue->lap_shift;
 		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
-		if (word_lap(word) == lap && word_phase(word) == READY)
+		if (queue_word_lap(word) == lap && queue_word_phase(word) == QUEUE_READY)
 			break;
-		if (word_lap(word) == lap && word_phase(word) == FILLING && (word & PASSED) == 0 &&
+		if (queue_word_lap(word) == lap && queue_word_phase(word) == QUEUE_FILLING &&
+		    (word & PASSED) == 0 &&
 		    !swap(&queue->word[index], &word, word | PASSED, memory_order_relaxed))
 			continue;
 		QUEUE_GAP("take: passed");
@@ -247,7 +389,7 @@ static bool find(struct queue *queue, struct queue_slot *slot)
 		uint64_t index = look & (queue->slots - 1);
 		uint64_t lap = look >> queue->lap_shift;
 		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
-		if (word_lap(word) == lap && word_phase(word) == READY) {
+		if (queue_word_lap(word) == lap && queue_word_phase(word) == QUEUE_READY) {
 			if (gap && look - queue->take_position >= queue->patience) {
 				pass_slow(queue, look + 1 - queue->patience);
 				look = queue->take_position;
@@ -260,16 +402,18 @@ static bool find(struct queue *queue, struct queue_slot *slot)
 				queue->take_position = look + 1;
 			return true;
 		}
-		if (word_lap(word) < lap || (word_lap(word) == lap && word_phase(word) == FREE))
+		if (queue_word_lap(word) < lap ||
+		    (queue_word_lap(word) == lap && queue_word_phase(word) == QUEUE_FREE))
 			break; /* the end */
-		if (word_lap(word) == lap && word_phase(word) == FILLING && (word & PASSED) == 0) {
+		if (queue_word_lap(word) == lap && queue_word_phase(word) == QUEUE_FILLING &&
+		    (word & PASSED) == 0) {
 			gap = true;
 			look++;
 			continue;
 		}
 		/* Taken, passed or of a later lap; what is ready lies less than a lap before the
 		 * last used place. */
-		uint64_t used = word_used_after(word, index, queue->lap_shift);
+		uint64_t used = queue_word_used_after(word, index, queue->lap_shift);
 		look = used > look + 2 * queue->slots ? used - 2 * queue->slots + 1 : look + 1;
 		if (!gap)
 			queue->take_position = look;
@@ -311,7 +455,7 @@ int queue_done(struct queue *queue, const struct queue_slot *slot)
 {
 	QUEUE_GAP("done: before");
 	uint64_t word;
-	int result = leave(queue, slot, TAKEN, FREE, &word);
+	int result = leave(queue, slot, QUEUE_TAKEN, QUEUE_FREE, &word);
 	QUEUE_GAP("done: freed");
 	if (result == 0)
 		ring(queue->released);
@@ -321,7 +465,7 @@ int queue_done(struct queue *queue, const struct queue_slot *slot)
 int queue_give_back(struct queue *queue, const struct queue_slot *slot)
 {
 	uint64_t word;
-	int result = leave(queue, slot, TAKEN, READY, &word);
+	int result = leave(queue, slot, QUEUE_TAKEN, QUEUE_READY, &word);
 	if (result != 0)
 		return result;
 	QUEUE_GAP("give_back: ready");
@@ -348,9 +492,9 @@ struct queue_repaired queue_repair(struct queue *queue, unsigned role)
 	for (uint64_t index = 0; index < queue->slots && role != 0; index++) {
 		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
 		while (word_owned_by(word, role)) {
-			bool taken = word_phase(word) == TAKEN;
-			uint64_t next = taken ? word_make(word_lap(word), 0, READY) | PASSED
-			                      : word_make(word_lap(word) + 1, 0, FREE);
+			bool taken = queue_word_phase(word) == QUEUE_TAKEN;
+			uint64_t next = taken ? word_make(queue_word_lap(word), 0, QUEUE_READY) | PASSED
+			                      : word_make(queue_word_lap(word) + 1, 0, QUEUE_FREE);
 			if (!swap(&queue->word[index], &word, next, memory_order_acq_rel))
 				continue;
 			QUEUE_GAP("repair: slot");
@@ -371,7 +515,7 @@ bool queue_resume(struct queue *queue, uint32_t *next, struct queue_slot *slot)
 		if (!word_owned_by(word, queue->role))
 			continue;
 		slot_at(queue, slot, index);
-		if (word_phase(word) == FILLING)
+		if (queue_word_phase(word) == QUEUE_FILLING)
 			(void)queue_cancel(queue, slot);
 		else if (damaged(queue, slot))
 			(void)queue_done(queue, slot);
@@ -389,12 +533,12 @@ void queue_count(const struct queue *queue, struct queue_counts *counts)
 {
 	uint64_t n[PHASE_MASK + 1] = {0};
 	for (uint64_t index = 0; index < queue->slots; index++)
-		n[word_phase(atomic_load_explicit(&queue->word[index], memory_order_relaxed))]++;
+		n[queue_word_phase(atomic_load_explicit(&queue->word[index], memory_order_relaxed))]++;
 	*counts = (struct queue_counts){.slots = queue->slots,
-	                                .free = n[FREE],
-	                                .filling = n[FILLING],
-	                                .ready = n[READY],
-	                                .taken = n[TAKEN]};
+	                                .free = n[QUEUE_FREE],
+	                                .filling = n[QUEUE_FILLING],
+	                                .ready = n[QUEUE_READY],
+	                                .taken = n[QUEUE_TAKEN]};
 }
 
 bool queue_take_wait(struct queue *queue, struct queue_slot *slot, uint64_t timeout_ns)

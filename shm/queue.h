@@ -83,6 +83,32 @@
 #define QUEUE_ROLE_MAX       16383u /* roles are 1 .. this; usually the role's index in the instance page + 1 */
 #define QUEUE_PATIENCE       64u    /* places; a quarter of the slots when that is less */
 
+/* ---- a slot's word, taken apart ---- */
+
+enum queue_phase { QUEUE_FREE, QUEUE_FILLING, QUEUE_READY, QUEUE_TAKEN };
+
+#define QUEUE_LAP_SHIFT 17
+
+static inline enum queue_phase queue_word_phase(uint64_t word)
+{
+	return (enum queue_phase)(word & 3);
+}
+
+static inline uint64_t queue_word_lap(uint64_t word)
+{
+	return word >> QUEUE_LAP_SHIFT;
+}
+
+/* The last position at which the slot was claimed or gone round, plus the number of slots. A free
+ * slot was used in the lap before. (The sum never goes below 0, unlike the position of a slot that
+ * was never used.) */
+static inline uint64_t queue_word_used_after(uint64_t word, uint64_t index, unsigned lap_shift)
+{
+	return ((queue_word_lap(word) + (queue_word_phase(word) != QUEUE_FREE)) << lap_shift) + index;
+}
+
+/* ---- memory ---- */
+
 /* Body of a SEGMENT_QUEUE, or any 64-byte aligned memory of queue_bytes(). Then follow `slots`
  * words, each written by compare-and-swap by whom its phase allows, and at data_offset the slots,
  * each written by the producer that claimed it. */

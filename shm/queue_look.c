@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shm/queue_word.h"
-
 /* A test changes the slot here (tests/shm/queue_look_test.c). */
 #ifdef QUEUE_TEST_HOOKS
 #define LOOK_GAP(name) queue_test_gap(name)
@@ -37,7 +35,7 @@ static void begin_sweep(struct queue_look *look, const struct queue *queue)
 	uint64_t newest = 0;
 	for (uint64_t index = 0; index < look->slots; index++) {
 		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
-		uint64_t used = word_used_after(word, index, queue->lap_shift);
+		uint64_t used = queue_word_used_after(word, index, queue->lap_shift);
 		if (used > newest)
 			newest = used;
 	}
@@ -47,7 +45,7 @@ static void begin_sweep(struct queue_look *look, const struct queue *queue)
 
 static bool holds_message(uint64_t word)
 {
-	return word_phase(word) == READY || word_phase(word) == TAKEN;
+	return queue_word_phase(word) == QUEUE_READY || queue_word_phase(word) == QUEUE_TAKEN;
 }
 
 /* Copies the slot's message when it is a new one. */
@@ -68,12 +66,12 @@ static bool look_at(struct queue_look *look, const struct queue *queue, uint64_t
 	uint64_t after = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
 	/* The next message of a slot has a later lap in its word. The same one may have been taken
 	 * meanwhile, or given back. */
-	if (!holds_message(after) || word_lap(after) != word_lap(before))
+	if (!holds_message(after) || queue_word_lap(after) != queue_word_lap(before))
 		return false;
 	look->seen[index] = (uint64_t)prefix.lap + 1;
 	look->data = look->copy;
 	look->length = prefix.length;
-	look->taken = word_phase(after) == TAKEN;
+	look->taken = queue_word_phase(after) == QUEUE_TAKEN;
 	return prefix.length <=
 	       look->slot_bytes; /* an impossible length: queue_take throws the message away */
 }

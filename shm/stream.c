@@ -1,4 +1,4 @@
-#include "shm/stream_lane.h"
+#include "shm/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,9 +10,26 @@
 
 #include "shm/folder.h"
 
-#define HUGE_BYTES (2ul * 1024 * 1024)
+#define HUGE_BYTES  (2ul * 1024 * 1024)
+#define INTENT_STEP (64ul * 1024)
+/* Leave to write is taken for an eighth of the size at a time: seven eighths are there for
+ * newcomers. */
+#define LIMIT_STEPS 8u
 
-/* ---- the file ---- */
+/* ---- the file ----
+ *
+ *     | segment header | struct stream_shared | data | data again |
+ *     ^ base           ^ base + 4 KiB         ^ base + DATA_OFFSET, a whole page
+ */
+
+#define DATA_OFFSET             \
+	(SEGMENT_HEADER_BYTES + \
+	 ((sizeof(struct stream_shared) + SEGMENT_HEADER_BYTES - 1) & ~(size_t)(SEGMENT_HEADER_BYTES - 1)))
+
+static struct stream_shared *shared_of(char *base)
+{
+	return (struct stream_shared *)(void *)(base + SEGMENT_HEADER_BYTES);
+}
 
 static void fill_lane(void *body, void *argument)
 {
@@ -22,7 +39,7 @@ static void fill_lane(void *body, void *argument)
 
 size_t stream_file_bytes(uint64_t size_bytes)
 {
-	return STREAM_DATA_OFFSET + size_bytes;
+	return DATA_OFFSET + size_bytes;
 }
 
 int stream_create(const char *directory, const char *name, uint64_t generation, uint64_t size_bytes,
@@ -43,7 +60,7 @@ int stream_create(const char *directory, const char *name, uint64_t generation, 
  * pages where shared memory has them. */
 static char *map_twice(int fd, uint64_t size, int protection, size_t *mapped_bytes)
 {
-	size_t bytes = STREAM_DATA_OFFSET + 2 * size;
+	size_t bytes = DATA_OFFSET + 2 * size;
 	char *room =
 	        mmap(NULL, bytes + HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (room == MAP_FAILED)
@@ -54,9 +71,9 @@ static char *map_twice(int fd, uint64_t size, int protection, size_t *mapped_byt
 		munmap(room, (size_t)(base - room));
 	if (end > base + bytes)
 		munmap(base + bytes, (size_t)(end - (base + bytes)));
-	void *first = mmap(base, STREAM_DATA_OFFSET + size, protection, MAP_SHARED | MAP_FIXED, fd, 0);
-	void *second = mmap(base + STREAM_DATA_OFFSET + size, size, protection, MAP_SHARED | MAP_FIXED, fd,
-	                    STREAM_DATA_OFFSET);
+	void *first = mmap(base, DATA_OFFSET + size, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+	void *second =
+	        mmap(base + DATA_OFFSET + size, size, protection, MAP_SHARED | MAP_FIXED, fd, DATA_OFFSET);
 	if (first == MAP_FAILED || second == MAP_FAILED) {
 		munmap(base, bytes);
 		return NULL;
@@ -69,37 +86,48 @@ static char *map_twice(int fd, uint64_t size, int protection, size_t *mapped_byt
 	return base;
 }
 
-char *stream_map_lane(const char *directory, const char *name, int protection, size_t *mapped_bytes,
-                      int *result, struct shm_error *error)
+/* Opens a lane file and reads its header, checked. Returns the descriptor, or -errno with error
+ * set. */
+static int open_lane(const char *directory, const char *name, bool writable, struct segment_header *header,
+                     struct shm_error *error)
 {
 	char path[256];
 	int n = snprintf(path, sizeof path, "%s/%s", directory, name);
-	int fd =
-	        n < 0 || (size_t)n >= sizeof path
-	                ? -ENAMETOOLONG
-	                : folder_open(directory, name, (protection & PROT_WRITE) != 0 ? O_RDWR : O_RDONLY, 0);
+	int fd = n < 0 || (size_t)n >= sizeof path
+	                 ? -ENAMETOOLONG
+	                 : folder_open(directory, name, writable ? O_RDWR : O_RDONLY, 0);
 	if (fd < 0) {
-		*result = fd;
 		shm_explain(error, "%s/%s: %s", directory, name, strerror(-fd));
-		return NULL;
+		return fd;
 	}
-	char *base = NULL;
+	int result = segment_check(fd, path, SEGMENT_LANE, header, error);
+	if (result == 0)
+		return fd;
+	close(fd);
+	return result;
+}
+
+/* Opens, checks and maps a lane. Returns its base, or NULL with *result (-errno) and error set. */
+static char *map_lane(const char *directory, const char *name, int protection, size_t *mapped_bytes,
+                      int *result, struct shm_error *error)
+{
 	struct segment_header header;
-	*result = segment_check(fd, path, SEGMENT_LANE, &header, error);
-	if (*result == 0) {
-		uint64_t size =
-		        header.size_bytes > STREAM_DATA_OFFSET ? header.size_bytes - STREAM_DATA_OFFSET : 0;
-		if (size < STREAM_SIZE_MIN || (size & (size - 1)) != 0) {
-			shm_explain(error, "%s: %llu bytes of data are not a power of two", path,
+	int fd = open_lane(directory, name, (protection & PROT_WRITE) != 0, &header, error);
+	*result = fd < 0 ? fd : 0;
+	if (fd < 0)
+		return NULL;
+	char *base = NULL;
+	uint64_t size = header.size_bytes > DATA_OFFSET ? header.size_bytes - DATA_OFFSET : 0;
+	if (size < STREAM_SIZE_MIN || (size & (size - 1)) != 0) {
+		shm_explain(error, "%s/%s: %llu bytes of data are not a power of two", directory, name,
+		            (unsigned long long)size);
+		*result = -EPROTO;
+	} else {
+		base = map_twice(fd, size, protection, mapped_bytes);
+		if (base == NULL) {
+			*result = -ENOMEM;
+			shm_explain(error, "%s/%s: cannot map %llu bytes twice", directory, name,
 			            (unsigned long long)size);
-			*result = -EPROTO;
-		} else {
-			base = map_twice(fd, size, protection, mapped_bytes);
-			if (base == NULL) {
-				*result = -ENOMEM;
-				shm_explain(error, "%s: cannot map %llu bytes twice", path,
-				            (unsigned long long)size);
-			}
 		}
 	}
 	close(fd);
@@ -110,37 +138,37 @@ struct stream_shared *stream_head_map(const char *directory, const char *name, e
                                       int *result, struct shm_error *error)
 {
 	bool writable = access == SEGMENT_WRITE;
-	int fd = folder_open(directory, name, writable ? O_RDWR : O_RDONLY, 0);
-	if (fd < 0) {
-		*result = fd;
-		shm_explain(error, "%s/%s: %s", directory, name, strerror(-fd));
-		return NULL;
-	}
 	struct segment_header header;
-	char *base = MAP_FAILED;
-	*result = segment_check(fd, name, SEGMENT_LANE, &header, error);
-	if (*result == 0) {
-		base = mmap(NULL, STREAM_DATA_OFFSET, writable ? PROT_READ | PROT_WRITE : PROT_READ,
-		            MAP_SHARED, fd, 0);
-		if (base == MAP_FAILED) {
-			*result = -errno;
-			shm_explain(error, "%s/%s: cannot map: %s", directory, name, strerror(-*result));
-		}
+	int fd = open_lane(directory, name, writable, &header, error);
+	*result = fd < 0 ? fd : 0;
+	if (fd < 0)
+		return NULL;
+	char *base =
+	        mmap(NULL, DATA_OFFSET, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED) {
+		*result = -errno;
+		shm_explain(error, "%s/%s: cannot map: %s", directory, name, strerror(-*result));
 	}
 	close(fd);
-	return base == MAP_FAILED ? NULL : stream_shared_of(base);
+	return base == MAP_FAILED ? NULL : shared_of(base);
 }
 
 void stream_head_unmap(const struct stream_shared *shared)
 {
 	if (shared != NULL)
-		munmap((char *)(uintptr_t)shared - SEGMENT_HEADER_BYTES, STREAM_DATA_OFFSET);
+		munmap((char *)(uintptr_t)shared - SEGMENT_HEADER_BYTES, DATA_OFFSET);
 }
 
 /* ---- waypoints ---- */
 
+/* A record boundary and how many records lie before it. */
+struct place {
+	uint64_t position;
+	uint64_t records;
+};
+
 /* One waypoint as a consistent pair; false while its writer is changing it. */
-static bool read_waypoint(const struct stream_waypoint *waypoint, struct stream_place *place)
+static bool read_waypoint(const struct stream_waypoint *waypoint, struct place *place)
 {
 	place->position = atomic_load_explicit(&waypoint->position, memory_order_acquire);
 	place->records = atomic_load_explicit(&waypoint->records, memory_order_relaxed);
@@ -149,16 +177,17 @@ static bool read_waypoint(const struct stream_waypoint *waypoint, struct stream_
 	       atomic_load_explicit(&waypoint->position, memory_order_relaxed) == place->position;
 }
 
-bool stream_waypoint_after(const struct stream_shared *shared, uint64_t from, uint64_t to,
-                           struct stream_place *best)
+/* The waypoint nearest to `from` at or after it and not after `to`; the very start counts as one.
+ * False: there is none. */
+static bool waypoint_after(const struct stream_shared *shared, uint64_t from, uint64_t to, struct place *best)
 {
 	bool found = false;
 	if (from == 0) {
-		*best = (struct stream_place){0, 0};
+		*best = (struct place){0, 0};
 		return true;
 	}
 	for (unsigned i = 0; i < STREAM_WAYPOINTS; i++) {
-		struct stream_place place;
+		struct place place;
 		if (!read_waypoint(&shared->waypoint[i], &place) || place.position < from ||
 		    place.position > to)
 			continue;
@@ -169,14 +198,16 @@ bool stream_waypoint_after(const struct stream_shared *shared, uint64_t from, ui
 	return found;
 }
 
-bool stream_waypoint_before(const struct stream_shared *shared, uint64_t from, uint64_t to, uint64_t records,
-                            struct stream_place *best)
+/* The last waypoint in from .. to with at most `records` records before it. False: there is
+ * none. */
+static bool waypoint_before(const struct stream_shared *shared, uint64_t from, uint64_t to, uint64_t records,
+                            struct place *best)
 {
 	bool found = from == 0;
 	if (found)
-		*best = (struct stream_place){0, 0};
+		*best = (struct place){0, 0};
 	for (unsigned i = 0; i < STREAM_WAYPOINTS; i++) {
-		struct stream_place place;
+		struct place place;
 		if (!read_waypoint(&shared->waypoint[i], &place) || place.position < from ||
 		    place.position > to || place.records > records)
 			continue;
@@ -187,13 +218,17 @@ bool stream_waypoint_before(const struct stream_shared *shared, uint64_t from, u
 	return found;
 }
 
-uint64_t stream_oldest_position(const struct stream_shared *shared, uint64_t size)
+/* Oldest position that the writer cannot have begun to overwrite. */
+static uint64_t oldest_position(const struct stream_shared *shared, uint64_t size)
 {
 	uint64_t intent = atomic_load_explicit(&shared->intent, memory_order_relaxed);
 	return intent <= size ? 0 : intent - size;
 }
 
-uint64_t stream_oldest_kept(const struct stream_shared *shared, uint64_t size)
+/* Oldest position that the writer has no permission to overwrite: where a required group may begin
+ * at the earliest. It holds when the group's cursor and state were stored before a fence before the
+ * call. */
+static uint64_t oldest_kept(const struct stream_shared *shared, uint64_t size)
 {
 	/* acquire: a tail that is read after it is not before limit - size */
 	uint64_t limit = atomic_load_explicit(&shared->limit, memory_order_acquire);
@@ -206,7 +241,7 @@ uint64_t stream_oldest_kept(const struct stream_shared *shared, uint64_t size)
 }
 
 /* What the two words say. A batch apart when the writer is just between them, or died there. */
-static struct stream_place stored_tail(const struct stream_shared *shared)
+static struct place stored_tail(const struct stream_shared *shared)
 {
 	for (unsigned tries = 0;; tries++) {
 		uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
@@ -214,34 +249,12 @@ static struct stream_place stored_tail(const struct stream_shared *shared)
 		if (tries == 1000 ||
 		    (atomic_load_explicit(&shared->tail, memory_order_acquire) == tail &&
 		     atomic_load_explicit(&shared->records, memory_order_relaxed) == records))
-			return (struct stream_place){tail, records};
+			return (struct place){tail, records};
 	}
 }
 
-struct stream_place stream_read_tail(const struct stream_shared *shared, const char *data, uint64_t size)
-{
-	for (unsigned tries = 0; tries < 100; tries++) {
-		struct stream_place waypoint;
-		uint64_t n, tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
-		if (!stream_waypoint_before(shared, stream_oldest_position(shared, size), tail, UINT64_MAX,
-		                            &waypoint) ||
-		    tail - waypoint.position > size)
-			break;
-		bool whole = stream_count_records(data, size - 1, waypoint.position, tail, &n);
-		/* What was counted was read before intent is; pairs with the fence in
-		 * stream_reserve_slow. */
-		atomic_thread_fence(memory_order_acquire);
-		if (stream_oldest_position(shared, size) > waypoint.position)
-			continue; /* a writer has gone round meanwhile */
-		if (!whole)
-			break;
-		return (struct stream_place){tail, waypoint.records + n};
-	}
-	/* No waypoint, or damage after it: there is no better number than the stored one. */
-	return stored_tail(shared);
-}
-
-bool stream_count_records(const char *data, uint64_t mask, uint64_t from, uint64_t to, uint64_t *records)
+/* Counts whole records from one position to another; false when a length does not fit. */
+static bool count_records(const char *data, uint64_t mask, uint64_t from, uint64_t to, uint64_t *records)
 {
 	struct record_batch batch = {.at = data + (from & mask), .end = data + (from & mask) + (to - from)};
 	uint64_t n = 0;
@@ -249,4 +262,558 @@ bool stream_count_records(const char *data, uint64_t mask, uint64_t from, uint64
 		n++;
 	*records = n;
 	return !batch.corrupt;
+}
+
+/* Tail and the number of records before it, as one pair. The writer stores the two one after the
+ * other, and may be anywhere between them for long; so the records are counted, from the last
+ * waypoint on. `data` is the lane's, mapped twice. */
+static struct place read_tail(const struct stream_shared *shared, const char *data, uint64_t size)
+{
+	for (unsigned tries = 0; tries < 100; tries++) {
+		struct place waypoint;
+		uint64_t n, tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+		if (!waypoint_before(shared, oldest_position(shared, size), tail, UINT64_MAX, &waypoint) ||
+		    tail - waypoint.position > size)
+			break;
+		bool whole = count_records(data, size - 1, waypoint.position, tail, &n);
+		/* What was counted was read before intent is; pairs with the fence in
+		 * stream_reserve_slow. */
+		atomic_thread_fence(memory_order_acquire);
+		if (oldest_position(shared, size) > waypoint.position)
+			continue; /* a writer has gone round meanwhile */
+		if (!whole)
+			break;
+		return (struct place){tail, waypoint.records + n};
+	}
+	/* No waypoint, or damage after it: there is no better number than the stored one. */
+	return stored_tail(shared);
+}
+
+/* ---- writing ---- */
+
+void stream_leave_waypoint(struct stream_writer *writer)
+{
+	struct stream_waypoint *waypoint =
+	        &writer->shared->waypoint[(writer->tail >> writer->waypoint_shift) % STREAM_WAYPOINTS];
+	atomic_store_explicit(&waypoint->position, 0, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	atomic_store_explicit(&waypoint->records, writer->records, memory_order_relaxed);
+	atomic_store_explicit(&waypoint->position, writer->tail, memory_order_release);
+	writer->next_waypoint = ((writer->tail >> writer->waypoint_shift) + 1) << writer->waypoint_shift;
+}
+
+/* Records before the tail, counted from the last waypoint whose records are all still there. */
+static uint64_t recount(const struct stream_writer *writer, uint64_t size)
+{
+	const struct stream_shared *shared = writer->shared;
+	uint64_t stored = atomic_load_explicit(&shared->records, memory_order_relaxed);
+	struct place place;
+	uint64_t n;
+	if (!waypoint_before(shared, oldest_position(shared, size), writer->tail, UINT64_MAX, &place) ||
+	    !count_records(writer->data, writer->mask, place.position, writer->tail, &n))
+		return stored;
+	return place.records + n;
+}
+
+int stream_writer_attach(struct stream_writer *writer, const char *directory, const char *name, unsigned lane,
+                         struct shm_error *error)
+{
+	size_t mapped_bytes;
+	int result;
+	char *base = map_lane(directory, name, PROT_READ | PROT_WRITE, &mapped_bytes, &result, error);
+	if (base == NULL)
+		return result;
+	struct stream_shared *shared = shared_of(base);
+	uint64_t size = shared->size_bytes;
+	*writer = (struct stream_writer){
+	        .shared = shared,
+	        .data = base + DATA_OFFSET,
+	        .mask = size - 1,
+	        .tail = atomic_load_explicit(&shared->tail, memory_order_relaxed),
+	        .intent = atomic_load_explicit(&shared->intent, memory_order_relaxed),
+	        .waypoint_shift = (unsigned)__builtin_ctzll(size / (STREAM_WAYPOINTS / 2)),
+	        .lane = lane,
+	        .mapped_bytes = mapped_bytes,
+	};
+	writer->records = recount(writer, size);
+	writer->next_waypoint = ((writer->tail >> writer->waypoint_shift) + 1) << writer->waypoint_shift;
+	atomic_store_explicit(&shared->records, writer->records, memory_order_relaxed);
+	return 0;
+}
+
+void stream_writer_group(struct stream_writer *writer, unsigned index, const struct stream_group *group)
+{
+	writer->group[index] = group;
+	writer->limit = 0; /* it is asked first of all */
+}
+
+void stream_writer_detach(struct stream_writer *writer)
+{
+	if (writer->shared != NULL)
+		munmap(writer->data - DATA_OFFSET, writer->mapped_bytes);
+	memset(writer, 0, sizeof *writer);
+}
+
+struct stream_slowest stream_slowest(const struct stream_group *const group[STREAM_GROUPS_MAX], unsigned lane,
+                                     uint64_t tail)
+{
+	struct stream_slowest slowest = {.position = tail, .group = -1};
+	for (int i = 0; i < (int)STREAM_GROUPS_MAX; i++) {
+		if (group[i] == NULL ||
+		    atomic_load_explicit(&group[i]->state, memory_order_acquire) != GROUP_REQUIRED)
+			continue;
+		/* acquire: what the reader read happened before a writer overwrites it
+		 * (stream_settle releases) */
+		uint64_t position =
+		        atomic_load_explicit(&group[i]->cursor[lane].position, memory_order_acquire);
+		if (slowest.group >= 0 && position >= slowest.position)
+			continue;
+		slowest.group = i;
+		if (position < slowest.position)
+			slowest.position = position;
+	}
+	return slowest;
+}
+
+/* The first position that may not be written: size bytes after the slowest required group. */
+static uint64_t ask_groups(const struct stream_writer *writer)
+{
+	return stream_slowest(writer->group, writer->lane, writer->tail).position + writer->mask + 1;
+}
+
+/* Takes leave to write up to `end` and a step further: says so, and looks again. False when a
+ * required group is in the way. */
+static bool take_more(struct stream_writer *writer, uint64_t end)
+{
+	uint64_t step = (writer->mask + 1) / LIMIT_STEPS, permitted = ask_groups(writer);
+	if (end > permitted)
+		return false;
+	uint64_t wanted = end + step < permitted ? end + step : permitted;
+	atomic_store_explicit(&writer->shared->limit, wanted, memory_order_release);
+	/* Pairs with the fence in stream_reader_join: we see its cursor, or it sees this limit. */
+	atomic_thread_fence(memory_order_seq_cst);
+	permitted = ask_groups(writer);
+	writer->limit = permitted < wanted ? permitted : wanted;
+	if (writer->limit != wanted)
+		atomic_store_explicit(&writer->shared->limit, writer->limit, memory_order_release);
+	return end <= writer->limit;
+}
+
+bool stream_permit(struct stream_writer *writer, size_t bytes)
+{
+	uint64_t end = writer->tail + bytes;
+	return end <= writer->limit || take_more(writer, end);
+}
+
+void *stream_reserve_slow(struct stream_writer *writer, size_t bytes)
+{
+	uint64_t size = writer->mask + 1;
+	uint64_t end = writer->tail + bytes;
+	if (bytes > size / 2 || (end > writer->limit && !take_more(writer, end)))
+		return NULL;
+	if (end > writer->intent) {
+		uint64_t step = size / 16 < INTENT_STEP ? size / 16 : INTENT_STEP;
+		uint64_t intent = end + step < writer->limit ? end + step : writer->limit;
+		writer->intent = intent;
+		/* Before the first byte is overwritten: optional readers look at it after they have
+		 * copied. */
+		atomic_store_explicit(&writer->shared->intent, intent, memory_order_relaxed);
+		atomic_thread_fence(memory_order_release);
+	}
+	return writer->data + (writer->tail & writer->mask);
+}
+
+/* ---- reading ---- */
+
+static void move_to(struct stream_reader *reader, struct place place)
+{
+	reader->position = place.position;
+	reader->records = place.records;
+}
+
+/* The first waypoint from `from` on, or the tail. */
+static struct place place_from(const struct stream_reader *reader, uint64_t from)
+{
+	struct place place;
+	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	if (!waypoint_after(reader->shared, from, tail, &place))
+		place = read_tail(reader->shared, reader->data, reader->size);
+	return place;
+}
+
+/* Goes on at the first waypoint from `from` on, or at the tail, and counts what lies between as
+ * missed. */
+static void skip_to(struct stream_reader *reader, uint64_t from)
+{
+	struct place place = place_from(reader, from);
+	if (place.records > reader->records)
+		reader->missed += place.records - reader->records;
+	else
+		/* damage in the counts themselves: never run backwards */
+		place.records = reader->records;
+	move_to(reader, place);
+}
+
+/* The number of the record at the reader's position, worked out from the waypoint (or the tail)
+ * after it: what lies in between is protected by the cursor. Needed after a death between the
+ * cursor's two words. */
+static void recount_cursor(struct stream_reader *reader)
+{
+	struct place next = place_from(reader, reader->position);
+	uint64_t n;
+	if (next.position - reader->position <= reader->size &&
+	    count_records(reader->data, reader->size - 1, reader->position, next.position, &n) &&
+	    n <= next.records)
+		reader->records = next.records - n;
+}
+
+static void start_in(struct stream_reader *reader, struct place place)
+{
+	move_to(reader, place);
+	reader->missed = 0;
+	atomic_store_explicit(&reader->cursor->first, place.records, memory_order_relaxed);
+	stream_settle(reader);
+}
+
+static void start_at(struct stream_reader *reader, enum stream_start start)
+{
+	uint64_t oldest = UINT64_MAX;
+	if (start == STREAM_FROM_OLDEST && !reader->optional)
+		oldest = oldest_kept(reader->shared, reader->size);
+	else if (start == STREAM_FROM_OLDEST)
+		oldest = oldest_position(reader->shared, reader->size);
+	/* A little later than the oldest: a writer at work, which does not wait for it, would be
+	 * there at once. */
+	if (start == STREAM_FROM_OLDEST && reader->optional && oldest != 0)
+		oldest += reader->size / 16;
+	start_in(reader, place_from(reader, oldest));
+}
+
+int stream_reader_map(struct stream_reader *reader, const char *directory, const char *name, bool optional,
+                      struct shm_error *error)
+{
+	size_t mapped_bytes;
+	int result;
+	memset(reader, 0, sizeof *reader);
+	char *base = map_lane(directory, name, PROT_READ, &mapped_bytes, &result, error);
+	if (base == NULL)
+		return result;
+	*reader = (struct stream_reader){
+	        .shared = shared_of(base),
+	        .data = base + DATA_OFFSET,
+	        .size = shared_of(base)->size_bytes,
+	        .optional = optional,
+	        .mapped_bytes = mapped_bytes,
+	};
+	if (optional) {
+		reader->copy_bytes = STREAM_COPY_BYTES;
+		reader->copy = malloc(reader->copy_bytes);
+		if (reader->copy == NULL) {
+			stream_reader_detach(reader);
+			shm_explain(error, "%s: no memory for the reader's copy", name);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+/* Goes on where the cursor of a required group is. */
+static void take_up_cursor(struct stream_reader *reader)
+{
+	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	uint64_t oldest = oldest_position(reader->shared, reader->size);
+	if (reader->position > tail) {
+		reader->damaged++;
+		start_at(reader, STREAM_FROM_OLDEST);
+	} else if (reader->position < oldest || tail - reader->position > reader->size) {
+		skip_to(reader, oldest);
+		stream_settle(reader);
+	} else {
+		recount_cursor(reader);
+		stream_settle(reader);
+	}
+}
+
+void stream_reader_begin(struct stream_reader *reader, struct stream_cursor *cursor, enum stream_start start)
+{
+	reader->cursor = cursor;
+	reader->position = atomic_load_explicit(&cursor->position, memory_order_relaxed);
+	reader->records = atomic_load_explicit(&cursor->records, memory_order_relaxed);
+	reader->missed = atomic_load_explicit(&cursor->missed_records, memory_order_relaxed);
+	reader->damaged = atomic_load_explicit(&cursor->damaged, memory_order_relaxed);
+	if (start != STREAM_FROM_CURSOR)
+		start_at(reader, start);
+	else if (!reader->optional)
+		take_up_cursor(reader);
+}
+
+void stream_reader_join(struct stream_reader *reader)
+{
+	if (reader->shared == NULL)
+		return; /* a lane that another share reads */
+	/* Between cursor and state, which the caller has stored, and limit; pairs with the fence in
+	 * take_more. */
+	atomic_thread_fence(memory_order_seq_cst);
+	uint64_t oldest = oldest_kept(reader->shared, reader->size);
+	if (reader->position < oldest)
+		start_in(reader, place_from(reader, oldest));
+}
+
+int stream_reader_attach(struct stream_reader *reader, const char *directory, const char *name,
+                         struct stream_cursor *cursor, bool optional, enum stream_start start,
+                         struct shm_error *error)
+{
+	int result = stream_reader_map(reader, directory, name, optional, error);
+	if (result == 0)
+		stream_reader_begin(reader, cursor, start);
+	return result;
+}
+
+void stream_reader_detach(struct stream_reader *reader)
+{
+	if (reader->shared != NULL)
+		munmap((char *)(uintptr_t)reader->data - DATA_OFFSET, reader->mapped_bytes);
+	free(reader->copy);
+	memset(reader, 0, sizeof *reader);
+}
+
+/* The longest run of whole records in `bytes` copied ones, `available` lying before the tail. */
+static size_t whole_records(const char *copy, size_t bytes, size_t available, bool *corrupt, size_t *needed)
+{
+	size_t at = 0;
+	*needed = 0;
+	while (at + sizeof(struct record) <= bytes) {
+		struct record head;
+		memcpy(&head, copy + at, sizeof head);
+		size_t n = record_bytes(head.length);
+		if (n > available - at) {
+			*corrupt = true;
+			break;
+		}
+		if (n > bytes - at) {
+			*needed = n;
+			break;
+		}
+		at += n;
+	}
+	return at;
+}
+
+/* One attempt at a checked copy. False when the writer overran it. */
+static bool copy_once(struct stream_reader *reader, size_t available, size_t *bytes)
+{
+	*bytes = available < reader->copy_bytes ? available : reader->copy_bytes;
+	memcpy(reader->copy, reader->data + (reader->position & (reader->size - 1)), *bytes);
+	/* The copy is done before intent is read; pairs with the fence in stream_reserve_slow. */
+	atomic_thread_fence(memory_order_acquire);
+	return oldest_position(reader->shared, reader->size) <= reader->position;
+}
+
+static bool peek_copy(struct stream_reader *reader, struct record_batch *batch)
+{
+	for (;;) {
+		uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+		uint64_t available = tail - reader->position;
+		size_t bytes, needed;
+		bool corrupt = false;
+		if (available == 0)
+			return false;
+		if (available > reader->size || !copy_once(reader, available, &bytes)) {
+			/* An eighth of the size ahead of the writer, or the next look would be too
+			 * late as well. */
+			skip_to(reader, oldest_position(reader->shared, reader->size) + reader->size / 8);
+			stream_settle(reader);
+			continue;
+		}
+		size_t whole = whole_records(reader->copy, bytes, available, &corrupt, &needed);
+		if (whole == 0 && needed != 0) {
+			char *larger = realloc(reader->copy, needed);
+			if (larger == NULL)
+				return false;
+			reader->copy = larger;
+			reader->copy_bytes = needed;
+			continue;
+		}
+		*batch = (struct record_batch){.at = reader->copy,
+		                               .end = reader->copy + whole,
+		                               .position = reader->position,
+		                               .corrupt = corrupt};
+		return true;
+	}
+}
+
+bool stream_peek(struct stream_reader *reader, struct record_batch *batch)
+{
+	if (reader->optional)
+		return peek_copy(reader, batch);
+	/* acquire: the records before the tail are whole (stream_commit releases) */
+	uint64_t available =
+	        atomic_load_explicit(&reader->shared->tail, memory_order_acquire) - reader->position;
+	if (available == 0)
+		return false;
+	const char *at = reader->data + (reader->position & (reader->size - 1));
+	*batch = (struct record_batch){.at = at, .end = at + available, .position = reader->position};
+	if (available >
+	    reader->size) { /* the tail itself is damaged, or the cursor was: take nothing from there */
+		batch->end = at;
+		batch->corrupt = true;
+	}
+	return true;
+}
+
+void stream_pass(struct stream_reader *reader, const struct record_batch *batch, uint64_t records)
+{
+	reader->position = batch->position;
+	reader->records += records;
+	if (batch->corrupt) {
+		/* What a damaged length hid may have been overwritten, if it was the tail or the
+		 * cursor that was damaged. */
+		uint64_t next = reader->position + 1;
+		uint64_t oldest = oldest_position(reader->shared, reader->size);
+		reader->damaged++;
+		skip_to(reader, next > oldest ? next : oldest);
+	}
+}
+
+void stream_settle(struct stream_reader *reader)
+{
+	/* release: all reading before it is over; pairs with the acquire in ask_groups */
+	atomic_store_explicit(&reader->cursor->position, reader->position, memory_order_release);
+	atomic_store_explicit(&reader->cursor->records, reader->records, memory_order_relaxed);
+	atomic_store_explicit(&reader->cursor->missed_records, reader->missed, memory_order_relaxed);
+	atomic_store_explicit(&reader->cursor->damaged, reader->damaged, memory_order_relaxed);
+}
+
+void stream_settle_note(const struct stream_reader *reader, struct redo *redo, unsigned region)
+{
+	redo_add(redo, region, &reader->cursor->records, reader->records);
+	redo_add(redo, region, &reader->cursor->missed_records, reader->missed);
+	redo_add(redo, region, &reader->cursor->damaged, reader->damaged);
+	redo_add(redo, region, &reader->cursor->position, reader->position);
+}
+
+void stream_advance(struct stream_reader *reader, const struct record_batch *batch, uint64_t records)
+{
+	stream_pass(reader, batch, records);
+	stream_settle(reader);
+}
+
+int stream_reader_seek(struct stream_reader *reader, uint64_t position, uint64_t records)
+{
+	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	if (position < reader->position || position > tail)
+		return -EINVAL;
+	move_to(reader, (struct place){position, records});
+	stream_settle(reader);
+	return 0;
+}
+
+uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records)
+{
+	struct place tail = read_tail(reader->shared, reader->data, reader->size), place;
+	uint64_t target = tail.records > records ? tail.records - records : 0;
+	uint64_t oldest = oldest_position(reader->shared, reader->size);
+	if (oldest != 0)
+		oldest += reader->size / 16;
+	if (!waypoint_before(reader->shared, oldest, tail.position, target, &place) &&
+	    !waypoint_after(reader->shared, oldest, tail.position, &place))
+		place = tail;
+	move_to(reader, place);
+	struct record_batch batch;
+	while (reader->records < target && stream_peek(reader, &batch)) {
+		uint64_t n = 0;
+		while (reader->records + n < target && record_next(&batch) != NULL)
+			n++;
+		stream_pass(reader, &batch, n);
+	}
+	reader->missed = 0;
+	atomic_store_explicit(&reader->cursor->first, reader->records, memory_order_relaxed);
+	stream_settle(reader);
+	return stream_waiting_records(reader);
+}
+
+uint64_t stream_waiting_records(const struct stream_reader *reader)
+{
+	uint64_t written = atomic_load_explicit(&reader->shared->records, memory_order_relaxed);
+	return written > reader->records ? written - reader->records : 0;
+}
+
+uint64_t stream_waiting_bytes(const struct stream_reader *reader)
+{
+	return atomic_load_explicit(&reader->shared->tail, memory_order_acquire) - reader->position;
+}
+
+/* ---- searching ---- */
+
+/* Whether the record at a waypoint is still there and lies before what is searched. Of a required
+ * group nothing is overwritten; what an optional one has read is of use only when it was not
+ * overwritten meanwhile. */
+static bool waypoint_is_before(const struct stream_reader *reader, struct place place, stream_before *before,
+                               void *argument)
+{
+	uint64_t copy[2];
+	struct record head;
+	memcpy(copy, reader->data + (place.position & (reader->size - 1)), sizeof copy);
+	memcpy(&head, copy, sizeof head);
+	if (!before(head.type, &copy[1], head.length, place.position, argument))
+		return false;
+	atomic_thread_fence(memory_order_acquire);
+	return oldest_position(reader->shared, reader->size) <= place.position;
+}
+
+/* To the last waypoint before what is searched. */
+static void skip_by_waypoints(struct stream_reader *reader, stream_before *before, void *argument)
+{
+	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	struct place place;
+	while (reader->position + 1 < tail &&
+	       waypoint_after(reader->shared, reader->position + 1, tail - 1, &place) &&
+	       waypoint_is_before(reader, place, before, argument))
+		move_to(reader, place);
+}
+
+void stream_reader_skip(struct stream_reader *reader, stream_before *before, void *argument)
+{
+	struct record_batch batch;
+	bool found = false;
+	skip_by_waypoints(reader, before, argument);
+	while (!found && stream_peek(reader, &batch)) {
+		uint64_t n = 0;
+		struct record_batch ahead = batch;
+		const struct record *record;
+		while ((record = record_next(&ahead)) != NULL) {
+			found = !before(ahead.type, record->payload, ahead.length, batch.position, argument);
+			if (found)
+				break;
+			batch = ahead;
+			n++;
+		}
+		batch.corrupt = !found && ahead.corrupt;
+		stream_pass(reader, &batch, n);
+	}
+}
+
+void stream_reader_settle_anew(struct stream_reader *reader)
+{
+	start_in(reader, (struct place){reader->position, reader->records});
+}
+
+struct stream_bookmark stream_reader_bookmark(const struct stream_reader *reader)
+{
+	return (struct stream_bookmark){
+	        .position = reader->position,
+	        .records = reader->records,
+	        .first = reader->cursor == NULL
+	                         ? 0
+	                         : atomic_load_explicit(&reader->cursor->first, memory_order_relaxed),
+	        .missed = reader->missed,
+	};
+}
+
+void stream_reader_return(struct stream_reader *reader, const struct stream_bookmark *bookmark)
+{
+	move_to(reader, (struct place){bookmark->position, bookmark->records});
+	reader->missed = bookmark->missed;
+	atomic_store_explicit(&reader->cursor->first, bookmark->first, memory_order_relaxed);
+	stream_settle(reader);
 }

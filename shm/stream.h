@@ -169,6 +169,17 @@ int stream_writer_attach(struct stream_writer *writer, const char *directory, co
  * GROUP_REQUIRED hold it back. */
 void stream_writer_group(struct stream_writer *writer, unsigned index, const struct stream_group *group);
 
+/* The required group that is furthest behind in a lane. */
+struct stream_slowest {
+	uint64_t position; /* of its cursor, or of the tail when there is none or it is further */
+	int group;         /* the first with that position; -1: no group is required */
+};
+
+/* group: the bodies of the topic's group segments, NULL entries are passed over; tail: the lane's.
+ * acquire, so a writer may overwrite what lies before the position. */
+struct stream_slowest stream_slowest(const struct stream_group *const group[STREAM_GROUPS_MAX], unsigned lane,
+                                     uint64_t tail);
+
 /* Unmaps. Uncommitted bytes vanish. */
 void stream_writer_detach(struct stream_writer *writer);
 

@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "supervisor/home.h"
-#include "supervisor/lanes.h"
+#include "supervisor/lane_file.h"
 
 #define OUTSIDE_LOOK_NS (20 * NS_PER_MS)
 /* timeout(1), make and shells signal a process and then its whole group: that is one request, not
@@ -39,9 +39,10 @@ static bool outside_reads(const struct supervisor *supervisor)
 	const struct plan *plan = supervisor->plan;
 	for (unsigned i = 0; i < plan->n_topics; i++)
 		for (unsigned lane = 0; lane < plan->topic[i].page.n_lanes; lane++) {
-			struct lane_state state;
+			struct lane_file_state state;
 			struct shm_error error;
-			if (lane_look(plan->directory, plan->topic[i].page.name, lane, &state, &error) == 0 &&
+			if (lane_file_look(plan->directory, plan->topic[i].page.name, lane, &state, &error) ==
+			            0 &&
 			    state.outside_reads)
 				return true;
 		}
@@ -51,12 +52,13 @@ static bool outside_reads(const struct supervisor *supervisor)
 static bool reads_more(const struct supervisor *supervisor, const char *role)
 {
 	const struct plan *plan = supervisor->plan;
-	struct lane_state state;
+	struct lane_file_state state;
 	struct shm_error error;
 	for (unsigned i = 0; i < plan->n_topics; i++)
 		for (unsigned lane = 0;
 		     plan_reads(&plan->topic[i], role) && lane < plan->topic[i].page.n_lanes; lane++)
-			if (lane_look(plan->directory, plan->topic[i].page.name, lane, &state, &error) == 0 &&
+			if (lane_file_look(plan->directory, plan->topic[i].page.name, lane, &state, &error) ==
+			            0 &&
 			    state.waiting_bytes != 0)
 				return true;
 	return false;
@@ -83,7 +85,7 @@ static unsigned outside_writers(const struct supervisor *supervisor)
 		for (unsigned lane = 0; lane < topic->n_lanes; lane++) {
 			const char *role = topic->lane_role[lane];
 			bool outside = *role == '\0' || strcmp(role, PLAN_RETIRED_LANE) == 0;
-			n += outside && lane_has_outside_writer(plan->directory, topic->name, lane) ? 1 : 0;
+			n += outside && lane_file_has_writer(plan->directory, topic->name, lane) ? 1 : 0;
 		}
 	}
 	return n;

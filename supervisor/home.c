@@ -1,5 +1,5 @@
 #include "supervisor/home.h"
-#include "supervisor/lanes.h"
+#include "supervisor/lane_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -285,10 +285,10 @@ static void print_listeners(const struct sockets *sockets, const struct plan *pl
 /* A former life may have left groups of outside programs. */
 static bool is_kept(const struct plan *plan, const struct plan_topic *topic)
 {
-	struct lane_state state;
+	struct lane_file_state state;
 	struct shm_error ignored;
 	return topic->n_required != 0 ||
-	       (lane_look(plan->directory, topic->page.name, 0, &state, &ignored) == 0 &&
+	       (lane_file_look(plan->directory, topic->page.name, 0, &state, &ignored) == 0 &&
 	        state.slowest[0] != '\0');
 }
 

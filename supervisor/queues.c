@@ -10,7 +10,7 @@
 
 #include "shm/folder.h"
 #include "base/log.h"
-#include "supervisor/lanes.h"
+#include "supervisor/lane_file.h"
 
 /* ---- mapping ---- */
 

@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "stage/control.h"
 #include "base/log.h"
-#include "supervisor/lanes.h"
+#include "supervisor/lane_file.h"
 #include "supervisor/queues.h"
 
 /* ---- what is there ---- */
@@ -148,9 +148,9 @@ static bool role_is_clean(const struct segments *segments, const char *role)
 static int fit_lane(const struct segments *segments, const struct plan_topic *topic, unsigned lane,
                     const char *role, struct shm_error *error)
 {
-	struct lane_state state;
+	struct lane_file_state state;
 	const char *name = topic->page.name;
-	int result = lane_look(segments->directory, name, lane, &state, error);
+	int result = lane_file_look(segments->directory, name, lane, &state, error);
 	if (result != 0)
 		return result;
 	uint64_t wanted = topic->retired[lane] ? STREAM_SIZE_MIN : topic->page.size_bytes;
@@ -171,7 +171,7 @@ static int fit_lane(const struct segments *segments, const struct plan_topic *to
 	else if (!role_is_clean(segments, role))
 		reason = "its writer did not end in order and may have something to finish";
 	if (reason == NULL)
-		return lane_resize(segments->directory, name, lane, wanted, error);
+		return lane_file_resize(segments->directory, name, lane, wanted, error);
 	if (!topic->retired[lane])
 		log_warn("a lane keeps its size until the next start",
 		         "topic=%s lane=%u size_bytes=%llu wanted_bytes=%llu reason=\"%s\"", name, lane,
@@ -515,9 +515,9 @@ uint64_t segments_waiting(const struct segments *segments, FILE *text)
 	for (unsigned i = 0; segments->old != NULL && i < segments->old->n_topics; i++) {
 		const struct instance_topic *topic = &segments->old->topic[i];
 		for (unsigned lane = 0; lane < topic->n_lanes; lane++) {
-			struct lane_state state;
+			struct lane_file_state state;
 			struct shm_error error;
-			if (lane_look(segments->directory, topic->name, lane, &state, &error) != 0 ||
+			if (lane_file_look(segments->directory, topic->name, lane, &state, &error) != 0 ||
 			    state.waiting_bytes == 0)
 				continue;
 			/* a damaged count must not make waiting bytes look like nothing */

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "supervisor/lanes.h"
+#include "supervisor/lane_file.h"
 
 #define ROOM_LEAST (64u * 1024u) /* with less than that a batch may find no room */
 
@@ -109,11 +109,12 @@ static void look_at_lane(const struct watch_topic *topic, unsigned i, struct wat
                          struct finding *finding)
 {
 	const struct stream_shared *shared = lane->shared;
-	uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire), slowest = tail;
+	uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+	const struct stream_group *group_of[STREAM_GROUPS_MAX];
 	finding->dropped += load(&shared->ledger.dropped);
 	finding->refused += load(&shared->ledger.refused);
 	for (unsigned k = 0; k < STREAM_GROUPS_MAX; k++) {
-		const struct stream_group *group = required_group(topic, k);
+		const struct stream_group *group = group_of[k] = required_group(topic, k);
 		if (group == NULL)
 			continue;
 		uint64_t position = load(&group->cursor[i].position);
@@ -123,8 +124,8 @@ static void look_at_lane(const struct watch_topic *topic, unsigned i, struct wat
 			finding->holder = (int)k;
 			finding->full = full;
 		}
-		slowest = position < slowest ? position : slowest;
 	}
+	uint64_t slowest = stream_slowest(group_of, i, tail).position;
 	finding->stuck |= topic->looked && tail == lane->tail && slowest == lane->slowest &&
 	                  tail - slowest >= no_room_bytes(shared->size_bytes);
 	lane->tail = tail;
@@ -157,7 +158,7 @@ static void look_at_readers(const struct watch *watch, struct watch_topic *topic
 			*known = (struct watch_group){0};
 			continue;
 		}
-		bool live = lane_reader_lives(watch->directory, topic->name, i);
+		bool live = lane_file_has_reader(watch->directory, topic->name, i);
 		if (strncmp(known->name, group->name, sizeof known->name) != 0) {
 			*known = (struct watch_group){.before = !live && !topic->looked, .since_ns = real_ns};
 			memcpy(known->name, group->name, sizeof known->name - 1);

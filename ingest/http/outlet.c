@@ -268,21 +268,9 @@ enum outlet_result outlet_postbacks(struct outlet *outlet, struct json_postback 
 
 /* ---- pressure ---- */
 
-/* The slowest required group's position, or the tail when there is none. */
 static uint64_t slowest_position(const struct stream_writer *stream)
 {
-	uint64_t slowest = stream->tail;
-	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++) {
-		const struct stream_group *group = stream->group[i];
-		if (group == NULL ||
-		    atomic_load_explicit(&group->state, memory_order_acquire) != GROUP_REQUIRED)
-			continue;
-		uint64_t position =
-		        atomic_load_explicit(&group->cursor[stream->lane].position, memory_order_relaxed);
-		if (position < slowest)
-			slowest = position;
-	}
-	return slowest;
+	return stream_slowest(stream->group, stream->lane, stream->tail).position;
 }
 
 /* A second's weight is 1/e: a reader that stops is known within seconds. */

@@ -164,7 +164,8 @@ static void dying_pays_a_debt(struct scene *scene)
 {
 	struct queue_slot slot;
 	uint64_t word;
-	if (!queue_take(&scene->dying, &slot) || leave(&scene->dying, &slot, TAKEN, READY, &word) != 0)
+	if (!queue_take(&scene->dying, &slot) ||
+	    leave(&scene->dying, &slot, QUEUE_TAKEN, QUEUE_READY, &word) != 0)
 		return;
 	for (uint64_t number = FROM_THE_DEAD; number < FROM_THE_DEAD + 2 * SLOTS; number++)
 		if (queue_push(&scene->dying, &number, sizeof number))

@@ -27,7 +27,6 @@ static void queue_test_gap(const char *name)
 
 #define QUEUE_TEST_HOOKS
 #include "shm/queue_look.c"
-#undef LAP_SHIFT
 
 #include "tests/fixture/draw.h"
 #include "tests/fixture/queue_memory.h"

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "stage/control.h"
-#include "supervisor/lanes.h"
+#include "supervisor/lane_file.h"
 
 static void set_state(const char *role, enum stage_state stage_state)
 {
@@ -69,11 +69,11 @@ static uint64_t read_records(uint64_t from)
 	return n;
 }
 
-static struct lane_state look(unsigned lane)
+static struct lane_file_state look(unsigned lane)
 {
-	struct lane_state lane_state;
+	struct lane_file_state lane_state;
 	struct shm_error error = {""};
-	if (lane_look(place.directory, "ip", lane, &lane_state, &error) != 0)
+	if (lane_file_look(place.directory, "ip", lane, &lane_state, &error) != 0)
 		fail_msg("%s", error.text);
 	return lane_state;
 }

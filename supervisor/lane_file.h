@@ -7,8 +7,8 @@
  * required reader; its positions, counts and ledger go on, so cursors that were at the tail still
  * are (and counts that were stored with a position stay true).
  */
-#ifndef SUPERVISOR_LANES_H
-#define SUPERVISOR_LANES_H
+#ifndef SUPERVISOR_LANE_FILE_H
+#define SUPERVISOR_LANE_FILE_H
 
 #include <stdbool.h>
 
@@ -16,7 +16,7 @@
 
 #define NEXT_DIRECTORY ".next" /* below the instance's: where a successor is made ready under its own name */
 
-struct lane_state {
+struct lane_file_state {
 	uint64_t size_bytes;
 	uint64_t tail;
 	uint64_t waiting_records; /* of the required group that is furthest behind */
@@ -29,19 +29,19 @@ struct lane_state {
 };
 
 /* Looks at a lane and at all groups of its topic. Returns 0, or -errno with the reason in error. */
-int lane_look(const char *directory, const char *topic, unsigned lane, struct lane_state *state,
-              struct shm_error *error);
+int lane_file_look(const char *directory, const char *topic, unsigned lane, struct lane_file_state *state,
+                   struct shm_error *error);
 
 /* Whether some process reads the group now. */
-bool lane_reader_lives(const char *directory, const char *topic, unsigned group);
+bool lane_file_has_reader(const char *directory, const char *topic, unsigned group);
 
 /* Does an outside program hold the lane (topic_writer_attach_outside)? */
-bool lane_has_outside_writer(const char *directory, const char *topic, unsigned lane);
+bool lane_file_has_writer(const char *directory, const char *topic, unsigned lane);
 
 /* Replaces an empty lane's file by one of size_bytes, in one rename. The caller has seen to it that
  * it is empty and that no writer and no required reader is attached; optional readers notice when
  * they attach anew. Returns 0 or -errno with the reason; then the lane is as it was. */
-int lane_resize(const char *directory, const char *topic, unsigned lane, uint64_t size_bytes,
-                struct shm_error *error);
+int lane_file_resize(const char *directory, const char *topic, unsigned lane, uint64_t size_bytes,
+                     struct shm_error *error);
 
 #endif

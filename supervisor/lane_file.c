@@ -1,4 +1,4 @@
-#include "supervisor/lanes.h"
+#include "supervisor/lane_file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,29 +20,36 @@ static bool holder_lives(const char *directory, const char *topic, const char *w
 	return instance_locked(directory, file, NULL) != 0;
 }
 
-static void look_at_group(const struct stream_group *group, unsigned lane, bool live, uint64_t records,
-                          struct lane_state *state)
+static void look_at_group(const struct stream_group *group, unsigned lane, bool live,
+                          struct lane_file_state *state)
 {
 	if (atomic_load_explicit(&group->state, memory_order_acquire) != GROUP_REQUIRED)
 		return;
-	const struct stream_cursor *cursor = &group->cursor[lane];
-	uint64_t position = atomic_load_explicit(&cursor->position, memory_order_acquire);
-	uint64_t read = atomic_load_explicit(&cursor->records, memory_order_relaxed);
-	uint64_t bytes = state->tail > position ? state->tail - position : 0;
-	bool stage = atomic_load_explicit(&group->configured, memory_order_relaxed) != 0;
+	uint64_t position = atomic_load_explicit(&group->cursor[lane].position, memory_order_acquire);
+	bool outside = atomic_load_explicit(&group->configured, memory_order_relaxed) == 0;
+	bool waits = outside && position < state->tail;
 	state->required_live |= live;
-	state->outside_waits |= !stage && bytes != 0;
-	state->outside_reads |= !stage && bytes != 0 && live;
-	if (state->slowest[0] != '\0' && bytes <= state->waiting_bytes)
+	state->outside_waits |= waits;
+	state->outside_reads |= waits && live;
+}
+
+/* Who is furthest behind, and by how much. */
+static void look_at_slowest(const struct stream_group *const group[STREAM_GROUPS_MAX], unsigned lane,
+                            uint64_t records, struct lane_file_state *state)
+{
+	struct stream_slowest slowest = stream_slowest(group, lane, state->tail);
+	if (slowest.group < 0)
 		return;
-	memcpy(state->slowest, group->name, sizeof state->slowest);
+	uint64_t read =
+	        atomic_load_explicit(&group[slowest.group]->cursor[lane].records, memory_order_relaxed);
+	memcpy(state->slowest, group[slowest.group]->name, sizeof state->slowest);
 	state->slowest[sizeof state->slowest - 1] = '\0';
-	state->waiting_bytes = bytes;
+	state->waiting_bytes = state->tail - slowest.position;
 	state->waiting_records = records > read ? records - read : 0;
 }
 
-int lane_look(const char *directory, const char *topic, unsigned lane, struct lane_state *state,
-              struct shm_error *error)
+int lane_file_look(const char *directory, const char *topic, unsigned lane, struct lane_file_state *state,
+                   struct shm_error *error)
 {
 	char name[SEGMENT_NAME_MAX];
 	int result;
@@ -50,30 +57,34 @@ int lane_look(const char *directory, const char *topic, unsigned lane, struct la
 	                                               SEGMENT_READ, &result, error);
 	if (shared == NULL)
 		return result;
-	*state = (struct lane_state){
+	*state = (struct lane_file_state){
 	        .size_bytes = shared->size_bytes,
 	        .tail = atomic_load_explicit(&shared->tail, memory_order_acquire),
 	};
 	uint64_t records = atomic_load_explicit(&shared->records, memory_order_relaxed);
 	stream_head_unmap(shared);
+	struct segment segment[STREAM_GROUPS_MAX] = {0};
+	const struct stream_group *group[STREAM_GROUPS_MAX] = {NULL};
 	for (unsigned i = 0; result == 0 && i < STREAM_GROUPS_MAX; i++) {
-		struct segment group = {0};
-		result = segment_attach(&group, directory, instance_group_name(name, topic, i), SEGMENT_GROUP,
-		                        SEGMENT_READ, error);
+		result = segment_attach(&segment[i], directory, instance_group_name(name, topic, i),
+		                        SEGMENT_GROUP, SEGMENT_READ, error);
+		group[i] = segment[i].body;
 		if (result == 0)
-			look_at_group(group.body, lane, lane_reader_lives(directory, topic, i), records,
-			              state);
-		segment_detach(&group);
+			look_at_group(group[i], lane, lane_file_has_reader(directory, topic, i), state);
 	}
+	if (result == 0)
+		look_at_slowest(group, lane, records, state);
+	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++)
+		segment_detach(&segment[i]);
 	return result;
 }
 
-bool lane_reader_lives(const char *directory, const char *topic, unsigned group)
+bool lane_file_has_reader(const char *directory, const char *topic, unsigned group)
 {
 	return holder_lives(directory, topic, "reader", group);
 }
 
-bool lane_has_outside_writer(const char *directory, const char *topic, unsigned lane)
+bool lane_file_has_writer(const char *directory, const char *topic, unsigned lane)
 {
 	return holder_lives(directory, topic, "writer", lane);
 }
@@ -90,7 +101,7 @@ static int inherit(const char *next, const char *name, const struct stream_share
 	uint64_t tail = atomic_load_explicit(&old->tail, memory_order_acquire);
 	atomic_store(&shared->records, atomic_load(&old->records));
 	/* Readers look for waypoints from a sixteenth behind the oldest position on
-	 * (shm/stream_read.c); ours must be there. */
+	 * (shm/stream.c); ours must be there. */
 	uint64_t margin = shared->size_bytes / 16, size = shared->size_bytes;
 	uint64_t intent = tail == 0 ? 0 : tail > margin ? tail + size - margin : tail + size;
 	atomic_store(&shared->intent, intent);
@@ -108,8 +119,8 @@ static int inherit(const char *next, const char *name, const struct stream_share
 	return result;
 }
 
-int lane_resize(const char *directory, const char *topic, unsigned lane, uint64_t size_bytes,
-                struct shm_error *error)
+int lane_file_resize(const char *directory, const char *topic, unsigned lane, uint64_t size_bytes,
+                     struct shm_error *error)
 {
 	char next[FOLDER_PATH_MAX], name[SEGMENT_NAME_MAX];
 	int result;
