@@ -312,7 +312,7 @@ uint64_t http_server_metric(const struct http_server *server, const char *name)
 {
 	const struct snapshot_stage *now = server->is_millrace ? stage() : NULL;
 	for (unsigned i = 0; now != NULL && i < now->n_metrics; i++)
-		if (strcmp(now->metric[i].name, name) == 0)
+		if (strcmp(now->metric[i].about.name, name) == 0)
 			return now->metric[i].value;
 	return 0;
 }

@@ -32,9 +32,47 @@ static json_t *file_json(const struct control_file *file)
 	return object;
 }
 
+/* Cumulative, as in Prometheus: each bucket counts all values up to its bound. */
+static json_t *histogram_json(const struct snapshot_metric *metric)
+{
+	json_t *object = json_object(), *buckets = json_array();
+	uint64_t within = 0;
+	set(object, "count", metric->value);
+	set(object, "sum", metric->sum);
+	for (unsigned i = 0; i <= metric->about.n_bounds; i++) {
+		json_t *bucket = json_object();
+		within += metric->bucket[i];
+		json_object_set_new(bucket, "le",
+		                    i < metric->about.n_bounds ? number(metric->about.bound[i])
+		                                               : json_null());
+		set(bucket, "count", within);
+		json_array_append_new(buckets, bucket);
+	}
+	json_object_set_new(object, "buckets", buckets);
+	return object;
+}
+
+static void set_metrics(json_t *object, const struct snapshot_metric *metric, unsigned n)
+{
+	json_t *metrics = json_object();
+	for (unsigned i = 0; i < n; i++)
+		if (metric[i].about.kind != METRIC_HISTOGRAM)
+			set(metrics, metric[i].about.name, metric[i].value);
+	json_object_set_new(object, "metrics", metrics);
+}
+
+static void set_histograms(json_t *object, const struct snapshot_metric *metric, unsigned n)
+{
+	json_t *histograms = json_object();
+	for (unsigned i = 0; i < n; i++)
+		if (metric[i].about.kind == METRIC_HISTOGRAM)
+			json_object_set_new(histograms, metric[i].about.name, histogram_json(&metric[i]));
+	json_object_set_new(object, "histograms", histograms);
+}
+
 static json_t *stage_json(const struct snapshot_stage *stage)
 {
-	json_t *object = json_object(), *metrics = json_object(), *files = json_array();
+	json_t *object = json_object(), *files = json_array();
 	json_object_set_new(object, "name", json_string(stage->name));
 	json_object_set_new(object, "program", json_string(stage->program));
 	set(object, "pid", stage->pid);
@@ -49,9 +87,8 @@ static json_t *stage_json(const struct snapshot_stage *stage)
 	for (unsigned i = 0; i < stage->n_files; i++)
 		json_array_append_new(files, file_json(&stage->file[i]));
 	json_object_set_new(object, "files", files);
-	for (unsigned i = 0; i < stage->n_metrics; i++)
-		set(metrics, stage->metric[i].name, stage->metric[i].value);
-	json_object_set_new(object, "metrics", metrics);
+	set_metrics(object, stage->metric, stage->n_metrics);
+	set_histograms(object, stage->metric, stage->n_metrics);
 	return object;
 }
 
@@ -140,13 +177,10 @@ static json_t *ledger_json(const struct snapshot_topic *topic)
 
 static void set_supervisor(json_t *root, const struct snapshot *snapshot)
 {
-	json_t *object = json_object(), *metrics = json_object();
+	json_t *object = json_object();
 	set(object, "pid", snapshot->supervisor_pid);
 	json_object_set_new(object, "alive", json_boolean(snapshot->supervisor_alive));
-#define METRIC(name, kind, help) set(metrics, #name, snapshot->supervisor_metric[SUPERVISOR_##name]);
-#include "stage/supervisor_metrics.def"
-#undef METRIC
-	json_object_set_new(object, "metrics", metrics);
+	set_metrics(object, snapshot->supervisor_metric, SUPERVISOR_METRIC_COUNT);
 	json_object_set_new(root, "supervisor", object);
 }
 

@@ -291,27 +291,17 @@ static void ledger(const struct snapshot *snapshot, const struct snapshot *befor
 	grid_print(&grid, out);
 }
 
-static void supervisor_metrics(struct grid *grid, const struct snapshot *snapshot,
-                               const struct snapshot *before)
+static void metric_rows(struct grid *grid, const char *of, const struct snapshot_metric *metric,
+                        const struct snapshot_metric *before, unsigned n, uint64_t ns)
 {
-	static const struct {
-		const char *name;
-		enum metric_kind kind;
-	} table[] = {
-#define METRIC(name, kind, help) {#name, METRIC_##kind},
-#include "stage/supervisor_metrics.def"
-#undef METRIC
-	};
-	for (unsigned i = 0; i < SUPERVISOR_METRIC_COUNT; i++) {
-		uint64_t value = snapshot->supervisor_metric[i];
-		grid_cell(grid, "supervisor");
-		grid_cell(grid, "%s", table[i].name);
-		grid_number(grid, value);
+	for (unsigned i = 0; i < n; i++) {
+		grid_cell(grid, "%s", of);
+		grid_cell(grid, "%s", metric[i].about.name);
+		grid_number(grid, metric[i].value);
 		if (before == NULL)
 			continue;
-		if (table[i].kind == METRIC_COUNTER)
-			grid_rate(grid, rate(value, before->supervisor_metric[i],
-			                     snapshot->taken_ns - before->taken_ns));
+		if (metric[i].about.kind != METRIC_GAUGE)
+			grid_rate(grid, rate(metric[i].value, before[i].value, ns));
 		else
 			grid_cell(grid, "-");
 	}
@@ -322,21 +312,53 @@ static void metrics(const struct snapshot *snapshot, const struct snapshot *befo
 	struct grid grid;
 	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
 	grid_init(&grid, before != NULL ? "<STAGE <METRIC >VALUE >RATE" : "<STAGE <METRIC >VALUE");
-	supervisor_metrics(&grid, snapshot, before);
+	metric_rows(&grid, "supervisor", snapshot->supervisor_metric,
+	            before != NULL ? before->supervisor_metric : NULL, SUPERVISOR_METRIC_COUNT, ns);
+	for (unsigned i = 0; i < snapshot->n_stages; i++)
+		metric_rows(&grid, snapshot->stage[i].name, snapshot->stage[i].metric,
+		            before != NULL ? before->stage[i].metric : NULL, snapshot->stage[i].n_metrics,
+		            ns);
+	fputc('\n', out);
+	grid_print(&grid, out);
+}
+
+/* A value of a histogram: a time when its name says so. */
+static void histogram_value(struct grid *grid, const char *name, uint64_t value)
+{
+	size_t bytes = strlen(name);
+	if (bytes > 3 && strcmp(name + bytes - 3, "_ns") == 0)
+		grid_time(grid, value);
+	else
+		grid_number(grid, value);
+}
+
+/* The histograms that have counted something. */
+static void histograms(const struct snapshot *snapshot, FILE *out)
+{
+	static const double percents[] = {50, 90, 99};
+	struct grid grid;
+	grid_init(&grid, "<STAGE <HISTOGRAM >COUNT >MEAN >50_%_UP_TO >90_%_UP_TO >99_%_UP_TO");
 	for (unsigned i = 0; i < snapshot->n_stages; i++)
 		for (unsigned k = 0; k < snapshot->stage[i].n_metrics; k++) {
 			const struct snapshot_metric *metric = &snapshot->stage[i].metric[k];
-			grid_cell(&grid, "%s", snapshot->stage[i].name);
-			grid_cell(&grid, "%s", metric->name);
-			grid_number(&grid, metric->value);
-			if (before == NULL)
+			const char *name = metric->about.name;
+			if (metric->about.kind != METRIC_HISTOGRAM || metric->value == 0)
 				continue;
-			if (metric->kind == METRIC_COUNTER)
-				grid_rate(&grid, rate(metric->value, before->stage[i].metric[k].value, ns));
-			else
-				grid_cell(&grid, "-");
+			grid_cell(&grid, "%s", snapshot->stage[i].name);
+			grid_cell(&grid, "%s", name);
+			grid_number(&grid, metric->value);
+			histogram_value(&grid, name, metric->sum / metric->value);
+			for (size_t p = 0; p < sizeof percents / sizeof percents[0]; p++) {
+				unsigned bucket = snapshot_percentile(metric, percents[p]);
+				if (bucket < metric->about.n_bounds)
+					histogram_value(&grid, name, metric->about.bound[bucket]);
+				else
+					grid_cell(&grid, "more");
+			}
 		}
-	fputc('\n', out);
+	bool any = grid.n > grid.columns;
+	if (any)
+		fputc('\n', out);
 	grid_print(&grid, out);
 }
 
@@ -358,6 +380,8 @@ void stat_table(const struct snapshot *snapshot, const struct snapshot *before,
 	queues(snapshot, out);
 	ledger(snapshot, before, out);
 	rejected(snapshot, out);
-	if (options->metrics)
+	if (options->metrics) {
 		metrics(snapshot, before, out);
+		histograms(snapshot, out);
+	}
 }

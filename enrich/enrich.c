@@ -368,7 +368,7 @@ static void fini(struct stage *stage)
 }
 
 static const struct metric_description metrics[] = {
-#define METRIC(name, kind, help) {#name, METRIC_##kind, help},
+#define METRIC METRIC_ROW
 #include "enrich/metrics.def"
 #undef METRIC
 };

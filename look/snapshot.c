@@ -153,20 +153,52 @@ static bool has_reader(const struct snapshot_source *source, const char *topic, 
 
 /* ---- taking ---- */
 
+static void take_histogram(const _Atomic uint64_t *word, struct snapshot_metric *metric)
+{
+	metric->value = 0;
+	metric->sum = load(&word[0]);
+	for (unsigned i = 0; i <= metric->about.n_bounds; i++) {
+		metric->bucket[i] = load(&word[1 + i]);
+		metric->value += metric->bucket[i];
+	}
+}
+
 static void take_metrics(const struct control *control, struct snapshot_stage *stage)
 {
 	uint64_t n = atomic_load_explicit(&control->n_metrics, memory_order_acquire);
-	stage->n_metrics = n < METRICS_MAX ? (unsigned)n : METRICS_MAX;
-	for (unsigned i = 0; i < stage->n_metrics; i++) {
-		const struct metric_description *description = &control->description[i];
-		struct snapshot_metric *metric = &stage->metric[i];
-		snprintf(metric->name, sizeof metric->name, "%.*s", (int)sizeof description->name - 1,
-		         description->name);
-		snprintf(metric->help, sizeof metric->help, "%.*s", (int)sizeof description->help - 1,
-		         description->help);
-		metric->kind = description->kind == METRIC_GAUGE ? METRIC_GAUGE : METRIC_COUNTER;
-		metric->value = load(&control->metric[i]);
+	unsigned word = 0;
+	stage->n_metrics = 0;
+	while (stage->n_metrics < n && stage->n_metrics < METRICS_MAX) {
+		struct snapshot_metric *metric = &stage->metric[stage->n_metrics];
+		metric->about = control->description[stage->n_metrics];
+		metric->about.name[sizeof metric->about.name - 1] = '\0';
+		metric->about.help[sizeof metric->about.help - 1] = '\0';
+		if (metric->about.kind != METRIC_HISTOGRAM)
+			metric->about.n_bounds = 0;
+		else if (metric->about.n_bounds > METRIC_BOUNDS_MAX)
+			metric->about.n_bounds = METRIC_BOUNDS_MAX;
+		unsigned words = metric_words(&metric->about);
+		if (word + words > METRIC_WORDS_MAX)
+			break;
+		if (metric->about.kind == METRIC_HISTOGRAM)
+			take_histogram(&control->metric[word], metric);
+		else
+			metric->value = load(&control->metric[word]);
+		word += words;
+		stage->n_metrics++;
 	}
+}
+
+static void take_supervisor_metrics(const struct instance_page *page, struct snapshot *snapshot)
+{
+	static const struct metric_description table[] = {
+#define METRIC METRIC_ROW
+#include "stage/supervisor_metrics.def"
+#undef METRIC
+	};
+	for (unsigned i = 0; i < SUPERVISOR_METRIC_COUNT; i++)
+		snapshot->supervisor_metric[i] = (struct snapshot_metric){
+		        .about = table[i], .value = load(&page->supervisor_metric[i])};
 }
 
 static void take_stage(struct snapshot_source *source, unsigned index, struct snapshot_stage *stage)
@@ -358,8 +390,7 @@ int snapshot_take(struct snapshot_source *source, struct snapshot *snapshot, str
 	snapshot->supervisor_pid = atomic_load_explicit(&page->supervisor_pid, memory_order_relaxed);
 	snapshot->supervisor_alive =
 	        has_holder(source->directory, "lock", &source->supervisor_file, snapshot->supervisor_pid);
-	for (unsigned i = 0; i < SUPERVISOR_METRIC_COUNT; i++)
-		snapshot->supervisor_metric[i] = load(&page->supervisor_metric[i]);
+	take_supervisor_metrics(page, snapshot);
 	snapshot->draining = atomic_load_explicit(&page->draining, memory_order_relaxed) != 0;
 	snapshot->n_stages = at_most(page->n_roles, INSTANCE_ROLES_MAX);
 	snapshot->n_topics = at_most(page->n_topics, INSTANCE_TOPICS_MAX);
@@ -409,6 +440,15 @@ bool snapshot_balanced(const struct snapshot_ledger *ledger)
 {
 	return ledger->received ==
 	       snapshot_rejected(ledger) + ledger->dropped + ledger->refused + ledger->written;
+}
+
+unsigned snapshot_percentile(const struct snapshot_metric *metric, double percent)
+{
+	unsigned i = 0;
+	double within = (double)metric->bucket[0], wanted = percent / 100 * (double)metric->value;
+	while (i < metric->about.n_bounds && within < wanted)
+		within += (double)metric->bucket[++i];
+	return i;
 }
 
 const char *snapshot_state(const struct snapshot_stage *stage)

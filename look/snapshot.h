@@ -19,11 +19,13 @@
 #include "stage/control.h"
 #include "stage/supervisor_metrics.h"
 
+/* A metric of a stage. Of a histogram, value is the number of values that were counted. */
 struct snapshot_metric {
-	char name[40];
-	enum metric_kind kind;
-	char help[116];
+	struct metric_description about; /* its texts end with 0 */
 	uint64_t value;
+	uint64_t sum; /* of a histogram's values */
+	uint64_t bucket[METRIC_BOUNDS_MAX +
+	                1]; /* values up to each bound, not up to the one before; last: above all */
 };
 
 struct snapshot_stage {
@@ -91,7 +93,7 @@ struct snapshot {
 	uint64_t created_ns; /* CLOCK_REALTIME, of the instance */
 	uint32_t supervisor_pid;
 	bool supervisor_alive;
-	uint64_t supervisor_metric[SUPERVISOR_METRIC_COUNT];
+	struct snapshot_metric supervisor_metric[SUPERVISOR_METRIC_COUNT];
 	bool draining;
 	unsigned n_stages, n_topics, n_queues;
 	struct snapshot_stage stage[INSTANCE_ROLES_MAX];
@@ -138,6 +140,10 @@ bool snapshot_balanced(const struct snapshot_ledger *ledger);
 
 /* Sum of rejected over all reasons. */
 uint64_t snapshot_rejected(const struct snapshot_ledger *ledger);
+
+/* The first bucket of a histogram by which `percent` (0 to 100) of its values are counted. At
+ * n_bounds it has no bound: the values may be as large as they like. */
+unsigned snapshot_percentile(const struct snapshot_metric *metric, double percent);
 
 /* "running", "starting" ... as stage_state_name; "dead": no live process holds its lock though it
  * did not end; "throttled": so, and its next start is held back because it died too often; "none":

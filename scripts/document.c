@@ -21,13 +21,12 @@
 #include "config/value.h"
 #include "stage/help.h"
 
-#define METRIC(symbol, kind, help) {METRICS_OF, #symbol, METRIC_##kind, help},
+#define METRIC(...)    {METRICS_OF, METRIC_ROW(__VA_ARGS__)},
+#define HISTOGRAM(...) {METRICS_OF, HISTOGRAM_ROW(__VA_ARGS__)},
 
 static const struct documented_metric {
 	const char *of; /* stage */
-	const char *name;
-	uint32_t kind;
-	const char *help;
+	struct metric_description about;
 } metrics[] = {
 #include <metrics.list> /* generated: every stage's metrics.def, in flow order (mk/tables.mk) */
 #define METRICS_OF "every stage"
@@ -75,9 +74,12 @@ static int print_metrics(const char *stage)
 			continue;
 		if (printed++ == 0)
 			puts("| stage | metric | kind | what it is |\n| --- | --- | --- | --- |");
-		printf("| %s | `%s` | %s | ", metric->of, metric->name,
-		       metric->kind == METRIC_COUNTER ? "counter" : "gauge");
-		print_cell(metric->help);
+		const struct metric_description *about = &metric->about;
+		printf("| %s | `%s` | %s | ", metric->of, about->name, metric_kind_name(about->kind));
+		print_cell(about->help);
+		for (unsigned k = 0; k < about->n_bounds; k++)
+			printf("%s%llu", k == 0 ? "; buckets up to " : ", ",
+			       (unsigned long long)about->bound[k]);
 		puts(" |");
 	}
 	return printed > 0 ? 0 : 1;

@@ -19,6 +19,11 @@ const char *stage_state_name(enum stage_state state)
 	return (unsigned)state < STAGE_STATE_COUNT ? names[state] : "unknown";
 }
 
+const char *metric_kind_name(uint32_t kind)
+{
+	return kind == METRIC_GAUGE ? "gauge" : kind == METRIC_HISTOGRAM ? "histogram" : "counter";
+}
+
 int control_alive(const char *directory, const char *role, int *pid)
 {
 	char file[SEGMENT_NAME_MAX];
@@ -32,51 +37,92 @@ static bool same_table(const struct control *control, const struct metric_descri
 	       memcmp(control->description, table, n * sizeof *table) == 0;
 }
 
-/* Value that a former life left under this name, 0 when there is none. A gauge tells of a life that
- * is over. */
-static uint64_t former_value(const struct metric_description *description, const uint64_t *value, unsigned n,
-                             const struct metric_description *wanted)
+struct former {
+	struct metric_description description[METRICS_MAX];
+	uint64_t value[METRIC_WORDS_MAX];
+	unsigned n;
+};
+
+/* The values that a former life left under this name, NULL when there are none. A gauge tells of
+ * its own life alone. */
+static const uint64_t *former_values(const struct former *former, const struct metric_description *wanted)
 {
-	for (unsigned i = 0; i < n && wanted->kind == METRIC_COUNTER; i++)
-		if (description[i].kind == METRIC_COUNTER &&
-		    strncmp(description[i].name, wanted->name, sizeof wanted->name) == 0)
-			return value[i];
-	return 0;
+	unsigned word = 0;
+	for (unsigned i = 0; i < former->n && wanted->kind != METRIC_GAUGE; i++) {
+		const struct metric_description *description = &former->description[i];
+		unsigned words = metric_words(description);
+		if (word + words > METRIC_WORDS_MAX)
+			break;
+		if (description->kind == wanted->kind &&
+		    strncmp(description->name, wanted->name, sizeof wanted->name) == 0 &&
+		    memcmp(description->bound, wanted->bound, sizeof wanted->bound) == 0)
+			return &former->value[word];
+		word += words;
+	}
+	return NULL;
+}
+
+static void save_former(const struct control *control, struct former *former)
+{
+	uint64_t n = atomic_load_explicit(&control->n_metrics, memory_order_acquire);
+	former->n = n <= METRICS_MAX ? (unsigned)n : 0;
+	memcpy(former->description, control->description, sizeof former->description);
+	for (unsigned i = 0; i < METRIC_WORDS_MAX; i++)
+		former->value[i] = atomic_load_explicit(&control->metric[i], memory_order_relaxed);
+}
+
+/* How many rows of the table fit. */
+static unsigned rows_that_fit(const struct metric_description *table, unsigned n)
+{
+	unsigned rows = 0;
+	for (unsigned word = 0; rows < n && rows < METRICS_MAX; rows++) {
+		word += metric_words(&table[rows]);
+		if (word > METRIC_WORDS_MAX)
+			break;
+	}
+	return rows;
 }
 
 void control_declare(struct control *control, const struct metric_description *table, unsigned n)
 {
-	struct metric_description former[METRICS_MAX];
-	uint64_t value[METRICS_MAX];
-	uint64_t n_former = atomic_load_explicit(&control->n_metrics, memory_order_acquire);
-	if (n > METRICS_MAX)
-		n = METRICS_MAX;
-	if (n_former > METRICS_MAX)
-		n_former = 0;
-	memcpy(former, control->description, sizeof former);
-	for (unsigned i = 0; i < METRICS_MAX; i++)
-		value[i] = atomic_load_explicit(&control->metric[i], memory_order_relaxed);
+	struct former former;
+	unsigned word = 0;
+	n = rows_that_fit(table, n);
+	save_former(control, &former);
 	if (!same_table(control, table, n)) {
 		/* Readers see none while the names change. */
 		atomic_store_explicit(&control->n_metrics, 0, memory_order_release);
 		if (n > 0)
 			memcpy(control->description, table, n * sizeof *table);
 	}
-	for (unsigned i = 0; i < METRICS_MAX; i++)
-		metric_set(control, i,
-		           i < n ? former_value(former, value, (unsigned)n_former, &table[i]) : 0);
+	for (unsigned i = 0; i < n; i++) {
+		const uint64_t *value = former_values(&former, &table[i]);
+		for (unsigned k = 0; k < metric_words(&table[i]); k++)
+			metric_set(control, word++, value != NULL ? value[k] : 0);
+	}
+	while (word < METRIC_WORDS_MAX)
+		metric_set(control, word++, 0);
 	atomic_store_explicit(&control->n_metrics, n, memory_order_release);
+}
+
+unsigned control_stage_word(const struct metric_description *table, unsigned n)
+{
+	unsigned word = 0;
+	for (unsigned i = 0; i < n; i++)
+		word += metric_words(&table[i]);
+	return word;
 }
 
 void control_declare_stage(struct control *control, const struct metric_description *table, unsigned n)
 {
 	static const struct metric_description common[] = {
-#define METRIC(name, kind, help) {#name, METRIC_##kind, help},
+#define METRIC METRIC_ROW
 #include "stage/metrics.def"
 #undef METRIC
 	};
 	struct metric_description all[METRICS_MAX];
-	if (n > METRICS_MAX - STAGE_METRIC_COUNT)
+	if (n > METRICS_MAX - STAGE_METRIC_COUNT ||
+	    control_stage_word(table, n) > METRIC_WORDS_MAX - STAGE_METRIC_COUNT)
 		abort(); /* a table that does not fit was never tried */
 	if (n > 0)
 		memcpy(all, table, n * sizeof *table);

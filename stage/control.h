@@ -18,7 +18,9 @@
 
 #include "shm/instance.h"
 
-#define METRICS_MAX        256u
+#define METRICS_MAX        160u /* rows of a stage's table */
+#define METRIC_WORDS_MAX   256u /* their values: one word each, a histogram several */
+#define METRIC_BOUNDS_MAX  12u
 #define CONTROL_NOTE_BYTES 160u /* the final 0 included */
 #define CONTROL_FILES_MAX  4u
 
@@ -32,13 +34,44 @@ enum stage_state {
 	STAGE_STATE_COUNT
 };
 
-enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
+enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 struct metric_description {
 	char name[40]; /* snake_case, unit as suffix: "kernel_dropped_datagrams" */
 	uint32_t kind; /* enum metric_kind */
-	char help[116];
+	char help[112];
+	uint32_t n_bounds;                 /* of a histogram; 0 otherwise */
+	uint64_t bound[METRIC_BOUNDS_MAX]; /* upper bounds of its buckets, inclusive, rising */
 };
+
+/* A stage declares its metrics in a .def file, one row each:
+ *
+ *     METRIC(commits, COUNTER, "batches committed")
+ *     HISTOGRAM(answer_time_ns, "from request to answer", 100000, 1000000)
+ *
+ *     word   commits | answer_time_ns: sum of all values | up to 100000 | up to 1000000 | above
+ *
+ * One table of descriptions is made from them, and one enum of the words where their values lie:
+ *
+ *     #define METRIC    METRIC_ROW                #define METRIC(name, kind, help) X_##name,
+ *     #define HISTOGRAM HISTOGRAM_ROW             #define HISTOGRAM(name, help, ...) \
+ *                                                         X_##name, X_##name##_end = X_##name + HISTOGRAM_WORDS(__VA_ARGS__) - 1,
+ */
+#define METRIC_ROW(name, kind, help) {#name, METRIC_##kind, help, 0, {0}},
+#define HISTOGRAM_ROW(name, help, ...) \
+	{#name, METRIC_HISTOGRAM, help, HISTOGRAM_WORDS(__VA_ARGS__) - 2, {__VA_ARGS__}},
+#define HISTOGRAM_WORDS(...) (sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t) + 2)
+
+/* "counter" and so on. */
+const char *metric_kind_name(uint32_t kind);
+
+/* Words that the values of a metric take. */
+static inline unsigned metric_words(const struct metric_description *description)
+{
+	if (description->kind != METRIC_HISTOGRAM)
+		return 1;
+	return (description->n_bounds < METRIC_BOUNDS_MAX ? description->n_bounds : METRIC_BOUNDS_MAX) + 2;
+}
 
 /* A file that an option of the stage names, and what of it is in force. Times are
  * CLOCK_REALTIME. */
@@ -65,7 +98,7 @@ struct control {
 	_Atomic uint64_t started_ns;   /* CLOCK_REALTIME */
 	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, at least once a second while alive */
 	_Atomic uint64_t n_metrics;    /* release, after the descriptions */
-	alignas(SHM_LINE) _Atomic uint64_t metric[METRICS_MAX];
+	alignas(SHM_LINE) _Atomic uint64_t metric[METRIC_WORDS_MAX]; /* in the order of description[] */
 	struct metric_description description[METRICS_MAX];
 	alignas(SHM_LINE) _Atomic uint32_t note_version; /* odd while the note changes */
 	uint32_t reserved;
@@ -86,8 +119,9 @@ const char *stage_state_name(enum stage_state state);
  * the holder itself: closing a file drops its process's POSIX locks on it. */
 int control_alive(const char *directory, const char *role, int *pid);
 
-/* Declares the metrics of a stage from its table, METRICS_MAX at most. A counter goes on from what
- * a former life left under its name, also when an upgrade has changed the table; gauges begin at
+/* Declares the metrics of a stage from its table: METRICS_MAX rows and METRIC_WORDS_MAX words at
+ * most, what is beyond is left out. A counter or histogram goes on from what a former life left
+ * under its name, also when an upgrade has changed the table (but not the bounds); gauges begin at
  * 0. */
 void control_declare(struct control *control, const struct metric_description *table, unsigned n);
 
@@ -100,8 +134,8 @@ void control_note(struct control *control, const char *format, ...) __attribute_
  * writer died while it changed it. Any process. */
 void control_read_note(const struct control *control, char note[CONTROL_NOTE_BYTES]);
 
-/* Metrics that every stage has, at these places after its own: ops->n_metrics +
- * STAGE_log_lines_dropped. */
+/* Metrics that every stage has, at these words after its own: control_stage_word(ops->metrics,
+ * ops->n_metrics) + STAGE_log_lines_dropped. */
 enum stage_metric {
 #define METRIC(name, kind, help) STAGE_##name,
 #include "stage/metrics.def"
@@ -109,7 +143,10 @@ enum stage_metric {
 	STAGE_METRIC_COUNT
 };
 
-/* The stage's own metrics and after them those of every stage; METRICS_MAX at most. */
+/* The word after those of a stage's own table. */
+unsigned control_stage_word(const struct metric_description *table, unsigned n);
+
+/* The stage's own metrics and after them those of every stage. Aborts when they do not fit. */
 void control_declare_stage(struct control *control, const struct metric_description *table, unsigned n);
 
 /* Shows a file of the stage as number i, below CONTROL_FILES_MAX; NULL: there is none. By the stage
@@ -120,7 +157,7 @@ void control_show_file(struct control *control, unsigned i, const struct control
  * its writer died while it changed it. Any process. */
 bool control_read_file(const struct control *control, unsigned i, struct control_file *file);
 
-/* metric += n; metric = value. By the stage that owns the control block. */
+/* metric += n; metric = value; metric is a word. By the stage that owns the control block. */
 static inline void metric_add(struct control *control, unsigned metric, uint64_t n)
 {
 	atomic_store_explicit(&control->metric[metric],

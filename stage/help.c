@@ -50,10 +50,10 @@ static void write_option(FILE *out, const struct config_option *option)
 	        config_value_allowed(option, allowed, sizeof allowed), option->default_text);
 }
 
-static void write_metric(FILE *out, const char *name, uint32_t kind, const char *help)
+static void write_metric(FILE *out, const struct metric_description *metric)
 {
-	fprintf(out, "  %s (%s)\n", name, kind == METRIC_COUNTER ? "counter" : "gauge");
-	write_wrapped(out, help, 6);
+	fprintf(out, "  %s (%s)\n", metric->name, metric_kind_name(metric->kind));
+	write_wrapped(out, metric->help, 6);
 }
 
 void help_write(const struct stage_ops *ops, FILE *out)
@@ -86,8 +86,12 @@ void help_write(const struct stage_ops *ops, FILE *out)
 	}
 	fprintf(out, "\nMetrics (millrace stat):\n");
 	for (unsigned i = 0; i < ops->n_metrics; i++)
-		write_metric(out, ops->metrics[i].name, ops->metrics[i].kind, ops->metrics[i].help);
-#define METRIC(name, kind, help) write_metric(out, #name, METRIC_##kind, help);
+		write_metric(out, &ops->metrics[i]);
+	static const struct metric_description common[] = {
+#define METRIC METRIC_ROW
 #include "stage/metrics.def"
 #undef METRIC
+	};
+	for (size_t i = 0; i < sizeof common / sizeof common[0]; i++)
+		write_metric(out, &common[i]);
 }

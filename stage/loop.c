@@ -78,8 +78,8 @@ static void look_at_instance(struct stage *stage)
 void loop_count_log(struct stage *stage)
 {
 	uint64_t dropped = log_dropped();
-	metric_add(stage->control, stage->ops->n_metrics + STAGE_log_lines_dropped,
-	           dropped - stage->log_counted);
+	unsigned first = control_stage_word(stage->ops->metrics, stage->ops->n_metrics);
+	metric_add(stage->control, first + STAGE_log_lines_dropped, dropped - stage->log_counted);
 	stage->log_counted = dropped;
 }
 

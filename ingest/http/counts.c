@@ -2,17 +2,13 @@
 
 #include <string.h>
 
-#include "base/clock.h"
-
 const char *const route_names[ROUTE_COUNT] = {
 #define ROUTE(symbol, name, help) #name,
 #include "ingest/http/routes.def"
 #undef ROUTE
 };
 
-static const uint64_t time_bounds_ns[COUNTS_TIMES - 1] = {
-        100000, 300000, NS_PER_MS, 3 * NS_PER_MS, 10 * NS_PER_MS, 100 * NS_PER_MS, NS_PER_SEC,
-};
+static const uint64_t time_bounds_ns[] = {RESPONSE_TIMES_NS};
 
 enum failure counts_failure(unsigned status)
 {
@@ -47,9 +43,9 @@ enum failure counts_failure(unsigned status)
 static void add_times(struct counts *counts, enum route route, uint64_t took_ns, uint64_t n)
 {
 	unsigned bucket = 0;
-	while (bucket < COUNTS_TIMES - 1 && took_ns > time_bounds_ns[bucket])
+	while (bucket < sizeof time_bounds_ns / sizeof time_bounds_ns[0] && took_ns > time_bounds_ns[bucket])
 		bucket++;
-	counts->route[route][ROUTE_METRIC_time_le + bucket] += n;
+	counts->route[route][ROUTE_METRIC_time_bucket + bucket] += n;
 	counts->route[route][ROUTE_METRIC_time_ns] += n * took_ns;
 	if (counts->time_min_ns == 0 || took_ns < counts->time_min_ns)
 		counts->time_min_ns = took_ns;

@@ -25,23 +25,24 @@ enum failure {
 	FAILURE_COUNT,
 };
 
-#define COUNTS_TIMES 8u /* buckets of the response times */
-
 enum http_metric {
 #define METRIC(name, kind, help) HTTP_##name,
+#define HISTOGRAM(name, help, ...) \
+	HTTP_##name, HTTP_##name##_end = HTTP_##name + HISTOGRAM_WORDS(__VA_ARGS__) - 1,
 #include "ingest/http/metrics.def"
 #undef METRIC
+#undef HISTOGRAM
 	HTTP_METRIC_COUNT
 };
-_Static_assert((int)HTTP_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
+_Static_assert((int)HTTP_METRIC_COUNT <= (int)METRIC_WORDS_MAX, "a control block holds them");
 
 /* In the order of ROUTE_METRICS (metrics.def). */
 enum route_metric {
 	ROUTE_METRIC_requests,
 	ROUTE_METRIC_failed,
-	ROUTE_METRIC_time_ns = ROUTE_METRIC_failed + FAILURE_COUNT,
-	ROUTE_METRIC_time_le,
-	ROUTE_METRIC_COUNT = ROUTE_METRIC_time_le + COUNTS_TIMES
+	ROUTE_METRIC_time_ns = ROUTE_METRIC_failed + FAILURE_COUNT, /* the sum, and after it the buckets */
+	ROUTE_METRIC_time_bucket,
+	ROUTE_METRIC_COUNT = ROUTE_METRIC_time_ns + HISTOGRAM_WORDS(RESPONSE_TIMES_NS)
 };
 _Static_assert((int)HTTP_time_min_ns == (int)ROUTE_COUNT * (int)ROUTE_METRIC_COUNT,
                "metrics.def fits routes.def");

@@ -159,8 +159,10 @@ static void fini(struct stage *stage)
 }
 
 static const struct metric_description metrics[] = {
-#define METRIC(name, kind, help) {#name, METRIC_##kind, help},
+#define METRIC    METRIC_ROW
+#define HISTOGRAM HISTOGRAM_ROW
 #include "ingest/http/metrics.def"
+#undef HISTOGRAM
 #undef METRIC
 };
 
@@ -168,7 +170,7 @@ const struct stage_ops http_stage = {
         .name = "ingest-http",
         .help = "answers HTTP requests, checks what is in them and writes it to the topics metric, log, track.raw and the queue postback",
         .metrics = metrics,
-        .n_metrics = HTTP_METRIC_COUNT,
+        .n_metrics = sizeof metrics / sizeof metrics[0],
         .init = init,
         .poll = poll_stage,
         .tick = tick,

@@ -191,7 +191,7 @@ out:
 }
 
 static const struct metric_description metrics[] = {
-#define METRIC(name, kind, help) {#name, METRIC_##kind, help},
+#define METRIC METRIC_ROW
 #include "ingest/udp/metrics.def"
 #undef METRIC
 };

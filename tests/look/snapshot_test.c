@@ -272,8 +272,8 @@ static void a_stage_whose_lock_nobody_holds_is_dead(void **state)
 static void metrics_come_with_their_names(void **state)
 {
 	(void)state;
-	static const struct metric_description table[] = {{"events", METRIC_COUNTER, "counted events"},
-	                                                  {"waiting_records", METRIC_GAUGE, "not read yet"}};
+	static const struct metric_description table[] = {METRIC_ROW(
+	        events, COUNTER, "counted events") METRIC_ROW(waiting_records, GAUGE, "not read yet")};
 	add_role("tally.0");
 	struct segment segment;
 	struct control *control = control_of(&segment, "tally.0");
@@ -283,14 +283,54 @@ static void metrics_come_with_their_names(void **state)
 	metric_set(control, 1, 3);
 	open_and_take();
 	assert_int_equal(snapshot->stage[0].n_metrics, 2);
-	assert_string_equal(snapshot->stage[0].metric[0].name, "events");
-	assert_string_equal(snapshot->stage[0].metric[1].help, "not read yet");
+	assert_string_equal(snapshot->stage[0].metric[0].about.name, "events");
+	assert_string_equal(snapshot->stage[0].metric[1].about.help, "not read yet");
 	assert_int_equal(snapshot->stage[0].metric[0].value, 41);
-	assert_int_equal(snapshot->stage[0].metric[1].kind, METRIC_GAUGE);
+	assert_int_equal(snapshot->stage[0].metric[1].about.kind, METRIC_GAUGE);
 	/* a damaged count of metrics is no reason to read past the end */
 	atomic_store(&control->n_metrics, UINT64_MAX);
 	take();
 	assert_int_equal(snapshot->stage[0].n_metrics, METRICS_MAX);
+	segment_detach(&segment);
+}
+
+static void a_histogram_is_one_metric_with_its_buckets(void **state)
+{
+	(void)state;
+	static const struct metric_description table[] = {
+	        METRIC_ROW(before, COUNTER, "the word before") HISTOGRAM_ROW(took_ns, "how long", 10, 100)
+	                METRIC_ROW(after, GAUGE, "the word after")};
+	add_role("tally.0");
+	struct segment segment;
+	struct control *control = control_of(&segment, "tally.0");
+	assert_non_null(control);
+	control_declare(control, table, 3);
+	for (unsigned word = 0; word < 6; word++)
+		metric_set(control, word, word + 1);
+	open_and_take();
+	const struct snapshot_stage *stage = &snapshot->stage[0];
+	assert_int_equal(stage->n_metrics, 3);
+	assert_int_equal(stage->metric[0].value, 1);
+	assert_int_equal(stage->metric[1].about.kind, METRIC_HISTOGRAM);
+	assert_int_equal(stage->metric[1].about.n_bounds, 2);
+	assert_int_equal(stage->metric[1].about.bound[1], 100);
+	assert_int_equal(stage->metric[1].sum, 2);
+	assert_int_equal(stage->metric[1].bucket[0], 3);
+	assert_int_equal(stage->metric[1].bucket[2], 5);
+	assert_int_equal(stage->metric[1].value, 3 + 4 + 5);
+	assert_int_equal(snapshot_percentile(&stage->metric[1], 25), 0);
+	assert_int_equal(snapshot_percentile(&stage->metric[1], 50), 1);
+	assert_int_equal(snapshot_percentile(&stage->metric[1], 99), 2);
+	assert_int_equal(stage->metric[2].value, 6);
+	/* a damaged number of bounds is no reason to read past the end */
+	control->description[1].n_bounds = UINT32_MAX;
+	take();
+	assert_int_equal(stage->metric[1].about.n_bounds, METRIC_BOUNDS_MAX);
+	for (unsigned i = 0; i < METRICS_MAX; i++)
+		control->description[i] = control->description[1];
+	atomic_store(&control->n_metrics, METRICS_MAX);
+	take();
+	assert_int_equal(stage->n_metrics, METRIC_WORDS_MAX / (METRIC_BOUNDS_MAX + 2));
 	segment_detach(&segment);
 }
 
@@ -473,6 +513,7 @@ int main(void)
 	                                        unmake),
 	        cmocka_unit_test_setup_teardown(a_stage_whose_lock_nobody_holds_is_dead, make, unmake),
 	        cmocka_unit_test_setup_teardown(metrics_come_with_their_names, make, unmake),
+	        cmocka_unit_test_setup_teardown(a_histogram_is_one_metric_with_its_buckets, make, unmake),
 	        cmocka_unit_test_setup_teardown(what_a_stage_says_in_words_comes_with_it, make, unmake),
 	        cmocka_unit_test_setup_teardown(reading_keeps_the_locks_that_this_process_has, make, unmake),
 	        cmocka_unit_test_setup_teardown(

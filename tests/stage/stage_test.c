@@ -260,8 +260,8 @@ static void counters_go_on_after_a_kill_and_gauges_begin_anew(void **state)
 static void counters_keep_their_names_when_an_upgrade_moves_them(void **state)
 {
 	struct stage_place *stage = *state;
-	static const struct metric_description newer[] = {{"fresh", METRIC_COUNTER, "new"},
-	                                                  {"jobs", METRIC_COUNTER, "moved"}};
+	static const struct metric_description newer[] = {METRIC_ROW(fresh, COUNTER, "new")
+	                                                          METRIC_ROW(jobs, COUNTER, "moved")};
 	control_declare(stage->control, echo_metrics, 2);
 	metric_add(stage->control, METRIC_JOBS, 7);
 	control_declare(stage->control, newer, 2);
@@ -270,6 +270,27 @@ static void counters_keep_their_names_when_an_upgrade_moves_them(void **state)
 	assert_string_equal(stage->control->description[1].help, "moved");
 	control_declare(stage->control, NULL, 0);
 	assert_int_equal(stage->control->n_metrics, 0);
+}
+
+static void a_histogram_goes_on_while_its_bounds_stay(void **state)
+{
+	struct stage_place *stage = *state;
+	static const struct metric_description
+	        first[] = {HISTOGRAM_ROW(took_ns, "how long", 10, 100) METRIC_ROW(jobs, COUNTER, "done")},
+	        moved[] = {METRIC_ROW(jobs, COUNTER, "done") HISTOGRAM_ROW(took_ns, "how long", 10, 100)},
+	        other[] = {METRIC_ROW(jobs, COUNTER, "done") HISTOGRAM_ROW(took_ns, "how long", 10, 200)};
+	assert_int_equal(control_stage_word(first, 2), 5);
+	control_declare(stage->control, first, 2);
+	for (unsigned word = 0; word < 5; word++)
+		metric_set(stage->control, word, word + 1);
+	control_declare(stage->control, moved, 2);
+	assert_int_equal(stage->control->metric[0], 5);
+	for (unsigned word = 1; word < 5; word++)
+		assert_int_equal(stage->control->metric[word], word);
+	control_declare(stage->control, other, 2);
+	assert_int_equal(stage->control->metric[0], 5);
+	for (unsigned word = 1; word < 5; word++)
+		assert_int_equal(stage->control->metric[word], 0);
 }
 
 static void the_death_of_the_parent_ends_the_stage(void **state)
@@ -413,6 +434,7 @@ int main(int argc, char **argv)
 	        life(a_bell_wakes_an_idle_stage_at_once),
 	        life(counters_go_on_after_a_kill_and_gauges_begin_anew),
 	        life(counters_keep_their_names_when_an_upgrade_moves_them),
+	        life(a_histogram_goes_on_while_its_bounds_stay),
 	        life(the_death_of_the_parent_ends_the_stage),
 	        life(another_supervisor_ends_the_stage),
 	        life(a_stage_whose_supervisor_died_before_it_began_ends),

@@ -284,6 +284,20 @@ def test_the_table_shows_the_same_numbers(instance, rng):
     assert len({line.index("running") for line in block[1:]}) == 1
 
 
+def test_a_histogram_is_one_metric_with_its_buckets(instance, tmp_path):
+    one = instance(config=http_config(tmp_path))
+    for _ in range(5):
+        assert ask(http_address(one), "GET", "/healthz").status == 200
+    times = wait_until(lambda: (found := one.stage("ingest-http.0")["histograms"]["health_time_ns"])["count"] == 5 and found, 20, "five times")
+    bounds = [bucket["le"] for bucket in times["buckets"]]
+    counts = [bucket["count"] for bucket in times["buckets"]]
+    assert bounds[:-1] == sorted(bounds[:-1]) and len(bounds) == 8 and bounds[-1] is None
+    assert counts == sorted(counts) and counts[-1] == 5 and times["sum"] > 0
+    assert not [name for name in one.stage("ingest-http.0")["metrics"] if "_time_" in name and name.startswith("health")]
+    shown = one.millrace("stat", "--metrics").stdout
+    assert re.search(r"^ingest-http\.0 +health_time_ns +5 +[0-9.]+ [mun]?s ", shown, re.MULTILINE), shown
+
+
 def test_watch_prints_again_with_rates(instance, rng):
     one = instance()
     result = one.millrace("stat", "--json", "--watch", "0.2", "--count", 3)
