@@ -22,6 +22,31 @@ struct config {
 /* Order of the sources in the report of errors. */
 enum source_rank { RANK_DEFAULT, RANK_FILE, RANK_ENVIRONMENT, RANK_SET };
 
+const char *config_default_text(void)
+{
+	return "instance: default               # segments under /dev/shm/millrace/default; MILLRACE_INSTANCE and\n"
+	       "                                # --instance choose it for every command\n"
+	       "data_dir: millrace-data         # what must last: the counts (tally.db)\n"
+	       "drain_timeout: 30s\n"
+	       "ingest:\n"
+	       "  udp:\n"
+	       "    - {listen: [\"[::]:4002\"], format: ipevent, processes: 1, receive_buffer: 64MiB}\n"
+	       "  http:\n"
+	       "    - {listen: [\"[::]:8080\"], processes: 1, max_body: 1MiB, max_connections: 65536}\n"
+	       "topics:\n"
+	       "  ip: {size: 64MiB, when_full: drop}\n"
+	       "  raw: {size: 64MiB, when_full: drop}\n"
+	       "  metric: {size: 64MiB, when_full: refuse}\n"
+	       "  track.raw: {size: 64MiB, when_full: refuse}\n"
+	       "  log: {size: 64MiB, when_full: refuse}\n"
+	       "  track: {size: 64MiB, when_full: refuse}\n"
+	       "queues:\n"
+	       "  postback: {slots: 16384, slot_size: 4KiB}\n"
+	       "enrich: {processes: 1}\n"
+	       "tally: {applications: 100000, addresses_per_application: 65536, commit_interval: 1s}\n"
+	       "log: {level: info, format: text}    # or json\n";
+}
+
 /* The embedded default as a tree. It has no errors: config_test loads it. */
 static struct config_node *default_tree(const struct config_origin *origin, struct config_errors *errors)
 {
