@@ -3,12 +3,11 @@ $(eval $(call archive,http_client,$(addprefix ingest/http/,client.c proxy.c)))
 $(eval $(call archive,http_inflate,ingest/http/inflate.c))
 $(eval $(call archive,http_tokens,ingest/http/tokens.c))
 
-HTTP_REQUEST_SOURCES := $(addprefix ingest/http/,request.c request_fields.c chunked.c octets.c percent.c)
+HTTP_REQUEST_SOURCES := $(addprefix ingest/http/,request.c request_fields.c chunked.c octets.c)
 $(eval $(call archive,http_request,$(HTTP_REQUEST_SOURCES)))
 
 $(eval $(call archive,http_memory,$(addprefix ingest/http/,pool.c wheel.c)))
-$(eval $(call archive,http_transport,ingest/uring.c $(addprefix ingest/http/,transport.c transport_ring.c transport_uring.c \
-	transport_uring_requests.c transport_uring_polling.c transport_epoll.c transport_epoll_accept.c)))
+$(eval $(call archive,http_transport,ingest/uring.c $(addprefix ingest/http/,transport.c transport_ring.c transport_uring.c polling.c transport_epoll.c)))
 HTTP_SERVER_SOURCES := $(addprefix ingest/http/,server.c connection.c exchange.c route_events.c route_batch.c route_others.c answer.c outlet.c \
                        peers.c counts.c)
 $(eval $(call archive,http_server,$(HTTP_SERVER_SOURCES)))

@@ -347,10 +347,35 @@ bool request_ready(const char *data, size_t bytes, size_t *seen)
 		*seen = at + 1;
 		if (at == 0 || data[at - 1] != '\r')
 			return true;
-		/* Behind fewer than four bytes there are only empty lines that request_parse
-		 * skips. */
+		/* Fewer than four bytes hold only empty lines that request_parse skips. */
 		if (at > 3 && data[at - 2] == '\n')
 			return true;
 	}
 	return false;
+}
+
+/* The value of a hexadecimal digit, or -1. */
+static inline int hex_value(char c)
+{
+	unsigned digit = (unsigned char)c - '0', letter = ((unsigned char)c & 0xdfu) - 'A';
+	return digit <= 9 ? (int)digit : letter <= 5 ? (int)letter + 10 : -1;
+}
+
+long percent_decode(char *out, const char *text, size_t bytes)
+{
+	long length = 0;
+	for (size_t i = 0; i < bytes; i++) {
+		if (text[i] != '%') {
+			out[length++] = text[i];
+			continue;
+		}
+		if (bytes - i < 3)
+			return -1;
+		int high = hex_value(text[i + 1]), low = hex_value(text[i + 2]);
+		if (high < 0 || low < 0)
+			return -1;
+		out[length++] = (char)(high << 4 | low);
+		i += 2;
+	}
+	return length;
 }

@@ -1,13 +1,232 @@
+/* The epoll back-end: where io_uring is denied or too old.
+ *
+ * Connections are watched edge-triggered, once for both directions. Pausing and resuming then cost
+ * no system call, and a failed connection that is paused does not wake the process again and again.
+ * A slot has its state and is in some of four lists:
+ *
+ *     readable   bytes, an end or an error can be read; one receive each, in turn
+ *     changed    to be sent or to be closed: done before anything else in the next turn
+ *     finished   an event is due that did not happen inside transport_poll
+ *     lingering  in the order in which their time ends
+ */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
-#include "ingest/http/transport_epoll.h"
+#include "ingest/http/slot_list.h"
+#include "ingest/http/transport.h"
 #include "base/clock.h"
 
-#define EVENTS_MAX  1024u /* receives in one turn */
-#define OTHER_FILES 64u   /* that the process has open besides its connections */
+#define ACCEPTS_MAX    64u   /* of each listening socket in one turn */
+#define EVENTS_MAX     1024u /* receives in one turn */
+#define OTHER_FILES    64u   /* that the process has open besides its connections */
+#define EPOLL_EVENTS   256u
+#define EPOLL_LISTENER (1ull << 32) /* data of an event: a listening socket's, not a slot's */
+
+enum {
+	SLOT_READABLE = 1 << 0,
+	SLOT_AT_END = 1 << 1, /* an end or an error lies behind the bytes: read until it comes */
+	SLOT_PAUSED = 1 << 2,
+	SLOT_SENDING = 1 << 3,
+	SLOT_BLOCKED = 1 << 4, /* ... but the kernel takes no more for now */
+	SLOT_SENT = 1 << 5,    /* `sent` is due */
+	SLOT_ENDED = 1 << 6,
+	SLOT_FAILED = 1 << 7,     /* `ended` has been told so */
+	SLOT_FAILED_NOW = 1 << 8, /* it is due */
+	SLOT_CLOSED = 1 << 9,     /* by transport_close */
+	SLOT_LINGER = 1 << 10,
+	SLOT_SHUT = 1 << 11,
+	SLOT_GONE = 1 << 12, /* the descriptor is closed; `closed` is due */
+};
+
+struct slot {
+	const char *data;  /* what is left to send */
+	size_t bytes;      /* of a free slot: the next free one + 1 */
+	uint64_t until_ns; /* it lingers at most */
+	int fd;            /* -1: none */
+	uint32_t state;
+};
+
+struct epoll {
+	int fd;
+	int reserve; /* given up to turn a connection away when there are no more descriptors */
+	struct slot *slot;
+	/* n_used: slots that were ever open; first_free: slot + 1 of those that are free again */
+	uint32_t n, first_free, n_used;
+	struct slot_list readable, changed, finished, lingering;
+	struct epoll_event event[EPOLL_EVENTS];
+	int n_events; /* not yet looked at */
+	char *buffer;
+	uint32_t acceptable;   /* bit per listening socket */
+	uint64_t accept_at_ns; /* not before; 0: at once */
+	bool refusing;
+};
+_Static_assert(sizeof(struct slot) + 4 * sizeof(struct slot_link) <= 64, "memory of a connection");
+
+/* ---- slots ---- */
+
+static uint32_t take_slot(struct epoll *epoll)
+{
+	uint32_t i = epoll->first_free;
+	if (i != 0) {
+		epoll->first_free = (uint32_t)epoll->slot[i - 1].bytes;
+		return i - 1;
+	}
+	return epoll->n_used < epoll->n ? epoll->n_used++ : SLOT_NONE;
+}
+
+/* The slot is free: its descriptor is closed, and it leaves all lists. */
+static void give_slot(struct epoll *epoll, uint32_t i)
+{
+	slot_list_remove(&epoll->readable, i);
+	slot_list_remove(&epoll->changed, i);
+	slot_list_remove(&epoll->finished, i);
+	slot_list_remove(&epoll->lingering, i);
+	epoll->slot[i] = (struct slot){.fd = -1, .bytes = epoll->first_free};
+	epoll->first_free = i + 1;
+}
+
+/* ---- accepting ---- */
+
+static void watch_listeners(struct transport *transport, uint32_t events)
+{
+	struct epoll *epoll = transport->own;
+	for (unsigned k = 0; k < transport->n_sockets; k++) {
+		struct epoll_event event = {.events = events, .data.u64 = EPOLL_LISTENER | k};
+		(void)epoll_ctl(epoll->fd, EPOLL_CTL_MOD, transport->socket[k], &event);
+	}
+}
+
+/* Not at once again: an error that stays would keep the loop busy for nothing. */
+static void back_off(struct transport *transport, int error)
+{
+	struct epoll *epoll = transport->own;
+	transport_failed(transport, error);
+	epoll->accept_at_ns = clock_monotonic_ns() + TRANSPORT_BACKOFF_NS;
+	epoll->acceptable = 0;
+	watch_listeners(transport, 0);
+}
+
+/* Accepts again when the time after a failure has passed. */
+static void accept_again(struct transport *transport)
+{
+	struct epoll *epoll = transport->own;
+	if (epoll->accept_at_ns == 0 || epoll->refusing || clock_monotonic_ns() < epoll->accept_at_ns)
+		return;
+	epoll->accept_at_ns = 0;
+	if (epoll->reserve < 0)
+		epoll->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	watch_listeners(transport, EPOLLIN);
+}
+
+/* No descriptor for a connection: the reserve makes one, so that the client learns at once instead
+ * of waiting in the backlog. */
+static bool turn_away(struct transport *transport, unsigned listener)
+{
+	struct epoll *epoll = transport->own;
+	if (epoll->reserve < 0)
+		return false;
+	(void)close(epoll->reserve);
+	int fd = accept4(transport->socket[listener], NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0) {
+		(void)close(fd);
+		transport->counts.turned_away++;
+	}
+	bool done = fd >= 0 || errno == EAGAIN;
+	epoll->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return done && epoll->reserve >= 0;
+}
+
+static void open_slot(struct transport *transport, int fd, unsigned listener,
+                      const struct sockaddr_storage *peer)
+{
+	struct epoll *epoll = transport->own;
+	uint32_t i = take_slot(epoll);
+	if (i == SLOT_NONE) {
+		transport->counts.turned_away++;
+		(void)close(fd);
+		return;
+	}
+	epoll->slot[i] = (struct slot){.fd = fd};
+	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = i};
+	if (epoll_ctl(epoll->fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+		transport_failed(transport, errno);
+		(void)close(fd);
+		give_slot(epoll, i);
+		return;
+	}
+	transport->counts.accepted++;
+	transport->events->opened(transport->user, i, listener, peer);
+}
+
+/* True when it accepted (or turned away) anything. */
+static bool accept_some(struct transport *transport, unsigned listener)
+{
+	for (unsigned n = 0; n < ACCEPTS_MAX; n++) {
+		struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+		socklen_t bytes = sizeof peer;
+		int fd = accept4(transport->socket[listener], (struct sockaddr *)&peer, &bytes,
+		                 SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			open_slot(transport, fd, listener, &peer);
+		} else if (errno == EMFILE || errno == ENFILE) {
+			int error = errno;
+			if (!turn_away(transport, listener))
+				back_off(transport, error);
+			return true;
+		} else if (errno == ECONNABORTED) {
+			transport_failed(transport, errno);
+		} else {
+			if (errno != EAGAIN && errno != EINTR)
+				back_off(transport, errno);
+			return n > 0;
+		}
+	}
+	return true;
+}
+
+/* Accepts what the sockets in `acceptable` have, a bounded number. True when there was any. */
+static bool accept_all(struct transport *transport)
+{
+	struct epoll *epoll = transport->own;
+	bool any = false;
+	for (unsigned k = 0; k < transport->n_sockets; k++)
+		if ((epoll->acceptable & 1u << k) != 0)
+			any |= accept_some(transport, k);
+	epoll->acceptable = 0; /* it is told again of what is left */
+	return any;
+}
+
+static void refuse_epoll(struct transport *transport)
+{
+	struct epoll *epoll = transport->own;
+	if (epoll->refusing)
+		return;
+	epoll->refusing = true;
+	epoll->acceptable = 0;
+	epoll->accept_at_ns = 0;
+	for (unsigned k = 0; k < transport->n_sockets; k++)
+		(void)epoll_ctl(epoll->fd, EPOLL_CTL_DEL, transport->socket[k], NULL);
+}
+
+/* Watches the listening sockets. Returns 0 or -errno. */
+static int watch(struct transport *transport, struct epoll *epoll)
+{
+	epoll->fd = epoll_create1(EPOLL_CLOEXEC);
+	epoll->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (epoll->fd < 0 || epoll->reserve < 0)
+		return -errno;
+	for (unsigned k = 0; k < transport->n_sockets; k++) {
+		struct epoll_event event = {.events = EPOLLIN, .data.u64 = EPOLL_LISTENER | k};
+		if (epoll_ctl(epoll->fd, EPOLL_CTL_ADD, transport->socket[k], &event) != 0)
+			return -errno;
+	}
+	/* Whether waiting is allowed, too; who waits to be accepted is seen again. */
+	return epoll_wait(epoll->fd, epoll->event, EPOLL_EVENTS, 0) < 0 ? -errno : 0;
+}
 
 /* ---- sending and closing ---- */
 
@@ -213,7 +432,7 @@ static void finish(struct transport *transport, uint32_t i)
 	uint32_t due = slot->state & (SLOT_SENT | SLOT_FAILED_NOW);
 	slot->state &= ~due;
 	if ((slot->state & SLOT_GONE) != 0) {
-		epoll_give_slot(epoll, i);
+		give_slot(epoll, i);
 		events->closed(transport->user, i);
 	} else if ((slot->state & (SLOT_CLOSED | SLOT_FAILED)) != 0) {
 		return;
@@ -228,7 +447,7 @@ static void finish(struct transport *transport, uint32_t i)
 static bool poll_epoll(struct transport *transport)
 {
 	struct epoll *epoll = transport->own;
-	epoll_accept_again(transport);
+	accept_again(transport);
 	flush_epoll(transport);
 	if (epoll->n_events == 0)
 		collect(epoll, 0);
@@ -239,7 +458,7 @@ static bool poll_epoll(struct transport *transport)
 		slot_list_remove(&epoll->finished, i);
 		finish(transport, i);
 	}
-	any |= epoll_accept(transport);
+	any |= accept_all(transport);
 	any |= read_all(transport) > 0;
 	return any;
 }
@@ -362,7 +581,7 @@ static int open_epoll(struct transport *transport, struct shm_error *error)
 	if (result != 0)
 		return result;
 	struct epoll *epoll = take_memory(transport);
-	result = epoll == NULL ? -ENOMEM : epoll_watch(transport, epoll);
+	result = epoll == NULL ? -ENOMEM : watch(transport, epoll);
 	if (result != 0) {
 		shm_explain(error, "epoll: %s", strerror(-result));
 		if (epoll != NULL)
@@ -383,6 +602,6 @@ const struct transport_ops transport_epoll = {
         .pause = pause_epoll,
         .resume = resume_epoll,
         .close = close_epoll,
-        .refuse = epoll_refuse,
+        .refuse = refuse_epoll,
         .shut = shut_epoll,
 };

@@ -1,14 +1,357 @@
+/* The io_uring back-end. What events ask of a slot becomes requests, and what the kernel says of
+ * requests becomes events.
+ *
+ *     events --state of the slot, list `changed`--> prepare_all --requests--> kernel --completions--> events
+ *
+ * Events only change what a slot should be. Before the ring is entered, each changed slot gets the
+ * requests that lead there. So nothing leaves while events are handled, however many there are, and
+ * what is asked for and taken back in one turn costs nothing.
+ *
+ * A slot after transport_close:
+ *
+ *     to send --> sending --> our side shut --> bytes thrown away until the peer ends or it is late     lingering
+ *          \          \              \                                  |
+ *           '----------'--------------'--- (cut, or not lingering) -----+--> requests cancelled, all ended --> closing --> free
+ *
+ * polling.h says how it waits under load, transport_ring.h how the ring is set up.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "ingest/http/transport_uring.h"
+#include "ingest/http/polling.h"
+#include "ingest/http/slot_list.h"
+#include "ingest/http/transport_ring.h"
 #include "base/clock.h"
 
 #define NEVER       RING_CQ_ENTRIES /* so many completions do not come */
 #define EVENTS_MAX  1024u           /* completions handled in one turn */
 #define OTHER_FILES 0u /* only the table of direct descriptors is held against the limit of open files */
+#define PREPARE_MAX 4u /* requests that one slot may need at once */
+#define STOP_TRIES  100u
+#define STOP_TRY_NS (10 * NS_PER_MS)
+#define SEND_MAX    (1u << 30) /* of one request */
+#define LOOK_MAX    16u        /* connections; so many looks at most are in vain for each wait */
+
+/* One-shot accepts for each listening socket. A multishot accept has one place for the peer's
+ * address, which the next connection overwrites before the first is looked at; and a direct
+ * descriptor cannot be asked for it later. So each request has a place of its own and is armed
+ * again with the next submit. They wait exclusively: a connection wakes one of them. (Multishot
+ * accept, then an ordinary descriptor for getpeername, was measured: the same connections per
+ * second and CPU per connection, in two turns instead of one.) */
+#define URING_ACCEPTS 32u
+
+enum op { OP_UNHEARD, OP_ACCEPT, OP_RECEIVE, OP_POLL, OP_SEND, OP_CANCEL, OP_CLOSE, OP_INSTALL };
+
+/* user_data: what it is, of which life of the slot, which slot (or accept). A completion of an
+ * earlier life touches nothing, and a cancel meant for it finds nothing. */
+#define LIFE_MASK 0xffffffu
+
+static uint64_t tag_of(enum op op, uint32_t life, uint32_t i)
+{
+	return (uint64_t)op << 56 | (uint64_t)(life & LIFE_MASK) << 32 | i;
+}
+
+static enum op op_of(const struct io_uring_cqe *cqe)
+{
+	return (enum op)(cqe->user_data >> 56);
+}
+
+/* Whether it is of a request that always completes. */
+static bool is_counted(const struct io_uring_cqe *cqe)
+{
+	return op_of(cqe) != OP_UNHEARD && op_of(cqe) != OP_CANCEL;
+}
+
+enum {
+	SLOT_PAUSED = 1 << 0,
+	SLOT_RECEIVING = 1 << 1, /* a receive is armed */
+	SLOT_STOPPING = 1 << 2,  /* ... and is being cancelled */
+	SLOT_TO_SEND = 1 << 3,
+	SLOT_SENDING = 1 << 4,   /* a send is under way */
+	SLOT_GIVING_UP = 1 << 5, /* ... and is being cancelled */
+	SLOT_ENDED = 1 << 6,     /* nothing more comes */
+	SLOT_FAILED = 1 << 7,    /* ... and nothing more leaves */
+	SLOT_CLOSED = 1 << 8,    /* by transport_close */
+	SLOT_LINGER = 1 << 9,
+	SLOT_SHUT = 1 << 10, /* our side is, or will be when SLOT_SHUTTING ends */
+	SLOT_SHUTTING = 1 << 11,
+	SLOT_CLOSING = 1 << 12, /* the last request */
+	SLOT_HOT = 1 << 13,     /* brought bytes when it was last looked at */
+};
+#define SLOT_BUSY (SLOT_RECEIVING | SLOT_SENDING | SLOT_SHUTTING)
+
+struct slot {
+	const char *data; /* what is left to send */
+	size_t bytes;
+	uint64_t until_ns; /* it lingers at most */
+	uint32_t life;
+	uint32_t state;
+};
+
+struct accept {
+	struct sockaddr_storage peer;
+	socklen_t peer_bytes;
+	bool armed, cancelled;
+};
+
+struct uring {
+	struct ring ring;
+	struct slot *slot;
+	/* starved: found no buffer, in the order in which they get one */
+	struct slot_list changed, starved, lingering;
+	struct accept *accept;            /* URING_ACCEPTS for each listening socket */
+	uint32_t n_accepts, idle_accepts; /* idle: not armed */
+	struct polling polling;
+	uint64_t accept_at_ns; /* not before; 0: at once */
+	uint32_t n_open;
+	uint32_t n_received; /* since the last wait */
+	uint32_t requests;   /* under way, without those that complete only when they fail */
+	bool refusing;
+};
+_Static_assert(sizeof(struct slot) + 4 * sizeof(struct slot_link) <= 64, "memory of a connection");
+
+/* ---- requests ---- */
+
+static struct io_uring_sqe *new_request(struct uring *uring)
+{
+	uring->requests++;
+	return io_uring_get_sqe(&uring->ring.io);
+}
+
+/* Bytes into whatever buffer is free when they come: what is there now (OP_POLL), or what comes
+ * (OP_RECEIVE). While others are polled that is for once: a connection that has brought bytes is
+ * polled next. */
+static void request_bytes(struct uring *uring, uint32_t i, enum op op)
+{
+	struct io_uring_sqe *sqe = new_request(uring);
+	io_uring_prep_recv(sqe, (int)i, NULL, 0, op == OP_POLL ? MSG_DONTWAIT : 0);
+	if (op == OP_RECEIVE && !uring->polling.on)
+		sqe->ioprio |= IORING_RECV_MULTISHOT;
+	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
+	sqe->buf_group = RING_GROUP;
+	io_uring_sqe_set_data64(sqe, tag_of(op, uring->slot[i].life, i));
+	uring->slot[i].state |= SLOT_RECEIVING;
+}
+
+static void request_send(struct uring *uring, uint32_t i)
+{
+	struct slot *slot = &uring->slot[i];
+	struct io_uring_sqe *sqe = new_request(uring);
+	io_uring_prep_send(sqe, (int)i, slot->data, slot->bytes < SEND_MAX ? slot->bytes : SEND_MAX,
+	                   MSG_NOSIGNAL);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_sqe_set_data64(sqe, tag_of(OP_SEND, slot->life, i));
+	slot->state = (slot->state & ~(uint32_t)SLOT_TO_SEND) | SLOT_SENDING;
+}
+
+/* Completes, with the tag `failed`, only when it finds nothing. */
+static void request_cancel(struct uring *uring, uint64_t what, uint64_t failed)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring.io);
+	io_uring_prep_cancel64(sqe, what, 0);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	io_uring_sqe_set_data64(sqe, failed);
+}
+
+static void cancel_of_slot(struct uring *uring, enum op op, uint32_t i)
+{
+	uint32_t life = uring->slot[i].life;
+	request_cancel(uring, tag_of(op, life, i), tag_of(OP_CANCEL, life, i));
+}
+
+static void stop_receiving(struct uring *uring, uint32_t i)
+{
+	if ((uring->slot[i].state & (SLOT_RECEIVING | SLOT_STOPPING)) != SLOT_RECEIVING)
+		return;
+	cancel_of_slot(uring, OP_RECEIVE, i);
+	uring->slot[i].state |= SLOT_STOPPING;
+}
+
+static void stop_sending(struct uring *uring, uint32_t i)
+{
+	if ((uring->slot[i].state & (SLOT_SENDING | SLOT_GIVING_UP)) != SLOT_SENDING)
+		return;
+	cancel_of_slot(uring, OP_SEND, i);
+	uring->slot[i].state |= SLOT_GIVING_UP;
+}
+
+/* Shutting down wants an ordinary descriptor. io_uring has a request of its own for it, which is no
+ * faster and goes to a kernel thread: this one is done at once, in order. */
+static void request_install(struct uring *uring, uint32_t i)
+{
+	struct io_uring_sqe *sqe = new_request(uring);
+	io_uring_prep_rw(URING_OP_FIXED_FD_INSTALL, sqe, (int)i, NULL, 0, 0);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_sqe_set_data64(sqe, tag_of(OP_INSTALL, uring->slot[i].life, i));
+	uring->slot[i].state |= SLOT_SHUT | SLOT_SHUTTING;
+}
+
+static void request_close(struct uring *uring, uint32_t i)
+{
+	struct io_uring_sqe *sqe = new_request(uring);
+	io_uring_prep_close_direct(sqe, i);
+	io_uring_sqe_set_data64(sqe, tag_of(OP_CLOSE, uring->slot[i].life, i));
+	uring->slot[i].state |= SLOT_CLOSING;
+}
+
+/* ---- from what a slot should be to requests ---- */
+
+static void prepare_end(struct uring *uring, uint32_t i)
+{
+	uring->slot[i].state &= ~(uint32_t)SLOT_TO_SEND;
+	slot_list_remove(&uring->polling.slots, i);
+	stop_sending(uring, i);
+	stop_receiving(uring, i);
+	if ((uring->slot[i].state & (SLOT_BUSY | SLOT_CLOSING)) == 0)
+		request_close(uring, i);
+}
+
+/* Bytes of a slot are wanted, or not. */
+static void prepare_bytes(struct uring *uring, uint32_t i)
+{
+	uint32_t state = uring->slot[i].state;
+	bool wanted = (state & (SLOT_PAUSED | SLOT_LINGER)) != SLOT_PAUSED;
+	bool polled = uring->polling.on && (state & (SLOT_HOT | SLOT_LINGER)) == SLOT_HOT;
+	if (!wanted)
+		slot_list_remove(&uring->polling.slots, i);
+	if (!wanted || polled)
+		stop_receiving(uring, i);
+	if (!wanted || (state & (SLOT_RECEIVING | SLOT_ENDED)) != 0 || slot_list_has(&uring->starved, i))
+		return;
+	if (polled)
+		slot_list_add(&uring->polling.slots, i);
+	else
+		request_bytes(uring, i, OP_RECEIVE);
+}
+
+static void prepare(struct uring *uring, uint32_t i)
+{
+	const struct slot *slot = &uring->slot[i];
+	if ((slot->state & (SLOT_CLOSED | SLOT_LINGER)) == SLOT_CLOSED) {
+		prepare_end(uring, i);
+		return;
+	}
+	if ((slot->state & SLOT_TO_SEND) != 0)
+		request_send(uring, i);
+	if ((slot->state & (SLOT_LINGER | SLOT_SENDING | SLOT_SHUT)) == SLOT_LINGER)
+		request_install(uring, i);
+	prepare_bytes(uring, i);
+}
+
+static void arm_accepts(struct transport *transport)
+{
+	struct uring *uring = transport->own;
+	for (uint32_t k = 0; k < uring->n_accepts && uring->idle_accepts > 0; k++) {
+		struct accept *accept = &uring->accept[k];
+		if (accept->armed || io_uring_sq_space_left(&uring->ring.io) == 0)
+			continue;
+		struct io_uring_sqe *sqe = new_request(uring);
+		accept->peer.ss_family = AF_UNSPEC;
+		accept->peer_bytes = sizeof accept->peer;
+		io_uring_prep_accept(sqe, transport->socket[k / URING_ACCEPTS], (void *)&accept->peer,
+		                     &accept->peer_bytes, 0);
+		/* Any free slot. (io_uring_prep_accept_direct of 2.3 makes an ordinary descriptor
+		 * of this.) */
+		sqe->file_index = IORING_FILE_INDEX_ALLOC;
+		io_uring_sqe_set_data64(sqe, tag_of(OP_ACCEPT, 0, k));
+		accept->armed = true;
+		uring->idle_accepts--;
+	}
+}
+
+static void cancel_accepts(struct uring *uring)
+{
+	for (uint32_t k = 0; k < uring->n_accepts; k++) {
+		struct accept *accept = &uring->accept[k];
+		if (!accept->armed || accept->cancelled || io_uring_sq_space_left(&uring->ring.io) == 0)
+			continue;
+		request_cancel(uring, tag_of(OP_ACCEPT, 0, k), OP_UNHEARD);
+		accept->cancelled = true;
+	}
+}
+
+static void prepare_accepts(struct transport *transport)
+{
+	struct uring *uring = transport->own;
+	if (uring->refusing) {
+		if (uring->idle_accepts < uring->n_accepts)
+			cancel_accepts(uring);
+		return;
+	}
+	if (uring->idle_accepts == 0)
+		return;
+	if (uring->accept_at_ns != 0 && clock_monotonic_ns() < uring->accept_at_ns)
+		return;
+	uring->accept_at_ns = 0;
+	arm_accepts(transport);
+}
+
+/* A receive that is armed while no buffer is free ends at once. So no more are armed again than
+ * buffers are lent, and whoever waits longest comes first. */
+static void feed_starved(struct uring *uring)
+{
+	for (uint32_t n = uring->ring.lent; n > 0 && uring->starved.n_in > 0; n--) {
+		uint32_t i = slot_list_first(&uring->starved);
+		slot_list_remove(&uring->starved, i);
+		slot_list_add(&uring->changed, i);
+	}
+}
+
+static void end_lingering(struct uring *uring, uint32_t i)
+{
+	uring->slot[i].state &= ~(uint32_t)SLOT_LINGER;
+	slot_list_remove(&uring->lingering, i);
+	slot_list_add(&uring->changed, i);
+}
+
+static void linger_on(struct uring *uring, uint32_t i)
+{
+	uring->slot[i].until_ns = clock_monotonic_ns() + TRANSPORT_LINGER_NS;
+	slot_list_remove(&uring->lingering, i); /* its time is the latest now */
+	slot_list_add(&uring->lingering, i);
+}
+
+static void end_late(struct uring *uring)
+{
+	if (uring->lingering.n_in == 0)
+		return;
+	uint64_t now_ns = clock_monotonic_ns();
+	uint32_t i;
+	while ((i = slot_list_first(&uring->lingering)) != SLOT_NONE && uring->slot[i].until_ns <= now_ns)
+		end_lingering(uring, i);
+}
+
+/* Makes requests of all that has changed. What does not fit into the ring stays for the next time. */
+static void prepare_all(struct transport *transport)
+{
+	struct uring *uring = transport->own;
+	uint32_t i;
+	prepare_accepts(transport);
+	end_late(uring);
+	feed_starved(uring);
+	while ((i = slot_list_first(&uring->changed)) != SLOT_NONE &&
+	       io_uring_sq_space_left(&uring->ring.io) >= PREPARE_MAX) {
+		slot_list_remove(&uring->changed, i);
+		prepare(uring, i);
+	}
+}
+
+/* Makes requests for a look at some of the polled connections, if it is time for one. They complete
+ * as soon as the ring is entered. */
+static void look(struct uring *uring)
+{
+	struct polling *polling = &uring->polling;
+	for (unsigned n = 0; n < LOOK_MAX && !polling->enough && polling->slots.n_in > 0; n++) {
+		if (io_uring_sq_space_left(&uring->ring.io) == 0)
+			return;
+		uint32_t i = slot_list_first(&polling->slots);
+		slot_list_remove(&polling->slots, i);
+		if ((uring->slot[i].state & (SLOT_RECEIVING | SLOT_ENDED)) == 0)
+			request_bytes(uring, i, OP_POLL);
+	}
+}
 
 /* ---- completions ---- */
 
@@ -22,7 +365,7 @@ static void end(struct transport *transport, uint32_t i, bool failed)
 		if (!told)
 			transport->events->ended(transport->user, i, failed);
 	} else if (failed || (slot->state & (SLOT_TO_SEND | SLOT_SENDING)) == 0) {
-		uring_end_lingering(uring, i);
+		end_lingering(uring, i);
 	}
 }
 
@@ -50,6 +393,17 @@ static void handle_accept(struct transport *transport, uint32_t k, int result)
 	}
 }
 
+/* A look at the slot has ended. */
+static void looked(struct transport *transport, uint32_t i, bool found)
+{
+	struct uring *uring = transport->own;
+	polling_looked(&uring->polling, found);
+	transport->counts.polls += found;
+	transport->counts.empty_polls += !found;
+	if (!found)
+		uring->slot[i].state &= ~(uint32_t)SLOT_HOT;
+}
+
 static void handle_receive(struct transport *transport, uint32_t i, const struct io_uring_cqe *cqe)
 {
 	struct uring *uring = transport->own;
@@ -69,8 +423,8 @@ static void handle_receive(struct transport *transport, uint32_t i, const struct
 		return;
 	slot->state &= ~(uint32_t)(SLOT_RECEIVING | SLOT_STOPPING);
 	slot_list_add(&uring->changed, i);
-	if (uring_op(cqe) == OP_POLL && (cqe->res > 0 || cqe->res == -EAGAIN))
-		uring_looked(transport, i, cqe->res > 0);
+	if (op_of(cqe) == OP_POLL && (cqe->res > 0 || cqe->res == -EAGAIN))
+		looked(transport, i, cqe->res > 0);
 	if (cqe->res == -ENOBUFS) {
 		transport->counts.enobufs++;
 		slot_list_add(&uring->starved, i);
@@ -96,9 +450,9 @@ static void handle_send(struct transport *transport, uint32_t i, int result)
 		slot->state |= SLOT_TO_SEND;
 	if ((slot->state & SLOT_LINGER) != 0) {
 		if (slot->bytes == 0 && (slot->state & SLOT_ENDED) != 0)
-			uring_end_lingering(uring, i);
+			end_lingering(uring, i);
 		else
-			uring_linger(uring, i);
+			linger_on(uring, i);
 	} else if (slot->bytes == 0 && (slot->state & (SLOT_CLOSED | SLOT_FAILED)) == 0) {
 		transport->events->sent(transport->user, i);
 	}
@@ -141,11 +495,11 @@ static void handle_missed(struct uring *uring, uint32_t i)
 static void handle(struct transport *transport, const struct io_uring_cqe *cqe)
 {
 	struct uring *uring = transport->own;
-	enum op op = uring_op(cqe);
+	enum op op = op_of(cqe);
 	uint32_t i = (uint32_t)cqe->user_data;
 	if (op == OP_UNHEARD)
 		return;
-	if (uring_counted(cqe) && (cqe->flags & IORING_CQE_F_MORE) == 0)
+	if (is_counted(cqe) && (cqe->flags & IORING_CQE_F_MORE) == 0)
 		uring->requests--;
 	if (op == OP_ACCEPT) {
 		handle_accept(transport, i, cqe->res);
@@ -193,20 +547,20 @@ static void check_entered(struct transport *transport, int result)
 static bool poll_uring(struct transport *transport)
 {
 	struct uring *uring = transport->own;
-	uring_prepare(transport);
-	uring_look(uring);
+	prepare_all(transport);
+	look(uring);
 	if (io_uring_sq_ready(&uring->ring.io) > 0 ||
 	    (io_uring_cq_ready(&uring->ring.io) == 0 && ring_has_work(&uring->ring)))
 		check_entered(transport, ring_enter(&uring->ring));
 	bool any = handle_completions(transport) > 0;
-	uring_end_look(uring);
+	polling_end_look(&uring->polling);
 	return any;
 }
 
 static void flush_uring(struct transport *transport)
 {
 	struct uring *uring = transport->own;
-	uring_prepare(transport);
+	prepare_all(transport);
 	if (io_uring_sq_ready(&uring->ring.io) == 0)
 		return;
 	int result = io_uring_submit(&uring->ring.io);
@@ -243,15 +597,30 @@ static void sleep_until_woken(struct transport *transport, uint64_t nap_ns, uint
 	else
 		result = ring_wait(&uring->ring, NEVER, nap_ns, timeout_ns);
 	check_entered(transport, result);
-	uring_woken(transport, polled ? nap_ns : 0);
+	polling_woken(&uring->polling, polled ? nap_ns : 0, transport->settings.batch_wait_ns);
+}
+
+/* All that are polled are armed instead. */
+static void arm_all(struct uring *uring)
+{
+	uint32_t i;
+	while ((i = slot_list_first(&uring->polling.slots)) != SLOT_NONE) {
+		slot_list_remove(&uring->polling.slots, i);
+		uring->slot[i].state &= ~(uint32_t)SLOT_HOT;
+		slot_list_add(&uring->changed, i);
+	}
 }
 
 static void wait_uring(struct transport *transport, uint64_t timeout_ns)
 {
 	struct uring *uring = transport->own;
-	uint64_t nap_ns = uring_pace(transport, uring->n_received);
+	bool arm;
+	uint64_t nap_ns =
+	        polling_pace(&uring->polling, uring->n_received, transport->settings.batch_wait_ns, &arm);
 	uring->n_received = 0;
-	uring_prepare(transport);
+	if (arm)
+		arm_all(uring);
+	prepare_all(transport);
 	/* What has just come to be polled (it was resumed, say) wakes nobody: without a nap there
 	 * is no sleep. */
 	bool unseen = nap_ns == 0 && uring->polling.slots.n_in > 0;
@@ -297,9 +666,9 @@ static void close_uring(struct transport *transport, uint32_t i, bool linger)
 	if (first && linger &&
 	    ((slot->state & SLOT_ENDED) == 0 || (slot->state & (SLOT_TO_SEND | SLOT_SENDING)) != 0)) {
 		slot->state |= SLOT_LINGER;
-		uring_linger(uring, i);
+		linger_on(uring, i);
 	} else if (!linger) {
-		uring_end_lingering(uring, i);
+		end_lingering(uring, i);
 	}
 	slot_list_add(&uring->changed, i);
 }
@@ -308,6 +677,31 @@ static void refuse_uring(struct transport *transport)
 {
 	struct uring *uring = transport->own;
 	uring->refusing = true;
+}
+
+/* Cancels all requests and waits until they have ended, because they use the caller's memory.
+ * Bounded: the end of the ring ends the rest. */
+static void stop(struct uring *uring)
+{
+	struct io_uring *io = &uring->ring.io;
+	(void)io_uring_submit(io); /* makes room */
+	struct io_uring_sqe *sqe = io_uring_get_sqe(io);
+	if (sqe == NULL)
+		return;
+	io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+	io_uring_sqe_set_data64(sqe, OP_UNHEARD);
+	for (unsigned n = 0; n < STOP_TRIES && uring->requests > 0; n++) {
+		(void)ring_wait(&uring->ring, 1, 0, STOP_TRY_NS);
+		const struct io_uring_cqe *cqe;
+		unsigned head, seen = 0;
+		io_uring_for_each_cqe(io, head, cqe)
+		{
+			seen++;
+			if (is_counted(cqe) && (cqe->flags & IORING_CQE_F_MORE) == 0)
+				uring->requests--;
+		}
+		io_uring_cq_advance(io, seen);
+	}
 }
 
 static void free_all(struct uring *uring)
@@ -324,7 +718,7 @@ static void free_all(struct uring *uring)
 
 static void shut_uring(struct transport *transport)
 {
-	uring_stop(transport->own);
+	stop(transport->own);
 	free_all(transport->own);
 }
 
