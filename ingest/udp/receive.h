@@ -5,7 +5,7 @@
  *     lent to the kernel --(datagrams)--> filled --take--> taken --(committed: mark cleared)
  *                                           wait sleeps until there is one
  *
- * Two back-ends keep this contract: uring.c (one ring, a multishot recvmsg per socket) and mmsg.c
+ * Two back-ends keep this contract: receive_uring.c (one ring, a multishot recvmsg per socket) and receive_mmsg.c
  * (recvmmsg and poll, where io_uring is denied). Neither touches a mark; a taken buffer may be
  * given back only when its mark is 0.
  */
