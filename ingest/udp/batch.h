@@ -18,6 +18,7 @@
 #ifndef INGEST_UDP_BATCH_H
 #define INGEST_UDP_BATCH_H
 
+#include "event/event.h"
 #include "shm/lane.h"
 #include "ingest/udp/buffers.h"
 #include "ingest/udp/format.h"
@@ -77,5 +78,50 @@ static inline unsigned batch_buffers_done(const struct batch *batch)
 
 /* Datagrams in the batch, over all lanes. */
 uint64_t batch_received(const struct batch *batch);
+
+/* ---- for the parsers of formats ---- */
+
+/* A datagram that is not valid. It counts in the first lane. */
+static inline void batch_reject(struct batch *batch, enum ledger_reason reason)
+{
+	batch->lane[0].received++;
+	batch->lane[0].rejected[reason]++;
+}
+
+/* A valid datagram that becomes a record: counts it in the lane and returns the payload to fill, or NULL
+ * when the lane has no room: now (dropped) or ever (too large). */
+static inline void *batch_put(struct lane *lane, uint16_t type, uint32_t length)
+{
+	size_t bytes = record_bytes(length);
+	char *at = lane_room(lane, bytes);
+	lane->received++;
+	if (at == NULL) {
+		if (bytes > lane->most)
+			lane->rejected[LEDGER_TOO_LARGE]++;
+		else
+			lane->dropped++;
+		return NULL;
+	}
+	lane_keep(lane, bytes);
+	return record_put(at, type, length);
+}
+
+/* Calls take for each datagram of a burst. One that the kernel had to cut is rejected as truncated. */
+static inline void batch_each(struct batch *batch, const struct burst *burst,
+                              void (*take)(struct batch *, const struct burst *, const uint8_t *data,
+                                           uint32_t bytes))
+{
+	const uint8_t *data = burst->data;
+	uint32_t left = burst->bytes;
+	for (uint32_t n = burst->n_datagrams; n > 0; n--) {
+		uint32_t bytes = left < burst->segment_bytes ? left : burst->segment_bytes;
+		if (n == 1 && burst->truncated)
+			batch_reject(batch, LEDGER_TRUNCATED);
+		else
+			take(batch, burst, data, bytes);
+		data += bytes;
+		left -= bytes;
+	}
+}
 
 #endif

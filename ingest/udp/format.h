@@ -1,15 +1,11 @@
-/* Formats: what a datagram may hold. formats.def has a row for each.
+/* Formats: what a datagram may hold. formats.def has a row for each; its functions are in
+ * format_<name>.c.
  *
  *     burst --parse--> records in the lanes of the format's topics, counts in their ledgers
  *
- * A parser puts what it makes of each datagram into the lanes of a batch (shm/lane.h):
- *
- *     lane->received++                       for each datagram, in the lane that answers for it
- *     lane->rejected[reason]++               it is not valid
- *     lane_room, record_put, lane_keep       it is, and there is room
- *     lane->dropped++                        it is, and there is none
- *
- * It must not depend on earlier datagrams: after a crash the same burst is parsed again.
+ * A parser makes of each datagram a record (batch_put) or rejects it (batch_reject); batch_each takes a
+ * burst apart (all in batch.h). It keeps nothing from one datagram to the next: after a crash the same
+ * burst is parsed again.
  */
 #ifndef INGEST_UDP_FORMAT_H
 #define INGEST_UDP_FORMAT_H

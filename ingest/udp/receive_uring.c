@@ -1,12 +1,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 
-#include "ingest/udp/receive.h"
-#include "ingest/udp/uring_abi.h"
 #include "base/clock.h"
+#include "ingest/udp/receive.h"
+#include "ingest/uring.h"
 
 _Static_assert(sizeof(struct io_uring_recvmsg_out) == 16, "the header is 16 bytes");
 _Static_assert(offsetof(struct buffer, name_bytes) == offsetof(struct io_uring_recvmsg_out, namelen), "");
@@ -20,8 +18,6 @@ _Static_assert(offsetof(struct buffer, name) == sizeof(struct io_uring_recvmsg_o
 #define URING_GROUP      0u
 #define URING_WAIT_NR    16u /* completions that end the collecting before batch_wait_ns is over */
 #define URING_SQ_ENTRIES 64u /* an arm and a cancel for each socket */
-#define URING_TRIES      10u
-#define URING_TRY_NS     (20 * NS_PER_MS)
 
 /* user_data: the socket's index; bit 32 marks the completion of a cancel. */
 #define CANCEL_MARK (1ull << 32)
@@ -30,12 +26,7 @@ enum request { REQUEST_IDLE, REQUEST_ARMED, REQUEST_FAILED };
 
 struct uring {
 	struct io_uring ring;
-	struct io_uring_buf_ring *
-	        /* descriptors, in private memory: who can write here makes the kernel write
-	         * anywhere */
-	        buf_ring;
-	size_t buf_ring_bytes;
-	unsigned buf_ring_entries;
+	struct uring_buffers buffers; /* descriptors */
 	unsigned lent;
 	struct msghdr room; /* the lengths that the kernel keeps free for name and control */
 	enum request request[BUFFERS_SOCKETS_MAX];
@@ -47,20 +38,11 @@ struct uring {
 	unsigned n_ready, next_ready;
 };
 
-static unsigned power_of_two(unsigned n)
-{
-	unsigned power = 1;
-	while (power < n)
-		power *= 2;
-	return power;
-}
-
 static void lend(struct receive *receive, unsigned index, unsigned offset)
 {
 	struct uring *uring = receive->own;
-	io_uring_buf_ring_add(uring->buf_ring, &receive->buffers->buffer[index], sizeof(struct buffer),
-	                      (unsigned short)index, io_uring_buf_ring_mask(uring->buf_ring_entries),
-	                      (int)offset);
+	uring_buffers_add(&uring->buffers, &receive->buffers->buffer[index], sizeof(struct buffer), index,
+	                  offset);
 }
 
 static void give_uring(struct receive *receive, const uint16_t *index, unsigned n)
@@ -68,54 +50,11 @@ static void give_uring(struct receive *receive, const uint16_t *index, unsigned 
 	struct uring *uring = receive->own;
 	for (unsigned i = 0; i < n; i++)
 		lend(receive, index[i], i);
-	io_uring_buf_ring_advance(uring->buf_ring, (int)n);
+	io_uring_buf_ring_advance(uring->buffers.ring, (int)n);
 	uring->lent += n;
 }
 
 /* ---- setting up ---- */
-
-/* Charges for locked memory of a process that has just died are released a little later: ENOMEM may
- * pass. */
-static int create_ring(struct uring *uring, unsigned flags, unsigned cq_entries)
-{
-	int result = -ENOMEM;
-	for (unsigned i = 0; i < URING_TRIES && result == -ENOMEM; i++) {
-		if (i > 0)
-			nanosleep(&(struct timespec){.tv_nsec = URING_TRY_NS}, NULL);
-		struct io_uring_params params = {
-		        .flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL |
-		                 IORING_SETUP_R_DISABLED,
-		        .cq_entries = cq_entries,
-		};
-		result = io_uring_queue_init_params(URING_SQ_ENTRIES, &uring->ring, &params);
-		uring->min_wait = (params.features & URING_FEAT_MIN_TIMEOUT) != 0;
-	}
-	return result;
-}
-
-static int register_buffers(struct uring *uring, unsigned n_buffers)
-{
-	uring->buf_ring_entries = power_of_two(n_buffers);
-	uring->buf_ring_bytes = uring->buf_ring_entries * sizeof(struct io_uring_buf);
-	void *memory = mmap(NULL, uring->buf_ring_bytes, PROT_READ | PROT_WRITE,
-	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (memory == MAP_FAILED)
-		return -errno;
-	uring->buf_ring = memory;
-	io_uring_buf_ring_init(uring->buf_ring);
-	int result = -ENOMEM;
-	for (unsigned i = 0; i < URING_TRIES && result == -ENOMEM; i++) {
-		if (i > 0)
-			nanosleep(&(struct timespec){.tv_nsec = URING_TRY_NS}, NULL);
-		struct io_uring_buf_reg about = {
-		        .ring_addr = (uint64_t)(uintptr_t)memory,
-		        .ring_entries = uring->buf_ring_entries,
-		        .bgid = URING_GROUP,
-		};
-		result = io_uring_register_buf_ring(&uring->ring, &about, 0);
-	}
-	return result;
-}
 
 /* This ring can receive from the sockets that were handed down and do nothing else: every request
  * must name a registered file. */
@@ -127,12 +66,7 @@ static int restrict_and_enable(struct uring *uring)
 	        {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_BUFFER_SELECT},
 	        {.opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED, .sqe_flags = IOSQE_FIXED_FILE},
 	};
-	int fd = uring->ring.ring_fd;
-	int result = io_uring_register((unsigned)fd, URING_REGISTER_RESTRICTIONS, allowed,
-	                               sizeof allowed / sizeof allowed[0]);
-	if (result == 0)
-		result = io_uring_register((unsigned)fd, URING_REGISTER_ENABLE_RINGS, NULL, 0);
-	return result;
+	return uring_restrict(&uring->ring, allowed, sizeof allowed / sizeof allowed[0]);
 }
 
 static int set_up_ring(struct receive *receive, const char **step)
@@ -140,17 +74,18 @@ static int set_up_ring(struct receive *receive, const char **step)
 	struct uring *uring = receive->own;
 	/* Each buffer has at most one completion under way, each request at most two of its own: it
 	 * never overflows. */
-	unsigned cq_entries = power_of_two(receive->buffers->n_buffers + 4 * BUFFERS_SOCKETS_MAX);
+	unsigned cq_entries = receive->buffers->n_buffers + 4 * BUFFERS_SOCKETS_MAX;
 	*step = "io_uring_setup";
-	int result = create_ring(uring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, cq_entries);
+	int result = uring_create(&uring->ring, URING_SQ_ENTRIES, cq_entries,
+	                          IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
 	if (result == -EINVAL) /* before 6.1 */
-		result = create_ring(uring, IORING_SETUP_COOP_TASKRUN, cq_entries);
-	if (result != 0) {
-		uring->ring.ring_fd = -1;
+		result = uring_create(&uring->ring, URING_SQ_ENTRIES, cq_entries, IORING_SETUP_COOP_TASKRUN);
+	if (result != 0)
 		return result;
-	}
+	uring->min_wait = (uring->ring.features & URING_FEAT_MIN_TIMEOUT) != 0;
 	*step = "registering the buffer ring";
-	result = register_buffers(uring, receive->buffers->n_buffers);
+	result = uring_buffers_register(&uring->buffers, &uring->ring, receive->buffers->n_buffers,
+	                                URING_GROUP);
 	if (result != 0)
 		return result;
 	*step = "registering the sockets";
@@ -246,34 +181,18 @@ static unsigned take_uring(struct receive *receive, uint16_t *index, unsigned ma
 	return n + handle_completions(receive, index + n, max - n);
 }
 
-/* Runs what the kernel has deferred and waits for wait_nr completions: at least min_wait_us for
- * all, then for one. */
-static int enter(struct uring *uring, unsigned wait_nr, uint32_t min_wait_us, uint64_t timeout_ns)
-{
-	struct __kernel_timespec timeout = {
-	        .tv_sec = (long long)(timeout_ns / NS_PER_SEC),
-	        .tv_nsec = (long long)(timeout_ns % NS_PER_SEC),
-	};
-	struct uring_getevents_arg arg = {
-	        .min_wait_us = min_wait_us,
-	        .timeout = (uint64_t)(uintptr_t)&timeout,
-	};
-	return io_uring_enter2((unsigned)uring->ring.ring_fd, 0, wait_nr,
-	                       IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, (sigset_t *)&arg, sizeof arg);
-}
-
 /* Whoever sleeps longer than collect_ns is not under load and is woken by the first datagram. */
 static int wait_for_many(struct uring *uring, uint64_t collect_ns, uint64_t timeout_ns)
 {
 	uint64_t begin_ns = clock_monotonic_ns();
 	if (!uring->min_wait) { /* the same in two steps */
-		int result = enter(uring, 1, 0, timeout_ns);
+		int result = uring_wait(&uring->ring, 1, 0, timeout_ns);
 		uint64_t slept_ns = clock_monotonic_ns() - begin_ns;
 		return result < 0 || slept_ns >= collect_ns
 		               ? result
-		               : enter(uring, URING_WAIT_NR, 0, collect_ns - slept_ns);
+		               : uring_wait(&uring->ring, URING_WAIT_NR, 0, collect_ns - slept_ns);
 	}
-	int result = enter(uring, URING_WAIT_NR, (uint32_t)(collect_ns / NS_PER_US), timeout_ns);
+	int result = uring_wait(&uring->ring, URING_WAIT_NR, collect_ns, timeout_ns);
 	/* A kernel that sleeps on although something is there (reported of 6.16: liburing issue
 	 * 1477) is not asked again. */
 	if (io_uring_cq_ready(&uring->ring) > 0 && clock_monotonic_ns() - begin_ns >= timeout_ns)
@@ -289,9 +208,9 @@ static void wait_uring(struct receive *receive, uint64_t timeout_ns)
 	receive->counts.waits++;
 	int result;
 	if (timeout_ns == 0)
-		result = enter(uring, 0, 0, 0);
+		result = uring_wait(&uring->ring, 0, 0, 0);
 	else if (collect_ns == 0 || collect_ns >= timeout_ns)
-		result = enter(uring, 1, 0, timeout_ns);
+		result = uring_wait(&uring->ring, 1, 0, timeout_ns);
 	else
 		result = wait_for_many(uring, collect_ns, timeout_ns);
 	if (result < 0 && result != -ETIME && result != -EINTR)
@@ -342,7 +261,7 @@ static void stop_uring(struct receive *receive)
 	uring->stopped = true;
 	cancel_all(receive);
 	for (unsigned i = 0; i < 100 && any_armed(receive); i++) {
-		(void)enter(uring, 1, 0, 10 * NS_PER_MS);
+		(void)uring_wait(&uring->ring, 1, 0, 10 * NS_PER_MS);
 		uring->n_ready += handle_completions(receive, uring->ready + uring->n_ready,
 		                                     receive->buffers->n_buffers - uring->n_ready);
 	}
@@ -357,8 +276,7 @@ static void close_uring(struct receive *receive)
 		stop_uring(receive);
 		io_uring_queue_exit(&uring->ring);
 	}
-	if (uring->buf_ring != NULL)
-		munmap(uring->buf_ring, uring->buf_ring_bytes);
+	uring_buffers_free(&uring->buffers);
 	free(uring->ready);
 	free(uring);
 	receive->own = NULL;

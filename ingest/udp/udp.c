@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/sock_diag.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -289,3 +290,94 @@ void udp_close(struct udp *udp)
 	segment_detach(&udp->private_segment);
 	batch_fini(&udp->batch);
 }
+
+/* ---- the stage ---- */
+
+static enum receive_backend backend_of(const char *name)
+{
+	return strcmp(name, "uring") == 0      ? RECEIVE_URING
+	       : strcmp(name, "recvmmsg") == 0 ? RECEIVE_RECVMMSG
+	                                       : RECEIVE_AUTO;
+}
+
+void udp_read_settings(struct udp_settings *settings, const struct config *config, size_t entry)
+{
+	*settings = (struct udp_settings){
+	        .format = format_find(config_string(config, "ingest.udp[%zu].format", entry)),
+	        .listener = (uint16_t)entry,
+	        .backend = backend_of(config_string(config, "ingest.udp[%zu].backend", entry)),
+	        .batch_wait_ns = config_ns(config, "ingest.udp[%zu].batch_wait", entry),
+	};
+}
+
+static int init(struct stage *stage, struct shm_error *error)
+{
+	struct udp_settings settings;
+	size_t entry;
+	if (stage_listener(stage, "ingest.udp", &entry, error) != 0)
+		return -EINVAL;
+	udp_read_settings(&settings, stage->config, entry);
+	struct udp *udp = malloc(sizeof *udp);
+	if (udp == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	int result = udp_open(udp, &settings, &stage->instance, stage->role, stage->socket, stage->n_sockets,
+	                      stage->control, error);
+	if (result != 0) {
+		free(udp);
+		return result;
+	}
+	stage->own = udp;
+	log_info("receiving", "backend=%s sockets=%u buffers=%u", udp->receive.ops->name, stage->n_sockets,
+	         udp->buffers.n_buffers);
+	return 0;
+}
+
+static bool poll_stage(struct stage *stage)
+{
+	return udp_poll(stage->own);
+}
+
+static void tick(struct stage *stage)
+{
+	udp_tick(stage->own);
+}
+
+static void idle(struct stage *stage, uint64_t timeout_ns)
+{
+	udp_idle(stage->own, timeout_ns);
+}
+
+static bool drained(struct stage *stage)
+{
+	return udp_drained(stage->own, stage->now_ns);
+}
+
+static void fini(struct stage *stage)
+{
+	udp_tick(stage->own);
+	udp_close(stage->own);
+	free(stage->own);
+	stage->own = NULL;
+}
+
+static const struct metric_description metrics[] = {
+#define METRIC METRIC_ROW
+#include "ingest/udp/metrics.def"
+#undef METRIC
+};
+
+const struct stage_ops udp_stage = {
+        .name = "ingest-udp",
+        .help = "receives datagrams, checks them and writes them to the lanes of its format's topics",
+        .metrics = metrics,
+        .n_metrics = UDP_METRIC_COUNT,
+        .init = init,
+        .poll = poll_stage,
+        .tick = tick,
+        .idle = idle,
+        .drained = drained,
+        .fini = fini,
+        .alone = udp_alone,
+};

@@ -52,6 +52,9 @@ struct udp {
 
 extern const struct stage_ops udp_stage;
 
+/* Reads entry `entry` of ingest.udp. */
+void udp_read_settings(struct udp_settings *settings, const struct config *config, size_t entry);
+
 /* Joins: attaches <role>.private and the lanes of the format's topics, takes up what the last life
  * left, begins to receive from the sockets (bound; they stay the caller's). Returns 0, or -errno
  * with the reason in error; then nothing is held. */
