@@ -21,14 +21,20 @@ static int read_clock(const struct ck_ec_ops *ops, struct timespec *out)
 	return clock_gettime(CLOCK_MONOTONIC, out);
 }
 
-/* Never FUTEX_PRIVATE_FLAG: waiter and waker are different processes. */
+/* Returns 0 or errno. Never FUTEX_PRIVATE_FLAG: waiter and waker are different processes. */
+static int sleep_on(const uint32_t *address, uint32_t expected, const struct timespec *deadline)
+{
+	return syscall(SYS_futex, address, FUTEX_WAIT_BITSET, expected, deadline, NULL,
+	               FUTEX_BITSET_MATCH_ANY) == 0
+	               ? 0
+	               : errno;
+}
+
 static void futex_wait(const struct ck_ec_wait_state *state, const uint32_t *address, uint32_t expected,
                        const struct timespec *deadline)
 {
 	(void)state;
-	long result = syscall(SYS_futex, address, FUTEX_WAIT_BITSET, expected, deadline, NULL,
-	                      FUTEX_BITSET_MATCH_ANY);
-	if (result != 0 && errno == EINTR)
+	if (sleep_on(address, expected, deadline) == EINTR)
 		interrupted = true;
 }
 
@@ -73,14 +79,81 @@ uint32_t bell_value(const struct bell *bell)
 	return ck_ec32_value(count_of(bell));
 }
 
+static struct timespec time_after(struct timespec from, uint64_t ns)
+{
+	ns += (uint64_t)from.tv_nsec;
+	return (struct timespec){.tv_sec = from.tv_sec + (time_t)(ns / 1000000000u),
+	                         .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+static struct timespec time_now(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now;
+}
+
+static bool time_is_before(struct timespec a, struct timespec b)
+{
+	return a.tv_sec < b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec < b.tv_nsec);
+}
+
 bool bell_wait(struct bell *bell, uint32_t seen, uint64_t timeout_ns)
 {
-	struct timespec deadline;
-	clock_gettime(CLOCK_MONOTONIC, &deadline);
-	uint64_t ns = (uint64_t)deadline.tv_nsec + timeout_ns % 1000000000u;
-	deadline.tv_sec += (time_t)(timeout_ns / 1000000000u + ns / 1000000000u);
-	deadline.tv_nsec = (long)(ns % 1000000000u);
+	struct timespec deadline = time_after(time_now(), timeout_ns);
 	interrupted = false;
 	limit = deadline;
 	return ck_ec32_wait_pred(count_of(bell), &bell_mode, seen, bound_the_sleep, NULL, &deadline) == 0;
+}
+
+/* ---- several bells ---- */
+
+/* The bit of a ck_ec32 that says: somebody sleeps. Whoever rings and finds it clears it and wakes. */
+#define SLEEPER (1u << 31)
+
+/* Says that somebody will sleep. False: the bell was rung since `seen`. */
+static bool announce_sleeper(struct bell *bell, uint32_t seen)
+{
+	uint32_t word = __atomic_load_n(&bell->word, __ATOMIC_ACQUIRE);
+	while (word == seen)
+		if (__atomic_compare_exchange_n(&bell->word, &word, seen | SLEEPER, false, __ATOMIC_SEQ_CST,
+		                                __ATOMIC_ACQUIRE))
+			return true;
+	return word == (seen | SLEEPER);
+}
+
+/* Until one of the words is no longer its `seen` with SLEEPER. Returns 0, or errno of the wait. */
+static int sleep_on_any(struct bell *const bell[], const uint32_t seen[], unsigned n,
+                        const struct timespec *deadline)
+{
+	static _Atomic bool denied;
+	struct futex_waitv word[BELL_WAIT_MAX];
+	for (unsigned i = 0; i < n; i++)
+		word[i] = (struct futex_waitv){
+		        .val = seen[i] | SLEEPER, .uaddr = (uintptr_t)&bell[i]->word, .flags = FUTEX_32};
+	if (n > 1 && !denied) {
+		if (syscall(SYS_futex_waitv, word, n, 0, deadline, CLOCK_MONOTONIC) >= 0)
+			return 0;
+		if (errno != ENOSYS && errno != EPERM)
+			return errno;
+		denied = true;
+	}
+	struct timespec slice = time_after(time_now(), BELL_WAIT_SLICE_NS);
+	if (n == 1 || time_is_before(*deadline, slice))
+		slice = *deadline;
+	int result = sleep_on(&bell[0]->word, seen[0] | SLEEPER, &slice);
+	return result == ETIMEDOUT && time_is_before(time_now(), *deadline) ? 0 : result;
+}
+
+bool bell_wait_any(struct bell *const bell[], const uint32_t seen[], unsigned n, uint64_t timeout_ns)
+{
+	struct timespec deadline = time_after(time_now(), timeout_ns);
+	for (int result = 0;;) {
+		for (unsigned i = 0; i < n; i++)
+			if (!announce_sleeper(bell[i], seen[i]))
+				return true;
+		if (result != 0 && result != EAGAIN)
+			return false;
+		result = sleep_on_any(bell, seen, n, &deadline);
+	}
 }

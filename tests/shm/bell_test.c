@@ -5,9 +5,13 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,7 +19,9 @@
 #include "shm/bell.h"
 #include "base/clock.h"
 
-static struct bell *bell;
+#define BELLS 4u
+
+static struct bell *bell; /* BELLS of them; most tests use the first */
 
 static uint64_t wait_ms(uint32_t seen, uint64_t timeout_ms, bool *rung)
 {
@@ -88,6 +94,85 @@ static void a_signal_ends_the_wait(void **state)
 	assert_in_range(took_ms, 40, 1000);
 }
 
+/* ---- several bells ---- */
+
+static uint64_t wait_any_ms(const uint32_t seen[BELLS], uint64_t timeout_ms, bool *rung)
+{
+	struct bell *const bells[BELLS] = {&bell[0], &bell[1], &bell[2], &bell[3]};
+	uint64_t begin_ns = clock_monotonic_ns();
+	*rung = bell_wait_any(bells, seen, BELLS, timeout_ms * NS_PER_MS);
+	return (clock_monotonic_ns() - begin_ns) / NS_PER_MS;
+}
+
+static void take_values(uint32_t seen[BELLS])
+{
+	for (unsigned i = 0; i < BELLS; i++)
+		seen[i] = bell_value(&bell[i]);
+}
+
+/* Another process rings the i-th; 0 is well. */
+static int each_of_several_wakes(void)
+{
+	for (unsigned i = 0; i < BELLS; i++) {
+		uint32_t seen[BELLS];
+		bool rung;
+		take_values(seen);
+		pid_t pid = fork();
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			usleep(50000);
+			bell_ring(&bell[i]);
+			_exit(0);
+		}
+		uint64_t took_ms = wait_any_ms(seen, 5000, &rung);
+		waitpid(pid, NULL, 0);
+		if (!rung || took_ms < 40 || took_ms > 1000)
+			return 1;
+		/* rung before the wait */
+		if (wait_any_ms(seen, 5000, &rung) > 100 || !rung)
+			return 2;
+	}
+	uint32_t seen[BELLS];
+	bool rung;
+	take_values(seen);
+	uint64_t took_ms = wait_any_ms(seen, 50, &rung);
+	return rung || took_ms < 49 || took_ms > 300 ? 3 : 0;
+}
+
+static void each_of_several_bells_ends_the_wait(void **state)
+{
+	(void)state;
+	assert_int_equal(each_of_several_wakes(), 0);
+}
+
+/* As an old sandbox does. */
+static int deny_futex_waitv(void)
+{
+	struct sock_filter filter[] = {
+	        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_futex_waitv, 0, 1),
+	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0;
+}
+
+static void several_bells_are_heard_without_futex_waitv(void **state)
+{
+	(void)state;
+	int status;
+	pid_t child = fork();
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(deny_futex_waitv() != 0 ? 9 : each_of_several_wakes());
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -95,9 +180,11 @@ int main(void)
 	        cmocka_unit_test(a_ring_before_the_wait_is_not_lost),
 	        cmocka_unit_test(a_ring_by_another_process_wakes),
 	        cmocka_unit_test(a_signal_ends_the_wait),
+	        cmocka_unit_test(each_of_several_bells_ends_the_wait),
+	        cmocka_unit_test(several_bells_are_heard_without_futex_waitv),
 	};
 	alarm(60);
-	bell = mmap(NULL, sizeof *bell, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	bell = mmap(NULL, BELLS * sizeof *bell, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (bell == MAP_FAILED)
 		return 1;
 	return cmocka_run_group_tests_name("bell", tests, NULL, NULL);
