@@ -9,7 +9,9 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/print_json.h"
 #include "base/clock.h"
+#include "look/json.h"
 
 struct options {
 	const char *instance;
@@ -20,14 +22,26 @@ struct options {
 
 static const volatile bool *stopped;
 
+static int print_look(const struct rates *rates, const struct options *options)
+{
+	json_t *root = look_json(rates, options->instance);
+	if (root == NULL)
+		return -ENOMEM;
+	int error = print_json(root, options->watch_ns != 0 ? JSON_COMPACT : JSON_INDENT(2), stdout);
+	json_decref(root);
+	return error;
+}
+
 static int print(const struct options *options, const struct snapshot *now, const struct snapshot *before)
 {
+	struct rates rates;
+	(void)rates_init(&rates, now, before);
 	if (options->json)
-		return stat_json(now, options->instance, options->watch_ns != 0, stdout);
+		return print_look(&rates, options);
 	bool screen = options->watch_ns != 0 && isatty(STDOUT_FILENO);
 	if (screen)
 		fputs("\033[H\033[J", stdout); /* home, clear to the end */
-	stat_table(now, before,
+	stat_table(&rates,
 	           &(struct stat_table_options){.instance = options->instance, .metrics = options->metrics},
 	           stdout);
 	if (options->watch_ns != 0 && !screen)

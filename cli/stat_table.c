@@ -7,12 +7,6 @@
 #include "base/clock.h"
 #include "supervisor/plan.h"
 
-/* Per second between two snapshots; a counter that went back belongs to another life. */
-static double rate(uint64_t now, uint64_t before, uint64_t ns)
-{
-	return now < before || ns == 0 ? 0 : (double)(now - before) * 1e9 / (double)ns;
-}
-
 static uint64_t real_age(uint64_t since_ns)
 {
 	uint64_t now = clock_real_ns();
@@ -120,12 +114,12 @@ static const char *writer(const struct snapshot_lane *lane)
 	return strcmp(lane->role, "-") == 0 ? "(retired)" : lane->role;
 }
 
-static void lanes(const struct snapshot *snapshot, const struct snapshot *before, FILE *out)
+static void lanes(const struct rates *rates, FILE *out)
 {
+	const struct snapshot *snapshot = rates->now;
 	struct grid grid;
-	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
-	grid_init(&grid, before != NULL ? "<TOPIC >LANE <WRITER >SIZE >WRITTEN >BYTES >RATE"
-	                                : "<TOPIC >LANE <WRITER >SIZE >WRITTEN >BYTES");
+	grid_init(&grid, rates->before != NULL ? "<TOPIC >LANE <WRITER >SIZE >WRITTEN >BYTES >RATE"
+	                                       : "<TOPIC >LANE <WRITER >SIZE >WRITTEN >BYTES");
 	for (unsigned i = 0; i < snapshot->n_topics; i++)
 		for (unsigned k = 0; k < snapshot->topic[i].n_lanes; k++) {
 			const struct snapshot_lane *lane = &snapshot->topic[i].lane[k];
@@ -135,30 +129,20 @@ static void lanes(const struct snapshot *snapshot, const struct snapshot *before
 			grid_bytes(&grid, lane->size_bytes);
 			grid_number(&grid, lane->written_records);
 			grid_bytes(&grid, lane->written_bytes);
-			if (before != NULL)
-				grid_rate(&grid, rate(lane->written_records,
-				                      before->topic[i].lane[k].written_records, ns));
+			if (rates->before != NULL)
+				grid_rate(&grid, rates_lane(rates, &snapshot->topic[i], k));
 		}
 	grid_print(&grid, out);
 	if (snapshot->n_topics > 0)
 		fputc('\n', out);
 }
 
-/* The same group in the earlier snapshot; NULL when it was not there. */
-static const struct snapshot_group *same_group(const struct snapshot_lane *lane, const char *name)
+static void groups(const struct rates *rates, FILE *out)
 {
-	for (unsigned i = 0; i < lane->n_groups; i++)
-		if (strcmp(lane->group[i].name, name) == 0)
-			return &lane->group[i];
-	return NULL;
-}
-
-static void groups(const struct snapshot *snapshot, const struct snapshot *before, FILE *out)
-{
+	const struct snapshot *snapshot = rates->now;
 	struct grid grid;
-	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
 	grid_init(&grid,
-	          before != NULL
+	          rates->before != NULL
 	                  ? "<TOPIC >LANE <GROUP <KIND >READER >READ >WAITING >BYTES >FULL >MISSED >RATE"
 	                  : "<TOPIC >LANE <GROUP <KIND >READER >READ >WAITING >BYTES >FULL >MISSED");
 	for (unsigned i = 0; i < snapshot->n_topics; i++)
@@ -180,13 +164,8 @@ static void groups(const struct snapshot *snapshot, const struct snapshot *befor
 				grid_cell(&grid, "%.0f %%",
 				          100.0 * (double)group->waiting_bytes / (double)lane->size_bytes);
 				grid_number(&grid, group->missed_records);
-				if (before == NULL)
-					continue;
-				const struct snapshot_group *past =
-				        same_group(&before->topic[i].lane[k], group->name);
-				grid_rate(&grid, past != NULL
-				                         ? rate(group->read_records, past->read_records, ns)
-				                         : 0);
+				if (rates->before != NULL)
+					grid_rate(&grid, rates_group(rates, &snapshot->topic[i], k, group));
 			}
 		}
 	bool any = grid.n > grid.columns;
@@ -266,13 +245,13 @@ static void rejected(const struct snapshot *snapshot, FILE *out)
 	grid_print(&grid, out);
 }
 
-static void ledger(const struct snapshot *snapshot, const struct snapshot *before, FILE *out)
+static void ledger(const struct rates *rates, FILE *out)
 {
+	const struct snapshot *snapshot = rates->now;
 	struct grid grid;
-	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
 	grid_init(
 	        &grid,
-	        before != NULL
+	        rates->before != NULL
 	                ? "<LEDGER >RECEIVED >=_REJECTED >+_DROPPED >+_REFUSED >+_WRITTEN <BALANCED >KERNEL_DROPPED >RATE"
 	                : "<LEDGER >RECEIVED >=_REJECTED >+_DROPPED >+_REFUSED >+_WRITTEN <BALANCED >KERNEL_DROPPED");
 	for (unsigned i = 0; i < snapshot->n_topics; i++) {
@@ -285,39 +264,37 @@ static void ledger(const struct snapshot *snapshot, const struct snapshot *befor
 		grid_number(&grid, sum->written);
 		grid_cell(&grid, "%s", snapshot_balanced(sum) ? "yes" : "no");
 		grid_number(&grid, sum->kernel_dropped);
-		if (before != NULL)
-			grid_rate(&grid, rate(sum->received, before->topic[i].ledger.received, ns));
+		if (rates->before != NULL)
+			grid_rate(&grid, rates_topic(rates, &snapshot->topic[i]));
 	}
 	grid_print(&grid, out);
 }
 
-static void metric_rows(struct grid *grid, const char *of, const struct snapshot_metric *metric,
-                        const struct snapshot_metric *before, unsigned n, uint64_t ns)
+/* stage NULL: the supervisor's. */
+static void metric_rows(struct grid *grid, const struct rates *rates, const struct snapshot_stage *stage)
 {
+	const struct snapshot_metric *metric = stage != NULL ? stage->metric : rates->now->supervisor_metric;
+	unsigned n = stage != NULL ? stage->n_metrics : SUPERVISOR_METRIC_COUNT;
 	for (unsigned i = 0; i < n; i++) {
-		grid_cell(grid, "%s", of);
+		grid_cell(grid, "%s", stage != NULL ? stage->name : "supervisor");
 		grid_cell(grid, "%s", metric[i].about.name);
 		grid_number(grid, metric[i].value);
-		if (before == NULL)
+		if (rates->before == NULL)
 			continue;
 		if (metric[i].about.kind != METRIC_GAUGE)
-			grid_rate(grid, rate(metric[i].value, before[i].value, ns));
+			grid_rate(grid, rates_metric(rates, stage, &metric[i]));
 		else
 			grid_cell(grid, "-");
 	}
 }
 
-static void metrics(const struct snapshot *snapshot, const struct snapshot *before, FILE *out)
+static void metrics(const struct rates *rates, FILE *out)
 {
 	struct grid grid;
-	uint64_t ns = before != NULL ? snapshot->taken_ns - before->taken_ns : 0;
-	grid_init(&grid, before != NULL ? "<STAGE <METRIC >VALUE >RATE" : "<STAGE <METRIC >VALUE");
-	metric_rows(&grid, "supervisor", snapshot->supervisor_metric,
-	            before != NULL ? before->supervisor_metric : NULL, SUPERVISOR_METRIC_COUNT, ns);
-	for (unsigned i = 0; i < snapshot->n_stages; i++)
-		metric_rows(&grid, snapshot->stage[i].name, snapshot->stage[i].metric,
-		            before != NULL ? before->stage[i].metric : NULL, snapshot->stage[i].n_metrics,
-		            ns);
+	grid_init(&grid, rates->before != NULL ? "<STAGE <METRIC >VALUE >RATE" : "<STAGE <METRIC >VALUE");
+	metric_rows(&grid, rates, NULL);
+	for (unsigned i = 0; i < rates->now->n_stages; i++)
+		metric_rows(&grid, rates, &rates->now->stage[i]);
 	fputc('\n', out);
 	grid_print(&grid, out);
 }
@@ -362,26 +339,21 @@ static void histograms(const struct snapshot *snapshot, FILE *out)
 	grid_print(&grid, out);
 }
 
-void stat_table(const struct snapshot *snapshot, const struct snapshot *before,
-                const struct stat_table_options *options, FILE *out)
+void stat_table(const struct rates *rates, const struct stat_table_options *options, FILE *out)
 {
-	/* Rates compare place by place: only within one life of the same instance. */
-	if (before != NULL &&
-	    (before->generation != snapshot->generation || before->n_topics != snapshot->n_topics ||
-	     before->n_stages != snapshot->n_stages))
-		before = NULL;
+	const struct snapshot *snapshot = rates->now;
 	heading(snapshot, options, out);
 	stages(snapshot, out);
 	notes(snapshot, out);
 	files(snapshot, out);
-	lanes(snapshot, before, out);
-	groups(snapshot, before, out);
+	lanes(rates, out);
+	groups(rates, out);
 	topic_notes(snapshot, options, out);
 	queues(snapshot, out);
-	ledger(snapshot, before, out);
+	ledger(rates, out);
 	rejected(snapshot, out);
 	if (options->metrics) {
-		metrics(snapshot, before, out);
+		metrics(rates, out);
 		histograms(snapshot, out);
 	}
 }

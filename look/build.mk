@@ -1,1 +1,1 @@
-$(eval $(call archive,look,look/snapshot.c))
+$(eval $(call archive,look,look/json.c look/rates.c look/snapshot.c))

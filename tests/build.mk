@@ -104,6 +104,7 @@ $(eval $(call unit,supervisor/queues,supervisor stage flow config shm event base
 
 $(eval $(call unit,cli/arguments,,$(BUILD)/obj/cli/arguments.o))
 $(eval $(call unit,look/snapshot,look stage flow config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,look/rates,look stage flow config shm event base,-ljansson -lck))
 $(eval $(call unit,cli/clean,clean supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,cli/generator,generator ipevent json shm event base,-ljansson))
 $(eval $(call unit,cli/send_http,send_http generator shm event base,-ljansson -lm))

@@ -1,8 +1,5 @@
-#include <errno.h>
-#include <jansson.h>
+#include "look/json.h"
 
-#include "cli/print_json.h"
-#include "cli/stat.h"
 #include "base/clock.h"
 
 /* Counters stay far below 2^63; a damaged one must still come out as JSON. */
@@ -92,6 +89,13 @@ static json_t *stage_json(const struct snapshot_stage *stage)
 	return object;
 }
 
+/* Rates are shown when there are two snapshots to tell them from. */
+static void set_rate(json_t *object, const char *key, const struct rates *rates, double rate)
+{
+	if (rates->before != NULL)
+		json_object_set_new(object, key, json_real(rate));
+}
+
 static json_t *group_json(const struct snapshot_group *group)
 {
 	json_t *object = json_object();
@@ -125,8 +129,9 @@ static void set_ledger(json_t *object, const struct snapshot_ledger *ledger)
 	json_object_set_new(object, "balanced", json_boolean(snapshot_balanced(ledger)));
 }
 
-static json_t *lane_json(const struct snapshot_lane *lane, unsigned index)
+static json_t *lane_json(const struct snapshot_topic *topic, unsigned index, const struct rates *rates)
 {
+	const struct snapshot_lane *lane = &topic->lane[index];
 	json_t *object = json_object(), *groups = json_array(), *ledger = json_object();
 	set(object, "lane", index);
 	json_object_set_new(object, "role", json_string(lane->role));
@@ -135,13 +140,17 @@ static json_t *lane_json(const struct snapshot_lane *lane, unsigned index)
 	set(object, "written_bytes", lane->written_bytes);
 	set_ledger(ledger, &lane->ledger);
 	json_object_set_new(object, "ledger", ledger);
-	for (unsigned i = 0; i < lane->n_groups; i++)
-		json_array_append_new(groups, group_json(&lane->group[i]));
+	set_rate(object, "written_per_second", rates, rates_lane(rates, topic, index));
+	for (unsigned i = 0; i < lane->n_groups; i++) {
+		json_t *group = group_json(&lane->group[i]);
+		set_rate(group, "read_per_second", rates, rates_group(rates, topic, index, &lane->group[i]));
+		json_array_append_new(groups, group);
+	}
 	json_object_set_new(object, "groups", groups);
 	return object;
 }
 
-static json_t *topic_json(const struct snapshot_topic *topic)
+static json_t *topic_json(const struct snapshot_topic *topic, const struct rates *rates)
 {
 	json_t *object = json_object(), *lanes = json_array();
 	json_object_set_new(object, "topic", json_string(topic->name));
@@ -149,7 +158,7 @@ static json_t *topic_json(const struct snapshot_topic *topic)
 	                    json_string(topic->when_full == WHEN_FULL_REFUSE ? "refuse" : "drop"));
 	json_object_set_new(object, "kept", json_boolean(snapshot_kept(topic)));
 	for (unsigned i = 0; i < topic->n_lanes; i++)
-		json_array_append_new(lanes, lane_json(&topic->lane[i], i));
+		json_array_append_new(lanes, lane_json(topic, i, rates));
 	json_object_set_new(object, "lanes", lanes);
 	return object;
 }
@@ -167,11 +176,12 @@ static json_t *queue_json(const struct snapshot_queue *queue)
 	return object;
 }
 
-static json_t *ledger_json(const struct snapshot_topic *topic)
+static json_t *ledger_json(const struct snapshot_topic *topic, const struct rates *rates)
 {
 	json_t *object = json_object();
 	json_object_set_new(object, "topic", json_string(topic->name));
 	set_ledger(object, &topic->ledger);
+	set_rate(object, "received_per_second", rates, rates_topic(rates, topic));
 	return object;
 }
 
@@ -184,8 +194,9 @@ static void set_supervisor(json_t *root, const struct snapshot *snapshot)
 	json_object_set_new(root, "supervisor", object);
 }
 
-int stat_json(const struct snapshot *snapshot, const char *instance, bool one_line, FILE *out)
+json_t *look_json(const struct rates *rates, const char *instance)
 {
+	const struct snapshot *snapshot = rates->now;
 	json_t *root = json_object(), *stages = json_array(), *topics = json_array(), *queues = json_array(),
 	       *ledger = json_array();
 	char generation[24];
@@ -198,17 +209,16 @@ int stat_json(const struct snapshot *snapshot, const char *instance, bool one_li
 	for (unsigned i = 0; i < snapshot->n_stages; i++)
 		json_array_append_new(stages, stage_json(&snapshot->stage[i]));
 	for (unsigned i = 0; i < snapshot->n_topics; i++) {
-		json_array_append_new(topics, topic_json(&snapshot->topic[i]));
-		json_array_append_new(ledger, ledger_json(&snapshot->topic[i]));
+		json_array_append_new(topics, topic_json(&snapshot->topic[i], rates));
+		json_array_append_new(ledger, ledger_json(&snapshot->topic[i], rates));
 	}
 	for (unsigned i = 0; i < snapshot->n_queues; i++)
 		json_array_append_new(queues, queue_json(&snapshot->queue[i]));
 	json_object_set_new(root, "stages", stages);
 	json_object_set_new(root, "topics", topics);
 	json_object_set_new(root, "queues", queues);
-	int result = json_object_set_new(root, "ledger", ledger);
-	if (result == 0)
-		result = print_json(root, one_line ? JSON_COMPACT : JSON_INDENT(2), out);
+	if (json_object_set_new(root, "ledger", ledger) == 0)
+		return root;
 	json_decref(root);
-	return result == 0 ? 0 : -ENOMEM;
+	return NULL;
 }
