@@ -41,8 +41,7 @@ int command_fail(const char *name, const char *text, ...)
 
 const char *command_instance(void)
 {
-	const char *name = getenv("MILLRACE_INSTANCE");
-	return name != NULL && *name != 0 ? name : "default";
+	return segment_instance(NULL);
 }
 
 int command_no_instance(const char *command, const char *name, int result, const struct shm_error *error)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "shm/folder.h"
+#include "shm/segment.h"
 #include "config/check.h"
 #include "config/complete.h"
 #include "config/data.h"
@@ -73,9 +74,9 @@ static void expect_map(struct config_node *tree, struct config_errors *errors)
 static void apply_sets(struct config_node *tree, const char *const *sets, char **names, size_t n_sets,
                        struct config_errors *errors)
 {
-	const char *instance = getenv("MILLRACE_INSTANCE");
+	const char *instance = segment_instance_named();
 	struct config_origin origin = {.source = "MILLRACE_INSTANCE", .rank = RANK_ENVIRONMENT};
-	if (instance != NULL && instance[0] != '\0')
+	if (instance != NULL)
 		config_set_text(tree, "instance", instance, &origin, errors);
 	for (size_t i = 0; i < n_sets; i++) {
 		if (asprintf(&names[i], "--set %s", sets[i]) < 0)
@@ -198,14 +199,6 @@ void config_free(struct config *config)
 		return;
 	config_data_free(&config->data);
 	free(config);
-}
-
-const char *config_instance_name(const char *given)
-{
-	const char *environment = getenv("MILLRACE_INSTANCE");
-	if (given != NULL)
-		return given;
-	return environment != NULL && environment[0] != '\0' ? environment : "default";
 }
 
 int config_write(const struct config *config, FILE *out)

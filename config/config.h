@@ -83,12 +83,6 @@ struct config *config_load_instance(const char *directory, const char *const *se
 struct config *config_load_text(const char *name, const char *text, size_t bytes, const char *const *sets,
                                 size_t n_sets, char **errors);
 
-/* The instance that a command is about which has no configuration: given (--instance) unless that
- * is NULL, else MILLRACE_INSTANCE unless that is empty, else "default". A command that loads a
- * configuration passes "instance=NAME" as the last of its sets instead. Does not check the name
- * (segment_directory does). */
-const char *config_instance_name(const char *given);
-
 void config_free(struct config *config);
 
 /* The embedded default as a commented YAML document. */

@@ -48,10 +48,7 @@ struct millrace *millrace_attach(const char *name, char *error, size_t error_byt
 {
 	struct millrace *millrace = calloc(1, sizeof *millrace);
 	struct shm_error why = {.text = "no memory"};
-	if (name == NULL)
-		name = getenv("MILLRACE_INSTANCE");
-	if (name == NULL || *name == '\0')
-		name = "default";
+	name = segment_instance(name != NULL && *name == '\0' ? NULL : name);
 	if (millrace != NULL && instance_attach(&millrace->instance, name, SEGMENT_READ, &why) == 0)
 		return millrace;
 	if (error != NULL)

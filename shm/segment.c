@@ -39,6 +39,18 @@ bool segment_name_valid(const char *name)
 	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == length;
 }
 
+const char *segment_instance_named(void)
+{
+	const char *name = getenv("MILLRACE_INSTANCE");
+	return name != NULL && *name != '\0' ? name : NULL;
+}
+
+const char *segment_instance(const char *given)
+{
+	const char *named = given != NULL ? given : segment_instance_named();
+	return named != NULL ? named : "default";
+}
+
 int segment_directory(char *path, size_t size, const char *instance)
 {
 	if (!segment_name_valid(instance))

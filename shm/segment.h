@@ -78,6 +78,14 @@ void shm_explain(struct shm_error *error, const char *format, ...) __attribute__
  * A-Z a-z 0-9 . _ -, not beginning with a dot. */
 bool segment_name_valid(const char *name);
 
+/* The instance that the environment names: $MILLRACE_INSTANCE, or NULL when that is not set or
+ * empty. */
+const char *segment_instance_named(void);
+
+/* The instance that is meant where no configuration says it: given (--instance) unless that is
+ * NULL, else $MILLRACE_INSTANCE, else "default". Does not check the name (segment_directory does). */
+const char *segment_instance(const char *given);
+
 /* The directory of an instance: $MILLRACE_SHM or /dev/shm/millrace, then the instance's name.
  * Writes at most size bytes; returns 0, -EINVAL for a name that is not valid, -ENAMETOOLONG. */
 int segment_directory(char *path, size_t size, const char *instance);

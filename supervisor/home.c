@@ -322,8 +322,7 @@ static void print_all(const struct supervisor *supervisor, FILE *out)
 	fprintf(out, "data in %s\n", config_string(supervisor->config, "data_dir"));
 	fprintf(out, "shared memory in %s, %llu bytes\n", plan->directory,
 	        (unsigned long long)plan_bytes(plan));
-	const char *usual = getenv("MILLRACE_INSTANCE");
-	bool named = strcmp(plan->instance, usual != NULL && *usual != 0 ? usual : "default") != 0;
+	bool named = strcmp(plan->instance, segment_instance(NULL)) != 0;
 	fprintf(out, "to stop: Ctrl-C or kill %d (drains up to %llu s); to look: millrace stat%s%s\n",
 	        (int)getpid(),
 	        (unsigned long long)(config_ns(supervisor->config, "drain_timeout") / NS_PER_SEC),

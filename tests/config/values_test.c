@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shm/segment.h"
 #include "config/value.h"
 
 static void the_embedded_default_is_in_force_without_a_file(void **state)
@@ -253,17 +254,17 @@ static void the_environment_names_the_instance_unless_a_set_does(void **state)
 	config = load("instance: green", "instance=red");
 	assert_string_equal(config_string(config, "instance"), "red");
 	config_free(config);
-	assert_string_equal(config_instance_name(NULL), "blue");
-	assert_string_equal(config_instance_name("red"), "red");
+	assert_string_equal(segment_instance(NULL), "blue");
+	assert_string_equal(segment_instance("red"), "red");
 	setenv("MILLRACE_INSTANCE", "b/d", 1);
 	assert_one_error("", "", "MILLRACE_INSTANCE: instance: \"b/d\" cannot be a name");
 	setenv("MILLRACE_INSTANCE", "", 1);
 	config = load("instance: green", "");
 	assert_string_equal(config_string(config, "instance"), "green");
 	config_free(config);
-	assert_string_equal(config_instance_name(NULL), "default");
+	assert_string_equal(segment_instance(NULL), "default");
 	unsetenv("MILLRACE_INSTANCE");
-	assert_string_equal(config_instance_name(NULL), "default");
+	assert_string_equal(segment_instance(NULL), "default");
 }
 
 /* Writes and loads again. */
