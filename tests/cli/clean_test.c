@@ -103,7 +103,7 @@ static pid_t start_holder(const char *file)
 	pid_t child = fork();
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (instance_lock(place.directory, file, 0, NULL) < 0 || write(report[1], "x", 1) != 1)
+		if (instance_lock(sandbox.directory, file, 0, NULL) < 0 || write(report[1], "x", 1) != 1)
 			_exit(2);
 		for (;;)
 			pause();
@@ -132,7 +132,7 @@ static void expect_refusals_that_leave_nothing_open(void)
 static void of_an_instance_that_has_left_nothing(void **state)
 {
 	(void)state;
-	assert_int_equal(rmdir(place.directory), 0);
+	assert_int_equal(rmdir(sandbox.directory), 0);
 	expect_refusals_that_leave_nothing_open();
 }
 
@@ -163,7 +163,7 @@ static void of_an_instance_whose_page_is_damaged(void **state)
 	(void)state;
 	char path[160];
 	instance_with_nothing_in_it();
-	snprintf(path, sizeof path, "%s/instance", place.directory);
+	snprintf(path, sizeof path, "%s/instance", sandbox.directory);
 	assert_int_equal(truncate(path, 100), 0);
 	expect_refusals_that_leave_nothing_open();
 	assert_int_equal(clean(true), 0);
@@ -174,14 +174,14 @@ static void of_an_instance_that_is_removed(void **state)
 	(void)state;
 	unsigned before = descriptors_open();
 	for (unsigned i = 0; i < TIMES; i++) {
-		(void)mkdir(place.directory, 0700);
+		(void)mkdir(sandbox.directory, 0700);
 		instance_with_nothing_in_it();
 		assert_int_equal(clean(i % 2 == 0), 0);
-		assert_int_equal(access(place.directory, F_OK), -1);
+		assert_int_equal(access(sandbox.directory, F_OK), -1);
 		assert_int_equal(descriptors_open(), before);
 	}
 	for (unsigned spare = 0; spare < SPARE; spare++) {
-		(void)mkdir(place.directory, 0700);
+		(void)mkdir(sandbox.directory, 0700);
 		instance_with_nothing_in_it();
 		clean_with(spare);
 		assert_int_equal(descriptors_open(), before);
@@ -193,11 +193,16 @@ int main(void)
 	alarm(60);
 	log_init("clean_test", LOG_ERROR, LOG_TEXT);
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(of_an_instance_that_has_left_nothing, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(of_an_instance_that_runs_or_is_read, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(of_an_instance_in_which_something_waits, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(of_an_instance_whose_page_is_damaged, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(of_an_instance_that_is_removed, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(of_an_instance_that_has_left_nothing, segments_set_up,
+	                                        segments_tear_down),
+	        cmocka_unit_test_setup_teardown(of_an_instance_that_runs_or_is_read, segments_set_up,
+	                                        segments_tear_down),
+	        cmocka_unit_test_setup_teardown(of_an_instance_in_which_something_waits, segments_set_up,
+	                                        segments_tear_down),
+	        cmocka_unit_test_setup_teardown(of_an_instance_whose_page_is_damaged, segments_set_up,
+	                                        segments_tear_down),
+	        cmocka_unit_test_setup_teardown(of_an_instance_that_is_removed, segments_set_up,
+	                                        segments_tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "tests/fixture/draw.h"
 #include "tests/fixture/enrich.h"
 
 #define KILLS       200u
@@ -28,11 +29,10 @@
 #define TICK_NS     (2 * NS_PER_MS)
 
 struct trial {
-	struct enrich_place place;
+	struct enrich_fixture fixture;
 	struct enrich enrich; /* its lookup is open before the children are */
 	pid_t child[ENRICH_LANES];
-	unsigned shares; /* children there are */
-	unsigned long random;
+	unsigned shares;                  /* children there are */
 	uint64_t malformed[ENRICH_LANES]; /* records put into track.raw that are no calls */
 	uint64_t kills, changes;
 };
@@ -55,10 +55,10 @@ static int set_up(void **state)
 {
 	(void)state;
 	memset(&trial, 0, sizeof trial);
-	trial.random = test_seed(clock_real_ns() | 1);
+	draw_init(clock_real_ns() | 1);
 	return enrich_files_open(&trial.enrich.lookup) != 0
 	               ? -1
-	               : enrich_place_make(&trial.place, RAW_BYTES, TRACK_BYTES);
+	               : enrich_fixture_make(&trial.fixture, RAW_BYTES, TRACK_BYTES);
 }
 
 static int tear_down(void **state)
@@ -70,7 +70,7 @@ static int tear_down(void **state)
 			waitpid(trial.child[i], NULL, 0);
 		}
 	lookup_close(&trial.enrich.lookup);
-	enrich_place_remove(&trial.place);
+	enrich_fixture_remove(&trial.fixture);
 	return 0;
 }
 
@@ -95,8 +95,8 @@ static void live(unsigned index, unsigned shares)
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
 	sigprocmask(SIG_UNBLOCK, &term, NULL);
-	if (enrich_place_open(&trial.place, enrich, index, shares) != 0) {
-		fprintf(stderr, "enrich.%u: %s\n", index, trial.place.error.text);
+	if (enrich_fixture_open(&trial.fixture, enrich, index, shares) != 0) {
+		fprintf(stderr, "enrich.%u: %s\n", index, trial.fixture.error.text);
 		_exit(3);
 	}
 	for (uint64_t ticked_ns = 0;;) {
@@ -143,14 +143,9 @@ static void kill_one(unsigned index)
 
 /* ---- load ---- */
 
-static uint64_t draw_below(uint64_t n)
-{
-	return test_random(&trial.random) % n;
-}
-
 static void write_malformed(unsigned lane)
 {
-	struct topic_writer *writer = &trial.place.writer[lane];
+	struct topic_writer *writer = &trial.fixture.writer[lane];
 	uint32_t length = (uint32_t)draw_below(100);
 	char *at = stream_reserve(&writer->stream, record_bytes(length));
 	if (at == NULL)
@@ -163,7 +158,7 @@ static void write_malformed(unsigned lane)
 static void write_some(uint64_t most)
 {
 	for (unsigned lane = 0; lane < ENRICH_LANES; lane++) {
-		(void)enrich_place_write(&trial.place, lane, draw_below(most));
+		(void)enrich_fixture_write(&trial.fixture, lane, draw() % most);
 		if (draw_below(8) == 0)
 			write_malformed(lane);
 	}
@@ -172,23 +167,23 @@ static void write_some(uint64_t most)
 /* While one process reads both lanes their events come in one lane of track: the next of either. */
 static void read_lane(unsigned lane)
 {
-	struct enrich_place *place = &trial.place;
+	struct enrich_fixture *fixture = &trial.fixture;
 	struct record_batch batch;
 	const struct record *record;
 	uint64_t n = 0;
-	if (!stream_peek(&place->sink.lane[lane], &batch))
+	if (!stream_peek(&fixture->sink.lane[lane], &batch))
 		return;
 	while ((record = record_next(&batch)) != NULL) {
-		unsigned from = call_number(record, lane) == place->read[lane] ? lane : 1 - lane;
-		if (call_number(record, from) != place->read[from])
+		unsigned from = call_number(record, lane) == fixture->read[lane] ? lane : 1 - lane;
+		if (call_number(record, from) != fixture->read[from])
 			fail_msg("event %llu of lane %u, or %llu of lane %u, expected",
-			         (unsigned long long)place->read[lane], lane,
-			         (unsigned long long)place->read[from], from);
-		place->read[from]++;
+			         (unsigned long long)fixture->read[lane], lane,
+			         (unsigned long long)fixture->read[from], from);
+		fixture->read[from]++;
 		n++;
 	}
 	assert_false(batch.corrupt);
-	stream_advance(&place->sink.lane[lane], &batch, n);
+	stream_advance(&fixture->sink.lane[lane], &batch, n);
 }
 
 static void read_all(void)
@@ -200,7 +195,7 @@ static void read_all(void)
 static bool all_read(void)
 {
 	for (unsigned lane = 0; lane < ENRICH_LANES; lane++)
-		if (trial.place.read[lane] != trial.place.written[lane])
+		if (trial.fixture.read[lane] != trial.fixture.written[lane])
 			return false;
 	return true;
 }
@@ -210,7 +205,7 @@ static bool all_read(void)
  * meanwhile. */
 static void work_until_a_moment(void)
 {
-	uint64_t end_ns = clock_monotonic_ns() + draw_below(LIFE_NS);
+	uint64_t end_ns = clock_monotonic_ns() + draw() % LIFE_NS;
 	bool few = draw_below(2) == 0, resting = !few && draw_below(2) == 0;
 	do {
 		if (!few || all_read())
@@ -251,25 +246,26 @@ static void check_all(void)
 {
 	uint64_t received = 0, rejected = 0, written = 0, malformed = 0;
 	for (unsigned lane = 0; lane < ENRICH_LANES; lane++) {
-		const struct stream_shared *shared = enrich_place_lane(&trial.place, lane);
-		assert_int_equal(trial.place.read[lane], trial.place.written[lane]);
-		assert_true(enrich_place_balanced(&trial.place, lane));
+		const struct stream_shared *shared = enrich_fixture_lane(&trial.fixture, lane);
+		assert_int_equal(trial.fixture.read[lane], trial.fixture.written[lane]);
+		assert_true(enrich_fixture_balanced(&trial.fixture, lane));
 		received += shared->ledger.received;
 		rejected += shared->ledger.rejected[LEDGER_MALFORMED];
-		written += trial.place.written[lane];
+		written += trial.fixture.written[lane];
 		malformed += trial.malformed[lane];
 	}
 	assert_int_equal(rejected, malformed);
 	assert_int_equal(received, written + malformed);
 	for (unsigned i = 0; i < ENRICH_LANES; i++)
-		assert_int_equal(trial.place.sink.group->cursor[i].missed_records +
-		                         trial.place.sink.group->cursor[i].damaged,
+		assert_int_equal(trial.fixture.sink.group->cursor[i].missed_records +
+		                         trial.fixture.sink.group->cursor[i].damaged,
 		                 0);
 }
 
 static uint64_t metric_of_both(enum enrich_metric metric)
 {
-	return enrich_place_metric(&trial.place, 0, metric) + enrich_place_metric(&trial.place, 1, metric);
+	return enrich_fixture_metric(&trial.fixture, 0, metric) +
+	       enrich_fixture_metric(&trial.fixture, 1, metric);
 }
 
 static void killed_at_random_moments_it_makes_one_event_of_each_call(void **state)
@@ -293,13 +289,13 @@ static void killed_at_random_moments_it_makes_one_event_of_each_call(void **stat
 	check_all();
 	printf("%llu kills, %llu calls and %llu other records, %llu commits, %llu notes finished, %llu waits for room, %llu changes between one process and two\n",
 	       (unsigned long long)trial.kills,
-	       (unsigned long long)(trial.place.written[0] + trial.place.written[1]),
+	       (unsigned long long)(trial.fixture.written[0] + trial.fixture.written[1]),
 	       (unsigned long long)(trial.malformed[0] + trial.malformed[1]),
 	       (unsigned long long)metric_of_both(ENRICH_commits),
 	       (unsigned long long)metric_of_both(ENRICH_recovered_notes),
 	       (unsigned long long)metric_of_both(ENRICH_full_waits), (unsigned long long)trial.changes);
 	assert_true(metric_of_both(ENRICH_commits) > KILLS / 2);
-	assert_true(trial.place.written[0] > KILLS && trial.place.written[1] > KILLS);
+	assert_true(trial.fixture.written[0] > KILLS && trial.fixture.written[1] > KILLS);
 }
 
 int main(void)

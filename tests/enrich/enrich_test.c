@@ -14,7 +14,7 @@
 #define RAW_BYTES   (1u << 20)
 #define TRACK_BYTES (64u * 1024)
 
-static struct enrich_place place;
+static struct enrich_fixture fixture;
 static struct enrich enrich[ENRICH_LANES];
 
 static int make_files(void **state)
@@ -34,7 +34,7 @@ static int remove_files(void **state)
 static int set_up(void **state)
 {
 	(void)state;
-	return enrich_place_make(&place, RAW_BYTES, TRACK_BYTES);
+	return enrich_fixture_make(&fixture, RAW_BYTES, TRACK_BYTES);
 }
 
 static int tear_down(void **state)
@@ -42,14 +42,14 @@ static int tear_down(void **state)
 	(void)state;
 	for (unsigned i = 0; i < ENRICH_LANES; i++)
 		enrich_close(&enrich[i]);
-	enrich_place_remove(&place);
+	enrich_fixture_remove(&fixture);
 	return 0;
 }
 
 static void open_one(unsigned index, unsigned n)
 {
-	if (enrich_place_open(&place, &enrich[index], index, n) != 0)
-		fail_msg("%s", place.error.text);
+	if (enrich_fixture_open(&fixture, &enrich[index], index, n) != 0)
+		fail_msg("%s", fixture.error.text);
 }
 
 /* As a death leaves it: nothing but the memory. */
@@ -60,7 +60,7 @@ static void drop(unsigned index)
 
 static uint64_t metric(unsigned index, enum enrich_metric which)
 {
-	return enrich_place_metric(&place, index, which);
+	return enrich_fixture_metric(&fixture, index, which);
 }
 
 static void run_all(unsigned index)
@@ -72,7 +72,7 @@ static void run_all(unsigned index)
 /* A record of a type and length with nothing in it. */
 static void write_other(unsigned lane, uint16_t type, uint32_t length)
 {
-	struct topic_writer *writer = &place.writer[lane];
+	struct topic_writer *writer = &fixture.writer[lane];
 	char *at = stream_reserve(&writer->stream, record_bytes(length));
 	assert_non_null(at);
 	memset(record_put(at, type, length), 0xff, length);
@@ -87,15 +87,15 @@ static void each_call_becomes_one_event_in_the_same_order(void **state)
 	open_one(0, 1);
 	assert_false(enrich_poll(&enrich[0]));
 	for (uint64_t round = 0; round < 50; round++) {
-		assert_int_equal(enrich_place_write(&place, 0, round), round);
+		assert_int_equal(enrich_fixture_write(&fixture, 0, round), round);
 		assert_int_equal(enrich_poll(&enrich[0]), round > 0);
-		assert_int_equal(enrich_place_read(&place, 0, UINT64_MAX), round);
+		assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), round);
 	}
 	assert_false(enrich_poll(&enrich[0]));
-	assert_int_equal(place.read[0], place.written[0]);
-	assert_int_equal(enrich_place_lane(&place, 0)->ledger.received, place.written[0]);
-	assert_true(enrich_place_balanced(&place, 0));
-	assert_int_equal(metric(0, ENRICH_events), place.written[0]);
+	assert_int_equal(fixture.read[0], fixture.written[0]);
+	assert_int_equal(enrich_fixture_lane(&fixture, 0)->ledger.received, fixture.written[0]);
+	assert_true(enrich_fixture_balanced(&fixture, 0));
+	assert_int_equal(metric(0, ENRICH_events), fixture.written[0]);
 	assert_int_equal(metric(0, ENRICH_commits), 49);
 }
 
@@ -103,68 +103,68 @@ static void events_are_seen_and_positions_move_a_batch_at_a_time(void **state)
 {
 	(void)state;
 	open_one(0, 1);
-	enrich_place_write(&place, 0, ENRICH_BATCH + 10);
+	enrich_fixture_write(&fixture, 0, ENRICH_BATCH + 10);
 	/* A batch of so many does not fit this lane at once: it commits what does. */
 	assert_true(enrich_poll(&enrich[0]));
-	uint64_t first = enrich_place_lane(&place, 0)->records;
+	uint64_t first = enrich_fixture_lane(&fixture, 0)->records;
 	assert_true(first > 0 && first < ENRICH_BATCH);
 	const struct stream_cursor *cursor = &enrich[0].reader.group->cursor[0];
 	assert_int_equal(cursor->records, first);
-	assert_int_equal(enrich_place_read(&place, 0, UINT64_MAX), first);
-	while (place.read[0] < place.written[0]) {
+	assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), first);
+	while (fixture.read[0] < fixture.written[0]) {
 		assert_true(enrich_poll(&enrich[0]));
-		assert_int_not_equal(enrich_place_read(&place, 0, UINT64_MAX), 0);
-		assert_int_equal(cursor->records, place.read[0]);
+		assert_int_not_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), 0);
+		assert_int_equal(cursor->records, fixture.read[0]);
 	}
-	assert_int_equal(cursor->position, place.writer[0].stream.tail);
+	assert_int_equal(cursor->position, fixture.writer[0].stream.tail);
 }
 
 static void what_is_no_call_is_rejected_and_counted(void **state)
 {
 	(void)state;
 	open_one(0, 1);
-	enrich_place_write(&place, 0, 3);
+	enrich_fixture_write(&fixture, 0, 3);
 	/* its lengths are not its own */
 	write_other(0, EVENT_TRACK_RAW, sizeof(struct event_track_raw));
 	write_other(0, EVENT_TRACK_RAW, sizeof(struct event_track_raw) - 1); /* cut off */
 	write_other(0, EVENT_TRACK_RAW, 0);
-	enrich_place_write(&place, 0, 1);
+	enrich_fixture_write(&fixture, 0, 1);
 	write_other(0, EVENT_METRIC, 64);
 	write_other(0, EVENT_OUTSIDE, 5);
-	enrich_place_write(&place, 0, 2);
+	enrich_fixture_write(&fixture, 0, 2);
 	run_all(0);
-	assert_int_equal(enrich_place_read(&place, 0, UINT64_MAX), 6);
-	const struct ledger *ledger = &enrich_place_lane(&place, 0)->ledger;
+	assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), 6);
+	const struct ledger *ledger = &enrich_fixture_lane(&fixture, 0)->ledger;
 	assert_int_equal(ledger->received, 11);
 	assert_int_equal(ledger->rejected[LEDGER_MALFORMED], 5);
-	assert_true(enrich_place_balanced(&place, 0));
+	assert_true(enrich_fixture_balanced(&fixture, 0));
 	assert_int_equal(metric(0, ENRICH_malformed), 5);
 	/* A batch that holds nothing else is passed too. */
 	write_other(0, EVENT_METRIC, 64);
 	assert_true(enrich_poll(&enrich[0]));
 	assert_false(enrich_poll(&enrich[0]));
 	assert_int_equal(ledger->received, 12);
-	assert_true(enrich_place_balanced(&place, 0));
+	assert_true(enrich_fixture_balanced(&fixture, 0));
 }
 
 static void an_event_that_never_fits_is_rejected_as_too_large(void **state)
 {
 	(void)state;
 	open_one(0, 1);
-	enrich_place_write(&place, 0, 1);
+	enrich_fixture_write(&fixture, 0, 1);
 	char *query = malloc(TRACK_BYTES);
-	char *at = stream_reserve(&place.writer[0].stream, 2 * TRACK_BYTES);
+	char *at = stream_reserve(&fixture.writer[0].stream, 2 * TRACK_BYTES);
 	assert_true(query != NULL && at != NULL);
 	memset(query, 'q', TRACK_BYTES);
 	query[TRACK_BYTES / 2] = '\0';
 	size_t bytes = call_write(at, (struct call_text){"big", query, "", ""}, (const uint8_t[16]){0}, 0);
-	stream_commit(&place.writer[0].stream, bytes, 1);
+	stream_commit(&fixture.writer[0].stream, bytes, 1);
 	free(query);
-	enrich_place_write(&place, 0, 1);
+	enrich_fixture_write(&fixture, 0, 1);
 	run_all(0);
-	assert_int_equal(enrich_place_read(&place, 0, UINT64_MAX), 2);
-	assert_int_equal(enrich_place_lane(&place, 0)->ledger.rejected[LEDGER_TOO_LARGE], 1);
-	assert_true(enrich_place_balanced(&place, 0));
+	assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), 2);
+	assert_int_equal(enrich_fixture_lane(&fixture, 0)->ledger.rejected[LEDGER_TOO_LARGE], 1);
+	assert_true(enrich_fixture_balanced(&fixture, 0));
 }
 
 /* A length that runs past the tail: nothing behind it can be told apart until the next waypoint. */
@@ -172,24 +172,24 @@ static void damage_in_the_input_costs_what_lies_up_to_the_next_waypoint_and_no_m
 {
 	(void)state;
 	open_one(0, 1);
-	enrich_place_write(&place, 0, 5);
-	struct stream_writer *writer = &place.writer[0].stream;
+	enrich_fixture_write(&fixture, 0, 5);
+	struct stream_writer *writer = &fixture.writer[0].stream;
 	char *at = stream_reserve(writer, 64);
 	assert_non_null(at);
 	(void)record_put(at, EVENT_TRACK_RAW, UINT32_MAX - 64);
 	stream_commit(writer, 64, 1);
-	enrich_place_write(&place, 0,
-	                   100); /* several waypoints, of which the first before their end counts */
+	enrich_fixture_write(&fixture, 0,
+	                     100); /* several waypoints, of which the first before their end counts */
 	run_all(0);
-	assert_int_equal(enrich_place_read(&place, 0, 5), 5);
+	assert_int_equal(enrich_fixture_read(&fixture, 0, 5), 5);
 	const struct stream_cursor *cursor = &enrich[0].reader.group->cursor[0];
 	assert_int_equal(cursor->damaged, 1);
 	assert_int_equal(cursor->records, 106);
 	assert_in_range(cursor->missed_records, 1, 60);
-	place.read[0] += cursor->missed_records - 1; /* the broken one counts as well */
-	assert_int_equal(enrich_place_read(&place, 0, UINT64_MAX), 101 - cursor->missed_records);
-	assert_int_equal(place.read[0], place.written[0]);
-	assert_true(enrich_place_balanced(&place, 0));
+	fixture.read[0] += cursor->missed_records - 1; /* the broken one counts as well */
+	assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), 101 - cursor->missed_records);
+	assert_int_equal(fixture.read[0], fixture.written[0]);
+	assert_true(enrich_fixture_balanced(&fixture, 0));
 }
 
 /* ---- full ---- */
@@ -198,9 +198,9 @@ static void a_full_topic_stops_the_reading_and_nothing_is_lost(void **state)
 {
 	(void)state;
 	open_one(0, 1);
-	uint64_t n = enrich_place_write(&place, 0, 1000);
+	uint64_t n = enrich_fixture_write(&fixture, 0, 1000);
 	run_all(0);
-	uint64_t held = enrich_place_lane(&place, 0)->records;
+	uint64_t held = enrich_fixture_lane(&fixture, 0)->records;
 	assert_in_range(held, 1, n - 1);
 	const struct stream_cursor *cursor = &enrich[0].reader.group->cursor[0];
 	for (unsigned i = 0; i < 5; i++) {
@@ -209,15 +209,15 @@ static void a_full_topic_stops_the_reading_and_nothing_is_lost(void **state)
 		assert_int_equal(cursor->records, held);
 	}
 	/* It goes on by as much as the reader makes room for. */
-	while (place.read[0] < n) {
-		uint64_t before = cursor->records, read = enrich_place_read(&place, 0, 37);
+	while (fixture.read[0] < n) {
+		uint64_t before = cursor->records, read = enrich_fixture_read(&fixture, 0, 37);
 		assert_in_range(read, 1, 37);
 		run_all(0);
 		assert_true(cursor->records > before || cursor->records == n);
 	}
-	assert_int_equal(enrich_place_lane(&place, 0)->ledger.dropped, 0);
-	assert_int_equal(enrich_place_lane(&place, 0)->records, n);
-	assert_true(enrich_place_balanced(&place, 0));
+	assert_int_equal(enrich_fixture_lane(&fixture, 0)->ledger.dropped, 0);
+	assert_int_equal(enrich_fixture_lane(&fixture, 0)->records, n);
+	assert_true(enrich_fixture_balanced(&fixture, 0));
 	assert_false(enrich_poll(&enrich[0]));
 	assert_false(enrich[0].full);
 }
@@ -227,16 +227,16 @@ static void while_track_is_full_track_raw_fills_and_its_writers_are_held(void **
 	(void)state;
 	open_one(0, 1);
 	uint64_t written = 0;
-	for (uint64_t n; (n = enrich_place_write(&place, 0, 100)) > 0; written += n)
+	for (uint64_t n; (n = enrich_fixture_write(&fixture, 0, 100)) > 0; written += n)
 		run_all(0);
 	assert_true(written > (RAW_BYTES + TRACK_BYTES) / 400);
 	run_all(0);
-	assert_int_equal(enrich_place_write(&place, 0, 1), 0);
-	while (place.read[0] < written) {
+	assert_int_equal(enrich_fixture_write(&fixture, 0, 1), 0);
+	while (fixture.read[0] < written) {
 		run_all(0);
-		assert_in_range(enrich_place_read(&place, 0, UINT64_MAX), 1, written);
+		assert_in_range(enrich_fixture_read(&fixture, 0, UINT64_MAX), 1, written);
 	}
-	assert_int_equal(enrich_place_write(&place, 0, 1), 1);
+	assert_int_equal(enrich_fixture_write(&fixture, 0, 1), 1);
 }
 
 static void idle_waits_for_calls_and_when_full_for_room(void **state)
@@ -244,7 +244,7 @@ static void idle_waits_for_calls_and_when_full_for_room(void **state)
 	(void)state;
 	open_one(0, 1);
 	assert_false(enrich_poll(&enrich[0]));
-	enrich_place_write(&place, 0, 1000);
+	enrich_fixture_write(&fixture, 0, 1000);
 	enrich_idle(&enrich[0], 60 * NS_PER_SEC); /* has been rung */
 	assert_int_equal(metric(0, ENRICH_waits), 1);
 	run_all(0);
@@ -254,7 +254,7 @@ static void idle_waits_for_calls_and_when_full_for_room(void **state)
 
 static void set_draining(uint32_t draining)
 {
-	struct instance_page *page = place.instance.page_segment.body;
+	struct instance_page *page = fixture.instance.page_segment.body;
 	atomic_store(&page->draining, draining);
 }
 
@@ -266,7 +266,7 @@ static void draining_gives_readers_of_a_full_topic_time_as_long_as_they_make_roo
 	assert_false(enrich_poll(&enrich[0]));
 	set_draining(1);
 	assert_true(enrich_drained(&enrich[0], now_ns)); /* all is done */
-	enrich_place_write(&place, 0, 1000);
+	enrich_fixture_write(&fixture, 0, 1000);
 	run_all(0);
 	set_draining(0); /* a restart: what waits is for the next life */
 	assert_true(enrich_drained(&enrich[0], now_ns));
@@ -275,7 +275,7 @@ static void draining_gives_readers_of_a_full_topic_time_as_long_as_they_make_roo
 		assert_false(enrich_drained(&enrich[0], now_ns));
 		now_ns += ENRICH_PATIENCE_NS - 1;
 		assert_false(enrich_drained(&enrich[0], now_ns));
-		assert_int_equal(enrich_place_read(&place, 0, 20), 20);
+		assert_int_equal(enrich_fixture_read(&fixture, 0, 20), 20);
 		assert_true(enrich_poll(&enrich[0]));
 		run_all(0);
 	}
@@ -290,14 +290,14 @@ static void two_processes_read_their_own_lanes_each_and_write_their_own(void **s
 	(void)state;
 	for (unsigned i = 0; i < ENRICH_LANES; i++)
 		open_one(i, 2);
-	assert_int_equal(enrich_place_write(&place, 0, 30), 30);
-	assert_int_equal(enrich_place_write(&place, 1, 20), 20);
+	assert_int_equal(enrich_fixture_write(&fixture, 0, 30), 30);
+	assert_int_equal(enrich_fixture_write(&fixture, 1, 20), 20);
 	run_all(1);
-	assert_int_equal(enrich_place_lane(&place, 0)->records, 0);
-	assert_int_equal(enrich_place_read(&place, 1, UINT64_MAX), 20);
+	assert_int_equal(enrich_fixture_lane(&fixture, 0)->records, 0);
+	assert_int_equal(enrich_fixture_read(&fixture, 1, UINT64_MAX), 20);
 	run_all(0);
-	assert_int_equal(enrich_place_lane(&place, 1)->records, 20);
-	assert_int_equal(enrich_place_read(&place, 0, UINT64_MAX), 30);
+	assert_int_equal(enrich_fixture_lane(&fixture, 1)->records, 20);
+	assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), 30);
 }
 
 static void one_process_reads_all_lanes_in_turn(void **state)
@@ -305,13 +305,13 @@ static void one_process_reads_all_lanes_in_turn(void **state)
 	(void)state;
 	open_one(0, 1);
 	for (unsigned i = 0; i < ENRICH_LANES; i++)
-		assert_int_equal(enrich_place_write(&place, i, 20), 20);
+		assert_int_equal(enrich_fixture_write(&fixture, i, 20), 20);
 	assert_true(enrich_poll(&enrich[0]) && enrich_poll(&enrich[0]));
 	assert_false(enrich_poll(&enrich[0]));
-	assert_int_equal(enrich_place_read(&place, 0, 20), 20);
+	assert_int_equal(enrich_fixture_read(&fixture, 0, 20), 20);
 	/* The other lane's stand behind them, in the same lane of track. */
 	struct record_batch batch;
-	assert_true(stream_peek(&place.sink.lane[0], &batch));
+	assert_true(stream_peek(&fixture.sink.lane[0], &batch));
 	for (uint64_t n = 0; n < 20; n++)
 		assert_int_equal(call_number(record_next(&batch), 1), n);
 	assert_null(record_next(&batch));
@@ -322,15 +322,15 @@ static void a_second_process_of_a_share_is_refused_and_holds_nothing(void **stat
 	(void)state;
 	open_one(0, 2);
 	struct enrich second = {.lookup = enrich[0].lookup};
-	assert_int_equal(enrich_open(&second, &place.instance, enrich_roles[0], (struct topic_share){0, 2},
-	                             place.control[0], &place.error),
+	assert_int_equal(enrich_open(&second, &fixture.instance, enrich_roles[0], (struct topic_share){0, 2},
+	                             fixture.control[0], &fixture.error),
 	                 -EBUSY);
 	assert_null(second.private_segment.header);
 	assert_null(second.writer.bells);
 	assert_null(second.reader.instance);
-	enrich_place_write(&place, 0, 5);
+	enrich_fixture_write(&fixture, 0, 5);
 	run_all(0);
-	assert_int_equal(enrich_place_read(&place, 0, UINT64_MAX), 5);
+	assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), 5);
 }
 
 /* ---- deaths ---- */
@@ -340,16 +340,16 @@ static void the_next_life_goes_on_where_the_last_was(void **state)
 	(void)state;
 	for (unsigned life = 0; life < 20; life++) {
 		open_one(0, 1);
-		enrich_place_write(&place, 0, 1 + life);
+		enrich_fixture_write(&fixture, 0, 1 + life);
 		run_all(0);
-		enrich_place_write(&place, 0, 3); /* read by the next */
-		assert_in_range(enrich_place_read(&place, 0, UINT64_MAX), 1, 30);
+		enrich_fixture_write(&fixture, 0, 3); /* read by the next */
+		assert_in_range(enrich_fixture_read(&fixture, 0, UINT64_MAX), 1, 30);
 		drop(0);
 	}
 	open_one(0, 1);
 	run_all(0);
-	(void)enrich_place_read(&place, 0, UINT64_MAX);
-	assert_int_equal(place.read[0], place.written[0]);
+	(void)enrich_fixture_read(&fixture, 0, UINT64_MAX);
+	assert_int_equal(fixture.read[0], fixture.written[0]);
 	assert_int_equal(metric(0, ENRICH_recovered_notes), 0);
 }
 
@@ -389,7 +389,7 @@ static uint32_t die_in_commit(uint32_t stored)
 	struct words words;
 	open_one(0, 1);
 	memset(enrich[0].redo.note, 0, sizeof *enrich[0].redo.note);
-	enrich_place_write(&place, 0, 10);
+	enrich_fixture_write(&fixture, 0, 10);
 	write_other(0, EVENT_METRIC, 64);
 	save(&words);
 	assert_true(enrich_poll(&enrich[0]));
@@ -403,7 +403,7 @@ static uint32_t die_in_commit(uint32_t stored)
 	note->published = stored != UINT32_MAX;
 	drop(0);
 	open_one(0, 1);
-	assert_int_equal(enrich_place_lane(&place, 0)->records, stored != UINT32_MAX ? 10 : 0);
+	assert_int_equal(enrich_fixture_lane(&fixture, 0)->records, stored != UINT32_MAX ? 10 : 0);
 	run_all(0);
 	return n;
 }
@@ -415,12 +415,12 @@ static void killed_after_any_word_of_a_commit_the_next_life_finishes_it(void **s
 		n = die_in_commit(stored);
 		assert_int_equal(n, 4 + 4); /* the cursor's; received, rejected, records, tail */
 		assert_int_equal(metric(0, ENRICH_recovered_notes), 1);
-		assert_int_equal(enrich_place_lane(&place, 0)->records, 10);
-		assert_int_equal(enrich_place_lane(&place, 0)->ledger.received, 11);
-		assert_true(enrich_place_balanced(&place, 0));
-		assert_int_equal(enrich_place_write(&place, 0, 7), 7);
+		assert_int_equal(enrich_fixture_lane(&fixture, 0)->records, 10);
+		assert_int_equal(enrich_fixture_lane(&fixture, 0)->ledger.received, 11);
+		assert_true(enrich_fixture_balanced(&fixture, 0));
+		assert_int_equal(enrich_fixture_write(&fixture, 0, 7), 7);
 		run_all(0);
-		assert_int_equal(enrich_place_read(&place, 0, UINT64_MAX), 17);
+		assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), 17);
 		tear_down(state);
 		assert_int_equal(set_up(state), 0);
 	}
@@ -431,9 +431,9 @@ static void killed_before_its_note_is_published_the_next_life_does_the_batch_aga
 	(void)state;
 	(void)die_in_commit(UINT32_MAX);
 	assert_int_equal(metric(0, ENRICH_recovered_notes), 0);
-	assert_int_equal(enrich_place_read(&place, 0, UINT64_MAX), 10);
-	assert_int_equal(enrich_place_lane(&place, 0)->ledger.received, 11);
-	assert_true(enrich_place_balanced(&place, 0));
+	assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), 10);
+	assert_int_equal(enrich_fixture_lane(&fixture, 0)->ledger.received, 11);
+	assert_true(enrich_fixture_balanced(&fixture, 0));
 }
 
 /* ---- what it shows ---- */
@@ -443,10 +443,10 @@ static void the_note_tells_the_database_and_metrics_the_rest(void **state)
 	(void)state;
 	char note[CONTROL_NOTE_BYTES], expected[CONTROL_NOTE_BYTES];
 	open_one(0, 1);
-	enrich_place_write(&place, 0, 30);
+	enrich_fixture_write(&fixture, 0, 30);
 	run_all(0);
 	enrich_tick(&enrich[0], 1);
-	control_read_note(place.control[0], note);
+	control_read_note(fixture.control[0], note);
 	uint64_t age_s = clock_real_ns() / NS_PER_SEC - ENRICH_DATABASE_BUILT;
 	snprintf(expected, sizeof expected,
 	         "countries: Test-City of 2023-11-14, %" PRIu64 " days old; 4 agent rules", age_s / 86400);

@@ -33,24 +33,24 @@ struct snapshot {
 	unsigned char note[sizeof(struct private_note)];
 };
 
-static struct enrich_place live, copy;
+static struct enrich_fixture live, copy;
 static struct enrich enrich; /* its lookup is opened once, for all lives */
 
-static void map_one(struct segment *segment, const struct enrich_place *place, const char *name,
+static void map_one(struct segment *segment, const struct enrich_fixture *fixture, const char *name,
                     enum segment_kind kind)
 {
 	struct shm_error error;
 	*segment = (struct segment){0};
-	if (segment_attach(segment, place->place.directory, name, kind, SEGMENT_WRITE, &error) != 0)
+	if (segment_attach(segment, fixture->sandbox.directory, name, kind, SEGMENT_WRITE, &error) != 0)
 		fail_msg("%s", error.text);
 }
 
-static void map_all(struct mapped *mapped, const struct enrich_place *place)
+static void map_all(struct mapped *mapped, const struct enrich_fixture *fixture)
 {
 	char name[SEGMENT_NAME_MAX];
-	map_one(&mapped->lane, place, instance_lane_name(name, "track", 0), SEGMENT_LANE);
-	map_one(&mapped->group, place, instance_group_name(name, "track.raw", 0), SEGMENT_GROUP);
-	map_one(&mapped->private_segment, place, instance_private_name(name, enrich_roles[0]),
+	map_one(&mapped->lane, fixture, instance_lane_name(name, "track", 0), SEGMENT_LANE);
+	map_one(&mapped->group, fixture, instance_group_name(name, "track.raw", 0), SEGMENT_GROUP);
+	map_one(&mapped->private_segment, fixture, instance_private_name(name, enrich_roles[0]),
 	        SEGMENT_PRIVATE);
 }
 
@@ -83,13 +83,13 @@ static bool has_changed(const struct snapshot *snapshot, const struct mapped *no
 }
 
 /* Calls and something else, in both input lanes. */
-static int fill(struct enrich_place *place)
+static int fill(struct enrich_fixture *fixture)
 {
-	int result = enrich_place_make(place, LANE_BYTES, LANE_BYTES);
+	int result = enrich_fixture_make(fixture, LANE_BYTES, LANE_BYTES);
 	for (unsigned lane = 0; result == 0 && lane < ENRICH_LANES; lane++) {
-		struct stream_writer *writer = &place->writer[lane].stream;
+		struct stream_writer *writer = &fixture->writer[lane].stream;
 		char *at = stream_reserve(writer, record_bytes(40));
-		if (at == NULL || enrich_place_write(place, lane, CALLS) != CALLS)
+		if (at == NULL || enrich_fixture_write(fixture, lane, CALLS) != CALLS)
 			return -1;
 		at = stream_reserve(writer, record_bytes(40));
 		memset(record_put(at, EVENT_METRIC, 40), 0, 40);
@@ -111,8 +111,8 @@ static const char *look(const struct stream_shared *shared)
 	const char *wrong = NULL;
 	const struct record *record;
 	memset(&cursor, 0, sizeof cursor);
-	if (stream_reader_attach(&reader, copy.place.directory, instance_lane_name(name, "track", 0), &cursor,
-	                         false, STREAM_FROM_CURSOR, &error) != 0)
+	if (stream_reader_attach(&reader, copy.sandbox.directory, instance_lane_name(name, "track", 0),
+	                         &cursor, false, STREAM_FROM_CURSOR, &error) != 0)
 		return "the lane cannot be read";
 	(void)stream_peek(&reader, &batch);
 	while (wrong == NULL && (record = record_next(&batch)) != NULL) {
@@ -136,7 +136,7 @@ static const char *look(const struct stream_shared *shared)
  * otherwise what is wrong. */
 static const char *live_on(void)
 {
-	if (enrich_place_open(&copy, &enrich, 0, 1) != 0)
+	if (enrich_fixture_open(&copy, &enrich, 0, 1) != 0)
 		return "the next life does not start";
 	while (enrich_poll(&enrich))
 		;
@@ -165,7 +165,7 @@ static pid_t start_traced_life(void)
 	pid_t child = fork();
 	if (child != 0)
 		return child;
-	if (enrich_place_open(&live, &enrich, 0, 1) != 0)
+	if (enrich_fixture_open(&live, &enrich, 0, 1) != 0)
 		_exit(1);
 	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
 		_exit(77);
@@ -256,8 +256,8 @@ static int tear_down(void **state)
 {
 	(void)state;
 	lookup_close(&enrich.lookup);
-	enrich_place_remove(&live);
-	enrich_place_remove(&copy);
+	enrich_fixture_remove(&live);
+	enrich_fixture_remove(&copy);
 	return enrich_files_remove();
 }
 

@@ -16,12 +16,13 @@
 
 #include "lib/millrace.h"
 #include "event/event.h"
+#include "tests/fixture/draw.h"
 #include "tests/fixture/instance.h"
 
 #define SIZE (1u << 18)
 
 struct fixture {
-	struct place place;
+	struct sandbox sandbox;
 	struct millrace *millrace;
 	int supervised; /* the lock that a supervisor would hold */
 };
@@ -35,10 +36,10 @@ static int set_up(void **state)
 	struct shm_error error;
 	char why[256];
 	*state = f;
-	if (place_make(&f->place) != 0 || instance_make(f->place.directory, topics, 2, &error) != 0)
+	if (sandbox_make(&f->sandbox) != 0 || instance_make(f->sandbox.directory, topics, 2, &error) != 0)
 		return -1;
 	setenv("MILLRACE_INSTANCE", "test", 1);
-	f->supervised = instance_hold(f->place.directory, "lock");
+	f->supervised = instance_hold(f->sandbox.directory, "lock");
 	if (f->supervised < 0)
 		return -1;
 	f->millrace = millrace_attach(NULL, why, sizeof why);
@@ -51,7 +52,7 @@ static int tear_down(void **state)
 	millrace_detach(f->millrace);
 	if (f->supervised >= 0)
 		close(f->supervised);
-	place_remove(&f->place);
+	sandbox_remove(&f->sandbox);
 	free(f);
 	return 0;
 }
@@ -112,7 +113,7 @@ static void no_required_group_is_made_while_the_instance_is_down_or_ends(void **
 			close(f->supervised);
 			f->supervised = -1;
 		} else {
-			assert_int_equal(segment_attach(&page, f->place.directory, "instance",
+			assert_int_equal(segment_attach(&page, f->sandbox.directory, "instance",
 			                                SEGMENT_INSTANCE, SEGMENT_WRITE, &error),
 			                 0);
 			atomic_store(&((struct instance_page *)page.body)->draining, 1);
@@ -340,7 +341,7 @@ static void a_writer_notices_that_the_folder_is_gone(void **state)
 	struct fixture *f = *state;
 	uint64_t number = 1;
 	struct millrace_writer *writer = millrace_write(f->millrace, "mine");
-	place_clear(f->place.directory);
+	tree_remove(f->sandbox.directory);
 	nanosleep(&(struct timespec){.tv_nsec = 110000000}, NULL);
 	assert_int_equal(millrace_append(writer, 256, &number, sizeof number, 0), 0);
 	assert_int_equal(millrace_commit(writer), -EPIPE);
@@ -353,15 +354,15 @@ static void what_a_commit_says_is_taken_the_last_look_sees(void **state)
 {
 	struct fixture *f = *state;
 	struct instance instance;
-	uint64_t seed = test_seed(9), written = 0;
+	uint64_t seed = draw_seed(9), written = 0;
 	struct instance_page *page = page_of(&instance);
 	_Atomic uint64_t *taken = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct segment lane = {0};
 	struct shm_error error;
 	assert_true(taken != MAP_FAILED);
-	assert_int_equal(
-	        segment_attach(&lane, f->place.directory, "mine.lane.0", SEGMENT_LANE, SEGMENT_READ, &error),
-	        0);
+	assert_int_equal(segment_attach(&lane, f->sandbox.directory, "mine.lane.0", SEGMENT_LANE,
+	                                SEGMENT_READ, &error),
+	                 0);
 	const struct stream_shared *shared = lane.body;
 	for (unsigned round = 0; round < 100; round++) {
 		atomic_store(&page->ended, 0);
@@ -375,8 +376,7 @@ static void what_a_commit_says_is_taken_the_last_look_sees(void **state)
 				atomic_fetch_add(taken, 1);
 			_exit(0);
 		}
-		nanosleep(&(struct timespec){.tv_nsec = 1000000 + (long)(test_random(&seed) % 2000000)},
-		          NULL);
+		nanosleep(&(struct timespec){.tv_nsec = 1000000 + (long)(draw_next(&seed) % 2000000)}, NULL);
 		atomic_store_explicit(&page->ended, 1, memory_order_release);
 		atomic_thread_fence(memory_order_seq_cst);
 		uint64_t seen = atomic_load(&shared->records);
@@ -532,7 +532,7 @@ static void a_group_goes_to_a_time(void **state)
 static void seeking_back_under_a_writer_at_work_tears_nothing(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t seed = test_seed(5), sought = 0;
+	uint64_t seed = draw_seed(5), sought = 0;
 	struct millrace_reader *reader =
 	        millrace_read(f->millrace, "mine", "g", MILLRACE_REQUIRED, MILLRACE_FROM_TAIL);
 	pid_t pid = fork();
@@ -552,7 +552,7 @@ static void seeking_back_under_a_writer_at_work_tears_nothing(void **state)
 	clock_gettime(CLOCK_MONOTONIC, &begun);
 	do {
 		uint64_t expected = 0, n = 0;
-		if (test_random(&seed) % 4 == 0)
+		if (draw_next(&seed) % 4 == 0)
 			sought += millrace_seek_oldest(reader) == 0;
 		while (n < 300 && millrace_peek(reader, 100) == 1) {
 			const struct millrace_record *record;
@@ -768,8 +768,8 @@ static void a_busy_reader_learns_that_the_page_was_replaced(void **state)
 	struct millrace_reader *reader =
 	        millrace_read(f->millrace, "mine", "g", MILLRACE_REQUIRED, MILLRACE_FROM_TAIL);
 	write_numbers(writer, 0, 10);
-	snprintf(page, sizeof page, "%s/instance", f->place.directory);
-	snprintf(next, sizeof next, "%s/copy", f->place.directory);
+	snprintf(page, sizeof page, "%s/instance", f->sandbox.directory);
+	snprintf(next, sizeof next, "%s/copy", f->sandbox.directory);
 	copy_file(page, next);
 	assert_int_equal(rename(next, page), 0);
 	nanosleep(&(struct timespec){.tv_nsec = 120000000}, NULL);

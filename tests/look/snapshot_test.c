@@ -17,7 +17,7 @@
 
 #define WORK_NS (300 * NS_PER_MS)
 
-static struct place place;
+static struct sandbox sandbox;
 static struct snapshot *snapshot;
 static struct snapshot_source *source;
 
@@ -32,7 +32,7 @@ static void add_role(const char *name)
 	struct segment page = {0};
 	struct shm_error error;
 	assert_int_equal(
-	        segment_attach(&page, place.directory, "instance", SEGMENT_INSTANCE, SEGMENT_WRITE, &error),
+	        segment_attach(&page, sandbox.directory, "instance", SEGMENT_INSTANCE, SEGMENT_WRITE, &error),
 	        0);
 	struct instance_page *body = page.body;
 	struct instance_role *role = &body->role[body->n_roles++];
@@ -40,8 +40,8 @@ static void add_role(const char *name)
 	snprintf(role->program, sizeof role->program, "test");
 	segment_detach(&page);
 	char segment[SEGMENT_NAME_MAX];
-	assert_int_equal(segment_create(place.directory, instance_stage_name(segment, name), SEGMENT_STAGE, 7,
-	                                sizeof(struct control), NULL, NULL, &error),
+	assert_int_equal(segment_create(sandbox.directory, instance_stage_name(segment, name), SEGMENT_STAGE,
+	                                7, sizeof(struct control), NULL, NULL, &error),
 	                 0);
 }
 
@@ -50,8 +50,8 @@ static struct control *control_of(struct segment *segment, const char *role)
 	char name[SEGMENT_NAME_MAX];
 	struct shm_error error;
 	*segment = (struct segment){0};
-	int result = segment_attach(segment, place.directory, instance_stage_name(name, role), SEGMENT_STAGE,
-	                            SEGMENT_WRITE, &error);
+	int result = segment_attach(segment, sandbox.directory, instance_stage_name(name, role),
+	                            SEGMENT_STAGE, SEGMENT_WRITE, &error);
 	return result == 0 ? segment->body : NULL;
 }
 
@@ -59,7 +59,7 @@ static int make(void **state)
 {
 	(void)state;
 	struct shm_error error = {""};
-	if (place_make(&place) != 0 || instance_make(place.directory, topics, 2, &error) != 0) {
+	if (sandbox_make(&sandbox) != 0 || instance_make(sandbox.directory, topics, 2, &error) != 0) {
 		print_error("%s\n", error.text);
 		return -1;
 	}
@@ -74,7 +74,7 @@ static int unmake(void **state)
 	snapshot_close(source);
 	free(snapshot);
 	free(source);
-	place_remove(&place);
+	sandbox_remove(&sandbox);
 	return 0;
 }
 
@@ -219,7 +219,7 @@ static void live(const char *role, int report)
 	char file[SEGMENT_NAME_MAX];
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	snprintf(file, sizeof file, "%s.role", role);
-	if (instance_lock(place.directory, file, 0, NULL) < 0 || write(report, "x", 1) != 1)
+	if (instance_lock(sandbox.directory, file, 0, NULL) < 0 || write(report, "x", 1) != 1)
 		_exit(2);
 	for (;;)
 		pause();
@@ -356,7 +356,7 @@ static void reading_keeps_the_locks_that_this_process_has(void **state)
 {
 	(void)state;
 	add_role("tally.0");
-	int lock = instance_lock(place.directory, "tally.0.role", 0, NULL);
+	int lock = instance_lock(sandbox.directory, "tally.0.role", 0, NULL);
 	assert_true(lock >= 0);
 	struct segment segment;
 	struct control *control = control_of(&segment, "tally.0");
@@ -369,7 +369,7 @@ static void reading_keeps_the_locks_that_this_process_has(void **state)
 	segment_detach(&segment);
 	pid_t child = fork();
 	if (child == 0)
-		_exit(instance_lock(place.directory, "tally.0.role", 0, NULL) == -EWOULDBLOCK ? 0 : 1);
+		_exit(instance_lock(sandbox.directory, "tally.0.role", 0, NULL) == -EWOULDBLOCK ? 0 : 1);
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
@@ -381,18 +381,18 @@ static void an_instance_that_was_replaced_is_followed_and_one_that_ended_is_miss
 	(void)state;
 	struct shm_error error;
 	open_and_take();
-	place_remove(&place);
+	sandbox_remove(&sandbox);
 	assert_int_equal(snapshot_take(source, snapshot, &error), -ENOENT);
 	assert_int_equal(snapshot_take(source, snapshot, &error), -ENOENT);
 	/* the name again, another instance behind it */
-	assert_int_equal(place_make(&place), 0);
-	assert_int_equal(instance_make(place.directory, topics, 1, &error), 0);
+	assert_int_equal(sandbox_make(&sandbox), 0);
+	assert_int_equal(instance_make(sandbox.directory, topics, 1, &error), 0);
 	take();
 	assert_int_equal(snapshot->n_topics, 1);
 	/* the same instance, another page: a topic more, whose segments are not there yet */
 	struct test_topics more = {.topic = topics, .n = 2};
-	assert_int_equal(segment_destroy(place.directory, "instance"), 0);
-	assert_int_equal(segment_create(place.directory, "instance", SEGMENT_INSTANCE, 7,
+	assert_int_equal(segment_destroy(sandbox.directory, "instance"), 0);
+	assert_int_equal(segment_create(sandbox.directory, "instance", SEGMENT_INSTANCE, 7,
 	                                sizeof(struct instance_page), fill_test_page, &more, &error),
 	                 0);
 	take();
@@ -407,14 +407,14 @@ static void nothing_is_created_by_looking(void **state)
 	struct shm_error error;
 	assert_int_equal(snapshot_open(source, "absent", &error), -ENOENT);
 	char path[128];
-	snprintf(path, sizeof path, "%s/absent", place.root);
+	snprintf(path, sizeof path, "%s/absent", sandbox.root);
 	assert_int_equal(access(path, F_OK), -1);
 	snapshot_close(source);
 	add_role("tally.0");
 	open_and_take();
-	snprintf(path, sizeof path, "%s/tally.0.role", place.directory);
+	snprintf(path, sizeof path, "%s/tally.0.role", sandbox.directory);
 	assert_int_equal(access(path, F_OK), -1);
-	snprintf(path, sizeof path, "%s/lock", place.directory);
+	snprintf(path, sizeof path, "%s/lock", sandbox.directory);
 	assert_int_equal(access(path, F_OK), -1);
 }
 
@@ -443,7 +443,7 @@ static void looking_again_and_again_leaves_no_descriptor_open(void **state)
 	char byte;
 	add_role("tally.0");
 	add_role("enrich.0");
-	int lock = instance_lock(place.directory, "enrich.0.role", 0, NULL);
+	int lock = instance_lock(sandbox.directory, "enrich.0.role", 0, NULL);
 	assert_true(lock >= 0);
 	close(lock);
 	assert_int_equal(pipe(report), 0);
@@ -489,12 +489,12 @@ static void following_an_instance_that_comes_and_goes_leaves_no_descriptor_open(
 	unsigned before = descriptors_open();
 	open_and_take();
 	for (unsigned i = 0; i < 20; i++) {
-		place_remove(&place);
+		sandbox_remove(&sandbox);
 		assert_int_equal(snapshot_take(source, snapshot, &error), -ENOENT);
-		assert_int_equal(place_make(&place), 0);
-		assert_int_equal(instance_make(place.directory, topics, 2, &error), 0);
+		assert_int_equal(sandbox_make(&sandbox), 0);
+		assert_int_equal(instance_make(sandbox.directory, topics, 2, &error), 0);
 		add_role("tally.0");
-		int lock = instance_lock(place.directory, "tally.0.role", 0, NULL);
+		int lock = instance_lock(sandbox.directory, "tally.0.role", 0, NULL);
 		assert_true(lock >= 0);
 		close(lock);
 		take();

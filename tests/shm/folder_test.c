@@ -14,47 +14,47 @@
 
 #define OTHER 65534u /* nobody: as good as any user who is not us */
 
-static struct place place;
+static struct sandbox sandbox;
 static struct shm_error error;
 
 static int set_up(void **state)
 {
 	(void)state;
-	return place_make(&place);
+	return sandbox_make(&sandbox);
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	folder_release(place.directory);
-	(void)chmod(place.root, 0700);
-	place_remove(&place);
+	folder_release(sandbox.directory);
+	(void)chmod(sandbox.root, 0700);
+	sandbox_remove(&sandbox);
 	return 0;
 }
 
 static void assert_refused(const char *why)
 {
-	int result = folder_hold(place.directory, &error);
+	int result = folder_hold(sandbox.directory, &error);
 	if (result == 0 || strstr(error.text, why) == NULL)
 		fail_msg("%d: no \"%s\" in: %s", result, why, error.text);
-	assert_false(folder_in_place(place.directory));
+	assert_false(folder_in_place(sandbox.directory));
 }
 
 static void a_root_that_others_may_write_is_refused_unless_they_cannot_rename_in_it(void **state)
 {
 	(void)state;
-	assert_int_equal(chmod(place.root, 0777), 0);
+	assert_int_equal(chmod(sandbox.root, 0777), 0);
 	assert_refused("may be written by others");
-	assert_int_equal(chmod(place.root, 0720), 0);
+	assert_int_equal(chmod(sandbox.root, 0720), 0);
 	assert_refused("chmod go-w");
-	assert_int_equal(chmod(place.root, 01777), 0);
-	assert_int_equal(folder_hold(place.directory, &error), 0);
+	assert_int_equal(chmod(sandbox.root, 01777), 0);
+	assert_int_equal(folder_hold(sandbox.directory, &error), 0);
 }
 
 static void an_instance_that_others_may_write_is_refused(void **state)
 {
 	(void)state;
-	assert_int_equal(chmod(place.directory, 01777), 0);
+	assert_int_equal(chmod(sandbox.directory, 01777), 0);
 	assert_refused("may be written by others");
 }
 
@@ -63,12 +63,12 @@ static void a_root_of_another_user_is_refused(void **state)
 	(void)state;
 	if (geteuid() != 0)
 		skip();
-	assert_int_equal(chown(place.root, OTHER, OTHER), 0);
+	assert_int_equal(chown(sandbox.root, OTHER, OTHER), 0);
 	assert_refused("belongs to user 65534");
 	/* one who has both is only a user whom root looks at */
-	assert_int_equal(chown(place.directory, OTHER, OTHER), 0);
-	assert_int_equal(folder_hold(place.directory, &error), 0);
-	assert_int_equal(chown(place.root, 0, 0), 0);
+	assert_int_equal(chown(sandbox.directory, OTHER, OTHER), 0);
+	assert_int_equal(folder_hold(sandbox.directory, &error), 0);
+	assert_int_equal(chown(sandbox.root, 0, 0), 0);
 }
 
 static void links_are_not_followed(void **state)
@@ -76,30 +76,30 @@ static void links_are_not_followed(void **state)
 	(void)state;
 	char path[160], target[160], real[160];
 	struct stat status;
-	snprintf(target, sizeof target, "%s/target", place.root);
-	snprintf(path, sizeof path, "%s/file", place.directory);
+	snprintf(target, sizeof target, "%s/target", sandbox.root);
+	snprintf(path, sizeof path, "%s/file", sandbox.directory);
 	assert_int_equal(symlink(target, path), 0);
-	assert_int_equal(folder_open(place.directory, "file", O_RDWR | O_CREAT, 0600), -ELOOP);
-	assert_int_equal(instance_hold(place.directory, "file"), -ELOOP);
+	assert_int_equal(folder_open(sandbox.directory, "file", O_RDWR | O_CREAT, 0600), -ELOOP);
+	assert_int_equal(instance_hold(sandbox.directory, "file"), -ELOOP);
 	assert_int_equal(access(target, F_OK), -1);
-	assert_int_equal(folder_stat(place.directory, "file", &status), 0);
+	assert_int_equal(folder_stat(sandbox.directory, "file", &status), 0);
 	assert_true(S_ISLNK(status.st_mode));
 	/* a segment is made under a temporary name: a link that waits there goes, what it points to
 	 * stays */
-	snprintf(path, sizeof path, "%s/.bells", place.directory);
+	snprintf(path, sizeof path, "%s/.bells", sandbox.directory);
 	assert_int_equal(symlink(target, path), 0);
-	assert_int_equal(segment_create(place.directory, "bells", SEGMENT_BELLS, 7, 64, NULL, NULL, &error),
+	assert_int_equal(segment_create(sandbox.directory, "bells", SEGMENT_BELLS, 7, 64, NULL, NULL, &error),
 	                 0);
 	assert_int_equal(access(target, F_OK), -1);
 	/* the instance's folder, and the root */
-	snprintf(real, sizeof real, "%s/real", place.root);
-	assert_int_equal(rename(place.directory, real), 0);
-	assert_int_equal(symlink("real", place.directory), 0);
+	snprintf(real, sizeof real, "%s/real", sandbox.root);
+	assert_int_equal(rename(sandbox.directory, real), 0);
+	assert_int_equal(symlink("real", sandbox.directory), 0);
 	assert_refused("symbolic links are not followed");
-	assert_int_equal(folder_open(place.directory, "bells", O_RDONLY, 0), -ENOTDIR);
-	snprintf(path, sizeof path, "%s/link", place.root);
+	assert_int_equal(folder_open(sandbox.directory, "bells", O_RDONLY, 0), -ENOTDIR);
+	snprintf(path, sizeof path, "%s/link", sandbox.root);
 	assert_int_equal(symlink(".", path), 0);
-	snprintf(path, sizeof path, "%s/link/real", place.root);
+	snprintf(path, sizeof path, "%s/link/real", sandbox.root);
 	assert_int_equal(folder_hold(path, &error), -ENOTDIR);
 	assert_int_equal(folder_open(path, "bells", O_RDONLY, 0), -ENOTDIR);
 }
@@ -109,40 +109,40 @@ static void what_is_held_stays_what_it_was(void **state)
 	(void)state;
 	char real[160];
 	struct stat status;
-	assert_int_equal(folder_hold(place.directory, &error), 0);
-	assert_true(folder_in_place(place.directory));
-	snprintf(real, sizeof real, "%s/real", place.root);
-	assert_int_equal(rename(place.directory, real), 0);
-	assert_int_equal(mkdir(place.directory, 0700), 0);
-	assert_false(folder_in_place(place.directory));
-	int fd = folder_open(place.directory, "file", O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(folder_hold(sandbox.directory, &error), 0);
+	assert_true(folder_in_place(sandbox.directory));
+	snprintf(real, sizeof real, "%s/real", sandbox.root);
+	assert_int_equal(rename(sandbox.directory, real), 0);
+	assert_int_equal(mkdir(sandbox.directory, 0700), 0);
+	assert_false(folder_in_place(sandbox.directory));
+	int fd = folder_open(sandbox.directory, "file", O_WRONLY | O_CREAT, 0600);
 	assert_true(fd >= 0);
 	close(fd);
 	assert_int_equal(folder_stat(real, "file", &status), 0);
 	/* a folder in it is the held one's too */
 	char next[160];
-	snprintf(next, sizeof next, "%s/.next", place.directory);
+	snprintf(next, sizeof next, "%s/.next", sandbox.directory);
 	assert_int_equal(folder_make(next), 0);
-	assert_int_equal(folder_rename(place.directory, "file", next, "moved"), 0);
+	assert_int_equal(folder_rename(sandbox.directory, "file", next, "moved"), 0);
 	assert_int_equal(folder_stat(next, "moved", &status), 0);
 	assert_int_equal(folder_unlink(next, "moved"), 0);
 	assert_int_equal(folder_remove(next), 0);
 	/* whoever comes now finds the new one, and is the first who does */
-	assert_int_equal(folder_hold(place.directory, &error), 0);
-	assert_true(folder_in_place(place.directory));
-	folder_release(place.directory);
-	assert_true(folder_in_place(place.directory));
-	folder_release(place.directory);
-	assert_false(folder_in_place(place.directory));
+	assert_int_equal(folder_hold(sandbox.directory, &error), 0);
+	assert_true(folder_in_place(sandbox.directory));
+	folder_release(sandbox.directory);
+	assert_true(folder_in_place(sandbox.directory));
+	folder_release(sandbox.directory);
+	assert_false(folder_in_place(sandbox.directory));
 }
 
 static void a_missing_folder_is_missing(void **state)
 {
 	(void)state;
 	struct instance instance;
-	assert_int_equal(rmdir(place.directory), 0);
-	assert_int_equal(folder_hold(place.directory, &error), -ENOENT);
-	assert_int_equal(folder_open(place.directory, "file", O_RDWR | O_CREAT, 0600), -ENOENT);
+	assert_int_equal(rmdir(sandbox.directory), 0);
+	assert_int_equal(folder_hold(sandbox.directory, &error), -ENOENT);
+	assert_int_equal(folder_open(sandbox.directory, "file", O_RDWR | O_CREAT, 0600), -ENOENT);
 	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), -ENOENT);
 	assert_non_null(strstr(error.text, "is not running"));
 }
@@ -153,10 +153,10 @@ static void an_instance_whose_root_another_user_owns_is_not_attached_to(void **s
 	struct instance instance;
 	if (geteuid() != 0)
 		skip();
-	assert_int_equal(instance_make(place.directory, NULL, 0, &error), 0);
-	assert_int_equal(chown(place.root, OTHER, OTHER), 0);
+	assert_int_equal(instance_make(sandbox.directory, NULL, 0, &error), 0);
+	assert_int_equal(chown(sandbox.root, OTHER, OTHER), 0);
 	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), -EPERM);
-	assert_int_equal(chown(place.root, 0, 0), 0);
+	assert_int_equal(chown(sandbox.root, 0, 0), 0);
 	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), 0);
 	instance_detach(&instance);
 }

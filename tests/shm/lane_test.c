@@ -24,7 +24,7 @@ static const struct test_topic topics[LANES] = {
 };
 
 struct scene {
-	struct place place;
+	struct sandbox sandbox;
 	struct instance instance;
 	struct topic_writer writer[LANES];
 	struct topic_reader reader[LANES];
@@ -40,8 +40,8 @@ static int make_scene(void **state)
 	(void)state;
 	struct shm_error error = {0};
 	memset(&scene, 0, sizeof scene);
-	if (place_make(&scene.place) != 0 ||
-	    instance_make(scene.place.directory, topics, LANES, &error) != 0 ||
+	if (sandbox_make(&scene.sandbox) != 0 ||
+	    instance_make(scene.sandbox.directory, topics, LANES, &error) != 0 ||
 	    instance_attach(&scene.instance, "test", SEGMENT_READ, &error) != 0)
 		return -1;
 	scene.redo.note = &scene.note;
@@ -65,7 +65,7 @@ static int remove_scene(void **state)
 		topic_writer_detach(&scene.writer[i]);
 	}
 	instance_detach(&scene.instance);
-	place_remove(&scene.place);
+	sandbox_remove(&scene.sandbox);
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "tests/fixture/draw.h"
 #include "tests/fixture/instance.h"
 
 #define SIZE    (1u << 18)
@@ -27,7 +28,7 @@ struct seen {
 };
 
 struct fixture {
-	struct place place;
+	struct sandbox sandbox;
 	struct instance instance;
 	struct seen *seen; /* shared with the children */
 	struct shm_error error;
@@ -39,8 +40,8 @@ static int set_up(void **state)
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
 	f->seen = mmap(NULL, sizeof *f->seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (f->seen == MAP_FAILED || place_make(&f->place) != 0 ||
-	    instance_make(f->place.directory, topics, 1, &f->error) != 0)
+	if (f->seen == MAP_FAILED || sandbox_make(&f->sandbox) != 0 ||
+	    instance_make(f->sandbox.directory, topics, 1, &f->error) != 0)
 		return -1;
 	return instance_attach(&f->instance, "test", SEGMENT_READ, &f->error);
 }
@@ -49,7 +50,7 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 	instance_detach(&f->instance);
-	place_remove(&f->place);
+	sandbox_remove(&f->sandbox);
 	munmap(f->seen, sizeof *f->seen);
 	free(f);
 	return 0;
@@ -85,7 +86,7 @@ static void write_for_ever(struct fixture *f, unsigned long seed)
 	if (topic_writer_attach(&writer, &f->instance, "t", "w.0", &f->error) != 0)
 		_exit(1);
 	for (unsigned long random = seed;;) {
-		unsigned n = 1 + test_random(&random) % 60;
+		unsigned n = 1 + draw_next(&random) % 60;
 		char *start_of_batch = stream_reserve(&writer.stream, n * record_bytes(136));
 		if (start_of_batch == NULL)
 			continue;
@@ -153,7 +154,7 @@ static void read_for_ever(struct fixture *f, unsigned long unused)
 static void nothing_is_lost_repeated_or_torn_between_two_processes(void **state)
 {
 	struct fixture *f = *state;
-	pid_t writer = start(write_for_ever, f, test_seed(11));
+	pid_t writer = start(write_for_ever, f, draw_seed(11));
 	read_until(f, clock_monotonic_ns() + NS_PER_SEC);
 	end(writer);
 	assert_true(atomic_load(&f->seen->next) > 100000);
@@ -165,10 +166,10 @@ static void nothing_is_lost_repeated_or_torn_between_two_processes(void **state)
 static void a_killed_writer_leaves_nothing_half_written(void **state)
 {
 	struct fixture *f = *state;
-	unsigned long random = test_seed(12);
+	unsigned long random = draw_seed(12);
 	for (unsigned i = 0; i < KILLS; i++) {
 		pid_t writer = start(write_for_ever, f, random);
-		read_until(f, clock_monotonic_ns() + 1000000 + test_random(&random) % 30000000);
+		read_until(f, clock_monotonic_ns() + 1000000 + draw_next(&random) % 30000000);
 		end(writer);
 	}
 	read_until(f, clock_monotonic_ns() + 20 * NS_PER_MS);
@@ -185,11 +186,11 @@ static void a_killed_writer_leaves_nothing_half_written(void **state)
 static void a_killed_reader_loses_nothing(void **state)
 {
 	struct fixture *f = *state;
-	unsigned long random = test_seed(13);
+	unsigned long random = draw_seed(13);
 	pid_t writer = start(write_for_ever, f, random);
 	for (unsigned i = 0; i < KILLS; i++) {
 		pid_t reader = start(read_for_ever, f, 0);
-		usleep((useconds_t)(1000 + test_random(&random) % 30000));
+		usleep((useconds_t)(1000 + draw_next(&random) % 30000));
 		end(reader);
 	}
 	end(writer);
@@ -236,7 +237,7 @@ static void tap_slowly(struct fixture *f, unsigned long seed)
 			atomic_fetch_add(&f->seen->torn, 1);
 		stream_advance(&reader.lane[0], &batch, n);
 		atomic_store(&f->seen->lost, atomic_load(&reader.group->cursor[0].missed_records));
-		if (test_random(&random) % 8 == 0)
+		if (draw_next(&random) % 8 == 0)
 			usleep(2000);
 	}
 }
@@ -244,7 +245,7 @@ static void tap_slowly(struct fixture *f, unsigned long seed)
 static void an_overrun_tap_sees_whole_records_only(void **state)
 {
 	struct fixture *f = *state;
-	pid_t tap = start(tap_slowly, f, test_seed(14));
+	pid_t tap = start(tap_slowly, f, draw_seed(14));
 	pid_t writer = start(write_for_ever, f, 5);
 	struct fixture reader = *f;
 	struct seen own = {0};

@@ -11,12 +11,13 @@
 #include <sys/mman.h>
 
 #include "shm/stream.h"
-#include "tests/fixture/shm.h"
+#include "tests/fixture/draw.h"
+#include "tests/fixture/sandbox.h"
 
 #define SIZE STREAM_SIZE_MIN
 
 struct fixture {
-	struct place place;
+	struct sandbox sandbox;
 	struct stream_group group; /* required, the writer heeds it */
 	struct stream_writer writer;
 	struct stream_reader reader;
@@ -28,13 +29,14 @@ static int set_up(void **state)
 	struct fixture *f = aligned_alloc(SHM_LINE, (sizeof *f + SHM_LINE - 1) / SHM_LINE * SHM_LINE);
 	memset(f, 0, sizeof *f);
 	*state = f;
-	if (place_make(&f->place) != 0 || stream_create(f->place.directory, "lane", 7, SIZE, &f->error) != 0)
+	if (sandbox_make(&f->sandbox) != 0 ||
+	    stream_create(f->sandbox.directory, "lane", 7, SIZE, &f->error) != 0)
 		return -1;
 	atomic_store(&f->group.state, GROUP_REQUIRED);
-	if (stream_writer_attach(&f->writer, f->place.directory, "lane", 0, &f->error) != 0)
+	if (stream_writer_attach(&f->writer, f->sandbox.directory, "lane", 0, &f->error) != 0)
 		return -1;
 	stream_writer_group(&f->writer, 0, &f->group);
-	return stream_reader_attach(&f->reader, f->place.directory, "lane", &f->group.cursor[0], false,
+	return stream_reader_attach(&f->reader, f->sandbox.directory, "lane", &f->group.cursor[0], false,
 	                            STREAM_FROM_CURSOR, &f->error);
 }
 
@@ -43,7 +45,7 @@ static int tear_down(void **state)
 	struct fixture *f = *state;
 	stream_writer_detach(&f->writer);
 	stream_reader_detach(&f->reader);
-	place_remove(&f->place);
+	sandbox_remove(&f->sandbox);
 	free(f);
 	return 0;
 }
@@ -110,11 +112,11 @@ static void uncommitted_records_are_not_seen(void **state)
 static void records_come_out_in_order_over_many_laps(void **state)
 {
 	struct fixture *f = *state;
-	unsigned long random = test_seed(1);
+	unsigned long random = draw_seed(1);
 	uint64_t written = 0, read = 0;
 	while (f->writer.tail < 50 * SIZE) {
-		unsigned n = 1 + test_random(&random) % 40;
-		uint32_t length = 8 * (test_random(&random) % 30);
+		unsigned n = 1 + draw_next(&random) % 40;
+		uint32_t length = 8 * (draw_next(&random) % 30);
 		if (length == 0)
 			length = 8;
 		if (write_records(&f->writer, written, n, length))
@@ -175,7 +177,7 @@ static void a_reader_goes_on_at_its_cursor(void **state)
 	stream_reader_detach(&f->reader);
 	/* died between the cursor's two words: the number of records is a batch behind */
 	atomic_store(&f->group.cursor[0].records, 3);
-	assert_int_equal(stream_reader_attach(&f->reader, f->place.directory, "lane", &f->group.cursor[0],
+	assert_int_equal(stream_reader_attach(&f->reader, f->sandbox.directory, "lane", &f->group.cursor[0],
 	                                      false, STREAM_FROM_CURSOR, &f->error),
 	                 0);
 	assert_int_equal(atomic_load(&f->group.cursor[0].records), 10);
@@ -192,10 +194,10 @@ static void the_writer_counts_its_records_anew(void **state)
 		read_all(&f->reader, &read);
 	}
 	stream_writer_detach(&f->writer);
-	assert_int_equal(stream_writer_attach(&f->writer, f->place.directory, "lane", 0, &f->error), 0);
+	assert_int_equal(stream_writer_attach(&f->writer, f->sandbox.directory, "lane", 0, &f->error), 0);
 	atomic_store(&f->writer.shared->records, written - 10);
 	stream_writer_detach(&f->writer);
-	assert_int_equal(stream_writer_attach(&f->writer, f->place.directory, "lane", 0, &f->error), 0);
+	assert_int_equal(stream_writer_attach(&f->writer, f->sandbox.directory, "lane", 0, &f->error), 0);
 	assert_int_equal(f->writer.records, written);
 	assert_int_equal(atomic_load(&f->writer.shared->records), written);
 }
@@ -208,7 +210,7 @@ static void an_overrun_optional_reader_counts_exactly_what_it_missed(void **stat
 	struct record_batch batch;
 	uint64_t written = 0, read = 0;
 	memset(&cursor, 0, sizeof cursor);
-	assert_int_equal(stream_reader_attach(&tap, f->place.directory, "lane", &cursor, true,
+	assert_int_equal(stream_reader_attach(&tap, f->sandbox.directory, "lane", &cursor, true,
 	                                      STREAM_FROM_TAIL, &f->error),
 	                 0);
 	for (; written < 20000; written++) {
@@ -240,7 +242,7 @@ static void a_record_larger_than_the_copy_reaches_an_optional_reader(void **stat
 	struct stream_reader tap;
 	uint64_t next = 0;
 	memset(&cursor, 0, sizeof cursor);
-	assert_int_equal(stream_reader_attach(&tap, f->place.directory, "lane", &cursor, true,
+	assert_int_equal(stream_reader_attach(&tap, f->sandbox.directory, "lane", &cursor, true,
 	                                      STREAM_FROM_TAIL, &f->error),
 	                 0);
 	tap.copy_bytes = 512;
@@ -262,7 +264,7 @@ static void a_reader_can_begin_any_number_of_records_back(void **state)
 		static struct stream_cursor cursor;
 		struct stream_reader tap;
 		memset(&cursor, 0, sizeof cursor);
-		assert_int_equal(stream_reader_attach(&tap, f->place.directory, "lane", &cursor, true,
+		assert_int_equal(stream_reader_attach(&tap, f->sandbox.directory, "lane", &cursor, true,
 		                                      STREAM_FROM_TAIL, &f->error),
 		                 0);
 		assert_int_equal(stream_reader_rewind(&tap, back[i]), back[i]);
@@ -283,7 +285,7 @@ static void rewinding_further_than_memory_gives_the_oldest(void **state)
 		read_all(&f->reader, &read);
 	}
 	memset(&cursor, 0, sizeof cursor);
-	assert_int_equal(stream_reader_attach(&tap, f->place.directory, "lane", &cursor, true,
+	assert_int_equal(stream_reader_attach(&tap, f->sandbox.directory, "lane", &cursor, true,
 	                                      STREAM_FROM_TAIL, &f->error),
 	                 0);
 	uint64_t waiting = stream_reader_rewind(&tap, 1u << 30);
@@ -319,7 +321,7 @@ static void a_cursor_beyond_the_tail_is_mended(void **state)
 	write_records(&f->writer, 0, 10, 64);
 	stream_reader_detach(&f->reader);
 	atomic_store(&f->group.cursor[0].position, 1ull << 40);
-	assert_int_equal(stream_reader_attach(&f->reader, f->place.directory, "lane", &f->group.cursor[0],
+	assert_int_equal(stream_reader_attach(&f->reader, f->sandbox.directory, "lane", &f->group.cursor[0],
 	                                      false, STREAM_FROM_CURSOR, &f->error),
 	                 0);
 	assert_int_equal(atomic_load(&f->group.cursor[0].position), 0);
@@ -343,7 +345,7 @@ static void join_second(struct fixture *f, struct stream_group *group, struct st
 {
 	memset(group, 0, sizeof *group);
 	f->writer.group[1] = group;
-	assert_int_equal(stream_reader_map(reader, f->place.directory, "lane", false, &f->error), 0);
+	assert_int_equal(stream_reader_map(reader, f->sandbox.directory, "lane", false, &f->error), 0);
 	stream_reader_begin(reader, &group->cursor[0], start);
 }
 
@@ -418,7 +420,7 @@ static void a_required_reader_that_was_overrun_counts_what_it_skips(void **state
 		read_all(&f->reader, &read);
 	}
 	atomic_store(&group.state, GROUP_REQUIRED);
-	assert_int_equal(stream_reader_attach(&joiner, f->place.directory, "lane", &group.cursor[0], false,
+	assert_int_equal(stream_reader_attach(&joiner, f->sandbox.directory, "lane", &group.cursor[0], false,
 	                                      STREAM_FROM_CURSOR, &f->error),
 	                 0);
 	uint64_t missed = atomic_load(&group.cursor[0].missed_records), next = missed;
@@ -429,7 +431,7 @@ static void a_required_reader_that_was_overrun_counts_what_it_skips(void **state
 	assert_int_equal(stream_cursor_read(&group.cursor[0]), written - missed);
 	stream_reader_detach(&joiner);
 	/* and it is not forgotten by the next */
-	assert_int_equal(stream_reader_attach(&joiner, f->place.directory, "lane", &group.cursor[0], false,
+	assert_int_equal(stream_reader_attach(&joiner, f->sandbox.directory, "lane", &group.cursor[0], false,
 	                                      STREAM_FROM_CURSOR, &f->error),
 	                 0);
 	assert_int_equal(atomic_load(&group.cursor[0].missed_records), missed);
@@ -452,7 +454,7 @@ static void a_writer_s_next_life_asks_before_it_writes(void **state)
 	atomic_store(&group.state, GROUP_REQUIRED);
 	stream_reader_join(&joiner);
 	assert_true(joiner.position + SIZE >= limit);
-	assert_int_equal(stream_writer_attach(&f->writer, f->place.directory, "lane", 0, &f->error), 0);
+	assert_int_equal(stream_writer_attach(&f->writer, f->sandbox.directory, "lane", 0, &f->error), 0);
 	stream_writer_group(&f->writer, 0, &f->group);
 	stream_writer_group(&f->writer, 1, &group);
 	assert_true(write_records(&f->writer, written, 1, 48));
@@ -499,14 +501,14 @@ static void positions_near_the_top_of_64_bits_still_order(void **state)
 	uint64_t top = 1ull << 63;
 	stream_writer_detach(&f->writer);
 	stream_reader_detach(&f->reader);
-	assert_int_equal(stream_writer_attach(&f->writer, f->place.directory, "lane", 0, &f->error), 0);
+	assert_int_equal(stream_writer_attach(&f->writer, f->sandbox.directory, "lane", 0, &f->error), 0);
 	atomic_store(&f->writer.shared->tail, top - SIZE / 2);
 	atomic_store(&f->writer.shared->intent, top - SIZE / 2);
 	atomic_store(&f->group.cursor[0].position, top - SIZE / 2);
 	stream_writer_detach(&f->writer);
-	assert_int_equal(stream_writer_attach(&f->writer, f->place.directory, "lane", 0, &f->error), 0);
+	assert_int_equal(stream_writer_attach(&f->writer, f->sandbox.directory, "lane", 0, &f->error), 0);
 	stream_writer_group(&f->writer, 0, &f->group);
-	assert_int_equal(stream_reader_attach(&f->reader, f->place.directory, "lane", &f->group.cursor[0],
+	assert_int_equal(stream_reader_attach(&f->reader, f->sandbox.directory, "lane", &f->group.cursor[0],
 	                                      false, STREAM_FROM_CURSOR, &f->error),
 	                 0);
 	uint64_t written = 0, read = 0;
@@ -541,14 +543,14 @@ static void another_build_is_refused(void **state)
 {
 	struct fixture *f = *state;
 	char path[256];
-	snprintf(path, sizeof path, "%s/lane", f->place.directory);
+	snprintf(path, sizeof path, "%s/lane", f->sandbox.directory);
 	int fd = open(path, O_RDWR);
 	uint64_t other = segment_layout_hash() + 1;
 	assert_int_equal(pwrite(fd, &other, sizeof other, offsetof(struct segment_header, layout_hash)),
 	                 sizeof other);
 	close(fd);
 	struct stream_writer writer;
-	assert_int_equal(stream_writer_attach(&writer, f->place.directory, "lane", 0, &f->error), -EPROTO);
+	assert_int_equal(stream_writer_attach(&writer, f->sandbox.directory, "lane", 0, &f->error), -EPROTO);
 	assert_non_null(strstr(f->error.text, "another build"));
 }
 
@@ -557,28 +559,28 @@ static void a_file_that_is_no_segment_is_refused(void **state)
 	struct fixture *f = *state;
 	struct segment segment;
 	char path[256];
-	snprintf(path, sizeof path, "%s/noise", f->place.directory);
+	snprintf(path, sizeof path, "%s/noise", f->sandbox.directory);
 	FILE *noise = fopen(path, "w");
 	for (int i = 0; i < 10000; i++)
 		fputc(i * 7, noise);
 	fclose(noise);
-	assert_int_equal(
-	        segment_attach(&segment, f->place.directory, "noise", SEGMENT_LANE, SEGMENT_READ, &f->error),
-	        -EPROTO);
-	assert_int_equal(
-	        segment_attach(&segment, f->place.directory, "lane", SEGMENT_QUEUE, SEGMENT_READ, &f->error),
-	        -EPROTO);
-	assert_int_equal(
-	        segment_attach(&segment, f->place.directory, "absent", SEGMENT_LANE, SEGMENT_READ, &f->error),
-	        -ENOENT);
+	assert_int_equal(segment_attach(&segment, f->sandbox.directory, "noise", SEGMENT_LANE, SEGMENT_READ,
+	                                &f->error),
+	                 -EPROTO);
+	assert_int_equal(segment_attach(&segment, f->sandbox.directory, "lane", SEGMENT_QUEUE, SEGMENT_READ,
+	                                &f->error),
+	                 -EPROTO);
+	assert_int_equal(segment_attach(&segment, f->sandbox.directory, "absent", SEGMENT_LANE, SEGMENT_READ,
+	                                &f->error),
+	                 -ENOENT);
 }
 
 static void sizes_that_are_no_powers_of_two_are_refused(void **state)
 {
 	struct fixture *f = *state;
-	assert_int_equal(stream_create(f->place.directory, "odd", 7, SIZE + 4096, &f->error), -EINVAL);
-	assert_int_equal(stream_create(f->place.directory, "small", 7, SIZE / 2, &f->error), -EINVAL);
-	assert_int_equal(stream_create(f->place.directory, "lane", 7, SIZE, &f->error), -EEXIST);
+	assert_int_equal(stream_create(f->sandbox.directory, "odd", 7, SIZE + 4096, &f->error), -EINVAL);
+	assert_int_equal(stream_create(f->sandbox.directory, "small", 7, SIZE / 2, &f->error), -EINVAL);
+	assert_int_equal(stream_create(f->sandbox.directory, "lane", 7, SIZE, &f->error), -EEXIST);
 }
 
 int main(void)

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "tests/fixture/draw.h"
 #include "tests/fixture/instance.h"
 
 #define SIZE  (1u << 20)
@@ -36,7 +37,7 @@ struct faults {
 };
 
 struct fixture {
-	struct place place;
+	struct sandbox sandbox;
 	struct instance instance;
 	struct faults *faults;
 	struct shm_error error;
@@ -48,8 +49,8 @@ static int set_up(void **state)
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
 	f->faults = mmap(NULL, sizeof *f->faults, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (f->faults == MAP_FAILED || place_make(&f->place) != 0 ||
-	    instance_make(f->place.directory, topics, 1, &f->error) != 0)
+	if (f->faults == MAP_FAILED || sandbox_make(&f->sandbox) != 0 ||
+	    instance_make(f->sandbox.directory, topics, 1, &f->error) != 0)
 		return -1;
 	return instance_attach(&f->instance, "test", SEGMENT_READ, &f->error);
 }
@@ -58,7 +59,7 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 	instance_detach(&f->instance);
-	place_remove(&f->place);
+	sandbox_remove(&f->sandbox);
 	munmap(f->faults, sizeof *f->faults);
 	free(f);
 	return 0;
@@ -113,7 +114,7 @@ static void write_steadily(struct fixture *f, unsigned long lane)
 	if (topic_writer_attach(&writer, &f->instance, "t", lane == 0 ? "w.0" : "w.1", &f->error) != 0)
 		_exit(1);
 	for (;;)
-		if (!write_batch(&writer, 1 + (unsigned)(test_random(&random) % 40)))
+		if (!write_batch(&writer, 1 + (unsigned)(draw_next(&random) % 40)))
 			sched_yield();
 }
 
@@ -200,8 +201,8 @@ static void join_often(struct fixture *f, unsigned long seed)
 	unsigned long random = seed;
 	snprintf(name, sizeof name, "joiner.%lu", seed);
 	for (unsigned i = 0; i < JOINS / 2; i++) {
-		join_once(f, name, test_random(&random) % 3 == 0 ? STREAM_FROM_TAIL : STREAM_FROM_OLDEST);
-		usleep((useconds_t)(test_random(&random) % 2000));
+		join_once(f, name, draw_next(&random) % 3 == 0 ? STREAM_FROM_TAIL : STREAM_FROM_OLDEST);
+		usleep((useconds_t)(draw_next(&random) % 2000));
 	}
 }
 
@@ -228,7 +229,7 @@ static void groups_that_join_a_steady_writer_lose_nothing(void **state)
 	pid_t writer[LANES];
 	for (unsigned i = 0; i < LANES; i++)
 		writer[i] = start(write_steadily, f, i);
-	pid_t first = start(join_often, f, test_seed(21)), second = start(join_often, f, 22);
+	pid_t first = start(join_often, f, draw_seed(21)), second = start(join_often, f, 22);
 	wait_for(first);
 	wait_for(second);
 	for (unsigned i = 0; i < LANES; i++)
@@ -243,13 +244,13 @@ static void groups_that_join_a_steady_writer_lose_nothing(void **state)
 static void writers_that_are_killed_while_groups_join_overrun_nobody(void **state)
 {
 	struct fixture *f = *state;
-	unsigned long random = test_seed(23);
+	unsigned long random = draw_seed(23);
 	pid_t joiner = start(join_often, f, 24);
 	for (unsigned i = 0; i < KILLS; i++) {
 		pid_t writer[LANES];
 		for (unsigned k = 0; k < LANES; k++)
 			writer[k] = start(write_steadily, f, k);
-		usleep((useconds_t)(500 + test_random(&random) % 20000));
+		usleep((useconds_t)(500 + draw_next(&random) % 20000));
 		for (unsigned k = 0; k < LANES; k++)
 			end(writer[k]);
 	}
@@ -287,13 +288,13 @@ static void read_on(struct fixture *f, unsigned long unused)
 static void joiners_that_are_killed_go_on_with_whole_records(void **state)
 {
 	struct fixture *f = *state;
-	unsigned long random = test_seed(25);
+	unsigned long random = draw_seed(25);
 	pid_t writer[LANES];
 	for (unsigned i = 0; i < LANES; i++)
 		writer[i] = start(write_steadily, f, i);
 	for (unsigned i = 0; i < KILLS; i++) {
 		pid_t reader = start(read_on, f, 0);
-		usleep((useconds_t)(test_random(&random) % 4000));
+		usleep((useconds_t)(draw_next(&random) % 4000));
 		end(reader);
 		if (i % 4 == 3)
 			(void)topic_group_forget(&f->instance, "t", "steady", &f->error);

@@ -16,7 +16,7 @@
 #define SIZE (1u << 20)
 
 struct fixture {
-	struct place place;
+	struct sandbox sandbox;
 	struct instance instance;
 	struct topic_writer writer[2];
 	struct shm_error error;
@@ -28,7 +28,8 @@ static int set_up(void **state)
 	                                           {"free", SIZE, 1, {"w.0"}, NULL}};
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
-	if (place_make(&f->place) != 0 || instance_make(f->place.directory, topics, 2, &f->error) != 0 ||
+	if (sandbox_make(&f->sandbox) != 0 ||
+	    instance_make(f->sandbox.directory, topics, 2, &f->error) != 0 ||
 	    instance_attach(&f->instance, "test", SEGMENT_READ, &f->error) != 0)
 		return -1;
 	for (unsigned i = 0; i < 2; i++)
@@ -44,7 +45,7 @@ static int tear_down(void **state)
 	for (unsigned i = 0; i < 2; i++)
 		topic_writer_detach(&f->writer[i]);
 	instance_detach(&f->instance);
-	place_remove(&f->place);
+	sandbox_remove(&f->sandbox);
 	free(f);
 	return 0;
 }

@@ -8,11 +8,11 @@
 
 static void a_second_process_of_the_role_is_refused_with_the_pid_of_the_first(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	pid_t first = start_stage(stage);
 	wait_running(stage);
 	int owner = 0;
-	assert_true(control_alive(stage->place.directory, ROLE, &owner));
+	assert_true(control_alive(stage->sandbox.directory, ROLE, &owner));
 	assert_int_equal(owner, first);
 	uint64_t begin_ns = clock_monotonic_ns();
 	pid_t second = start_stage(stage);
@@ -30,12 +30,12 @@ static void a_second_process_of_the_role_is_refused_with_the_pid_of_the_first(vo
 	assert_int_equal(stage->control->state, STAGE_RUNNING);
 	kill(first, SIGTERM);
 	assert_int_equal(status_of(first), 0);
-	assert_false(control_alive(stage->place.directory, ROLE, NULL));
+	assert_false(control_alive(stage->sandbox.directory, ROLE, NULL));
 }
 
 static void a_successor_waits_for_a_predecessor_that_is_dying(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	stage->work->hold = 1;
 	pid_t first = start_stage(stage);
 	wait_running(stage);
@@ -52,13 +52,13 @@ static void a_successor_waits_for_a_predecessor_that_is_dying(void **state)
 
 static void a_role_that_never_was_is_not_alive(void **state)
 {
-	struct stage_place *stage = *state;
-	assert_false(control_alive(stage->place.directory, "never.0", NULL));
+	struct stage_fixture *stage = *state;
+	assert_false(control_alive(stage->sandbox.directory, "never.0", NULL));
 	struct rlimit limit, none;
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	int alive = control_alive(stage->place.directory, ROLE, NULL);
+	int alive = control_alive(stage->sandbox.directory, ROLE, NULL);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	assert_int_equal(alive, -EMFILE);
 	assert_string_equal(stage_state_name(STAGE_DRAINING), "draining");
@@ -69,10 +69,12 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(
-	                a_second_process_of_the_role_is_refused_with_the_pid_of_the_first, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(a_successor_waits_for_a_predecessor_that_is_dying, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(a_role_that_never_was_is_not_alive, set_up, tear_down),
+	                a_second_process_of_the_role_is_refused_with_the_pid_of_the_first, stage_set_up,
+	                stage_tear_down),
+	        cmocka_unit_test_setup_teardown(a_successor_waits_for_a_predecessor_that_is_dying,
+	                                        stage_set_up, stage_tear_down),
+	        cmocka_unit_test_setup_teardown(a_role_that_never_was_is_not_alive, stage_set_up,
+	                                        stage_tear_down),
 	};
 	if (argc > 1)
 		return stage_main(argc, argv, &echo_stage);

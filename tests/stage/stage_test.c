@@ -8,7 +8,7 @@
 
 static void a_failing_init_exits_1_with_one_line_that_says_why(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	stage->work->fail_init = 1;
 	pid_t pid = start_stage(stage);
 	assert_int_equal(status_of(pid), 1);
@@ -23,7 +23,7 @@ static void a_failing_init_exits_1_with_one_line_that_says_why(void **state)
 
 static void what_cannot_start_says_why_in_one_line(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	static const struct {
 		const char *instance, *role, *socket, *why;
 	} cases[] = {
@@ -49,8 +49,8 @@ static void what_cannot_start_says_why_in_one_line(void **state)
 
 static void a_broken_configuration_is_told_line_by_line(void **state)
 {
-	struct stage_place *stage = *state;
-	write_file(stage->place.directory, "config.yaml", "data_dir: []\nbogus: 1\n");
+	struct stage_fixture *stage = *state;
+	write_file(stage->sandbox.directory, "config.yaml", "data_dir: []\nbogus: 1\n");
 	assert_int_equal(status_of(start_stage(stage)), 1);
 	const char *said = output_of(stage, "err");
 	assert_int_equal(lines_of(said), 3);
@@ -60,7 +60,7 @@ static void a_broken_configuration_is_told_line_by_line(void **state)
 
 static void sigterm_finishes_the_work_at_hand_and_exits_0(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	char note[CONTROL_NOTE_BYTES];
 	stage->work->jobs = 300;
 	control_note(stage->control, "of a former life");
@@ -81,7 +81,7 @@ static void sigterm_finishes_the_work_at_hand_and_exits_0(void **state)
 
 static void a_draining_stage_stays_until_it_says_that_it_has_drained(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	stage->work->hold = 1;
 	pid_t pid = start_stage(stage);
 	wait_running(stage);
@@ -97,9 +97,9 @@ static void a_draining_stage_stays_until_it_says_that_it_has_drained(void **stat
 
 /* Removes the folder of a running stage; true when the stage has said so within a second and a
  * half. */
-static bool says_that_its_folder_went(const struct stage_place *stage)
+static bool says_that_its_folder_went(const struct stage_fixture *stage)
 {
-	place_clear(stage->place.directory);
+	tree_remove(stage->sandbox.directory);
 	for (unsigned waited_ms = 0; waited_ms < 1500; waited_ms += 10) {
 		if (strstr(output_of(stage, "err"), "folder was removed") != NULL)
 			return true;
@@ -110,7 +110,7 @@ static bool says_that_its_folder_went(const struct stage_place *stage)
 
 static void a_stage_whose_folder_goes_finishes_says_so_and_exits_3(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	stage->work->jobs = 100;
 	pid_t pid = start_stage(stage); /* no supervisor stands in the page: it ends by itself */
 	wait_running(stage);
@@ -122,7 +122,7 @@ static void a_stage_whose_folder_goes_finishes_says_so_and_exits_3(void **state)
 
 static void a_stage_that_only_reads_waits_for_its_supervisor_when_its_folder_goes(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	struct instance_page *page = stage->instance.page_segment.body;
 	atomic_store(&page->supervisor_pid, (uint32_t)getpid());
 	pid_t pid = start_stage(stage);
@@ -139,12 +139,12 @@ static void a_stage_that_only_reads_waits_for_its_supervisor_when_its_folder_goe
 
 static void another_life_under_the_same_name_is_not_taken_for_a_new_page(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	struct shm_error error;
 	pid_t pid = start_stage(stage);
 	wait_running(stage);
-	assert_int_equal(segment_destroy(stage->place.directory, "instance"), 0);
-	assert_int_equal(segment_create(stage->place.directory, "instance", SEGMENT_INSTANCE, 8,
+	assert_int_equal(segment_destroy(stage->sandbox.directory, "instance"), 0);
+	assert_int_equal(segment_create(stage->sandbox.directory, "instance", SEGMENT_INSTANCE, 8,
 	                                sizeof(struct instance_page), NULL, NULL, &error),
 	                 0);
 	assert_int_equal(status_of(pid), 3);
@@ -153,7 +153,7 @@ static void another_life_under_the_same_name_is_not_taken_for_a_new_page(void **
 
 static void sigterm_ends_a_wait_at_once(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	uint64_t best_ns = UINT64_MAX;
 	/* The one moment just before the wait is the bounded wait's to catch; the best of three is
 	 * not that. */
@@ -172,7 +172,7 @@ static void sigterm_ends_a_wait_at_once(void **state)
 
 static void sigint_and_sighup_are_the_supervisors_business(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	pid_t pid = start_stage(stage);
 	wait_running(stage);
 	kill(pid, SIGINT);
@@ -187,7 +187,7 @@ static void sigint_and_sighup_are_the_supervisors_business(void **state)
 
 static void an_idle_stage_beats_and_hardly_wakes(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	pid_t pid = start_stage(stage);
 	wait_running(stage);
 	sleep_ms(200);
@@ -202,7 +202,7 @@ static void an_idle_stage_beats_and_hardly_wakes(void **state)
 
 static void a_busy_stage_ticks_ten_times_a_second(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	stage->work->jobs = 100000;
 	pid_t pid = start_stage(stage);
 	wait_until(stage->work->done > 0);
@@ -216,7 +216,7 @@ static void a_busy_stage_ticks_ten_times_a_second(void **state)
 
 static void a_bell_wakes_an_idle_stage_at_once(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	pid_t pid = start_stage(stage);
 	wait_running(stage);
 	uint64_t best_ns = UINT64_MAX;
@@ -236,7 +236,7 @@ static void a_bell_wakes_an_idle_stage_at_once(void **state)
 
 static void counters_go_on_after_a_kill_and_gauges_begin_anew(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	for (unsigned life = 1; life <= 3; life++) {
 		stage->work->jobs = 10;
 		pid_t pid = start_stage(stage);
@@ -245,7 +245,7 @@ static void counters_go_on_after_a_kill_and_gauges_begin_anew(void **state)
 		wait_until(stage->control->metric[METRIC_JOBS] == 10 * life);
 		kill(pid, SIGKILL);
 		assert_int_equal(status_of(pid), 1000 + SIGKILL);
-		assert_false(control_alive(stage->place.directory, ROLE, NULL));
+		assert_false(control_alive(stage->sandbox.directory, ROLE, NULL));
 		/* nobody was left to say otherwise */
 		assert_int_equal(stage->control->state, STAGE_RUNNING);
 	}
@@ -259,7 +259,7 @@ static void counters_go_on_after_a_kill_and_gauges_begin_anew(void **state)
 
 static void counters_keep_their_names_when_an_upgrade_moves_them(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	static const struct metric_description newer[] = {METRIC_ROW(fresh, COUNTER, "new")
 	                                                          METRIC_ROW(jobs, COUNTER, "moved")};
 	control_declare(stage->control, echo_metrics, 2);
@@ -274,7 +274,7 @@ static void counters_keep_their_names_when_an_upgrade_moves_them(void **state)
 
 static void a_histogram_goes_on_while_its_bounds_stay(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	static const struct metric_description
 	        first[] = {HISTOGRAM_ROW(took_ns, "how long", 10, 100) METRIC_ROW(jobs, COUNTER, "done")},
 	        moved[] = {METRIC_ROW(jobs, COUNTER, "done") HISTOGRAM_ROW(took_ns, "how long", 10, 100)},
@@ -295,7 +295,7 @@ static void a_histogram_goes_on_while_its_bounds_stay(void **state)
 
 static void the_death_of_the_parent_ends_the_stage(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	/* Orphans come here, so that the stage can be waited for. */
 	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
 	pid_t middle = fork();
@@ -314,7 +314,7 @@ static void the_death_of_the_parent_ends_the_stage(void **state)
 
 static void another_supervisor_ends_the_stage(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	struct instance_page *page = stage->instance.page_segment.body;
 	page->supervisor_pid = (uint32_t)getpid();
 	pid_t pid = start_stage(stage);
@@ -327,7 +327,7 @@ static void another_supervisor_ends_the_stage(void **state)
 
 static void a_stage_whose_supervisor_died_before_it_began_ends(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	struct instance_page *page = stage->instance.page_segment.body;
 	pid_t dead = fork();
 	if (dead == 0)
@@ -340,7 +340,7 @@ static void a_stage_whose_supervisor_died_before_it_began_ends(void **state)
 
 static void sockets_are_handed_down(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	char number[2][16];
 	int pair[2];
 	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
@@ -358,11 +358,11 @@ static void sockets_are_handed_down(void **state)
 
 static void alone_it_turns_input_into_output(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	char input[160], output[160];
-	write_file(stage->place.root, "input", "hello");
-	snprintf(input, sizeof input, "%s/input", stage->place.root);
-	snprintf(output, sizeof output, "%s/output", stage->place.root);
+	write_file(stage->sandbox.root, "input", "hello");
+	snprintf(input, sizeof input, "%s/input", stage->sandbox.root);
+	snprintf(output, sizeof output, "%s/output", stage->sandbox.root);
 	assert_int_equal(
 	        status_of(start_with(stage, "--input", input, "--output", output, "--set", "data_dir=/d")),
 	        0);
@@ -377,7 +377,7 @@ static void alone_it_turns_input_into_output(void **state)
 
 static void help_tells_command_line_options_and_metrics(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	assert_int_equal(status_of(start_with(stage, "--help")), 0);
 	const char *help = output_of(stage, "out");
 	static const char *const parts[] = {"echo: does jobs\n", "--instance NAME --role ROLE",
@@ -394,7 +394,7 @@ static void help_tells_command_line_options_and_metrics(void **state)
 
 static void wrong_usage_exits_2_with_one_line(void **state)
 {
-	struct stage_place *stage = *state;
+	struct stage_fixture *stage = *state;
 	static const char *const cases[][6] = {
 	        {"--bogus"},
 	        {"--instance"},
@@ -414,7 +414,7 @@ static void wrong_usage_exits_2_with_one_line(void **state)
 	}
 }
 
-#define life(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define life(name) cmocka_unit_test_setup_teardown(name, stage_set_up, stage_tear_down)
 
 int main(int argc, char **argv)
 {

@@ -14,13 +14,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "tests/fixture/descriptors.h"
-#include "tests/fixture/shm.h"
+#include "tests/fixture/sandbox.h"
 
 #define TIMES   50u
 #define SPARE   8u /* descriptors: more than are needed at one time */
 #define LONG_NS (60 * NS_PER_SEC)
 
-static struct place place;
+static struct sandbox sandbox;
 static struct instance_page page;
 static int signal_fd;
 
@@ -31,11 +31,11 @@ static int set_up(void **state)
 	static const char *const role[] = {"udp.0", "tally.0", "enrich.0"};
 	sigset_t signals;
 	memset(&page, 0, sizeof page);
-	if (place_make(&place) != 0)
+	if (sandbox_make(&sandbox) != 0)
 		return -1;
 	for (page.n_roles = 0; page.n_roles < 3; page.n_roles++)
 		snprintf(page.role[page.n_roles].name, SHM_NAME_MAX, "%s", role[page.n_roles]);
-	int lock = instance_lock(place.directory, "tally.0.role", 0, NULL);
+	int lock = instance_lock(sandbox.directory, "tally.0.role", 0, NULL);
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
@@ -48,7 +48,7 @@ static int tear_down(void **state)
 {
 	(void)state;
 	close(signal_fd);
-	place_remove(&place);
+	sandbox_remove(&sandbox);
 	return 0;
 }
 
@@ -61,7 +61,7 @@ static pid_t start_stage(void)
 	pid_t child = fork();
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (instance_lock(place.directory, "udp.0.role", 0, NULL) < 0 ||
+		if (instance_lock(sandbox.directory, "udp.0.role", 0, NULL) < 0 ||
 		    write(report[1], "x", 1) != 1)
 			_exit(2);
 		for (;;)
@@ -77,7 +77,7 @@ static pid_t start_stage(void)
 static int wait_for_them(uint64_t timeout_ns, bool *reload)
 {
 	struct shm_error error = {""};
-	return orphans_wait(place.directory, &page, timeout_ns, signal_fd, reload, &error);
+	return orphans_wait(sandbox.directory, &page, timeout_ns, signal_fd, reload, &error);
 }
 
 static void with_no_stage_alive_there_is_nothing_to_wait_for(void **state)

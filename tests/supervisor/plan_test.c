@@ -14,7 +14,7 @@
 #include "ingest/udp/buffers.h"
 #include "stage/control.h"
 #include "supervisor/plan.h"
-#include "tests/fixture/shm.h"
+#include "tests/fixture/sandbox.h"
 
 static struct plan *make(const char *text, char **errors)
 {

@@ -22,7 +22,7 @@ static struct queue_state look_at_queue(void)
 {
 	struct queue_state queue_state;
 	struct shm_error error = {""};
-	if (queues_look(place.directory, "postback", &queue_state, &error) != 0)
+	if (queues_look(sandbox.directory, "postback", &queue_state, &error) != 0)
 		fail_msg("%s", error.text);
 	return queue_state;
 }
@@ -30,7 +30,7 @@ static struct queue_state look_at_queue(void)
 static void attach_queue(struct queue *queue, unsigned role)
 {
 	struct shm_error error = {""};
-	if (queue_attach(queue, place.directory, "postback.queue", SEGMENT_WRITE, role, &error) != 0)
+	if (queue_attach(queue, sandbox.directory, "postback.queue", SEGMENT_WRITE, role, &error) != 0)
 		fail_msg("%s", error.text);
 }
 
@@ -137,7 +137,7 @@ static pid_t claim_and_stay(unsigned role)
 		struct queue queue;
 		struct queue_slot slot;
 		struct shm_error error;
-		bool claimed = queue_attach(&queue, place.directory, "postback.queue", SEGMENT_WRITE, role,
+		bool claimed = queue_attach(&queue, sandbox.directory, "postback.queue", SEGMENT_WRITE, role,
 		                            &error) == 0 &&
 		               queue_reserve(&queue, &slot) && queue_reserve(&queue, &slot) &&
 		               queue_take(&queue, &slot);
@@ -163,14 +163,14 @@ static void what_a_dead_role_had_claimed_is_given_back_and_nobody_elses(void **s
 	(void)state;
 	struct segments segments;
 	must_apply(&segments, http);
-	struct plan *plan = make(http);
+	struct plan *plan = plan_of(http);
 	push_messages(3);
 	pid_t dead = claim_and_stay(plan->role[0].number), alive = claim_and_stay(plan->role[1].number);
 	struct queue_counts counts = look_at_queue().counts;
 	assert_int_equal(counts.filling, 4);
 	assert_int_equal(counts.taken, 2);
 	kill_and_bury(dead);
-	queues_repair(place.directory, &plan->role[0]);
+	queues_repair(sandbox.directory, &plan->role[0]);
 	counts = look_at_queue().counts;
 	assert_int_equal(counts.filling, 2);
 	assert_int_equal(counts.taken, 1);
@@ -179,7 +179,7 @@ static void what_a_dead_role_had_claimed_is_given_back_and_nobody_elses(void **s
 	kill_and_bury(alive);
 	segments_fini(&segments);
 	struct shm_error error = {""};
-	assert_int_equal(segments_look(&segments, place.directory, &error), 0);
+	assert_int_equal(segments_look(&segments, sandbox.directory, &error), 0);
 	assert_int_equal(queues_repair_all(&segments, &error), 0);
 	counts = look_at_queue().counts;
 	assert_int_equal(counts.filling + counts.taken, 0);
@@ -196,12 +196,12 @@ static void giving_back_wakes_who_waits(void **state)
 	struct instance instance;
 	struct shm_error error = {""};
 	must_apply(&segments, http);
-	struct plan *plan = make(http);
+	struct plan *plan = plan_of(http);
 	push_messages(1);
 	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), 0);
 	uint32_t seen = bell_value(&instance.bells->queue[0][0]);
 	kill_and_bury(claim_and_stay(plan->role[0].number));
-	queues_repair(place.directory, &plan->role[0]);
+	queues_repair(sandbox.directory, &plan->role[0]);
 	assert_int_not_equal(bell_value(&instance.bells->queue[0][0]), seen);
 	instance_detach(&instance);
 	plan_free(plan);
@@ -212,14 +212,16 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(a_queue_is_made_and_its_messages_wait_for_the_next_supervisor,
-	                                        set_up, tear_down),
+	                                        segments_set_up, segments_tear_down),
 	        cmocka_unit_test_setup_teardown(
-	                an_empty_queue_takes_its_new_size_and_a_full_one_keeps_its_own, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(a_queue_that_nobody_uses_shrinks_once_it_is_empty, set_up,
-	                                        tear_down),
+	                an_empty_queue_takes_its_new_size_and_a_full_one_keeps_its_own, segments_set_up,
+	                segments_tear_down),
+	        cmocka_unit_test_setup_teardown(a_queue_that_nobody_uses_shrinks_once_it_is_empty,
+	                                        segments_set_up, segments_tear_down),
 	        cmocka_unit_test_setup_teardown(what_a_dead_role_had_claimed_is_given_back_and_nobody_elses,
-	                                        set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(giving_back_wakes_who_waits, set_up, tear_down),
+	                                        segments_set_up, segments_tear_down),
+	        cmocka_unit_test_setup_teardown(giving_back_wakes_who_waits, segments_set_up,
+	                                        segments_tear_down),
 	};
 	alarm(30);
 	unsetenv("MILLRACE_INSTANCE");

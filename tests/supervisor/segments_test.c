@@ -14,7 +14,7 @@ static void set_state(const char *role, enum stage_state stage_state)
 	struct shm_error error;
 	struct segment segment = {0};
 	char name[SEGMENT_NAME_MAX];
-	assert_int_equal(segment_attach(&segment, place.directory, instance_stage_name(name, role),
+	assert_int_equal(segment_attach(&segment, sandbox.directory, instance_stage_name(name, role),
 	                                SEGMENT_STAGE, SEGMENT_WRITE, &error),
 	                 0);
 	atomic_store(&((struct control *)segment.body)->state, (uint32_t)stage_state);
@@ -73,7 +73,7 @@ static struct lane_file_state look(unsigned lane)
 {
 	struct lane_file_state lane_state;
 	struct shm_error error = {""};
-	if (lane_file_look(place.directory, "ip", lane, &lane_state, &error) != 0)
+	if (lane_file_look(sandbox.directory, "ip", lane, &lane_state, &error) != 0)
 		fail_msg("%s", error.text);
 	return lane_state;
 }
@@ -98,17 +98,17 @@ static void all_segments_of_the_plan_are_made_and_removed(void **state)
 	assert_int_equal(instance.page->supervisor_pid, getpid());
 	assert_int_equal(instance.generation, segments.generation);
 	instance_detach(&instance);
-	assert_int_equal(segment_attach(&segment, place.directory, "ingest-udp.0.private", SEGMENT_PRIVATE,
+	assert_int_equal(segment_attach(&segment, sandbox.directory, "ingest-udp.0.private", SEGMENT_PRIVATE,
 	                                SEGMENT_READ, &error),
 	                 0);
 	segment_detach(&segment);
-	assert_int_equal(segment_attach(&segment, place.directory, "tally.0.stage", SEGMENT_STAGE,
+	assert_int_equal(segment_attach(&segment, sandbox.directory, "tally.0.stage", SEGMENT_STAGE,
 	                                SEGMENT_READ, &error),
 	                 0);
 	assert_int_equal(((struct control *)segment.body)->last_exit, -1);
 	segment_detach(&segment);
 	assert_int_equal(segments_remove(&segments), 0);
-	assert_int_equal(access(place.directory, F_OK), -1);
+	assert_int_equal(access(sandbox.directory, F_OK), -1);
 	segments_fini(&segments);
 }
 
@@ -286,7 +286,7 @@ static void private_memory_of_a_role_that_died_is_kept(void **state)
 	must_apply(&segments, small);
 	segments_fini(&segments);
 	assert_int_equal(
-	        segment_attach(&segment, place.directory, name, SEGMENT_PRIVATE, SEGMENT_WRITE, &error), 0);
+	        segment_attach(&segment, sandbox.directory, name, SEGMENT_PRIVATE, SEGMENT_WRITE, &error), 0);
 	memset(segment.body, 0x5a, 4096);
 	size_t bytes = segment.body_bytes;
 	segment_detach(&segment);
@@ -294,7 +294,7 @@ static void private_memory_of_a_role_that_died_is_kept(void **state)
 	must_apply(&segments, "ingest: {udp: [{listen: ':1', buffers: 32}]}\ntopics: {ip: {size: 64KiB}}");
 	segments_fini(&segments);
 	assert_int_equal(
-	        segment_attach(&segment, place.directory, name, SEGMENT_PRIVATE, SEGMENT_READ, &error), 0);
+	        segment_attach(&segment, sandbox.directory, name, SEGMENT_PRIVATE, SEGMENT_READ, &error), 0);
 	assert_int_equal(segment.body_bytes, bytes);
 	assert_int_equal(*(unsigned char *)segment.body, 0x5a);
 	segment_detach(&segment);
@@ -302,7 +302,7 @@ static void private_memory_of_a_role_that_died_is_kept(void **state)
 	must_apply(&segments, "ingest: {udp: [{listen: ':1', buffers: 32}]}\ntopics: {ip: {size: 64KiB}}");
 	segments_fini(&segments);
 	assert_int_equal(
-	        segment_attach(&segment, place.directory, name, SEGMENT_PRIVATE, SEGMENT_READ, &error), 0);
+	        segment_attach(&segment, sandbox.directory, name, SEGMENT_PRIVATE, SEGMENT_READ, &error), 0);
 	assert_true(segment.body_bytes > bytes);
 	assert_int_equal(*(unsigned char *)segment.body, 0);
 	segment_detach(&segment);
@@ -312,7 +312,7 @@ static void private_memory_of_a_role_that_died_is_kept(void **state)
 static void overwrite(const char *name, off_t at, uint64_t value)
 {
 	char path[200];
-	snprintf(path, sizeof path, "%s/%s", place.directory, name);
+	snprintf(path, sizeof path, "%s/%s", sandbox.directory, name);
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_int_equal(pwrite(fd, &value, sizeof value, at), sizeof value);
@@ -327,9 +327,9 @@ static void segments_of_another_build_are_refused_with_the_remedy(void **state)
 	must_apply(&segments, small);
 	segments_fini(&segments);
 	overwrite("instance", offsetof(struct segment_header, layout_hash), 12345);
-	assert_int_equal(segments_look(&segments, place.directory, &error), -EPROTO);
+	assert_int_equal(segments_look(&segments, sandbox.directory, &error), -EPROTO);
 	assert_non_null(strstr(error.text, "another build"));
-	assert_non_null(strstr(error.text, place.directory));
+	assert_non_null(strstr(error.text, sandbox.directory));
 	segments_fini(&segments);
 }
 
@@ -341,8 +341,8 @@ static void segments_of_another_life_are_refused_with_the_remedy(void **state)
 	must_apply(&segments, small);
 	segments_fini(&segments);
 	overwrite("ip.lane.0", offsetof(struct segment_header, generation), 12345);
-	struct plan *plan = make(small);
-	assert_int_equal(segments_look(&segments, place.directory, &error), 0);
+	struct plan *plan = plan_of(small);
+	assert_int_equal(segments_look(&segments, sandbox.directory, &error), 0);
 	assert_int_equal(plan_merge(plan, segments.old, &error), 0);
 	assert_int_equal(segments_apply(&segments, plan, &error), -EPROTO);
 	assert_non_null(strstr(error.text, "ip.lane.0"));
@@ -359,11 +359,11 @@ static void files_without_a_page_are_replaced(void **state)
 	struct segment segment = {0};
 	struct shm_error error = {""};
 	assert_int_equal(
-	        segment_create(place.directory, "bells", SEGMENT_BELLS, 99, 4096, NULL, NULL, &error), 0);
-	assert_int_equal(stream_create(place.directory, "ip.lane.0", 99, 64 * 1024, &error), 0);
+	        segment_create(sandbox.directory, "bells", SEGMENT_BELLS, 99, 4096, NULL, NULL, &error), 0);
+	assert_int_equal(stream_create(sandbox.directory, "ip.lane.0", 99, 64 * 1024, &error), 0);
 	must_apply(&segments, small);
 	assert_int_equal(
-	        segment_attach(&segment, place.directory, "ip.lane.0", SEGMENT_LANE, SEGMENT_READ, &error),
+	        segment_attach(&segment, sandbox.directory, "ip.lane.0", SEGMENT_LANE, SEGMENT_READ, &error),
 	        0);
 	assert_int_equal(segment.header->generation, segments.generation);
 	segment_detach(&segment);
@@ -377,13 +377,13 @@ static void too_little_room_is_refused_with_the_numbers(void **state)
 	struct shm_error error = {""};
 	char needed[40];
 	struct plan *plan =
-	        make("topics: {ip: {size: 64GiB}}\ningest: {udp: [{listen: ':1', processes: 32}]}");
-	assert_int_equal(segments_look(&segments, place.directory, &error), 0);
+	        plan_of("topics: {ip: {size: 64GiB}}\ningest: {udp: [{listen: ':1', processes: 32}]}");
+	assert_int_equal(segments_look(&segments, sandbox.directory, &error), 0);
 	assert_int_equal(segments_check_room(&segments, plan, &error), -ENOSPC);
 	snprintf(needed, sizeof needed, "%llu", (unsigned long long)plan_bytes(plan));
 	assert_non_null(strstr(error.text, needed));
 	assert_non_null(strstr(error.text, "free"));
-	assert_int_equal(rmdir(place.directory), 0); /* nothing was made */
+	assert_int_equal(rmdir(sandbox.directory), 0); /* nothing was made */
 	plan_free(plan);
 	segments_fini(&segments);
 }
@@ -391,29 +391,30 @@ static void too_little_room_is_refused_with_the_numbers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(all_segments_of_the_plan_are_made_and_removed, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(the_next_supervisor_goes_on_from_the_cursors, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(new_lanes_are_added_and_the_old_page_says_replaced, set_up,
-	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(all_segments_of_the_plan_are_made_and_removed,
+	                                        segments_set_up, segments_tear_down),
+	        cmocka_unit_test_setup_teardown(the_next_supervisor_goes_on_from_the_cursors, segments_set_up,
+	                                        segments_tear_down),
+	        cmocka_unit_test_setup_teardown(new_lanes_are_added_and_the_old_page_says_replaced,
+	                                        segments_set_up, segments_tear_down),
 	        cmocka_unit_test_setup_teardown(an_empty_lane_takes_its_new_size_and_goes_on_at_its_position,
-	                                        set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(a_resized_lane_has_no_records_before_the_change, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(a_lane_with_something_in_it_keeps_its_size, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(a_removed_lane_keeps_what_waits_and_then_shrinks, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(private_memory_of_a_role_that_died_is_kept, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(segments_of_another_build_are_refused_with_the_remedy, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(segments_of_another_life_are_refused_with_the_remedy, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(files_without_a_page_are_replaced, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(too_little_room_is_refused_with_the_numbers, set_up,
-	                                        tear_down),
+	                                        segments_set_up, segments_tear_down),
+	        cmocka_unit_test_setup_teardown(a_resized_lane_has_no_records_before_the_change,
+	                                        segments_set_up, segments_tear_down),
+	        cmocka_unit_test_setup_teardown(a_lane_with_something_in_it_keeps_its_size, segments_set_up,
+	                                        segments_tear_down),
+	        cmocka_unit_test_setup_teardown(a_removed_lane_keeps_what_waits_and_then_shrinks,
+	                                        segments_set_up, segments_tear_down),
+	        cmocka_unit_test_setup_teardown(private_memory_of_a_role_that_died_is_kept, segments_set_up,
+	                                        segments_tear_down),
+	        cmocka_unit_test_setup_teardown(segments_of_another_build_are_refused_with_the_remedy,
+	                                        segments_set_up, segments_tear_down),
+	        cmocka_unit_test_setup_teardown(segments_of_another_life_are_refused_with_the_remedy,
+	                                        segments_set_up, segments_tear_down),
+	        cmocka_unit_test_setup_teardown(files_without_a_page_are_replaced, segments_set_up,
+	                                        segments_tear_down),
+	        cmocka_unit_test_setup_teardown(too_little_room_is_refused_with_the_numbers, segments_set_up,
+	                                        segments_tear_down),
 	};
 	alarm(30);
 	unsetenv("MILLRACE_INSTANCE");

@@ -101,7 +101,7 @@ static int foreign_listener(unsigned *port)
 static void a_listening_socket_is_as_a_stage_expects_it(void **state)
 {
 	(void)state;
-	struct plan *plan = make("ingest: {http: [{listen: '127.0.0.1:0'}]}");
+	struct plan *plan = plan_of("ingest: {http: [{listen: '127.0.0.1:0'}]}");
 	struct sockets *sockets = new_sockets();
 	must_open(sockets, plan);
 	assert_int_equal(sockets->n, 1);
@@ -116,13 +116,13 @@ static void a_listening_socket_is_as_a_stage_expects_it(void **state)
 	assert_true(option_of(taken, IPPROTO_TCP, TCP_NODELAY) != 0);
 	close(taken);
 	close(client);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void processes_share_a_port_that_the_kernel_chose(void **state)
 {
 	(void)state;
-	struct plan *plan = make("ingest: {http: [{listen: '127.0.0.1:0', processes: 3}]}");
+	struct plan *plan = plan_of("ingest: {http: [{listen: '127.0.0.1:0', processes: 3}]}");
 	struct sockets *sockets = new_sockets();
 	int fd[STAGE_SOCKETS_MAX], client[CLIENTS];
 	must_open(sockets, plan);
@@ -137,7 +137,7 @@ static void processes_share_a_port_that_the_kernel_chose(void **state)
 	assert_int_equal(sum, CLIENTS);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		expect_answer(client[i]);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void a_port_on_which_another_program_listens_is_refused_by_name(void **state)
@@ -145,7 +145,7 @@ static void a_port_on_which_another_program_listens_is_refused_by_name(void **st
 	(void)state;
 	unsigned port;
 	int foreign = foreign_listener(&port);
-	struct plan *plan = make(
+	struct plan *plan = plan_of(
 	        "ingest: {http: [{listen: '127.0.0.1:0'}, {listen: '127.0.0.1:%u', processes: 2}]}", port);
 	struct sockets *sockets = new_sockets();
 	struct shm_error error = {""};
@@ -156,21 +156,21 @@ static void a_port_on_which_another_program_listens_is_refused_by_name(void **st
 	assert_non_null(strstr(error.text, address));
 	assert_non_null(strstr(error.text, "ingest.http[1].listen"));
 	/* UDP has ports of its own */
-	struct plan *datagrams = make("ingest: {udp: [{listen: '127.0.0.1:%u'}]}", port);
+	struct plan *datagrams = plan_of("ingest: {udp: [{listen: '127.0.0.1:%u'}]}", port);
 	must_open(sockets, datagrams);
 	sockets_close(sockets);
 	close(foreign);
 	must_open(sockets, plan);
 	assert_int_equal(sockets->n, 3);
 	plan_free(datagrams);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void a_port_is_free_again_although_connections_ended_a_moment_ago(void **state)
 {
 	(void)state;
 	struct sockets *sockets = new_sockets();
-	struct plan *plan = make("ingest: {http: [{listen: '127.0.0.1:0'}]}");
+	struct plan *plan = plan_of("ingest: {http: [{listen: '127.0.0.1:0'}]}");
 	must_open(sockets, plan);
 	unsigned port = address_port(&sockets->entry[0].bound);
 	int client = client_of(port);
@@ -179,21 +179,21 @@ static void a_port_is_free_again_although_connections_ended_a_moment_ago(void **
 	expect_answer(client);
 	sockets_close(sockets);
 	plan_free(plan);
-	plan = make("ingest: {http: [{listen: '127.0.0.1:%u'}]}", port);
+	plan = plan_of("ingest: {http: [{listen: '127.0.0.1:%u'}]}", port);
 	must_open(sockets, plan);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void a_new_configuration_keeps_a_listener_with_all_that_waits_there(void **state)
 {
 	(void)state;
 	struct sockets *sockets = new_sockets();
-	struct plan *before = make("ingest: {http: [{listen: ['127.0.0.1:0', '127.0.0.2:0']}]}");
+	struct plan *before = plan_of("ingest: {http: [{listen: ['127.0.0.1:0', '127.0.0.2:0']}]}");
 	must_open(sockets, before);
 	int kept = sockets->entry[0].fd, gone = sockets->entry[1].fd;
 	int client = client_of(address_port(&sockets->entry[0].bound));
 	struct plan *after =
-	        make("ingest: {http: [{listen: '127.0.0.3:0'}, {listen: '127.0.0.1:0', backlog: 9}]}");
+	        plan_of("ingest: {http: [{listen: '127.0.0.3:0'}, {listen: '127.0.0.1:0', backlog: 9}]}");
 	must_open(sockets, after);
 	int fd[STAGE_SOCKETS_MAX];
 	assert_int_equal(sockets_of(sockets, &after->role[1], fd), 1);
@@ -205,7 +205,7 @@ static void a_new_configuration_keeps_a_listener_with_all_that_waits_there(void 
 	assert_int_equal(serve_all(kept), 1);
 	expect_answer(client);
 	plan_free(before);
-	end(sockets, after);
+	sockets_end(sockets, after);
 }
 
 /* What came before is emptied by its stage; what comes later reaches the other process, if only
@@ -214,8 +214,8 @@ static void a_listener_that_goes_takes_no_connection_with_it(void **state)
 {
 	(void)state;
 	struct sockets *sockets = new_sockets();
-	struct plan *before = make("ingest: {http: [{listen: '127.0.0.1:0', processes: 2}]}");
-	struct plan *after = make("ingest: {http: [{listen: '127.0.0.1:0'}]}");
+	struct plan *before = plan_of("ingest: {http: [{listen: '127.0.0.1:0', processes: 2}]}");
+	struct plan *after = plan_of("ingest: {http: [{listen: '127.0.0.1:0'}]}");
 	must_open(sockets, before);
 	int client[2 * CLIENTS], kept = sockets->entry[0].fd, gone = sockets->entry[1].fd;
 	unsigned port = address_port(&sockets->entry[0].bound);
@@ -240,14 +240,14 @@ static void a_listener_that_goes_takes_no_connection_with_it(void **state)
 	for (unsigned i = 0; i < 2 * CLIENTS; i++)
 		expect_answer(client[i]);
 	plan_free(before);
-	end(sockets, after);
+	sockets_end(sockets, after);
 }
 
 static void a_quiet_listener_that_stays_after_all_takes_connections_again(void **state)
 {
 	(void)state;
 	struct sockets *sockets = new_sockets();
-	struct plan *plan = make("ingest: {http: [{listen: '127.0.0.1:0', backlog: 100}]}");
+	struct plan *plan = plan_of("ingest: {http: [{listen: '127.0.0.1:0', backlog: 100}]}");
 	must_open(sockets, plan);
 	int client[CLIENTS];
 	sockets_quiet(sockets, true);
@@ -259,7 +259,7 @@ static void a_quiet_listener_that_stays_after_all_takes_connections_again(void *
 	assert_int_equal(serve_all(sockets->entry[0].fd), CLIENTS);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		expect_answer(client[i]);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 /* ---- Unix sockets ---- */
@@ -269,8 +269,8 @@ static void a_unix_socket_has_a_file_that_all_may_use_and_that_goes_with_it(void
 	(void)state;
 	struct sockets *sockets = new_sockets();
 	struct plan *plan =
-	        make("ingest: {http: [{listen: ['unix:%s/a', '127.0.0.1:0', 'unix:%s/b'], processes: 3}]}",
-	             folder, folder);
+	        plan_of("ingest: {http: [{listen: ['unix:%s/a', '127.0.0.1:0', 'unix:%s/b'], processes: 3}]}",
+	                folder, folder);
 	char path[100];
 	struct stat status;
 	int fd[3][STAGE_SOCKETS_MAX];
@@ -290,14 +290,14 @@ static void a_unix_socket_has_a_file_that_all_may_use_and_that_goes_with_it(void
 	expect_answer(client);
 	sockets_close(sockets);
 	assert_int_equal(access(path, F_OK), -1);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void only_a_file_on_which_nobody_listens_is_replaced(void **state)
 {
 	(void)state;
 	struct sockets *sockets = new_sockets(), *second = new_sockets();
-	struct plan *plan = make("ingest: {http: [{listen: 'unix:%s/a'}]}", folder);
+	struct plan *plan = plan_of("ingest: {http: [{listen: 'unix:%s/a'}]}", folder);
 	struct shm_error error = {""};
 	char path[100];
 	snprintf(path, sizeof path, "%s/a", folder);
@@ -319,14 +319,14 @@ static void only_a_file_on_which_nobody_listens_is_replaced(void **state)
 		(void)send(fd, "x", 1, MSG_NOSIGNAL);
 	expect_answer(client);
 	free(second);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void a_file_of_somebody_else_is_left_alone(void **state)
 {
 	(void)state;
 	struct sockets *sockets = new_sockets();
-	struct plan *plan = make("ingest: {http: [{listen: 'unix:%s/a'}]}", folder);
+	struct plan *plan = plan_of("ingest: {http: [{listen: 'unix:%s/a'}]}", folder);
 	struct shm_error error = {""};
 	char path[100];
 	snprintf(path, sizeof path, "%s/a", folder);
@@ -336,25 +336,25 @@ static void a_file_of_somebody_else_is_left_alone(void **state)
 	sockets_close(sockets);
 	assert_int_equal(sockets_open(sockets, plan, &error), -EADDRINUSE);
 	assert_int_equal(unlink(path), 0);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void a_folder_that_is_missing_is_said(void **state)
 {
 	(void)state;
 	struct sockets *sockets = new_sockets();
-	struct plan *plan = make("ingest: {http: [{listen: 'unix:%s/no/a'}]}", folder);
+	struct plan *plan = plan_of("ingest: {http: [{listen: 'unix:%s/no/a'}]}", folder);
 	struct shm_error error = {""};
 	assert_int_equal(sockets_open(sockets, plan, &error), -ENOENT);
 	assert_non_null(strstr(error.text, "folder must exist"));
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void a_quiet_unix_socket_refuses_and_what_waits_is_served(void **state)
 {
 	(void)state;
 	struct sockets *sockets = new_sockets();
-	struct plan *plan = make("ingest: {http: [{listen: 'unix:%s/a'}]}", folder);
+	struct plan *plan = plan_of("ingest: {http: [{listen: 'unix:%s/a'}]}", folder);
 	char path[100];
 	snprintf(path, sizeof path, "%s/a", folder);
 	must_open(sockets, plan);
@@ -370,7 +370,7 @@ static void a_quiet_unix_socket_refuses_and_what_waits_is_served(void **state)
 	client = unix_client(path);
 	assert_int_equal(serve_all(sockets->entry[0].fd), 1);
 	expect_answer(client);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 /* ---- passed sockets ---- */
@@ -420,8 +420,8 @@ static void passed_sockets_are_shared_by_all_processes_and_left_as_they_are(void
 	passed[2] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(passed[2], (struct sockaddr *)&local, sizeof local), 0);
 	assert_int_equal(listen(passed[2], 10), 0);
-	struct plan *plan = make("ingest: {http: [{listen: ['127.0.0.1:%u', 'unix:%s'], processes: 2}]}",
-	                         port, local.sun_path);
+	struct plan *plan = plan_of("ingest: {http: [{listen: ['127.0.0.1:%u', 'unix:%s'], processes: 2}]}",
+	                            port, local.sun_path);
 	fflush(stdout);
 	pid_t child = fork();
 	if (child == 0)

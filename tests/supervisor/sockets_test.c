@@ -53,7 +53,7 @@ static int foreign_socket(unsigned *port)
 static void a_socket_is_as_a_stage_expects_it(void **state)
 {
 	(void)state;
-	struct plan *plan = make("ingest: {udp: [{listen: '127.0.0.1:0', receive_buffer: 128KiB}]}");
+	struct plan *plan = plan_of("ingest: {udp: [{listen: '127.0.0.1:0', receive_buffer: 128KiB}]}");
 	struct sockets *sockets = new_sockets();
 	must_open(sockets, plan);
 	assert_int_equal(sockets->n, 1);
@@ -65,13 +65,14 @@ static void a_socket_is_as_a_stage_expects_it(void **state)
 	assert_true(option_of(fd, SOL_SOCKET, SO_RCVBUF) >= 2 * 128 * 1024);
 	assert_true((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
 	assert_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void processes_share_a_port_that_the_kernel_chose(void **state)
 {
 	(void)state;
-	struct plan *plan = make("ingest: {udp: [{listen: ['127.0.0.1:0', '127.0.0.1:0'], processes: 3}]}");
+	struct plan *plan =
+	        plan_of("ingest: {udp: [{listen: ['127.0.0.1:0', '127.0.0.1:0'], processes: 3}]}");
 	struct sockets *sockets = new_sockets();
 	int fd[STAGE_SOCKETS_MAX];
 	must_open(sockets, plan);
@@ -90,18 +91,18 @@ static void processes_share_a_port_that_the_kernel_chose(void **state)
 	}
 	assert_int_equal(sum, 100);
 	assert_int_equal(sockets_of(sockets, &plan->role[3], fd), 0); /* tally */
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void an_ipv6_wildcard_takes_ipv4(void **state)
 {
 	(void)state;
-	struct plan *plan = make("ingest: {udp: [{listen: '[::]:0'}]}");
+	struct plan *plan = plan_of("ingest: {udp: [{listen: '[::]:0'}]}");
 	struct sockets *sockets = new_sockets();
 	must_open(sockets, plan);
 	send_some(address_port(&sockets->entry[0].bound), 5);
 	assert_int_equal(receive_all(sockets->entry[0].fd), 5);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void a_port_in_use_is_refused_by_name_after_a_while(void **state)
@@ -109,7 +110,7 @@ static void a_port_in_use_is_refused_by_name_after_a_while(void **state)
 	(void)state;
 	unsigned port;
 	int foreign = foreign_socket(&port);
-	struct plan *plan = make(
+	struct plan *plan = plan_of(
 	        "ingest: {udp: [{listen: '127.0.0.1:0'}, {listen: '127.0.0.1:%u', processes: 2}]}", port);
 	struct sockets *sockets = new_sockets();
 	struct shm_error error = {""};
@@ -125,7 +126,7 @@ static void a_port_in_use_is_refused_by_name_after_a_while(void **state)
 	close(foreign);
 	must_open(sockets, plan);
 	assert_int_equal(sockets->n, 3);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void a_port_that_becomes_free_meanwhile_is_taken(void **state)
@@ -139,22 +140,22 @@ static void a_port_that_becomes_free_meanwhile_is_taken(void **state)
 		_exit(0); /* the last one that has the socket */
 	}
 	close(foreign);
-	struct plan *plan = make("ingest: {udp: [{listen: '127.0.0.1:%u'}]}", port);
+	struct plan *plan = plan_of("ingest: {udp: [{listen: '127.0.0.1:%u'}]}", port);
 	struct sockets *sockets = new_sockets();
 	must_open(sockets, plan);
 	assert_int_equal(waitpid(child, NULL, 0), child);
-	end(sockets, plan);
+	sockets_end(sockets, plan);
 }
 
 static void a_new_configuration_keeps_what_fits_and_closes_the_rest(void **state)
 {
 	(void)state;
 	struct sockets *sockets = new_sockets();
-	struct plan *before = make("ingest: {udp: [{listen: ['127.0.0.1:0', '127.0.0.2:0']}]}");
+	struct plan *before = plan_of("ingest: {udp: [{listen: ['127.0.0.1:0', '127.0.0.2:0']}]}");
 	must_open(sockets, before);
 	int kept = sockets->entry[0].fd, gone = sockets->entry[1].fd;
 	unsigned port = address_port(&sockets->entry[0].bound);
-	struct plan *after = make(
+	struct plan *after = plan_of(
 	        "ingest: {udp: [{listen: '127.0.0.3:0'}, {listen: '127.0.0.1:0', processes: 2, receive_buffer: 1MiB}]}");
 	must_open(sockets, after);
 	int fd[STAGE_SOCKETS_MAX];
@@ -169,15 +170,15 @@ static void a_new_configuration_keeps_what_fits_and_closes_the_rest(void **state
 	assert_int_equal(sockets_of(sockets, &after->role[2], fd), 1);
 	assert_int_equal(receive_all(kept) + receive_all(fd[0]), 60);
 	plan_free(before);
-	end(sockets, after);
+	sockets_end(sockets, after);
 }
 
 static void a_socket_that_goes_takes_in_no_more_and_can_be_emptied(void **state)
 {
 	(void)state;
 	struct sockets *sockets = new_sockets();
-	struct plan *before = make("ingest: {udp: [{listen: '0.0.0.0:0', processes: 2}]}");
-	struct plan *after = make("ingest: {udp: [{listen: '0.0.0.0:0'}]}");
+	struct plan *before = plan_of("ingest: {udp: [{listen: '0.0.0.0:0', processes: 2}]}");
+	struct plan *after = plan_of("ingest: {udp: [{listen: '0.0.0.0:0'}]}");
 	must_open(sockets, before);
 	int kept = sockets->entry[0].fd, gone = sockets->entry[1].fd;
 	unsigned port = address_port(&sockets->entry[0].bound);
@@ -200,7 +201,7 @@ static void a_socket_that_goes_takes_in_no_more_and_can_be_emptied(void **state)
 	send_some(port, 10);
 	assert_int_equal(receive_all(kept) + receive_all(gone), 0);
 	plan_free(after);
-	end(sockets, before);
+	sockets_end(sockets, before);
 }
 
 static void a_wider_address_on_the_same_port_replaces_a_narrower_one(void **state)
@@ -209,16 +210,16 @@ static void a_wider_address_on_the_same_port_replaces_a_narrower_one(void **stat
 	unsigned port;
 	close(foreign_socket(&port));
 	struct sockets *sockets = new_sockets();
-	struct plan *before = make("ingest: {udp: [{listen: '127.0.0.1:%u'}]}", port);
+	struct plan *before = plan_of("ingest: {udp: [{listen: '127.0.0.1:%u'}]}", port);
 	must_open(sockets, before);
-	struct plan *after = make("ingest: {udp: [{listen: '[::]:%u'}]}", port);
+	struct plan *after = plan_of("ingest: {udp: [{listen: '[::]:%u'}]}", port);
 	must_open(sockets, after);
 	sockets_close_unused(sockets);
 	assert_int_equal(sockets->n, 1);
 	send_some(port, 3);
 	assert_int_equal(receive_all(sockets->entry[0].fd), 3);
 	plan_free(before);
-	end(sockets, after);
+	sockets_end(sockets, after);
 }
 
 static void a_failed_change_leaves_everything_as_it_was(void **state)
@@ -228,17 +229,18 @@ static void a_failed_change_leaves_everything_as_it_was(void **state)
 	int foreign = foreign_socket(&port);
 	struct shm_error error;
 	struct sockets *sockets = new_sockets();
-	struct plan *before = make("ingest: {udp: [{listen: '127.0.0.1:0'}]}");
+	struct plan *before = plan_of("ingest: {udp: [{listen: '127.0.0.1:0'}]}");
 	must_open(sockets, before);
 	int fd[STAGE_SOCKETS_MAX], kept = sockets->entry[0].fd;
-	struct plan *after = make("ingest: {udp: [{listen: '127.0.0.2:0'}, {listen: '127.0.0.1:%u'}]}", port);
+	struct plan *after =
+	        plan_of("ingest: {udp: [{listen: '127.0.0.2:0'}, {listen: '127.0.0.1:%u'}]}", port);
 	assert_int_equal(sockets_open(sockets, after, &error), -EADDRINUSE);
 	assert_int_equal(sockets->n, 1);
 	assert_int_equal(sockets_of(sockets, &before->role[0], fd), 1);
 	assert_int_equal(fd[0], kept);
 	close(foreign);
 	plan_free(after);
-	end(sockets, before);
+	sockets_end(sockets, before);
 }
 
 /* In a process of its own: descriptors 3 and 4 are what a service manager passes. Returns an exit
@@ -270,7 +272,7 @@ static void passed_sockets_are_taken_by_their_address(void **state)
 	(void)state;
 	unsigned port, stray_port;
 	int status, passed = foreign_socket(&port), stray = foreign_socket(&stray_port);
-	struct plan *plan = make("ingest: {udp: [{listen: '127.0.0.1:%u'}]}", port);
+	struct plan *plan = plan_of("ingest: {udp: [{listen: '127.0.0.1:%u'}]}", port);
 	fflush(stdout);
 	pid_t child = fork();
 	if (child == 0)

@@ -17,7 +17,7 @@
 #define REMINDER_NS  (60 * NS_PER_SEC)
 
 struct fixture {
-	struct place place;
+	struct sandbox sandbox;
 	struct instance instance;
 	struct topic_writer writer;
 	struct topic_reader tally;
@@ -34,8 +34,8 @@ static int set_up(void **state)
 	static const struct test_topic topic = {"ip", LANE_BYTES, 1, {"w.0"}, "tally"};
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
-	if (f == NULL || place_make(&f->place) != 0 ||
-	    instance_make(f->place.directory, &topic, 1, &f->error) != 0 ||
+	if (f == NULL || sandbox_make(&f->sandbox) != 0 ||
+	    instance_make(f->sandbox.directory, &topic, 1, &f->error) != 0 ||
 	    instance_attach(&f->instance, "test", SEGMENT_WRITE, &f->error) != 0 ||
 	    topic_writer_attach(&f->writer, &f->instance, "ip", "w.0", &f->error) != 0 ||
 	    topic_reader_attach_stage(&f->tally, &f->instance, "ip", "tally", (struct topic_share){.n = 1},
@@ -56,7 +56,7 @@ static int tear_down(void **state)
 	topic_reader_detach(&f->tally);
 	topic_writer_detach(&f->writer);
 	instance_detach(&f->instance);
-	place_remove(&f->place);
+	sandbox_remove(&f->sandbox);
 	fclose(f->log);
 	close(f->standard_error);
 	free(f);
@@ -65,7 +65,7 @@ static int tear_down(void **state)
 
 static void open_watch(struct fixture *f)
 {
-	watch_open(&f->watch, f->place.directory, "test", f->instance.page);
+	watch_open(&f->watch, f->sandbox.directory, "test", f->instance.page);
 }
 
 /* A look `after_ns` after the last one; text becomes what it said. Returns how many lines. */

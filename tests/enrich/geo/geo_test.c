@@ -342,5 +342,5 @@ int main(void)
 	        cmocka_unit_test(special_addresses_are_in_no_country_whatever_the_database_says),
 	        cmocka_unit_test(without_a_database_every_address_is_unknown),
 	};
-	return cmocka_run_group_tests(tests, geo_place_make, geo_place_remove);
+	return cmocka_run_group_tests(tests, geo_folder_make, geo_folder_remove);
 }

@@ -223,5 +223,5 @@ int main(void)
 	        cmocka_unit_test(a_long_text_costs_nothing),
 	        cmocka_unit_test(metadata_that_would_never_end_are_refused_before_the_library_sees_them),
 	};
-	return cmocka_run_group_tests(tests, geo_place_make, geo_place_remove);
+	return cmocka_run_group_tests(tests, geo_folder_make, geo_folder_remove);
 }

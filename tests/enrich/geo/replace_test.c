@@ -478,5 +478,5 @@ int main(void)
 	        cmocka_unit_test(what_is_wrong_is_said),
 	        cmocka_unit_test(each_change_is_logged_once),
 	};
-	return cmocka_run_group_tests(tests, geo_place_make, geo_place_remove);
+	return cmocka_run_group_tests(tests, geo_folder_make, geo_folder_remove);
 }

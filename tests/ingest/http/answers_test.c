@@ -18,7 +18,7 @@
 #define BODY_MOST 12000u
 #define TOKEN     "correct-horse-battery"
 
-static struct http_place place;
+static struct http_fixture fixture;
 static char token_file[] = "/tmp/millrace-answers-XXXXXX";
 
 /* Origins as long as they may be, and one byte longer. */
@@ -31,33 +31,33 @@ static void fill_origin(char *origin, size_t bytes)
 	origin[bytes] = 0;
 }
 
-static int open_place(void **state)
+static int open_fixture(void **state)
 {
 	struct shm_error error;
 	fill_origin(longest_origin, ANSWER_ORIGIN_MAX);
 	fill_origin(longer_origin, ANSWER_ORIGIN_MAX + 1);
-	http_place_init(&place);
-	place.server.settings.limits = (struct request_limits){8192, 16384, 100};
-	place.server.settings.max_connections_per_address = 100;
-	place.server.shared.settings.max_inflated = 16384;
-	place.server.shared.settings.batch_errors = 100;
-	place.server.shared.settings.agent_longest = 1024;
+	http_fixture_init(&fixture);
+	fixture.server.settings.limits = (struct request_limits){8192, 16384, 100};
+	fixture.server.settings.max_connections_per_address = 100;
+	fixture.server.shared.settings.max_inflated = 16384;
+	fixture.server.shared.settings.batch_errors = 100;
+	fixture.server.shared.settings.agent_longest = 1024;
 	if (*state != NULL) { /* the bare settings: fixed origins, tokens */
-		place.server.shared.settings.origin[0] = "https://a.example";
-		place.server.shared.settings.origin[1] = longest_origin;
-		place.server.shared.settings.origin[2] = longer_origin;
-		place.server.shared.settings.n_origins = 3;
-		if (tokens_load(&place.server.shared.tokens, token_file, route_names, ROUTE_HEALTH, &error) !=
-		    0)
+		fixture.server.shared.settings.origin[0] = "https://a.example";
+		fixture.server.shared.settings.origin[1] = longest_origin;
+		fixture.server.shared.settings.origin[2] = longer_origin;
+		fixture.server.shared.settings.n_origins = 3;
+		if (tokens_load(&fixture.server.shared.tokens, token_file, route_names, ROUTE_HEALTH,
+		                &error) != 0)
 			return -1;
 	}
-	return http_place_open(&place);
+	return http_fixture_open(&fixture);
 }
 
-static int close_place(void **state)
+static int close_fixture(void **state)
 {
 	(void)state;
-	http_place_close(&place);
+	http_fixture_close(&fixture);
 	return 0;
 }
 
@@ -72,9 +72,9 @@ static void say_from(uint32_t slot, const char *data, size_t bytes)
 {
 	char *copy = malloc(bytes);
 	memcpy(copy, data, bytes);
-	place.server.transport.events->received(&place.server, slot, copy, bytes);
+	fixture.server.transport.events->received(&fixture.server, slot, copy, bytes);
 	free(copy);
-	http_place_read(&place);
+	http_fixture_read(&fixture);
 }
 
 static void hold(uint32_t slot)
@@ -96,25 +96,25 @@ static void hold(uint32_t slot)
 	             "POST /event HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " TOKEN
 	             "\r\nContent-Length: %zu\r\n\r\n",
 	             holder->bytes);
-	place.server.transport.events->opened(&place.server, slot, 0, &address);
+	fixture.server.transport.events->opened(&fixture.server, slot, 0, &address);
 	say_from(slot, head, (size_t)n);
 	say_from(slot, holder->body, holder->sent);
-	assert_non_null(place.server.connection[slot].input);
+	assert_non_null(fixture.server.connection[slot].input);
 }
 
 /* What was held is as it was sent, and is answered. */
 static void finish(uint32_t slot)
 {
 	struct holder *holder = &holders[slot];
-	const struct connection *connection = &place.server.connection[slot];
+	const struct connection *connection = &fixture.server.connection[slot];
 	size_t head = connection->input_bytes - holder->sent;
 	assert_memory_equal(connection->input + head, holder->body, holder->sent);
-	http_place_forget(&place);
+	http_fixture_forget(&fixture);
 	say_from(slot, holder->body + holder->sent, holder->bytes - holder->sent);
-	if (strncmp(place.answers, "HTTP/1.1 200 OK\r\n", 17) != 0)
-		fail_msg("a held request was answered: %.300s", place.answers);
-	http_place_end(&place.server.transport, slot, false);
-	http_place_settle(&place);
+	if (strncmp(fixture.answers, "HTTP/1.1 200 OK\r\n", 17) != 0)
+		fail_msg("a held request was answered: %.300s", fixture.answers);
+	http_fixture_end(&fixture.server.transport, slot, false);
+	http_fixture_settle(&fixture);
 	holder->sent = 0;
 }
 
@@ -220,7 +220,7 @@ static size_t number_of(const char *head, const char *end, const char *name)
 /* One answer behind the other, each as long as it says. Returns how many there are. */
 static unsigned check_answers(const char *const *methods)
 {
-	const char *at = place.answers, *last = place.answers + place.used;
+	const char *at = fixture.answers, *last = fixture.answers + fixture.used;
 	unsigned n = 0;
 	while (at < last) {
 		const char *end = memmem(at, (size_t)(last - at), "\r\n\r\n", 4);
@@ -244,15 +244,16 @@ static void ask_at_random(void)
 	said.bytes = 0;
 	for (unsigned i = 0; i < n; i++)
 		methods[i] = put_request();
-	http_place_forget(&place);
-	if (!place.open)
-		http_place_connect(&place);
-	place.hold = draw_one_in(3);
-	http_place_say_pieces(&place, said.text, said.bytes, draw_one_in(2) ? 65536 : 1 + draw_below(9000));
-	place.hold = false;
-	http_place_read(&place);
+	http_fixture_forget(&fixture);
+	if (!fixture.open)
+		http_fixture_connect(&fixture);
+	fixture.hold = draw_one_in(3);
+	http_fixture_say_pieces(&fixture, said.text, said.bytes,
+	                        draw_one_in(2) ? 65536 : 1 + draw_below(9000));
+	fixture.hold = false;
+	http_fixture_read(&fixture);
 	unsigned answers = check_answers(methods);
-	assert_true(answers == n || !place.open);
+	assert_true(answers == n || !fixture.open);
 	assert_true(answers > 0);
 }
 
@@ -264,13 +265,13 @@ static void answers_stay_in_their_memory(void **state)
 		hold_and_finish();
 		ask_at_random();
 		for (unsigned i = 0; i < OUTLET_TOPICS; i++)
-			lane_reset(&place.outlet.lane[i]);
+			lane_reset(&fixture.outlet.lane[i]);
 	}
 	for (uint32_t slot = 1; slot <= HOLDERS; slot++)
 		if (holders[slot].sent != 0)
 			finish(slot);
-	assert_int_equal(place.server.pool.used_bytes, 0);
-	assert_int_equal(place.server.answers.used_bytes, 0);
+	assert_int_equal(fixture.server.pool.used_bytes, 0);
+	assert_int_equal(fixture.server.answers.used_bytes, 0);
 }
 
 /* ---- the caps ---- */
@@ -284,10 +285,10 @@ static const char *preflight(const char *origin, size_t headers)
 	         "OPTIONS /t/x HTTP/1.1\r\nHost: a\r\nOrigin: %s\r\nAccess-Control-Request-Method: POST\r\n"
 	         "Access-Control-Request-Headers: %s\r\n\r\n",
 	         origin, names);
-	http_place_forget(&place);
-	if (!place.open)
-		http_place_connect(&place);
-	return http_place_say(&place, text);
+	http_fixture_forget(&fixture);
+	if (!fixture.open)
+		http_fixture_connect(&fixture);
+	return http_fixture_say(&fixture, text);
 }
 
 static void fields_of_cors_are_answered_up_to_their_caps_and_none_beyond(void **state)
@@ -312,10 +313,10 @@ static void a_401_tells_its_page_and_keeps_to_the_caps(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		snprintf(text, sizeof text, "GET /t/x HTTP/1.1\r\nHost: a\r\nOrigin: %s\r\n\r\n",
 		         i == 0 ? longest_origin : longer_origin);
-		http_place_forget(&place);
-		if (!place.open)
-			http_place_connect(&place);
-		const char *answer = http_place_say(&place, text);
+		http_fixture_forget(&fixture);
+		if (!fixture.open)
+			http_fixture_connect(&fixture);
+		const char *answer = http_fixture_say(&fixture, text);
 		assert_non_null(strstr(answer, "401 "));
 		assert_int_equal(strstr(answer, "Access-Control-Allow-Origin") != NULL, i == 0);
 	}
@@ -327,7 +328,7 @@ static void an_answer_without_room_is_not_written(void **state)
 {
 	(void)state;
 	char body[9000] = "";
-	struct pool *pool = &place.server.answers;
+	struct pool *pool = &fixture.server.answers;
 	struct output output = {.pool = pool};
 	struct answer answer = {.status = 200, .type = ANSWER_TEXT, .body = body, .body_bytes = sizeof body};
 	size_t size;
@@ -345,7 +346,7 @@ static void an_answer_without_room_is_not_written(void **state)
 	while (answer_continue(&output))
 		;
 	assert_true(output.room - output.used < 32);
-	place.server.answers.used_bytes = 0; /* the pool ends with the place */
+	fixture.server.answers.used_bytes = 0; /* the pool ends with the place */
 }
 
 static int make_token_file(void **state)
@@ -365,7 +366,8 @@ static int remove_token_file(void **state)
 int main(void)
 {
 	static char closed;
-#define TEST(name, settings) cmocka_unit_test_prestate_setup_teardown(name, open_place, close_place, settings)
+#define TEST(name, settings) \
+	cmocka_unit_test_prestate_setup_teardown(name, open_fixture, close_fixture, settings)
 	const struct CMUnitTest tests[] = {
 	        TEST(answers_stay_in_their_memory, NULL),
 	        TEST(answers_stay_in_their_memory, &closed),

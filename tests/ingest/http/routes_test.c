@@ -8,31 +8,31 @@
 
 #include "tests/fixture/http.h"
 
-static struct http_place place;
+static struct http_fixture fixture;
 
-static int open_place(void **state)
+static int open_fixture(void **state)
 {
 	(void)state;
-	http_place_init(&place);
-	int result = http_place_open(&place);
-	http_place_connect(&place);
+	http_fixture_init(&fixture);
+	int result = http_fixture_open(&fixture);
+	http_fixture_connect(&fixture);
 	return result;
 }
 
-static int close_place(void **state)
+static int close_fixture(void **state)
 {
 	(void)state;
-	http_place_close(&place);
+	http_fixture_close(&fixture);
 	return 0;
 }
 
 /* The answer to one request, on a new connection when the last one has ended. */
 static const char *ask(const char *text, size_t bytes)
 {
-	if (!place.open)
-		http_place_connect(&place);
-	http_place_forget(&place);
-	return http_place_say_pieces(&place, text, bytes, 4096);
+	if (!fixture.open)
+		http_fixture_connect(&fixture);
+	http_fixture_forget(&fixture);
+	return http_fixture_say_pieces(&fixture, text, bytes, 4096);
 }
 
 static const char *ask_text(const char *text)
@@ -76,7 +76,7 @@ static void assert_answer(const char *answer, const char *status, const char *bo
 /* The last record of a topic as JSON, but for its id and ts. */
 static const char *last(enum outlet_topic topic, char text[4096])
 {
-	const struct lane *lane = &place.outlet.lane[topic];
+	const struct lane *lane = &fixture.outlet.lane[topic];
 	const struct record *record = NULL;
 	for (size_t at = 0; at < lane->used; at += record_bytes(record->length))
 		record = (const void *)(lane->base + at);
@@ -121,9 +121,9 @@ static void an_event_needs_its_three_fields_and_says_which_is_wrong(void **state
 		    strstr(answer, "{\"error\": \"") == NULL ||
 		    strstr(answer, "Content-Type: application/json\r\n") == NULL)
 			fail_msg("%s: %s", wrong[i].body, answer);
-		assert_true(place.open);
+		assert_true(fixture.open);
 	}
-	const struct lane *lane = &place.outlet.lane[OUTLET_METRIC];
+	const struct lane *lane = &fixture.outlet.lane[OUTLET_METRIC];
 	assert_int_equal(lane->records, 1);
 	assert_int_equal(lane->received, 1 + sizeof wrong / sizeof *wrong);
 }
@@ -196,10 +196,10 @@ static void probes_and_reads_are_no_tracking_calls(void **state)
 	}
 	assert_non_null(strstr(ask_text("DELETE /events HTTP/1.1\r\nHost: a\r\n\r\n"), "404 "));
 	assert_non_null(strstr(get("/debug/vars/"), "404 "));
-	assert_int_equal(place.outlet.lane[OUTLET_TRACK].records, 0);
+	assert_int_equal(fixture.outlet.lane[OUTLET_TRACK].records, 0);
 	for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++)
 		assert_answer(get(calls[i]), "200 OK", "{\"status\":\"ok\"}");
-	assert_int_equal(place.outlet.lane[OUTLET_TRACK].records, sizeof calls / sizeof *calls);
+	assert_int_equal(fixture.outlet.lane[OUTLET_TRACK].records, sizeof calls / sizeof *calls);
 }
 
 /* ---- /log ---- */
@@ -227,7 +227,7 @@ static void a_log_message_is_kept_as_sent_and_answered_ok(void **state)
 	answer = ask_text("HEAD /log HTTP/1.1\r\nHost: a\r\n\r\n");
 	assert_answer(answer, "200 OK", "");
 	assert_non_null(strstr(answer, "Content-Length: 2\r\n"));
-	assert_int_equal(place.outlet.lane[OUTLET_LOG].records, 1);
+	assert_int_equal(fixture.outlet.lane[OUTLET_LOG].records, 1);
 }
 
 /* ---- tracking ---- */
@@ -257,11 +257,11 @@ static void any_get_path_is_a_tracking_call(void **state)
 		         cases[i].record);
 		assert_string_equal(last(OUTLET_TRACK, text), wanted);
 	}
-	assert_int_equal(place.outlet.lane[OUTLET_TRACK].records, sizeof cases / sizeof *cases);
+	assert_int_equal(fixture.outlet.lane[OUTLET_TRACK].records, sizeof cases / sizeof *cases);
 	assert_non_null(strstr(get("/t/%z1"), "400 "));
 	/* HEAD asks what GET would say, and nothing happens. */
 	assert_answer(ask_text("HEAD /t/x HTTP/1.1\r\nHost: a\r\n\r\n"), "200 OK", "");
-	assert_int_equal(place.outlet.lane[OUTLET_TRACK].records, sizeof cases / sizeof *cases);
+	assert_int_equal(fixture.outlet.lane[OUTLET_TRACK].records, sizeof cases / sizeof *cases);
 }
 
 static void a_gif_path_gets_a_picture(void **state)
@@ -271,7 +271,7 @@ static void a_gif_path_gets_a_picture(void **state)
 	const char *body = body_of(answer);
 	assert_non_null(strstr(answer, "Content-Type: image/gif\r\n"));
 	assert_memory_equal(body, "GIF89a\1\0\1\0", 10);
-	size_t length = place.used - (size_t)(body - answer);
+	size_t length = fixture.used - (size_t)(body - answer);
 	assert_int_equal(body[length - 1], 0x3b);
 	char text[64];
 	snprintf(text, sizeof text, "Content-Length: %zu\r\n", length);
@@ -307,7 +307,7 @@ static void a_posted_call_has_its_body_as_parameters(void **state)
 	assert_non_null(strstr(post("/t/a", "application/x-www-form-urlencoded", "x=1 2"), "400 "));
 	assert_non_null(strstr(post("/t/a", "application/x-www-form-urlencoded", "x=1\n"), "400 "));
 	assert_non_null(strstr(post("/t/a", "application/json", "{\"x\": {}}"), "400 "));
-	assert_int_equal(place.outlet.lane[OUTLET_TRACK].records, sizeof cases / sizeof *cases);
+	assert_int_equal(fixture.outlet.lane[OUTLET_TRACK].records, sizeof cases / sizeof *cases);
 }
 
 static void a_client_that_does_not_want_to_be_tracked_is_marked(void **state)
@@ -343,19 +343,19 @@ static void a_batch_takes_what_is_right_and_numbers_what_is_wrong(void **state)
 	assert_non_null(strstr(post("/batch", NULL, "[{\"type\":\"a\"}"), "400 "));
 	assert_non_null(strstr(post("/batch", NULL, "[]"), "400 "));
 	assert_non_null(strstr(post("/batch", NULL, "\n\n"), "400 "));
-	const struct lane *lane = &place.outlet.lane[OUTLET_TRACK];
+	const struct lane *lane = &fixture.outlet.lane[OUTLET_TRACK];
 	uint64_t rejected = 0;
 	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
 		rejected += lane->rejected[i];
 	assert_int_equal(lane->records, 4);
 	assert_int_equal(lane->received, lane->records + rejected);
-	assert_int_equal(place.server.pool.used_bytes, 0);
+	assert_int_equal(fixture.server.pool.used_bytes, 0);
 }
 
 static void a_topic_that_is_full_refuses_whole_requests(void **state)
 {
 	(void)state;
-	struct lane *lane = &place.outlet.lane[OUTLET_TRACK];
+	struct lane *lane = &fixture.outlet.lane[OUTLET_TRACK];
 	size_t most = lane->most;
 	/* A lane of memory has no reader to wait for: what it ever holds is what it has now, so
 	 * "full" is made by asking for no more than a part. */
@@ -389,16 +389,16 @@ static void postbacks_become_one_item_each(void **state)
 	struct queue_slot slot;
 	uint64_t seen[4];
 	for (unsigned i = 0; i < 4; i++) {
-		assert_true(queue_take(&place.outlet.queue, &slot));
+		assert_true(queue_take(&fixture.outlet.queue, &slot));
 		const struct event_postback *event = slot.data;
-		assert_int_equal(event->arrival_ns, place.outlet.arrival_ns);
+		assert_int_equal(event->arrival_ns, fixture.outlet.arrival_ns);
 		assert_int_equal(event->source[15], 7);
 		seen[i] = event->id[1];
 		for (unsigned k = 0; k < i; k++)
 			assert_true(seen[k] != seen[i]);
-		assert_int_equal(queue_done(&place.outlet.queue, &slot), 0);
+		assert_int_equal(queue_done(&fixture.outlet.queue, &slot), 0);
 	}
-	assert_false(queue_take(&place.outlet.queue, &slot));
+	assert_false(queue_take(&fixture.outlet.queue, &slot));
 	assert_non_null(strstr(post("/ingest", NULL,
 	                            "{\"endpoint\":{\"method\":\"GET\",\"url\":\"ftp://x\"},\"data\":[{}]}"),
 	                       "endpoint.url"));
@@ -413,14 +413,14 @@ static void postbacks_are_taken_all_or_none(void **state)
 	struct queue_slot slot;
 	struct queue_counts counts;
 	uint64_t filled = 0;
-	while (queue_reserve(&place.outlet.queue, &slot) && ++filled < place.outlet.queue.slots - 1)
+	while (queue_reserve(&fixture.outlet.queue, &slot) && ++filled < fixture.outlet.queue.slots - 1)
 		;
 	const char *body =
 	        "{\"endpoint\":{\"method\":\"GET\",\"url\":\"http://h\"},\"data\":[{\"a\":1},{\"a\":2}]}";
 	const char *answer = post("/ingest", NULL, body);
 	assert_non_null(strstr(answer, "503 "));
 	assert_non_null(strstr(answer, "Retry-After"));
-	queue_count(&place.outlet.queue, &counts);
+	queue_count(&fixture.outlet.queue, &counts);
 	assert_int_equal(counts.ready, 0);
 	assert_int_equal(counts.filling, filled);
 	assert_int_equal(counts.free, 1);
@@ -471,8 +471,8 @@ static void compressed_bodies_are_inflated_within_bounds(void **state)
 	memcpy(bomb + 150000, body, strlen(body));
 	n = pack(bomb, 15 + 16, packed, sizeof packed);
 	assert_non_null(strstr(post_packed("gzip", packed, n), "200 OK"));
-	assert_int_equal(place.outlet.lane[OUTLET_METRIC].records, 3);
-	assert_int_equal(place.server.pool.used_bytes, 0);
+	assert_int_equal(fixture.outlet.lane[OUTLET_METRIC].records, 3);
+	assert_int_equal(fixture.server.pool.used_bytes, 0);
 }
 
 /* ---- CORS, tokens, health ---- */
@@ -489,7 +489,7 @@ static void browsers_may_track_from_the_origins_that_are_allowed(void **state)
 	assert_non_null(strstr(answer, "204 "));
 	assert_non_null(strstr(answer, "\r\nAccess-Control-Allow-Methods: POST, OPTIONS\r\n"));
 	assert_non_null(strstr(answer, "\r\nAccess-Control-Allow-Headers: content-type\r\n"));
-	place.server.shared.settings.origin[0] = "https://other.example";
+	fixture.server.shared.settings.origin[0] = "https://other.example";
 	answer = ask_text("GET /t/x HTTP/1.1\r\nHost: a\r\nOrigin: https://shop.example\r\n\r\n");
 	assert_null(strstr(answer, "Access-Control"));
 	assert_null(strstr(ask_text("GET /log HTTP/1.1\r\nHost: a\r\nOrigin: https://other.example\r\n\r\n"),
@@ -505,7 +505,7 @@ static void a_closed_route_needs_its_token(void **state)
 	assert_true(dprintf(fd, "# one\n0123456789abcdef log\n") > 0);
 	close(fd);
 	struct shm_error error;
-	int result = tokens_load(&place.server.shared.tokens, path, route_names, ROUTE_HEALTH, &error);
+	int result = tokens_load(&fixture.server.shared.tokens, path, route_names, ROUTE_HEALTH, &error);
 	unlink(path);
 	assert_int_equal(result, 0);
 	assert_non_null(strstr(get("/log"), "\r\nWWW-Authenticate: Bearer\r\n"));
@@ -527,7 +527,7 @@ static void the_process_says_how_it_is(void **state)
 	assert_non_null(strstr(post("/healthz", NULL, ""), "405 "));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_place, close_place)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
 
 int main(void)
 {

@@ -25,7 +25,7 @@ static bool linger_round(unsigned k, int receive_buffer, bool paused, size_t tot
 	uint64_t sent = client_send(fd, 0, 1u << 20);
 	until(side(slot)->received > 0);
 	if (paused)
-		transport_pause(&place.transport, slot);
+		transport_pause(&fixture.transport, slot);
 	side_send(slot, total);
 	uint64_t begin_ns = clock_monotonic_ns();
 	side_close(slot, true);
@@ -64,32 +64,32 @@ static bool linger_round(unsigned k, int receive_buffer, bool paused, size_t tot
 static void lingering_delivers_the_answer_although_the_peer_is_still_sending(void **state)
 {
 	(void)state;
-	place_open(4, 16, 4096);
-	place.ignore = true;
+	fixture_open(4, 16, 4096);
+	fixture.ignore = true;
 	for (unsigned round = 0, tries = 0; round < 6; tries++) {
 		assert_true(tries < 60);
 		round += linger_round(round % 2 == 0 ? TCP4 : UNIX, round < 4 ? 0 : 8192, round >= 2,
 		                      round < 2 ? 100 : 700000);
 	}
-	place_close();
+	fixture_close();
 }
 
 /* Both back-ends wait at the same time, for a second is long. */
 static void lingering_ends_after_a_second_although_the_peer_does_not(void **state)
 {
 	(void)state;
-	static struct place other;
+	static struct transport_fixture other;
 	backend_under_test = TRANSPORT_EPOLL;
-	place_open(4, 16, 4096);
-	place.ignore = true;
+	fixture_open(4, 16, 4096);
+	fixture.ignore = true;
 	int fd[2], idle[2];
 	uint64_t begin_ns[2], end_ns[2] = {0};
 	for (unsigned i = 0; i < 2; i++) {
 		if (i == 1) { /* the events are of one place: the first one sleeps while it is put away */
-			other = place;
+			other = fixture;
 			backend_under_test = TRANSPORT_URING;
-			place_open(4, 16, 4096);
-			place.ignore = true;
+			fixture_open(4, 16, 4096);
+			fixture.ignore = true;
 		}
 		fd[i] = client_connect(TCP4);
 		idle[i] = client_connect(UNIX);
@@ -103,17 +103,17 @@ static void lingering_ends_after_a_second_although_the_peer_does_not(void **stat
 	}
 	for (unsigned left = 2, i = 0; left > 0; i = 1 - i) {
 		uint64_t now_ns = clock_monotonic_ns();
-		assert_true(now_ns < begin_ns[0] + PLACE_LIMIT_NS);
+		assert_true(now_ns < begin_ns[0] + FIXTURE_LIMIT_NS);
 		if (end_ns[1 - i] == 0) {
 			(void)client_send(fd[1 - i], 0, 100);
 			(void)turn();
-			if (place.n_open == 0) {
+			if (fixture.n_open == 0) {
 				end_ns[1 - i] = clock_monotonic_ns();
 				left--;
 			}
 		}
-		struct place this = place;
-		place = other;
+		struct transport_fixture this = fixture;
+		fixture = other;
 		other = this;
 	}
 	for (unsigned i = 0; i < 2; i++) {
@@ -121,15 +121,15 @@ static void lingering_ends_after_a_second_although_the_peer_does_not(void **stat
 		close(fd[i]);
 		close(idle[i]);
 	}
-	place_close();
-	place = other;
-	place_close();
+	fixture_close();
+	fixture = other;
+	fixture_close();
 }
 
 static void lingering_can_be_cut_short(void **state)
 {
 	(void)state;
-	place_open(8, 16, 4096);
+	fixture_open(8, 16, 4096);
 	for (unsigned round = 0; round < 4; round++) {
 		int fd = client_connect(round % 2 == 0 ? TCP4 : UNIX);
 		uint32_t slot = slot_of(fd);
@@ -140,7 +140,7 @@ static void lingering_can_be_cut_short(void **state)
 		turns(3);
 		if (!too_late(begin_ns)) {
 			assert_true(side(slot)->open);
-			transport_close(&place.transport, slot, false);
+			transport_close(&fixture.transport, slot, false);
 			turns(5);
 			if (!too_late(begin_ns)) /* less than it would have lingered */
 				assert_false(side(slot)->open);
@@ -148,13 +148,13 @@ static void lingering_can_be_cut_short(void **state)
 		until(!side(slot)->open);
 		close(fd);
 	}
-	place_close();
+	fixture_close();
 }
 
 static void closing_gives_up_a_send_under_way_and_its_memory(void **state)
 {
 	(void)state;
-	place_open(4, 16, 4096);
+	fixture_open(4, 16, 4096);
 	for (unsigned round = 0; round < 6; round++) {
 		int fd = client_connect_sized(round % 2 == 0 ? TCP4 : UNIX, 8192);
 		uint32_t slot = slot_of(fd);
@@ -171,7 +171,7 @@ static void closing_gives_up_a_send_under_way_and_its_memory(void **state)
 		assert_true(read < total);
 		close(fd);
 	}
-	place_close();
+	fixture_close();
 }
 
 static void close_at_once(uint32_t slot, char *data, size_t bytes)
@@ -186,9 +186,9 @@ static void no_event_but_closed_comes_after_closing(void **state)
 	(void)state;
 	enum { N = 20 };
 	int client[N];
-	place_open(N, 16, 256);
+	fixture_open(N, 16, 256);
 	/* with more bytes behind, in buffers already filled: side_received would notice */
-	place.on_received = close_at_once;
+	fixture.on_received = close_at_once;
 	for (unsigned round = 0; round < 5; round++) {
 		for (unsigned i = 0; i < N; i++) {
 			client[i] = client_connect(i % 3 == 0 ? UNIX : TCP4);
@@ -196,13 +196,13 @@ static void no_event_but_closed_comes_after_closing(void **state)
 			if (draw_one_in(2))
 				assert_int_equal(shutdown(client[i], SHUT_WR), 0);
 		}
-		until(place.n_opened == (round + 1) * N);
+		until(fixture.n_opened == (round + 1) * N);
 		turns(draw_below(4));
 		for (unsigned i = 0; i < N; i++)
 			close(client[i]);
-		until(place.n_closed == (round + 1) * N);
+		until(fixture.n_closed == (round + 1) * N);
 	}
-	place_close();
+	fixture_close();
 }
 
 /* ---- resets ---- */
@@ -232,7 +232,7 @@ static void bring_into(enum reset_state wanted, int fd, uint32_t slot)
 	if (wanted == RESET_UNREAD)
 		(void)client_send(fd, 0, 100000);
 	if (wanted == RESET_PAUSED || wanted == RESET_SENDING_PAUSED) {
-		transport_pause(&place.transport, slot);
+		transport_pause(&fixture.transport, slot);
 		(void)client_send(fd, 0, 1000);
 	}
 	if (wanted == RESET_ENDED_SENDING)
@@ -253,17 +253,17 @@ static void bring_into(enum reset_state wanted, int fd, uint32_t slot)
 static void a_reset_by_the_peer_ends_the_connection_in_every_state(void **state)
 {
 	(void)state;
-	place_open(8, 16, 4096);
-	place.ignore = true;
-	place.on_ended = close_it;
+	fixture_open(8, 16, 4096);
+	fixture.ignore = true;
+	fixture.on_ended = close_it;
 	for (unsigned round = 0; round < 3 * RESET_STATES; round++) {
 		enum reset_state wanted = round % RESET_STATES;
-		unsigned opened = place.n_opened;
+		unsigned opened = fixture.n_opened;
 		int fd = client_connect_sized(TCP4, 8192);
 		if (wanted == RESET_BEFORE_ACCEPT) {
 			client_reset(fd);
 			settle(); /* the kernel may pass it on or not */
-			until(place.n_open == 0);
+			until(fixture.n_open == 0);
 			continue;
 		}
 		uint32_t slot = slot_of(fd);
@@ -272,11 +272,11 @@ static void a_reset_by_the_peer_ends_the_connection_in_every_state(void **state)
 		if (wanted == RESET_PAUSED) {
 			turns(3);
 			assert_true(side(slot)->open);
-			transport_resume(&place.transport, slot);
+			transport_resume(&fixture.transport, slot);
 		}
-		until(place.n_open == 0);
-		assert_int_equal(place.n_opened, opened + 1);
-		assert_int_equal(place.n_closed, place.n_opened);
+		until(fixture.n_open == 0);
+		assert_int_equal(fixture.n_opened, opened + 1);
+		assert_int_equal(fixture.n_closed, fixture.n_opened);
 		if (wanted != RESET_LINGERING && wanted != RESET_LINGERING_SENDING && wanted != RESET_CLOSING)
 			assert_int_equal(side(slot)->n_failed, 1);
 	}
@@ -284,11 +284,11 @@ static void a_reset_by_the_peer_ends_the_connection_in_every_state(void **state)
 	int client[8];
 	for (unsigned i = 0; i < 8; i++)
 		client[i] = client_connect(TCP4);
-	until(place.n_open == 8);
+	until(fixture.n_open == 8);
 	for (unsigned i = 0; i < 8; i++)
 		close(client[i]);
-	until(place.n_open == 0);
-	place_close();
+	until(fixture.n_open == 0);
+	fixture_close();
 }
 
 /* ---- chance ---- */
@@ -345,13 +345,13 @@ static void chance_server_acts(uint32_t slot)
 		return;
 	unsigned what = draw_below(40);
 	if (what == 0)
-		transport_close(&place.transport, slot, false);
+		transport_close(&fixture.transport, slot, false);
 	else if (what == 1 && !side(slot)->closing)
-		transport_close(&place.transport, slot, true);
+		transport_close(&fixture.transport, slot, true);
 	else if (what < 8 && !side(slot)->closing)
-		transport_pause(&place.transport, slot);
+		transport_pause(&fixture.transport, slot);
 	else if (!side(slot)->closing)
-		transport_resume(&place.transport, slot);
+		transport_resume(&fixture.transport, slot);
 	if (what <= 1)
 		side(slot)->closing = true;
 }
@@ -359,19 +359,19 @@ static void chance_server_acts(uint32_t slot)
 static void chance(unsigned one_wait_in)
 {
 	struct chance_client client[CHANCE_CLIENTS];
-	place_open(CHANCE_SLOTS, 16, 700);
-	place.echo = true;
+	fixture_open(CHANCE_SLOTS, 16, 700);
+	fixture.echo = true;
 	for (unsigned i = 0; i < CHANCE_CLIENTS; i++)
 		client[i].fd = -1;
 	for (unsigned step = 0; step < CHANCE_STEPS; step++) {
 		chance_client_acts(&client[draw_below(CHANCE_CLIENTS)]);
 		chance_server_acts(draw_below(CHANCE_SLOTS));
 		if (draw_one_in(one_wait_in))
-			transport_wait(&place.transport, 0);
+			transport_wait(&fixture.transport, 0);
 		else if (draw_one_in(5))
-			transport_flush(&place.transport);
+			transport_flush(&fixture.transport);
 		else
-			(void)transport_poll(&place.transport);
+			(void)transport_poll(&fixture.transport);
 	}
 	for (unsigned i = 0; i < CHANCE_CLIENTS; i++)
 		if (client[i].fd >= 0)
@@ -379,15 +379,15 @@ static void chance(unsigned one_wait_in)
 	for (uint32_t slot = 0; slot < CHANCE_SLOTS; slot++)
 		if (side(slot)->open) {
 			side(slot)->closing = true;
-			transport_close(&place.transport, slot, false);
+			transport_close(&fixture.transport, slot, false);
 		}
 	settle();
 	for (uint32_t slot = 0; slot < CHANCE_SLOTS; slot++) /* accepted meanwhile */
 		if (side(slot)->open && !side(slot)->closing)
 			side_close(slot, false);
-	until(place.n_open == 0);
-	assert_true(place.n_opened > CHANCE_STEPS / 100);
-	assert_int_equal(place.n_opened, place.n_closed);
+	until(fixture.n_open == 0);
+	assert_true(fixture.n_opened > CHANCE_STEPS / 100);
+	assert_int_equal(fixture.n_opened, fixture.n_closed);
 }
 
 static void whatever_clients_and_server_do_by_chance_every_connection_ends_once_and_keeps_its_bytes(
@@ -395,7 +395,7 @@ static void whatever_clients_and_server_do_by_chance_every_connection_ends_once_
 {
 	(void)state;
 	chance(6);
-	place_close();
+	fixture_close();
 }
 
 static void the_same_while_connections_are_polled(void **state)
@@ -403,9 +403,9 @@ static void the_same_while_connections_are_polled(void **state)
 	(void)state;
 	batch_wait_under_test = 100 * NS_PER_US;
 	chance(40);
-	assert_true(place.transport.counts.polls > 100);
-	assert_true(place.transport.counts.empty_polls > 100);
-	place_close();
+	assert_true(fixture.transport.counts.polls > 100);
+	assert_true(fixture.transport.counts.empty_polls > 100);
+	fixture_close();
 }
 
 int main(void)
@@ -421,9 +421,9 @@ int main(void)
 	        BOTH(a_reset_by_the_peer_ends_the_connection_in_every_state),
 	        BOTH(whatever_clients_and_server_do_by_chance_every_connection_ends_once_and_keeps_its_bytes),
 	        {"the_same_while_connections_are_polled (io_uring)", the_same_while_connections_are_polled,
-	         use_uring, place_clean, NULL},
+	         transport_use_uring, fixture_clean, NULL},
 	        cmocka_unit_test_teardown(lingering_ends_after_a_second_although_the_peer_does_not,
-	                                  place_clean),
+	                                  fixture_clean),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

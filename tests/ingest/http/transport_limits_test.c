@@ -24,12 +24,12 @@ static void connections_over_the_limit_are_closed_and_a_freed_slot_is_usable_at_
 	(void)state;
 	enum { MOST = 4, N = 7 };
 	int client[N];
-	place_open(MOST, 16, 4096);
-	place.echo = true;
+	fixture_open(MOST, 16, 4096);
+	fixture.echo = true;
 	for (unsigned i = 0; i < N; i++)
 		client[i] = client_connect(TCP4);
-	until(place.transport.counts.turned_away == N - MOST);
-	assert_int_equal(place.n_opened, MOST);
+	until(fixture.transport.counts.turned_away == N - MOST);
+	assert_int_equal(fixture.n_opened, MOST);
 	unsigned over = 0;
 	for (unsigned i = 0; i < N; i++) {
 		if (find_slot(client[i]) != SLOT_UNKNOWN)
@@ -45,50 +45,50 @@ static void connections_over_the_limit_are_closed_and_a_freed_slot_is_usable_at_
 			continue;
 		side_close(slot, draw_one_in(2));
 		close(client[i]);
-		until(place.n_open == MOST - 1);
+		until(fixture.n_open == MOST - 1);
 		client[i] = client_connect(TCP4);
 		bool ended = false;
 		assert_int_equal(client_send(client[i], 0, 5), 5);
 		until(client_read(client[i], 0, 5, &ended) == 5);
 		assert_false(ended);
-		assert_int_equal(place.n_open, MOST);
+		assert_int_equal(fixture.n_open, MOST);
 	}
-	assert_int_equal(place.transport.counts.turned_away, N - MOST);
+	assert_int_equal(fixture.transport.counts.turned_away, N - MOST);
 	for (unsigned i = 0; i < N; i++)
 		close(client[i]);
-	place_close();
+	fixture_close();
 }
 
 static void refusing_leaves_new_clients_to_the_next_life(void **state)
 {
 	(void)state;
-	place_open(64, 16, 4096);
-	place.echo = true;
+	fixture_open(64, 16, 4096);
+	fixture.echo = true;
 	int first = client_connect(TCP4);
 	(void)slot_of(first);
-	transport_refuse(&place.transport);
+	transport_refuse(&fixture.transport);
 	settle();
 	int second = client_connect(TCP4);
 	assert_int_equal(client_send(second, 0, 3), 3);
 	settle();
-	assert_int_equal(place.n_opened, 1);
+	assert_int_equal(fixture.n_opened, 1);
 	bool over = false;
 	assert_int_equal(client_send(first, 0, 1000), 1000);
 	until(client_read(first, 0, 1000, &over) == 1000);
-	place_shut();
+	fixture_shut();
 	/* What was open is ended, what waited is served. */
 	struct pollfd ended = {.fd = first, .events = POLLIN};
 	assert_int_equal(poll(&ended, 1, 30000), 1);
 	assert_true(client_over(first));
-	assert_int_equal(place_begin(backend_under_test, 64, 16, 4096), 0);
+	assert_int_equal(fixture_begin(backend_under_test, 64, 16, 4096), 0);
 	until(client_read(second, 0, 3, &over) == 3);
 	assert_false(over);
 	close(first);
 	close(second);
-	place_shut();
-	for (unsigned k = 0; k < PLACE_LISTENERS; k++)
-		if (place.listener[k] >= 0)
-			close(place.listener[k]);
+	fixture_shut();
+	for (unsigned k = 0; k < FIXTURE_LISTENERS; k++)
+		if (fixture.listener[k] >= 0)
+			close(fixture.listener[k]);
 }
 
 /* ---- what the machine allows ---- */
@@ -111,18 +111,18 @@ static int open_with_few_files(void)
 	struct rlimit few = {.rlim_cur = 80, .rlim_max = 100};
 	if (setrlimit(RLIMIT_NOFILE, &few) != 0)
 		return 1;
-	for (unsigned k = 0; k < PLACE_LISTENERS; k++)
-		place.listener[k] = -1;
-	if (place_begin(backend_under_test, 5000, 16, 1024) != 0)
+	for (unsigned k = 0; k < FIXTURE_LISTENERS; k++)
+		fixture.listener[k] = -1;
+	if (fixture_begin(backend_under_test, 5000, 16, 1024) != 0)
 		return 2;
 	struct rlimit now;
-	uint32_t possible = place.transport.settings.max_connections;
+	uint32_t possible = fixture.transport.settings.max_connections;
 	if (getrlimit(RLIMIT_NOFILE, &now) != 0 || now.rlim_cur != 100 || possible == 0 || possible > 100)
 		return 3;
-	transport_shut(&place.transport);
+	transport_shut(&fixture.transport);
 	/* And what the soft limit alone forbade is possible. */
-	return place_begin(backend_under_test, 30, 16, 1024) == 0 &&
-	                       place.transport.settings.max_connections == 30
+	return fixture_begin(backend_under_test, 30, 16, 1024) == 0 &&
+	                       fixture.transport.settings.max_connections == 30
 	               ? 0
 	               : 4;
 }
@@ -146,15 +146,15 @@ static int accept_without_files(void)
 	uint64_t begin_ns = clock_monotonic_ns();
 	unsigned n = 0;
 	for (; clock_monotonic_ns() - begin_ns < 150 * NS_PER_MS; n++)
-		if (!transport_poll(&place.transport))
-			transport_wait(&place.transport, 50 * NS_PER_MS);
-	if (n > 40 || place.n_opened != 0)
+		if (!transport_poll(&fixture.transport))
+			transport_wait(&fixture.transport, 50 * NS_PER_MS);
+	if (n > 40 || fixture.n_opened != 0)
 		return 2;
 	limit.rlim_cur = 1000;
 	limit.rlim_max = 1000;
 	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return 0; /* only root may raise it again */
-	while (place.n_opened + place.transport.counts.turned_away < 4)
+	while (fixture.n_opened + fixture.transport.counts.turned_away < 4)
 		(void)turn();
 	return 0;
 }
@@ -163,9 +163,9 @@ static void without_descriptors_accepting_does_not_spin(void **state)
 {
 	(void)state;
 	backend_under_test = TRANSPORT_EPOLL; /* the other one needs none */
-	place_open(8, 16, 4096);
+	fixture_open(8, 16, 4096);
 	in_a_child(accept_without_files);
-	place_close();
+	fixture_close();
 }
 
 static int deny_io_uring(void)
@@ -180,13 +180,13 @@ static int deny_io_uring(void)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
 	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
 		return 1;
-	for (unsigned k = 0; k < PLACE_LISTENERS; k++)
-		place.listener[k] = -1;
-	if (place_begin(TRANSPORT_URING, 10, 16, 1024) != -EPERM)
+	for (unsigned k = 0; k < FIXTURE_LISTENERS; k++)
+		fixture.listener[k] = -1;
+	if (fixture_begin(TRANSPORT_URING, 10, 16, 1024) != -EPERM)
 		return 2;
-	if (place_begin(TRANSPORT_AUTO, 10, 16, 1024) != 0)
+	if (fixture_begin(TRANSPORT_AUTO, 10, 16, 1024) != 0)
 		return 3;
-	return strcmp(place.transport.ops->name, "epoll") == 0 ? 0 : 4;
+	return strcmp(fixture.transport.ops->name, "epoll") == 0 ? 0 : 4;
 }
 
 static void where_io_uring_is_denied_epoll_serves(void **state)
@@ -198,14 +198,14 @@ static void where_io_uring_is_denied_epoll_serves(void **state)
 static void settings_that_are_none_are_refused(void **state)
 {
 	(void)state;
-	memset(&place, 0, sizeof place);
-	for (unsigned k = 0; k < PLACE_LISTENERS; k++)
-		place.listener[k] = -1;
-	assert_int_equal(place_begin(TRANSPORT_AUTO, 10, 15, 1024), -EINVAL);
-	assert_int_equal(place_begin(TRANSPORT_AUTO, 10, 48, 1024), -EINVAL);
-	assert_int_equal(place_begin(TRANSPORT_AUTO, 10, 65536, 1024), -EINVAL);
-	assert_int_equal(place_begin(TRANSPORT_AUTO, 0, 16, 1024), -EINVAL);
-	assert_int_equal(place_begin(TRANSPORT_AUTO, 10, 16, 0), -EINVAL);
+	memset(&fixture, 0, sizeof fixture);
+	for (unsigned k = 0; k < FIXTURE_LISTENERS; k++)
+		fixture.listener[k] = -1;
+	assert_int_equal(fixture_begin(TRANSPORT_AUTO, 10, 15, 1024), -EINVAL);
+	assert_int_equal(fixture_begin(TRANSPORT_AUTO, 10, 48, 1024), -EINVAL);
+	assert_int_equal(fixture_begin(TRANSPORT_AUTO, 10, 65536, 1024), -EINVAL);
+	assert_int_equal(fixture_begin(TRANSPORT_AUTO, 0, 16, 1024), -EINVAL);
+	assert_int_equal(fixture_begin(TRANSPORT_AUTO, 10, 16, 0), -EINVAL);
 }
 
 int main(void)
@@ -217,9 +217,9 @@ int main(void)
 	        BOTH(connections_over_the_limit_are_closed_and_a_freed_slot_is_usable_at_once),
 	        BOTH(refusing_leaves_new_clients_to_the_next_life),
 	        BOTH(a_low_limit_of_open_files_makes_fewer_connections),
-	        cmocka_unit_test_teardown(without_descriptors_accepting_does_not_spin, place_clean),
-	        cmocka_unit_test_teardown(where_io_uring_is_denied_epoll_serves, place_clean),
-	        cmocka_unit_test_teardown(settings_that_are_none_are_refused, place_clean),
+	        cmocka_unit_test_teardown(without_descriptors_accepting_does_not_spin, fixture_clean),
+	        cmocka_unit_test_teardown(where_io_uring_is_denied_epoll_serves, fixture_clean),
+	        cmocka_unit_test_teardown(settings_that_are_none_are_refused, fixture_clean),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,8 +24,8 @@ static struct client client[CLIENTS];
 static void open_clients(uint32_t buffers)
 {
 	batch_wait_under_test = BATCH_WAIT;
-	place_open(CLIENTS, buffers, 4096);
-	place.echo = true;
+	fixture_open(CLIENTS, buffers, 4096);
+	fixture.echo = true;
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		client[i] = (struct client){.fd = client_connect(TCP4)};
 		(void)slot_of(client[i].fd);
@@ -36,8 +36,8 @@ static void close_clients(void)
 {
 	for (unsigned i = 0; i < CLIENTS; i++)
 		close(client[i].fd);
-	until(place.n_open == 0);
-	place_close();
+	until(fixture.n_open == 0);
+	fixture_close();
 }
 
 static void client_asks(struct client *one)
@@ -57,9 +57,9 @@ static bool client_is_answered(struct client *one)
 /* Until a turn finds nothing, and the wait that follows. */
 static void serve(void)
 {
-	while (transport_poll(&place.transport))
+	while (transport_poll(&fixture.transport))
 		;
-	transport_wait(&place.transport, NS_PER_MS);
+	transport_wait(&fixture.transport, NS_PER_MS);
 }
 
 /* Each client sends one request, in this order, and is answered. */
@@ -94,7 +94,7 @@ static void under_load_most_requests_are_found_by_looking(void **state)
 	(void)state;
 	open_clients(256);
 	load(ROUNDS);
-	const struct transport_counts *counts = &place.transport.counts;
+	const struct transport_counts *counts = &fixture.transport.counts;
 	assert_true(counts->polls > ROUNDS * CLIENTS / 2);
 	assert_true(counts->empty_polls < counts->polls);
 	close_clients();
@@ -105,7 +105,7 @@ static void with_fewer_buffers_than_connections_looking_loses_nothing(void **sta
 	(void)state;
 	open_clients(TRANSPORT_BUFFERS_MIN);
 	load(ROUNDS);
-	assert_true(place.transport.counts.polls > 0);
+	assert_true(fixture.transport.counts.polls > 0);
 	close_clients();
 }
 
@@ -113,9 +113,9 @@ static void without_batch_wait_nothing_is_polled(void **state)
 {
 	(void)state;
 	open_clients(256);
-	place.transport.settings.batch_wait_ns = 0;
+	fixture.transport.settings.batch_wait_ns = 0;
 	load(ROUNDS);
-	assert_int_equal(place.transport.counts.polls + place.transport.counts.empty_polls, 0);
+	assert_int_equal(fixture.transport.counts.polls + fixture.transport.counts.empty_polls, 0);
 	close_clients();
 }
 
@@ -129,7 +129,7 @@ static void clients_that_pause_for_a_while_are_heard_again(void **state)
 		for (unsigned few = 0; few < 20; few++)
 			round_of(1 + draw_below(CLIENTS));
 	}
-	assert_true(place.transport.counts.polls > 0 && place.transport.counts.empty_polls > 0);
+	assert_true(fixture.transport.counts.polls > 0 && fixture.transport.counts.empty_polls > 0);
 	close_clients();
 }
 
@@ -138,17 +138,17 @@ static void when_the_load_ends_looking_ends_and_the_process_sleeps(void **state)
 	(void)state;
 	open_clients(256);
 	load(ROUNDS);
-	assert_true(place.transport.counts.polls > 0);
+	assert_true(fixture.transport.counts.polls > 0);
 	turns(100);
-	uint64_t looked = place.transport.counts.polls + place.transport.counts.empty_polls;
+	uint64_t looked = fixture.transport.counts.polls + fixture.transport.counts.empty_polls;
 	uint64_t begin_ns = clock_monotonic_ns();
 	unsigned n = 0;
 	for (; clock_monotonic_ns() - begin_ns < 120 * NS_PER_MS; n++) {
-		assert_false(transport_poll(&place.transport));
-		transport_wait(&place.transport, 40 * NS_PER_MS);
+		assert_false(transport_poll(&fixture.transport));
+		transport_wait(&fixture.transport, 40 * NS_PER_MS);
 	}
 	assert_true(n <= 8);
-	assert_int_equal(place.transport.counts.polls + place.transport.counts.empty_polls, looked);
+	assert_int_equal(fixture.transport.counts.polls + fixture.transport.counts.empty_polls, looked);
 	round_of(CLIENTS);
 	close_clients();
 }
@@ -183,28 +183,28 @@ static void a_paused_connection_is_not_looked_at(void **state)
 	open_clients(256);
 	load(100);
 	uint32_t slot = slot_of(client[0].fd);
-	transport_pause(&place.transport, slot);
+	transport_pause(&fixture.transport, slot);
 	uint64_t before = side(slot)->received;
 	client_asks(&client[0]);
 	load_from(1, 100);
 	assert_int_equal(side(slot)->received, before);
-	while (transport_poll(&place.transport))
+	while (transport_poll(&fixture.transport))
 		;
 	/* It is looked at at once, however long the next wait may be. */
 	uint64_t begin_ns = clock_monotonic_ns();
-	transport_resume(&place.transport, slot);
+	transport_resume(&fixture.transport, slot);
 	while (side(slot)->received == before)
-		if (!transport_poll(&place.transport))
-			transport_wait(&place.transport, PLACE_LIMIT_NS);
-	assert_true(clock_monotonic_ns() - begin_ns < PLACE_LIMIT_NS / 2);
+		if (!transport_poll(&fixture.transport))
+			transport_wait(&fixture.transport, FIXTURE_LIMIT_NS);
+	assert_true(clock_monotonic_ns() - begin_ns < FIXTURE_LIMIT_NS / 2);
 	until(client_is_answered(&client[0]));
 	load(100);
 	close_clients();
 }
 
-#define URING(test)                                       \
-	{                                                 \
-#test, test, use_uring, place_clean, NULL \
+#define URING(test)                                                   \
+	{                                                             \
+#test, test, transport_use_uring, fixture_clean, NULL \
 	}
 
 int main(void)

@@ -51,33 +51,33 @@ static void echo_all(struct echo_client *client, unsigned n)
 static void bytes_come_back_over_each_kind_of_socket(void **state)
 {
 	(void)state;
-	place_open(16, 64, 4096);
-	place.echo = true;
+	fixture_open(16, 64, 4096);
+	fixture.echo = true;
 	unsigned listener = 0;
-	for (unsigned k = 0; k < PLACE_LISTENERS; k++) {
-		if (place.listener[k] < 0)
+	for (unsigned k = 0; k < FIXTURE_LISTENERS; k++) {
+		if (fixture.listener[k] < 0)
 			continue;
 		struct echo_client client = {.fd = client_connect(k), .total = 300001};
 		uint32_t slot = slot_of(client.fd);
 		assert_int_equal(side(slot)->listener, listener++);
-		assert_int_equal(side(slot)->peer.ss_family, place.address[k].ss_family);
+		assert_int_equal(side(slot)->peer.ss_family, fixture.address[k].ss_family);
 		echo_all(&client, 1);
-		until(place.n_open == 0);
+		until(fixture.n_open == 0);
 	}
-	assert_int_equal(place.transport.counts.received_bytes, listener * 300001u);
-	assert_int_equal(place.transport.counts.sent_bytes, listener * 300001u);
-	assert_int_equal(place.transport.counts.accepted, listener);
-	place_close();
+	assert_int_equal(fixture.transport.counts.received_bytes, listener * 300001u);
+	assert_int_equal(fixture.transport.counts.sent_bytes, listener * 300001u);
+	assert_int_equal(fixture.transport.counts.accepted, listener);
+	fixture_close();
 }
 
 static void an_end_right_behind_the_bytes_is_noticed(void **state)
 {
 	(void)state;
-	place_open(16, 64, 4096);
-	place.echo = true;
+	fixture_open(16, 64, 4096);
+	fixture.echo = true;
 	for (unsigned round = 0; round < 60; round++) {
-		unsigned k = round % PLACE_LISTENERS;
-		if (place.listener[k] < 0)
+		unsigned k = round % FIXTURE_LISTENERS;
+		if (fixture.listener[k] < 0)
 			continue;
 		/* Before or after the receive is armed, and exactly a buffer or not. */
 		struct echo_client client = {.fd = client_connect(k),
@@ -86,8 +86,8 @@ static void an_end_right_behind_the_bytes_is_noticed(void **state)
 			(void)slot_of(client.fd);
 		echo_all(&client, 1);
 	}
-	until(place.n_open == 0);
-	place_close();
+	until(fixture.n_open == 0);
+	fixture_close();
 }
 
 static void many_connections_at_once_keep_their_bytes_apart(void **state)
@@ -95,17 +95,17 @@ static void many_connections_at_once_keep_their_bytes_apart(void **state)
 	(void)state;
 	enum { N = 150 };
 	static struct echo_client client[N];
-	place_open(N, 64, 2048);
-	place.echo = true;
+	fixture_open(N, 64, 2048);
+	fixture.echo = true;
 	for (unsigned i = 0; i < N; i++) {
-		unsigned k = i % 2 == 0 || place.listener[TCP6] < 0 ? TCP4 : TCP6;
+		unsigned k = i % 2 == 0 || fixture.listener[TCP6] < 0 ? TCP4 : TCP6;
 		client[i] = (struct echo_client){.fd = client_connect(k), .total = 1 + draw_below(40000)};
 	}
 	echo_all(client, N);
-	until(place.n_open == 0);
-	assert_int_equal(place.n_opened, N);
-	assert_int_equal(place.n_closed, N);
-	place_close();
+	until(fixture.n_open == 0);
+	assert_int_equal(fixture.n_opened, N);
+	assert_int_equal(fixture.n_closed, N);
+	fixture_close();
 }
 
 static void each_of_200_connections_opened_at_once_has_its_own_address(void **state)
@@ -113,14 +113,14 @@ static void each_of_200_connections_opened_at_once_has_its_own_address(void **st
 	(void)state;
 	enum { N = 200 };
 	static int client[N];
-	place_open(N, 64, 4096);
+	fixture_open(N, 64, 4096);
 	for (unsigned i = 0; i < N; i++)
-		client[i] = client_connect(i % 3 == 0 && place.listener[TCP6] >= 0 ? TCP6 : TCP4);
+		client[i] = client_connect(i % 3 == 0 && fixture.listener[TCP6] >= 0 ? TCP6 : TCP4);
 	/* The first bytes tell the server who it is (stream_check compares with what `opened`
 	 * said). */
 	for (unsigned i = 0; i < N; i++)
 		assert_int_equal(client_send(client[i], 0, 64), 64);
-	until(place.n_opened == N);
+	until(fixture.n_opened == N);
 	for (unsigned i = 0; i < N; i++) {
 		struct sockaddr_storage own = {0};
 		socklen_t bytes = sizeof own;
@@ -132,7 +132,7 @@ static void each_of_200_connections_opened_at_once_has_its_own_address(void **st
 	}
 	for (unsigned i = 0; i < N; i++)
 		close(client[i]);
-	place_close();
+	fixture_close();
 }
 
 /* ---- slow ones ---- */
@@ -140,7 +140,7 @@ static void each_of_200_connections_opened_at_once_has_its_own_address(void **st
 static void a_slow_reader_gets_a_large_answer_whole(void **state)
 {
 	(void)state;
-	place_open(4, 16, 4096);
+	fixture_open(4, 16, 4096);
 	for (unsigned k = TCP4; k <= UNIX; k += UNIX - TCP4) {
 		int fd = client_connect_sized(k, 8192);
 		uint32_t slot = slot_of(fd);
@@ -160,7 +160,7 @@ static void a_slow_reader_gets_a_large_answer_whole(void **state)
 		assert_true(client_over(fd));
 		close(fd);
 	}
-	place_close();
+	fixture_close();
 }
 
 static unsigned pauses;
@@ -169,19 +169,19 @@ static void pause_each_time(uint32_t slot, char *data, size_t bytes)
 {
 	(void)data;
 	(void)bytes;
-	transport_pause(&place.transport, slot);
+	transport_pause(&fixture.transport, slot);
 	if (draw_one_in(3)) /* twice is once, and taken back is not at all */
-		transport_pause(&place.transport, slot);
+		transport_pause(&fixture.transport, slot);
 	if (draw_one_in(5))
-		transport_resume(&place.transport, slot);
+		transport_resume(&fixture.transport, slot);
 	pauses++;
 }
 
 static void pausing_and_resuming_lose_no_byte_and_keep_the_order(void **state)
 {
 	(void)state;
-	place_open(4, 16, 4096);
-	place.on_received = pause_each_time;
+	fixture_open(4, 16, 4096);
+	fixture.on_received = pause_each_time;
 	pauses = 0;
 	for (unsigned k = TCP4; k <= UNIX; k += UNIX - TCP4) {
 		int fd = client_connect(k);
@@ -190,28 +190,28 @@ static void pausing_and_resuming_lose_no_byte_and_keep_the_order(void **state)
 		while (side(slot)->received < total) {
 			sent += client_send(fd, sent, total - sent);
 			turns(draw_below(3));
-			transport_resume(&place.transport, slot);
+			transport_resume(&fixture.transport, slot);
 			(void)turn();
 		}
 		assert_int_equal(side(slot)->received, total);
 		close(fd);
-		transport_resume(&place.transport, slot);
+		transport_resume(&fixture.transport, slot);
 		until(side(slot)->n_ended + side(slot)->n_failed > 0);
 		side_close(slot, false);
 		until(!side(slot)->open);
 	}
 	assert_true(pauses > 20);
-	place_close();
+	fixture_close();
 }
 
 static void a_paused_connection_slows_its_peer_down(void **state)
 {
 	(void)state;
-	place_open(4, 16, 4096);
+	fixture_open(4, 16, 4096);
 	int fd = client_connect(TCP4), other = client_connect(TCP4);
 	uint32_t slot = slot_of(fd);
 	(void)slot_of(other);
-	transport_pause(&place.transport, slot);
+	transport_pause(&fixture.transport, slot);
 	settle();
 	uint64_t sent = 0, before;
 	do { /* until the kernel takes no more of it */
@@ -223,21 +223,21 @@ static void a_paused_connection_slows_its_peer_down(void **state)
 	/* The others go on. */
 	assert_int_equal(client_send(other, 0, 100), 100);
 	until(side(find_slot(other))->received == 100);
-	transport_resume(&place.transport, slot);
+	transport_resume(&fixture.transport, slot);
 	until(side(slot)->received == sent);
 	/* Again, now with bytes under way: what the kernel had taken comes, and then no more. */
 	sent += client_send(fd, sent, 1u << 20);
-	transport_pause(&place.transport, slot);
+	transport_pause(&fixture.transport, slot);
 	settle();
 	uint64_t received = side(slot)->received;
 	sent += client_send(fd, sent, 1u << 20);
 	settle();
 	assert_int_equal(side(slot)->received, received);
-	transport_resume(&place.transport, slot);
+	transport_resume(&fixture.transport, slot);
 	until(side(slot)->received == sent);
 	close(fd);
 	close(other);
-	place_close();
+	fixture_close();
 }
 
 static void few_buffers_and_many_senders_lose_nothing(void **state)
@@ -246,10 +246,10 @@ static void few_buffers_and_many_senders_lose_nothing(void **state)
 	enum { N = 60, BYTES = 30000 };
 	int client[N];
 	uint64_t sent[N] = {0};
-	place_open(N, 16, 1024);
+	fixture_open(N, 16, 1024);
 	for (unsigned i = 0; i < N; i++)
 		client[i] = client_connect(TCP4);
-	until(place.n_opened == N);
+	until(fixture.n_opened == N);
 	/* First all of them at once, then the rest as it goes. */
 	for (unsigned left = N; left > 0;) {
 		left = 0;
@@ -264,8 +264,8 @@ static void few_buffers_and_many_senders_lose_nothing(void **state)
 		close(client[i]);
 	}
 	if (backend_under_test == TRANSPORT_URING)
-		assert_true(place.transport.counts.enobufs > 0);
-	place_close();
+		assert_true(fixture.transport.counts.enobufs > 0);
+	fixture_close();
 }
 
 /* ---- when things leave ---- */
@@ -278,19 +278,19 @@ static bool readable(int fd, int timeout_ms)
 
 static void poll_until_received(uint32_t slot, uint64_t bytes)
 {
-	uint64_t end_ns = clock_monotonic_ns() + PLACE_LIMIT_NS;
+	uint64_t end_ns = clock_monotonic_ns() + FIXTURE_LIMIT_NS;
 	while (side(slot)->received < bytes) {
 		assert_true(clock_monotonic_ns() < end_ns);
-		if (!transport_poll(&place.transport) && side(slot)->received < bytes)
-			transport_wait(&place.transport, NS_PER_MS);
+		if (!transport_poll(&fixture.transport) && side(slot)->received < bytes)
+			transport_wait(&fixture.transport, NS_PER_MS);
 	}
 }
 
 static void no_answer_leaves_before_it_is_let_go(void **state)
 {
 	(void)state;
-	place_open(4, 16, 4096);
-	place.echo = true;
+	fixture_open(4, 16, 4096);
+	fixture.echo = true;
 	int fd = client_connect(TCP4);
 	uint32_t slot = slot_of(fd);
 	for (unsigned round = 0; round < 3; round++) {
@@ -300,18 +300,18 @@ static void no_answer_leaves_before_it_is_let_go(void **state)
 		/* Loopback delivers within the call that sends: what has left is there. */
 		assert_false(readable(fd, 0));
 		if (round == 0)
-			transport_flush(&place.transport);
+			transport_flush(&fixture.transport);
 		else if (round == 1)
-			(void)transport_poll(&place.transport);
+			(void)transport_poll(&fixture.transport);
 		else
-			transport_wait(&place.transport, 0);
+			transport_wait(&fixture.transport, 0);
 		assert_true(readable(fd, 30000));
 		assert_int_equal(client_read(fd, 10 * round, 10, &over), 10);
 		until(side(slot)->n_sent == round + 1);
 	}
 	close(fd);
-	until(place.n_open == 0);
-	place_close();
+	until(fixture.n_open == 0);
+	fixture_close();
 }
 
 /* Counted page by page: the kernel's running sum (statm) is some pages off. */
@@ -334,9 +334,9 @@ static void thousands_of_connections_are_answered_in_one_turn_and_closed_in_anot
 	(void)state;
 	enum { N = 2600 };
 	static int client[N];
-	place_open(6 * N, 4096, 512); /* large arrays, of which a part is used */
-	if (place.transport.settings.max_connections < 6 * N) {
-		place_close();
+	fixture_open(6 * N, 4096, 512); /* large arrays, of which a part is used */
+	if (fixture.transport.settings.max_connections < 6 * N) {
+		fixture_close();
 		skip(); /* the machine's limit of open files */
 	}
 	long before = resident_bytes();
@@ -345,12 +345,12 @@ static void thousands_of_connections_are_answered_in_one_turn_and_closed_in_anot
 		if (i % 500 == 499)
 			settle();
 	}
-	until(place.n_opened == N);
+	until(fixture.n_opened == N);
 	settle();
 	long used = (resident_bytes() - before) / N;
-	printf("%s: %ld bytes of the process for each idle connection\n", place.transport.ops->name, used);
+	printf("%s: %ld bytes of the process for each idle connection\n", fixture.transport.ops->name, used);
 	assert_true(used < 1024);
-	place.echo = true;
+	fixture.echo = true;
 	for (unsigned i = 0; i < N; i++)
 		assert_int_equal(client_send(client[i], 0, 8), 8);
 	unsigned leaving = 0;
@@ -358,7 +358,7 @@ static void thousands_of_connections_are_answered_in_one_turn_and_closed_in_anot
 	       /* a turn handles a bounded number of events, so what is there is let go in
 	        * between */
 	       N / 2) {
-		(void)transport_poll(&place.transport);
+		(void)transport_poll(&fixture.transport);
 		leaving = 0;
 		for (unsigned i = 0; i < N; i++)
 			leaving += side(i)->received == 8;
@@ -374,8 +374,8 @@ static void thousands_of_connections_are_answered_in_one_turn_and_closed_in_anot
 		until(client_over(client[i]));
 		close(client[i]);
 	}
-	until(place.n_closed == N);
-	place_close();
+	until(fixture.n_closed == N);
+	fixture_close();
 }
 
 /* ---- sleeping ---- */
@@ -385,7 +385,7 @@ static void an_idle_transport_sleeps(void **state)
 	(void)state;
 	struct rusage before, after;
 	unsigned n = 0;
-	place_open(4, 16, 4096);
+	fixture_open(4, 16, 4096);
 	int fd = client_connect(TCP4);
 	(void)slot_of(fd);
 	settle();
@@ -393,14 +393,14 @@ static void an_idle_transport_sleeps(void **state)
 	getrusage(RUSAGE_THREAD, &before);
 	/* The end of an earlier test's ring may still interrupt a wait or two. */
 	for (; clock_monotonic_ns() - begin_ns < 120 * NS_PER_MS; n++) {
-		assert_false(transport_poll(&place.transport));
-		transport_wait(&place.transport, 40 * NS_PER_MS);
+		assert_false(transport_poll(&fixture.transport));
+		transport_wait(&fixture.transport, 40 * NS_PER_MS);
 	}
 	getrusage(RUSAGE_THREAD, &after);
 	assert_true(n >= 1 && n <= 8);
 	assert_true(after.ru_nvcsw - before.ru_nvcsw <= 10);
 	close(fd);
-	place_close();
+	fixture_close();
 }
 
 static void *send_later(void *argument)
@@ -413,20 +413,20 @@ static void a_byte_wakes_a_sleeping_transport(void **state)
 {
 	(void)state;
 	pthread_t thread;
-	place_open(4, 16, 4096);
-	place.ignore = true;
+	fixture_open(4, 16, 4096);
+	fixture.ignore = true;
 	int fd = client_connect(TCP4);
 	uint32_t slot = slot_of(fd);
 	settle();
 	uint64_t begin_ns = clock_monotonic_ns();
 	assert_int_equal(pthread_create(&thread, NULL, send_later, &fd), 0);
 	while (side(slot)->received == 0)
-		if (!transport_poll(&place.transport))
-			transport_wait(&place.transport, PLACE_LIMIT_NS);
-	assert_true(clock_monotonic_ns() - begin_ns < PLACE_LIMIT_NS / 2);
+		if (!transport_poll(&fixture.transport))
+			transport_wait(&fixture.transport, FIXTURE_LIMIT_NS);
+	assert_true(clock_monotonic_ns() - begin_ns < FIXTURE_LIMIT_NS / 2);
 	pthread_join(thread, NULL);
 	close(fd);
-	place_close();
+	fixture_close();
 }
 
 int main(void)

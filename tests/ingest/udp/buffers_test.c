@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "tests/fixture/draw.h"
 #include "tests/fixture/udp.h"
 
 #define N_BUFFERS  72u /* more than one batch takes */
@@ -172,20 +173,20 @@ static void what_is_committed_of_a_burst_is_not_described(void **state)
 static void no_header_leads_out_of_the_buffer(void **state)
 {
 	(void)state;
-	unsigned long seed = test_seed(20261121);
+	unsigned long seed = draw_seed(20261121);
 	struct buffer *buffer = aligned_alloc(64, sizeof *buffer);
 	struct burst burst;
 	for (unsigned i = 0; i < 200000; i++) {
 		unsigned char *raw = (unsigned char *)buffer;
 		for (unsigned k = 0; k < 128; k++)
-			raw[k] = (unsigned char)test_random(&seed);
+			raw[k] = (unsigned char)draw_next(&seed);
 		if (i % 2 == 0) { /* plausible control messages reach further in */
-			struct cmsghdr head = {.cmsg_len = test_random(&seed) % 100,
+			struct cmsghdr head = {.cmsg_len = draw_next(&seed) % 100,
 			                       .cmsg_level = SOL_UDP,
-			                       .cmsg_type = test_random(&seed) % 2 ? UDP_GRO : 1};
+			                       .cmsg_type = draw_next(&seed) % 2 ? UDP_GRO : 1};
 			memcpy(buffer->control, &head, sizeof head);
-			buffer->control_bytes = (uint32_t)(test_random(&seed) % 120);
-			buffer->payload_bytes = (uint32_t)(test_random(&seed) % 70000);
+			buffer->control_bytes = (uint32_t)(draw_next(&seed) % 120);
+			buffer->payload_bytes = (uint32_t)(draw_next(&seed) % 70000);
 		}
 		buffer_describe(buffer, &burst);
 		assert_true(burst.data == buffer->data + (size_t)burst.done * burst.segment_bytes);
@@ -366,24 +367,24 @@ struct mapped {
 	unsigned n_lanes;
 };
 
-static void map_place(struct mapped *mapped, const struct udp_place *place, const char *format)
+static void map_fixture(struct mapped *mapped, const struct udp_fixture *fixture, const char *format)
 {
 	char name[SEGMENT_NAME_MAX];
 	struct shm_error error;
 	const struct format *row = format_find(format);
 	memset(mapped, 0, sizeof *mapped);
-	assert_int_equal(segment_attach(&mapped->private_segment, place->place.directory,
+	assert_int_equal(segment_attach(&mapped->private_segment, fixture->sandbox.directory,
 	                                instance_private_name(name, UDP_ROLE), SEGMENT_PRIVATE, SEGMENT_WRITE,
 	                                &error),
 	                 0);
 	for (; mapped->n_lanes < row->n_topics; mapped->n_lanes++)
-		assert_int_equal(segment_attach(&mapped->lane[mapped->n_lanes], place->place.directory,
+		assert_int_equal(segment_attach(&mapped->lane[mapped->n_lanes], fixture->sandbox.directory,
 		                                instance_lane_name(name, row->topics[mapped->n_lanes], 0),
 		                                SEGMENT_LANE, SEGMENT_WRITE, &error),
 		                 0);
 }
 
-static void unmap_place(struct mapped *mapped)
+static void unmap_fixture(struct mapped *mapped)
 {
 	segment_detach(&mapped->private_segment);
 	for (unsigned i = 0; i < mapped->n_lanes; i++)
@@ -431,13 +432,13 @@ static bool has_changed(const struct snapshot *snapshot, const struct mapped *no
 }
 
 /* Counts in seen[i] how often event i < n lies in a topic's lane. False when there is something else. */
-static bool look_at_lane(const struct scene *scene, const struct udp_place *place, const char *topic,
+static bool look_at_lane(const struct scene *scene, const struct udp_fixture *fixture, const char *topic,
                          uint8_t *seen, uint32_t n)
 {
 	struct udp_look look;
 	struct record_batch batch;
 	bool good = true;
-	if (udp_look_open(&look, place, topic) != 0)
+	if (udp_look_open(&look, fixture, topic) != 0)
 		return false;
 	while (stream_peek(&look.reader, &batch)) {
 		const struct record *record;
@@ -457,18 +458,18 @@ static bool look_at_lane(const struct scene *scene, const struct udp_place *plac
 }
 
 /* What a life that begins with this state leaves. Returns NULL when all is well, otherwise what is wrong. */
-static const char *live_on(const struct scene *scene, struct udp_place *place)
+static const char *live_on(const struct scene *scene, struct udp_fixture *fixture)
 {
 	struct udp udp;
 	uint8_t seen[N_EVENTS] = {0};
 	uint64_t records = 0, received = 0;
 	const char *wrong = NULL;
 	uint32_t n = scene->n_first + scene->n_single;
-	if (udp_place_open(place, &udp, scene->format, RECEIVE_RECVMMSG, NULL, 0) != 0)
+	if (udp_fixture_open(fixture, &udp, scene->format, RECEIVE_RECVMMSG, NULL, 0) != 0)
 		return "the next life does not start";
 	for (unsigned lane = 0; lane < udp.batch.n_lanes; lane++) {
 		const struct stream_shared *shared = udp.writer[lane].stream.shared;
-		if (!look_at_lane(scene, place, udp.batch.format->topics[lane], seen, n))
+		if (!look_at_lane(scene, fixture, udp.batch.format->topics[lane], seen, n))
 			wrong = "the lane has what nobody sent";
 		if (!udp_balanced(shared))
 			wrong = "the ledger does not balance";
@@ -495,7 +496,7 @@ static void stay_on_this_processor(void)
 	(void)sched_setaffinity(0, sizeof one, &one);
 }
 
-static pid_t start_traced_life(const struct scene *scene, struct udp_place *place)
+static pid_t start_traced_life(const struct scene *scene, struct udp_fixture *fixture)
 {
 	pid_t child = fork();
 	if (child != 0)
@@ -504,15 +505,16 @@ static pid_t start_traced_life(const struct scene *scene, struct udp_place *plac
 		_exit(77);
 	raise(SIGSTOP);
 	static struct udp udp;
-	_exit(udp_place_open(place, &udp, scene->format, RECEIVE_RECVMMSG, NULL, 0) == 0 ? 0 : 1);
+	_exit(udp_fixture_open(fixture, &udp, scene->format, RECEIVE_RECVMMSG, NULL, 0) == 0 ? 0 : 1);
 }
 
-static void place_with_full_buffers(const struct scene *scene, struct udp_place *place, struct mapped *mapped)
+static void place_with_full_buffers(const struct scene *scene, struct udp_fixture *fixture,
+                                    struct mapped *mapped)
 {
 	struct buffers buffers;
 	struct shm_error error;
-	assert_int_equal(udp_place_make(place, scene->format, LANE_BYTES, N_BUFFERS, NULL), 0);
-	map_place(mapped, place, scene->format);
+	assert_int_equal(udp_fixture_make(fixture, scene->format, LANE_BYTES, N_BUFFERS, NULL), 0);
+	map_fixture(mapped, fixture, scene->format);
 	assert_int_equal(buffers_init(&buffers, mapped->private_segment.body,
 	                              mapped->private_segment.body_bytes, &error),
 	                 0);
@@ -532,13 +534,13 @@ static void place_with_full_buffers(const struct scene *scene, struct udp_place 
  * what SIGKILL would have left: a copy is given to a next life, which must find every event once. */
 static void step_through_a_life(const struct scene *scene)
 {
-	struct udp_place live, copy;
+	struct udp_fixture live, copy;
 	struct mapped live_map, copy_map;
 	if (INSTRUMENTED)
 		skip();
 	place_with_full_buffers(scene, &live, &live_map);
 	place_with_full_buffers(scene, &copy, &copy_map);
-	setenv("MILLRACE_SHM", live.place.root, 1);
+	setenv("MILLRACE_SHM", live.sandbox.root, 1);
 
 	struct snapshot *snapshot = calloc(1, sizeof *snapshot);
 	assert_non_null(snapshot);
@@ -572,10 +574,10 @@ static void step_through_a_life(const struct scene *scene)
 	uint64_t commits = udp_metric_value(&live, UDP_commits);
 	printf("%lu instructions, %lu states of memory, %lu commits\n", steps, states,
 	       (unsigned long)commits);
-	unmap_place(&live_map);
-	unmap_place(&copy_map);
-	udp_place_remove(&live);
-	udp_place_remove(&copy);
+	unmap_fixture(&live_map);
+	unmap_fixture(&copy_map);
+	udp_fixture_remove(&live);
+	udp_fixture_remove(&copy);
 	assert_string_equal(wrong == NULL ? "" : wrong, "");
 	if (!traced) /* a sandbox without ptrace: udp_crash_test still kills at random */
 		skip();
@@ -638,10 +640,10 @@ int main(void)
 	        cmocka_unit_test(
 	                what_the_lane_can_never_hold_is_too_large_and_what_it_has_no_room_for_is_dropped),
 	        cmocka_unit_test_teardown(a_death_at_any_instruction_loses_and_repeats_nothing,
-	                                  udp_place_clean),
+	                                  udp_fixture_clean),
 	        cmocka_unit_test_teardown(
 	                a_death_between_the_pieces_of_an_aggregate_loses_and_repeats_nothing,
-	                udp_place_clean),
+	                udp_fixture_clean),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "tests/fixture/draw.h"
 #include "tests/fixture/udp.h"
 
 #define LANE_BYTES (32u * 1024 * 1024)
@@ -25,7 +26,7 @@
 #define PER_EVENT  1024u /* bytes of socket buffer that a datagram may take when it comes alone */
 
 struct trial {
-	struct udp_place place;
+	struct udp_fixture fixture;
 	struct udp_look look;
 	enum receive_backend backend;
 	int listener, sender;
@@ -44,7 +45,7 @@ static void live(struct trial *trial)
 {
 	static struct udp udp;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (udp_place_open(&trial->place, &udp, "ipevent", trial->backend, &trial->listener, 1) != 0)
+	if (udp_fixture_open(&trial->fixture, &udp, "ipevent", trial->backend, &trial->listener, 1) != 0)
 		_exit(1);
 	uint64_t tick_ns = 0;
 	for (;;) {
@@ -73,9 +74,8 @@ static uint64_t booked(const struct trial *trial)
 static void send_some(struct trial *trial)
 {
 	static unsigned char data[BURST_MAX * UDP_EVENT_BYTES];
-	uint32_t n = test_random(&trial->seed) % 2 == 0
-	                     ? 1
-	                     : 1 + (uint32_t)(test_random(&trial->seed) % BURST_MAX);
+	uint32_t n =
+	        draw_next(&trial->seed) % 2 == 0 ? 1 : 1 + (uint32_t)(draw_next(&trial->seed) % BURST_MAX);
 	if (trial->sent + n > N_EVENTS || trial->sent + n - booked(trial) > trial->window)
 		return;
 	for (uint32_t i = 0; i < n; i++) {
@@ -100,7 +100,7 @@ static void look_at_remains(struct trial *trial)
 	struct buffers buffers;
 	struct burst burst;
 	uint64_t found = 0;
-	if (segment_attach(&segment, trial->place.place.directory, instance_private_name(name, UDP_ROLE),
+	if (segment_attach(&segment, trial->fixture.sandbox.directory, instance_private_name(name, UDP_ROLE),
 	                   SEGMENT_PRIVATE, SEGMENT_READ, &error) != 0)
 		return;
 	const struct buffers_head *head = segment.body;
@@ -139,7 +139,7 @@ static void run_trial(struct trial *trial)
 	uint64_t begin_ns = clock_monotonic_ns();
 	while (trial->kills < N_KILLS && clock_monotonic_ns() - begin_ns < LIMIT_NS) {
 		uint64_t kill_ns =
-		        clock_monotonic_ns() + NS_PER_MS + test_random(&trial->seed) % (60 * NS_PER_MS);
+		        clock_monotonic_ns() + NS_PER_MS + draw_next(&trial->seed) % (60 * NS_PER_MS);
 		start_life(trial);
 		assert_true(trial->child > 0);
 		while (clock_monotonic_ns() < kill_ns) {
@@ -173,7 +173,7 @@ static void check_trial(const struct trial *trial)
 	       trial->kills - 1, (unsigned long long)trial->sent,
 	       (unsigned long long)trial->kills_with_filled, (unsigned long long)trial->found_buffers,
 	       (unsigned long long)trial->found_datagrams,
-	       (unsigned long long)udp_metric_value(&trial->place, UDP_recovered_notes),
+	       (unsigned long long)udp_metric_value(&trial->fixture, UDP_recovered_notes),
 	       (unsigned long long)missing, (unsigned long long)repeated);
 	assert_int_equal(missing, 0);
 	assert_int_equal(repeated, 0);
@@ -189,11 +189,11 @@ static void check_trial(const struct trial *trial)
 
 static void kill_again_and_again(enum receive_backend backend)
 {
-	struct trial trial = {.backend = backend, .seed = test_seed((unsigned long)clock_real_ns())};
+	struct trial trial = {.backend = backend, .seed = draw_seed((unsigned long)clock_real_ns())};
 	static uint8_t seen[N_EVENTS];
 	int bytes = 4 << 20;
 	uint16_t port;
-	assert_int_equal(udp_place_make(&trial.place, "ipevent", LANE_BYTES, N_BUFFERS, NULL), 0);
+	assert_int_equal(udp_fixture_make(&trial.fixture, "ipevent", LANE_BYTES, N_BUFFERS, NULL), 0);
 	memset(seen, 0, sizeof seen);
 	trial.seen = seen;
 	trial.listener = udp_listen(AF_INET, bytes, &port);
@@ -203,13 +203,13 @@ static void kill_again_and_again(enum receive_backend backend)
 	socklen_t length = sizeof bytes;
 	assert_int_equal(getsockopt(trial.listener, SOL_SOCKET, SO_RCVBUF, &bytes, &length), 0);
 	trial.window = (uint64_t)bytes / PER_EVENT / 2;
-	assert_int_equal(udp_look_open(&trial.look, &trial.place, "ip"), 0);
+	assert_int_equal(udp_look_open(&trial.look, &trial.fixture, "ip"), 0);
 	run_trial(&trial);
 	check_trial(&trial);
 	stream_reader_detach(&trial.look.reader);
 	close(trial.listener);
 	close(trial.sender);
-	udp_place_remove(&trial.place);
+	udp_fixture_remove(&trial.fixture);
 }
 
 static void a_killed_stage_loses_and_repeats_no_datagram_with_io_uring(void **state)
@@ -230,9 +230,9 @@ int main(void)
 	log_init("udp_crash_test", LOG_ERROR, LOG_TEXT);
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_teardown(a_killed_stage_loses_and_repeats_no_datagram_with_io_uring,
-	                                  udp_place_clean),
+	                                  udp_fixture_clean),
 	        cmocka_unit_test_teardown(a_killed_stage_loses_and_repeats_no_datagram_with_recvmmsg,
-	                                  udp_place_clean),
+	                                  udp_fixture_clean),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,11 +23,11 @@
 static void an_idle_stage_sleeps(void **state)
 {
 	(void)state;
-	struct udp_place place;
+	struct udp_fixture fixture;
 	struct udp udp;
 	struct rusage before, after;
 	int listener, sender;
-	open_one(&place, &udp, "raw", &listener, &sender, N_BUFFERS, 0);
+	open_one(&fixture, &udp, "raw", &listener, &sender, N_BUFFERS, 0);
 	uint64_t begin_ns = clock_monotonic_ns();
 	getrusage(RUSAGE_THREAD, &before);
 	for (unsigned i = 0; i < 5; i++) {
@@ -43,7 +43,7 @@ static void an_idle_stage_sleeps(void **state)
 	               before.ru_stime.tv_usec;
 	assert_true(used_us < 20000);
 	assert_true(after.ru_nvcsw - before.ru_nvcsw <= 8);
-	close_one(&place, &udp, listener, sender);
+	close_one(&fixture, &udp, listener, sender);
 }
 
 static void *send_later(void *argument)
@@ -55,27 +55,27 @@ static void *send_later(void *argument)
 static void a_datagram_wakes_an_idle_stage_at_once(void **state)
 {
 	(void)state;
-	struct udp_place place;
+	struct udp_fixture fixture;
 	struct udp udp;
 	pthread_t thread;
 	int listener, sender;
-	open_one(&place, &udp, "raw", &listener, &sender, N_BUFFERS, 0);
+	open_one(&fixture, &udp, "raw", &listener, &sender, N_BUFFERS, 0);
 	uint64_t begin_ns = clock_monotonic_ns();
 	assert_int_equal(pthread_create(&thread, NULL, send_later, &sender), 0);
 	udp_idle(&udp, 5 * NS_PER_SEC);
 	assert_true(udp_poll(&udp));
 	assert_true(clock_monotonic_ns() - begin_ns < NS_PER_SEC);
 	pthread_join(thread, NULL);
-	close_one(&place, &udp, listener, sender);
+	close_one(&fixture, &udp, listener, sender);
 }
 
 static void draining_takes_what_is_queued_and_leaves_the_rest_to_the_next_life(void **state)
 {
 	(void)state;
-	struct udp_place place;
+	struct udp_fixture fixture;
 	struct udp udp;
 	int listener, sender;
-	open_one(&place, &udp, "raw", &listener, &sender, BUFFERS_MIN, 1 << 20);
+	open_one(&fixture, &udp, "raw", &listener, &sender, BUFFERS_MIN, 1 << 20);
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(udp_send(sender, "before", 6, 0), 6);
 	for (unsigned turns = 0; turns < 1000; turns++)
@@ -90,20 +90,20 @@ static void draining_takes_what_is_queued_and_leaves_the_rest_to_the_next_life(v
 	struct pollfd readable = {.fd = listener, .events = POLLIN};
 	assert_int_equal(poll(&readable, 1, 0), 1);
 
-	assert_int_equal(udp_place_open(&place, &udp, "raw", backend_under_test, &listener, 1), 0);
-	run_until(&place, &udp, 101);
+	assert_int_equal(udp_fixture_open(&fixture, &udp, "raw", udp_backend, &listener, 1), 0);
+	run_until(&fixture, &udp, 101);
 	assert_int_equal(ledger_of(&udp, 0)->received, 101);
 	assert_int_equal(udp.writer[0].stream.shared->records, 101);
-	close_one(&place, &udp, listener, sender);
+	close_one(&fixture, &udp, listener, sender);
 }
 
 static void draining_ends_although_datagrams_keep_coming(void **state)
 {
 	(void)state;
-	struct udp_place place;
+	struct udp_fixture fixture;
 	struct udp udp;
 	int listener, sender;
-	open_one(&place, &udp, "raw", &listener, &sender, N_BUFFERS, 1 << 20);
+	open_one(&fixture, &udp, "raw", &listener, &sender, N_BUFFERS, 1 << 20);
 	uint64_t begin_ns = clock_monotonic_ns();
 	assert_false(udp_drained(&udp, begin_ns + 1) && udp.stopped);
 	udp.stopped = false;
@@ -114,7 +114,7 @@ static void draining_ends_although_datagrams_keep_coming(void **state)
 	while (udp_poll(&udp))
 		;
 	assert_true(udp_drained(&udp, begin_ns));
-	close_one(&place, &udp, listener, sender);
+	close_one(&fixture, &udp, listener, sender);
 }
 
 /* ---- what the promises rest on ---- */
@@ -140,7 +140,7 @@ struct watch {
 static int find_filled(const struct buffers *buffers)
 {
 	for (unsigned i = 0; i < buffers->n_buffers; i++) {
-		if (backend_under_test == RECEIVE_RECVMMSG
+		if (udp_backend == RECEIVE_RECVMMSG
 		            ? *(volatile unsigned *)&buffers->message[i].msg_len != BUFFER_UNFILLED
 		            : buffer_filled(&buffers->buffer[i]))
 			return (int)i;
@@ -184,18 +184,18 @@ static void *watch_buffers(void *argument)
 static void the_kernel_says_filled_only_after_data_and_control_are_there(void **state)
 {
 	(void)state;
-	struct udp_place place;
+	struct udp_fixture fixture;
 	struct udp udp;
 	pthread_t thread;
 	int listener, sender;
 	static uint64_t data[WATCH_BYTES / sizeof(uint64_t)];
-	open_one(&place, &udp, "raw", &listener, &sender, BUFFERS_MIN, 1 << 20);
+	open_one(&fixture, &udp, "raw", &listener, &sender, BUFFERS_MIN, 1 << 20);
 	struct watch watch = {.buffers = &udp.buffers};
 	assert_int_equal(pthread_create(&thread, NULL, watch_buffers, &watch), 0);
 	for (uint64_t round = 1; round <= WATCH_ROUNDS; round++) {
 		for (size_t i = 0; i < sizeof data / sizeof data[0]; i++)
 			data[i] = round;
-		if (backend_under_test == RECEIVE_URING)
+		if (udp_backend == RECEIVE_URING)
 			watch.next =
 			        /* they come back in order */
 			        (unsigned)((round - 1) % udp.buffers.n_buffers);
@@ -204,7 +204,7 @@ static void the_kernel_says_filled_only_after_data_and_control_are_there(void **
 		                 sizeof data);
 		uint64_t end_ns = clock_monotonic_ns() + NS_PER_SEC;
 		udp_idle(&udp, 10 * NS_PER_MS);
-		if (backend_under_test == RECEIVE_RECVMMSG) { /* its take adopts at once: receive apart */
+		if (udp_backend == RECEIVE_RECVMMSG) { /* its take adopts at once: receive apart */
 			assert_int_equal(recvmmsg(listener, udp.buffers.message, 1, 0, NULL), 1);
 			while (watch.checked != round && clock_monotonic_ns() < end_ns)
 				;
@@ -222,7 +222,7 @@ static void the_kernel_says_filled_only_after_data_and_control_are_there(void **
 	printf("looked at %u buffers, %llu of them while the kernel was writing\n", WATCH_ROUNDS,
 	       (unsigned long long)watch.early);
 	assert_int_equal(watch.torn, 0);
-	close_one(&place, &udp, listener, sender);
+	close_one(&fixture, &udp, listener, sender);
 }
 
 /* Makes io_uring_setup fail with EPERM for this process, as container profiles do. */
@@ -240,20 +240,20 @@ static int deny_io_uring(void)
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0 ? -errno : 0;
 }
 
-static int receive_where_io_uring_is_denied(struct udp_place *place, int listener, int sender)
+static int receive_where_io_uring_is_denied(struct udp_fixture *fixture, int listener, int sender)
 {
 	struct udp udp;
 	if (deny_io_uring() != 0)
 		return 2;
-	if (udp_place_open(place, &udp, "raw", RECEIVE_URING, &listener, 1) != -EPERM)
+	if (udp_fixture_open(fixture, &udp, "raw", RECEIVE_URING, &listener, 1) != -EPERM)
 		return 3;
-	if (udp_place_open(place, &udp, "raw", RECEIVE_AUTO, &listener, 1) != 0)
+	if (udp_fixture_open(fixture, &udp, "raw", RECEIVE_AUTO, &listener, 1) != 0)
 		return 4;
-	if (udp.receive.ops != &receive_mmsg || udp_metric_value(place, UDP_uring_in_use) != 0)
+	if (udp.receive.ops != &receive_mmsg || udp_metric_value(fixture, UDP_uring_in_use) != 0)
 		return 5;
 	if (udp_send(sender, "hello", 5, 0) != 5)
 		return 6;
-	run_until(place, &udp, 1);
+	run_until(fixture, &udp, 1);
 	bool received = ledger_of(&udp, 0)->received == 1;
 	udp_close(&udp);
 	return received ? 0 : 7;
@@ -262,21 +262,21 @@ static int receive_where_io_uring_is_denied(struct udp_place *place, int listene
 static void where_io_uring_is_denied_recvmmsg_serves(void **state)
 {
 	(void)state;
-	struct udp_place place;
+	struct udp_fixture fixture;
 	uint16_t port;
 	int status;
-	assert_int_equal(udp_place_make(&place, "raw", LANE_BYTES, N_BUFFERS, NULL), 0);
+	assert_int_equal(udp_fixture_make(&fixture, "raw", LANE_BYTES, N_BUFFERS, NULL), 0);
 	int listener = udp_listen(AF_INET, 0, &port);
 	int sender = udp_connect(AF_INET, port);
 	pid_t child = fork();
 	if (child == 0)
-		_exit(receive_where_io_uring_is_denied(&place, listener, sender));
+		_exit(receive_where_io_uring_is_denied(&fixture, listener, sender));
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
 	close(listener);
 	close(sender);
-	udp_place_remove(&place);
+	udp_fixture_remove(&fixture);
 }
 
 int main(void)
@@ -289,7 +289,7 @@ int main(void)
 	        BOTH(draining_takes_what_is_queued_and_leaves_the_rest_to_the_next_life),
 	        BOTH(draining_ends_although_datagrams_keep_coming),
 	        BOTH(the_kernel_says_filled_only_after_data_and_control_are_there),
-	        cmocka_unit_test_teardown(where_io_uring_is_denied_recvmmsg_serves, udp_place_clean),
+	        cmocka_unit_test_teardown(where_io_uring_is_denied_recvmmsg_serves, udp_fixture_clean),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "sink/tally/counts.h"
+#include "tests/fixture/draw.h"
 #include "tests/fixture/tally.h"
 
 static const struct counts_limits wide = {1000000, 65536, 4000000};
@@ -169,13 +170,13 @@ static void random_messages_are_counted_as_an_array_counts_them(void **state)
 	(void)state;
 	static uint32_t seen[APPLICATIONS][ADDRESSES];
 	struct counts counts;
-	unsigned long random = test_seed(11);
+	unsigned long random = draw_seed(11);
 	start(&counts, wide);
 	for (unsigned i = 0; i < 2000000; i += COUNTS_RUN) {
 		struct event_ip event[COUNTS_RUN];
 		const struct event_ip *run[COUNTS_RUN];
 		for (unsigned k = 0; k < COUNTS_RUN; k++) {
-			unsigned long number = test_random(&random);
+			unsigned long number = draw_next(&random);
 			unsigned application = number % APPLICATIONS;
 			unsigned address = (number >> 32) % ((application + 1) * ADDRESSES / APPLICATIONS);
 			seen[application][address]++;

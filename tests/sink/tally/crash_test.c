@@ -22,6 +22,7 @@
 #include "sink/tally/tally.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "tests/fixture/draw.h"
 #include "tests/fixture/instance.h"
 #include "tests/fixture/tally.h"
 
@@ -38,8 +39,8 @@ struct shared { /* between the test and its children */
 };
 
 struct fixture {
-	struct place place;
-	struct tally_place data;
+	struct sandbox folder;
+	struct tally_folder data;
 	struct shared *shared;
 	struct shm_error error;
 	unsigned long random;
@@ -50,10 +51,10 @@ static int set_up(void **state)
 	static const struct test_topic topic = {TALLY_TOPIC, LANE_BYTES, LANES, {"w.0", "w.1"}, TALLY_GROUP};
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
-	if (f == NULL || place_make(&f->place) != 0 || tally_place_make(&f->data) != 0 ||
-	    instance_make(f->place.directory, &topic, 1, &f->error) != 0)
+	if (f == NULL || sandbox_make(&f->folder) != 0 || tally_folder_make(&f->data) != 0 ||
+	    instance_make(f->folder.directory, &topic, 1, &f->error) != 0)
 		return -1;
-	f->random = test_seed(clock_real_ns() | 1);
+	f->random = draw_seed(clock_real_ns() | 1);
 	f->shared = mmap(NULL, sizeof *f->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return f->shared == MAP_FAILED ? -1 : 0;
 }
@@ -61,8 +62,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	tally_place_remove(&f->data);
-	place_remove(&f->place);
+	tally_folder_remove(&f->data);
+	sandbox_remove(&f->folder);
 	munmap(f->shared, sizeof *f->shared);
 	free(f);
 	return 0;
@@ -73,7 +74,7 @@ static int tear_down(void **state)
 static void record_of(uint64_t lane, uint64_t n, unsigned *application, unsigned *address)
 {
 	unsigned long state = n * LANES + lane + 1;
-	unsigned long number = test_random(&state);
+	unsigned long number = draw_next(&state);
 	*application = (number >> 8) % APPLICATIONS;
 	*address = (number >> 32) % ADDRESSES;
 }
@@ -91,7 +92,7 @@ static void write_lane(struct fixture *f, unsigned lane, uint64_t at_most)
 		_exit(1);
 	uint64_t end = n + at_most;
 	while (!atomic_load(&f->shared->stop) && n < end) {
-		uint64_t batch = 1 + test_random(&random) % 64;
+		uint64_t batch = 1 + draw_next(&random) % 64;
 		batch = batch < end - n ? batch : end - n;
 		char *at = stream_reserve(&writer.stream, batch * record_bytes(sizeof(struct event_ip)));
 		if (at == NULL) {
@@ -109,8 +110,8 @@ static void write_lane(struct fixture *f, unsigned lane, uint64_t at_most)
 		topic_ring(&writer);
 		n += batch;
 		atomic_store(&f->shared->written[lane], n);
-		if (test_random(&random) % 4 == 0)
-			usleep(test_random(&random) % 500);
+		if (draw_next(&random) % 4 == 0)
+			usleep(draw_next(&random) % 500);
 	}
 	topic_writer_detach(&writer);
 	instance_detach(&instance);
@@ -283,7 +284,7 @@ static void killed_at_random_moments_it_counts_each_record_once(void **state)
 		writer[lane] = start_writer(f, lane, UINT64_MAX / 2);
 	for (unsigned i = 0; i < KILLS; i++) {
 		pid_t tally = start_tally(f);
-		usleep(5000 + (unsigned)(test_random(&f->random) % 100000));
+		usleep(5000 + (unsigned)(draw_next(&f->random) % 100000));
 		assert_int_equal(kill(tally, SIGKILL), 0);
 		assert_int_equal(waitpid(tally, &status, 0), tally);
 		assert_true(WIFSIGNALED(status)); /* it had not ended by itself */
@@ -305,7 +306,7 @@ static void killed_at_random_moments_it_counts_each_record_once(void **state)
 static struct stream_group *map_group(struct fixture *f, struct segment *segment)
 {
 	char name[SEGMENT_NAME_MAX];
-	assert_int_equal(segment_attach(segment, f->place.directory,
+	assert_int_equal(segment_attach(segment, f->folder.directory,
 	                                instance_group_name(name, TALLY_TOPIC, 0), SEGMENT_GROUP,
 	                                SEGMENT_WRITE, &f->error),
 	                 0);
@@ -456,7 +457,7 @@ static void a_life_tells_how_many_records_its_database_lacks(void **state)
 	tally_all(f);
 	tally_all(f);
 	assert_int_equal(metric_named(f, "lost_records"), 0);
-	place_clear(f->data.data_dir); /* the folder with all that is in it */
+	tree_remove(f->data.data_dir); /* the folder with all that is in it */
 	tally_all(f);
 	assert_int_equal(metric_named(f, "lost_records"), 200);
 	note_of(f, note);

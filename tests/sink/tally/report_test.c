@@ -17,7 +17,7 @@
 #include "tests/fixture/tally.h"
 
 struct fixture {
-	struct tally_place place;
+	struct tally_folder folder;
 	struct store *store;
 	struct counts counts;
 	struct shm_error error;
@@ -27,13 +27,13 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
-	return f == NULL ? -1 : tally_place_make(&f->place);
+	return f == NULL ? -1 : tally_folder_make(&f->folder);
 }
 
 static void start(struct fixture *f, struct counts_limits limits)
 {
 	struct counts_expected none = {0};
-	assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), 0);
+	assert_int_equal(store_open(&f->store, f->folder.data_dir, &f->error), 0);
 	assert_int_equal(counts_init(&f->counts, &limits, &none, 0), 0);
 }
 
@@ -42,7 +42,7 @@ static int tear_down(void **state)
 	struct fixture *f = *state;
 	counts_fini(&f->counts);
 	store_close(f->store);
-	tally_place_remove(&f->place);
+	tally_folder_remove(&f->folder);
 	free(f);
 	return 0;
 }
@@ -67,7 +67,7 @@ static char *report(struct fixture *f, uint64_t application)
 {
 	char hex[65], *json = NULL;
 	assert_int_equal(
-	        report_json(f->place.data_dir, tally_sha_hex(hex, application), &json, NULL, &f->error), 0);
+	        report_json(f->folder.data_dir, tally_sha_hex(hex, application), &json, NULL, &f->error), 0);
 	return json;
 }
 
@@ -147,7 +147,7 @@ static void shas_may_come_in_either_case(void **state)
 	tally_sha_hex(hex, 0xabcdef);
 	for (char *c = hex; *c != '\0'; c++)
 		*c = (char)toupper((unsigned char)*c);
-	assert_int_equal(report_json(f->place.data_dir, hex, &json, NULL, &f->error), 0);
+	assert_int_equal(report_json(f->folder.data_dir, hex, &json, NULL, &f->error), 0);
 	free(json);
 }
 
@@ -159,20 +159,20 @@ static void malformed_shas_are_told_from_unknown_ones(void **state)
 	start(f, wide);
 	add(f, 1, 1);
 	commit(f);
-	assert_int_equal(report_json(f->place.data_dir, tally_sha_hex(hex, 2), &json, &beyond, &f->error),
+	assert_int_equal(report_json(f->folder.data_dir, tally_sha_hex(hex, 2), &json, &beyond, &f->error),
 	                 -ENOENT);
 	assert_int_equal(beyond, 0);
 	assert_non_null(strstr(f->error.text, "no message"));
 	hex[63] = '\0';
-	assert_int_equal(report_json(f->place.data_dir, hex, &json, NULL, &f->error), -EINVAL);
+	assert_int_equal(report_json(f->folder.data_dir, hex, &json, NULL, &f->error), -EINVAL);
 	tally_sha_hex(hex, 1);
 	hex[10] = 'g';
-	assert_int_equal(report_json(f->place.data_dir, hex, &json, NULL, &f->error), -EINVAL);
+	assert_int_equal(report_json(f->folder.data_dir, hex, &json, NULL, &f->error), -EINVAL);
 	tally_sha_hex(hex, 1);
 	hex[64] = '0';
 	hex[65] = '\0';
-	assert_int_equal(report_json(f->place.data_dir, hex, &json, NULL, &f->error), -EINVAL);
-	assert_int_equal(report_json(f->place.data_dir, "", &json, NULL, &f->error), -EINVAL);
+	assert_int_equal(report_json(f->folder.data_dir, hex, &json, NULL, &f->error), -EINVAL);
+	assert_int_equal(report_json(f->folder.data_dir, "", &json, NULL, &f->error), -EINVAL);
 	assert_null(json);
 }
 
@@ -186,7 +186,7 @@ static void an_unknown_sha_may_be_among_those_over_the_limit(void **state)
 	add(f, 2, 1);
 	add(f, 3, 1);
 	commit(f);
-	assert_int_equal(report_json(f->place.data_dir, tally_sha_hex(hex, 2), &json, &beyond, &f->error),
+	assert_int_equal(report_json(f->folder.data_dir, tally_sha_hex(hex, 2), &json, &beyond, &f->error),
 	                 -ENOENT);
 	assert_int_equal(beyond, 2);
 	assert_non_null(strstr(f->error.text, "2 messages"));
@@ -199,15 +199,15 @@ static void without_a_database_there_is_no_data_and_no_file_is_made(void **state
 	struct fixture *f = *state;
 	char hex[65], path[128], *json;
 	struct stat about;
-	assert_int_equal(report_json(f->place.data_dir, tally_sha_hex(hex, 2), &json, NULL, &f->error),
+	assert_int_equal(report_json(f->folder.data_dir, tally_sha_hex(hex, 2), &json, NULL, &f->error),
 	                 -ENODATA);
-	snprintf(path, sizeof path, "%s/%s", f->place.data_dir, STORE_FILE);
+	snprintf(path, sizeof path, "%s/%s", f->folder.data_dir, STORE_FILE);
 	assert_int_equal(stat(path, &about), -1);
 	sqlite3 *db;
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, "CREATE TABLE recipe (x)", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
-	assert_int_equal(report_json(f->place.data_dir, hex, &json, NULL, &f->error), -EPROTO);
+	assert_int_equal(report_json(f->folder.data_dir, hex, &json, NULL, &f->error), -EPROTO);
 }
 
 static void reports_are_there_while_tally_writes_and_after_it_has_ended(void **state)

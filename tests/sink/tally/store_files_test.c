@@ -25,7 +25,7 @@ static const struct counts_limits limits = {100000, 65536, 10000000};
 static const char *const names[] = {"tally.db", "tally.db-wal", "tally.db-shm", "tally.lock"};
 
 struct fixture {
-	struct tally_place place;
+	struct tally_folder folder;
 	struct store *store;
 	struct counts counts;
 	struct shm_error error;
@@ -35,7 +35,7 @@ struct fixture {
 static int open_again(struct fixture *f)
 {
 	struct counts_expected expected;
-	int result = store_open(&f->store, f->place.data_dir, &f->error);
+	int result = store_open(&f->store, f->folder.data_dir, &f->error);
 	if (result == 0)
 		result = store_expected(f->store, &expected, &f->error);
 	if (result == 0)
@@ -54,14 +54,14 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
-	return f == NULL ? -1 : tally_place_make(&f->place);
+	return f == NULL ? -1 : tally_folder_make(&f->folder);
 }
 
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 	close_both(f);
-	tally_place_remove(&f->place);
+	tally_folder_remove(&f->folder);
 	free(f);
 	return 0;
 }
@@ -97,7 +97,7 @@ static int commit_much(struct fixture *f)
 
 static char *path_of(struct fixture *f, const char *name, char path[160])
 {
-	snprintf(path, 160, "%s/%s", f->place.data_dir, name);
+	snprintf(path, 160, "%s/%s", f->folder.data_dir, name);
 	return path;
 }
 
@@ -192,15 +192,15 @@ static void a_folder_that_is_moved_fails_commits_until_it_is_back(void **state)
 	assert_int_equal(open_again(f), 0);
 	add(f, 1, 1);
 	assert_int_equal(commit(f), 0);
-	snprintf(aside, sizeof aside, "%s.aside", f->place.data_dir);
-	assert_int_equal(rename(f->place.data_dir, aside), 0);
+	snprintf(aside, sizeof aside, "%s.aside", f->folder.data_dir);
+	assert_int_equal(rename(f->folder.data_dir, aside), 0);
 	add(f, 1, 1);
 	assert_int_equal(commit(f), -ESTALE);
 	/* Another folder with a database of its own: still not the one. */
-	assert_int_equal(mkdir(f->place.data_dir, 0700), 0);
+	assert_int_equal(mkdir(f->folder.data_dir, 0700), 0);
 	assert_int_equal(commit(f), -ESTALE);
-	assert_int_equal(rmdir(f->place.data_dir), 0);
-	assert_int_equal(rename(aside, f->place.data_dir), 0);
+	assert_int_equal(rmdir(f->folder.data_dir), 0);
+	assert_int_equal(rename(aside, f->folder.data_dir), 0);
 	assert_int_equal(commit(f), 0);
 }
 
@@ -259,7 +259,7 @@ static void a_file_system_without_a_log_is_refused(void **state)
 	/* It has no shared memory, so SQLite stays with its rollback journal and says so where it
 	 * is not asked whether it failed. */
 	sqlite3_vfs_register(sqlite3_vfs_find("unix-none"), 1);
-	int result = store_open(&f->store, f->place.data_dir, &f->error);
+	int result = store_open(&f->store, f->folder.data_dir, &f->error);
 	sqlite3_vfs_register(sqlite3_vfs_find("unix"), 1);
 	assert_int_equal(result, -EOPNOTSUPP);
 	assert_non_null(strstr(f->error.text, "write-ahead log"));

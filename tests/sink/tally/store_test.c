@@ -14,12 +14,13 @@
 #include <unistd.h>
 
 #include "sink/tally/store.h"
+#include "tests/fixture/draw.h"
 #include "tests/fixture/tally.h"
 
 static const struct counts_limits limits = {100000, 65536, 1000000};
 
 struct fixture {
-	struct tally_place place;
+	struct tally_folder folder;
 	struct store *store;
 	struct counts counts;
 	struct shm_error error;
@@ -28,7 +29,7 @@ struct fixture {
 static void open_again(struct fixture *f)
 {
 	struct counts_expected expected;
-	assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), 0);
+	assert_int_equal(store_open(&f->store, f->folder.data_dir, &f->error), 0);
 	assert_int_equal(store_expected(f->store, &expected, &f->error), 0);
 	assert_int_equal(counts_init(&f->counts, &limits, &expected, 0), 0);
 	assert_int_equal(store_load(f->store, &f->counts, &f->error), 0);
@@ -45,14 +46,14 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
-	return f == NULL ? -1 : tally_place_make(&f->place);
+	return f == NULL ? -1 : tally_folder_make(&f->folder);
 }
 
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 	close_both(f);
-	tally_place_remove(&f->place);
+	tally_folder_remove(&f->folder);
 	free(f);
 	return 0;
 }
@@ -79,7 +80,7 @@ static int commit(struct fixture *f, uint64_t *rows)
 
 static char *path_of(struct fixture *f, char path[128])
 {
-	snprintf(path, 128, "%s/%s", f->place.data_dir, STORE_FILE);
+	snprintf(path, 128, "%s/%s", f->folder.data_dir, STORE_FILE);
 	return path;
 }
 
@@ -166,12 +167,12 @@ static void cursors_are_kept_by_topic_and_lane(void **state)
 static void many_lives_count_as_one(void **state)
 {
 	struct fixture *f = *state;
-	unsigned long random = test_seed(5);
+	unsigned long random = draw_seed(5);
 	uint64_t sent[50] = {0};
 	for (int life = 0; life < 20; life++) {
 		open_again(f);
 		for (int i = 0; i < 500; i++) {
-			unsigned long number = test_random(&random);
+			unsigned long number = draw_next(&random);
 			add(f, number % 50, (uint32_t)(number >> 40));
 			sent[number % 50]++;
 		}
@@ -222,7 +223,7 @@ static void a_full_disk_is_an_error_and_not_the_end(void **state)
 		struct counts_expected none = {0};
 		struct rlimit small = {200000, RLIM_INFINITY}, wide = {RLIM_INFINITY, RLIM_INFINITY};
 		signal(SIGXFSZ, SIG_IGN);
-		if (store_open(&f->store, f->place.data_dir, &f->error) != 0 ||
+		if (store_open(&f->store, f->folder.data_dir, &f->error) != 0 ||
 		    counts_init(&f->counts, &limits, &none, 0) != 0)
 			_exit(1);
 		for (uint32_t i = 0; i < 30000; i++)
@@ -255,7 +256,7 @@ static void two_writers_are_one_too_many(void **state)
 	if (child == 0) {
 		struct store *second;
 		struct shm_error error = {0};
-		int result = store_open(&second, f->place.data_dir, &error);
+		int result = store_open(&second, f->folder.data_dir, &error);
 		_exit(result == -EBUSY && strstr(error.text, "end it or set another data_dir") != NULL ? 0
 		                                                                                       : 1);
 	}
@@ -273,12 +274,12 @@ static void files_that_are_not_ours_are_refused_and_left_alone(void **state)
 	assert_int_equal(write(file, "this is a letter, and a long one as letters go, not a database", 62),
 	                 62);
 	close(file);
-	assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), -EPROTO);
+	assert_int_equal(store_open(&f->store, f->folder.data_dir, &f->error), -EPROTO);
 	assert_non_null(strstr(f->error.text, "not an SQLite database"));
 	unlink(path);
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, "CREATE TABLE recipe (x)", NULL, NULL, NULL), SQLITE_OK);
-	assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), -EPROTO);
+	assert_int_equal(store_open(&f->store, f->folder.data_dir, &f->error), -EPROTO);
 	assert_non_null(strstr(f->error.text, "not of millrace"));
 	assert_int_equal(sqlite3_exec(db, "SELECT x FROM recipe", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
@@ -290,7 +291,7 @@ static void another_version_is_refused_with_both_numbers(void **state)
 	open_again(f);
 	close_both(f);
 	(void)ask(f, "PRAGMA user_version=2");
-	assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), -EPROTO);
+	assert_int_equal(store_open(&f->store, f->folder.data_dir, &f->error), -EPROTO);
 	assert_non_null(strstr(f->error.text, "version 2"));
 	assert_non_null(strstr(f->error.text, "version 1"));
 }
@@ -311,7 +312,7 @@ static void rows_changed_by_hand_are_refused(void **state)
 		assert_int_equal(commit(f, NULL), 0);
 		close_both(f);
 		(void)ask(f, change[i]);
-		assert_int_equal(store_open(&f->store, f->place.data_dir, &f->error), 0);
+		assert_int_equal(store_open(&f->store, f->folder.data_dir, &f->error), 0);
 		assert_int_equal(store_expected(f->store, &expected, &f->error), 0);
 		assert_int_equal(counts_init(&f->counts, &limits, &expected, 0), 0);
 		assert_int_equal(store_load(f->store, &f->counts, &f->error), -EPROTO);
@@ -329,12 +330,12 @@ static void rows_changed_by_hand_are_refused(void **state)
 static void list(const struct fixture *f, char text[LISTING_BYTES])
 {
 	struct dirent **entry;
-	int n = scandir(f->place.data_dir, &entry, NULL, alphasort);
+	int n = scandir(f->folder.data_dir, &entry, NULL, alphasort);
 	size_t used = 0;
 	for (int i = 0; i < n; i++) {
 		char path[400];
 		struct stat status;
-		snprintf(path, sizeof path, "%s/%s", f->place.data_dir, entry[i]->d_name);
+		snprintf(path, sizeof path, "%s/%s", f->folder.data_dir, entry[i]->d_name);
 		assert_int_equal(lstat(path, &status), 0);
 		if (strcmp(entry[i]->d_name, "..") != 0)
 			used += (size_t)snprintf(text + used, LISTING_BYTES - used, "%s %lu %o %ld %ld.%ld\n",
@@ -353,7 +354,7 @@ static int try_it(struct fixture *f, int own_pid, struct counts_expected *expect
 	char before[LISTING_BYTES], after[LISTING_BYTES];
 	list(f, before);
 	f->error.text[0] = '\0';
-	int result = store_try(f->place.data_dir, own_pid, expected, &f->error);
+	int result = store_try(f->folder.data_dir, own_pid, expected, &f->error);
 	list(f, after);
 	assert_string_equal(after, before);
 	return result;
@@ -366,7 +367,7 @@ static void trying_makes_and_changes_nothing(void **state)
 	struct counts_expected expected;
 	char path[128], log[160], index[160], away[96];
 	assert_int_equal(try_it(f, 0, &expected), 0);
-	snprintf(away, sizeof away, "%s/not/there", f->place.data_dir);
+	snprintf(away, sizeof away, "%s/not/there", f->folder.data_dir);
 	assert_int_equal(store_try(away, 0, &expected, &f->error), 0);
 	pid_t child = fork();
 	if (child == 0) { /* dies with the log full, as a killed process does */
@@ -467,7 +468,7 @@ static bool spoil(struct fixture *f, unsigned way, const char *path)
 		return chmod(path, 0400) == 0 && access(path, W_OK) != 0;
 	case 10:
 		unlink(path);
-		return chmod(f->place.data_dir, 0500) == 0 && access(f->place.data_dir, W_OK) != 0;
+		return chmod(f->folder.data_dir, 0500) == 0 && access(f->folder.data_dir, W_OK) != 0;
 	default:
 		return false;
 	}
@@ -489,7 +490,7 @@ static void what_could_not_be_taken_up_is_said_beforehand_in_the_same_words(void
 			int result = try_it(f, 0, &expected);
 			assert_int_not_equal(result, 0);
 			tried = f->error;
-			int opened = store_open(&f->store, f->place.data_dir, &f->error);
+			int opened = store_open(&f->store, f->folder.data_dir, &f->error);
 			if (opened == 0) {
 				assert_int_equal(store_expected(f->store, &expected, &f->error), 0);
 				assert_int_equal(counts_init(&f->counts, &limits, &expected, 0), 0);
@@ -500,9 +501,9 @@ static void what_could_not_be_taken_up_is_said_beforehand_in_the_same_words(void
 			assert_string_equal(f->error.text, tried.text);
 		}
 		f->store = NULL;
-		assert_int_equal(chmod(f->place.data_dir, 0700), 0);
-		place_clear(f->place.data_dir);
-		assert_int_equal(mkdir(f->place.data_dir, 0700), 0);
+		assert_int_equal(chmod(f->folder.data_dir, 0700), 0);
+		tree_remove(f->folder.data_dir);
+		assert_int_equal(mkdir(f->folder.data_dir, 0700), 0);
 	}
 }
 
@@ -514,10 +515,10 @@ static void the_folder_may_be_deep_or_a_link(void **state)
 	char deep[400], link[128], name[101];
 	memset(name, 'n', sizeof name - 1);
 	name[sizeof name - 1] = '\0';
-	snprintf(deep, sizeof deep, "%s/%s", f->place.data_dir, name);
+	snprintf(deep, sizeof deep, "%s/%s", f->folder.data_dir, name);
 	assert_int_equal(mkdir(deep, 0700), 0);
-	snprintf(deep, sizeof deep, "%s/%s/%s", f->place.data_dir, name, name);
-	snprintf(link, sizeof link, "%s/link", f->place.data_dir);
+	snprintf(deep, sizeof deep, "%s/%s/%s", f->folder.data_dir, name, name);
+	snprintf(link, sizeof link, "%s/link", f->folder.data_dir);
 	assert_int_equal(symlink(deep, link), 0);
 	assert_int_equal(store_open(&f->store, deep, &error), 0);
 	store_close(f->store);
@@ -584,7 +585,7 @@ static void the_log_does_not_grow_without_bound(void **state)
 			add(f, i, (uint32_t)round * 16);
 		assert_int_equal(commit(f, NULL), 0);
 		usleep(1000);
-		snprintf(path, sizeof path, "%s/%s-wal", f->place.data_dir, STORE_FILE);
+		snprintf(path, sizeof path, "%s/%s-wal", f->folder.data_dir, STORE_FILE);
 		FILE *log = fopen(path, "r");
 		assert_non_null(log);
 		fseek(log, 0, SEEK_END);
