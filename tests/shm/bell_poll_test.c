@@ -502,14 +502,14 @@ static void records_of_every_topic_and_messages_of_a_queue_wake(void **state)
 	(void)state;
 	static const struct test_topic topics[] = {{"a", 1u << 20, 1, {"w.0"}, "stage"},
 	                                           {"b", 1u << 20, 1, {"w.0"}, "stage"}};
-	struct place place;
+	struct sandbox sandbox;
 	struct instance instance;
 	struct topic_reader reader[2];
 	struct topic_writer writer[2];
 	struct queue queue, producer;
 	struct shm_error error;
-	assert_int_equal(place_make(&place), 0);
-	assert_int_equal(instance_make_queues(place.directory, topics, 2,
+	assert_int_equal(sandbox_make(&sandbox), 0);
+	assert_int_equal(instance_make_queues(sandbox.directory, topics, 2,
 	                                      (struct test_queue[]){{"q", 64, 64}}, 1, &error),
 	                 0);
 	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), 0);
@@ -521,8 +521,8 @@ static void records_of_every_topic_and_messages_of_a_queue_wake(void **state)
 		assert_int_equal(topic_writer_attach(&writer[i], &instance, topics[i].name, "w.0", &error),
 		                 0);
 	}
-	assert_int_equal(queue_attach(&queue, place.directory, "q.queue", SEGMENT_WRITE, 1, &error), 0);
-	assert_int_equal(queue_attach(&producer, place.directory, "q.queue", SEGMENT_WRITE, 2, &error), 0);
+	assert_int_equal(queue_attach(&queue, sandbox.directory, "q.queue", SEGMENT_WRITE, 1, &error), 0);
+	assert_int_equal(queue_attach(&producer, sandbox.directory, "q.queue", SEGMENT_WRITE, 2, &error), 0);
 	queue_use_bells(&producer, pushed, NULL);
 	struct bell *const bells[3] = {reader[0].bell, reader[1].bell, pushed};
 	bell_poll_close(poll_of);
@@ -553,7 +553,7 @@ static void records_of_every_topic_and_messages_of_a_queue_wake(void **state)
 	queue_detach(&queue);
 	queue_detach(&producer);
 	instance_detach(&instance);
-	place_remove(&place);
+	sandbox_remove(&sandbox);
 }
 
 int main(void)
