@@ -20,7 +20,8 @@
 struct options {
 	const char *file, *instance;
 	struct argument_list sets;
-	bool json, text, keys, effective;
+	const char *format; /* of the flow; NULL: text */
+	bool json, text, keys, effective, flow;
 };
 
 /* What the configuration needs, and what there is. */
@@ -179,15 +180,8 @@ static int try_stages(const struct config *config, const struct plan *plan)
 	return trial.refused + trial.without == 0 ? 0 : 1;
 }
 
-static int show_plan(const struct options *options, const struct config *config)
+static int show_needs(const struct options *options, const struct config *config, const struct plan *plan)
 {
-	char *errors = NULL;
-	struct plan *plan = plan_make(config, &errors);
-	if (plan == NULL) {
-		fputs(errors, stderr);
-		free(errors);
-		return 1;
-	}
 	struct needs needs;
 	struct shm_error error = {""};
 	int status = 0;
@@ -214,6 +208,25 @@ static int show_plan(const struct options *options, const struct config *config)
 		status = command_fail("check", "%s", error.text);
 	if (try_stages(config, plan) != 0)
 		status = 1;
+	return status;
+}
+
+static int show_plan(const struct options *options, const struct config *config)
+{
+	char *errors = NULL;
+	struct plan *plan = plan_make(config, &errors);
+	int status = 0;
+	if (plan == NULL) {
+		fputs(errors, stderr);
+		free(errors);
+		return 1;
+	}
+	if (!options->flow)
+		status = show_needs(options, config, plan);
+	else if (options->format != NULL && strcmp(options->format, "dot") == 0)
+		plan_print_dot(plan, stdout);
+	else
+		plan_print_flow(plan, stdout);
 	plan_free(plan);
 	return status;
 }
@@ -254,6 +267,12 @@ int command_check(int argc, char **argv)
 	         "name of the instance (default: $MILLRACE_INSTANCE, or as configured)", &options.instance, 0,
 	         0, NULL},
 	        {"json", 0, ARGUMENT_FLAG, NULL, "print what is needed as JSON", &options.json, 0, 0, NULL},
+	        {"flow", 0, ARGUMENT_FLAG, NULL,
+	         "draw the flow instead: stages with their processes, topics with their lanes and groups, queues",
+	         &options.flow, 0, 0, NULL},
+	        {"format", 0, ARGUMENT_CHOICE, "FORMAT",
+	         "of the flow: text (default), or dot, a graph for Graphviz", &options.format, 0, 0,
+	         "text dot"},
 	        {"effective", 0, ARGUMENT_FLAG, NULL, "print the whole configuration that would be in force",
 	         &options.effective, 0, 0, NULL},
 	        {"default", 0, ARGUMENT_FLAG, NULL, "print the embedded configuration, to begin a file with",
@@ -263,17 +282,20 @@ int command_check(int argc, char **argv)
 	};
 	const struct arguments arguments = {
 	        .command = "check",
-	        .usage = "[-c FILE] [--set KEY=VALUE]... [--json|--effective|--default|--keys]",
+	        .usage = "[-c FILE] [--set KEY=VALUE]... [--json|--flow|--effective|--default|--keys]",
 	        .purpose =
 	                "Checks a configuration and the files that it names, reports every error, and prints what it would start:\n"
 	                "listeners, topics, stages, and each segment with its exact bytes. The stages' programs read their\n"
 	                "files as they would at their start; nothing is created.",
-	        .example = "  millrace check -c millrace.yaml",
+	        .example = "  millrace check -c millrace.yaml\n"
+	                   "  millrace check --flow --format dot | dot -Tsvg > flow.svg",
 	        .table = table,
 	        .n = sizeof table / sizeof table[0],
 	};
 	struct operands operands;
 	int status = arguments_parse(&arguments, argc, argv, &operands);
+	if (status == ARGUMENTS_GO_ON && options.format != NULL && !options.flow)
+		status = arguments_error(&arguments, "--format: is the format of --flow");
 	if (status == ARGUMENTS_GO_ON) {
 		status = 0;
 		if (options.text)

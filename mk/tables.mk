@@ -28,5 +28,5 @@ $(eval $(call list,options.list,$(foreach t,$(OPTION_TABLES),'$(hash)include "$(
 $(eval $(call list,metrics.list,$(foreach s,$(METRIC_STAGES),'$(hash)define METRICS_OF "$(call flow_name,$(s))"' \
   '$(hash)include "$(call flow_folder,$(s))/metrics.def"' '$(hash)undef METRICS_OF')))
 
-$(BUILD)/obj/config/schema.o $(BUILD)/fuzz/config: $(GEN)/options.list
+$(BUILD)/obj/config/options.o $(BUILD)/fuzz/config: $(GEN)/options.list
 $(BUILD)/obj/scripts/document.o: $(GEN)/metrics.list

@@ -9,17 +9,20 @@
  *     document elsewhere            paths that it has no route for, and its hint
  *     document failures             the statuses of its refusals
  *     document default              the embedded default configuration
+ *     document flow                 its flow as a picture
  *
  * Built with the tests, not installed. scripts/check-generated compares with what stands in the
  * documents.
  */
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "shm/ledger.h"
 #include "config/value.h"
 #include "stage/help.h"
+#include "supervisor/plan.h"
 
 #define METRIC(...)    {METRICS_OF, METRIC_ROW(__VA_ARGS__)},
 #define HISTOGRAM(...) {METRICS_OF, HISTOGRAM_ROW(__VA_ARGS__)},
@@ -159,6 +162,25 @@ static int print_default(void)
 	return 0;
 }
 
+static int print_flow(void)
+{
+	char *errors = NULL;
+	struct config *config = config_load(NULL, NULL, 0, &errors);
+	struct plan *plan = config == NULL ? NULL : plan_make(config, &errors);
+	if (plan != NULL) {
+		puts("```");
+		plan_print_flow(plan, stdout);
+		puts("```");
+	} else {
+		fputs(errors, stderr);
+	}
+	int status = plan != NULL ? 0 : 1;
+	plan_free(plan);
+	config_free(config);
+	free(errors);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "", *which = argc > 2 ? argv[2] : "";
@@ -179,9 +201,11 @@ int main(int argc, char **argv)
 		status = print_failures();
 	else if (strcmp(what, "default") == 0)
 		status = print_default();
+	else if (strcmp(what, "flow") == 0)
+		status = print_flow();
 	if (status == 2)
 		fprintf(stderr,
-		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | routes | elsewhere | failures | default\n");
+		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | routes | elsewhere | failures | default | flow\n");
 	else if (status == 1)
 		fprintf(stderr, "document: there is no %s \"%s\"\n", what, which);
 	return status;

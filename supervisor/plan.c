@@ -308,14 +308,17 @@ static bool takes_in(const struct flow_stage *stage)
 
 /* ---- stages that read or take ---- */
 
-/* The group of the role reads the topic. Processes that share a group come here one by one. */
+/* The group of the role reads the topic. Processes that share a group come here one after the other. */
 static void add_group(struct making *making, struct plan_topic *topic, const struct plan_role *role)
 {
 	char group[SHM_NAME_MAX];
 	flow_group(role->stage, role->page.name, group);
 	for (unsigned i = 0; i < topic->n_required; i++)
-		if (strcmp(topic->required[i], group) == 0)
+		if (strcmp(topic->required[i], group) == 0) {
+			if (role->stage->processes == FLOW_ENTRIES)
+				wrong(making, "%s.topics: names %s twice", role->section, topic->page.name);
 			return;
+		}
 	if (topic->n_required == PLAN_REQUIRED_MAX)
 		wrong(making, "%s: topic %s has %u required groups already, which is the most", role->section,
 		      topic->page.name, PLAN_REQUIRED_MAX);

@@ -126,6 +126,14 @@ uint64_t plan_bytes(const struct plan *plan);
 /* Lists stages, listeners, topics, queues, segments and the sum, for people. */
 void plan_print(const struct plan *plan, FILE *out);
 
+/* Draws the flow, for people: what comes in at the left, each stage with its number of processes, each
+ * topic with its lanes and the groups that keep it, each queue and what takes from it. "-->" is a topic,
+ * "==>" a queue. */
+void plan_print_flow(const struct plan *plan, FILE *out);
+
+/* The same as a graph in the DOT language of Graphviz. */
+void plan_print_dot(const struct plan *plan, FILE *out);
+
 /* One line about a listener at an address, without a line feed: "udp 127.0.0.1:4002 ipevent ->
  * ip". */
 void plan_print_listener(const struct plan_listener *listener, const char *address, FILE *out);

@@ -95,6 +95,8 @@ $(eval $(call unit,sink/tally/report,tally shm event base,-lsqlite3 -ljansson -l
 $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
 
 $(eval $(call unit,supervisor/plan,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
+$(BUILD)/obj/tests/supervisor/plan_entries_test.o: $(GEN)/options.list
+$(eval $(call unit,supervisor/plan_entries,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/sockets,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/sockets_stream,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/segments,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))

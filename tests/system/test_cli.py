@@ -144,7 +144,7 @@ def test_a_mistyped_word_is_named_and_the_nearest_one_suggested(arguments, sugge
         ["consume", "ip"], ["consume", "ip", "--group", "g"], ["consume", "ip", "--group", "g", "--"], ["report"],
         ["stat", "--count", "3"], ["consume", "ip", "--group", "g", "--forget", "--", "cat"], ["send"], ["send", "tcp"], ["send", "udp", "--gso", "65"],
         ["send", "udp", "--corrupt", "101"], ["send", "udp", "--format", "raw", "--corrupt", "1"], ["bench"], ["bench", "disk"],
-        ["--frobnicate"], ["help", "nothing"],
+        ["check", "--format", "dot"], ["check", "--flow", "--format", "png"], ["--frobnicate"], ["help", "nothing"],
     ],
 )
 def test_wrong_use_is_two_and_one_line(arguments):
@@ -170,11 +170,12 @@ def test_the_completion_knows_commands_options_values_instances_and_topics(insta
         f"source {ROOT}/cli/completion/millrace; "
         'try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _millrace; echo "${COMPREPLY[*]}"; }; '
         f"m={MILLRACE}; try $m ''; try $m st; try $m stat --; try $m tap --format ''; try $m stat --instance ''; try $m tap ''; "
-        "try $m consume ip --group g -- /bin/c; try $m consume ip --group ''; try $m run --set ''"
+        "try $m consume ip --group g -- /bin/c; try $m consume ip --group ''; try $m run --set ''; "
+        "try $m check --format ''; try $m tap --count 3 track --filter ''; try $m tap --filter ''"
     )
     result = subprocess.run(["bash", "-uc", script], capture_output=True, text=True, env=one.environment(), check=True)
     assert result.stderr == ""
-    first, stat, options, formats, instances, topics, programs, groups, keys = result.stdout.splitlines()
+    first, stat, options, formats, instances, topics, programs, groups, keys, pictures, fields, no_topic = result.stdout.splitlines()
     assert set(COMMANDS) <= set(first.split())
     assert stat == "stat"
     assert {"--json", "--watch", "--count", "--metrics", "--instance", "--help"} == set(options.split())
@@ -184,6 +185,8 @@ def test_the_completion_knows_commands_options_values_instances_and_topics(insta
     assert "/bin/cat" in programs.split()
     assert groups == "tally"
     assert {"data_dir=", "ingest.udp[0].listen=", "topics.track.raw.size=", "queues.postback.slots="} <= set(keys.split())
+    assert pictures == "text dot"
+    assert {"country=", "params=", "dnt="} <= set(fields.split()) and no_topic == ""
 
 
 # ---- check ----
@@ -231,6 +234,57 @@ def test_check_prints_configurations_that_it_takes_back(tmp_path):
     keys = millrace("check", "--keys").stdout
     for key in ("data_dir", "ingest.udp[].listen", "topics.*.size", "tally.commit_interval", "log.level"):
         assert re.search(rf"^{re.escape(key)} \(", keys, re.M), key
+
+
+FLOW = [
+    "--set", "ingest={udp: [{listen: ':5000', format: json, processes: 3}, {listen: [':5001', ':5002']}], http: [{listen: 'unix:/tmp/a\"b'}]}",
+    "--set", "enrich.processes=2", "--set", "topics.orders.outside_lanes=2", "--instance", "drawn",
+]
+
+
+def test_check_draws_the_flow_of_a_configuration():
+    result = millrace("check", "--flow", *FLOW)
+    assert result.returncode == 0 and result.stderr == ""
+    assert result.stdout.splitlines() == [
+        "udp :5000 json --> ingest-udp x 3 --> metric, 4 lanes (nobody keeps it)",
+        "                                  --> track.raw, 4 lanes --group enrich--> enrich x 2 --> track, 2 lanes (nobody keeps it)",
+        "udp :5001, :5002 ipevent --> ingest-udp x 1 --> ip, 1 lane --group tally--> tally x 1",
+        'http unix:/tmp/a"b --> ingest-http x 1 --> metric (see above)',
+        "                                       --> track.raw (see above)",
+        "                                       --> log, 1 lane (nobody keeps it)",
+        "                                       ==> postback, queue of 16384 slots (nothing takes from it)",
+        "outside programs --> orders, 2 lanes (nobody keeps it)",
+    ]
+
+
+def test_the_flow_as_a_graph_has_an_end_at_every_edge():
+    result = millrace("check", "--flow", "--format", "dot", *FLOW)
+    assert result.returncode == 0 and result.stderr == ""
+    quoted = r'"((?:[^"\\]|\\.)*)"'
+    first, *lines, last = result.stdout.splitlines()
+    assert first == 'digraph "drawn" {' and last == "}" and lines.pop(0).strip() == "rankdir=LR;"
+    vertices, edges = {}, []
+    for line in lines:
+        vertex = re.fullmatch(rf"\t{quoted} \[shape=\w+, label={quoted}\];", line)
+        edge = re.fullmatch(rf"\t{quoted} -> {quoted}(?: \[label={quoted}\])?;", line)
+        assert vertex or edge, line
+        if vertex:
+            assert vertex[1] not in vertices
+            vertices[vertex[1]] = vertex[2]
+        else:
+            edges.append(edge.groups())
+    assert all(a in vertices and b in vertices for a, b, _ in edges)
+    assert vertices["stage ingest.udp[0]"] == r"ingest-udp\n3 processes" and vertices["topic orders"].startswith(r"orders\n2 lanes")
+    assert ("topic track.raw", "stage enrich", "enrich") in edges and ("stage enrich", "topic track", None) in edges
+    assert ("stage ingest.http[0]", "queue postback", None) in edges and ("outside orders", "topic orders", None) in edges
+    assert (r'listener http unix:/tmp/a\"b', "stage ingest.http[0]", None) in edges
+    if shutil.which("dot"):
+        subprocess.run(["dot", "-Tsvg"], input=result.stdout, stdout=subprocess.DEVNULL, text=True, timeout=60 * SLOW, check=True)
+
+
+def test_a_flow_that_cannot_be_is_not_drawn():
+    result = millrace("check", "--flow", "--set", "ingest.udp[0].listen=[':1', ':1']")
+    assert result.returncode == 1 and result.stdout == "" and ":1" in result.stderr
 
 
 # ---- stat ----

@@ -1,0 +1,253 @@
+/* The plan of a flow table with more than the product has: a stage with a process for each configured
+ * entry, and one that takes from a queue. The table and the options are this program's own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "supervisor/plan.h"
+
+const struct flow_stage *built_in_stages(size_t *n);
+const struct config_option *built_in_options(size_t *n);
+
+#define flow_stages built_in_stages
+#include "flow/table.c"
+#undef flow_stages
+
+#define config_options built_in_options
+#include "config/options.c"
+#undef config_options
+
+static const struct config_option more_options[] = {
+        OPTION("archive[].topics", LIST, "log", "1", "16", "", "what is kept")                  //
+        OPTION("archive[].buffers", COUNT, "2", "1", "8", "", "of each process")                //
+        OPTION("deliver.processes", COUNT, "2", "1", "8", "", "processes that share the queue") //
+};
+
+#define N_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+static const struct flow_stage more_stages[] = {
+        {.name = "deliver",
+         .program = "deliver",
+         .processes = FLOW_SHARED,
+         .section = "deliver",
+         .takes = NAMES("postback"),
+         .puts = NAMES("postback")},
+        {.name = "archive",
+         .program = "archive",
+         .processes = FLOW_ENTRIES,
+         .section = "archive",
+         .private_bytes = 4096,
+         .private_count = "buffers",
+         .private_each_bytes = 8192},
+};
+
+const struct config_option *config_options(size_t *n)
+{
+	static struct config_option all[256];
+	const struct config_option *some = built_in_options(n);
+	assert_true(*n + N_OF(more_options) <= N_OF(all));
+	memcpy(all, some, *n * sizeof *some);
+	memcpy(all + *n, more_options, sizeof more_options);
+	*n += N_OF(more_options);
+	return all;
+}
+
+const struct flow_stage *flow_stages(size_t *n)
+{
+	static struct flow_stage all[32];
+	const struct flow_stage *some = built_in_stages(n);
+	assert_true(*n + N_OF(more_stages) <= N_OF(all));
+	memcpy(all, some, *n * sizeof *some);
+	memcpy(all + *n, more_stages, sizeof more_stages);
+	*n += N_OF(more_stages);
+	return all;
+}
+
+static struct config *config;
+
+static struct plan *make(const char *text, char **errors)
+{
+	config_free(config);
+	config = config_load_text("test.yaml", text, strlen(text), NULL, 0, errors);
+	return config == NULL ? NULL : plan_make(config, errors);
+}
+
+static struct plan *must_make(const char *text)
+{
+	char *errors = NULL;
+	struct plan *plan = make(text, &errors);
+	if (plan == NULL)
+		fail_msg("%s", errors);
+	return plan;
+}
+
+static void assert_error(const char *text, const char *part)
+{
+	char *errors = NULL;
+	assert_null(make(text, &errors));
+	assert_non_null(errors);
+	if (strstr(errors, part) == NULL)
+		fail_msg("\"%s\" is not in:\n%s", part, errors);
+	free(errors);
+}
+
+static const struct plan_topic *topic_of(const struct plan *plan, const char *name)
+{
+	int index = plan_topic_index(plan, name);
+	assert_true(index >= 0);
+	return &plan->topic[index];
+}
+
+static const struct plan_role *role_of(const struct plan *plan, const char *name)
+{
+	int index = plan_role_index(plan, name);
+	if (index < 0)
+		fail_msg("there is no role %s", name);
+	return &plan->role[index];
+}
+
+static void each_entry_is_a_process_with_a_group_of_its_own(void **state)
+{
+	(void)state;
+	struct plan *plan = must_make("archive: [{topics: [ip, log]}, {topics: log, buffers: 5}]");
+	const struct plan_role *first = role_of(plan, "archive.0"), *second = role_of(plan, "archive.1");
+	assert_string_equal(first->section, "archive[0]");
+	assert_string_equal(second->section, "archive[1]");
+	assert_int_equal(first->private_bytes, 4096 + 2 * 8192);
+	assert_int_equal(second->private_bytes, 4096 + 5 * 8192);
+	const struct plan_topic *ip = topic_of(plan, "ip"), *events = topic_of(plan, "log");
+	assert_int_equal(ip->n_required, 2);
+	assert_string_equal(ip->required[0], "tally");
+	assert_string_equal(ip->required[1], "archive.0");
+	assert_int_equal(events->n_required, 2);
+	assert_string_equal(events->required[1], "archive.1");
+	assert_true(plan_reads(ip, "archive.0"));
+	assert_false(plan_reads(ip, "archive.1"));
+	assert_true(plan_reads(ip, "tally.0"));
+	assert_int_equal(plan_role_index(plan, "archive.2"), -1);
+	plan_free(plan);
+}
+
+static void without_entries_there_is_no_process(void **state)
+{
+	(void)state;
+	struct plan *plan = must_make("{}");
+	assert_int_equal(plan_role_index(plan, "archive.0"), -1);
+	assert_int_equal(topic_of(plan, "log")->n_required, 0);
+	plan_free(plan);
+}
+
+static void what_a_process_of_an_entry_reads_is_what_the_entry_says(void **state)
+{
+	(void)state;
+	struct plan *plan = must_make("archive: [{topics: [ip, log]}, {topics: [log]}]");
+	const struct flow_stage *archive = flow_stage_of_role("archive.1");
+	assert_non_null(archive);
+	assert_string_equal(flow_reads(archive, config, "archive[0]", 0), "ip");
+	assert_string_equal(flow_reads(archive, config, "archive[0]", 1), "log");
+	assert_null(flow_reads(archive, config, "archive[0]", 2));
+	assert_string_equal(flow_reads(archive, config, "archive[1]", 0), "log");
+	assert_null(flow_reads(archive, config, "archive[1]", 1));
+	assert_string_equal(flow_reads(flow_stage_find("tally"), config, "tally", 0), "ip");
+	assert_null(flow_reads(flow_stage_find("tally"), config, "tally", 1));
+	plan_free(plan);
+}
+
+static void an_entry_may_read_what_outside_programs_write(void **state)
+{
+	(void)state;
+	struct plan *plan = must_make("archive: [{topics: orders}]\ntopics: {orders: {outside_lanes: 1}}");
+	assert_string_equal(topic_of(plan, "orders")->required[0], "archive.0");
+	plan_free(plan);
+}
+
+static void an_entry_that_names_wrong_topics_is_refused(void **state)
+{
+	(void)state;
+	assert_error("archive: [{topics: [log, raw]}]", "archive[0].topics: nothing writes \"raw\"");
+	assert_error("archive: [{topics: log}, {topics: [log, log]}]", "archive[1].topics: names log twice");
+	assert_error("archive: [{}, {}, {}, {}, {}, {}, {}, {}, {}]",
+	             "archive[8]: topic log has 8 required groups already");
+}
+
+static void entries_come_after_all_that_write_topics(void **state)
+{
+	(void)state;
+	struct plan *plan = must_make("archive: [{topics: ip}]");
+	assert_int_equal(role_of(plan, "enrich.0")->rank, 1);
+	assert_int_equal(role_of(plan, "archive.0")->rank, 2);
+	assert_int_equal(flow_ranks(), 3);
+	plan_free(plan);
+}
+
+static void takers_exist_with_their_queue_and_use_it(void **state)
+{
+	(void)state;
+	struct plan *plan = must_make("ingest: {udp: [{listen: ':1'}]}");
+	assert_int_equal(plan_role_index(plan, "deliver.0"), -1);
+	assert_int_equal(plan->n_queues, 0);
+	plan_free(plan);
+	plan = must_make("ingest: {http: [{listen: ':1'}]}\ndeliver: {processes: 3}");
+	const struct plan_role *role = role_of(plan, "deliver.2");
+	assert_int_equal(plan_role_index(plan, "deliver.3"), -1);
+	assert_int_equal(role->rank, 1);
+	/* It takes and puts back: one queue, used once. */
+	assert_int_equal(role->n_queues, 1);
+	assert_string_equal(role->queue[0], "postback");
+	plan_free(plan);
+}
+
+static void the_picture_shows_groups_and_takers(void **state)
+{
+	(void)state;
+	char *text = NULL;
+	size_t size;
+	struct plan *plan =
+	        must_make("archive: [{topics: [ip, log]}, {topics: log}]\n"
+	                  "ingest: {udp: [{listen: ':1', processes: 2}], http: [{listen: ':2'}]}");
+	FILE *out = open_memstream(&text, &size);
+	plan_print_flow(plan, out);
+	fclose(out);
+	assert_string_equal(
+	        text,
+	        "udp :1 ipevent --> ingest-udp x 2 --> ip, 2 lanes --group tally--> tally x 1\n"
+	        "                                                  --group archive.0--> archive.0 x 1\n"
+	        "http :2 --> ingest-http x 1 --> metric, 1 lane (nobody keeps it)\n"
+	        "                            --> log, 1 lane --group archive.0--> archive.0 x 1 (see above)\n"
+	        "                                            --group archive.1--> archive.1 x 1\n"
+	        "                            --> track.raw, 1 lane --group enrich--> enrich x 1 --> track, 1 lane (nobody keeps it)\n"
+	        "                            ==> postback, queue of 16384 slots ==> deliver x 2 ==> postback (see above)\n");
+	free(text);
+	out = open_memstream(&text, &size);
+	plan_print_dot(plan, out);
+	fclose(out);
+	assert_non_null(strstr(text, "\"topic log\" -> \"stage archive[1]\" [label=\"archive.1\"];"));
+	assert_non_null(strstr(text, "\"queue postback\" -> \"stage deliver\";"));
+	assert_non_null(strstr(text, "\"stage archive[0]\" [shape=box, label=\"archive.0\\n1 process\"];"));
+	free(text);
+	plan_free(plan);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(each_entry_is_a_process_with_a_group_of_its_own),
+	        cmocka_unit_test(without_entries_there_is_no_process),
+	        cmocka_unit_test(what_a_process_of_an_entry_reads_is_what_the_entry_says),
+	        cmocka_unit_test(an_entry_may_read_what_outside_programs_write),
+	        cmocka_unit_test(an_entry_that_names_wrong_topics_is_refused),
+	        cmocka_unit_test(entries_come_after_all_that_write_topics),
+	        cmocka_unit_test(takers_exist_with_their_queue_and_use_it),
+	        cmocka_unit_test(the_picture_shows_groups_and_takers),
+	};
+	alarm(20);
+	unsetenv("MILLRACE_INSTANCE");
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	config_free(config);
+	return failed;
+}
