@@ -5,7 +5,8 @@
  *     document metrics [STAGE]      metrics of all stages, or of one ("ingest-udp")
  *     document reasons              why a record is rejected
  *     document topics               the built-in topics
- *     document routes               what the HTTP stage takes and answers
+ *     document routes               paths of the HTTP stage, what they take and answer
+ *     document rules                what holds for each of its routes: types, CORS, tokens
  *     document elsewhere            paths that it has no route for, and its hint
  *     document failures             the statuses of its refusals
  *     document default              the embedded default configuration
@@ -111,22 +112,69 @@ static int print_topics(void)
 	return 0;
 }
 
-static void print_route(const char *path, const char *match, const char *methods, bool cors,
+/* The path as people write it. */
+static void print_path(const char *path, const char *match)
+{
+	if (path[0] == '\0')
+		printf("any other path");
+	else
+		printf("`%s%s`", path, strcmp(match, "UNDER") == 0 ? "..." : "");
+}
+
+static void print_route(const char *name, const char *path, const char *match, const char *methods,
                         const char *takes, const char *answers)
 {
-	const char *shown = strcmp(match, "UNDER") != 0 ? "" : path[0] == 0 ? "any other path" : "...";
-	printf(path[0] == 0 ? "| %s%s | %s | %s | %s | " : "| `%s%s` | %s | %s | %s | ", path, shown, methods,
-	       cors ? "yes" : "", takes);
-	printf("%s |\n", answers);
+	printf("| ");
+	print_path(path, match);
+	printf(" | ");
+	for (; *methods != '\0'; methods++) { /* GET | HEAD */
+		if (strncmp(methods, " |", 2) == 0)
+			methods++;
+		putchar(*methods == '|' ? ',' : *methods);
+	}
+	printf(" | `%s` | %s | %s |\n", name, takes, answers);
 }
 
 static int print_routes(void)
 {
-	puts("| path | methods | CORS | takes | answers |\n| --- | --- | --- | --- | --- |");
-#define METHODS(symbol, text, bits) static const char symbol[] = text;
-#define PATH(path, match, route, methods, handler, body_types, cors, takes, answers) \
-	print_route(path, #match, methods, cors, takes, answers);
-#include "ingest/http/paths.def"
+	puts("| path | methods | route | takes | answers |\n| --- | --- | --- | --- | --- |");
+#define PATH(name, path, match, methods, handler, takes, answers) \
+	print_route(#name, path, #match, #methods, takes, answers);
+#include "ingest/http/routes.def"
+	return 0;
+}
+
+static void print_route_rules(const char *name, const char *types[], unsigned status, const char *outlet,
+                              bool cors, bool tokens)
+{
+	printf("| `%s` | ", name);
+	for (size_t i = 0; types[i] != NULL; i++)
+		printf("%s`%s`", i == 0 ? "" : ", ", types[i]);
+	printf(types[0] == NULL ? "not looked at |  | " : " | %u | ", status);
+	printf(outlet[0] == '\0' ? "" : "`%s`", outlet);
+	printf(" | %s | %s |\n", cors ? "yes" : "", tokens ? "yes" : "");
+}
+
+#define CORS    true
+#define NO_CORS false
+#define TOKENS  true
+#define OPEN    false
+
+/* What holds for each route. */
+static int print_rules(void)
+{
+	puts("| route | `Content-Type`, when there is one | another | writes to | CORS | tokens |\n"
+	     "| --- | --- | --- | --- | --- | --- |");
+#define PATH(...)
+#define ROUTE(name, ...)
+#define TYPES(symbol, status, error, ...)               \
+	static const unsigned symbol##_status = status; \
+	static const char *symbol[] = {__VA_ARGS__ __VA_OPT__(, ) NULL};
+#include "ingest/http/routes.def"
+#define PATH(...)
+#define ROUTE(name, path, match, methods, types, outlet, cors, tokens, handler, takes, answers) \
+	print_route_rules(#name, types, types##_status, outlet, cors, tokens);
+#include "ingest/http/routes.def"
 	return 0;
 }
 
@@ -142,17 +190,20 @@ static void print_elsewhere(const char *path, const char *match, const char *hin
 static int print_all_elsewhere(void)
 {
 	puts("| path | | hint |\n| --- | --- | --- |");
+#define PATH(...)
 #define ELSEWHERE(path, match, hint) print_elsewhere(path, #match, hint);
-#include "ingest/http/paths.def"
+#include "ingest/http/routes.def"
 	return 0;
 }
 
 static int print_failures(void)
 {
 	puts("| status | when |\n| --- | --- |");
-#define FAILURE(symbol, name, statuses, help) puts("| " statuses " | " help " |");
-#include "ingest/http/failures.def"
+#define S(status, reason)                " " #status
+#define FAILURE(A, name, statuses, help) puts("|" statuses " | " help " |");
+	FAILURES(FAILURE, )
 #undef FAILURE
+#undef S
 	return 0;
 }
 
@@ -195,6 +246,8 @@ int main(int argc, char **argv)
 		status = print_topics();
 	else if (strcmp(what, "routes") == 0)
 		status = print_routes();
+	else if (strcmp(what, "rules") == 0)
+		status = print_rules();
 	else if (strcmp(what, "elsewhere") == 0)
 		status = print_all_elsewhere();
 	else if (strcmp(what, "failures") == 0)
@@ -205,7 +258,7 @@ int main(int argc, char **argv)
 		status = print_flow();
 	if (status == 2)
 		fprintf(stderr,
-		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | routes | elsewhere | failures | default | flow\n");
+		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | routes | rules | elsewhere | failures | default | flow\n");
 	else if (status == 1)
 		fprintf(stderr, "document: there is no %s \"%s\"\n", what, which);
 	return status;

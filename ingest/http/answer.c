@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "ingest/http/metrics.h"
+
 static char date_field[] = "\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT";
 
 void answer_set_time(uint64_t seconds)
@@ -26,6 +28,7 @@ void answer_set_time(uint64_t seconds)
 		memcpy(date_field, text, sizeof date_field - 1);
 }
 
+/* Errors have theirs in failures.h. */
 static const char *reason_of(unsigned status)
 {
 	switch (status) {
@@ -35,34 +38,10 @@ static const char *reason_of(unsigned status)
 		return "202 Accepted";
 	case 204:
 		return "204 No Content";
-	case 400:
-		return "400 Bad Request";
-	case 401:
-		return "401 Unauthorized";
-	case 404:
-		return "404 Not Found";
-	case 405:
-		return "405 Method Not Allowed";
-	case 408:
-		return "408 Request Timeout";
-	case 413:
-		return "413 Content Too Large";
-	case 414:
-		return "414 URI Too Long";
-	case 415:
-		return "415 Unsupported Media Type";
-	case 417:
-		return "417 Expectation Failed";
-	case 431:
-		return "431 Request Header Fields Too Large";
-	case 501:
-		return "501 Not Implemented";
-	case 503:
-		return "503 Service Unavailable";
-	case 505:
-		return "505 HTTP Version Not Supported";
-	default:
-		return "500 Internal Server Error";
+	default: {
+		const char *reason = metrics_reason(status);
+		return reason != NULL ? reason : "500 Internal Server Error";
+	}
 	}
 }
 

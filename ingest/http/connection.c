@@ -106,17 +106,17 @@ static struct exchange exchange_of(struct server *server, struct connection *con
 	        .peer = peer,
 	        .output = &connection->output,
 	        .last = server->draining,
-	        .route = ROUTE_OTHER,
+	        .route = ROUTE_other,
 	};
 }
 
 static void answered(struct server *server, struct connection *connection, const struct exchange *exchange)
 {
 	uint64_t took = server->now_ns - connection->began_ns;
-	counts_answer(&server->counts, exchange->route, exchange->status, took);
+	metrics_answer(&server->metrics, exchange->route, exchange->status, took);
 	connection->began_ns = 0;
 	connection->continued = false;
-	connection->route = ROUTE_OTHER;
+	connection->route = ROUTE_other;
 	connection->state = exchange->closed ? CONNECTION_LAST : CONNECTION_HEAD;
 	/* Bytes that nobody reads would make the kernel reset the connection, and the answer might
 	 * be lost: unless the client itself said that this was its last request, more may be on the
@@ -131,7 +131,7 @@ static void answer_without(struct server *server, struct connection *connection)
 	const char *text = answer_without_output(&bytes);
 	uint64_t took = connection->began_ns == 0 ? 0 : server->now_ns - connection->began_ns;
 	server_count(server, HTTP_answer_memory_short);
-	counts_answer(&server->counts, (enum route)connection->route, 503, took);
+	metrics_answer(&server->metrics, (enum route)connection->route, 503, took);
 	connection->began_ns = 0;
 	connection->state = CONNECTION_LAST;
 	connection->linger = connection->sending = true;

@@ -7,68 +7,6 @@
 
 #include "ingest/http/handlers.h"
 
-/* ---- routes ---- */
-
-struct methods {
-	const char *text; /* of an Allow field */
-	unsigned bits;    /* 1 << enum request_method */
-};
-
-#define METHOD(name)                (1u << REQUEST_##name)
-#define METHODS(symbol, text, bits) static const struct methods symbol = {text, bits};
-#include "ingest/http/paths.def"
-
-enum match { EXACT, ALONE, BELOW, UNDER };
-
-struct route_line {
-	const char *path;
-	uint32_t bytes;
-	enum match match;
-	enum route route;
-	const struct methods *allow; /* NULL: no route, but `hint` says where to look */
-	handler *handle;
-	bool body_types; /* refuses content types that it does not know */
-	bool cors;
-	const char *hint;
-};
-
-static const struct route_line routes[] = {
-#define PATH(path, match, route, methods, handler, body_types, cors, takes, answers) \
-	{path, sizeof path - 1, match, ROUTE_##route, &methods, handler, body_types, cors, NULL},
-#define ELSEWHERE(path, match, hint) \
-	{path, sizeof path - 1, match, ROUTE_OTHER, NULL, NULL, false, false, hint},
-#include "ingest/http/paths.def"
-};
-
-static bool owns(const struct route_line *line, const struct slice *path)
-{
-	if (line->bytes == 0)
-		return true;
-	/* Their second bytes tell most apart. */
-	if (path->bytes < line->bytes || path->text[1] != line->path[1] ||
-	    memcmp(path->text, line->path, line->bytes) != 0)
-		return false;
-	const char *rest = path->text + line->bytes;
-	switch (line->match) {
-	case EXACT:
-		return path->bytes == line->bytes;
-	case ALONE:
-		return path->bytes == line->bytes || (path->bytes == line->bytes + 1 && *rest == '/');
-	case BELOW:
-		return path->bytes == line->bytes || *rest == '/';
-	default:
-		return true;
-	}
-}
-
-static const struct route_line *route_of(const struct request *request)
-{
-	const struct route_line *line = routes;
-	while (!owns(line, &request->path)) /* the last line owns all paths */
-		line++;
-	return line;
-}
-
 /* ---- answers ---- */
 
 static bool origin_allowed(const struct exchange_settings *settings, const struct slice *origin)
@@ -95,7 +33,7 @@ static void answer_short(struct exchange *exchange, struct answer *answer)
 	        .http_1_0 = answer->http_1_0,
 	        .retry_after_s = 1,
 	};
-	exchange->shared->counts->own[HTTP_answer_memory_short]++;
+	exchange->shared->metrics->own[HTTP_answer_memory_short]++;
 	if (!answer_write(answer, exchange->output))
 		abort();
 }
@@ -108,8 +46,7 @@ void reply(struct exchange *exchange, struct answer *answer)
 	if (request != NULL) {
 		answer->head_only = request->method == REQUEST_HEAD;
 		answer->http_1_0 = request->minor == 0;
-		bool cors = exchange->route == ROUTE_TRACK || exchange->route == ROUTE_BATCH;
-		if (cors && answer->allow_headers.bytes <= ANSWER_HEADERS_MAX &&
+		if (routes[exchange->route].cors && answer->allow_headers.bytes <= ANSWER_HEADERS_MAX &&
 		    origin_allowed(&exchange->shared->settings, &request->origin))
 			answer->allow_origin = request->origin;
 	}
@@ -178,32 +115,34 @@ bool exchange_type(const struct exchange *exchange, const char *type)
 	return true;
 }
 
-static void answer_options(struct exchange *exchange, const struct route_line *line)
+static void answer_options(struct exchange *exchange, unsigned methods)
 {
 	const struct request *request = exchange->request;
-	struct answer answer = {.status = 204, .allow = line->allow->text};
-	if (line->cors && request->request_method.text != NULL) {
-		answer.allow_methods = line->allow->text;
+	char text[ROUTE_METHODS_BYTES];
+	struct answer answer = {.status = 204, .allow = route_methods(methods, text)};
+	if (routes[exchange->route].cors && request->request_method.text != NULL) {
+		answer.allow_methods = answer.allow;
 		answer.allow_headers = request->request_headers;
 	}
 	reply(exchange, &answer);
 }
 
-static bool method_fits(struct exchange *exchange, const struct route_line *line)
+static bool method_fits(struct exchange *exchange, const struct route_path *path)
 {
 	const struct request *request = exchange->request;
-	if (line->allow == NULL) {
-		reply_error(exchange, 404, line->hint, "path");
+	char text[ROUTE_METHODS_BYTES];
+	if (path->handle == NULL) {
+		reply_error(exchange, 404, path->hint, "path");
 		return false;
 	}
-	if ((line->allow->bits & 1u << request->method) != 0)
+	if ((path->methods & 1u << request->method) != 0)
 		return true;
-	if (line->bytes == 0) {
-		exchange->route = ROUTE_OTHER;
+	if (route_takes_all(path)) {
+		exchange->route = ROUTE_other;
 		reply_error(exchange, 404, "no such route", "path");
 		return false;
 	}
-	struct answer answer = {.status = 405, .allow = line->allow->text};
+	struct answer answer = {.status = 405, .allow = route_methods(path->methods, text)};
 	reply_error_with(exchange, &answer, "method not allowed on this route", "method");
 	return false;
 }
@@ -228,54 +167,44 @@ static bool token_fits(struct exchange *exchange)
 	return false;
 }
 
-static bool type_fits(struct exchange *exchange, const struct route_line *line)
+static bool type_fits(struct exchange *exchange)
 {
 	const struct request *request = exchange->request;
 	if (request->coding == REQUEST_CODING_OTHER) {
 		reply_error(exchange, 415, "must be gzip, deflate or identity", "Content-Encoding");
 		return false;
 	}
+	const struct route_types *allowed = routes[exchange->route].types;
 	/* Without the field the recipient may assume a type (RFC 9110, 8.3). */
-	if (!line->body_types || request->method != REQUEST_POST || request->content_type.text == NULL ||
-	    exchange_type(exchange, "application/json"))
+	if (allowed->types[0] == NULL || request->method != REQUEST_POST ||
+	    request->content_type.text == NULL)
 		return true;
-	if (line->route == ROUTE_EVENT) {
-		/* To its clients a body of another type always was a bad request. */
-		reply_error(exchange, 400, "must be application/json", "Content-Type");
-		return false;
-	}
-	if (exchange_type(exchange, "text/plain") ||
-	    (line->route == ROUTE_TRACK && exchange_type(exchange, "application/x-www-form-urlencoded")) ||
-	    (line->route == ROUTE_BATCH &&
-	     (exchange_type(exchange, "application/x-ndjson") ||
-	      exchange_type(exchange, "application/ndjson") || exchange_type(exchange, "application/jsonl"))))
-		return true;
-	reply_error(exchange, 415,
-	            line->route == ROUTE_BATCH
-	                    ? "must be application/json, application/x-ndjson or text/plain"
-	                    : "must be application/x-www-form-urlencoded, application/json or text/plain",
-	            "Content-Type");
+	for (const char *const *type = allowed->types; *type != NULL; type++)
+		if (exchange_type(exchange, *type))
+			return true;
+	reply_error(exchange, allowed->status, allowed->error, "Content-Type");
 	return false;
 }
+
+#define ALL_METHODS (1u << REQUEST_GET | 1u << REQUEST_HEAD | 1u << REQUEST_POST | 1u << REQUEST_OPTIONS)
 
 bool exchange_begin(struct exchange *exchange)
 {
 	const struct request *request = exchange->request;
 	if (request->path.bytes == 1 && request->path.text[0] == '*') {
-		static const struct route_line server = {.route = ROUTE_OTHER, .allow = &get_post_options};
-		exchange->route = ROUTE_OTHER;
-		answer_options(exchange, &server);
+		exchange->route = ROUTE_other;
+		answer_options(exchange, ALL_METHODS);
 		return false;
 	}
-	const struct route_line *line = route_of(request);
-	exchange->route = line->route;
-	if (!method_fits(exchange, line))
+	const struct route_path *path = route_find(&request->path);
+	exchange->route = path->route;
+	if (!method_fits(exchange, path))
 		return false;
 	if (request->method == REQUEST_OPTIONS) {
-		answer_options(exchange, line);
+		answer_options(exchange, path->methods);
 		return false;
 	}
-	if (!token_fits(exchange) || !type_fits(exchange, line))
+	if (!token_fits(exchange) || !type_fits(exchange))
 		return false;
 	if (request->content_length > exchange->shared->settings.max_body) {
 		reply_error(exchange, 413, "body is longer than max_body", "Content-Length");
@@ -286,13 +215,13 @@ bool exchange_begin(struct exchange *exchange)
 
 /* ---- the body ---- */
 
-static void run(struct exchange *exchange, const struct route_line *line, char *text, size_t bytes)
+static void run(struct exchange *exchange, const struct route_path *path, char *text, size_t bytes)
 {
 	struct body body = {.text = text, .bytes = bytes};
-	line->handle(exchange, &body);
+	path->handle(exchange, &body);
 }
 
-static void inflate_and_run(struct exchange *exchange, const struct route_line *line, const char *text,
+static void inflate_and_run(struct exchange *exchange, const struct route_path *path, const char *text,
                             size_t bytes)
 {
 	struct exchange_shared *shared = exchange->shared;
@@ -302,7 +231,7 @@ static void inflate_and_run(struct exchange *exchange, const struct route_line *
 			guess = shared->settings.max_inflated;
 		char *room = pool_take(shared->pool, guess, NULL);
 		if (room == NULL) {
-			shared->counts->own[HTTP_memory_short]++;
+			shared->metrics->own[HTTP_memory_short]++;
 			exchange_fail(exchange, 503, "out of memory for request bodies: try again later",
 			              "body");
 			return;
@@ -310,8 +239,8 @@ static void inflate_and_run(struct exchange *exchange, const struct route_line *
 		long length =
 		        inflater_run(shared->inflater, exchange->request->coding, text, bytes, room, guess);
 		if (length >= 0) {
-			shared->counts->own[HTTP_inflated_bytes] += (uint64_t)length;
-			run(exchange, line, room, (size_t)length);
+			shared->metrics->own[HTTP_inflated_bytes] += (uint64_t)length;
+			run(exchange, path, room, (size_t)length);
 		} else if (length != -EMSGSIZE) {
 			reply_error(exchange, 400, "is not what Content-Encoding says", "body");
 		} else if (guess == shared->settings.max_inflated) {
@@ -325,10 +254,10 @@ static void inflate_and_run(struct exchange *exchange, const struct route_line *
 
 void exchange_finish(struct exchange *exchange, char *body, size_t bytes)
 {
-	const struct route_line *line = route_of(exchange->request);
-	exchange->route = line->route;
+	const struct route_path *path = route_find(&exchange->request->path);
+	exchange->route = path->route;
 	if (exchange->request->coding == REQUEST_IDENTITY || bytes == 0)
-		run(exchange, line, body, bytes);
+		run(exchange, path, body, bytes);
 	else
-		inflate_and_run(exchange, line, body, bytes);
+		inflate_and_run(exchange, path, body, bytes);
 }

@@ -4,8 +4,7 @@
  *     head parsed --exchange_begin--> refused at once (404, 405, 401, 413, 415 ...), or the body is wanted
  *     body whole  --exchange_finish--> handler of the route --> event kept in the outlet --> answer appended to the output
  *
- * The routes, what they take and what they answer: paths.def, and docs/ROUTES.md, which is made
- * from it.
+ * routes.def says what the routes take and answer; docs/ROUTES.md is made from it.
  *
  * HEAD answers as GET does, without the body, and records nothing. Errors are {"error": "...",
  * "where": "..."}.
@@ -15,7 +14,7 @@
 
 #include "ingest/http/answer.h"
 #include "ingest/http/client.h"
-#include "ingest/http/counts.h"
+#include "ingest/http/metrics.h"
 #include "ingest/http/inflate.h"
 #include "ingest/http/outlet.h"
 #include "ingest/http/tokens.h"
@@ -39,7 +38,7 @@ struct exchange_shared {
 	struct tokens tokens;
 	struct inflater *inflater;
 	struct pool *pool; /* of requests; answers have their own (output) */
-	struct counts *counts;
+	struct metrics *metrics;
 	const struct stage *stage; /* for /readyz and /debug/vars; NULL: a stage alone */
 	char *scratch;             /* one payload before its lane has room for it */
 	size_t scratch_bytes;
@@ -60,9 +59,8 @@ struct exchange {
 	 * it answers */
 	bool last;
 	enum route route;
-	const char *allow; /* methods of the route */
-	unsigned status;   /* of the answer, once it is written */
-	bool closed;       /* the answer says Connection: close */
+	unsigned status; /* of the answer, once it is written */
+	bool closed;     /* the answer says Connection: close */
 };
 
 /* Looks at a head: finds the route and says whether its body is wanted. Returns true when it is;

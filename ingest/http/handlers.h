@@ -13,9 +13,9 @@ struct body {
 	size_t bytes;
 };
 
-typedef void handler(struct exchange *exchange, const struct body *body);
-
-handler handle_event, handle_log, handle_track, handle_batch, handle_ingest, handle_health;
+/* The handlers that routes.def names. */
+#define PATH(name, path, match, methods, handler, takes, answers) route_handler handler;
+#include "ingest/http/routes.def"
 
 /* What became of one event. */
 enum taken { TAKEN, TAKEN_NOT, TAKEN_FULL };

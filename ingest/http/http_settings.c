@@ -53,14 +53,13 @@ static int read_origins(struct exchange_settings *settings, const struct config 
 	return 0;
 }
 
-/* Neither what is asked about the process nor what has no route can be closed. */
 static int load_tokens(const struct config *config, const char *path, void **loaded, struct shm_error *error)
 {
 	struct tokens *tokens = malloc(sizeof *tokens);
 	(void)config;
 	if (tokens == NULL)
 		return -ENOMEM;
-	int result = tokens_load(tokens, path, route_names, ROUTE_HEALTH, error);
+	int result = tokens_load(tokens, path, route_token_names, ROUTE_COUNT, error);
 	if (result == 0)
 		*loaded = tokens;
 	else
@@ -88,7 +87,7 @@ int http_read_tokens(struct server *server, const struct config *config, size_t 
 	snprintf(key, sizeof key, "ingest.http[%zu].tokens", entry);
 	int result = stage_file_load(&http_files[0], config, key, &loaded, error);
 	if (result != 0)
-		tokens_close(&server->shared.tokens, ROUTE_HEALTH);
+		tokens_close(&server->shared.tokens, route_token_names, ROUTE_COUNT);
 	else if (loaded != NULL)
 		server->shared.tokens = *(struct tokens *)loaded;
 	free(loaded);

@@ -121,7 +121,7 @@ static void tick(struct stage *stage)
 	server_tick(&http->server, stage->now_ns);
 	outlet_look(&http->outlet, stage->now_ns);
 	flush_transport_counts(http);
-	counts_flush(&http->server.counts, http->control);
+	metrics_flush(&http->server.metrics, http->control);
 	metric_set(http->control, HTTP_connections, http->server.n_connections);
 	metric_set(http->control, HTTP_memory_bytes, http->server.pool.used_bytes);
 	metric_set(http->control, HTTP_answer_memory_bytes, http->server.answers.used_bytes);

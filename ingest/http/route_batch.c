@@ -24,7 +24,7 @@ static void add_error(struct exchange *exchange, struct report *report, uint32_t
 	uint32_t most = shared->settings.batch_errors;
 	char text[ANSWER_ERROR_BYTES];
 	report->rejected++;
-	shared->counts->own[HTTP_batch_lines_rejected]++;
+	shared->metrics->own[HTTP_batch_lines_rejected]++;
 	outlet_reject(shared->outlet, OUTLET_TRACK, fault->reason);
 	if (report->listed == most)
 		return;

@@ -30,12 +30,12 @@ void handle_ingest(struct exchange *exchange, const struct body *body)
 	case OUTLET_TAKEN: {
 		char text[48];
 		int bytes = snprintf(text, sizeof text, "{\"accepted\": %u}", n);
-		shared->counts->own[HTTP_postbacks] += n;
+		shared->metrics->own[HTTP_postbacks] += n;
 		reply_json(exchange, 202, text, (size_t)bytes);
 		break;
 	}
 	case OUTLET_FULL:
-		shared->counts->own[HTTP_postbacks_refused] += n;
+		shared->metrics->own[HTTP_postbacks_refused] += n;
 		reply_full(exchange, OUTLET_QUEUE);
 		break;
 	case OUTLET_TOO_LARGE:
@@ -50,8 +50,15 @@ void handle_ingest(struct exchange *exchange, const struct body *body)
 
 /* ---- /healthz, /readyz, /debug/vars ---- */
 
-static void answer_ready(struct exchange *exchange)
+void handle_healthz(struct exchange *exchange, const struct body *body)
 {
+	(void)body;
+	reply_json(exchange, 200, REPLY_OK, sizeof REPLY_OK - 1);
+}
+
+void handle_readyz(struct exchange *exchange, const struct body *body)
+{
+	(void)body;
 	static const char ready[] = "{\"status\":\"ready\"}";
 	const struct exchange_shared *shared = exchange->shared;
 	const struct stage *stage = shared->stage;
@@ -70,17 +77,17 @@ static void answer_ready(struct exchange *exchange)
 }
 
 /* Sums over all HTTP stages; another role's control block is mapped for the moment. */
-static void sum_roles(struct exchange_shared *shared, struct counts_sum *sum)
+static void sum_roles(struct exchange_shared *shared, struct metrics_sum *sum)
 {
 	const struct stage *stage = shared->stage;
 	const struct instance_page *page = stage->instance.page;
-	counts_flush(shared->counts, stage->control);
+	metrics_flush(shared->metrics, stage->control);
 	for (unsigned i = 0; i < page->n_roles; i++) {
 		const struct instance_role *role = &page->role[i];
 		if (strcmp(role->program, stage->ops->name) != 0)
 			continue;
 		if (strcmp(role->name, stage->role) == 0) {
-			counts_sum_add(sum, stage->control);
+			metrics_sum_add(sum, stage->control);
 			continue;
 		}
 		char name[SEGMENT_NAME_MAX];
@@ -89,14 +96,15 @@ static void sum_roles(struct exchange_shared *shared, struct counts_sum *sum)
 		if (segment_attach(&segment, stage->instance.directory, instance_stage_name(name, role->name),
 		                   SEGMENT_STAGE, SEGMENT_READ, &error) != 0)
 			continue;
-		counts_sum_add(sum, segment.body);
+		metrics_sum_add(sum, segment.body);
 		segment_detach(&segment);
 	}
 }
 
-static void answer_vars(struct exchange *exchange)
+void handle_vars(struct exchange *exchange, const struct body *body)
 {
-	struct counts_sum sum = {0};
+	(void)body;
+	struct metrics_sum sum = {0};
 	char text[320];
 	if (exchange->shared->stage != NULL)
 		sum_roles(exchange->shared, &sum);
@@ -108,20 +116,4 @@ static void answer_vars(struct exchange *exchange)
 	        (unsigned long long)(sum.requests - sum.failed), (double)sum.time_min_ns / NS_PER_SEC,
 	        (double)sum.time_max_ns / NS_PER_SEC, average / NS_PER_SEC);
 	reply_json(exchange, 200, text, (size_t)n);
-}
-
-void handle_health(struct exchange *exchange, const struct body *body)
-{
-	(void)body;
-	switch (exchange->request->path.text[1]) {
-	case 'h':
-		reply_json(exchange, 200, REPLY_OK, sizeof REPLY_OK - 1);
-		break;
-	case 'r':
-		answer_ready(exchange);
-		break;
-	default:
-		answer_vars(exchange);
-		break;
-	}
 }

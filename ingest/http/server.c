@@ -21,7 +21,7 @@ static void opened(void *user, uint32_t slot, unsigned listener, const struct so
 	(void)listener;
 	*connection = (struct connection){
 	        .state = server->settings.proxy_protocol ? CONNECTION_PROXY : CONNECTION_HEAD,
-	        .route = ROUTE_OTHER,
+	        .route = ROUTE_other,
 	};
 	server->n_connections++;
 	client_of_peer(connection->address, &connection->port, peer);
@@ -181,7 +181,7 @@ bool server_poll(struct server *server)
 	if (outlet_commit(server->shared.outlet))
 		server_count(server, HTTP_commits);
 	if (any)
-		counts_turn(&server->counts, clock_monotonic_ns() - server->now_ns);
+		metrics_turn(&server->metrics, clock_monotonic_ns() - server->now_ns);
 	return any;
 }
 
@@ -229,7 +229,7 @@ static int take_memory(struct server *server, struct shm_error *error)
 	shared->scratch = malloc(shared->scratch_bytes);
 	shared->inflater = inflater_create();
 	shared->pool = &server->pool;
-	shared->counts = &server->counts;
+	shared->metrics = &server->metrics;
 	if (server->connection != NULL && shared->scratch != NULL && shared->inflater != NULL &&
 	    wheel_init(&server->wheel, n, server->now_ns) == 0 && peers_init(&server->peers, n) == 0 &&
 	    pool_init(&server->pool, server->settings.request_memory) == 0 &&

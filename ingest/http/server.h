@@ -56,7 +56,7 @@ enum connection_state {
 
 struct connection {
 	uint8_t state; /* enum connection_state */
-	uint8_t route; /* enum route, of the request whose body is coming; else ROUTE_OTHER */
+	uint8_t route; /* enum route, of the request whose body is coming; else ROUTE_other */
 	bool trusted, counted, sending, ended, paused, continued, linger;
 	/* there was no memory for what came: to be told when the answers under way have gone;
 	 * CONNECTION_LAST */
@@ -87,7 +87,7 @@ struct server {
 	struct pool answers; /* of outputs */
 	struct peers peers;
 	uint64_t share_bytes; /* of the pool, that the requests of one address may hold */
-	struct counts counts;
+	struct metrics metrics;
 	uint64_t now_ns;           /* CLOCK_MONOTONIC of this turn */
 	uint64_t least_timeout_ns; /* of write and idle */
 	bool draining, refusing;
@@ -95,7 +95,7 @@ struct server {
 
 static inline void server_count(struct server *server, enum http_metric metric)
 {
-	server->counts.own[metric]++;
+	server->metrics.own[metric]++;
 }
 
 /* Prepares a server whose settings, shared.settings, shared.outlet, shared.stage and shared.tokens

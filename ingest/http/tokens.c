@@ -1,5 +1,5 @@
-/* OpenSSL 3 would rather have its EVP functions used, but those allocate for every digest, and a
- * request may not. */
+/* OpenSSL 3 prefers its EVP functions, but those allocate for every digest, and a request may
+ * not. */
 #define OPENSSL_API_COMPAT 0x10100000L
 
 #include "ingest/http/tokens.h"
@@ -18,7 +18,7 @@
 #include "base/log.h"
 
 #define SPACES          " \t\r\n"
-#define BYTE_ORDER_MARK "\xef\xbb\xbf" /* editors put it in front */
+#define BYTE_ORDER_MARK "\xef\xbb\xbf" /* some editors put it at the start */
 
 static void digest_of(uint8_t digest[32], const char *text, size_t bytes)
 {
@@ -53,10 +53,18 @@ struct reading {
 	struct shm_error *error;
 };
 
+static uint32_t all_routes(const char *const *names, unsigned n_names)
+{
+	uint32_t routes = 0;
+	for (unsigned i = 0; i < n_names; i++)
+		routes |= (uint32_t)(names[i] != NULL) << i;
+	return routes;
+}
+
 static bool find_route(const struct reading *reading, const char *word, uint32_t *routes)
 {
 	for (unsigned i = 0; i < reading->n_names; i++) {
-		if (strcmp(reading->names[i], word) != 0)
+		if (reading->names[i] == NULL || strcmp(reading->names[i], word) != 0)
 			continue;
 		*routes |= 1u << i;
 		return true;
@@ -68,23 +76,23 @@ static void list_names(const struct reading *reading, char *text, size_t room)
 {
 	size_t n = 0;
 	for (unsigned i = 0; i < reading->n_names && n < room; i++)
-		n += (size_t)snprintf(text + n, room - n, "%s%s", i == 0 ? "" : " ", reading->names[i]);
+		if (reading->names[i] != NULL)
+			n += (size_t)snprintf(text + n, room - n, "%s%s", n == 0 ? "" : " ",
+			                      reading->names[i]);
 }
 
 static int refuse_route(const struct reading *reading, const char *word)
 {
 	char names[256] = "";
 	list_names(reading, names, sizeof names);
-	/* A long word may be a token that was put on the wrong line: it is no business of the
-	 * log's. */
+	/* A long word may be a token on the wrong line: it must not get into the log. */
 	if (strlen(word) < TOKEN_BYTES_MIN)
 		shm_explain(reading->error, "%s:%u: \"%s\" is not a route; allowed: %s", reading->path,
 		            reading->line, word, names);
 	else
-		shm_explain(
-		        reading->error,
-		        "%s:%u: what stands behind the token is not a route; allowed: %s, and one token a line",
-		        reading->path, reading->line, names);
+		shm_explain(reading->error,
+		            "%s:%u: what follows the token is not a route; allowed: %s, and one token a line",
+		            reading->path, reading->line, names);
 	return -EINVAL;
 }
 
@@ -134,7 +142,7 @@ static int read_line(const struct reading *reading, char *line)
 	digest_of(token.digest, word, strlen(word));
 	if (is_known(tokens, token.digest)) {
 		shm_explain(reading->error,
-		            "%s:%u: the token stands on an earlier line; list all its routes there",
+		            "%s:%u: the token is on an earlier line already; list all its routes there",
 		            reading->path, reading->line);
 		return -EINVAL;
 	}
@@ -142,7 +150,7 @@ static int read_line(const struct reading *reading, char *line)
 		if (!find_route(reading, word, &token.routes))
 			return refuse_route(reading, word);
 	if (token.routes == 0)
-		token.routes = (uint32_t)((1ull << reading->n_names) - 1);
+		token.routes = all_routes(reading->names, reading->n_names);
 	tokens->token[tokens->n++] = token;
 	tokens->closed |= token.routes;
 	return 0;
@@ -180,7 +188,7 @@ static void warn_of_mode(const char *path, const struct stat *about)
 		         path, (unsigned)about->st_mode & 0777);
 }
 
-/* O_NONBLOCK: a pipe without a writer must not hold up a stage. */
+/* O_NONBLOCK: a pipe without a writer must not block a stage. */
 static int open_file(FILE **file, const char *path, struct shm_error *error)
 {
 	struct stat about = {0};
@@ -227,16 +235,16 @@ int tokens_load(struct tokens *tokens, const char *path, const char *const *name
 	return result;
 }
 
-void tokens_close(struct tokens *tokens, unsigned n_names)
+void tokens_close(struct tokens *tokens, const char *const *names, unsigned n_names)
 {
 	memset(tokens, 0, sizeof *tokens);
-	tokens->closed = (uint32_t)((1ull << n_names) - 1);
+	tokens->closed = all_routes(names, n_names);
 	tokens->unread = true;
 }
 
 /* ---- a request ---- */
 
-/* The token of "Bearer <token>"; NULL when the field is none of that scheme. */
+/* The token of "Bearer <token>"; NULL when the field is of another scheme. */
 static struct slice bearer(struct slice field)
 {
 	static const char scheme[] = "Bearer";

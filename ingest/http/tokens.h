@@ -1,16 +1,16 @@
-/* Bearer tokens (RFC 6750, 2.1): who may use a route.
+/* Bearer tokens (RFC 6750, 2.1): which client may use a route.
  *
- * The file has a line for each token: the token, then the routes that it opens (names as in the
- * metrics: event log track batch ingest), none for all of them. '#' begins a comment. A route that
- * some token opens is closed to requests without one; without a file all are open. A file without a
- * token is an error, for whoever names one wants something closed.
+ * The file has a line for each token: the token, then the routes that it opens (their names in
+ * routes.def), none for all of them. '#' begins a comment. A route that some token opens is closed to
+ * requests without one; without a file all are open. A file without a token is an error, because
+ * naming a file means that something should be closed.
  *
  *     8Jq0...k3 event log
  *     Zx91...0a
  *
- * Tokens are compared by their SHA-256 (OpenSSL) in constant time: every token is looked at
- * whatever the result, so time tells nothing but their number. The file must not be readable by
- * others (mode & 077 warns).
+ * Tokens are compared by their SHA-256 (OpenSSL) in constant time: every token is compared whatever
+ * the result, so the time reveals nothing but their number. A file that others can read gets a
+ * warning (mode & 077).
  */
 #ifndef INGEST_HTTP_TOKENS_H
 #define INGEST_HTTP_TOKENS_H
@@ -38,19 +38,19 @@ struct tokens {
 	bool unread;     /* the file could not be read: which routes it closes is not known */
 };
 
-/* What a file that could not be read stands for: none of the n_names routes is open, and no token
+/* What a file that could not be read stands for: none of the named routes is open, and no token
  * opens one. */
-void tokens_close(struct tokens *tokens, unsigned n_names);
+void tokens_close(struct tokens *tokens, const char *const *names, unsigned n_names);
 
 /* Reads the file, which must be a regular one of at most TOKENS_FILE_MAX bytes. names[i] is the
- * route of bit i, n_names of them (at most 32). Returns 0, or -errno with "FILE:LINE: what is
+ * route of bit i (NULL: one that stays open), n_names of them (at most 32). Returns 0, or -errno with "FILE:LINE: what is
  * wrong, what is allowed" in error (never with a token in it); tokens is empty then. */
 int tokens_load(struct tokens *tokens, const char *path, const char *const *names, unsigned n_names,
                 struct shm_error *error);
 
 /* True when the route is open to the request: it needs none, or its Authorization field has a token
- * that opens it. *challenged is set when a token was given that is not right (401 with
- * error="invalid_token") as against none at all, or another scheme's credentials. Allocates
+ * that opens it. *challenged: a token was given that is not right (401 with
+ * error="invalid_token"); otherwise there was none, or another scheme's credentials. Allocates
  * nothing. */
 bool tokens_allow(const struct tokens *tokens, unsigned route, const struct request *request,
                   bool *challenged);

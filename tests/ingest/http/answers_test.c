@@ -47,7 +47,7 @@ static int open_fixture(void **state)
 		fixture.server.shared.settings.origin[1] = longest_origin;
 		fixture.server.shared.settings.origin[2] = longer_origin;
 		fixture.server.shared.settings.n_origins = 3;
-		if (tokens_load(&fixture.server.shared.tokens, token_file, route_names, ROUTE_HEALTH,
+		if (tokens_load(&fixture.server.shared.tokens, token_file, route_token_names, ROUTE_COUNT,
 		                &error) != 0)
 			return -1;
 	}

@@ -505,7 +505,7 @@ static void a_closed_route_needs_its_token(void **state)
 	assert_true(dprintf(fd, "# one\n0123456789abcdef log\n") > 0);
 	close(fd);
 	struct shm_error error;
-	int result = tokens_load(&fixture.server.shared.tokens, path, route_names, ROUTE_HEALTH, &error);
+	int result = tokens_load(&fixture.server.shared.tokens, path, route_token_names, ROUTE_COUNT, &error);
 	unlink(path);
 	assert_int_equal(result, 0);
 	assert_non_null(strstr(get("/log"), "\r\nWWW-Authenticate: Bearer\r\n"));

@@ -100,7 +100,7 @@ static void a_client_that_does_not_read_its_answers_is_paused_and_loses_nothing(
 	for (unsigned i = 0; i < N && !fixture.paused; i++)
 		http_fixture_say(&fixture, EVENT);
 	assert_true(fixture.paused);
-	uint64_t taken = fixture.server.counts.route[ROUTE_EVENT][ROUTE_METRIC_requests];
+	uint64_t taken = fixture.server.metrics.route[ROUTE_event][ROUTE_METRIC_requests];
 	assert_true(fixture.server.pool.used_bytes + fixture.server.answers.used_bytes <
 	            8 * SERVER_BACKLOG_BYTES);
 	fixture.hold = false;
@@ -305,7 +305,7 @@ static void memory_that_is_used_up_ends_a_request_and_not_the_server(void **stat
 	assert_status(fixture.answers, "503");
 	assert_non_null(strstr(fixture.answers, "\r\nRetry-After: 1\r\n"));
 	assert_non_null(strstr(fixture.answers, "\r\nConnection: close\r\n"));
-	assert_true(fixture.server.counts.own[HTTP_memory_short] > 0);
+	assert_true(fixture.server.metrics.own[HTTP_memory_short] > 0);
 	assert_int_equal(fixture.server.pool.used_bytes + fixture.server.answers.used_bytes, 0);
 	http_fixture_connect(&fixture);
 	http_fixture_forget(&fixture);
@@ -382,7 +382,7 @@ static void the_requests_of_an_address_hold_their_share_and_no_more(void **state
 		for (uint32_t slot = 1; slot <= 3; slot++)
 			if (fixture.server.connection[slot].state != CONNECTION_FREE)
 				receive_at(slot, "10.0.0.1", body), http_fixture_settle(&fixture);
-	assert_true(fixture.server.counts.own[HTTP_memory_over_share] > 0);
+	assert_true(fixture.server.metrics.own[HTTP_memory_over_share] > 0);
 	assert_non_null(strstr(fixture.answers, "HTTP/1.1 503 "));
 	assert_true(fixture.server.pool.used_bytes <= share && fixture.server.pool.used_bytes > share / 4);
 	receive_at(4, "10.0.0.2", HALF_A_POST);
@@ -411,7 +411,7 @@ static void without_memory_for_answers_there_is_one_all_the_same(void **state)
 	assert_non_null(strstr(fixture.answers, "\r\nConnection: close\r\n"));
 	assert_false(fixture.open);
 	assert_int_equal(records(OUTLET_METRIC), 0);
-	assert_int_equal(fixture.server.counts.own[HTTP_answer_memory_short], 1);
+	assert_int_equal(fixture.server.metrics.own[HTTP_answer_memory_short], 1);
 	http_fixture_connect(&fixture);
 	http_fixture_forget(&fixture);
 	http_fixture_say(&fixture, HALF_A_POST);
@@ -428,10 +428,10 @@ static void an_address_has_so_many_connections_and_no_more(void **state)
 	inet_pton(AF_INET, "10.9.8.7", &four->sin_addr); /* one is open already */
 	for (uint32_t slot = 1; slot <= 3; slot++)
 		events->opened(&fixture.server, slot, 0, &peer);
-	assert_int_equal(fixture.server.counts.own[HTTP_connections_over_cap], 0);
+	assert_int_equal(fixture.server.metrics.own[HTTP_connections_over_cap], 0);
 	events->opened(&fixture.server, 4, 0, &peer);
 	http_fixture_settle(&fixture);
-	assert_int_equal(fixture.server.counts.own[HTTP_connections_over_cap], 1);
+	assert_int_equal(fixture.server.metrics.own[HTTP_connections_over_cap], 1);
 	assert_int_equal(fixture.server.connection[4].state, CONNECTION_FREE);
 	transport_close(&fixture.server.transport, 1, false);
 	http_fixture_settle(&fixture);
@@ -443,7 +443,7 @@ static void an_address_has_so_many_connections_and_no_more(void **state)
 		events->opened(&fixture.server, slot, 0, &peer);
 	events->opened(&fixture.server, 1, 0, &peer);
 	assert_int_equal(fixture.server.connection[1].state, CONNECTION_HEAD);
-	assert_int_equal(fixture.server.counts.own[HTTP_connections_over_cap], 1);
+	assert_int_equal(fixture.server.metrics.own[HTTP_connections_over_cap], 1);
 }
 
 /* ---- time ---- */
@@ -459,7 +459,7 @@ static void a_slow_head_is_answered_408_in_time_however_it_drips(void **state)
 	http_fixture_pass(&fixture, 2 * NS_PER_SEC);
 	assert_status(fixture.answers, "408");
 	assert_false(fixture.open);
-	assert_int_equal(fixture.server.counts.own[HTTP_connections_late], 1);
+	assert_int_equal(fixture.server.metrics.own[HTTP_connections_late], 1);
 	assert_int_equal(fixture.server.pool.used_bytes + fixture.server.answers.used_bytes, 0);
 }
 
@@ -490,7 +490,7 @@ static void an_idle_connection_ends_silently_after_its_last_answer(void **state)
 	http_fixture_pass(&fixture, 2 * NS_PER_SEC);
 	assert_false(fixture.open);
 	assert_int_equal(fixture.used, 0);
-	assert_int_equal(fixture.server.counts.own[HTTP_connections_idle_ended], 1);
+	assert_int_equal(fixture.server.metrics.own[HTTP_connections_idle_ended], 1);
 }
 
 static void a_connection_that_says_nothing_ends_after_the_time_of_a_head(void **state)
@@ -512,7 +512,7 @@ static void a_client_that_never_reads_is_ended(void **state)
 	assert_true(fixture.open);
 	http_fixture_pass(&fixture, 2 * NS_PER_SEC);
 	assert_false(fixture.open);
-	assert_int_equal(fixture.server.counts.own[HTTP_connections_write_late], 1);
+	assert_int_equal(fixture.server.metrics.own[HTTP_connections_write_late], 1);
 	assert_int_equal(fixture.server.pool.used_bytes + fixture.server.answers.used_bytes, 0);
 }
 
@@ -567,7 +567,7 @@ static void a_proxy_header_names_the_client_and_is_demanded(void **state)
 	http_fixture_say(&fixture, EVENT);
 	assert_false(fixture.open);
 	assert_int_equal(fixture.used, 0);
-	assert_int_equal(fixture.server.counts.own[HTTP_proxy_headers_bad], 1);
+	assert_int_equal(fixture.server.metrics.own[HTTP_proxy_headers_bad], 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)

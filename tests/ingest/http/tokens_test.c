@@ -181,7 +181,7 @@ static void mistakes_are_named_with_their_line(void **state)
 	expect_error(A " event, log", -EINVAL,
 	             ":1: \"event,\" is not a route; allowed: event log track health");
 	expect_error(A "\n\n" B "\n" A " log\n", -EINVAL,
-	             ":4: the token stands on an earlier line; list all its routes there");
+	             ":4: the token is on an earlier line already; list all its routes there");
 	static const char *const bad[] = {A "!",    A ":x", "\"" A "\"",  "====" A,
 	                                  "=" A "", A "=x", A "\xc3\xa4", "================"};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -216,7 +216,7 @@ static void a_message_never_holds_a_token(void **state)
 	struct tokens tokens;
 	assert_int_equal(load(&tokens, A " " B "\n"), -EINVAL); /* two on one line */
 	assert_null(strstr(error.text, B));
-	assert_non_null(strstr(error.text, ":1: what stands behind the token is not a route"));
+	assert_non_null(strstr(error.text, ":1: what follows the token is not a route"));
 	assert_int_equal(load(&tokens, "secret!secret!secret!\n"), -EINVAL);
 	assert_null(strstr(error.text, "secret"));
 }
