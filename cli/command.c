@@ -60,10 +60,8 @@ int command_no_instance(const char *command, const char *name, int result, const
 		        command, "instance \"%s\" belongs to another user (%s: %s); use its account or root",
 		        name, directory, strerror(-result));
 	case -EINVAL:
-		return command_fail(
-		        command,
-		        "\"%s\" is no instance name: 1 to 31 of A-Z a-z 0-9 . _ -, not beginning with a dot",
-		        name);
+		return command_fail(command, "\"%s\" is not a name for an instance; allowed: " SHM_NAME_RULE,
+		                    name);
 	default:
 		return command_fail(command, "instance \"%s\": %s", name,
 		                    error->text[0] != 0 ? error->text : strerror(-result));

@@ -234,10 +234,8 @@ static void check_instance(const struct config_node *tree, struct config_errors 
 	char directory[256];
 	if (node != NULL && node->text[0] != '\0' && strlen(node->text) < SHM_NAME_MAX &&
 	    segment_directory(directory, sizeof directory, node->text) == -EINVAL)
-		config_error(
-		        errors, &node->origin, "instance",
-		        "\"%.60s\" cannot be a name; allowed: 1 to %u of A-Z a-z 0-9 . _ -, no dot first",
-		        node->text, SHM_NAME_MAX - 1);
+		config_error(errors, &node->origin, "instance",
+		             "\"%.60s\" cannot be a name; allowed: " SHM_NAME_RULE, node->text);
 }
 
 static bool is_built_in(const char *topic)

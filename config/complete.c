@@ -117,10 +117,8 @@ static void complete_names(struct completing *completing, const struct schema *s
 			continue;
 		}
 		struct config_node *taken = config_tree_take(node, i);
-		config_error(
-		        completing->errors, &taken->origin, path,
-		        "\"%.60s\" cannot be a name; allowed: 1 to %u of A-Z a-z 0-9 . _ -, no dot first",
-		        taken->key, SHM_NAME_MAX - 1);
+		config_error(completing->errors, &taken->origin, path,
+		             "\"%.60s\" cannot be a name; allowed: " SHM_NAME_RULE, taken->key);
 		config_tree_free(taken);
 	}
 	for (size_t i = 0; i < node->n_children; i++) {

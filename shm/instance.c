@@ -16,10 +16,7 @@ int instance_attach(struct instance *instance, const char *name, enum segment_ac
 {
 	struct instance found = {0};
 	if (segment_directory(found.directory, sizeof found.directory, name) != 0) {
-		shm_explain(
-		        error,
-		        "instance \"%s\": a name has 1 to %u of the characters A-Z a-z 0-9 . _ - and does not begin with a dot",
-		        name, SHM_NAME_MAX - 1);
+		shm_explain(error, "instance \"%s\": a name has " SHM_NAME_RULE, name);
 		return -EINVAL;
 	}
 	int result = folder_hold(found.directory, error);

@@ -74,8 +74,11 @@ struct shm_error {
 /* Fills it, as printf does; a longer text is cut. */
 void shm_explain(struct shm_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* True for what instances, topics and groups may be called: 1 to SHM_NAME_MAX - 1 of the characters
- * A-Z a-z 0-9 . _ -, not beginning with a dot. */
+/* What instances, topics and groups may be called; for messages. */
+#define SHM_NAME_RULE "1 to 31 of the characters A-Z a-z 0-9 . _ -, not beginning with a dot"
+_Static_assert(SHM_NAME_MAX == 32, "SHM_NAME_RULE");
+
+/* True for a name that follows SHM_NAME_RULE. */
 bool segment_name_valid(const char *name);
 
 /* The instance that the environment names: $MILLRACE_INSTANCE, or NULL when that is not set or

@@ -408,10 +408,7 @@ static int attach_reader(struct topic_reader *reader, const struct topic_reader 
                          const char *name, enum stream_start start, struct shm_error *error)
 {
 	if (!segment_name_valid(name)) {
-		shm_explain(
-		        error,
-		        "group \"%s\": a name has 1 to %u of the characters A-Z a-z 0-9 . _ - and does not begin with a dot",
-		        name, SHM_NAME_MAX - 1);
+		shm_explain(error, "group \"%s\": a name has " SHM_NAME_RULE, name);
 		return -EINVAL;
 	}
 	int topic_index = topic_find(wanted->instance, topic, error);

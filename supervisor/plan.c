@@ -133,9 +133,7 @@ static void add_outside_lanes(struct making *making)
 	for (size_t i = 0; i < n; i++) {
 		const char *name = config_item(making->config, i, "topics");
 		if (!name_allowed(name)) {
-			wrong(making,
-			      "topics.%s: not a name for a topic; 1 to %u of the characters A-Z a-z 0-9 . _ - are allowed, not beginning with a dot",
-			      name, SHM_NAME_MAX - 1);
+			wrong(making, "topics.%s: not a name for a topic; allowed: " SHM_NAME_RULE, name);
 			continue;
 		}
 		uint64_t lanes = config_u64(making->config, "topics.%s.outside_lanes", name);
@@ -391,8 +389,9 @@ struct plan *plan_make(const struct config *config, char **errors)
 	const char *instance = config_string(config, "instance");
 	if (segment_directory(plan->directory, sizeof plan->directory, instance) != 0)
 		wrong(&making,
-		      "instance: \"%s\" is not a name for an instance; 1 to %u of the characters A-Z a-z 0-9 . _ - are allowed, not beginning with a dot (and $MILLRACE_SHM at most 96 bytes)",
-		      instance, SHM_NAME_MAX - 1);
+		      "instance: \"%s\" is not a name for an instance; allowed: " SHM_NAME_RULE
+		      " (and $MILLRACE_SHM of at most 96 bytes)",
+		      instance);
 	snprintf(plan->instance, sizeof plan->instance, "%s", instance);
 	size_t n;
 	const struct flow_stage *stage = flow_stages(&n);
