@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/hex.h"
+
 #define JSON_HIGH_HALF  0xd800u /* first of the high surrogates, which end at JSON_LOW_HALF */
 #define JSON_LOW_HALF   0xdc00u /* first of the low surrogates, which end at JSON_HALVES_END */
 #define JSON_HALVES_END 0xe000u
@@ -30,7 +32,7 @@ static inline unsigned json_hex4(const char *at)
 {
 	unsigned value = 0;
 	for (unsigned i = 0; i < 4; i++)
-		value = value << 4 | (unsigned)(at[i] <= '9' ? at[i] - '0' : (at[i] | 0x20) - 'a' + 10);
+		value = value << 4 | ((unsigned)hex_value(at[i]) & 15);
 	return value;
 }
 

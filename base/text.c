@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 
+#include "base/hex.h"
+
 void text_unsigned(struct text *text, uint64_t number)
 {
 	char digits[20];
@@ -22,15 +24,13 @@ void text_signed(struct text *text, uint64_t number)
 	text_unsigned(text, number);
 }
 
-static const char hex_digit[] = "0123456789abcdef";
-
 void text_hex(struct text *text, const unsigned char *bytes, size_t length)
 {
 	if (!text_room(text, 2 * length))
 		return;
 	for (size_t i = 0; i < length; i++) {
-		*text->at++ = hex_digit[bytes[i] >> 4];
-		*text->at++ = hex_digit[bytes[i] & 15];
+		*text->at++ = hex_lower(bytes[i] >> 4);
+		*text->at++ = hex_lower(bytes[i]);
 	}
 }
 

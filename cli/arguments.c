@@ -7,52 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORD_MAX 40u /* longer words have no near neighbour */
-
-/* Optimal string alignment: insertions, deletions, substitutions, neighbours swapped. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t cost[WORD_MAX + 1][WORD_MAX + 1];
-	size_t n = strlen(a), m = strlen(b);
-	for (size_t i = 0; i <= n; i++)
-		cost[i][0] = i;
-	for (size_t j = 0; j <= m; j++)
-		cost[0][j] = j;
-	for (size_t i = 1; i <= n; i++)
-		for (size_t j = 1; j <= m; j++) {
-			size_t best = cost[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-			if (cost[i - 1][j] + 1 < best)
-				best = cost[i - 1][j] + 1;
-			if (cost[i][j - 1] + 1 < best)
-				best = cost[i][j - 1] + 1;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-			    cost[i - 2][j - 2] + 1 < best)
-				best = cost[i - 2][j - 2] + 1;
-			cost[i][j] = best;
-		}
-	return cost[n][m];
-}
-
-const char *arguments_nearest(const char *word, const char *const *candidates, size_t n)
-{
-	size_t length = strlen(word);
-	if (length == 0 || length > WORD_MAX)
-		return NULL;
-	size_t limit = length < 6 ? 2 : length / 3;
-	if (limit >= length)
-		limit = length - 1;
-	const char *nearest = NULL;
-	for (size_t i = 0; i < n; i++) {
-		size_t d = strlen(candidates[i]) > WORD_MAX ? WORD_MAX : distance(word, candidates[i]);
-		if (d <= limit) {
-			limit = d == 0 ? 0 : d - 1;
-			nearest = candidates[i];
-			if (d == 0)
-				break;
-		}
-	}
-	return nearest;
-}
+#include "base/word.h"
 
 int arguments_error(const struct arguments *arguments, const char *text, ...)
 {
@@ -242,7 +197,7 @@ static int unknown(const struct arguments *arguments, const char *word, size_t l
 	size_t n = 1;
 	for (size_t i = 0; i < arguments->n && n < 64; i++)
 		names[n++] = arguments->table[i].name;
-	const char *nearest = arguments_nearest(name, names, n);
+	const char *nearest = word_nearest(name, names, n);
 	if (nearest != NULL)
 		return arguments_error(arguments, "unknown option --%s; did you mean --%s?", name, nearest);
 	return arguments_error(arguments, "unknown option --%s", name);

@@ -83,8 +83,4 @@ void arguments_help(const struct arguments *arguments);
 int arguments_error(const struct arguments *arguments, const char *text, ...)
         __attribute__((format(printf, 2, 3)));
 
-/* The candidate nearest to word (Damerau-Levenshtein distance of at most a third of its length, at
- * least 1), or NULL. */
-const char *arguments_nearest(const char *word, const char *const *candidates, size_t n);
-
 #endif

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/word.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 
@@ -36,7 +37,7 @@ int command_bench(int argc, char **argv)
 			return command_exec("bench", program, (const char *const *)argv + 2,
 			                    (size_t)argc - 2);
 		}
-	const char *nearest = arguments_nearest(argv[1], parts, PARTS);
+	const char *nearest = word_nearest(argv[1], parts, PARTS);
 	return arguments_error(&arguments, "there is no benchmark \"%s\"%s%s", argv[1],
 	                       nearest != NULL ? "; did you mean "
 	                                       : "; there are: stream, queue, udp, enrich",

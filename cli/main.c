@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/word.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "base/output.h"
@@ -40,7 +41,7 @@ static int unknown_command(const char *name)
 	const struct command *table = command_table(&n);
 	for (size_t i = 0; i < n && known < 32; i++)
 		names[known++] = table[i].name;
-	const char *nearest = arguments_nearest(name, names, known);
+	const char *nearest = word_nearest(name, names, known);
 	fprintf(stderr, "millrace: unknown command \"%s\"", name);
 	if (nearest != NULL)
 		fprintf(stderr, "; did you mean %s?", nearest);

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hex.h"
+
 enum state { STATUS_LINE, FIELD, BODY, BODY_TO_END, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER };
 
 void send_http_answer_begin(struct send_http_answer *answer, bool head)
@@ -86,11 +88,10 @@ static bool parse_size(const char *text, size_t length, uint64_t *value)
 {
 	size_t i = 0;
 	*value = 0;
-	for (; i < length && isxdigit((unsigned char)text[i]); i++) {
+	for (; i < length && hex_value(text[i]) >= 0; i++) {
 		if (*value >> 60 != 0)
 			return false;
-		unsigned char c = (unsigned char)text[i];
-		*value = *value << 4 | (uint64_t)(isdigit(c) ? c - '0' : (c | 0x20) - 'a' + 10);
+		*value = *value << 4 | (uint64_t)hex_value(text[i]);
 	}
 	return i > 0 && (i == length || text[i] == ';');
 }

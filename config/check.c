@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/word.h"
 #include "shm/instance.h"
 #include "base/address.h"
 #include "config/complete.h"
@@ -259,7 +260,7 @@ static void check_writers(const struct config_node *topic, struct config_errors 
 		return;
 	for (; config_built_in_topics[n].name != NULL && n < INSTANCE_TOPICS_MAX; n++)
 		names[n] = config_built_in_topics[n].name;
-	const char *meant = config_nearest(topic->key, names, n);
+	const char *meant = word_nearest(topic->key, names, n);
 	config_path_key(path, "topics", topic->key);
 	config_error(
 	        errors, &topic->origin, path,

@@ -8,7 +8,6 @@
 #include "config/tree.h"
 
 #define ERROR_BYTES  1200
-#define WORD_MAX     40
 #define SOURCE_SHOWN 160 /* bytes of a source's name */
 
 static char *clean_copy(const char *text)
@@ -88,49 +87,4 @@ char *config_errors_text(struct config_errors *errors)
 		sprintf(at, "(more errors may follow these %u)\n", CONFIG_ERRORS_MAX);
 	errors->n = 0;
 	return text;
-}
-
-static unsigned least(unsigned a, unsigned b, unsigned c)
-{
-	unsigned m = a < b ? a : b;
-	return m < c ? m : c;
-}
-
-/* Optimal string alignment distance; both at most WORD_MAX bytes. */
-static unsigned distance(const char *a, size_t a_bytes, const char *b, size_t b_bytes)
-{
-	unsigned d[WORD_MAX + 1][WORD_MAX + 1];
-	for (unsigned i = 0; i <= a_bytes; i++)
-		d[i][0] = i;
-	for (unsigned k = 0; k <= b_bytes; k++)
-		d[0][k] = k;
-	for (size_t i = 1; i <= a_bytes; i++) {
-		for (size_t k = 1; k <= b_bytes; k++) {
-			unsigned replaced = d[i - 1][k - 1] + (a[i - 1] != b[k - 1]);
-			d[i][k] = least(d[i - 1][k] + 1, d[i][k - 1] + 1, replaced);
-			if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] &&
-			    d[i - 2][k - 2] + 1 < d[i][k])
-				d[i][k] = d[i - 2][k - 2] + 1;
-		}
-	}
-	return d[a_bytes][b_bytes];
-}
-
-const char *config_nearest(const char *text, const char *const *word, size_t n)
-{
-	const char *best = NULL;
-	size_t bytes = strlen(text);
-	unsigned best_distance = 0;
-	for (size_t i = 0; i < n && bytes <= WORD_MAX; i++) {
-		size_t word_bytes = strlen(word[i]);
-		if (word_bytes > WORD_MAX)
-			continue;
-		unsigned away = distance(text, bytes, word[i], word_bytes);
-		/* Further than a third of the word is another word. */
-		if (away <= (word_bytes + 2) / 3 && (best == NULL || away < best_distance)) {
-			best = word[i];
-			best_distance = away;
-		}
-	}
-	return best;
 }

@@ -44,8 +44,4 @@ bool config_errors_full(const struct config_errors *errors);
 /* All as text, one a line, for the caller to free; empties errors. */
 char *config_errors_text(struct config_errors *errors);
 
-/* The word of n words that is nearest to text by insertions, deletions, replacements and swaps of
- * neighbours; NULL when none is near. */
-const char *config_nearest(const char *text, const char *const *word, size_t n);
-
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/word.h"
 #include "config/complete.h"
 #include "config/value.h"
 
@@ -78,7 +79,7 @@ static void report_key(const struct schema *schema, const struct config_node *no
 	char allowed[400];
 	join_names(schema, allowed, sizeof allowed);
 	const char **names = config_schema_names(schema);
-	const char *meant = config_nearest(node->key, names, schema->n_children);
+	const char *meant = word_nearest(node->key, names, schema->n_children);
 	if (meant == NULL)
 		meant = key_elsewhere(node->key);
 	config_error(errors, &node->origin, path, "unknown key%s%s%s; allowed: %s",

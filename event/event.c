@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "base/hex.h"
 #include "event/fields.h"
 #include "event/literal.h"
 #include "event/params.h"
@@ -284,9 +285,8 @@ int event_postback_field(char *out, size_t size, const void *payload, uint32_t l
 
 void event_postback_id(char out[EVENT_POSTBACK_ID_BYTES], const struct event_postback *postback)
 {
-	static const char digits[] = "0123456789abcdef";
 	for (unsigned i = 0; i < EVENT_POSTBACK_ID_BYTES; i++)
-		out[i] = digits[postback->id[i / 16] >> (60 - 4 * (i % 16)) & 15];
+		out[i] = hex_lower((unsigned)(postback->id[i / 16] >> (60 - 4 * (i % 16))));
 }
 
 const char *event_field_name(uint16_t type, unsigned i)

@@ -3,12 +3,11 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "base/hex.h"
 #include "base/text.h"
 #include "event/track.h"
 
 #define NS_PER_MS 1000000u
-
-static const char upper_digit[] = "0123456789ABCDEF";
 
 /* 1 for the unreserved characters (RFC 3986, 2.3), 2 for the slash. */
 static const uint8_t keep[256] = {
@@ -38,8 +37,8 @@ static void put_encoded(struct text *text, const char *bytes, uint32_t length, u
 			continue;
 		}
 		*at++ = '%';
-		*at++ = upper_digit[byte >> 4];
-		*at++ = upper_digit[byte & 15];
+		*at++ = hex_upper(byte >> 4);
+		*at++ = hex_upper(byte);
 	}
 	text->at = at;
 }
@@ -47,12 +46,11 @@ static void put_encoded(struct text *text, const char *bytes, uint32_t length, u
 /* A 128-bit number without leading zeros. */
 static void put_address(struct text *text, const uint8_t address[16])
 {
-	static const char digit[] = "0123456789abcdef";
 	char digits[32];
 	unsigned skip = 0;
 	for (unsigned i = 0; i < 16; i++) {
-		digits[2 * i] = digit[address[i] >> 4];
-		digits[2 * i + 1] = digit[address[i] & 15];
+		digits[2 * i] = hex_lower(address[i] >> 4);
+		digits[2 * i + 1] = hex_lower(address[i]);
 	}
 	while (skip < sizeof digits - 1 && digits[skip] == '0')
 		skip++;

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/hex.h"
+
 struct query {
 	const char *at, *end;
 };
@@ -43,14 +45,6 @@ static inline bool query_next(struct query *query, struct query_pair *pair)
 	return true;
 }
 
-static inline int query_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The byte that stands at *at, which is before end, decoded; moves *at behind it. A % without two
  * hexadecimal digits stands for itself. */
 static inline unsigned char query_byte(const char **at, const char *end)
@@ -60,7 +54,7 @@ static inline unsigned char query_byte(const char **at, const char *end)
 		return ' ';
 	if (c != '%' || end - *at < 2)
 		return (unsigned char)c;
-	int high = query_digit((*at)[0]), low = query_digit((*at)[1]);
+	int high = hex_value((*at)[0]), low = hex_value((*at)[1]);
 	if (high < 0 || low < 0)
 		return '%';
 	*at += 2;

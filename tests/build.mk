@@ -1,9 +1,10 @@
 # Unit tests: tests/<folder>/<name>_test.c for what lies in <folder>, the archives they need, further libraries.
-$(BUILD)/tests/cli/arguments_test: $(BUILD)/obj/cli/arguments.o
+$(BUILD)/tests/cli/arguments_test: $(BUILD)/obj/cli/arguments.o $(BUILD)/lib/libbase.a
 ENRICH_TEST_LIBS := -lcyaml -lck -pthread $(ENRICH_LIBS)
 
 $(eval $(call unit,base/address,stage flow config shm event base,))
 $(eval $(call unit,base/log,stage flow config shm event base,))
+$(eval $(call unit,base/word,base,))
 
 $(eval $(call unit,shm/record,shm event base,))
 $(eval $(call unit,shm/stream,shm event base,-lck))
@@ -104,7 +105,7 @@ $(eval $(call unit,supervisor/orphans,supervisor stage flow config shm event bas
 $(eval $(call unit,supervisor/watch,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/queues,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 
-$(eval $(call unit,cli/arguments,,$(BUILD)/obj/cli/arguments.o))
+$(eval $(call unit,cli/arguments,,$(BUILD)/obj/cli/arguments.o $(BUILD)/lib/libbase.a))
 $(eval $(call unit,look/snapshot,look stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,look/rates,look stage flow config shm event base,-ljansson -lck))
 $(eval $(call unit,cli/clean,clean supervisor stage flow config shm event base,-lcyaml -lyaml -lck))

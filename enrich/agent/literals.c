@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "enrich/agent/known.h"
 
 #define DEPTH_MAX 100u /* groups in groups */
@@ -281,15 +282,6 @@ static bool is_letter(char byte)
 	return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
 }
 
-/* The value of a hexadecimal digit, or -1. */
-static int hex_digit(char byte)
-{
-	if (is_digit(byte))
-		return byte - '0';
-	byte |= 0x20;
-	return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
-}
-
 /* ---- escapes ---- */
 
 /* Escapes that stand for one byte. True: *byte is it, and the escape is passed. The backslash is
@@ -309,7 +301,7 @@ static bool escaped_byte(struct walk *walk, char *byte)
 		walk->at++;
 		return true;
 	}
-	int high = hex_digit(peek(walk, 1)), low = hex_digit(peek(walk, 2));
+	int high = hex_value(peek(walk, 1)), low = hex_value(peek(walk, 2));
 	if (escape != 'x' || high < 0 || low < 0)
 		return false;
 	*byte = (char)(high * 16 + low);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "ingest/http/octets.h"
 
 enum state {
@@ -35,12 +36,12 @@ static const char bare_return[] = "carriage return without line feed";
 /* Returns an error, or NULL. */
 static const char *take_digit(struct chunked *chunked, char c)
 {
-	unsigned digit = (unsigned char)c - '0', letter = ((unsigned char)c & 0xdfu) - 'A';
-	if (digit > 9 && letter > 5)
+	int digit = hex_value(c);
+	if (digit < 0)
 		return "chunk size is not a hexadecimal number";
 	if (chunked->left >> 59) /* as Content-Length: below 2^63 */
 		return "chunk size too large";
-	chunked->left = chunked->left << 4 | (digit <= 9 ? digit : letter + 10);
+	chunked->left = chunked->left << 4 | (unsigned)digit;
 	chunked->state = SIZE_MORE;
 	return NULL;
 }

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "base/hex.h"
 #include "ingest/http/octets.h"
 #include "ingest/http/request_fields.h"
 
@@ -352,13 +353,6 @@ bool request_ready(const char *data, size_t bytes, size_t *seen)
 			return true;
 	}
 	return false;
-}
-
-/* The value of a hexadecimal digit, or -1. */
-static inline int hex_value(char c)
-{
-	unsigned digit = (unsigned char)c - '0', letter = ((unsigned char)c & 0xdfu) - 'A';
-	return digit <= 9 ? (int)digit : letter <= 5 ? (int)letter + 10 : -1;
 }
 
 long percent_decode(char *out, const char *text, size_t bytes)

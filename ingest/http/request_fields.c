@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/hex.h"
 #include "ingest/http/octets.h"
 
 /* ---- names ---- */
@@ -132,12 +133,6 @@ static const char *ip_literal_end(const char *at, const char *end)
 	return at < end && *at == ']' && at > begin ? at + 1 : NULL;
 }
 
-static inline bool is_hex(char c)
-{
-	unsigned letter = ((unsigned char)c & 0xdfu) - 'A';
-	return (c >= '0' && c <= '9') || letter <= 5;
-}
-
 bool host_valid(struct slice host)
 {
 	const char *at = host.text, *end = at + host.bytes;
@@ -147,7 +142,7 @@ bool host_valid(struct slice host)
 			return false;
 	} else {
 		for (; at < end && octet_is(*at, OCTET_HOST); at++)
-			if (*at == '%' && (end - at < 3 || !is_hex(at[1]) || !is_hex(at[2])))
+			if (*at == '%' && (end - at < 3 || hex_value(at[1]) < 0 || hex_value(at[2]) < 0))
 				return false;
 	}
 	return at == end || (*at == ':' && digits(at + 1, end));

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/hex.h"
 #include "ingest/json/object.h"
 
 /* ---- metric ---- */
@@ -103,7 +104,6 @@ static void put(struct query *query, const char *text, size_t bytes)
 
 static void put_encoded(struct query *query, const char *text, size_t bytes)
 {
-	static const char digits[] = "0123456789ABCDEF";
 	for (const char *end = text + bytes; text < end && !query->full; text++) {
 		const char *run = text;
 		while (text < end && json_is_unreserved(*text))
@@ -111,7 +111,7 @@ static void put_encoded(struct query *query, const char *text, size_t bytes)
 		put(query, run, (size_t)(text - run));
 		if (text == end)
 			break;
-		char code[3] = {'%', digits[(unsigned char)*text >> 4], digits[(unsigned char)*text & 15]};
+		char code[3] = {'%', hex_upper((unsigned char)*text >> 4), hex_upper((unsigned char)*text)};
 		put(query, code, sizeof code);
 	}
 }

@@ -17,6 +17,8 @@
 
 #ifdef __SSE2__
 #include <emmintrin.h>
+
+#include "base/hex.h"
 #endif
 
 enum expect {
@@ -42,13 +44,6 @@ static enum scan_token fail(struct scan *scan, const char *at, enum scan_error e
 static inline bool is_digit(char c)
 {
 	return (unsigned char)(c - '0') <= 9;
-}
-
-/* The value of a hexadecimal digit, or -1. */
-static inline int hex_value(char c)
-{
-	unsigned digit = (unsigned char)c - '0', letter = ((unsigned char)c & 0xdfu) - 'A';
-	return digit <= 9 ? (int)digit : letter <= 5 ? (int)letter + 10 : -1;
 }
 
 static inline const char *skip_space(const char *at, const char *end)

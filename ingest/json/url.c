@@ -12,6 +12,8 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 
+#include "base/hex.h"
+
 #define KEY        '{'
 #define HOST_ROOM  1024u /* a name of 253 ASCII characters may stand for up to four bytes each */
 #define NAME_MOST  253u
@@ -177,9 +179,9 @@ static void take_name(struct url *url, char c)
 {
 	struct authority *authority = &url->authority;
 	if (authority->hexadecimal > 0) {
-		unsigned digit = (unsigned)(isdigit((unsigned char)c) ? c - '0' : (c | 0x20) - 'a' + 10);
-		authority->host_wrong |= !isxdigit((unsigned char)c);
-		authority->code = authority->code << 4 | (digit & 15);
+		int digit = hex_value(c);
+		authority->host_wrong |= digit < 0;
+		authority->code = authority->code << 4 | ((unsigned)digit & 15);
 		if (--authority->hexadecimal > 0)
 			return;
 		c = (char)authority->code;

@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include <sqlite3.h>
 
+#include "base/hex.h"
 #include "sink/tally/store.h"
 
 #define BUSY_MS \
@@ -27,20 +28,12 @@ struct report {
 
 /* ---- shas ---- */
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool parse_sha(const char *text, uint8_t sha[COUNTS_SHA_BYTES])
 {
 	if (strnlen(text, 2 * COUNTS_SHA_BYTES + 1) != 2 * COUNTS_SHA_BYTES)
 		return false;
 	for (unsigned i = 0; i < COUNTS_SHA_BYTES; i++) {
-		int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+		int high = hex_value(text[2 * i]), low = hex_value(text[2 * i + 1]);
 		if (high < 0 || low < 0)
 			return false;
 		sha[i] = (uint8_t)(high << 4 | low);

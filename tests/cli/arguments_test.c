@@ -187,31 +187,6 @@ static void help_ends_with_success(void **state)
 	assert_int_equal(parse(&values, false, WORDS("-h")), 0);
 }
 
-static void the_nearest_word_is_suggested_and_a_far_one_is_not(void **state)
-{
-	(void)state;
-	static const char *const words[] = {"run",    "check", "stat",  "tap", "consume",
-	                                    "report", "send",  "bench", "help"};
-	static const struct {
-		const char *word, *nearest;
-	} cases[] = {{"stats", "stat"}, {"stta", "stat"},      {"cosnume", "consume"}, {"reprot", "report"},
-	             {"rn", "run"},     {"tab", "tap"},        {"xyzzy", NULL},        {"q", NULL},
-	             {"", NULL},        {"consumption", NULL}, {"bench", "bench"}};
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		const char *nearest = arguments_nearest(cases[i].word, words, sizeof words / sizeof words[0]);
-		if (cases[i].nearest == NULL)
-			assert_null(nearest);
-		else
-			assert_non_null(nearest);
-		if (nearest != NULL && strcmp(nearest, cases[i].nearest) != 0)
-			fail_msg("%s: %s, not %s", cases[i].word, nearest, cases[i].nearest);
-	}
-	char length[200];
-	memset(length, 'a', sizeof length - 1);
-	length[sizeof length - 1] = 0;
-	assert_null(arguments_nearest(length, words, 1));
-}
-
 int main(void)
 {
 	alarm(20);
@@ -225,7 +200,6 @@ int main(void)
 	        cmocka_unit_test(percentages_may_have_their_sign),
 	        cmocka_unit_test(wrong_words_are_refused),
 	        cmocka_unit_test(help_ends_with_success),
-	        cmocka_unit_test(the_nearest_word_is_suggested_and_a_far_one_is_not),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ $(eval $(call fuzzer,json,tests/fuzz/json_fuzz.c $(JSON_FUZZED),,-ljansson))
 $(eval $(call fuzzer,json_body,tests/fuzz/json_body_fuzz.c $(JSON_FUZZED),,-ljansson))
 
 $(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard config/*.c) base/address.c base/log.c base/output.c event/layout.c shm/segment.c shm/folder.c \
-  base/text.c,,-lcyaml -lyaml))
+  base/text.c base/word.c,,-lcyaml -lyaml))
 
 HTTP_ORACLE := $(addprefix tests/fuzz/,http_oracle.c http_oracle_chunked.c)
 
