@@ -23,7 +23,7 @@
 
 #include "bench/http_server.h"
 #include "bench/turns.h"
-#include "cli/send_http.h"
+#include "cli/load/send_http.h"
 #include "base/clock.h"
 
 #define TARGET_P99   2.0

@@ -22,8 +22,8 @@
 
 #include "bench/pipeline.h"
 #include "bench/turns.h"
-#include "cli/generator.h"
-#include "cli/send_udp.h"
+#include "cli/load/generator.h"
+#include "cli/load/send_udp.h"
 #include "base/clock.h"
 #include "base/output.h"
 

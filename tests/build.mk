@@ -109,9 +109,9 @@ $(eval $(call unit,cli/arguments,,$(BUILD)/obj/cli/arguments.o $(BUILD)/lib/libb
 $(eval $(call unit,look/snapshot,look stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,look/rates,look stage flow config shm event base,-ljansson -lck))
 $(eval $(call unit,cli/clean,clean supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
-$(eval $(call unit,cli/generator,generator ipevent json shm event base,-ljansson))
-$(eval $(call unit,cli/send_http,send_http generator shm event base,-ljansson -lm))
-$(eval $(call unit,cli/send_http_request,send_http generator shm event base,-ljansson -lm))
+$(eval $(call unit,cli/load/generator,generator ipevent json shm event base,-ljansson))
+$(eval $(call unit,cli/load/send_http,send_http generator shm event base,-ljansson -lm))
+$(eval $(call unit,cli/load/send_http_request,send_http generator shm event base,-ljansson -lm))
 
 $(eval $(call unit,lib/millrace,millrace_static shm event base,-lck))
 

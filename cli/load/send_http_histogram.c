@@ -1,4 +1,4 @@
-#include "cli/send_http_histogram.h"
+#include "cli/load/send_http_histogram.h"
 
 #include <math.h>
 

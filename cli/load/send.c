@@ -8,9 +8,9 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/print_json.h"
-#include "cli/generator.h"
-#include "cli/send_http.h"
-#include "cli/send_udp.h"
+#include "cli/load/generator.h"
+#include "cli/load/send_http.h"
+#include "cli/load/send_udp.h"
 #include "base/clock.h"
 
 #define DEFAULT_ADDRESS "127.0.0.1:4002"

@@ -6,11 +6,11 @@
  *
  *     in flight:  | oldest | ... | newest |     a ring of `pipeline` places; answers come in this order (RFC 9112, 9.3.2)
  */
-#ifndef CLI_SEND_HTTP_CONNECTION_H
-#define CLI_SEND_HTTP_CONNECTION_H
+#ifndef CLI_LOAD_SEND_HTTP_CONNECTION_H
+#define CLI_LOAD_SEND_HTTP_CONNECTION_H
 
-#include "cli/send_http.h"
-#include "cli/send_http_answer.h"
+#include "cli/load/send_http.h"
+#include "cli/load/send_http_answer.h"
 
 enum send_http_state { SEND_HTTP_DOWN, SEND_HTTP_CONNECTING, SEND_HTTP_OPEN };
 

@@ -1,8 +1,8 @@
 /* What an answer means for the result: expected or not, acknowledged or not, how late. */
-#ifndef CLI_SEND_HTTP_ACCOUNT_H
-#define CLI_SEND_HTTP_ACCOUNT_H
+#ifndef CLI_LOAD_SEND_HTTP_ACCOUNT_H
+#define CLI_LOAD_SEND_HTTP_ACCOUNT_H
 
-#include "cli/send_http_connection.h"
+#include "cli/load/send_http_connection.h"
 
 /* Counts the answer to a request, now. Returns 0, or -errno when what was acknowledged cannot be
  * written. */

@@ -1,5 +1,5 @@
 /* What `millrace send http` counts by: the histogram, the reading of answers. */
-#include "cli/send_http_answer.h"
+#include "cli/load/send_http_answer.h"
 
 #include <stdarg.h>
 #include <setjmp.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/send_http_histogram.h"
+#include "cli/load/send_http_histogram.h"
 #include "tests/fixture/draw.h"
 
 /* ---- the histogram ---- */

@@ -1,4 +1,4 @@
-#include "cli/send_http_body.h"
+#include "cli/load/send_http_body.h"
 
 #define USERS       1000u
 #define EVENT_BYTES 256u /* bytes that one event may take, texts of the settings aside */

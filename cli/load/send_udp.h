@@ -7,14 +7,14 @@
  * The position in the generator's stream moves by what the kernel took, no more; what it refused is
  * sent again.
  */
-#ifndef CLI_SEND_UDP_H
-#define CLI_SEND_UDP_H
+#ifndef CLI_LOAD_SEND_UDP_H
+#define CLI_LOAD_SEND_UDP_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "cli/generator.h"
+#include "cli/load/generator.h"
 
 #define SEND_UDP_SOURCES_MAX 1024u
 

@@ -1,6 +1,6 @@
 /* The generator's account against the parsers: what it says a receiver will make of a datagram is
  * what the parser makes. */
-#include "cli/generator.h"
+#include "cli/load/generator.h"
 
 #include <stdarg.h>
 #include <setjmp.h>
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "cli/generator_message.h"
+#include "cli/load/generator_message.h"
 #include "ingest/json/event.h"
 #include "ingest/udp/ipevent.h"
 

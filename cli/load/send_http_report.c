@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "cli/print_json.h"
-#include "cli/send_http.h"
+#include "cli/load/send_http.h"
 
 static const double percents[] = {50, 90, 99, 99.9};
 static const char *const percent_names[] = {"p50", "p90", "p99", "p99.9"};

@@ -1,11 +1,11 @@
 /* The bodies, and the query, of the requests that send_http_request.h makes. */
-#ifndef CLI_SEND_HTTP_BODY_H
-#define CLI_SEND_HTTP_BODY_H
+#ifndef CLI_LOAD_SEND_HTTP_BODY_H
+#define CLI_LOAD_SEND_HTTP_BODY_H
 
 #include <string.h>
 
-#include "cli/generator_message.h"
-#include "cli/send_http_request.h"
+#include "cli/load/generator_message.h"
+#include "cli/load/send_http_request.h"
 
 /* Where text goes; the caller has made room. */
 struct send_http_text {

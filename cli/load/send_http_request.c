@@ -1,6 +1,6 @@
-#include "cli/send_http_request.h"
+#include "cli/load/send_http_request.h"
 
-#include "cli/send_http_body.h"
+#include "cli/load/send_http_body.h"
 
 #define HEAD_BYTES      1024u /* a head, texts of the settings aside */
 #define COLLECTOR_CYCLE 21u   /* 20 random events, 1 example event */
@@ -18,7 +18,7 @@ static const struct corruption {
 } corruptions[] = {
         {"valid", ANY_ROUTE, false},
 #define CORRUPTION(symbol, name, routes, last, help) {#name, routes, last},
-#include "cli/send_http_corruptions.def"
+#include "cli/load/send_http_corruptions.def"
 #undef CORRUPTION
 };
 

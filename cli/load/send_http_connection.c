@@ -1,4 +1,4 @@
-#include "cli/send_http_connection.h"
+#include "cli/load/send_http_connection.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -10,8 +10,8 @@
  * The mix "collector" is that of BEHAVIOUR's metric collector: 20 random events to 1 example event,
  * which is always the same.
  */
-#ifndef CLI_SEND_HTTP_REQUEST_H
-#define CLI_SEND_HTTP_REQUEST_H
+#ifndef CLI_LOAD_SEND_HTTP_REQUEST_H
+#define CLI_LOAD_SEND_HTTP_REQUEST_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,7 +27,7 @@ enum send_http_route { SEND_HTTP_EVENT, SEND_HTTP_LOG, SEND_HTTP_TRACK, SEND_HTT
 enum send_http_corruption {
 	SEND_HTTP_VALID,
 #define CORRUPTION(symbol, name, routes, last, help) SEND_HTTP_##symbol,
-#include "cli/send_http_corruptions.def"
+#include "cli/load/send_http_corruptions.def"
 #undef CORRUPTION
 	SEND_HTTP_CORRUPTIONS
 };

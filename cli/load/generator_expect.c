@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "cli/generator.h"
+#include "cli/load/generator.h"
 
 /* One valid IpEvent of the pool and how often it was sent; sorted by application, then address. */
 struct seen {

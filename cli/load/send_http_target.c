@@ -8,7 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "cli/send_http.h"
+#include "cli/load/send_http.h"
 
 #define DEFAULT_PORT "8080"
 #define URL_PORT     "80"

@@ -1,4 +1,4 @@
-#include "cli/send_http.h"
+#include "cli/load/send_http.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -9,8 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "cli/send_http_account.h"
-#include "cli/send_http_connection.h"
+#include "cli/load/send_http_account.h"
+#include "cli/load/send_http_connection.h"
 #include "base/clock.h"
 
 #define EVENTS         256

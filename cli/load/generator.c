@@ -1,9 +1,9 @@
-#include "cli/generator.h"
+#include "cli/load/generator.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "cli/generator_message.h"
+#include "cli/load/generator_message.h"
 
 #define POOL_MIN     16384u
 #define POOL_MAX     (1u << 22)

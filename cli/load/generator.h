@@ -12,8 +12,8 @@
  * reason the receiver will reject it (shm/ledger.h). The same seed makes the same datagrams on
  * every machine.
  */
-#ifndef CLI_GENERATOR_H
-#define CLI_GENERATOR_H
+#ifndef CLI_LOAD_GENERATOR_H
+#define CLI_LOAD_GENERATOR_H
 
 #include <stdint.h>
 #include <stdio.h>

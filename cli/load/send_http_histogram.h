@@ -6,8 +6,8 @@
  * Every power of two has as many buckets, so a value is known to within 1/128 whatever its size, in
  * memory that does not grow with their number.
  */
-#ifndef CLI_SEND_HTTP_HISTOGRAM_H
-#define CLI_SEND_HTTP_HISTOGRAM_H
+#ifndef CLI_LOAD_SEND_HTTP_HISTOGRAM_H
+#define CLI_LOAD_SEND_HTTP_HISTOGRAM_H
 
 #include <stdint.h>
 

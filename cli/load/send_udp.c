@@ -1,4 +1,4 @@
-#include "cli/send_udp.h"
+#include "cli/load/send_udp.h"
 
 #include <errno.h>
 #include <netdb.h>

@@ -2,12 +2,12 @@
  *
  * The generator (generator.h) decides which and how many; here is what they look like.
  */
-#ifndef CLI_GENERATOR_MESSAGE_H
-#define CLI_GENERATOR_MESSAGE_H
+#ifndef CLI_LOAD_GENERATOR_MESSAGE_H
+#define CLI_LOAD_GENERATOR_MESSAGE_H
 
 #include <stdint.h>
 
-#include "cli/generator.h"
+#include "cli/load/generator.h"
 
 #define GENERATOR_MESSAGE_MAX 512u /* bytes that an ipevent or json datagram may take */
 

@@ -8,16 +8,16 @@
  * whether the server took it, nobody knows, so it is counted as unanswered and not sent again,
  * unless `retry` says that twice is better than not at all.
  */
-#ifndef CLI_SEND_HTTP_H
-#define CLI_SEND_HTTP_H
+#ifndef CLI_LOAD_SEND_HTTP_H
+#define CLI_LOAD_SEND_HTTP_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
-#include "cli/send_http_histogram.h"
-#include "cli/send_http_request.h"
+#include "cli/load/send_http_histogram.h"
+#include "cli/load/send_http_request.h"
 
 #define SEND_HTTP_CONNECTIONS_MAX 50000u
 #define SEND_HTTP_PIPELINE_MAX    1024u

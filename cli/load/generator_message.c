@@ -1,4 +1,4 @@
-#include "cli/generator_message.h"
+#include "cli/load/generator_message.h"
 
 #include <stdarg.h>
 #include <string.h>

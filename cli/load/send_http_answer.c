@@ -1,4 +1,4 @@
-#include "cli/send_http_answer.h"
+#include "cli/load/send_http_answer.h"
 
 #include <ctype.h>
 #include <string.h>

@@ -9,8 +9,8 @@
  * Content-Length; or the end of the connection. Interim answers (1xx) are passed over. Lines must
  * end in CR LF: a server that is under test is not forgiven.
  */
-#ifndef CLI_SEND_HTTP_ANSWER_H
-#define CLI_SEND_HTTP_ANSWER_H
+#ifndef CLI_LOAD_SEND_HTTP_ANSWER_H
+#define CLI_LOAD_SEND_HTTP_ANSWER_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,9 +1,9 @@
-#include "cli/send_http_account.h"
+#include "cli/load/send_http_account.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "cli/send_http_body.h"
+#include "cli/load/send_http_body.h"
 
 /* The number behind "accepted" in the first bytes of the body, or `otherwise`. */
 static uint64_t accepted(const struct send_http_answer *answer, uint64_t otherwise)

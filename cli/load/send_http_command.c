@@ -1,5 +1,5 @@
 /* millrace send http: the load generator for ingest-http, and any other server of its routes. */
-#include "cli/send_http.h"
+#include "cli/load/send_http.h"
 
 #include <errno.h>
 #include <stdlib.h>
