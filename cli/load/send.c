@@ -173,55 +173,64 @@ static int report(const struct options *options, const struct generator *generat
 	return status;
 }
 
-static int parse(int argc, char **argv, struct options *options)
+static struct options given = {
+        .address = DEFAULT_ADDRESS,
+        .format = "ipevent",
+        .apps = 1000,
+        .size = 71,
+        .gso = 1,
+        .sources = 1,
+        .seed = 1,
+        .udp = {.count = UINT64_MAX, .duration_ns = UINT64_MAX, .gso = 1, .sources = 1},
+};
+
+static const struct argument table[] = {
+        {"rate", 'r', ARGUMENT_COUNT, "N", "datagrams per second; 0: as fast as it goes (default 0)",
+         &given.udp.rate, 0, UINT64_MAX, NULL},
+        {"count", 'n', ARGUMENT_COUNT, "N", "stop after N datagrams (default 1M when no --duration is given)",
+         &given.udp.count, 1, UINT64_MAX, NULL},
+        {"duration", 'd', ARGUMENT_DURATION, "T", "stop after this time", &given.udp.duration_ns, 1,
+         UINT64_MAX, NULL},
+        {"apps", 0, ARGUMENT_COUNT, "N", "different app_sha256, or usernames (default 1000)", &given.apps, 1,
+         GENERATOR_APPS_MAX, NULL},
+        {"corrupt", 0, ARGUMENT_PERCENT, "PERCENT",
+         "share of datagrams made wrong, each in one way (default 0)", &given.corrupt, 0, 0, NULL},
+        {"gso", 0, ARGUMENT_COUNT, "N",
+         "datagrams of equal length per system call message, 1 to 64 (default 1)", &given.gso, 1,
+         GENERATOR_RUN_MAX, NULL},
+        {"sources", 0, ARGUMENT_COUNT, "N",
+         "sockets to send from, in turn; on loopback each has an\naddress of its own (default 1)",
+         &given.sources, 1, SEND_UDP_SOURCES_MAX, NULL},
+        {"format", 0, ARGUMENT_CHOICE, "FORMAT", "ipevent, raw or json (default ipevent)", &given.format, 0,
+         0, "ipevent raw json"},
+        {"size", 0, ARGUMENT_COUNT, "BYTES", "length of raw datagrams (default 71)", &given.size, 0,
+         GENERATOR_DATAGRAM_MAX, NULL},
+        {"seed", 0, ARGUMENT_COUNT, "N", "the same seed makes the same datagrams (default 1)", &given.seed, 0,
+         UINT64_MAX, NULL},
+        {"output", 'o', ARGUMENT_STRING, "FILE",
+         "write a capture instead of sending: per datagram its length\n(4 bytes, little-endian) and its bytes; - is standard output",
+         &given.output, 0, 0, NULL},
+        {"expect", 0, ARGUMENT_STRING, "FILE", "write what a receiver must have counted, as JSON",
+         &given.expect, 0, 0, NULL},
+        {"json", 0, ARGUMENT_FLAG, NULL, "print the account as JSON", &given.json, 0, 0, NULL},
+};
+
+static const struct arguments arguments = {
+        .command = "send",
+        .usage = "udp|http [ADDRESS] [OPTION]...",
+        .purpose =
+                "udp sends test events to ADDRESS (default " DEFAULT_ADDRESS
+                ") and prints what it sent: how many were valid,\n"
+                "and how many must be rejected for which reason. The account is exact. These are its options;\nmillrace send http --help tells those of http.",
+        .example = "  millrace send udp --count 1M --corrupt 30 --gso 64",
+        .table = table,
+        .n = sizeof table / sizeof table[0],
+        .operands_min = 1,
+        .operands_max = 2,
+};
+
+static int parse(int argc, char **argv)
 {
-	uint64_t unset = UINT64_MAX;
-	options->udp =
-	        (struct send_udp_settings){.count = unset, .duration_ns = unset, .gso = 1, .sources = 1};
-	const struct argument table[] = {
-	        {"rate", 'r', ARGUMENT_COUNT, "N", "datagrams per second; 0: as fast as it goes (default 0)",
-	         &options->udp.rate, 0, UINT64_MAX, NULL},
-	        {"count", 'n', ARGUMENT_COUNT, "N",
-	         "stop after N datagrams (default 1M when no --duration is given)", &options->udp.count, 1,
-	         UINT64_MAX, NULL},
-	        {"duration", 'd', ARGUMENT_DURATION, "T", "stop after this time", &options->udp.duration_ns,
-	         1, UINT64_MAX, NULL},
-	        {"apps", 0, ARGUMENT_COUNT, "N", "different app_sha256, or usernames (default 1000)",
-	         &options->apps, 1, GENERATOR_APPS_MAX, NULL},
-	        {"corrupt", 0, ARGUMENT_PERCENT, "PERCENT",
-	         "share of datagrams made wrong, each in one way (default 0)", &options->corrupt, 0, 0, NULL},
-	        {"gso", 0, ARGUMENT_COUNT, "N",
-	         "datagrams of equal length per system call message, 1 to 64 (default 1)", &options->gso, 1,
-	         GENERATOR_RUN_MAX, NULL},
-	        {"sources", 0, ARGUMENT_COUNT, "N",
-	         "sockets to send from, in turn; on loopback each has an\naddress of its own (default 1)",
-	         &options->sources, 1, SEND_UDP_SOURCES_MAX, NULL},
-	        {"format", 0, ARGUMENT_CHOICE, "FORMAT", "ipevent, raw or json (default ipevent)",
-	         &options->format, 0, 0, "ipevent raw json"},
-	        {"size", 0, ARGUMENT_COUNT, "BYTES", "length of raw datagrams (default 71)", &options->size,
-	         0, GENERATOR_DATAGRAM_MAX, NULL},
-	        {"seed", 0, ARGUMENT_COUNT, "N", "the same seed makes the same datagrams (default 1)",
-	         &options->seed, 0, UINT64_MAX, NULL},
-	        {"output", 'o', ARGUMENT_STRING, "FILE",
-	         "write a capture instead of sending: per datagram its length\n(4 bytes, little-endian) and its bytes; - is standard output",
-	         &options->output, 0, 0, NULL},
-	        {"expect", 0, ARGUMENT_STRING, "FILE", "write what a receiver must have counted, as JSON",
-	         &options->expect, 0, 0, NULL},
-	        {"json", 0, ARGUMENT_FLAG, NULL, "print the account as JSON", &options->json, 0, 0, NULL},
-	};
-	const struct arguments arguments = {
-	        .command = "send",
-	        .usage = "udp|http [ADDRESS] [OPTION]...",
-	        .purpose =
-	                "udp sends test events to ADDRESS (default " DEFAULT_ADDRESS
-	                ") and prints what it sent: how many were valid,\n"
-	                "and how many must be rejected for which reason. The account is exact. These are its options;\nmillrace send http --help tells those of http.",
-	        .example = "  millrace send udp --count 1M --corrupt 30 --gso 64",
-	        .table = table,
-	        .n = sizeof table / sizeof table[0],
-	        .operands_min = 1,
-	        .operands_max = 2,
-	};
 	struct operands operands;
 	int status = arguments_parse(&arguments, argc, argv, &operands);
 	if (status != ARGUMENTS_GO_ON)
@@ -232,17 +241,17 @@ static int parse(int argc, char **argv, struct options *options)
 	if (strcmp(operands.item[0], "udp") != 0)
 		return arguments_error(&arguments, "cannot send over \"%s\"; there are: udp, http",
 		                       operands.item[0]);
-	if (options->corrupt > 0 && strcmp(options->format, "raw") == 0)
+	if (given.corrupt > 0 && strcmp(given.format, "raw") == 0)
 		return arguments_error(&arguments,
 		                       "--corrupt: a raw listener takes any datagram, none is wrong");
-	if (options->output != NULL && options->udp.duration_ns != unset)
+	if (given.output != NULL && given.udp.duration_ns != UINT64_MAX)
 		return arguments_error(&arguments, "--output takes --count, not --duration");
 	if (operands.n > 1)
-		options->address = operands.item[1];
-	options->udp.gso = (uint32_t)options->gso;
-	options->udp.sources = (uint32_t)options->sources;
-	if (options->udp.count == unset && options->udp.duration_ns == unset)
-		options->udp.count = DEFAULT_COUNT;
+		given.address = operands.item[1];
+	given.udp.gso = (uint32_t)given.gso;
+	given.udp.sources = (uint32_t)given.sources;
+	if (given.udp.count == UINT64_MAX && given.udp.duration_ns == UINT64_MAX)
+		given.udp.count = DEFAULT_COUNT;
 	return ARGUMENTS_GO_ON;
 }
 
@@ -250,26 +259,19 @@ int command_send(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "http") == 0)
 		return send_http_command(argc - 1, argv + 1);
-	struct options options = {.address = DEFAULT_ADDRESS,
-	                          .format = "ipevent",
-	                          .apps = 1000,
-	                          .size = 71,
-	                          .gso = 1,
-	                          .sources = 1,
-	                          .seed = 1};
-	int status = parse(argc, argv, &options);
+	int status = parse(argc, argv);
 	if (status != ARGUMENTS_GO_ON)
 		return status;
 	struct generator generator;
-	struct generator_settings settings = generator_settings(&options);
+	struct generator_settings settings = generator_settings(&given);
 	int error = generator_init(&generator, &settings);
 	if (error != 0)
 		return command_fail("send", "%s", strerror(-error));
 	stopped = command_stop_on_signals();
 	struct send_udp_result result = {0};
-	status = send_datagrams(&options, &generator, &result);
+	status = send_datagrams(&given, &generator, &result);
 	if (status == 0)
-		status = report(&options, &generator, &result);
+		status = report(&given, &generator, &result);
 	generator_fini(&generator);
 	return status;
 }

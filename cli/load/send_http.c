@@ -9,9 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "cli/load/send_http_account.h"
-#include "cli/load/send_http_connection.h"
 #include "base/clock.h"
+#include "cli/load/send_http_connection.h"
 
 #define EVENTS         256
 #define INPUT_BYTES    (256u << 10)
@@ -44,6 +43,86 @@ struct load {
 	bool enough;  /* nothing more is sent */
 	int connect_error;
 };
+
+/* ---- what an answer means ---- */
+
+/* The number behind "accepted" in the first bytes of the body, or `otherwise`. */
+static uint64_t accepted(const struct send_http_answer *answer, uint64_t otherwise)
+{
+	size_t bytes =
+	        answer->body_bytes < sizeof answer->body ? (size_t)answer->body_bytes : sizeof answer->body;
+	static const char key[] = "\"accepted\":";
+	const char *at = memmem(answer->body, bytes, key, sizeof key - 1), *end = answer->body + bytes;
+	if (at == NULL)
+		return otherwise;
+	uint64_t number = 0;
+	for (at += sizeof key - 1; at < end && *at == ' ';)
+		at++;
+	for (; at < end && *at >= '0' && *at <= '9'; at++)
+		number = number * 10 + (uint64_t)(*at - '0');
+	return number;
+}
+
+static bool expected(const struct send_http_settings *settings, const struct send_http_pending *pending,
+                     const struct send_http_answer *answer)
+{
+	if (pending->corruption != SEND_HTTP_VALID)
+		return answer->status >= 400 && answer->status <= 499;
+	if (answer->status < 200 || answer->status > 299)
+		return false;
+	uint32_t batch = settings->request.batch;
+	bool counted =
+	        settings->request.route == SEND_HTTP_BATCH || settings->request.route == SEND_HTTP_INGEST;
+	return !counted || accepted(answer, batch) == batch;
+}
+
+static int write_numbers(const struct send_http_settings *settings, const struct send_http_pending *pending)
+{
+	uint64_t first = send_http_request_first(&settings->request, pending->number);
+	for (uint32_t i = 0; i < settings->request.batch; i++) {
+		char line[24];
+		struct send_http_text text = {line};
+		send_http_put_number(&text, pending->example ? SEND_HTTP_EXAMPLE : first + i);
+		send_http_put(&text, "\n");
+		size_t bytes = (size_t)(text.at - line);
+		if (fwrite_unlocked(line, 1, bytes, settings->acknowledged) < bytes)
+			return errno != 0 ? -errno : -EIO;
+	}
+	return 0;
+}
+
+static void count_retry_after(struct send_http_result *result, uint32_t seconds)
+{
+	if (result->retry_after++ == 0 || seconds < result->retry_after_min_s)
+		result->retry_after_min_s = seconds;
+	if (seconds > result->retry_after_max_s)
+		result->retry_after_max_s = seconds;
+}
+
+/* Counts the answer to a request: expected or not, acknowledged or not, how late. Returns 0, or -errno
+ * when what was acknowledged cannot be written. */
+static int account(const struct send_http_settings *settings, struct send_http_result *result,
+                   const struct send_http_pending *pending, const struct send_http_answer *answer,
+                   uint64_t now_ns)
+{
+	result->answered++;
+	result->code[answer->status]++;
+	result->corrupted[pending->corruption]++;
+	send_http_histogram_add(&result->latency,
+	                        now_ns > pending->since_ns ? now_ns - pending->since_ns : 0);
+	if (answer->status == 503 && answer->retry_after)
+		count_retry_after(result, answer->retry_after_s);
+	if (!expected(settings, pending, answer)) {
+		result->unexpected++;
+		result->unexpected_of[pending->corruption]++;
+		result->unexpected_code[pending->corruption] = answer->status;
+		return 0;
+	}
+	if (pending->corruption != SEND_HTTP_VALID)
+		return 0;
+	result->acknowledged += settings->request.batch;
+	return settings->acknowledged != NULL ? write_numbers(settings, pending) : 0;
+}
 
 /* ---- what to send ---- */
 
@@ -208,7 +287,7 @@ static bool take_answer(struct load *load, uint32_t index)
 		        send_http_connection_take(connection, load->settings->pipeline);
 		load->in_flight--;
 		last = pending.last;
-		int error = send_http_account(load->settings, load->result, &pending, answer, load->now_ns);
+		int error = account(load->settings, load->result, &pending, answer, load->now_ns);
 		if (error != 0)
 			load->result->error = error;
 	}
@@ -468,4 +547,10 @@ void send_http_run(const struct send_http_settings *settings, struct send_http_r
 	free(load.input);
 	free(load.output);
 	free(load.again);
+}
+
+bool send_http_as_expected(const struct send_http_result *result)
+{
+	return result->error == 0 && result->unexpected == 0 && result->unasked == 0 &&
+	       result->bad_answers == 0 && result->answered > 0 && result->unanswered == result->repeated;
 }

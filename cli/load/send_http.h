@@ -72,34 +72,10 @@ struct send_http_result {
 void send_http_run(const struct send_http_settings *settings, struct send_http_result *result,
                    const volatile bool *stop);
 
-/* ---- where to (send_http_target.c) ---- */
-
-struct send_http_target {
-	struct sockaddr_storage address;
-	socklen_t address_bytes;
-	char host[300];                  /* for the Host field */
-	char prefix[SEND_HTTP_TEXT_MAX]; /* path of a URL, without the slash at its end */
-};
-
-/* Takes "http://host:port/path" (port 80 when not given), "127.0.0.1:8080", "host", "[::1]:8080"
- * (port 8080 when not given) and "unix:/path". Of several addresses of a name the first that takes
- * a connection. Returns 0, or -EINVAL with the reason in *why. */
-int send_http_target(const char *text, struct send_http_target *target, const char **why);
-
-/* ---- the report (send_http_report.c) ---- */
-
-void send_http_print_text(const char *to, const struct send_http_settings *settings,
-                          const struct send_http_result *result);
-
-/* Returns 0 or -ENOMEM. */
-int send_http_print_json(const char *to, const struct send_http_settings *settings,
-                         const struct send_http_result *result);
-
 /* Every request was answered as expected, nothing else came, and something was sent. */
 bool send_http_as_expected(const struct send_http_result *result);
 
-/* ---- the command (send_http.c); argv[0] is "http" ---- */
-
+/* The command `millrace send http`; argv[0] is "http". */
 int send_http_command(int argc, char **argv);
 
 #endif

@@ -1,4 +1,4 @@
-/* One connection of the load: its socket, what is in flight on it, and what could not be written
+/* Where the load goes, and one connection there: its socket, what is in flight on it, and what could not be written
  * yet.
  *
  *     DOWN --open--> CONNECTING --writable--> OPEN --broken, closed, replaced--> DOWN
@@ -11,6 +11,18 @@
 
 #include "cli/load/send_http.h"
 #include "cli/load/send_http_answer.h"
+
+struct send_http_target {
+	struct sockaddr_storage address;
+	socklen_t address_bytes;
+	char host[300];                  /* for the Host field */
+	char prefix[SEND_HTTP_TEXT_MAX]; /* path of a URL, without the slash at its end */
+};
+
+/* Takes "http://host:port/path" (port 80 when not given), "127.0.0.1:8080", "host", "[::1]:8080"
+ * (port 8080 when not given) and "unix:/path". Of several addresses of a name the first that takes
+ * a connection. Returns 0, or -EINVAL with the reason in *why. */
+int send_http_target(const char *text, struct send_http_target *target, const char **why);
 
 enum send_http_state { SEND_HTTP_DOWN, SEND_HTTP_CONNECTING, SEND_HTTP_OPEN };
 

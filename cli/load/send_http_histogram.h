@@ -9,6 +9,7 @@
 #ifndef CLI_LOAD_SEND_HTTP_HISTOGRAM_H
 #define CLI_LOAD_SEND_HTTP_HISTOGRAM_H
 
+#include <math.h>
 #include <stdint.h>
 
 #define SEND_HTTP_HISTOGRAM_BITS    7u
@@ -40,10 +41,30 @@ static inline void send_http_histogram_add(struct send_http_histogram *histogram
 }
 
 /* The greatest value of a bucket. */
-uint64_t send_http_histogram_value(uint32_t index);
+static inline uint64_t send_http_histogram_value(uint32_t index)
+{
+	if (index < SEND_HTTP_HISTOGRAM_STEP)
+		return index;
+	uint32_t shift = (index >> SEND_HTTP_HISTOGRAM_BITS) - 1;
+	uint64_t first = (uint64_t)(index - (shift << SEND_HTTP_HISTOGRAM_BITS)) << shift;
+	return first + ((1ull << shift) - 1);
+}
 
 /* The value that percent of all values (0 .. 100) do not exceed: the greatest of its bucket, but
  * never more than max. 0 when empty. */
-uint64_t send_http_histogram_percentile(const struct send_http_histogram *histogram, double percent);
+static inline uint64_t send_http_histogram_percentile(const struct send_http_histogram *histogram,
+                                                      double percent)
+{
+	double rank = ceil(percent / 100 * (double)histogram->n);
+	uint64_t wanted = rank < 1 ? 1 : (uint64_t)rank, seen = 0;
+	for (uint32_t i = 0; i < SEND_HTTP_HISTOGRAM_BUCKETS; i++) {
+		seen += histogram->bucket[i];
+		if (seen >= wanted) {
+			uint64_t value = send_http_histogram_value(i);
+			return value < histogram->max ? value : histogram->max;
+		}
+	}
+	return histogram->max;
+}
 
 #endif

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define SEND_HTTP_BATCH_MAX 10000u
 #define SEND_HTTP_TEXT_MAX  1024u     /* bytes of each text of the settings */
@@ -71,6 +72,30 @@ static inline uint64_t send_http_request_first(const struct send_http_request_se
 	return settings->first + number * settings->batch;
 }
 
+/* Its name in the account: "two_hosts". */
 const char *send_http_corruption_name(enum send_http_corruption corruption);
+
+/* Where text goes; the caller has made room. */
+struct send_http_text {
+	char *at;
+};
+
+static inline void send_http_put(struct send_http_text *text, const char *from)
+{
+	size_t n = strlen(from);
+	memcpy(text->at, from, n);
+	text->at += n;
+}
+
+static inline void send_http_put_number(struct send_http_text *text, uint64_t number)
+{
+	char digits[20], *first = digits + sizeof digits;
+	do
+		*--first = (char)('0' + number % 10);
+	while ((number /= 10) != 0);
+	size_t n = (size_t)(digits + sizeof digits - first);
+	memcpy(text->at, first, n);
+	text->at += n;
+}
 
 #endif

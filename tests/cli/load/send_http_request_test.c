@@ -1,5 +1,5 @@
 /* What `millrace send http` sends, and where to. */
-#include "cli/load/send_http.h"
+#include "cli/load/send_http_connection.h"
 
 #include <stdarg.h>
 #include <setjmp.h>
