@@ -112,21 +112,10 @@ static int print_topics(void)
 	return 0;
 }
 
-/* The path as people write it. */
-static void print_path(const char *path, const char *match)
-{
-	if (path[0] == '\0')
-		printf("any other path");
-	else
-		printf("`%s%s`", path, strcmp(match, "UNDER") == 0 ? "..." : "");
-}
-
-static void print_route(const char *name, const char *path, const char *match, const char *methods,
+static void print_route(const char *name, const char *path, const char *more, const char *methods,
                         const char *takes, const char *answers)
 {
-	printf("| ");
-	print_path(path, match);
-	printf(" | ");
+	printf("| %s%s | ", path, more);
 	for (; *methods != '\0'; methods++) { /* GET | HEAD */
 		if (strncmp(methods, " |", 2) == 0)
 			methods++;
@@ -139,8 +128,11 @@ static int print_routes(void)
 {
 	puts("| path | methods | route | takes | answers |\n| --- | --- | --- | --- | --- |");
 #define PATH(name, path, match, methods, handler, takes, answers) \
-	print_route(#name, path, #match, #methods, takes, answers);
-#include "ingest/http/routes.def"
+	print_route(#name, "`" path, strcmp(#match, "UNDER") == 0 ? "...`" : "`", #methods, takes, answers);
+#include "ingest/http/each_route.h"
+#define REST(name, methods, handler, takes, answers) \
+	print_route(#name, "any other path", "", #methods, takes, answers);
+#include "ingest/http/each_route.h"
 	return 0;
 }
 
@@ -165,16 +157,14 @@ static int print_rules(void)
 {
 	puts("| route | `Content-Type`, when there is one | another | writes to | CORS | tokens |\n"
 	     "| --- | --- | --- | --- | --- | --- |");
-#define PATH(...)
 #define ROUTE(name, ...)
 #define TYPES(symbol, status, error, ...)               \
 	static const unsigned symbol##_status = status; \
 	static const char *symbol[] = {__VA_ARGS__ __VA_OPT__(, ) NULL};
-#include "ingest/http/routes.def"
-#define PATH(...)
+#include "ingest/http/each_route.h"
 #define ROUTE(name, path, match, methods, types, outlet, cors, tokens, handler, takes, answers) \
 	print_route_rules(#name, types, types##_status, outlet, cors, tokens);
-#include "ingest/http/routes.def"
+#include "ingest/http/each_route.h"
 	return 0;
 }
 
@@ -190,9 +180,8 @@ static void print_elsewhere(const char *path, const char *match, const char *hin
 static int print_all_elsewhere(void)
 {
 	puts("| path | | hint |\n| --- | --- | --- |");
-#define PATH(...)
 #define ELSEWHERE(path, match, hint) print_elsewhere(path, #match, hint);
-#include "ingest/http/routes.def"
+#include "ingest/http/each_route.h"
 	return 0;
 }
 

@@ -137,7 +137,7 @@ static bool method_fits(struct exchange *exchange, const struct route_path *path
 	}
 	if ((path->methods & 1u << request->method) != 0)
 		return true;
-	if (route_takes_all(path)) {
+	if (route_is_rest(path)) {
 		exchange->route = ROUTE_other;
 		reply_error(exchange, 404, "no such route", "path");
 		return false;

@@ -15,7 +15,7 @@ struct body {
 
 /* The handlers that routes.def names. */
 #define PATH(name, path, match, methods, handler, takes, answers) route_handler handler;
-#include "ingest/http/routes.def"
+#include "ingest/http/each_route.h"
 
 /* What became of one event. */
 enum taken { TAKEN, TAKEN_NOT, TAKEN_FULL };

@@ -14,9 +14,8 @@
 
 /* ROUTE_track, ROUTE_event ... */
 enum route {
-#define PATH(name, path, match, methods, handler, takes, answers)
 #define ROUTE(name, ...) ROUTE_##name,
-#include "ingest/http/routes.def"
+#include "ingest/http/each_route.h"
 	ROUTE_other, /* requests that have no route or could not be read */
 	ROUTE_COUNT
 };
@@ -56,10 +55,11 @@ struct route_path {
 	const char *hint;
 };
 
-/* The row that the path belongs to. There is always one: the last row takes all paths. */
+/* The row that the path belongs to; there is always one. */
 const struct route_path *route_find(const struct slice *path);
 
-static inline bool route_takes_all(const struct route_path *path)
+/* Whether it is the row of all paths that no other has. */
+static inline bool route_is_rest(const struct route_path *path)
 {
 	return path->bytes == 0;
 }
