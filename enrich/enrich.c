@@ -10,65 +10,33 @@
 #include "base/log.h"
 #include "enrich/data/data_file.h"
 
-#define INPUT  "track.raw"
-#define OUTPUT "track"
-#define GROUP  "enrich"
-
 #define FULL_WAIT_NS NS_PER_MS /* nobody rings when a reader makes room */
 
 /* ---- joining ---- */
 
-static int join_topics(struct enrich *enrich, const struct instance *instance, const char *role,
-                       struct topic_share share, struct shm_error *error)
-{
-	int result = topic_writer_attach(&enrich->writer, instance, OUTPUT, role, error);
-	if (result != 0)
-		return result;
-	result = topic_reader_attach_stage(&enrich->reader, instance, INPUT, GROUP, share, error);
-	if (result != 0) {
-		topic_writer_detach(&enrich->writer);
-		enrich->writer.bells = NULL;
-		return result;
-	}
-	enrich->redo.base[1] = (char *)enrich->writer.stream.shared;
-	enrich->redo.base[2] = (char *)enrich->reader.group;
-	return 0;
-}
-
-static void leave_topics(struct enrich *enrich)
-{
-	topic_reader_detach(&enrich->reader);
-	if (enrich->writer.bells != NULL)
-		topic_writer_detach(&enrich->writer);
-	enrich->writer.bells = NULL;
-}
-
 int enrich_open(struct enrich *enrich, const struct instance *instance, const char *role,
                 struct topic_share share, struct control *control, struct shm_error *error)
 {
-	int result = private_attach(&enrich->private_segment, &enrich->redo, instance, role, error);
-	if (result == 0)
-		result = join_topics(enrich, instance, role, share, error);
-	/* Reader and writer have copied words that the note may change: they are attached anew
-	 * after it. */
-	if (result == 0 && redo_recover(&enrich->redo)) {
-		metric_add(control, ENRICH_recovered_notes, 1);
-		leave_topics(enrich);
-		result = join_topics(enrich, instance, role, share, error);
-	}
+	struct ports_wanted wanted = ports_declared(instance, role, NULL);
+	wanted.share = share;
+	wanted.lane = &enrich->lane;
+	wanted.redo = &enrich->redo;
+	wanted.control = control;
+	wanted.recovered_notes = ENRICH_recovered_notes;
+	int result = ports_open(&enrich->ports, &wanted, error);
 	if (result != 0) {
 		enrich_close(enrich);
 		return result;
 	}
 	enrich->control = control;
-	lane_stream(&enrich->lane, &enrich->writer);
+	enrich->reader = &enrich->ports.reader[0];
 	return 0;
 }
 
 void enrich_close(struct enrich *enrich)
 {
-	leave_topics(enrich);
-	segment_detach(&enrich->private_segment);
+	ports_close(&enrich->ports);
+	enrich->reader = NULL;
 	record_copy_fini(&enrich->copy);
 }
 
@@ -128,15 +96,14 @@ bool enrich_poll(struct enrich *enrich)
 	unsigned lane;
 	struct record_batch batch;
 	enrich->full = false;
-	if (!topic_peek(&enrich->reader, &lane, &batch))
+	if (!topic_peek(enrich->reader, &lane, &batch))
 		return false;
 	uint64_t n = take_batch(enrich, &batch);
 	if (n == 0 && !batch.corrupt)
 		return false;
-	struct stream_reader *reader = &enrich->reader.lane[lane];
-	stream_pass(reader, &batch, n);
-	stream_settle_note(reader, &enrich->redo, 2);
-	lanes_commit(&enrich->lane, 1, &enrich->redo);
+	stream_pass(&enrich->reader->lane[lane], &batch, n);
+	ports_note(&enrich->ports, 0, lane);
+	ports_commit(&enrich->ports);
 	metric_add(enrich->control, ENRICH_events, n);
 	metric_add(enrich->control, ENRICH_commits, 1);
 	enrich->commits++;
@@ -147,7 +114,7 @@ void enrich_idle(struct enrich *enrich, uint64_t timeout_ns)
 {
 	if (!enrich->full) {
 		metric_add(enrich->control, ENRICH_waits, 1);
-		(void)topic_wait(&enrich->reader, timeout_ns);
+		(void)topic_wait(enrich->reader, timeout_ns);
 		return;
 	}
 	metric_add(enrich->control, ENRICH_full_waits, 1);
@@ -156,7 +123,7 @@ void enrich_idle(struct enrich *enrich, uint64_t timeout_ns)
 
 bool enrich_drained(struct enrich *enrich, uint64_t now_ns)
 {
-	const struct instance_page *page = enrich->reader.instance->page;
+	const struct instance_page *page = enrich->reader->instance->page;
 	if (!enrich->full || atomic_load_explicit(&page->draining, memory_order_acquire) == 0)
 		return true;
 	if (enrich->stuck.since_ns == 0 || enrich->stuck.commits != enrich->commits) {
@@ -335,6 +302,7 @@ static int init(struct stage *stage, struct shm_error *error)
 		return result;
 	}
 	stage->own = enrich;
+	stage->ports = &enrich->ports;
 	tick(stage);
 	const struct geo_status *status = geo_status(enrich->lookup.geo);
 	log_info("enriching", "database=\"%s\" rules=%u", status->loaded ? status->type : "none",

@@ -16,8 +16,6 @@
 #define ENRICH_ENRICH_H
 
 #include "enrich/lookup.h"
-#include "shm/lane.h"
-#include "shm/private.h"
 #include "shm/record_copy.h"
 #include "stage/stage.h"
 
@@ -36,12 +34,10 @@ _Static_assert(LANE_NOTE_WORDS + STREAM_SETTLE_WORDS <= REDO_WORDS_MAX, "a batch
 
 struct enrich {
 	struct lookup lookup;
-	struct topic_reader reader;
-	struct topic_writer writer;
-	struct lane lane;
-	/* region 0: the private segment; 1: the lane of track; 2: the group's segment */
-	struct redo redo;
-	struct segment private_segment;
+	struct ports ports;
+	struct topic_reader *reader; /* of track.raw */
+	struct lane lane;            /* of track */
+	struct redo redo;            /* regions: see ports.h */
 	struct control *control;
 	struct record_copy copy; /* the call that is worked on */
 	bool full;               /* the last record found no room */

@@ -319,20 +319,22 @@ static int choose_group(struct claim *claim, const char *name, struct topic_read
 	return index;
 }
 
-/* Maps the reader's lanes, before anything is claimed: that may take long. */
-static int map_lanes(struct topic_reader *reader, struct shm_error *error)
+static int map_lane(struct topic_reader *reader, unsigned lane, struct shm_error *error)
 {
 	char name[SEGMENT_NAME_MAX];
 	const struct instance_topic *about = &reader->instance->page->topic[reader->topic];
-	reader->n_lanes = about->n_lanes;
-	for (unsigned i = reader->share.index; i < about->n_lanes; i += reader->share.n) {
-		int result =
-		        stream_reader_map(&reader->lane[i], reader->instance->directory,
-		                          instance_lane_name(name, about->name, i), reader->optional, error);
-		if (result != 0)
-			return result;
-	}
-	return 0;
+	return stream_reader_map(&reader->lane[lane], reader->instance->directory,
+	                         instance_lane_name(name, about->name, lane), reader->optional, error);
+}
+
+/* Maps the reader's lanes, before anything is claimed: that may take long. */
+static int map_lanes(struct topic_reader *reader, struct shm_error *error)
+{
+	int result = 0;
+	reader->n_lanes = reader->instance->page->topic[reader->topic].n_lanes;
+	for (unsigned i = reader->share.index; result == 0 && i < reader->n_lanes; i += reader->share.n)
+		result = map_lane(reader, i, error);
+	return result;
 }
 
 static void begin_lanes(struct topic_reader *reader, enum stream_start start)
@@ -463,6 +465,23 @@ void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stre
 			stream_reader_begin(&reader->lane[i], &reader->group->cursor[i], start);
 	if (!reader->optional)
 		join_writers(reader);
+}
+
+/* Writers of a new lane heed the group's cursor in it from their start: it lies in the group's
+ * segment since that was made. */
+int topic_reader_follow(struct topic_reader *reader, struct shm_error *error)
+{
+	unsigned n_lanes = reader->instance->page->topic[reader->topic].n_lanes;
+	for (; reader->n_lanes < n_lanes; reader->n_lanes++) {
+		unsigned i = reader->n_lanes;
+		if (i % reader->share.n != reader->share.index)
+			continue;
+		int result = map_lane(reader, i, error);
+		if (result != 0)
+			return result;
+		stream_reader_begin(&reader->lane[i], &reader->group->cursor[i], STREAM_FROM_CURSOR);
+	}
+	return 0;
 }
 
 void topic_reader_detach(struct topic_reader *reader)

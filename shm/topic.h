@@ -101,6 +101,11 @@ int topic_reader_attach_stage(struct topic_reader *reader, const struct instance
  * the step. */
 void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stream_start start);
 
+/* For a stage's reader, when the instance has another page (instance_follow): attaches to the lanes
+ * that have come. Lanes that it has, what was passed in them, and cursors stay as they are. Returns
+ * 0 or -errno as stream_reader_map; what could not be attached is tried by the next call. */
+int topic_reader_follow(struct topic_reader *reader, struct shm_error *error);
+
 /* Leaves. A required group stays with its cursors; an optional one is freed. */
 void topic_reader_detach(struct topic_reader *reader);
 

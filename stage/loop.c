@@ -63,6 +63,18 @@ static void lose(struct stage *stage, const char *why)
 		stage->draining = true;
 }
 
+/* Lanes that came with another page are attached to. What fails may pass, and is tried again; it is
+ * said once. */
+static void follow_page(struct stage *stage)
+{
+	struct shm_error error = {""};
+	int result = stage->ports == NULL ? 0 : ports_follow(stage->ports, &error);
+	if (result != 0 && result != -EAGAIN && result != stage->not_followed)
+		log_error("cannot follow the instance's new page", "role=%s reason=\"%s\"", stage->role,
+		          error.text);
+	stage->not_followed = result;
+}
+
 /* A reload that left this stage alone may have put another page in place: what is told from now on
  * is told there. */
 static void look_at_instance(struct stage *stage)
@@ -71,7 +83,9 @@ static void look_at_instance(struct stage *stage)
 	if (stage->lost)
 		return;
 	int result = instance_follow(&stage->instance, &error);
-	if (result == -ENOENT || result == -ENOTDIR || result == -ESTALE)
+	if (result == 0)
+		follow_page(stage);
+	else if (result == -ENOENT || result == -ENOTDIR || result == -ESTALE)
 		lose(stage, error.text); /* anything else may pass: the next tick tries again */
 }
 

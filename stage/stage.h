@@ -38,6 +38,7 @@
 #include "config/config.h"
 #include "stage/control.h"
 #include "stage/file.h"
+#include "stage/ports.h"
 
 #define STAGE_SOCKETS_MAX 16u
 #define STAGE_TICK_NS     100000000ull /* while there is work */
@@ -60,6 +61,8 @@ struct stage {
 	bool lost;
 	uint64_t now_ns;           /* CLOCK_MONOTONIC, read once per turn of the loop */
 	void *own;                 /* the stage's own state, made by init */
+	struct ports *ports;       /* set by init: the loop has them follow the instance's page */
+	int not_followed;          /* -errno of the last ports_follow, 0 when all is followed */
 	struct stage_files *files; /* that its options name (file.h); NULL: none */
 };
 

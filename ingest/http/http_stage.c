@@ -7,14 +7,13 @@
 
 static int open_all(struct http *http, struct stage *stage, size_t entry, struct shm_error *error)
 {
-	bool recovered = false;
-	int result = outlet_open(&http->outlet, &stage->instance, stage->role, &recovered, error);
+	int result = outlet_open(&http->outlet, &stage->instance, stage->role, stage->control,
+	                         HTTP_recovered_notes, error);
 	if (result != 0)
 		return result;
 	http->control = stage->control;
 	http->server.shared.outlet = &http->outlet;
 	http->server.shared.stage = stage;
-	metric_add(http->control, HTTP_recovered_notes, recovered);
 	result = http_read_settings(&http->server, stage->config, entry, error);
 	/* The port stays up: what tokens may open is answered 503 until the file is good (file.h
 	 * tries again). */
@@ -35,7 +34,7 @@ static int open_all(struct http *http, struct stage *stage, size_t entry, struct
 static void say_connections(const struct http *http)
 {
 	const struct transport *transport = &http->server.transport;
-	struct private_note *own = http->outlet.private_segment.body;
+	struct private_note *own = ports_private(&http->outlet.ports);
 	uint32_t possible = transport->settings.max_connections;
 	uint64_t told = transport->files == 0 ? 0 : (uint64_t)transport->wanted << 32 | possible;
 	if (told != 0 && told != atomic_load_explicit(&own->told, memory_order_relaxed))
@@ -61,6 +60,7 @@ static int init(struct stage *stage, struct shm_error *error)
 		return result;
 	}
 	stage->own = http;
+	stage->ports = &http->outlet.ports;
 	metric_set(stage->control, HTTP_uring_in_use, http->server.transport.ops == &transport_uring);
 	say_connections(http);
 	log_info("answering", "backend=%s sockets=%u", http->server.transport.ops->name, stage->n_sockets);

@@ -10,72 +10,18 @@
 
 #define PREFETCHED_BYTES 256u
 
-static const char *const topic_names[OUTLET_TOPICS] = {
-#define X(symbol, name) [OUTLET_##symbol] = name,
-        OUTLETS(X)
-#undef X
-};
+#define OUTLET_NAME(symbol, name) name,
+
+static const char *const topic_names[] = {OUTLETS(OUTLET_NAME) NULL};
 
 /* ---- joining ---- */
 
 /* Ids of postbacks go on from life to life. */
-static int join_private(struct outlet *outlet, const struct instance *instance, const char *role,
-                        struct shm_error *error)
+static void begin_ids(struct outlet *outlet, const struct instance *instance)
 {
-	int result = private_attach(&outlet->private_segment, &outlet->redo, instance, role, error);
-	if (result != 0)
-		return result;
-	const struct private_note *own = outlet->private_segment.body;
+	uint64_t lives = atomic_load_explicit(&ports_private(&outlet->ports)->lives, memory_order_relaxed);
 	outlet->id_high = instance->generation;
-	outlet->id_low = atomic_load_explicit(&own->lives, memory_order_relaxed) << 40;
-	return 0;
-}
-
-static int join_lanes(struct outlet *outlet, const struct instance *instance, const char *role,
-                      struct shm_error *error)
-{
-	int result = 0;
-	for (unsigned i = 0; result == 0 && i < OUTLET_TOPICS; i++) {
-		result = topic_writer_attach(&outlet->writer[i], instance, topic_names[i], role, error);
-		if (result == 0)
-			outlet->redo.base[1 + i] = (char *)outlet->writer[i].stream.shared;
-	}
-	return result;
-}
-
-/* The writers are attached anew after the note was applied, for they have copied the words that it
- * may change. */
-static int finish_note(struct outlet *outlet, const struct instance *instance, const char *role,
-                       bool *recovered, struct shm_error *error)
-{
-	*recovered = redo_recover(&outlet->redo);
-	if (!*recovered)
-		return 0;
-	for (unsigned i = 0; i < OUTLET_TOPICS; i++)
-		topic_writer_detach(&outlet->writer[i]);
-	return join_lanes(outlet, instance, role, error);
-}
-
-static int join_queue(struct outlet *outlet, const struct instance *instance, const char *role,
-                      struct shm_error *error)
-{
-	char name[SEGMENT_NAME_MAX];
-	int index = instance_queue_index(instance, OUTLET_QUEUE_NAME);
-	int role_index = instance_role_index(instance, role);
-	if (index < 0 || role_index < 0) {
-		shm_explain(error, "the instance has no queue \"%s\" for %s", OUTLET_QUEUE_NAME, role);
-		return -ENOENT;
-	}
-	unsigned number = (unsigned)role_index + 1;
-	int result = queue_attach(&outlet->queue, instance->directory,
-	                          instance_queue_name(name, OUTLET_QUEUE_NAME), SEGMENT_WRITE, number, error);
-	if (result != 0)
-		return result;
-	queue_use_bells(&outlet->queue, &instance->bells->queue[index][0], &instance->bells->queue[index][1]);
-	/* A former life may have died between claim and commit. */
-	(void)queue_repair(&outlet->queue, number);
-	outlet->id_low |= (uint64_t)number << 56;
-	return 0;
+	outlet->id_low = lives << 40 | (uint64_t)outlet->ports.role_number << 56;
 }
 
 static int take_slots(struct outlet *outlet, struct shm_error *error)
@@ -87,39 +33,37 @@ static int take_slots(struct outlet *outlet, struct shm_error *error)
 	return -ENOMEM;
 }
 
-int outlet_open(struct outlet *outlet, const struct instance *instance, const char *role, bool *recovered,
-                struct shm_error *error)
+int outlet_open(struct outlet *outlet, const struct instance *instance, const char *role,
+                struct control *control, unsigned recovered, struct shm_error *error)
 {
 	memset(outlet, 0, sizeof *outlet);
-	int result = join_private(outlet, instance, role, error);
-	if (result == 0)
-		result = join_lanes(outlet, instance, role, error);
-	if (result == 0)
-		result = finish_note(outlet, instance, role, recovered, error);
-	if (result == 0)
-		result = join_queue(outlet, instance, role, error);
-	if (result == 0)
-		result = take_slots(outlet, error);
-	for (unsigned i = 0; result == 0 && i < OUTLET_TOPICS; i++)
-		lane_stream(&outlet->lane[i], &outlet->writer[i]);
+	struct ports_wanted wanted = ports_declared(instance, role, NULL);
+	wanted.writes = topic_names; /* in the order of enum outlet_topic */
+	wanted.lane = outlet->lane;
+	wanted.queue = &outlet->queue;
+	wanted.redo = &outlet->redo;
+	wanted.control = control;
+	wanted.recovered_notes = recovered;
+	int result = ports_open(&outlet->ports, &wanted, error);
 	if (result != 0)
+		return result;
+	result = take_slots(outlet, error);
+	if (result != 0) {
 		outlet_close(outlet);
-	return result;
+		return result;
+	}
+	begin_ids(outlet, instance);
+	return 0;
 }
 
 void outlet_close(struct outlet *outlet)
 {
-	for (unsigned i = 0; i < OUTLET_TOPICS; i++) {
-		if (outlet->writer[i].bells != NULL)
-			topic_writer_detach(&outlet->writer[i]);
-		else
-			free(outlet->lane[i].base); /* alone */
-	}
-	if (outlet->queue.segment.body != NULL)
-		queue_detach(&outlet->queue);
-	else
+	bool alone = outlet->ports.wanted.instance == NULL;
+	for (unsigned i = 0; alone && i < OUTLET_TOPICS; i++)
+		free(outlet->lane[i].base);
+	if (alone)
 		free(outlet->queue.shared);
-	segment_detach(&outlet->private_segment);
+	ports_close(&outlet->ports);
 	free(outlet->slot);
 	memset(outlet, 0, sizeof *outlet);
 }
@@ -307,7 +251,7 @@ void outlet_look(struct outlet *outlet, uint64_t now_ns)
 	for (unsigned i = 0; i < OUTLET_TOPICS; i++) {
 		if (outlet->lane[i].writer == NULL)
 			continue;
-		const struct stream_writer *stream = &outlet->writer[i].stream;
+		const struct stream_writer *stream = &outlet->lane[i].writer->stream;
 		uint64_t slowest = slowest_position(stream);
 		look(&outlet->pressure[i], slowest, stream->tail - slowest, now_ns);
 	}
@@ -348,7 +292,7 @@ const char *outlet_obstacle(const struct outlet *outlet, const struct instance *
 	if (atomic_load_explicit(&instance->page->draining, memory_order_relaxed) != 0)
 		return "draining";
 	for (unsigned i = 0; i < OUTLET_TOPICS; i++) {
-		const struct stream_writer *stream = &outlet->writer[i].stream;
+		const struct stream_writer *stream = &outlet->lane[i].writer->stream;
 		for (unsigned k = 0; k < STREAM_GROUPS_MAX; k++)
 			if (reader_is_dead(stream->group[k])) {
 				snprintf(text, OUTLET_OBSTACLE_BYTES,

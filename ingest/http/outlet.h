@@ -14,9 +14,7 @@
 #define INGEST_HTTP_OUTLET_H
 
 #include "ingest/json/postback.h"
-#include "shm/lane.h"
-#include "shm/private.h"
-#include "shm/queue.h"
+#include "stage/ports.h"
 
 /* OUTLET(symbol, topic) */
 #define OUTLETS(X)          \
@@ -47,9 +45,8 @@ struct outlet_pressure {
 
 struct outlet {
 	struct lane lane[OUTLET_TOPICS];
-	struct topic_writer writer[OUTLET_TOPICS];
+	struct ports ports; /* all zero: alone */
 	struct redo redo;
-	struct segment private_segment;
 	struct queue queue;
 	struct queue_slot *slot;  /* queue.slots: those claimed for one request */
 	uint64_t id_high, id_low; /* of the last postback */
@@ -65,10 +62,10 @@ struct outlet_source {
 	uint16_t port;
 };
 
-/* Attaches the role's lanes, its private segment and the queue, and finishes what the last life had
- * begun (*recovered: a note was). Returns 0, or -errno with the reason; then nothing is held. */
-int outlet_open(struct outlet *outlet, const struct instance *instance, const char *role, bool *recovered,
-                struct shm_error *error);
+/* Opens the ports of the role; notes of the last life that are finished count in the metric
+ * `recovered`. Returns 0, or -errno with the reason; then nothing is held. */
+int outlet_open(struct outlet *outlet, const struct instance *instance, const char *role,
+                struct control *control, unsigned recovered, struct shm_error *error);
 
 /* The same for a stage alone: records go to memory of `bytes` bytes per topic, postbacks to a queue
  * in memory. -ENOMEM. */

@@ -20,11 +20,6 @@ void batch_fini(struct batch *batch)
 	memset(batch, 0, sizeof *batch);
 }
 
-void batch_lane_stream(struct batch *batch, unsigned i, struct topic_writer *writer)
-{
-	lane_stream(&batch->lane[i], writer);
-}
-
 void batch_lane_memory(struct batch *batch, unsigned i, void *memory, size_t bytes)
 {
 	lane_memory(&batch->lane[i], memory, bytes);

@@ -50,9 +50,6 @@ struct batch {
 int batch_init(struct batch *batch, const struct format *format, uint16_t listener);
 void batch_fini(struct batch *batch);
 
-/* Makes lane i write to a stream. */
-void batch_lane_stream(struct batch *batch, unsigned i, struct topic_writer *writer);
-
 /* Makes lane i write into memory of `bytes` bytes, aligned to 8. */
 void batch_lane_memory(struct batch *batch, unsigned i, void *memory, size_t bytes);
 

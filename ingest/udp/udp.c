@@ -102,7 +102,7 @@ static void account_kernel_drops(struct udp *udp)
 	}
 	if (redo->note->n == 0)
 		return;
-	const struct ledger *ledger = &udp->writer[0].stream.shared->ledger;
+	const struct ledger *ledger = &udp->ports.writer[0].stream.shared->ledger;
 	redo_add(redo, 1, &ledger->kernel_dropped,
 	         atomic_load_explicit(&ledger->kernel_dropped, memory_order_relaxed) + total);
 	redo_publish(redo);
@@ -138,39 +138,16 @@ void udp_tick(struct udp *udp)
 
 /* ---- joining ---- */
 
-static void detach_writers(struct udp *udp)
-{
-	for (unsigned i = 0; i < BATCH_LANES_MAX; i++)
-		if (udp->writer[i].stream.shared != NULL)
-			topic_writer_detach(&udp->writer[i]);
-}
-
-static int attach_writers(struct udp *udp, const struct instance *instance, const char *role,
-                          struct shm_error *error)
-{
-	struct batch *batch = &udp->batch;
-	for (unsigned i = 0; i < batch->n_lanes; i++) {
-		int result =
-		        topic_writer_attach(&udp->writer[i], instance, batch->format->topics[i], role, error);
-		if (result != 0)
-			return result;
-		batch_lane_stream(batch, i, &udp->writer[i]);
-		batch->redo.base[1 + i] = (char *)udp->writer[i].stream.shared;
-	}
-	return 0;
-}
-
-/* The lanes are mapped to finish the note and mapped anew when it moved their tails, which a writer
- * reads once. */
-static int join_lanes(struct udp *udp, const struct instance *instance, const char *role,
+static int open_ports(struct udp *udp, const struct instance *instance, const char *role,
                       struct shm_error *error)
 {
-	int result = attach_writers(udp, instance, role, error);
-	if (result != 0 || !redo_recover(&udp->batch.redo))
-		return result;
-	count(udp, UDP_recovered_notes, 1);
-	detach_writers(udp);
-	return attach_writers(udp, instance, role, error);
+	struct batch *batch = &udp->batch;
+	struct ports_wanted wanted = ports_declared(instance, role, batch->format->name);
+	wanted.lane = batch->lane;
+	wanted.redo = &batch->redo;
+	wanted.control = udp->control;
+	wanted.recovered_notes = UDP_recovered_notes;
+	return ports_open(&udp->ports, &wanted, error);
 }
 
 static void recover_buffers(struct udp *udp)
@@ -266,7 +243,7 @@ int udp_open(struct udp *udp, const struct udp_settings *settings, const struct 
 	if (result == 0)
 		result = join_drops(udp, instance, error);
 	if (result == 0)
-		result = join_lanes(udp, instance, role, error);
+		result = open_ports(udp, instance, role, error);
 	if (result == 0) {
 		recover_buffers(udp);
 		result = begin_receiving(udp, settings, socket, n_sockets, error);
@@ -285,7 +262,7 @@ int udp_open(struct udp *udp, const struct udp_settings *settings, const struct 
 void udp_close(struct udp *udp)
 {
 	receive_close(&udp->receive);
-	detach_writers(udp);
+	ports_close(&udp->ports);
 	segment_detach(&udp->drops_segment);
 	segment_detach(&udp->private_segment);
 	batch_fini(&udp->batch);
@@ -329,6 +306,7 @@ static int init(struct stage *stage, struct shm_error *error)
 		return result;
 	}
 	stage->own = udp;
+	stage->ports = &udp->ports;
 	log_info("receiving", "backend=%s sockets=%u buffers=%u", udp->receive.ops->name, stage->n_sockets,
 	         udp->buffers.n_buffers);
 	return 0;

@@ -41,7 +41,7 @@ struct udp {
 	struct buffers buffers;
 	struct receive receive;
 	struct batch batch;
-	struct topic_writer writer[BATCH_LANES_MAX];
+	struct ports ports;
 	struct segment drops_segment;
 	/* of each socket; NULL: its drops cannot be told */
 	struct drops_entry *seen[BUFFERS_SOCKETS_MAX];

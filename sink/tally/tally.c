@@ -26,7 +26,8 @@ _Static_assert((int)TALLY_METRIC_COUNT <= (int)METRICS_MAX, "a control block hol
 struct tally {
 	struct counts counts;
 	struct store *store;
-	struct topic_reader reader;
+	struct ports ports;
+	struct topic_reader *reader; /* of topic ip */
 	struct control *control;
 	const char *data_dir;
 	uint64_t interval_ns;
@@ -79,14 +80,14 @@ static uint64_t passed_bytes(const struct stream_reader *lane)
 static unsigned list_cursors(const struct tally *tally, struct store_cursor cursor[STREAM_LANES_MAX])
 {
 	unsigned n = 0;
-	for (unsigned i = 0; i < tally->reader.n_lanes; i++) {
-		const struct stream_reader *lane = &tally->reader.lane[i];
+	for (unsigned i = 0; i < tally->reader->n_lanes; i++) {
+		const struct stream_reader *lane = &tally->reader->lane[i];
 		if (passed_bytes(lane) == 0)
 			continue;
 		cursor[n++] = (struct store_cursor){
 		        .topic = TALLY_TOPIC,
 		        .lane = i,
-		        .generation = tally->reader.instance->generation,
+		        .generation = tally->reader->instance->generation,
 		        .position = lane->position,
 		        .records = lane->records,
 		};
@@ -140,7 +141,7 @@ static void commit(struct tally *tally)
 		return;
 	}
 	for (unsigned i = 0; i < n; i++)
-		stream_settle(&tally->reader.lane[cursor[i].lane]);
+		stream_settle(&tally->reader->lane[cursor[i].lane]);
 	tally->due_ns = UINT64_MAX;
 	note_success(tally, rows, clock_monotonic_ns() - begun_ns);
 }
@@ -240,10 +241,10 @@ int tally_check(const struct config *config, const char *section, struct shm_err
  * group has read and the database does not count. */
 static int take_up_lane(struct tally *tally, unsigned i, uint64_t *lost, struct shm_error *error)
 {
-	struct stream_reader *lane = &tally->reader.lane[i];
+	struct stream_reader *lane = &tally->reader->lane[i];
 	struct store_cursor stored = {.topic = TALLY_TOPIC, .lane = i};
 	int result = store_read_cursor(tally->store, &stored, error);
-	if (result == -ENOENT || (result == 0 && stored.generation != tally->reader.instance->generation)) {
+	if (result == -ENOENT || (result == 0 && stored.generation != tally->reader->instance->generation)) {
 		*lost += stream_cursor_read(lane->cursor); /* 0 in a lane that is younger than the database */
 		return 0;
 	}
@@ -281,9 +282,12 @@ static void say_lost(struct tally *tally, uint64_t lost)
 static int attach(struct tally *tally, struct stage *stage, struct shm_error *error)
 {
 	uint64_t lost = 0;
-	int result = topic_reader_attach_stage(&tally->reader, &stage->instance, TALLY_TOPIC, TALLY_GROUP,
-	                                       (struct topic_share){.n = 1}, error);
-	for (unsigned i = 0; result == 0 && i < tally->reader.n_lanes; i++)
+	struct ports_wanted wanted = ports_declared(&stage->instance, stage->role, NULL);
+	int result = ports_open(&tally->ports, &wanted, error);
+	if (result != 0)
+		return result;
+	tally->reader = ports_reader(&tally->ports, TALLY_TOPIC);
+	for (unsigned i = 0; result == 0 && i < tally->reader->n_lanes; i++)
 		result = take_up_lane(tally, i, &lost, error);
 	metric_set(tally->control, TALLY_lost_records, lost);
 	if (result == 0 && lost != 0)
@@ -310,16 +314,17 @@ static int init(struct stage *stage, struct shm_error *error)
 	}
 	result = attach(tally, stage, error);
 	if (result != 0) {
-		topic_reader_detach(&tally->reader);
+		ports_close(&tally->ports);
 		counts_fini(&tally->counts);
 		store_close(tally->store);
 		free(tally);
 		return result;
 	}
 	stage->own = tally;
+	stage->ports = &tally->ports;
 	metric_set(tally->control, TALLY_memory_max_bytes, counts_bytes_max(&limits));
 	log_info("counting", "lanes=%u applications=%llu addresses=%llu database=%s/%s",
-	         tally->reader.n_lanes, (unsigned long long)tally->counts.n_applications,
+	         tally->reader->n_lanes, (unsigned long long)tally->counts.n_applications,
 	         (unsigned long long)tally->counts.addresses, tally->data_dir, STORE_FILE);
 	return 0;
 }
@@ -333,9 +338,9 @@ static bool poll_stage(struct stage *stage)
 	unsigned i;
 	if (stage->now_ns >= tally->due_ns && tally->failing == 0)
 		commit(tally);
-	if (counts_full(&tally->counts) || !topic_peek(&tally->reader, &i, &batch))
+	if (counts_full(&tally->counts) || !topic_peek(tally->reader, &i, &batch))
 		return false;
-	struct stream_reader *lane = &tally->reader.lane[i];
+	struct stream_reader *lane = &tally->reader->lane[i];
 	struct tally_taken taken = tally_take(&tally->counts, &batch, TALLY_POLL_RECORDS);
 	stream_pass(lane, &batch, taken.records);
 	metric_add(tally->control, TALLY_events, taken.records - taken.bad);
@@ -391,8 +396,8 @@ static void tick(struct stage *stage)
 	else
 		look_at_files(tally, stage->now_ns);
 	look_at_log(tally);
-	for (unsigned i = 0; i < tally->reader.n_lanes; i++) {
-		const struct stream_reader *lane = &tally->reader.lane[i];
+	for (unsigned i = 0; i < tally->reader->n_lanes; i++) {
+		const struct stream_reader *lane = &tally->reader->lane[i];
 		waiting += stream_waiting_records(lane);
 		uncommitted +=
 		        lane->records - atomic_load_explicit(&lane->cursor->records, memory_order_relaxed);
@@ -415,7 +420,7 @@ static void sleep_ns(uint64_t ns)
 static void wait_for_records(struct tally *tally, uint64_t timeout_ns)
 {
 	uint64_t begun_ns = clock_monotonic_ns();
-	bool rung = topic_wait(&tally->reader, timeout_ns);
+	bool rung = topic_wait(tally->reader, timeout_ns);
 	tally->dense = rung && clock_monotonic_ns() - begun_ns < NAP_NS;
 	metric_add(tally->control, TALLY_waits, 1);
 }
@@ -463,7 +468,7 @@ static void fini(struct stage *stage)
 	if (tally->failing == 0 && store_empty_log(tally->store, &error) != 0)
 		log_warn("cannot copy the database's log into the database; the next start does",
 		         "reason=\"%s\"", error.text);
-	topic_reader_detach(&tally->reader);
+	ports_close(&tally->ports);
 	counts_fini(&tally->counts);
 	store_close(tally->store);
 	free(tally);

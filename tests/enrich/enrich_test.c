@@ -108,7 +108,7 @@ static void events_are_seen_and_positions_move_a_batch_at_a_time(void **state)
 	assert_true(enrich_poll(&enrich[0]));
 	uint64_t first = enrich_fixture_lane(&fixture, 0)->records;
 	assert_true(first > 0 && first < ENRICH_BATCH);
-	const struct stream_cursor *cursor = &enrich[0].reader.group->cursor[0];
+	const struct stream_cursor *cursor = &enrich[0].reader->group->cursor[0];
 	assert_int_equal(cursor->records, first);
 	assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), first);
 	while (fixture.read[0] < fixture.written[0]) {
@@ -182,7 +182,7 @@ static void damage_in_the_input_costs_what_lies_up_to_the_next_waypoint_and_no_m
 	                     100); /* several waypoints, of which the first before their end counts */
 	run_all(0);
 	assert_int_equal(enrich_fixture_read(&fixture, 0, 5), 5);
-	const struct stream_cursor *cursor = &enrich[0].reader.group->cursor[0];
+	const struct stream_cursor *cursor = &enrich[0].reader->group->cursor[0];
 	assert_int_equal(cursor->damaged, 1);
 	assert_int_equal(cursor->records, 106);
 	assert_in_range(cursor->missed_records, 1, 60);
@@ -202,7 +202,7 @@ static void a_full_topic_stops_the_reading_and_nothing_is_lost(void **state)
 	run_all(0);
 	uint64_t held = enrich_fixture_lane(&fixture, 0)->records;
 	assert_in_range(held, 1, n - 1);
-	const struct stream_cursor *cursor = &enrich[0].reader.group->cursor[0];
+	const struct stream_cursor *cursor = &enrich[0].reader->group->cursor[0];
 	for (unsigned i = 0; i < 5; i++) {
 		assert_false(enrich_poll(&enrich[0]));
 		assert_true(enrich[0].full);
@@ -325,9 +325,9 @@ static void a_second_process_of_a_share_is_refused_and_holds_nothing(void **stat
 	assert_int_equal(enrich_open(&second, &fixture.instance, enrich_roles[0], (struct topic_share){0, 2},
 	                             fixture.control[0], &fixture.error),
 	                 -EBUSY);
-	assert_null(second.private_segment.header);
-	assert_null(second.writer.bells);
-	assert_null(second.reader.instance);
+	assert_null(second.ports.private_segment.header);
+	assert_null(second.ports.writer[0].bells);
+	assert_null(second.ports.reader[0].instance);
 	enrich_fixture_write(&fixture, 0, 5);
 	run_all(0);
 	assert_int_equal(enrich_fixture_read(&fixture, 0, UINT64_MAX), 5);

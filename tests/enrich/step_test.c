@@ -140,8 +140,8 @@ static const char *live_on(void)
 		return "the next life does not start";
 	while (enrich_poll(&enrich))
 		;
-	const struct stream_cursor *cursor = enrich.reader.group->cursor;
-	const char *wrong = look(enrich.writer.stream.shared);
+	const struct stream_cursor *cursor = enrich.reader->group->cursor;
+	const char *wrong = look(enrich.ports.writer[0].stream.shared);
 	for (unsigned lane = 0; wrong == NULL && lane < ENRICH_LANES; lane++)
 		if (cursor[lane].records != CALLS + 1 || cursor[lane].missed_records != 0)
 			wrong = "a cursor is wrong";

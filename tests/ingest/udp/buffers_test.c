@@ -468,7 +468,7 @@ static const char *live_on(const struct scene *scene, struct udp_fixture *fixtur
 	if (udp_fixture_open(fixture, &udp, scene->format, RECEIVE_RECVMMSG, NULL, 0) != 0)
 		return "the next life does not start";
 	for (unsigned lane = 0; lane < udp.batch.n_lanes; lane++) {
-		const struct stream_shared *shared = udp.writer[lane].stream.shared;
+		const struct stream_shared *shared = udp.ports.writer[lane].stream.shared;
 		if (!look_at_lane(scene, fixture, udp.batch.format->topics[lane], seen, n))
 			wrong = "the lane has what nobody sent";
 		if (!udp_balanced(shared))

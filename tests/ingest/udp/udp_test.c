@@ -48,7 +48,7 @@ static void bursts_of_two_senders_arrive_at_two_sockets_each_event_once(void **s
 		assert_int_equal(seen[i], 1);
 	assert_int_equal(udp_metric_value(&fixture, UDP_gro_datagrams), GSO_TOTAL);
 	assert_int_equal(udp_metric_value(&fixture, UDP_received_buffers), 2 * GSO_BURSTS);
-	assert_true(udp_balanced(udp.writer[0].stream.shared));
+	assert_true(udp_balanced(udp.ports.writer[0].stream.shared));
 	stream_reader_detach(&look.reader);
 	udp_close(&udp);
 	for (int i = 0; i < 2; i++) {
@@ -137,8 +137,8 @@ static void json_goes_to_the_lane_of_its_kind_and_bad_input_is_counted(void **st
 	for (unsigned i = 0; i < 4; i++)
 		assert_true(udp_send(sender, object[i], strlen(object[i]), 0) > 0);
 	run_until(&fixture, &udp, 4);
-	assert_int_equal(udp.writer[0].stream.shared->records, 1);
-	assert_int_equal(udp.writer[1].stream.shared->records, 1);
+	assert_int_equal(udp.ports.writer[0].stream.shared->records, 1);
+	assert_int_equal(udp.ports.writer[1].stream.shared->records, 1);
 	assert_int_equal(ledger_of(&udp, 0)->received, 3);
 	assert_int_equal(ledger_of(&udp, 0)->rejected[LEDGER_MISSING_FIELD], 1);
 	assert_int_equal(ledger_of(&udp, 0)->rejected[LEDGER_MALFORMED], 1);
@@ -331,7 +331,7 @@ static void a_full_lane_drops_and_counts_and_takes_again_when_it_is_read(void **
 				run_until(&fixture, &udp, sent + 1);
 		}
 		run_until(&fixture, &udp, sent);
-		const struct stream_shared *shared = udp.writer[0].stream.shared;
+		const struct stream_shared *shared = udp.ports.writer[0].stream.shared;
 		assert_int_equal(shared->ledger.received, sent);
 		assert_int_equal(shared->records, round * fits);
 		assert_int_equal(shared->ledger.rejected[LEDGER_BAD_SHA],
@@ -428,7 +428,7 @@ static void aggregates_are_kept_whole(const char *format)
 	assert_int_equal(udp_metric_value(&fixture, UDP_gro_datagrams), AGGREGATES * AGGREGATE_N);
 	assert_int_equal(udp_metric_value(&fixture, UDP_received_buffers), AGGREGATES);
 	assert_true(udp_metric_value(&fixture, UDP_commits) >= 2 * AGGREGATES);
-	assert_true(udp_balanced(udp.writer[0].stream.shared));
+	assert_true(udp_balanced(udp.ports.writer[0].stream.shared));
 	topic_reader_detach(&reader);
 	close_one(&fixture, &udp, listener, sender);
 }
@@ -463,7 +463,7 @@ static void of_an_aggregate_larger_than_the_lane_what_fits_is_kept_in_order(void
 	assert_int_equal(ledger_of(&udp, 0)->received, AGGREGATE_N);
 	assert_int_equal(ledger_of(&udp, 0)->dropped, AGGREGATE_N - fits);
 	assert_int_equal(read_in_order(&reader, 0), fits);
-	assert_true(udp_balanced(udp.writer[0].stream.shared));
+	assert_true(udp_balanced(udp.ports.writer[0].stream.shared));
 	topic_reader_detach(&reader);
 	close_one(&fixture, &udp, listener, sender);
 }

@@ -93,7 +93,7 @@ static void draining_takes_what_is_queued_and_leaves_the_rest_to_the_next_life(v
 	assert_int_equal(udp_fixture_open(&fixture, &udp, "raw", udp_backend, &listener, 1), 0);
 	run_until(&fixture, &udp, 101);
 	assert_int_equal(ledger_of(&udp, 0)->received, 101);
-	assert_int_equal(udp.writer[0].stream.shared->records, 101);
+	assert_int_equal(udp.ports.writer[0].stream.shared->records, 101);
 	close_one(&fixture, &udp, listener, sender);
 }
 
