@@ -2,7 +2,7 @@
 
 LIBMILLRACE := $(BUILD)/lib/libmillrace.so.0
 
-LIBMILLRACE_SOURCES := $(addprefix lib/,millrace.c reader.c seek.c watch.c writer.c)
+LIBMILLRACE_SOURCES := $(addprefix lib/,millrace.c reader.c seek.c writer.c)
 
 $(LIBMILLRACE): $(call objects,$(LIBMILLRACE_SOURCES)) $(call archives,shm event base) lib/millrace.map
 	@mkdir -p $(@D)

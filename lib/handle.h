@@ -2,18 +2,14 @@
 #ifndef LIB_HANDLE_H
 #define LIB_HANDLE_H
 
-#include <pthread.h>
-
 #include "lib/millrace.h"
+#include "shm/bell_poll.h"
 #include "shm/life.h"
 #include "shm/topic.h"
 
 struct millrace {
 	struct instance instance;
 };
-
-/* The thread behind a reader's descriptor; see watch.c. */
-struct watch;
 
 struct millrace_reader {
 	struct millrace *millrace;
@@ -24,7 +20,8 @@ struct millrace_reader {
 	/* records that millrace_next has given and millrace_advance not passed */
 	uint64_t taken;
 	struct millrace_record record; /* what millrace_next gave last */
-	struct watch *watch;           /* NULL before the first millrace_fd */
+	struct bell_poll *poll;        /* NULL before the first millrace_fd */
+	struct life_watch poll_life;   /* of its helper thread */
 	struct shm_error error;
 };
 
@@ -38,12 +35,5 @@ void handle_unlock(void);
 
 /* 0 while the instance that we are attached to goes on, -EPIPE, or -ESTALE, with error set. */
 int handle_life(enum life life, struct shm_error *error);
-
-/* After a look at the bell found nothing: the descriptor becomes readable when it rings after
- * `seen`. Does nothing without a descriptor. */
-void watch_arm(struct millrace_reader *reader, uint32_t seen);
-
-/* Ends the thread and closes the descriptor. */
-void watch_end(struct millrace_reader *reader);
 
 #endif

@@ -1,6 +1,7 @@
 /* The instance: attaching, what it has, groups that are let go. */
 #include <errno.h>
 #include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -78,6 +78,52 @@ static bool sleep_on_bell(struct millrace_reader *reader, uint64_t now_ns, uint6
 	return topic_wait(&reader->topic, sleep_ns) || clock_monotonic_ns() >= now_ns + sleep_ns;
 }
 
+/* ---- the descriptor ---- */
+
+/* The end of the instance, or a change of its configuration, rings no bell. */
+static bool life_is_over(void *argument)
+{
+	struct millrace_reader *reader = argument;
+	return life_check(&reader->poll_life) != LIFE_SAME;
+}
+
+int millrace_fd(struct millrace_reader *reader)
+{
+	int result = 0;
+	if (reader->poll == NULL) {
+		life_init(&reader->poll_life, &reader->millrace->instance);
+		result = bell_poll_open(&reader->poll, &reader->topic.bell, 1, life_is_over, reader);
+	}
+	if (result == 0)
+		return bell_poll_fd(reader->poll);
+	shm_explain(&reader->error, "no descriptor for the reader: %s", strerror(-result));
+	return result;
+}
+
+static bool has_records(const struct millrace_reader *reader)
+{
+	for (unsigned i = 0; i < reader->topic.n_lanes; i++)
+		if (reader->topic.lane[i].shared != NULL && stream_waiting_bytes(&reader->topic.lane[i]) != 0)
+			return true;
+	return false;
+}
+
+/* Before the program waits for the descriptor, if there is one. True: there is something to read. It
+ * is armed all the same, for a reader that has no memory to copy it. */
+static bool arm(struct millrace_reader *reader)
+{
+	if (reader->poll == NULL)
+		return false;
+	for (;;) {
+		bell_poll_note(reader->poll);
+		bool found = has_records(reader);
+		if (!bell_poll_arm(reader->poll) || found)
+			return found;
+	}
+}
+
+/* ---- batches ---- */
+
 int millrace_peek(struct millrace_reader *reader, int timeout_ms)
 {
 	uint64_t end_ns = 0;
@@ -94,8 +140,7 @@ int millrace_peek(struct millrace_reader *reader, int timeout_ms)
 		if (life == LIFE_ENDED)
 			return handle_life(life, &reader->error);
 		if (now_ns >= end_ns || !sleep_on_bell(reader, now_ns, end_ns)) {
-			watch_arm(reader, reader->topic.seen);
-			return 0;
+			return arm(reader) && topic_peek(&reader->topic, &reader->lane, &reader->batch);
 		}
 	}
 }
@@ -125,19 +170,6 @@ void millrace_advance(struct millrace_reader *reader)
 
 /* ---- waiting for several ---- */
 
-/* Whether millrace_peek would find something at once. If not, the descriptor is armed. */
-static bool has_something(struct millrace_reader *reader)
-{
-	uint32_t seen = bell_value(reader->topic.bell);
-	for (unsigned i = 0; i < reader->topic.n_lanes; i++)
-		if (reader->topic.lane[i].shared != NULL && stream_waiting_bytes(&reader->topic.lane[i]) != 0)
-			return true;
-	if (life_check(&reader->life) != LIFE_SAME)
-		return true;
-	watch_arm(reader, seen);
-	return false;
-}
-
 int millrace_wait(struct millrace_reader *const *readers, unsigned n, int timeout_ms)
 {
 	struct pollfd polled[256];
@@ -147,7 +179,7 @@ int millrace_wait(struct millrace_reader *const *readers, unsigned n, int timeou
 		polled[i] = (struct pollfd){.fd = millrace_fd(readers[i]), .events = POLLIN};
 		if (polled[i].fd < 0)
 			return polled[i].fd;
-		if (has_something(readers[i]))
+		if (life_check(&readers[i]->life) != LIFE_SAME || arm(readers[i]))
 			return 1;
 	}
 	int result = poll(polled, n, timeout_ms);
@@ -214,7 +246,7 @@ void millrace_read_end(struct millrace_reader *reader)
 {
 	if (reader == NULL)
 		return;
-	watch_end(reader);
+	bell_poll_close(reader->poll);
 	handle_lock();
 	topic_reader_detach(&reader->topic);
 	handle_unlock();

@@ -33,6 +33,8 @@ struct bell_poll {
 	uint32_t watched[BELL_WAIT_MAX];  /* noted when the loop armed */
 	uint64_t armed_count, read_count;
 	_Atomic uint64_t fired_count;
+	bell_poll_also *also;
+	void *argument;
 	pthread_t helper;
 };
 
@@ -72,8 +74,9 @@ static void *help(void *argument)
 			continue;
 		}
 		poll->watched[poll->n] = asked;
-		(void)bell_wait_any(poll->bell, poll->watched, poll->n + 1, BELL_POLL_BOUND_NS);
-		if (any_rung(poll, poll->watched))
+		bool rung = bell_wait_any(poll->bell, poll->watched, poll->n + 1, BELL_POLL_BOUND_NS);
+		if (any_rung(poll, poll->watched) ||
+		    (!rung && poll->also != NULL && poll->also(poll->argument)))
 			fire(poll);
 	}
 }
@@ -91,7 +94,8 @@ static int start_helper(struct bell_poll *poll)
 	return -result;
 }
 
-int bell_poll_open(struct bell_poll **out, struct bell *const bell[], unsigned n)
+int bell_poll_open(struct bell_poll **out, struct bell *const bell[], unsigned n, bell_poll_also *also,
+                   void *argument)
 {
 	*out = NULL;
 	if (n == 0 || n > BELL_POLL_MAX)
@@ -101,9 +105,12 @@ int bell_poll_open(struct bell_poll **out, struct bell *const bell[], unsigned n
 		return -ENOMEM;
 	memset(poll, 0, sizeof *poll);
 	poll->n = n;
+	poll->also = also;
+	poll->argument = argument;
+	poll->armed = true; /* it has as good as fired */
 	memcpy(poll->bell, bell, n * sizeof *bell);
 	poll->bell[n] = &poll->ask;
-	poll->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	poll->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
 	int result = poll->fd < 0 ? -errno : start_helper(poll);
 	if (result != 0) {
 		if (poll->fd >= 0)
@@ -112,7 +119,6 @@ int bell_poll_open(struct bell_poll **out, struct bell *const bell[], unsigned n
 		return result;
 	}
 	*out = poll;
-	bell_poll_note(poll);
 	return 0;
 }
 

@@ -43,7 +43,7 @@
 #include "shm/bell.h"
 
 #define BELL_POLL_MAX      (BELL_WAIT_MAX - 1)
-#define BELL_POLL_BOUND_NS 250000000ull /* the helper looks at the bells itself after so long */
+#define BELL_POLL_BOUND_NS 100000000ull /* the helper looks for itself after so long */
 
 struct bell_poll;
 
@@ -55,12 +55,17 @@ struct bell_poll_counts {
 	uint64_t fired; /* the helper made it readable */
 };
 
+/* What no bell tells and the loop has to know: the helper asks every BELL_POLL_BOUND_NS while it is
+ * armed, in its own thread; true makes the descriptor readable. */
+typedef bool bell_poll_also(void *argument);
+
 /* Starts the helper for n bells, 1 to BELL_POLL_MAX: those of the groups that the process reads
  * (topic_reader.bell) and of the queues it takes from (bells_page.queue[i][0]). They stay mapped
- * until bell_poll_close. Before a sandbox that forbids clone(2), eventfd(2) or futex_waitv(2).
- * Returns 0, or -errno with *poll NULL: -EINVAL for n, -ENOMEM, -EMFILE, -EAGAIN (no more
- * threads). */
-int bell_poll_open(struct bell_poll **poll, struct bell *const bell[], unsigned n);
+ * until bell_poll_close. `also` may be NULL. The descriptor is readable at first, for nobody has
+ * looked yet. Open it before a sandbox forbids clone(2) or eventfd(2). Returns 0, or -errno with
+ * *poll NULL: -EINVAL for n, -ENOMEM, -EMFILE, -EAGAIN (no more threads). */
+int bell_poll_open(struct bell_poll **poll, struct bell *const bell[], unsigned n, bell_poll_also *also,
+                   void *argument);
 
 /* The descriptor to wait for: POLLIN, level-triggered. It belongs to the bell_poll; do not read
  * it. */

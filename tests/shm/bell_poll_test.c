@@ -41,7 +41,10 @@ static int set_up(void **state)
 	(void)state;
 	memset(field, 0, sizeof *field);
 	struct bell *const bells[BELLS] = {&field->bell[0], &field->bell[1], &field->bell[2]};
-	return bell_poll_open(&poll_of, bells, BELLS);
+	int result = bell_poll_open(&poll_of, bells, BELLS, NULL, NULL);
+	if (result == 0)
+		bell_poll_note(poll_of);
+	return result;
 }
 
 static int tear_down(void **state)
@@ -133,8 +136,9 @@ static void closing_ends_the_helper_armed_or_not(void **state)
 	unsigned before = n_threads();
 	for (unsigned i = 0; i < 100; i++) {
 		struct bell_poll *one;
-		assert_int_equal(bell_poll_open(&one, bells, 1), 0);
+		assert_int_equal(bell_poll_open(&one, bells, 1, NULL, NULL), 0);
 		assert_int_equal(n_threads(), before + 1);
+		bell_poll_note(one);
 		if (i % 2 != 0)
 			assert_false(bell_poll_arm(one));
 		if (i % 4 == 3)
@@ -149,6 +153,25 @@ static void closing_ends_the_helper_armed_or_not(void **state)
 	}
 }
 
+static bool has_come(void *argument)
+{
+	return atomic_load((_Atomic uint32_t *)argument) != 0;
+}
+
+static void what_no_bell_tells_makes_it_readable_too(void **state)
+{
+	(void)state;
+	struct bell *const bells[1] = {&field->bell[0]};
+	bell_poll_close(poll_of);
+	assert_int_equal(bell_poll_open(&poll_of, bells, 1, has_come, &field->stop), 0);
+	assert_true(readable(0)); /* nobody has looked yet */
+	bell_poll_note(poll_of);
+	assert_false(bell_poll_arm(poll_of));
+	assert_false(readable(300));
+	atomic_store(&field->stop, 1);
+	assert_true(readable(LOST_MS));
+}
+
 static void too_few_and_too_many_bells_are_refused(void **state)
 {
 	(void)state;
@@ -156,10 +179,11 @@ static void too_few_and_too_many_bells_are_refused(void **state)
 	struct bell *bells[BELL_POLL_MAX + 1];
 	for (unsigned i = 0; i < BELL_POLL_MAX + 1; i++)
 		bells[i] = &field->bell[i % BELLS];
-	assert_int_equal(bell_poll_open(&one, bells, 0), -EINVAL);
-	assert_int_equal(bell_poll_open(&one, bells, BELL_POLL_MAX + 1), -EINVAL);
+	assert_int_equal(bell_poll_open(&one, bells, 0, NULL, NULL), -EINVAL);
+	assert_int_equal(bell_poll_open(&one, bells, BELL_POLL_MAX + 1, NULL, NULL), -EINVAL);
 	assert_null(one);
-	assert_int_equal(bell_poll_open(&one, bells, BELL_POLL_MAX), 0);
+	assert_int_equal(bell_poll_open(&one, bells, BELL_POLL_MAX, NULL, NULL), 0);
+	bell_poll_note(one);
 	assert_false(bell_poll_arm(one));
 	bell_poll_close(one);
 }
@@ -336,8 +360,7 @@ static void records_that_come_while_the_loop_is_awake_cost_no_system_call(void *
 	assert_false(bell_poll_arm(poll_of));
 	bell_ring(&field->bell[0]);
 	assert_true(readable(LOST_MS));
-	while (bell_poll_counts(poll_of).read == 0)
-		bell_poll_note(poll_of);
+	bell_poll_note(poll_of);
 	for (unsigned i = 0; i < BELLS; i++)
 		bell_ring(&field->bell[i]); /* takes the sign of the sleeper away */
 	usleep(50000);
@@ -414,7 +437,7 @@ static void sleep_on_the_bells(void)
 {
 	struct bell_poll *own;
 	struct bell *const bells[BELLS] = {&field->bell[0], &field->bell[1], &field->bell[2]};
-	if (bell_poll_open(&own, bells, BELLS) != 0)
+	if (bell_poll_open(&own, bells, BELLS, NULL, NULL) != 0)
 		_exit(1);
 	atomic_store(&field->taken, 1);
 	for (;;) {
@@ -526,7 +549,7 @@ static void records_of_every_topic_and_messages_of_a_queue_wake(void **state)
 	queue_use_bells(&producer, pushed, NULL);
 	struct bell *const bells[3] = {reader[0].bell, reader[1].bell, pushed};
 	bell_poll_close(poll_of);
-	assert_int_equal(bell_poll_open(&poll_of, bells, 3), 0);
+	assert_int_equal(bell_poll_open(&poll_of, bells, 3, NULL, NULL), 0);
 	pid_t child = fork();
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -564,6 +587,7 @@ int main(void)
 	        ONE(a_ring_between_noting_and_arming_is_told),
 	        ONE(a_loop_that_comes_back_for_something_else_is_still_woken),
 	        ONE(closing_ends_the_helper_armed_or_not),
+	        ONE(what_no_bell_tells_makes_it_readable_too),
 	        ONE(too_few_and_too_many_bells_are_refused),
 	        ONE(the_helper_takes_no_signal),
 	        ONE(the_median_wake_up_takes_less_than_a_millisecond),
