@@ -12,7 +12,6 @@
 #include "cli/command.h"
 #include "cli/print_json.h"
 #include "shm/folder.h"
-#include "sink/tally/counts.h"
 #include "supervisor/home.h"
 #include "supervisor/plan.h"
 #include "supervisor/trial.h"
@@ -29,9 +28,10 @@ struct needs {
 	uint64_t segment_bytes;   /* of shared memory, all segments */
 	uint64_t present_bytes;   /* of that, already there from a life before */
 	uint64_t available_bytes; /* still free in the file system of the segments */
-	uint64_t tally_bytes;     /* ordinary memory that tally can come to hold; 0 without tally */
-	bool present;             /* the instance has its folder, and we hold it */
-	char root[128];           /* where that was asked */
+	/* of each role that says so: ordinary memory that it can come to hold */
+	uint64_t memory_bytes[INSTANCE_ROLES_MAX];
+	bool present;   /* the instance has its folder, and we hold it */
+	char root[128]; /* where that was asked */
 };
 
 static void print_keys(void)
@@ -86,17 +86,9 @@ static int find_folder(const struct plan *plan, struct needs *needs, struct shm_
 	return result == -ENOENT ? 0 : result;
 }
 
-static int find_needs(const struct config *config, const struct plan *plan, struct needs *needs)
+static int find_needs(const struct plan *plan, struct needs *needs)
 {
 	plan_each_segment(plan, add_present, needs);
-	if (plan_role_index(plan, "tally.0") >= 0) {
-		struct counts_limits limits = {
-		        .applications = config_u64(config, "tally.applications"),
-		        .addresses_per_application = config_u64(config, "tally.addresses_per_application"),
-		        .addresses = config_u64(config, "tally.addresses"),
-		};
-		needs->tally_bytes = counts_bytes_max(&limits);
-	}
 	return find_room(plan->directory, needs);
 }
 
@@ -129,16 +121,31 @@ static json_t *topics_json(const struct plan *plan)
 	return topics;
 }
 
+/* By role. tally_bytes_max is the older name of one of them. */
+static void add_memory_json(json_t *root, const struct plan *plan, const struct needs *needs)
+{
+	int tally = plan_role_index(plan, "tally.0");
+	json_t *memory = json_object();
+	for (unsigned i = 0; i < plan->n_roles; i++)
+		if (needs->memory_bytes[i] > 0)
+			json_object_set_new(memory, plan->role[i].page.name,
+			                    json_integer((json_int_t)needs->memory_bytes[i]));
+	json_object_set_new(root, "memory_bytes_max", memory);
+	json_object_set_new(root, "tally_bytes_max",
+	                    json_integer(tally < 0 ? 0 : (json_int_t)needs->memory_bytes[tally]));
+}
+
 static void print_plan_json(const struct plan *plan, const struct needs *needs)
 {
 	json_t *segments = json_array();
 	plan_each_segment(plan, append_segment, segments);
-	json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "instance", plan->instance,
+	json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I}", "instance", plan->instance,
 	                         "directory", plan->directory, "topics", topics_json(plan), "segments",
 	                         segments, "segments_bytes", (json_int_t)needs->segment_bytes,
 	                         "present_bytes", (json_int_t)needs->present_bytes, "available_bytes",
-	                         (json_int_t)needs->available_bytes, "tally_bytes_max",
-	                         (json_int_t)needs->tally_bytes, "fits", fits(needs));
+	                         (json_int_t)needs->available_bytes);
+	add_memory_json(root, plan, needs);
+	json_object_set_new(root, "fits", json_boolean(fits(needs)));
 	(void)print_json(root, JSON_INDENT(2), stdout);
 	json_decref(root);
 }
@@ -151,12 +158,20 @@ static void print_text(const struct plan *plan, const struct needs *needs)
 	if (needs->present_bytes > 0)
 		printf(", and %llu of this instance there already", (unsigned long long)needs->present_bytes);
 	putchar('\n');
-	if (needs->tally_bytes > 0)
-		printf("memory of tally: at most %s when all its limits are reached\n",
-		       plan_size_text(size, needs->tally_bytes));
+	for (unsigned i = 0; i < plan->n_roles; i++)
+		if (needs->memory_bytes[i] > 0)
+			printf("memory of %s: at most %s when all its limits are reached\n",
+			       plan->role[i].stage->processes == FLOW_ONE ? plan->role[i].stage->name
+			                                                  : plan->role[i].page.name,
+			       plan_size_text(size, needs->memory_bytes[i]));
 }
 
 /* ---- what the stages say ---- */
+
+struct trying {
+	const struct plan *plan;
+	struct needs *needs;
+};
 
 static void say_finding(void *argument, const struct plan_role *role, enum trial_finding finding,
                         const char *text)
@@ -167,15 +182,26 @@ static void say_finding(void *argument, const struct plan_role *role, enum trial
 	                   finding == TRIAL_MISSING ? " (it will be taken when it comes)" : "");
 }
 
-/* Asks every stage whether it could start: what it reads at its start is read here, too. */
-static int try_stages(const struct config *config, const struct plan *plan)
+/* Said for the first role of a section, true of all. */
+static void note_memory(void *argument, const struct plan_role *role, uint64_t bytes)
 {
+	const struct trying *trying = argument;
+	for (unsigned i = 0; i < trying->plan->n_roles; i++)
+		if (strcmp(trying->plan->role[i].section, role->section) == 0)
+			trying->needs->memory_bytes[i] = bytes;
+}
+
+/* Asks every stage whether it could start: what it reads at its start is read here, too. */
+static int try_stages(const struct config *config, const struct plan *plan, struct needs *needs)
+{
+	struct trying trying = {plan, needs};
 	struct trial trial;
 	char libexec[PATH_MAX];
 	int result = command_libexec(libexec, sizeof libexec, "");
 	if (result != 0)
 		return command_fail("check", "cannot find the stages: %s", strerror(-result));
-	trial_begin(&trial, config, plan, libexec, false, say_finding, NULL);
+	trial_begin(&trial, config, plan, libexec, false, say_finding, &trying);
+	trial.memory = note_memory;
 	trial_run(&trial);
 	return trial.refused + trial.without == 0 ? 0 : 1;
 }
@@ -187,9 +213,11 @@ static int show_needs(const struct options *options, const struct config *config
 	int status = 0;
 	if (find_folder(plan, &needs, &error) != 0)
 		status = command_fail("check", "%s", error.text);
-	int result = find_needs(config, plan, &needs);
+	int result = find_needs(plan, &needs);
 	if (needs.present)
 		folder_release(plan->directory);
+	if (try_stages(config, plan, &needs) != 0)
+		status = 1;
 	if (result != 0) {
 		status = command_fail("check", "%s: %s", needs.root, strerror(-result));
 	} else {
@@ -206,8 +234,6 @@ static int show_needs(const struct options *options, const struct config *config
 	}
 	if (home_try_data_dir(config_string(config, "data_dir"), &error) != 0)
 		status = command_fail("check", "%s", error.text);
-	if (try_stages(config, plan) != 0)
-		status = 1;
 	return status;
 }
 

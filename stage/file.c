@@ -261,6 +261,8 @@ int stage_files_check(const struct stage_ops *ops, const struct config *config, 
 {
 	struct checking checking = {.ops = ops, .config = config, .out = out};
 	struct shm_error error = {""};
+	if (ops->memory_max != NULL)
+		fprintf(out, "memory %llu\n", (unsigned long long)ops->memory_max(config, section));
 	config_each_file(config, section, check_file, &checking);
 	if (ops->check != NULL && ops->check(config, section, &error) != 0)
 		print_finding(out, "refused", error.text);

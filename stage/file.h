@@ -19,6 +19,7 @@
  *     refused KEY: WHAT      the stage cannot start
  *     without KEY: WHAT      it would start, and do without what is in the file
  *     missing KEY: WHAT      the file is not there yet; it will be taken when it comes
+ *     memory BYTES           no finding: what a process can come to hold (stage_ops.memory_max)
  */
 #ifndef STAGE_FILE_H
 #define STAGE_FILE_H

@@ -86,6 +86,9 @@ struct stage_ops {
 	 * while another process of the role runs. Returns 0, or -errno with "KEY: WHAT" in
 	 * error. NULL: it opens nothing else. */
 	int (*check)(const struct config *config, const char *section, struct shm_error *error);
+	/* Bytes of ordinary memory that a process can come to hold when all its limits are reached;
+	 * --check prints it. NULL: nothing worth mentioning. */
+	uint64_t (*memory_max)(const struct config *config, const char *section);
 	const struct stage_file *files; /* one for each FILE option of its section */
 	unsigned n_files;
 	/* Where its options begin in the configuration, for --help. NULL: its name with dots for

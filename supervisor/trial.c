@@ -131,6 +131,9 @@ static void take_line(struct trial *trial, char *line)
 	static const char *const words[] = {
 	        [TRIAL_REFUSED] = "refused ", [TRIAL_WITHOUT] = "without ", [TRIAL_MISSING] = "missing "};
 	make_printable(line);
+	if (strncmp(line, "memory ", 7) == 0 && trial->memory != NULL)
+		trial->memory(trial->argument, &trial->plan->role[trial->next - 1],
+		              strtoull(line + 7, NULL, 10));
 	for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
 		if (strncmp(line, words[i], strlen(words[i])) == 0)
 			find(trial, (enum trial_finding)i, line + strlen(words[i]));

@@ -25,12 +25,16 @@ enum trial_finding {
 typedef void trial_say(void *argument, const struct plan_role *role, enum trial_finding finding,
                        const char *text);
 
+/* A process of the section can come to hold so many bytes of ordinary memory. */
+typedef void trial_memory(void *argument, const struct plan_role *role, uint64_t bytes);
+
 struct trial {
 	const struct config *config;
 	const struct plan *plan;
 	const char *libexec; /* folder of the programs */
 	bool named_only;     /* ask only where an option names a file */
 	trial_say *say;
+	trial_memory *memory; /* NULL: not of interest; set it after trial_begin */
 	void *argument;
 	unsigned next; /* role */
 	pid_t pid;     /* of the process that is being waited for; 0: none */

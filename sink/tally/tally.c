@@ -475,6 +475,13 @@ static void fini(struct stage *stage)
 	stage->own = NULL;
 }
 
+static uint64_t memory_max(const struct config *config, const char *section)
+{
+	struct counts_limits limits = tally_limits(config);
+	(void)section;
+	return counts_bytes_max(&limits);
+}
+
 static const struct metric_description metrics[] = {
 #define METRIC METRIC_ROW
 #include "sink/tally/metrics.def"
@@ -494,4 +501,5 @@ const struct stage_ops tally_stage = {
         .fini = fini,
         .alone = tally_alone,
         .check = tally_check,
+        .memory_max = memory_max,
 };

@@ -203,8 +203,10 @@ def test_check_prints_the_exact_bytes_of_every_segment(instance, tmp_path):
     assert all(re.search(r"^lock$|^config\.yaml|\.(role|claim)$|\.reader\.\d+$", name) for name in others), others
     assert planned["present_bytes"] == planned["segments_bytes"] and planned["fits"]
     assert planned["tally_bytes_max"] > 1000000
+    assert planned["memory_bytes_max"] == {"tally.0": planned["tally_bytes_max"]}
     text = one.millrace("check", "-c", one.config_file)
     assert text.returncode == 0 and f"{planned['segments_bytes']}  in all" in text.stdout
+    assert "memory of tally: at most " in text.stdout
 
 
 def test_check_reports_every_error_of_a_file_and_starts_nothing(tmp_path, shm_root):
