@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "enrich/data/data_file.h"
 
-#define FULL_WAIT_NS NS_PER_MS /* nobody rings when a reader makes room */
+#define FULL_WAIT_NS NS_PER_MS /* a reader that makes room rings no bell */
 
 /* ---- joining ---- */
 
@@ -69,7 +69,7 @@ static bool take(struct enrich *enrich, const struct record *record, uint64_t no
 }
 
 /* Takes records of one batch until there are enough, or one finds no room. Returns how many were
- * taken; batch stands behind the last. */
+ * taken; batch stands after the last. */
 static uint64_t take_batch(struct enrich *enrich, struct record_batch *batch)
 {
 	uint64_t now_ns = clock_real_ns(), n = 0;
@@ -237,7 +237,7 @@ static void replace_rules(struct stage *stage, void *loaded)
 	enrich_replace_rules(stage->own, loaded);
 }
 
-/* geo.h reads it by itself, again and again: this one only tries. */
+/* geo.h watches and reads the file itself; this only tries it. */
 static int load_database(const struct config *config, const char *path, void **loaded,
                          struct shm_error *error)
 {
@@ -255,7 +255,7 @@ static const struct stage_file files[] = {
         {.option = "country_database", .dispensable = true, .find = find_database, .load = load_database},
 };
 
-/* What geo.h has done with the database since the last look. */
+/* Reports what geo.h has done with the database since the last tick. */
 static void report_database(struct stage *stage)
 {
 	struct enrich *enrich = stage->own;

@@ -2,15 +2,15 @@
  *
  *     track.raw --group "enrich"--> [ country (geo/) | device (agent/) | put together (track/) | privacy ] --> own lane of track
  *
- * Several processes share the lanes of track.raw: process k of n reads those whose number leaves k
- * when divided by n. Each writes its own lane of track.
+ * Several processes share the lanes of track.raw: of n, process k reads those whose number modulo n
+ * is k. Each writes its own lane of track.
  *
- * Exactly once: the place that has been reached in the input lanes and the tail of the output lane
- * are committed by one redo note. Killed before it is published, nothing has happened: the next
- * life reads the same records again and writes over what was never committed. After it, all has.
+ * Exactly once: one redo note commits the cursor of the input lane and the tail of the output lane.
+ * Killed before the note is published, nothing has happened: the next life reads the same records
+ * again and writes over what was not committed. Killed later, everything has happened.
  *
- * Full: when the readers of track are a whole lane behind, the stage reads no more; then track.raw
- * fills, and HTTP answers 503.
+ * Full: when a required reader of track is a whole lane behind, the stage stops reading. Then
+ * track.raw fills up and HTTP answers 503.
  */
 #ifndef ENRICH_ENRICH_H
 #define ENRICH_ENRICH_H
@@ -43,12 +43,12 @@ struct enrich {
 	bool full;               /* the last record found no room */
 	uint64_t commits;        /* of this life */
 	struct {
-		/* while it drains and track is full: since when nobody has made room */
+		/* while it drains and track is full: since when readers have made no room */
 		uint64_t commits, since_ns;
 	} stuck;
 	struct {
 		uint64_t loads, refusals, hits, misses, unknown, given_up;
-	} seen; /* of the parts' own counts, in the metrics already */
+	} seen; /* what the metrics already have of the parts' own counters */
 	struct {
 		uint64_t loads, refusals;
 	} reported; /* of the database, to the control block (file.h) */
@@ -72,11 +72,10 @@ void enrich_idle(struct enrich *enrich, uint64_t timeout_ns);
  * ENRICH_PATIENCE_NS. What remains waits in track.raw for the next start. */
 bool enrich_drained(struct enrich *enrich, uint64_t now_ns);
 
-/* The database file is looked at; metrics and the control block's note are set. */
+/* Takes one step with the database file; sets the metrics and the note of the control block. */
 void enrich_tick(struct enrich *enrich, uint64_t now_ns);
 
-/* Puts rules in force that were read again; the engine is enrich's from then on. Answers that the
- * old ones gave are forgotten. */
+/* Uses new rules from now on and empties the cache. The engine becomes enrich's. */
 void enrich_replace_rules(struct enrich *enrich, struct agent_engine *engine);
 
 void enrich_close(struct enrich *enrich);

@@ -35,7 +35,7 @@ static int open_agents(struct lookup *lookup, struct shm_error *error)
 		return found;
 	}
 	if (found == -ENOENT)
-		log_warn("no rules for User-Agents: devices are told by a few words alone", "path=%s", path);
+		log_warn("no rules for User-Agents: a few words alone tell the device", "path=%s", path);
 	lookup->engine = agent_engine_create(found == 0 ? path : NULL, settings->agent_longest, reason);
 	if (lookup->engine == NULL) {
 		shm_explain(error, "enrich.agent_rules: %s", reason);
@@ -60,7 +60,7 @@ int lookup_open(struct lookup *lookup, struct shm_error *error)
 		shm_explain(error, "enrich.country_database: %s", strerror(-result));
 		return result;
 	}
-	/* Where there is none yet, one may come. */
+	/* It may appear later. */
 	lookup->geo = geo_open(path);
 	result = lookup->geo != NULL ? open_agents(lookup, error) : -ENOMEM;
 	if (lookup->geo == NULL)
@@ -122,6 +122,6 @@ uint32_t lookup_event(struct lookup *lookup, const struct event_track_raw *raw, 
 	geo_lookup(lookup->geo, raw->source, &track.place);
 	if (memcmp(track.place.country, GEO_UNKNOWN, 2) == 0)
 		lookup->countries_unknown++;
-	(void)track_put(payload, &track); /* its length may yet change */
+	(void)track_put(payload, &track); /* privacy may shorten it */
 	return privacy_apply(&lookup->settings.privacy, payload);
 }

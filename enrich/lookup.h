@@ -39,12 +39,13 @@ struct lookup {
 /* Reads section enrich. */
 void lookup_read_settings(struct lookup_settings *settings, const struct config *config);
 
-/* Opens database and rules. What is not there is said in the log and done without; rules that are
- * wrong are an error. The settings are set. Returns 0 or -errno with the reason. */
+/* Opens database and rules; lookup->settings must be set. A missing or broken database and missing
+ * rules are logged, and the lookup does without them; broken rules are an error. Returns 0 or
+ * -errno with the reason. */
 int lookup_open(struct lookup *lookup, struct shm_error *error);
 void lookup_close(struct lookup *lookup);
 
-/* Makes the event of a call (which has passed event_check) at payload, which has track_room(raw)
+/* Makes the event of a call, which has passed event_check, at payload, which has track_room(raw)
  * bytes. Returns its length. */
 uint32_t lookup_event(struct lookup *lookup, const struct event_track_raw *raw, uint64_t now_ns,
                       void *payload);

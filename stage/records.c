@@ -20,7 +20,8 @@ static size_t whole_bytes(const struct records *records)
 	return bytes;
 }
 
-/* Twice as much whenever it is full: memory follows what the file has, not what a damaged length says. */
+/* Twice as much whenever it is full: memory follows what the file has, not what a damaged length
+ * says. */
 static bool grow(struct records *records)
 {
 	size_t room = records->room == 0 ? RECORDS_PIECE_BYTES : 2 * records->room;

@@ -27,12 +27,12 @@ struct records {
 	int error;         /* 0 or -errno */
 };
 
-/* The next whole records of the file, at least one; they stay until the next call. False at the end of
- * the file and on an error. */
+/* The next whole records of the file, at least one; they stay until the next call. False at the end
+ * of the file and on an error. */
 bool records_read(struct records *records, struct record_batch *batch);
 
-/* Frees the memory; the file stays open. Returns 0 when the file was read to its end and ended after a
- * record; otherwise -errno, and the log says what is wrong and where. */
+/* Frees the memory; the file stays open. Returns 0 when the file was read to its end and ended
+ * after a record; otherwise -errno, and the log says what is wrong and where. */
 int records_end(struct records *records);
 
 #endif

@@ -205,7 +205,7 @@ static struct place *find(const struct agent_cache *cache, uint64_t hash, const 
 	}
 }
 
-/* Empties the place of a slot; those behind it move up when they may (D. Knuth, TAOCP 3, 6.4,
+/* Empties the place of a slot; those after it move up when they may (D. Knuth, TAOCP 3, 6.4,
  * algorithm R). */
 static void take_out(struct agent_cache *cache, uint32_t slot)
 {

@@ -1,5 +1,5 @@
-/* A hash of texts that strangers choose: whoever does not know the key cannot find texts that
- * collide, other than by luck.
+/* A hash of texts that strangers choose. Without the key they cannot find texts that collide,
+ * except by luck.
  *
  *     sum  = (m0 + k0)(m1 + k1) + (m2 + k2)(m3 + k3) + ...   mod 2^128, m the text in words of 64 bits, padded with zeros
  *     hash = (a + b*lo(sum) + c*hi(sum) + d*bytes)           mod 2^128, upper half

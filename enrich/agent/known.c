@@ -94,7 +94,7 @@ struct known known_either(struct known_scratch *scratch, struct known a, struct 
 	return (struct known){.exact = false, .tree = literals_or(scratch->literals, tree, 2)};
 }
 
-/* Each text of a with each of b behind it; nothing known when that is too much. */
+/* Each text of a followed by each of b; nothing known if that is too much. */
 static struct known product(struct known_scratch *scratch, struct known a, struct known b)
 {
 	if (a.n * b.n > KNOWN_SET_MAX)

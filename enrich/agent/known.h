@@ -1,10 +1,10 @@
-/* What is known of one part of an expression, for the walk behind literals.h.
+/* What is known of one part of an expression, for the walk of literals.h.
  *
  *     exact   the part matches the texts of `set` and nothing else (folded): "a|b" {a, b}, "^" {""}
  *     else    whatever it matches satisfies `tree`; TREE_ANY: nothing known
  *
- * Sets lie in a scratch region of fixed size that is used anew for each expression. When it is full
- * nothing more is known: that is always right.
+ * Sets are in a scratch region of fixed size, which each expression uses from its start. When it is
+ * full nothing more is known, which is always right.
  */
 #ifndef ENRICH_AGENT_KNOWN_H
 #define ENRICH_AGENT_KNOWN_H
@@ -50,8 +50,7 @@ struct known known_either(struct known_scratch *scratch, struct known a, struct 
 /* From least to most times in a row; most UINT32_MAX: any number. */
 struct known known_repeat(struct known_scratch *scratch, struct known part, uint32_t least, uint32_t most);
 
-/* One part behind the other, piece by piece: what is exact so far is kept apart from what is
- * settled.
+/* Parts in a row, one by one: what is exact so far is kept apart from what is settled.
  *
  *     struct known_row row = known_row();
  *     each part:  known_add(scratch, &row, part);

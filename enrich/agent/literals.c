@@ -13,7 +13,7 @@
 
 /* ---- memory ---- */
 
-/* Makes room for `more` items behind n. */
+/* Makes room for `more` items after n. */
 static void *grow(struct literals *literals, void *items, size_t size, uint32_t n, uint32_t more,
                   uint32_t *room)
 {
@@ -60,7 +60,7 @@ void literals_fini(struct literals *literals)
 
 /* ---- literals, each once ---- */
 
-/* FNV-1a: the expressions are the operator's own, nobody chooses them to collide. */
+/* FNV-1a: the operator chooses the expressions, so none is made to collide. */
 static uint32_t hash_of(const char *text, size_t bytes)
 {
 	uint32_t hash = 2166136261u;
@@ -248,8 +248,8 @@ size_t literals_print(const struct literals *literals, uint32_t tree, char *out,
 
 /* ---- the walk ---- */
 
-/* Over an expression's syntax, as pcre2pattern(3) of 10.42 has it. One rule throughout: give up when
- * in doubt. */
+/* Over an expression's syntax, as pcre2pattern(3) of 10.42 has it. One rule throughout: give up
+ * when in doubt. */
 struct walk {
 	const char *at, *end;
 	struct known_scratch scratch;
@@ -266,7 +266,7 @@ static struct known give_up(struct walk *walk)
 	return known_nothing();
 }
 
-/* The byte at `ahead`, 0 behind the end (where a zero byte cannot be told apart, nor need be). */
+/* The byte at `ahead`, 0 after the end (a zero byte in the text looks the same, and may). */
 static char peek(const struct walk *walk, size_t ahead)
 {
 	return (size_t)(walk->end - walk->at) > ahead ? walk->at[ahead] : 0;
@@ -423,7 +423,7 @@ static bool group_flags(struct walk *walk)
 	return peek(walk, 0) == ')' || peek(walk, 0) == ':';
 }
 
-/* Passes what opens a group behind "(?". False: beyond this walk. */
+/* Passes what follows "(?" at the start of a group. False: this walk does not know it. */
 static bool group_head(struct walk *walk, bool *look_around)
 {
 	char first = peek(walk, 0), second = peek(walk, 1);
@@ -478,7 +478,7 @@ static bool number(struct walk *walk, uint32_t *value)
 	return true;
 }
 
-/* Passes "{n}", "{n,}" or "{n,m}" behind the brace. Some of what is not one of them is a literal,
+/* Passes "n}", "n,}" or "n,m}" after the brace. Some of what is not one of them is a literal,
  * depending on PCRE2's version. */
 static bool bounds(struct walk *walk, uint32_t *least, uint32_t *most)
 {

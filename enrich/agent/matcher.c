@@ -20,7 +20,7 @@
  *
  *     trigger of a literal   the literal
  *     of an `or`             those of all children
- *     of an `and`            those of the child whose triggers are rarest
+ *     of an `and`            those of the child with the rarest triggers
  *
  * so a text costs as much as the rare literals that are in it, not as much as there are rules. How
  * rare a literal is, is guessed from what the rules themselves say: one that many rules name ("

@@ -7,13 +7,12 @@
  *          --> its tree is evaluated: false: it cannot match
  *          --> its expression, by PCRE2's JIT: the first of the list that matches wins
  *
- * Rules of whose literals nothing is known are always awake. Expressions match bytes (\d is ASCII,
+ * Rules without a known literal are always awake. Expressions match bytes (\d is ASCII,
  * a character of several bytes is several); `$` is the end alone. Nothing is allocated after
  * matcher_create.
  *
- * An expression that takes more than MATCHER_STEPS is given up and counts as not matching: whoever
- * writes the text must not be able to stop the process. counts.given_up says how often that
- * happened.
+ * An expression that takes more than MATCHER_STEPS is given up and counts as not matching, so that
+ * no text can stop the process. counts.given_up says how often that happened.
  */
 #ifndef ENRICH_AGENT_MATCHER_H
 #define ENRICH_AGENT_MATCHER_H

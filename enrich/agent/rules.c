@@ -319,7 +319,7 @@ static int read_file(struct reading *reading, const char *path, unsigned char **
 	return error;
 }
 
-/* The three lists one behind the other. */
+/* The three lists, one after the other. */
 static int join(struct reading *reading, struct rules *rules)
 {
 	uint32_t n = 0;

@@ -1,11 +1,11 @@
 /* Which words an agent has: those of marks.def, of which the matcher has noted the places that are
  * worth a look.
  *
- *     Mozilla/5.0 (Linux; Android 4.2.2; CUBOT ONE) ...    "bot" stands there, but behind "cu": not said
+ *     Mozilla/5.0 (Linux; Android 4.2.2; CUBOT ONE) ...    "bot" stands there, but after "cu": not said
  *     Mozilla/5.0 (compatible; Yeti-Bot/1.1; yeti.com)     "bot" DOES, ".com" HOST
  *
- * Most words count wherever they stand. Of some only places with certain edges do, and none that is
- * behind a text of the word's not_after.
+ * Most words count wherever they stand. Some count only with certain edges, and not after one of
+ * the texts in not_after.
  */
 #ifndef ENRICH_AGENT_WORDS_H
 #define ENRICH_AGENT_WORDS_H
@@ -31,7 +31,7 @@ enum says {
 	SAYS_DOES, /* what programs do: spider, monitor, checker */
 	SAYS_URL,  /* an address of a page */
 	SAYS_HOST, /* the name of a host */
-	/* applications with a person in front */
+	/* applications that a person uses */
 	SAYS_APPLICATION,
 	SAYS_CFNETWORK,
 	SAYS_MAC, /* means a Mac when CFNETWORK is said, too */
@@ -50,7 +50,7 @@ _Static_assert(SAYS_KINDS <= 32, "a bit each");
 /* Where a word must stand to count. */
 enum word_edges {
 	WORD_ANY, /* anywhere */
-	/* with no letter in front, or as a capital behind a small letter: "Check" in SiteCheckup */
+	/* with no letter before it, or as a capital after a small letter: "Check" in SiteCheckup */
 	WORD_BEGINS,
 	WORD_ENDS, /* with no letter after it: "bot" in Googlebot/2.1 */
 	WORD_HOST /* as the end of a host's name: ".com" in (Scope3, scope3.com) but not in com.example or a.company */

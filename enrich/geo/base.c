@@ -11,11 +11,11 @@
 #include "enrich/geo/special.h"
 
 #define SEPARATOR_BYTES 16u
-#define MARKER          "\xab\xcd\xefMaxMind.com" /* in front of the metadata */
+#define MARKER          "\xab\xcd\xefMaxMind.com" /* before the metadata */
 #define MARKER_BYTES    (sizeof MARKER - 1)
 #define METADATA_MAX    (128u << 10) /* bytes at the end of a file in which libmaxminddb looks for the marker */
 
-/* Where the metadata begin: behind the last marker. NULL: nowhere. */
+/* Where the metadata begin: after the last marker. NULL: nowhere. */
 static const uint8_t *find_metadata(const uint8_t *bytes, size_t n)
 {
 	const uint8_t *at = n > METADATA_MAX ? bytes + n - METADATA_MAX : bytes, *end = bytes + n,
@@ -122,7 +122,7 @@ bool base_find(const struct geo_base *base, const uint8_t address[16], uint32_t 
 		*error = status;
 		return false;
 	}
-	/* A tree with IPv6 addresses counts the 96 bits in front of an IPv4 address too. */
+	/* A tree with IPv6 addresses counts the 96 bits before an IPv4 address too. */
 	*prefix = result.netmask;
 	if (mapped && base->mmdb.metadata.ip_version == 6)
 		*prefix = result.netmask > 96 ? result.netmask - 96u : 0;

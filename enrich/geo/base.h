@@ -10,12 +10,12 @@ struct geo_base {
 	MMDB_s mmdb;
 	unsigned places;   /* where its records have something (entry.h) */
 	uint32_t records;  /* different ones that the tree refers to */
-	uint32_t data_end; /* bytes of data section in front of the metadata */
+	uint32_t data_end; /* bytes of the data section, up to the metadata */
 };
 
-/* Opens the database in a memory file, which may be closed afterwards; takes the metadata and the
- * sizes for no more than they are worth: version, record size, and a tree that ends in 16 zero
- * bytes inside the file. Returns NULL with the reason, a constant. */
+/* Opens the database in a memory file, which may be closed afterwards; checks the metadata and
+ * sizes: version, record size, and a tree that ends in 16 zero bytes inside the file. Returns NULL
+ * with the reason, a constant. */
 struct geo_base *base_open(int memory, const char **reason);
 
 void base_close(struct geo_base *base);

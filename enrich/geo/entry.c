@@ -116,7 +116,7 @@ static bool check_scalar(struct walk *walk, const struct control *control)
 
 static bool check_value(struct walk *walk, unsigned depth);
 
-/* What a pointer refers to is checked as if it stood there, so the walk comes back behind the
+/* What a pointer refers to is checked as if it stood there, so the walk comes back after the
  * pointer. */
 static bool check_target(struct walk *walk, const struct control *control, unsigned depth)
 {

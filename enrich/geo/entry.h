@@ -13,8 +13,8 @@
 #define ENTRY_ALL       (ENTRY_COUNTRIES | ENTRY_CITIES)
 
 /* Values in one record, keys and pointers counted: the records of the fullest databases known have
- * some 300. Also a look-up walks over what stands in front of what it looks for, so this bounds
- * what a look-up may cost. */
+ * some 300. A look-up walks over everything before the key it wants, so this also bounds its
+ * cost. */
 #define ENTRY_VALUES_MAX 2048u
 
 enum entry_verdict { ENTRY_GOOD, ENTRY_BROKEN, ENTRY_TOO_LARGE };

@@ -10,7 +10,7 @@
 #include "enrich/geo/special.h"
 #include "base/log.h"
 
-/* Answers for whole networks (/24 and /48), in front of the tree: clients come back. */
+/* Cached answers for whole networks (/24 and /48): clients come back. */
 #define CACHE_BITS    13u
 #define CACHE_ENTRIES (1u << CACHE_BITS)
 
@@ -75,7 +75,7 @@ static bool read_on(struct geo *geo)
 		return false;
 	geo->watch = WATCH_FILE;
 	if (result == SOURCE_CHANGED)
-		return false; /* it is another than was seen: the next look begins anew */
+		return false; /* the file changed again: the next look starts over */
 	geo->judged = geo->source.signature;
 	if (result == SOURCE_GOOD)
 		take(geo, base);
@@ -134,7 +134,7 @@ struct geo *geo_open(const char *path)
 		free(geo);
 		return NULL;
 	}
-	/* At start nobody waits: without settling, and to the end. */
+	/* At the start nothing else waits: read at once, and to the end. */
 	int result = signature_take(&geo->seen, path);
 	if (result != 0)
 		say_gone(geo, result);

@@ -11,8 +11,8 @@
  * rename or in place, cannot harm a look-up. A new one is read and checked in small steps, one a
  * tick, so that nothing waits for it; README.md says what is checked.
  *
- * Any MaxMind DB (format 2, records of 24, 28 or 32 bits, IPv4 or IPv6) will do whose records have
- * one of
+ * Any MaxMind DB will do (format 2, records of 24, 28 or 32 bits, IPv4 or IPv6) that has one of
+ * these in its records:
  *
  *     country   country.iso_code (GeoIP2, GeoLite2, DB-IP), country_code (ip-location-db, IPinfo), country (two letters),
  *               registered_country.iso_code: the first of these that holds two letters

@@ -24,8 +24,8 @@ struct privacy {
 void privacy_truncate(uint8_t address[16]);
 
 /* Copies the query without the parameters of these names to out, which has room for `bytes` and may
- * be the query itself. Names are compared decoded (%75id and uid are one), letters as they are. A
- * parameter goes with one of the & beside it. Returns the length. */
+ * be the query itself. Names are compared decoded (%75id and uid are one), letters as they are. One
+ * & goes with each parameter. Returns the length. */
 size_t privacy_drop(char *out, const char *query, size_t bytes, const char *const *names, unsigned n);
 
 /* Applies all that is on to a payload as track_put made it. Returns its new length, which is never

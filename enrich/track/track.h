@@ -11,10 +11,9 @@
 #include "enrich/geo/geo.h"
 #include "event/event.h"
 
-#define TRACK_TEXT_MAX \
-	255u /* bytes of a text that is not the client's: longer ones are cut between characters */
+#define TRACK_TEXT_MAX 255u /* bytes of a text that was looked up; a longer one is cut between characters */
 
-/* Bytes of somebody else's memory; UTF-8. */
+/* UTF-8 text in memory of another owner. */
 struct track_text {
 	const char *text;
 	size_t bytes;
@@ -28,7 +27,8 @@ struct track {
 	struct track_text pod;    /* the receiving host */
 	struct track_text device; /* Desktop, Mobile, Tablet, TV, Bot, Other */
 	struct track_text browser, engine, version, os;
-	/* of the enrichment, CLOCK_REALTIME; klag is 0 when the clock went back since the arrival */
+	/* of the enrichment, CLOCK_REALTIME; klag is 0 when the clock went back since the
+	 * arrival */
 	uint64_t now_ns;
 };
 

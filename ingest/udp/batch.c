@@ -80,7 +80,8 @@ bool batch_add(struct batch *batch, uint16_t index)
 	if (!has_room(batch, &burst)) {
 		if (batch->n_buffers > 0)
 			return false;
-		/* What fits one commit goes on datagram by datagram, in case readers are in the way: what fits is kept, the rest is dropped. */
+		/* What fits one commit goes on datagram by datagram, in case readers are in the
+		 * way: what fits is kept, the rest is dropped. */
 		cut_burst(batch, &burst);
 	}
 	if (burst.done + n > 1)

@@ -9,11 +9,12 @@
  * tail has not moved, the next life does the same buffers again); after it everything has (the next
  * life applies the note, marks are 0).
  *
- * An aggregate (UDP_GRO) may need more than one commit can hold, half a lane. It is then committed in pieces, and the note of each
- * piece but the last says in the buffer's mark how many of its datagrams are in the lanes (buffers.h): the same holds for each piece.
+ * An aggregate (UDP_GRO) may need more than one commit can hold, half a lane. It is then committed
+ * in pieces, and the note of each piece but the last says in the buffer's mark how many of its
+ * datagrams are in the lanes (buffers.h): the same holds for each piece.
  *
  * A valid datagram for which the lane has no room is dropped and counted, whatever when_full says:
- * nobody waits for the answer to a datagram, and the kernel's queue is no better place to lose it.
+ * no client waits for an answer, and the kernel's queue is no better place to lose it.
  */
 #ifndef INGEST_UDP_BATCH_H
 #define INGEST_UDP_BATCH_H
@@ -40,7 +41,8 @@ struct batch {
 	struct buffers *buffers;
 	uint16_t buffer[BATCH_BUFFERS]; /* in this batch */
 	unsigned n_buffers;
-	uint64_t last_mark; /* the last buffer's after the commit: 0, or what tells how much of it was done */
+	/* the last buffer's after the commit: 0, or what tells how much of it was done */
+	uint64_t last_mark;
 	unsigned char *scratch; /* room for the largest record: the parser's, one datagram at a time */
 	uint64_t gro_datagrams; /* of this batch: came in aggregates */
 	uint64_t truncated;     /* of this batch: cut by the kernel */
@@ -56,15 +58,16 @@ void batch_lane_memory(struct batch *batch, unsigned i, void *memory, size_t byt
 /* Parses what one burst holds into the lanes. */
 void batch_parse(struct batch *batch, const struct burst *burst);
 
-/* Takes a filled buffer into the batch and parses it. Returns false when the batch must be committed and the same buffer be added again:
- * the batch is full, or the lanes have no room for this buffer behind what the batch holds (nothing was done), or all of it is too
- * much for one commit (an empty batch took a piece of it). An empty batch takes at least one datagram. */
+/* Takes a filled buffer into the batch and parses it. Returns false when the batch must be
+ * committed and the same buffer be added again: the batch is full, or the lanes have no room for
+ * this buffer after what the batch holds (nothing was done), or all of it is too much for one
+ * commit (an empty batch took a piece of it). An empty batch takes at least one datagram. */
 bool batch_add(struct batch *batch, uint16_t index);
 
 /* Commits; the batch is empty then and its buffers can be lent again. */
 void batch_commit(struct batch *batch);
 
-/* Empties a batch whose lanes are memory. */
+/* Empties a batch that writes to memory. */
 void batch_reset(struct batch *batch);
 
 /* Buffers in the batch that its commit is done with. */
@@ -85,8 +88,8 @@ static inline void batch_reject(struct batch *batch, enum ledger_reason reason)
 	batch->lane[0].rejected[reason]++;
 }
 
-/* A valid datagram that becomes a record: counts it in the lane and returns the payload to fill, or NULL
- * when the lane has no room: now (dropped) or ever (too large). */
+/* A valid datagram that becomes a record: counts it in the lane and returns the payload to fill, or
+ * NULL when the lane has no room: now (dropped) or ever (too large). */
 static inline void *batch_put(struct lane *lane, uint16_t type, uint32_t length)
 {
 	size_t bytes = record_bytes(length);
@@ -103,7 +106,8 @@ static inline void *batch_put(struct lane *lane, uint16_t type, uint32_t length)
 	return record_put(at, type, length);
 }
 
-/* Calls take for each datagram of a burst. One that the kernel had to cut is rejected as truncated. */
+/* Calls take for each datagram of a burst. One that the kernel had to cut is rejected as
+ * truncated. */
 static inline void batch_each(struct batch *batch, const struct burst *burst,
                               void (*take)(struct batch *, const struct burst *, const uint8_t *data,
                                            uint32_t bytes))

@@ -12,7 +12,7 @@ static unsigned buffers_that_fit(size_t body_bytes)
 	/* buffers are aligned to lines, the messages before them are one line each */
 	return n > BUFFERS_MAX ? BUFFERS_MAX : (unsigned)n;
 }
-_Static_assert(sizeof(struct mmsghdr) == SHM_LINE, "the buffers behind the messages are aligned");
+_Static_assert(sizeof(struct mmsghdr) == SHM_LINE, "the buffers after the messages are aligned");
 
 static void lay_out(struct buffers *buffers)
 {
@@ -97,7 +97,8 @@ bool buffers_adopt(struct buffers *buffers, unsigned i)
 		buffer->flags = (uint32_t)message->msg_hdr.msg_flags;
 		union mark mark = {.name_bytes = message->msg_hdr.msg_namelen,
 		                   .control_bytes = (uint32_t)message->msg_hdr.msg_controllen};
-		/* From here on the buffer is filled; dying before the next line leaves both signs, and the mark counts. */
+		/* From here on the buffer is filled; dying before the next line leaves both signs,
+		 * and the mark counts. */
 		atomic_store_explicit(&buffer->mark, mark.word, memory_order_release);
 	}
 	atomic_signal_fence(memory_order_seq_cst);
@@ -151,7 +152,8 @@ static uint32_t find_segment(const struct buffer *buffer)
 	return 0;
 }
 
-/* Leaves the datagrams that are committed out. There is always one that is not: the mark of a buffer without is 0. */
+/* Leaves the datagrams that are committed out. There is always one that is not: the mark of a
+ * buffer without is 0. */
 static void skip_done(struct burst *burst, uint32_t done)
 {
 	if (done >= burst->n_datagrams)

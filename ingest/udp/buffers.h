@@ -18,11 +18,13 @@
  * of death a buffer is either not yet received, or has a mark and is the next life's to take up, or
  * is in the stream.
  *
- * An aggregate that is too much for one commit is committed in pieces. The note of each but the last moves the mark on instead of clearing it:
- * name_bytes takes one byte, the kernel leaves the other three 0, and there the number of datagrams that are in the stream is kept.
+ * An aggregate that is too much for one commit is committed in pieces. The note of each but the
+ * last moves the mark on instead of clearing it: name_bytes takes one byte, the kernel leaves the
+ * other three 0, and there the number of datagrams that are in the stream is kept.
  *
- * recvmmsg knows no such header: it tells by msg_len, which the kernel stores last of a message (do_recvmmsg in
- * net/socket.c) and which is BUFFER_UNFILLED until then. buffers_adopt makes the same form of it, mark last.
+ * recvmmsg knows no such header: it tells by msg_len, which the kernel stores last of a message
+ * (do_recvmmsg in net/socket.c) and which is BUFFER_UNFILLED until then. buffers_adopt makes the
+ * same form of it, mark last.
  */
 #ifndef INGEST_UDP_BUFFERS_H
 #define INGEST_UDP_BUFFERS_H
@@ -52,7 +54,9 @@ struct buffer {
 		_Atomic uint64_t mark; /* 0: lent to the kernel or unused */
 		struct {
 			uint32_t
-			        name_bytes; /* of the sender's address; from BUFFER_DONE_SHIFT on, datagrams that are committed */
+			        /* of the sender's address; from BUFFER_DONE_SHIFT on, datagrams
+			         * that are committed */
+			        name_bytes;
 			uint32_t control_bytes;
 		};
 	};
@@ -96,7 +100,8 @@ struct buffers {
 	unsigned n_buffers;
 };
 
-/* What one filled buffer holds that is not committed: one datagram, or several of segment_bytes each (the last may be shorter). */
+/* What one filled buffer holds that is not committed: one datagram, or several of segment_bytes
+ * each (the last may be shorter). */
 struct burst {
 	const uint8_t *data;
 	uint32_t bytes;
@@ -114,7 +119,7 @@ struct burst {
  * failure. */
 int buffers_init(struct buffers *buffers, void *body, size_t body_bytes, struct shm_error *error);
 
-/* True when the kernel has filled the buffer and nobody has committed it. */
+/* True when the kernel has filled the buffer and it is not committed. */
 static inline bool buffer_filled(const struct buffer *buffer)
 {
 	return atomic_load_explicit(&buffer->mark, memory_order_acquire) != 0;
@@ -127,16 +132,16 @@ unsigned buffers_filled(const struct buffers *buffers, unsigned *next, uint16_t 
 /* Prepares message[i] for recvmmsg: msg_len says unfilled, lengths are those of the room. */
 void buffers_prepare(struct buffers *buffers, unsigned i);
 
-/* When recvmmsg filled message[i]: gives buffer[i] the common form and prepares the message anew.
+/* When recvmmsg filled message[i]: gives buffer[i] the common form and prepares the message again.
  * Returns true when it did. A buffer that has its mark already (a death half-way) is left as it is.
  * Idempotent. */
 bool buffers_adopt(struct buffers *buffers, unsigned i);
 
-/* Describes what of a filled buffer is not committed. Lengths are read once and bounded: whatever the header says,
- * data .. data + bytes lies in the buffer. */
+/* Describes what of a filled buffer is not committed. Lengths are read once and bounded: whatever
+ * the header says, data .. data + bytes lies in the buffer. */
 void buffer_describe(const struct buffer *buffer, struct burst *burst);
 
-/* The mark of a filled buffer of whose datagrams the first `done` are committed, and not all. */
+/* The mark of a filled buffer when its first `done` datagrams are committed and more follow. */
 uint64_t buffer_mark_done(const struct buffer *buffer, uint32_t done);
 
 #endif

@@ -3,9 +3,9 @@
  *
  *     burst --parse--> records in the lanes of the format's topics, counts in their ledgers
  *
- * A parser makes of each datagram a record (batch_put) or rejects it (batch_reject); batch_each takes a
- * burst apart (all in batch.h). It keeps nothing from one datagram to the next: after a crash the same
- * burst is parsed again.
+ * A parser makes of each datagram a record (batch_put) or rejects it (batch_reject); batch_each
+ * takes a burst apart (all in batch.h). It keeps nothing from one datagram to the next: after a
+ * crash the same burst is parsed again.
  */
 #ifndef INGEST_UDP_FORMAT_H
 #define INGEST_UDP_FORMAT_H
@@ -19,7 +19,8 @@ struct format {
 	const char *name;
 	/* Parses each datagram of the burst. */
 	void (*parse)(struct batch *batch, const struct burst *burst);
-	/* Bytes that one lane may need for n datagrams of `bytes` bytes in all; a multiple of RECORD_ALIGN. */
+	/* Bytes that one lane may need for n datagrams of `bytes` bytes in all; a multiple of
+	 * RECORD_ALIGN. */
 	size_t (*room)(size_t n, size_t bytes);
 	const char *const *topics; /* n_topics; topics[i] is the topic of lane i */
 	unsigned n_topics;

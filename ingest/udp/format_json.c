@@ -2,8 +2,8 @@
 #include "ingest/json/event.h"
 #include "ingest/udp/batch.h"
 
-/* Parsed apart and copied: only at its end is it known which lane the event goes to and how much room it
- * needs. */
+/* Parsed apart and copied: only at its end is it known which lane the event goes to and how much
+ * room it needs. */
 static void take(struct batch *batch, const struct burst *burst, const uint8_t *data, uint32_t bytes)
 {
 	uint16_t type;

@@ -6,13 +6,13 @@
  *   - Groups (wire types 3 and 4) are skipped, up to GROUP_DEPTH_MAX deep. protobuf-c fails the message.
  *   - Field number 0 and tags over 32 bits are malformed in every spelling. protobuf-c lets some spellings pass as unknown.
  *   - A varint over 10 bytes, or a length or tag over 5, is malformed, as protobuf-c has it; so is one with more than 64 bits (a tenth byte
- *     over 1), whose upper bits protobuf-c drops.
+ *     over 1), of which protobuf-c drops the upper bits.
  *
  * When several reasons apply, the first in this order counts: structure (truncated or malformed,
  * whichever the walk meets), missing field, bad sha, ip out of range. TRUNCATED says that the
  * message ends inside a field or an open group.
  *
- * Vectors: with SSE2 a typical datagram takes 7 ns, with plain code 63. AVX2 behind a run-time
+ * Vectors: with SSE2 a typical datagram takes 7 ns, with plain code 63. AVX2 after a run-time
  * check was tried and was no faster.
  */
 #include "ingest/udp/ipevent.h"

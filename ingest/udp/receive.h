@@ -5,9 +5,9 @@
  *     lent to the kernel --(datagrams)--> filled --take--> taken --(committed: mark cleared)
  *                                           wait sleeps until there is one
  *
- * Two back-ends keep this contract: receive_uring.c (one ring, a multishot recvmsg per socket) and receive_mmsg.c
- * (recvmmsg and poll, where io_uring is denied). Neither touches a mark; a taken buffer may be
- * given back only when its mark is 0.
+ * Two back-ends keep this contract: receive_uring.c (one ring, a multishot recvmsg per socket) and
+ * receive_mmsg.c (recvmmsg and poll, where io_uring is denied). Neither touches a mark; a taken
+ * buffer may be given back only when its mark is 0.
  */
 #ifndef INGEST_UDP_RECEIVE_H
 #define INGEST_UDP_RECEIVE_H
@@ -16,10 +16,10 @@
 
 enum receive_backend { RECEIVE_AUTO, RECEIVE_URING, RECEIVE_RECVMMSG };
 
-/* Since the last look at them; whoever reads them sets them to 0. */
+/* Since they were last read; the reader sets them to 0. */
 struct receive_counts {
 	uint64_t waits;  /* times the process may have slept */
-	uint64_t rearms; /* multishot requests armed anew */
+	uint64_t rearms; /* multishot requests armed again */
 	/* times the kernel found no free buffer; nothing is lost, datagrams wait in the socket */
 	uint64_t enobufs;
 	uint64_t failures; /* receive calls or requests that ended with another error */
@@ -43,7 +43,7 @@ struct receive {
 	struct buffers *buffers;
 	int socket[BUFFERS_SOCKETS_MAX];
 	unsigned n_sockets;
-	uint64_t batch_wait_ns; /* how long a first datagram may wait for company; 0 for none */
+	uint64_t batch_wait_ns; /* how long a wait may collect after the first datagram; 0: not at all */
 	int failed_errno;       /* of the last failure that was logged */
 	struct receive_counts counts;
 	void *own; /* the back-end's state */
@@ -58,8 +58,8 @@ extern const struct receive_ops receive_mmsg;
  * recvmmsg, saying so in the log. Returns 0 or -errno with the reason in error. */
 int receive_open(struct receive *receive, enum receive_backend backend, struct shm_error *error);
 
-/* Up to max filled buffers, in the order of arrival of each socket. The io_uring back-end asks no
- * kernel for it: what receive_wait found is taken until nothing is left. Buffers taken before must
+/* Up to max filled buffers, in the order of arrival of each socket. The io_uring back-end makes
+ * no system call for it: it gives what receive_wait found. Buffers taken before must
  * have been given back. */
 static inline unsigned receive_take(struct receive *receive, uint16_t *index, unsigned max)
 {

@@ -15,7 +15,7 @@
 struct mmsg {
 	struct iovec iov[MMSG_BATCH];
 	unsigned n_buffers;   /* in use: at most MMSG_BATCH */
-	unsigned next_socket; /* whose turn it is to be first */
+	unsigned next_socket; /* the one to read first */
 	bool stopped;
 	bool found_empty; /* the sockets gave less than was asked for: wait before asking again */
 	unsigned full;    /* full batches in a row */

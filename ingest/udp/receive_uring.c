@@ -16,7 +16,7 @@ _Static_assert(offsetof(struct buffer, flags) == offsetof(struct io_uring_recvms
 _Static_assert(offsetof(struct buffer, name) == sizeof(struct io_uring_recvmsg_out), "");
 
 #define URING_GROUP      0u
-#define URING_WAIT_NR    16u /* completions that end the collecting before batch_wait_ns is over */
+#define URING_WAIT_NR    16u /* completions that end a wait before batch_wait_ns has passed */
 #define URING_SQ_ENTRIES 64u /* an arm and a cancel for each socket */
 
 /* user_data: the socket's index; bit 32 marks the completion of a cancel. */
@@ -33,7 +33,7 @@ struct uring {
 	bool min_wait; /* the kernel knows the least wait */
 	bool stopped;
 	unsigned cancels; /* not yet completed */
-	/* Filled buffers whose completions were seen while stopping or opening, not yet taken. */
+	/* Filled buffers that completed while opening or stopping, not yet taken. */
 	uint16_t *ready;
 	unsigned n_ready, next_ready;
 };
@@ -181,7 +181,7 @@ static unsigned take_uring(struct receive *receive, uint16_t *index, unsigned ma
 	return n + handle_completions(receive, index + n, max - n);
 }
 
-/* Whoever sleeps longer than collect_ns is not under load and is woken by the first datagram. */
+/* A process that sleeps longer than collect_ns is not under load: the first datagram wakes it. */
 static int wait_for_many(struct uring *uring, uint64_t collect_ns, uint64_t timeout_ns)
 {
 	uint64_t begin_ns = clock_monotonic_ns();

@@ -83,8 +83,8 @@ static uint64_t kernel_drops(int socket)
 	return memory[SK_MEMINFO_DROPS];
 }
 
-/* Adds what each socket's drop counter has grown by since it was last counted, by whoever had the
- * socket then. */
+/* Adds what each socket's drop counter has grown by since it was last counted, by this role or by
+ * the one that had the socket before. */
 static void account_kernel_drops(struct udp *udp)
 {
 	struct redo *redo = &udp->batch.redo;
