@@ -1,0 +1,1 @@
+$(eval $(call program,libexec/millrace/logmeter,logmeter/main.c,stage flow config shm event base,-lcyaml -lyaml -lck -pthread))
