@@ -2,7 +2,7 @@
 #
 #   archive, NAME, SOURCES                       build/lib/libNAME.a
 #   program, PATH, SOURCES, ARCHIVES, LIBS       build/PATH           (bin/millrace, libexec/millrace/tally)
-#   unit,    FOLDER/NAME, ARCHIVES, LIBS         build/tests/FOLDER/NAME_test from tests/FOLDER/NAME_test.c; part of `make test`
+#   unit,    FOLDER/NAME, ARCHIVES, LIBS         build/tests/FOLDER/NAME_test from tests/FOLDER/NAME_test.c and the fixtures; part of `make test`
 #   fuzzer,  NAME, SOURCES, ARCHIVES, LIBS       build/fuzz/NAME (clang, libFuzzer); part of `make fuzz`
 #
 # ARCHIVES are named without lib and .a, in link order. LIBS are linker flags.
@@ -66,7 +66,7 @@ TEST_PROGRAMS += $(BUILD)/$(1)
 endef
 
 define unit
-$(call link_rule,$(BUILD)/tests/$(1)_test,tests/$(1)_test.c,$(2),-lcmocka $(3))
+$(call link_rule,$(BUILD)/tests/$(1)_test,tests/$(1)_test.c,fixture $(2),-lcmocka $(3))
 UNIT_TESTS += $(BUILD)/tests/$(1)_test
 endef
 

@@ -1,5 +1,8 @@
 # Unit tests: tests/<folder>/<name>_test.c for what lies in <folder>, the archives they need, further libraries.
 $(BUILD)/tests/cli/arguments_test: $(BUILD)/obj/cli/arguments.o $(BUILD)/lib/libbase.a
+# What tests share. Each test links the fixtures that it uses, and lists the archives that those need.
+$(eval $(call archive,fixture,$(wildcard tests/fixture/*.c)))
+
 ENRICH_TEST_LIBS := -lcyaml -lck -pthread $(ENRICH_LIBS)
 
 $(eval $(call unit,base/address,stage flow config shm event base,))
@@ -116,6 +119,6 @@ $(eval $(call unit,cli/load/send_http_request,send_http generator shm event base
 $(eval $(call unit,lib/millrace,millrace_static shm event base,-lck))
 
 # Programs that tests start.
-$(eval $(call test_program,tests/mmdb_tool,tests/tool/mmdb_tool.c,,))
-$(eval $(call test_program,tests/queue_tool,tests/tool/queue_tool.c,shm event base,-lck))
+$(eval $(call test_program,tests/mmdb_tool,tests/tool/mmdb_tool.c,fixture,))
+$(eval $(call test_program,tests/queue_tool,tests/tool/queue_tool.c,fixture shm event base,-lck))
 $(eval $(call test_program,tests/fake_stage,tests/tool/fake_stage.c,stage flow config shm event base,-lck))

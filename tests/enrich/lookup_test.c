@@ -322,7 +322,7 @@ static void rules_that_are_wrong_or_not_there_are_an_error(void **state)
 	assert_refused("/nowhere/regexes.yaml", "/nowhere/regexes.yaml");
 	enrich_write(enrich_rules, broken, sizeof broken - 1);
 	assert_refused(enrich_rules, "2");
-	enrich_write(enrich_rules, enrich_rules_text, sizeof enrich_rules_text - 1);
+	enrich_write(enrich_rules, enrich_rules_text, strlen(enrich_rules_text));
 }
 
 static void a_database_that_is_not_there_or_broken_is_done_without(void **state)

@@ -283,7 +283,7 @@ static void the_median_wake_up_takes_less_than_a_millisecond(void **state)
 
 static void publish_in_step(void)
 {
-	draw_state ^= 0x5bd1e995;
+	draw_part(1);
 	for (uint64_t number = 1; number <= ROUNDS; number++) {
 		dawdle();
 		publish(number);
@@ -402,7 +402,7 @@ static void a_writer_killed_at_any_moment_leaves_nobody_asleep(void **state)
 	(void)state;
 	uint64_t taken = 0;
 	for (unsigned i = 0; i < KILLS; i++) {
-		draw_state += i;
+		draw_part(i);
 		pid_t writer = start(publish_at_random);
 		uint64_t until_ns = clock_monotonic_ns() + draw_below(4000) * 1000ull, begun = taken;
 		while (clock_monotonic_ns() < until_ns || taken == begun) {

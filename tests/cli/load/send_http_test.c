@@ -159,7 +159,7 @@ static void pipelined_answers_are_told_apart_whatever_the_pieces(void **state)
 	(void)state;
 	for (unsigned round = 0; round < 500; round++) {
 		char text[8192];
-		unsigned order[32], n = 1 + draw_below(32), at = 0;
+		unsigned order[32] = {0}, n = 1 + draw_below(32), at = 0;
 		size_t bytes = 0, sent = 0;
 		for (unsigned i = 0; i < n; i++) {
 			order[i] = draw_below(KNOWN);
