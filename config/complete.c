@@ -130,7 +130,7 @@ static void complete_names(struct completing *completing, const struct schema *s
 	}
 }
 
-/* Items without a value are errors; something neutral takes their places. */
+/* Items without a value are errors; neutral values take their places. */
 static void complete_list(struct completing *completing, struct config_node *list, const char *path)
 {
 	for (size_t i = 0; list->kind == NODE_LIST && i < list->n_children; i++) {
@@ -216,10 +216,10 @@ void config_complete(struct config_node *tree, const struct config_origin *defau
 
 /* ---- --set ---- */
 
-/* Entries of one list that --set may make; far above what a machine can use. */
+/* Entries of one list that --set may make: far more than a machine can use. */
 #define ENTRIES_MAX 1000
 
-/* A key on its way into the tree. */
+/* A value that is being set. */
 struct setting {
 	const struct config_origin *origin;
 	struct config_errors *errors;
@@ -289,7 +289,7 @@ static struct config_node *bad_key(const struct setting *setting)
 	return NULL;
 }
 
-/* Looked at before anything is made on the way. */
+/* Checked before anything is made along the key. */
 static bool is_well_formed(const char *key)
 {
 	for (;;) {
@@ -299,7 +299,7 @@ static bool is_well_formed(const char *key)
 	}
 }
 
-/* Walks along the key, making what is not there. Returns the node that is to become the value, or
+/* Follows the key and makes what is missing. Returns the node that is to become the value, or
  * NULL with an error. */
 static struct config_node *make_way(const struct setting *setting, struct config_node *tree, bool scalar)
 {

@@ -27,7 +27,7 @@ const char *config_default_text(void)
 {
 	return "instance: default               # segments under /dev/shm/millrace/default; MILLRACE_INSTANCE and\n"
 	       "                                # --instance choose it for every command\n"
-	       "data_dir: millrace-data         # what must last: the counts (tally.db)\n"
+	       "data_dir: millrace-data         # the counts (tally.db)\n"
 	       "drain_timeout: 30s\n"
 	       "ingest:\n"
 	       "  udp:\n"

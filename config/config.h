@@ -1,18 +1,18 @@
 /* The configuration: one YAML file (or the embedded default), overridden by --set KEY=VALUE,
- * checked whole before use.
+ * checked as a whole before use.
  *
  * Every key is declared once, in an options.def:
  *
  *     OPTION(key, type, default, min, max, choices, help)
  *
- * and from that come the check, the value, `--help` and the tables in the documents. Errors name
- * file, line, key, what is wrong and what is allowed:
+ * From it come the check, the value, `--help` and the tables in the documents. An error names file,
+ * line, key, what is wrong and what is allowed:
  *
  *     millrace.yaml:7: ingest.udp[0].format: "ipevnt" is not a format; allowed: ipevent, raw, json
  *     --set tally.commit_interval=0: below the least value, 10ms
  *
- * All errors of a file are reported, not only the first. Unknown keys are errors; the nearest known
- * key is suggested.
+ * All errors of a file are reported, not only the first. An unknown key is an error, which suggests
+ * the nearest known key.
  *
  * Types: SIZE (bytes; suffixes KiB MiB GiB TiB and k M G T, decimal: "64MiB"), POWER (a SIZE that
  * is a power of two), DURATION (suffixes ns us ms s m h d; a number alone is seconds), COUNT
@@ -21,13 +21,13 @@
  * single value stands for a list of one). min and max bound the value, the bytes of a STRING or
  * FILE, a LIST's items. Sections may be lists (`ingest.udp`) or maps by name (`topics`).
  *
- * What is in force, the later over the earlier:
+ * What is in force; the later replaces the earlier:
  *
  *     defaults of the options < embedded default < file < MILLRACE_INSTANCE < --set, in order
  *
- * A top-level section that the file has replaces that of the embedded default: `ingest: {}` means
- * no listener, and a file's list `ingest.udp` stands for itself. Scalars that it does not mention
- * keep their defaults, as do topics.
+ * A top-level section of the file replaces that of the embedded default: `ingest: {}` means no
+ * listener, and a list `ingest.udp` stands for itself. Keys and topics that the file does not mention
+ * have their defaults.
  */
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
@@ -70,7 +70,7 @@ const struct config_option *config_options(size_t *n);
 
 /* Loads path (NULL: the embedded default), takes the instance's name from MILLRACE_INSTANCE when
  * that is set and not empty, and applies sets, n_sets strings "KEY=VALUE" in order, VALUE being
- * YAML (a bare address such as [::]:4002 is taken as it stands). Returns the configuration, or NULL
+ * YAML (a bare address such as [::]:4002 needs no quotes). Returns the configuration, or NULL
  * with every error, one a line, in *errors (malloced, the caller frees it; NULL otherwise). */
 struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors);
 
@@ -103,13 +103,14 @@ bool config_same(const struct config *a, const struct config *b, const char *pre
 typedef void config_file_fn(void *argument, const char *key, const char *path);
 void config_each_file(const struct config *config, const char *section, config_file_fn *each, void *argument);
 
-/* Makes data_dir and the path of every FILE absolute by putting folder in front, for readers that
- * stand in another folder. Returns 0, or -ENAMETOOLONG with "KEY: ..." in *error (malloced) when
- * one becomes longer than its option takes; then the configuration is of no more use. */
+/* Makes data_dir and the path of every FILE absolute by putting folder in front, for readers with
+ * another working directory. Returns 0, or -ENAMETOOLONG with "KEY: ..." in *error (malloced) when
+ * a path is longer than its option takes or folder has control characters; the configuration is
+ * then only good for config_free. */
 int config_make_absolute(struct config *config, const char *folder, char **error);
 
 /* Values. The key is formatted as by printf: config_u64(c, "ingest.udp[%zu].processes", i). Asking
- * for a key that no options.def declares, or with the wrong type, is our own bug: abort. Strings
+ * for a key that no options.def declares, or with the wrong type, is our own bug and aborts. Strings
  * live as long as the configuration. */
 /* SIZE bytes, COUNT, BOOL 0/1 */
 uint64_t config_u64(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));

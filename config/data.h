@@ -11,9 +11,9 @@
  *                               | udp |  n = 2  --> [ listen format ... | listen format ... ]
  *                               +-----+
  *
- * Scalars are text; config_value.h gives them types, so that units work. Which keys exist and what
- * is a section, a list or a value is libcyaml's to judge. It stops at the first thing that it
- * refuses; that is reported, taken out of the tree, and the rest is loaded again.
+ * Scalars are text; config/value.h gives them types and units. libcyaml judges which keys exist
+ * and what is a section, a list or a value. It stops at the first thing that it refuses; that is
+ * reported, taken out of the tree, and the rest is loaded again.
  */
 #ifndef CONFIG_DATA_H
 #define CONFIG_DATA_H
@@ -45,7 +45,7 @@ struct config_place {
 };
 
 /* Loads a completed tree. What does not fit the schema is taken out of the tree, with an error for
- * each. Returns true when nothing had to be taken out. data is to be freed in either case. */
+ * each. Returns true when nothing had to be taken out. The caller frees data in either case. */
 bool config_data_load(struct config_data *data, struct config_node *tree, struct config_errors *errors);
 
 void config_data_free(struct config_data *data);

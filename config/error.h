@@ -13,9 +13,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define CONFIG_ERRORS_MAX 100u /* those after it are only counted */
+#define CONFIG_ERRORS_MAX 100u /* further ones are only counted */
 
-#define CONFIG_SOURCE_DEFAULT "default" /* source of what nobody wrote */
+#define CONFIG_SOURCE_DEFAULT "default" /* source of values that nobody wrote */
 
 /* Where a value was written. */
 struct config_origin {
@@ -33,7 +33,7 @@ struct config_errors {
 	size_t n; /* all, more than there are lines for */
 };
 
-/* Adds one. key may be "" and is left out where the source says it already ("--set KEY=...").
+/* Adds one. key may be ""; it is left out where the source has it already ("--set KEY=...").
  * Control characters are shown as \xNN. */
 void config_error(struct config_errors *errors, const struct config_origin *origin, const char *key,
                   const char *format, ...) __attribute__((format(printf, 4, 5)));

@@ -108,7 +108,7 @@ static void report_kind(const struct schema *schema, bool is_entry, const struct
 	             wanted, allowed);
 }
 
-/* Where the way has got to. */
+/* How far the steps have been followed. */
 struct way {
 	const struct schema *schema; /* NULL beyond an unknown key */
 	const struct schema *holder; /* what was left by the last step */

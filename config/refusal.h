@@ -7,8 +7,8 @@
  *       in mapping field 'udp' (line: 3, column: 8)
  *       in mapping field 'ingest' (line: 2, column: 11)
  *
- * The lines are those of the completed document, which nobody has seen; the way through the tree,
- * outermost last, leads to the node that knows where it was written.
+ * The lines are those of the completed document, which nobody has seen. But the steps, outermost
+ * last, lead through the tree to the node, which knows where it was written.
  */
 #ifndef CONFIG_REFUSAL_H
 #define CONFIG_REFUSAL_H
@@ -25,14 +25,15 @@ struct config_refusal {
 		size_t index;                  /* of the entry, from 0 */
 	} step[CONFIG_DEPTH_MAX];              /* innermost first */
 	size_t n_steps;
-	bool failed; /* a line that was not understood */
+	bool failed; /* a line was not understood */
 };
 
 /* libcyaml's log function; context is a struct config_refusal. */
 void config_refusal_log(cyaml_log_t level, void *context, const char *format, va_list arguments);
 
-/* Reports what was refused and takes it out of the tree; in a list, something neutral takes its
- * place. Returns false, and leaves the tree, when the way was not understood or leads nowhere. */
+/* Reports what was refused and takes it out of the tree; in a list, a neutral value takes its
+ * place. Returns false and leaves the tree alone when the steps were not understood or lead
+ * nowhere. */
 bool config_refusal_take_out(const struct config_refusal *refusal, struct config_node *tree,
                              struct config_errors *errors);
 

@@ -1,10 +1,10 @@
-/* The schema: all option keys as one tree, and the way along a key.
+/* The schema: all option keys as one tree, and how to follow a key.
  *
  *     "ingest.udp[].listen"     section "ingest" > entries "udp" > option "listen"
  *     "topics.*.size"           named "topics" > option "size"
  *     "tally.applications"      section "tally" > option "applications"
  *
- * Made once from the tables of all options.def.
+ * Made once from config_options.
  */
 #ifndef CONFIG_SCHEMA_H
 #define CONFIG_SCHEMA_H
@@ -27,7 +27,7 @@ struct schema {
 	size_t n_children;
 };
 
-/* The root, a SCHEMA_SECTION. Lives for good. */
+/* The root, a SCHEMA_SECTION. Never freed. */
 const struct schema *config_schema(void);
 
 /* Index of the child of that name, or -1. */
@@ -45,15 +45,15 @@ struct config_step {
 	size_t index;
 };
 
-/* Takes the next step off *key. schema is where the key has got to (NULL: nowhere known). Below a
- * SCHEMA_NAMED the name may have dots: it goes up to the last dot when a key of the entry follows
- * there, or when to_option says that a key must follow; otherwise it is all that is left. */
+/* Takes the next step off *key. schema is the place reached so far (NULL: unknown). The name of an
+ * entry of SCHEMA_NAMED may have dots: it ends at the last dot when a key of the entry follows, or
+ * when to_option says that a key must follow; otherwise it is all that is left. */
 struct config_step config_step(const char **key, const struct schema *schema, bool to_option);
 
-/* Topics that exist without being mentioned; a name of NULL after the last. */
+/* Topics that exist even if the configuration does not mention them; ends with a name of NULL. */
 extern const struct config_built_in_topic {
 	const char *name;
-	const char *when_full; /* its default; other topics have the option's */
+	const char *when_full; /* its default; other topics have that of the option */
 } config_built_in_topics[];
 
 #endif

@@ -155,7 +155,7 @@ struct reading {
 	const struct config_origin *origin;
 	struct config_errors *errors;
 	size_t n_nodes, text_bytes;
-	bool over;                  /* a limit was met: nothing more is converted */
+	bool over;                  /* a limit was exceeded: nothing more is converted */
 	char path[CONFIG_PATH_MAX]; /* of the node at hand, for errors */
 };
 

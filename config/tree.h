@@ -6,9 +6,9 @@
  *           format: raw                       map
  *                                               "listen": list of a scalar; "format": scalar "raw", line 4
  *
- * It is what overrides are applied to and what errors take their lines from. Read with libyaml;
- * aliases are resolved by copying. A hostile document meets limits (CONFIG_*_MAX) and gets an
- * error; it cannot make the tree large or deep. All text in a tree is UTF-8 without control
+ * Overrides are applied to it, and errors take their lines from it. It is read with libyaml; an
+ * alias becomes a copy. A hostile document meets limits (CONFIG_*_MAX) and gets an error; it cannot
+ * make the tree large or deep. All text in a tree is UTF-8 without control
  * characters.
  */
 #ifndef CONFIG_TREE_H
@@ -33,12 +33,12 @@ struct config_node {
 	struct config_origin origin;
 	struct config_node **child;
 	size_t n_children, room;
-	/* stands for something that was reported, so that its neighbours keep their numbers */
+	/* takes the place of something that was reported, so that its neighbours keep their numbers */
 	bool refused;
 };
 
-/* Zeroed memory. Running out of it while reading some kilobytes of configuration is not survivable:
- * abort. */
+/* Zeroed memory. Aborts when there is none: a program without the memory for its configuration
+ * cannot go on. */
 void *config_alloc(size_t bytes);
 
 /* True for printable UTF-8, without control characters and line breaks of any kind: what all text
@@ -46,9 +46,9 @@ void *config_alloc(size_t bytes);
 bool config_tree_is_plain(const unsigned char *text, size_t bytes);
 
 /* Parses one document. An empty one is NODE_NULL. Returns NULL, with errors added, when it is not
- * YAML or meets a limit. Single keys and values that cannot be used (a key there twice, a control
- * character) add errors and are left out. origin gives source and rank; its line is 1, or 0 when
- * lines are not to be told. */
+ * YAML or meets a limit. A key or value that cannot be used (a duplicate key, a control character) adds
+ * an error and is left out. origin gives source and rank; its line is 1, or 0 when lines mean
+ * nothing. */
 struct config_node *config_tree_parse(const char *text, size_t bytes, const struct config_origin *origin,
                                       struct config_errors *errors);
 
@@ -68,7 +68,7 @@ void config_tree_replace(struct config_node *parent, size_t i, struct config_nod
 /* Takes child i out and gives it to the caller, who frees it. */
 struct config_node *config_tree_take(struct config_node *parent, size_t i);
 
-/* Moves child `from` to place `to`, not behind it; those between follow. */
+/* Moves child `from` forward to place `to` (to <= from); those between move back by one. */
 void config_tree_bring_forward(struct config_node *parent, size_t from, size_t to);
 
 /* Index of the key in a map, or -1 (also when map is NULL or not a map). */

@@ -1,4 +1,4 @@
-/* Values of options: text with units into numbers, and what is wrong with it.
+/* Values of options: text with units becomes a number, or an error that says what is wrong.
  *
  *     "64MiB" --config_value_parse--> 67108864
  *     "200us" --config_value_parse--> 200000 (ns)
@@ -15,7 +15,7 @@ struct config_why {
 };
 
 /* Parses one value of the option's type: bytes, ns, number, 0/1, index of the choice; for a STRING
- * or FILE its length, and 0 for a LIST. Range is not looked at. Returns 0, -EINVAL (not of that
+ * or FILE its length, and 0 for a LIST. Does not check the range. Returns 0, -EINVAL (not of that
  * type) or -ERANGE (more than 64 bits hold). */
 int config_value_parse(const struct config_option *option, const char *text, uint64_t *value);
 

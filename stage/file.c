@@ -75,7 +75,7 @@ static void show(const struct stage *stage, const struct stage_file_state *state
 	control_show_file(stage->control, (unsigned)(state - stage->files->state), &state->shown);
 }
 
-/* The text goes without the key, which stands beside it. */
+/* Without the key, which is shown next to it. */
 static void set_refusal(struct stage_file_state *state, const char *refusal)
 {
 	size_t n = strlen(state->key);
@@ -121,7 +121,7 @@ int stage_files_begin(struct stage *stage, struct shm_error *error)
 		shm_explain(error, "no memory");
 		return -ENOMEM;
 	}
-	/* Before anything is read: what changes from here on is read again. */
+	/* Noted before anything is read, so that a later change is read again. */
 	stage->files->reloads = atomic_load_explicit(&stage->control->reloads, memory_order_acquire);
 	config_each_file(stage->config, section, begin_file, stage);
 	return 0;
@@ -161,8 +161,7 @@ static void read_again(struct stage *stage, struct stage_file_state *state)
 	state->tried_ns = stage->now_ns;
 	int result = look(stage, state, &signature);
 	if (result != 0) {
-		/* What was looked for in the places where a file may come has never been there, or
-		 * is in force. */
+		/* No refusal for a file that no option names and that has never been there. */
 		shm_explain(&error, "%s: %s", state->shown.path, strerror(-result));
 		if (config_string(stage->config, "%s", state->key)[0] != '\0' || state->judged_any)
 			refuse(stage, state, error.text);
@@ -178,7 +177,7 @@ static void read_again(struct stage *stage, struct stage_file_state *state)
 		return;
 	}
 	if (loaded == NULL)
-		return; /* it went meanwhile */
+		return; /* it has gone since */
 	state->file->replace(stage, loaded);
 	state->shown.in_force_ns = clock_real_ns();
 	set_refusal(state, "");
@@ -224,8 +223,8 @@ struct checking {
 	FILE *out;
 };
 
-/* One line, whatever of a hostile file the text cites: what follows a line's end would be
- * another finding. */
+/* One line, whatever the text quotes of a hostile file: after a line break it would be another
+ * finding. */
 static void print_finding(FILE *out, const char *word, const char *text)
 {
 	char line[6 * sizeof((struct shm_error *)NULL)->text];
@@ -244,7 +243,7 @@ static void check_file(void *argument, const char *key, const char *configured)
 	void *loaded = NULL;
 	int result = find(file, path, configured);
 	if (result == -ENOENT)
-		return; /* none is named, and the stage knows what to do without */
+		return; /* none is named, and the stage can do without */
 	if (file->dispensable && result == 0 && signature_take(&signature, path) == -ENOENT) {
 		shm_explain(&error, "%s: %s: %s", key, path, strerror(ENOENT));
 		print_finding(checking->out, "missing", error.text);

@@ -1,24 +1,24 @@
-/* Files that options name: tokens, databases, rules. One way for all of them to be tried, read,
- * read again and shown.
+/* Files that options name: tokens, databases, rules. All of them are tried, read, read again and
+ * shown in one way.
  *
- *     OPTION("ingest.http[].tokens", FILE, ...)       options.def: that there is such a file
+ *     OPTION("ingest.http[].tokens", FILE, ...)       options.def: there is such a file
  *     struct stage_file {"tokens", load, replace}     stage_ops.files: how the stage reads it
  *
  *     before:   PROGRAM --check SECTION  --load, discard-->  findings, for `millrace check` and the supervisor (supervisor/trial.h)
  *     start:    init reads it by stage_file_load
  *     SIGHUP:   the supervisor has tried all; then control->reloads goes up
- *     tick:     reloads went up, and the file is another --load--> good:   replace, in force from now on
- *                                                              '-> broken: the old one goes on, and `millrace stat` says why
+ *     tick:     reloads went up, and the file has changed --load--> good:   replace, in force from now on
+ *                                                               '-> broken: the old one stays, and `millrace stat` says why
  *
- * What is in force and since when lies in the control block (control_show_file). A file of which
- * nothing is in force is tried again every second. One that the stage watches by itself (the
+ * The control block says what is in force and since when (control_show_file). While nothing of a
+ * file is in force, it is tried again every second. A file that the stage watches by itself (the
  * country database) has no replace; the stage reports on it.
  *
  * --check reads the complete configuration on standard input and prints one line for each finding:
  *
  *     refused KEY: WHAT      the stage cannot start
- *     without KEY: WHAT      it would start, and do without what is in the file
- *     missing KEY: WHAT      the file is not there yet; it will be taken when it comes
+ *     without KEY: WHAT      it would start, but without what is in the file
+ *     missing KEY: WHAT      the file is not there yet; it is taken when it comes
  *     memory BYTES           no finding: what a process can come to hold (stage_ops.memory_max)
  */
 #ifndef STAGE_FILE_H
@@ -37,17 +37,17 @@ struct stage_ops;
 /* How a stage reads one of its files. */
 struct stage_file {
 	const char *option; /* the key's last part: "tokens" */
-	bool dispensable;   /* the stage starts without it, too */
+	bool dispensable;   /* the stage can start without it */
 	/* Where the file is when the option says `configured`. Returns 0, -ENOENT when there is
 	 * none (path is then where one may come), or another -errno. NULL: it is where the option
-	 * says, and "" is none. */
+	 * says, and "" means none. */
 	int (*find)(char *path, size_t size, const char *configured);
 	/* Reads and checks all of it. Returns 0 with what it holds in *loaded, or -errno with
 	 * "PATH: what is wrong" in error. */
 	int (*load)(const struct config *config, const char *path, void **loaded, struct shm_error *error);
 	void (*discard)(void *loaded);
-	/* Puts it in force in place of the old one, and owns it from then on. NULL: the stage
-	 * watches the file by itself. */
+	/* Puts it in force in place of the old one, and owns it from now on. NULL: the stage watches
+	 * the file by itself. */
 	void (*replace)(struct stage *stage, void *loaded);
 };
 
@@ -63,13 +63,13 @@ int stage_files_begin(struct stage *stage, struct shm_error *error);
 /* After init: what was read is in force. */
 void stage_files_started(struct stage *stage);
 
-/* At every tick: reads again what is to be read again. */
+/* At every tick: reads what has to be read again. */
 void stage_files_tick(struct stage *stage);
 
 void stage_files_end(struct stage *stage);
 
 /* Reports on a file that the stage watches by itself, or that init could not read (refusal as from
- * stage_file_load). in_force: something new is in force since now; refusal: why what is there now
+ * stage_file_load). in_force: something new is in force from now on; refusal: why what is there now
  * is not, NULL or "" if it is. */
 void stage_file_report(struct stage *stage, const char *option, bool in_force, const char *refusal);
 
