@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import harness
+from cli_help import Running
 from harness import Instance, processes
 from http_help import uring_allowed
 
@@ -94,6 +95,22 @@ def instance(tmp_path, shm_root):
             print(one.log()[-6000:])
         one.discard()
     assert not problems, "; ".join(problems)
+
+
+@pytest.fixture
+def running(tmp_path):
+    """running(one, "tap", "ip") starts a command that goes on; it ends with the test."""
+    started = []
+
+    def start(one, *arguments, **options):
+        started.append(Running(one, tmp_path, *arguments, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
 
 
 @pytest.fixture(params=["uring", "epoll"])
