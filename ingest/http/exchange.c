@@ -7,6 +7,24 @@
 
 #include "ingest/http/handlers.h"
 
+int exchange_find_outlets(struct exchange_shared *shared, struct shm_error *error)
+{
+	for (unsigned i = 0; i < ROUTE_COUNT; i++) {
+		if (routes[i].outlet[0] == '\0')
+			continue;
+		int place = outlet_find(shared->outlet, routes[i].outlet);
+		if (place < 0) {
+			shm_explain(
+			        error,
+			        "route \"%s\" writes to \"%s\", which flow/flow.def does not name for the stage",
+			        routes[i].name, routes[i].outlet);
+			return -EINVAL;
+		}
+		shared->place[i] = (uint8_t)place;
+	}
+	return 0;
+}
+
 /* ---- answers ---- */
 
 static bool origin_allowed(const struct exchange_settings *settings, const struct slice *origin)
@@ -79,14 +97,15 @@ void reply_error(struct exchange *exchange, unsigned status, const char *error, 
 	reply_error_with(exchange, &answer, error, where);
 }
 
-void reply_full(struct exchange *exchange, enum outlet_topic place)
+void reply_full(struct exchange *exchange)
 {
+	const struct outlet *outlet = exchange->shared->outlet;
 	struct answer answer = {
 	        .status = 503,
-	        .retry_after_s = outlet_retry_after_s(exchange->shared->outlet, place),
+	        .retry_after_s = outlet_retry_after_s(outlet, exchange_place(exchange)),
 	};
 	reply_error_with(exchange, &answer, "full: try again later",
-	                 place == OUTLET_QUEUE ? "queue" : "topic");
+	                 outlet_is_queue(outlet, exchange_place(exchange)) ? "queue" : "topic");
 }
 
 void exchange_fail(struct exchange *exchange, unsigned status, const char *error, const char *where)

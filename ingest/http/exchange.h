@@ -39,8 +39,9 @@ struct exchange_shared {
 	struct inflater *inflater;
 	struct pool *pool; /* of requests; answers have their own (output) */
 	struct metrics *metrics;
-	const struct stage *stage; /* for /readyz and /debug/vars; NULL: a stage alone */
-	char *scratch;             /* one payload before its lane has room for it */
+	uint8_t place[ROUTE_COUNT]; /* of the outlet, where each route writes (exchange_find_outlets) */
+	const struct stage *stage;  /* for /readyz and /debug/vars; NULL: a stage alone */
+	char *scratch;              /* one payload before its lane has room for it */
 	size_t scratch_bytes;
 };
 
@@ -62,6 +63,16 @@ struct exchange {
 	unsigned status; /* of the answer, once it is written */
 	bool closed;     /* the answer says Connection: close */
 };
+
+/* Where the request's events go. Only for routes that have an outlet. */
+static inline unsigned exchange_place(const struct exchange *exchange)
+{
+	return exchange->shared->place[exchange->route];
+}
+
+/* Finds the outlet of each route among what the stage writes. Returns 0, or -EINVAL with the reason:
+ * a row of routes.def names one that the stage does not write. shared->outlet is open. */
+int exchange_find_outlets(struct exchange_shared *shared, struct shm_error *error);
 
 /* Looks at a head: finds the route and says whether its body is wanted. Returns true when it is;
  * otherwise the answer is written (status, closed set). */

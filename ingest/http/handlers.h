@@ -6,6 +6,7 @@
 #define INGEST_HTTP_HANDLERS_H
 
 #include "ingest/http/exchange.h"
+#include "ingest/json/event.h"
 
 /* A body as the handler gets it. */
 struct body {
@@ -40,8 +41,8 @@ void reply_error(struct exchange *exchange, unsigned status, const char *error, 
 /* The same for what is wrong in a body: 413 when something is too large, else 400. */
 void reply_wrong(struct exchange *exchange, const struct json_fault *fault);
 
-/* 503 with Retry-After for a place that is full. */
-void reply_full(struct exchange *exchange, enum outlet_topic place);
+/* 503 with Retry-After: the route's outlet is full. */
+void reply_full(struct exchange *exchange);
 
 /* Any answer: fills in what the exchange knows (closing, HEAD, CORS) and writes it. */
 void reply(struct exchange *exchange, struct answer *answer);

@@ -94,7 +94,7 @@ static const struct transport_ops files = {
 /* As outlet_commit, but to the file. */
 static bool write_records(struct alone *alone)
 {
-	for (unsigned i = 0; i < OUTLET_TOPICS; i++) {
+	for (unsigned i = 0; i < alone->outlet.n_topics; i++) {
 		struct lane *lane = &alone->outlet.lane[i];
 		if (fwrite(lane->base, 1, lane->used, alone->output) != lane->used)
 			return false;
@@ -103,20 +103,29 @@ static bool write_records(struct alone *alone)
 	return true;
 }
 
-/* The postbacks stand behind the records of their piece, each as a record. */
-static bool write_postbacks(struct alone *alone)
+static bool write_message(struct alone *alone, uint16_t type, const struct queue_slot *slot)
 {
 	static const char padding[RECORD_ALIGN];
+	struct record head;
+	record_put(&head, type, slot->length);
+	size_t rest = record_bytes(slot->length) - sizeof head - slot->length;
+	return fwrite(&head, sizeof head, 1, alone->output) == 1 &&
+	       fwrite(slot->data, 1, slot->length, alone->output) == slot->length &&
+	       fwrite(padding, 1, rest, alone->output) == rest;
+}
+
+/* The messages come after the records of their piece, each as a record. */
+static bool write_messages(struct alone *alone)
+{
+	struct outlet *outlet = &alone->outlet;
 	struct queue_slot slot;
-	while (queue_take(&alone->outlet.queue, &slot)) {
-		struct record head;
-		record_put(&head, EVENT_POSTBACK, slot.length);
-		size_t rest = record_bytes(slot.length) - sizeof head - slot.length;
-		if (fwrite(&head, sizeof head, 1, alone->output) != 1 ||
-		    fwrite(slot.data, 1, slot.length, alone->output) != slot.length ||
-		    fwrite(padding, 1, rest, alone->output) != rest)
-			return false;
-		(void)queue_done(&alone->outlet.queue, &slot);
+	for (unsigned i = outlet->n_topics; i < outlet->n_places; i++) {
+		struct queue *queue = &outlet->queue[i - outlet->n_topics];
+		while (queue_take(queue, &slot)) {
+			if (!write_message(alone, outlet->place[i].type, &slot))
+				return false;
+			(void)queue_done(queue, &slot);
+		}
 	}
 	return true;
 }
@@ -133,7 +142,7 @@ static int serve(struct alone *alone)
 		alone->outlet.arrival_ns = clock_real_ns();
 		answer_set_time(alone->outlet.arrival_ns / NS_PER_SEC);
 		(void)transport_poll(&server->transport);
-		if (!write_records(alone) || !write_postbacks(alone)) {
+		if (!write_records(alone) || !write_messages(alone)) {
 			log_error("cannot write the output", NULL);
 			return 1;
 		}

@@ -7,16 +7,37 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "flow/flow.h"
 
 #define PREFETCHED_BYTES 256u
 
-#define OUTLET_NAME(symbol, name) name,
-
-static const char *const topic_names[] = {OUTLETS(OUTLET_NAME) NULL};
+#define STAGE_NAME "ingest-http"
 
 /* ---- joining ---- */
 
-/* Ids of postbacks go on from life to life. */
+static void add_places(struct outlet *outlet, const char *const *names)
+{
+	for (FLOW_EACH(name, names))
+		outlet->place[outlet->n_places++] =
+		        (struct outlet_place){.name = *name, .type = flow_topic_type(*name)};
+}
+
+/* The stage's row of the flow table, which the ports go by too. */
+static void take_row(struct outlet *outlet)
+{
+	const struct flow_stage *row = flow_stage_find(STAGE_NAME);
+	memset(outlet, 0, sizeof *outlet);
+	add_places(outlet, row->writes);
+	outlet->n_topics = outlet->n_places;
+	add_places(outlet, row->puts);
+}
+
+static unsigned n_queues(const struct outlet *outlet)
+{
+	return outlet->n_places - outlet->n_topics;
+}
+
+/* Ids go on from life to life. */
 static void begin_ids(struct outlet *outlet, const struct instance *instance)
 {
 	uint64_t lives = atomic_load_explicit(&ports_private(&outlet->ports)->lives, memory_order_relaxed);
@@ -26,7 +47,11 @@ static void begin_ids(struct outlet *outlet, const struct instance *instance)
 
 static int take_slots(struct outlet *outlet, struct shm_error *error)
 {
-	outlet->slot = calloc(outlet->queue.slots, sizeof *outlet->slot);
+	size_t most = 1;
+	for (unsigned i = 0; i < n_queues(outlet); i++)
+		if (outlet->queue[i].slots > most)
+			most = outlet->queue[i].slots;
+	outlet->slot = calloc(most, sizeof *outlet->slot);
 	if (outlet->slot != NULL)
 		return 0;
 	shm_explain(error, "no memory");
@@ -36,11 +61,10 @@ static int take_slots(struct outlet *outlet, struct shm_error *error)
 int outlet_open(struct outlet *outlet, const struct instance *instance, const char *role,
                 struct control *control, unsigned recovered, struct shm_error *error)
 {
-	memset(outlet, 0, sizeof *outlet);
+	take_row(outlet);
 	struct ports_wanted wanted = ports_declared(instance, role, NULL);
-	wanted.writes = topic_names; /* in the order of enum outlet_topic */
 	wanted.lane = outlet->lane;
-	wanted.queue = &outlet->queue;
+	wanted.queue = outlet->queue;
 	wanted.redo = &outlet->redo;
 	wanted.control = control;
 	wanted.recovered_notes = recovered;
@@ -59,10 +83,10 @@ int outlet_open(struct outlet *outlet, const struct instance *instance, const ch
 void outlet_close(struct outlet *outlet)
 {
 	bool alone = outlet->ports.wanted.instance == NULL;
-	for (unsigned i = 0; alone && i < OUTLET_TOPICS; i++)
+	for (unsigned i = 0; alone && i < outlet->n_topics; i++)
 		free(outlet->lane[i].base);
-	if (alone)
-		free(outlet->queue.shared);
+	for (unsigned i = 0; alone && i < n_queues(outlet); i++)
+		free(outlet->queue[i].shared);
 	ports_close(&outlet->ports);
 	free(outlet->slot);
 	memset(outlet, 0, sizeof *outlet);
@@ -71,40 +95,55 @@ void outlet_close(struct outlet *outlet)
 #define ALONE_SLOTS      1024u
 #define ALONE_SLOT_BYTES 65536u
 
+static bool make_queue(struct queue *queue)
+{
+	size_t bytes = queue_bytes(ALONE_SLOTS, ALONE_SLOT_BYTES);
+	struct queue_shared *shared = aligned_alloc(SHM_LINE, bytes);
+	if (shared == NULL)
+		return false;
+	memset(shared, 0, bytes);
+	if (queue_init(shared, bytes, ALONE_SLOTS, ALONE_SLOT_BYTES) != 0 ||
+	    queue_join(queue, shared, bytes, 1) != 0)
+		abort();
+	return true;
+}
+
 int outlet_open_alone(struct outlet *outlet, size_t bytes)
 {
 	struct shm_error error;
-	memset(outlet, 0, sizeof *outlet);
-	for (unsigned i = 0; i < OUTLET_TOPICS; i++) {
+	take_row(outlet);
+	bool made = true;
+	for (unsigned i = 0; made && i < outlet->n_topics; i++) {
 		char *memory = malloc(bytes);
-		if (memory == NULL)
-			goto no_memory;
-		lane_memory(&outlet->lane[i], memory, bytes);
+		made = memory != NULL;
+		if (made)
+			lane_memory(&outlet->lane[i], memory, bytes);
 	}
-	size_t queue_size = queue_bytes(ALONE_SLOTS, ALONE_SLOT_BYTES);
-	struct queue_shared *shared = aligned_alloc(SHM_LINE, queue_size);
-	if (shared == NULL)
-		goto no_memory;
-	memset(shared, 0, queue_size);
-	if (queue_init(shared, queue_size, ALONE_SLOTS, ALONE_SLOT_BYTES) != 0 ||
-	    queue_join(&outlet->queue, shared, queue_size, 1) != 0)
-		abort();
-	if (take_slots(outlet, &error) == 0)
+	for (unsigned i = 0; made && i < n_queues(outlet); i++)
+		made = make_queue(&outlet->queue[i]);
+	if (made && take_slots(outlet, &error) == 0)
 		return 0;
-no_memory:
 	outlet_close(outlet);
 	return -ENOMEM;
 }
 
-/* ---- records ---- */
-
-void *outlet_room(struct outlet *outlet, enum outlet_topic topic, uint16_t type, size_t length, bool *never)
+int outlet_find(const struct outlet *outlet, const char *name)
 {
-	struct lane *lane = &outlet->lane[topic];
+	for (unsigned i = 0; i < outlet->n_places; i++)
+		if (strcmp(outlet->place[i].name, name) == 0)
+			return (int)i;
+	return -ENOENT;
+}
+
+/* ---- topics ---- */
+
+void *outlet_room(struct outlet *outlet, unsigned place, size_t length, bool *never)
+{
+	struct lane *lane = &outlet->lane[place];
 	size_t bytes = record_bytes((uint32_t)length);
 	char *at = lane_room(lane, bytes);
 	if (at != NULL)
-		return record_put(at, type, (uint32_t)length);
+		return record_put(at, outlet->place[place].type, (uint32_t)length);
 	*never = !outlet->shut && bytes > lane->most;
 	return NULL;
 }
@@ -112,102 +151,99 @@ void *outlet_room(struct outlet *outlet, enum outlet_topic topic, uint16_t type,
 void outlet_shut(struct outlet *outlet)
 {
 	outlet->shut = true;
-	for (unsigned i = 0; i < OUTLET_TOPICS; i++)
+	for (unsigned i = 0; i < outlet->n_topics; i++)
 		outlet->lane[i].room = outlet->lane[i].most = 0;
 }
 
-void outlet_keep(struct outlet *outlet, enum outlet_topic topic, uint16_t type, size_t length,
-                 const struct outlet_source *source)
+/* Byte by byte, not through a struct event_head: see record_put. */
+static void put_head(const struct outlet *outlet, char *payload, const struct outlet_source *source)
 {
-	struct lane *lane = &outlet->lane[topic];
-	char *payload = record_put(lane->base + lane->used, type, (uint32_t)length);
-	/* Not by way of a struct event_head: see record_put. */
 	memcpy(payload, &outlet->arrival_ns, sizeof outlet->arrival_ns);
 	memcpy(payload + offsetof(struct event_head, source), source->address, sizeof source->address);
 	memcpy(payload + offsetof(struct event_head, source_port), &source->port, sizeof source->port);
+}
+
+void outlet_keep(struct outlet *outlet, unsigned place, size_t length, const struct outlet_source *source)
+{
+	struct lane *lane = &outlet->lane[place];
+	char *payload = record_put(lane->base + lane->used, outlet->place[place].type, (uint32_t)length);
+	put_head(outlet, payload, source);
 	lane_keep(lane, record_bytes((uint32_t)length));
 	lane->received++;
-	/* The lane is larger than any cache: by the time the next record is written there the
-	 * memory has come. */
+	/* The lane is larger than any cache: the memory is there by the time the next record is
+	 * written. */
 	for (size_t ahead = 0; ahead < PREFETCHED_BYTES; ahead += SHM_LINE)
 		__builtin_prefetch(lane->base + lane->used + ahead, 1);
 }
 
-void *outlet_room_alone(struct outlet *outlet, enum outlet_topic topic, uint16_t type, size_t length,
-                        bool *never)
+void *outlet_room_alone(struct outlet *outlet, unsigned place, size_t length, bool *never)
 {
-	struct lane *lane = &outlet->lane[topic];
-	void *room = outlet_room(outlet, topic, type, length, never);
+	struct lane *lane = &outlet->lane[place];
+	void *room = outlet_room(outlet, place, length, never);
 	if (room != NULL || *never || lane->used == 0 || lane->writer == NULL)
 		return room;
 	(void)outlet_commit(outlet);
-	return outlet_room(outlet, topic, type, length, never);
-}
-
-static bool anything(const struct lane *lane)
-{
-	return lane->received != 0;
+	return outlet_room(outlet, place, length, never);
 }
 
 bool outlet_commit(struct outlet *outlet)
 {
 	bool any = false;
-	for (unsigned i = 0; i < OUTLET_TOPICS; i++)
-		any = any || anything(&outlet->lane[i]);
+	for (unsigned i = 0; i < outlet->n_topics; i++)
+		any = any || outlet->lane[i].received != 0;
 	if (any)
-		lanes_commit(outlet->lane, OUTLET_TOPICS, &outlet->redo);
+		lanes_commit(outlet->lane, outlet->n_topics, &outlet->redo);
 	return any;
 }
 
-/* ---- postbacks ---- */
+/* ---- queues ---- */
 
-static bool claim_slots(struct outlet *outlet, uint32_t n)
+static struct queue *queue_at(struct outlet *outlet, unsigned place)
 {
-	if (!queue_has_room(&outlet->queue, n))
+	return &outlet->queue[place - outlet->n_topics];
+}
+
+uint64_t outlet_slots(const struct outlet *outlet, unsigned place)
+{
+	return outlet->queue[place - outlet->n_topics].slots;
+}
+
+size_t outlet_slot_bytes(const struct outlet *outlet, unsigned place)
+{
+	return outlet->queue[place - outlet->n_topics].slot_bytes;
+}
+
+bool outlet_claim(struct outlet *outlet, unsigned place, uint32_t n)
+{
+	struct queue *queue = queue_at(outlet, place);
+	if (outlet->shut || !queue_has_room(queue, n))
 		return false;
 	for (uint32_t i = 0; i < n; i++) {
-		if (queue_reserve(&outlet->queue, &outlet->slot[i]))
+		if (queue_reserve(queue, &outlet->slot[i]))
 			continue;
 		while (i-- > 0)
-			(void)queue_cancel(&outlet->queue, &outlet->slot[i]);
+			(void)queue_cancel(queue, &outlet->slot[i]);
 		return false;
 	}
 	return true;
 }
 
-static void fill_slot(struct outlet *outlet, struct json_postback *postback,
-                      const struct outlet_source *source, struct queue_slot *slot)
+void outlet_fill(struct outlet *outlet, uint32_t i, uint32_t length, const struct outlet_source *source)
 {
-	uint32_t length = 0;
-	(void)json_postback_next(postback, slot->data, &length);
-	struct event_postback *event = slot->data;
-	event->arrival_ns = outlet->arrival_ns;
-	memcpy(event->source, source->address, sizeof event->source);
-	event->source_port = source->port;
-	event->id[0] = outlet->id_high;
-	event->id[1] = ++outlet->id_low;
-	slot->length = length;
+	put_head(outlet, outlet->slot[i].data, source);
+	outlet->slot[i].length = length;
 }
 
-enum outlet_result outlet_postbacks(struct outlet *outlet, struct json_postback *postback,
-                                    const struct outlet_source *source, uint32_t *number)
+void outlet_put(struct outlet *outlet, unsigned place, uint32_t n)
 {
-	if (postback->n > outlet->queue.slots)
-		return OUTLET_TOO_MANY;
-	/* Looked at before anything is claimed: a copy goes through all elements. */
-	struct json_postback look = *postback;
-	for (*number = 1; *number <= postback->n; ++*number) {
-		if (json_postback_room(&look) > outlet->queue.slot_bytes)
-			return OUTLET_TOO_LARGE;
-		json_postback_pass(&look);
-	}
-	if (outlet->shut || !claim_slots(outlet, postback->n))
-		return OUTLET_FULL;
-	for (uint32_t i = 0; i < postback->n; i++)
-		fill_slot(outlet, postback, source, &outlet->slot[i]);
-	for (uint32_t i = 0; i < postback->n; i++)
-		(void)queue_commit(&outlet->queue, &outlet->slot[i], outlet->slot[i].length);
-	return OUTLET_TAKEN;
+	for (uint32_t i = 0; i < n; i++)
+		(void)queue_commit(queue_at(outlet, place), &outlet->slot[i], outlet->slot[i].length);
+}
+
+void outlet_next_id(struct outlet *outlet, uint64_t id[2])
+{
+	id[0] = outlet->id_high;
+	id[1] = ++outlet->id_low;
 }
 
 /* ---- pressure ---- */
@@ -232,35 +268,37 @@ static void look(struct outlet_pressure *pressure, uint64_t read_bytes, uint64_t
 	pressure->looked_ns = now_ns;
 }
 
-/* A queue keeps no count of what was taken; what is ready less what came since says it. */
-static void look_at_queue(struct outlet *outlet, uint64_t now_ns)
+/* A queue does not count what was taken: what came less what is there says it. */
+static void look_at_queue(struct outlet *outlet, unsigned place, uint64_t now_ns)
 {
-	struct outlet_pressure *pressure = &outlet->pressure[OUTLET_QUEUE];
+	struct outlet_pressure *pressure = &outlet->place[place].pressure;
+	const struct queue *queue = queue_at(outlet, place);
 	/* Counting reads every word: once a second is enough. */
 	if (pressure->looked_ns != 0 && now_ns - pressure->looked_ns < NS_PER_SEC)
 		return;
 	struct queue_counts counts;
-	queue_count(&outlet->queue, &counts);
+	queue_count(queue, &counts);
 	uint64_t ready = counts.ready + counts.taken;
-	uint64_t came = outlet->queue.reserve_position;
+	uint64_t came = queue->reserve_position;
 	look(pressure, came > ready ? came - ready : 0, ready, now_ns);
 }
 
 void outlet_look(struct outlet *outlet, uint64_t now_ns)
 {
-	for (unsigned i = 0; i < OUTLET_TOPICS; i++) {
+	for (unsigned i = 0; i < outlet->n_topics; i++) {
 		if (outlet->lane[i].writer == NULL)
 			continue;
 		const struct stream_writer *stream = &outlet->lane[i].writer->stream;
 		uint64_t slowest = slowest_position(stream);
-		look(&outlet->pressure[i], slowest, stream->tail - slowest, now_ns);
+		look(&outlet->place[i].pressure, slowest, stream->tail - slowest, now_ns);
 	}
-	look_at_queue(outlet, now_ns);
+	for (unsigned i = outlet->n_topics; i < outlet->n_places; i++)
+		look_at_queue(outlet, i, now_ns);
 }
 
-unsigned outlet_retry_after_s(const struct outlet *outlet, enum outlet_topic place)
+unsigned outlet_retry_after_s(const struct outlet *outlet, unsigned place)
 {
-	const struct outlet_pressure *pressure = &outlet->pressure[place];
+	const struct outlet_pressure *pressure = &outlet->place[place].pressure;
 	double most = (double)outlet->retry_after_max_s;
 	if (pressure->bytes_per_s < 1)
 		return (unsigned)most;
@@ -282,7 +320,7 @@ static bool reader_is_dead(const struct stream_group *group)
 static bool is_full(const struct lane *lane)
 {
 	const struct stream_writer *stream = &lane->writer->stream;
-	/* As good as full: less room than the longest usual event. */
+	/* As good as full: less room than a long event needs. */
 	return stream->tail - slowest_position(stream) > stream->mask - stream->mask / 64;
 }
 
@@ -291,22 +329,26 @@ const char *outlet_obstacle(const struct outlet *outlet, const struct instance *
 {
 	if (atomic_load_explicit(&instance->page->draining, memory_order_relaxed) != 0)
 		return "draining";
-	for (unsigned i = 0; i < OUTLET_TOPICS; i++) {
+	for (unsigned i = 0; i < outlet->n_topics; i++) {
 		const struct stream_writer *stream = &outlet->lane[i].writer->stream;
+		const char *name = outlet->place[i].name;
 		for (unsigned k = 0; k < STREAM_GROUPS_MAX; k++)
 			if (reader_is_dead(stream->group[k])) {
 				snprintf(text, OUTLET_OBSTACLE_BYTES,
 				         "reader \"%s\" of topic \"%s\" is not running",
-				         stream->group[k]->name, topic_names[i]);
+				         stream->group[k]->name, name);
 				return text;
 			}
 		if (is_full(&outlet->lane[i])) {
-			snprintf(text, OUTLET_OBSTACLE_BYTES, "topic \"%s\" is full", topic_names[i]);
+			snprintf(text, OUTLET_OBSTACLE_BYTES, "topic \"%s\" is full", name);
 			return text;
 		}
 	}
-	if (outlet->pressure[OUTLET_QUEUE].backlog_bytes >= outlet->queue.slots) {
-		snprintf(text, OUTLET_OBSTACLE_BYTES, "queue \"%s\" is full", OUTLET_QUEUE_NAME);
+	for (unsigned i = outlet->n_topics; i < outlet->n_places; i++) {
+		const struct outlet_place *place = &outlet->place[i];
+		if (place->pressure.backlog_bytes < outlet->queue[i - outlet->n_topics].slots)
+			continue;
+		snprintf(text, OUTLET_OBSTACLE_BYTES, "queue \"%s\" is full", place->name);
 		return text;
 	}
 	return NULL;

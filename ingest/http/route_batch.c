@@ -25,7 +25,7 @@ static void add_error(struct exchange *exchange, struct report *report, uint32_t
 	char text[ANSWER_ERROR_BYTES];
 	report->rejected++;
 	shared->metrics->own[HTTP_batch_lines_rejected]++;
-	outlet_reject(shared->outlet, OUTLET_TRACK, fault->reason);
+	outlet_reject(shared->outlet, exchange_place(exchange), fault->reason);
 	if (report->listed == most)
 		return;
 	if (report->errors == NULL)
@@ -70,14 +70,14 @@ static enum taken take_line(struct exchange *exchange, const struct call_from *f
 	if (!json_track(data, bytes, shared->scratch, &length, fault))
 		return TAKEN_NOT;
 	size_t whole = length + from->agent.bytes + from->host.bytes;
-	void *room = outlet_room(shared->outlet, OUTLET_TRACK, EVENT_TRACK_RAW, whole, &never);
+	void *room = outlet_room(shared->outlet, exchange_place(exchange), whole, &never);
 	if (room == NULL) {
 		*fault = fault_too_large;
 		return never ? TAKEN_NOT : TAKEN_FULL;
 	}
 	memcpy(room, shared->scratch, length);
 	add_headers(exchange, from, room, length);
-	outlet_keep(shared->outlet, OUTLET_TRACK, EVENT_TRACK_RAW, whole, &exchange->peer->source);
+	outlet_keep(shared->outlet, exchange_place(exchange), whole, &exchange->peer->source);
 	return TAKEN;
 }
 
@@ -92,7 +92,7 @@ struct rest {
 static struct rest measure(const struct exchange *exchange, const struct call_from *from,
                            struct json_batch batch, const char *data, size_t bytes)
 {
-	const struct lane *lane = &exchange->shared->outlet->lane[OUTLET_TRACK];
+	const struct lane *lane = &exchange->shared->outlet->lane[exchange_place(exchange)];
 	struct rest rest = {0};
 	struct json_fault ignored;
 	uint32_t length;
@@ -112,7 +112,7 @@ static void take_back(struct exchange *exchange, const struct report *report, co
                       struct lane_mark mark, bool never)
 {
 	struct outlet *outlet = exchange->shared->outlet;
-	struct lane *lane = &outlet->lane[OUTLET_TRACK];
+	struct lane *lane = &outlet->lane[exchange_place(exchange)];
 	uint64_t lines = report->accepted + rest->lines;
 	lane_back(lane, mark);
 	lane->received -= report->accepted;
@@ -124,8 +124,8 @@ static void take_back(struct exchange *exchange, const struct report *report, co
 		        "becomes longer than the topic (topics.track.raw.size): send it in several requests",
 		        "body");
 	} else {
-		outlet_refuse(outlet, OUTLET_TRACK, lines);
-		reply_full(exchange, OUTLET_TRACK);
+		outlet_refuse(outlet, exchange_place(exchange), lines);
+		reply_full(exchange);
 	}
 }
 
@@ -137,7 +137,7 @@ static bool make_way(struct exchange *exchange, struct report *report, const str
                      struct lane_mark mark, const struct json_batch *batch, const char *data, size_t bytes)
 {
 	struct outlet *outlet = exchange->shared->outlet;
-	struct lane *lane = &outlet->lane[OUTLET_TRACK];
+	struct lane *lane = &outlet->lane[exchange_place(exchange)];
 	if (!report->in_pieces) {
 		struct rest rest = measure(exchange, from, *batch, data, bytes);
 		bool never = lane->used - mark.used + rest.bytes > lane_capacity(lane);
@@ -178,7 +178,7 @@ static void reply_report(struct exchange *exchange, const struct report *report)
 void handle_batch(struct exchange *exchange, const struct body *body)
 {
 	struct outlet *outlet = exchange->shared->outlet;
-	struct lane_mark mark = lane_mark(&outlet->lane[OUTLET_TRACK]);
+	struct lane_mark mark = lane_mark(&outlet->lane[exchange_place(exchange)]);
 	struct report report = {0};
 	struct json_batch batch;
 	struct json_fault fault;
@@ -187,7 +187,7 @@ void handle_batch(struct exchange *exchange, const struct body *body)
 	const char *data;
 	size_t bytes;
 	if (!json_batch_open(&batch, body->text, body->bytes, &fault)) {
-		outlet_reject(outlet, OUTLET_TRACK, fault.reason);
+		outlet_reject(outlet, exchange_place(exchange), fault.reason);
 		reply_wrong(exchange, &fault);
 		return;
 	}

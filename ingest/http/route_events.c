@@ -10,35 +10,34 @@ typedef bool parser(const char *data, size_t bytes, void *payload, uint32_t *len
                     struct json_fault *fault);
 
 /* Copies a payload from the scratch memory into the lane. */
-static enum taken copy_scratch(struct exchange *exchange, enum outlet_topic topic, uint16_t type,
-                               uint32_t length, struct json_fault *fault)
+static enum taken copy_scratch(struct exchange *exchange, uint32_t length, struct json_fault *fault)
 {
 	struct outlet *outlet = exchange->shared->outlet;
 	bool never = false;
-	void *room = outlet_room_alone(outlet, topic, type, length, &never);
+	void *room = outlet_room_alone(outlet, exchange_place(exchange), length, &never);
 	if (room == NULL) {
 		*fault = fault_too_large;
 		return never ? TAKEN_NOT : TAKEN_FULL;
 	}
 	memcpy(room, exchange->shared->scratch, length);
-	outlet_keep(outlet, topic, type, length, &exchange->peer->source);
+	outlet_keep(outlet, exchange_place(exchange), length, &exchange->peer->source);
 	return TAKEN;
 }
 
-/* Parses one body straight into the lane; by way of the scratch memory when the lane has no room
+/* Parses one body straight into the lane, or through the scratch memory when the lane has no room
  * for the worst case. Counts nothing. */
-static enum taken take(struct exchange *exchange, enum outlet_topic topic, uint16_t type, parser *parse,
-                       const char *data, size_t bytes, struct json_fault *fault)
+static enum taken take(struct exchange *exchange, parser *parse, const char *data, size_t bytes,
+                       struct json_fault *fault)
 {
 	struct outlet *outlet = exchange->shared->outlet;
 	bool never = false;
 	uint32_t length = 0;
-	void *room = outlet_room(outlet, topic, type, json_room_plain(bytes), &never);
+	void *room = outlet_room(outlet, exchange_place(exchange), json_room_plain(bytes), &never);
 	if (!parse(data, bytes, room != NULL ? room : exchange->shared->scratch, &length, fault))
 		return TAKEN_NOT;
 	if (room == NULL)
-		return copy_scratch(exchange, topic, type, length, fault);
-	outlet_keep(outlet, topic, type, length, &exchange->peer->source);
+		return copy_scratch(exchange, length, fault);
+	outlet_keep(outlet, exchange_place(exchange), length, &exchange->peer->source);
 	return TAKEN;
 }
 
@@ -49,16 +48,16 @@ void reply_wrong(struct exchange *exchange, const struct json_fault *fault)
 	reply_error(exchange, fault->reason == LEDGER_TOO_LARGE ? 413 : 400, words->what, words->where);
 }
 
-static void reply_fault(struct exchange *exchange, enum outlet_topic topic, const struct json_fault *fault)
+static void reply_fault(struct exchange *exchange, const struct json_fault *fault)
 {
-	outlet_reject(exchange->shared->outlet, topic, fault->reason);
+	outlet_reject(exchange->shared->outlet, exchange_place(exchange), fault->reason);
 	reply_wrong(exchange, fault);
 }
 
-static void reply_refused(struct exchange *exchange, enum outlet_topic topic)
+static void reply_refused(struct exchange *exchange)
 {
-	outlet_refuse(exchange->shared->outlet, topic, 1);
-	reply_full(exchange, topic);
+	outlet_refuse(exchange->shared->outlet, exchange_place(exchange), 1);
+	reply_full(exchange);
 }
 
 /* ---- /event, /log ---- */
@@ -66,15 +65,15 @@ static void reply_refused(struct exchange *exchange, enum outlet_topic topic)
 void handle_event(struct exchange *exchange, const struct body *body)
 {
 	struct json_fault fault = fault_too_large;
-	switch (take(exchange, OUTLET_METRIC, EVENT_METRIC, json_metric, body->text, body->bytes, &fault)) {
+	switch (take(exchange, json_metric, body->text, body->bytes, &fault)) {
 	case TAKEN:
 		reply_json(exchange, 200, REPLY_OK, sizeof REPLY_OK - 1);
 		break;
 	case TAKEN_NOT:
-		reply_fault(exchange, OUTLET_METRIC, &fault);
+		reply_fault(exchange, &fault);
 		break;
 	case TAKEN_FULL:
-		reply_refused(exchange, OUTLET_METRIC);
+		reply_refused(exchange);
 		break;
 	}
 }
@@ -87,15 +86,15 @@ void handle_log(struct exchange *exchange, const struct body *body)
 		reply(exchange, &ok);
 		return;
 	}
-	switch (take(exchange, OUTLET_LOG, EVENT_LOG, json_log, body->text, body->bytes, &fault)) {
+	switch (take(exchange, json_log, body->text, body->bytes, &fault)) {
 	case TAKEN:
 		reply(exchange, &ok);
 		break;
 	case TAKEN_NOT:
-		reply_fault(exchange, OUTLET_LOG, &fault);
+		reply_fault(exchange, &fault);
 		break;
 	case TAKEN_FULL:
-		reply_refused(exchange, OUTLET_LOG);
+		reply_refused(exchange);
 		break;
 	}
 }
@@ -244,7 +243,7 @@ static enum taken take_call(struct exchange *exchange, const struct call *call, 
 {
 	struct outlet *outlet = exchange->shared->outlet;
 	bool never = false;
-	void *room = outlet_room_alone(outlet, OUTLET_TRACK, EVENT_TRACK_RAW, call_bytes(call), &never);
+	void *room = outlet_room_alone(outlet, exchange_place(exchange), call_bytes(call), &never);
 	if (room == NULL) {
 		*fault = fault_too_large;
 		return never ? TAKEN_NOT : TAKEN_FULL;
@@ -252,7 +251,7 @@ static enum taken take_call(struct exchange *exchange, const struct call *call, 
 	size_t length = write_call(call, exchange->request->do_not_track, room, fault);
 	if (length == 0)
 		return TAKEN_NOT;
-	outlet_keep(outlet, OUTLET_TRACK, EVENT_TRACK_RAW, length, &exchange->peer->source);
+	outlet_keep(outlet, exchange_place(exchange), length, &exchange->peer->source);
 	return TAKEN;
 }
 
@@ -276,7 +275,7 @@ void handle_track(struct exchange *exchange, const struct body *body)
 	if (taken == TAKEN)
 		reply_tracked(exchange);
 	else if (taken == TAKEN_FULL)
-		reply_refused(exchange, OUTLET_TRACK);
+		reply_refused(exchange);
 	else
-		reply_fault(exchange, OUTLET_TRACK, &fault);
+		reply_fault(exchange, &fault);
 }

@@ -4,47 +4,74 @@
 #include <string.h>
 
 #include "ingest/http/handlers.h"
+#include "ingest/json/postback.h"
 #include "base/clock.h"
 
 /* ---- /ingest ---- */
 
-static void reply_element(struct exchange *exchange, uint32_t number)
+static void reply_element(struct exchange *exchange, uint32_t i)
 {
 	char where[32];
-	snprintf(where, sizeof where, "data[%u]", number - 1);
+	snprintf(where, sizeof where, "data[%u]", i);
 	reply_error(exchange, 413, "is longer than the queue takes (queues.postback.slot_size)", where);
 }
 
+/* The first element that does not fit a slot; n when all do. A copy goes through the elements, and
+ * nothing is claimed yet. */
+static uint32_t too_long(const struct exchange *exchange, const struct json_postback *postback)
+{
+	struct json_postback look = *postback;
+	size_t most = outlet_slot_bytes(exchange->shared->outlet, exchange_place(exchange));
+	uint32_t i = 0;
+	for (; i < look.n && json_postback_room(&look) <= most; i++)
+		json_postback_pass(&look);
+	return i;
+}
+
+static void fill(struct exchange *exchange, struct json_postback *postback)
+{
+	struct outlet *outlet = exchange->shared->outlet;
+	uint32_t n = postback->n;
+	for (uint32_t i = 0; i < n; i++) {
+		struct event_postback *event = outlet_slot(outlet, i);
+		uint32_t length = 0;
+		(void)json_postback_next(postback, event, &length);
+		outlet_next_id(outlet, event->id);
+		outlet_fill(outlet, i, length, &exchange->peer->source);
+	}
+	outlet_put(outlet, exchange_place(exchange), n);
+}
+
+static void reply_accepted(struct exchange *exchange, uint32_t n)
+{
+	char text[48];
+	int bytes = snprintf(text, sizeof text, "{\"accepted\": %u}", n);
+	reply_json(exchange, 202, text, (size_t)bytes);
+}
+
+/* All elements are taken, or none. */
 void handle_ingest(struct exchange *exchange, const struct body *body)
 {
 	struct exchange_shared *shared = exchange->shared;
 	struct json_postback postback;
 	struct json_fault fault;
-	uint32_t number;
 	if (!json_postback_open(&postback, body->text, body->bytes, &fault)) {
 		reply_wrong(exchange, &fault);
 		return;
 	}
-	uint32_t n = postback.n;
-	switch (outlet_postbacks(shared->outlet, &postback, &exchange->peer->source, &number)) {
-	case OUTLET_TAKEN: {
-		char text[48];
-		int bytes = snprintf(text, sizeof text, "{\"accepted\": %u}", n);
-		shared->metrics->own[HTTP_postbacks] += n;
-		reply_json(exchange, 202, text, (size_t)bytes);
-		break;
-	}
-	case OUTLET_FULL:
-		shared->metrics->own[HTTP_postbacks_refused] += n;
-		reply_full(exchange, OUTLET_QUEUE);
-		break;
-	case OUTLET_TOO_LARGE:
-		reply_element(exchange, number);
-		break;
-	case OUTLET_TOO_MANY:
+	uint32_t n = postback.n, wrong = too_long(exchange, &postback);
+	if (n > outlet_slots(shared->outlet, exchange_place(exchange))) {
 		reply_error(exchange, 413,
 		            "has more elements than the queue has slots (queues.postback.slots)", "data");
-		break;
+	} else if (wrong < n) {
+		reply_element(exchange, wrong);
+	} else if (!outlet_claim(shared->outlet, exchange_place(exchange), n)) {
+		shared->metrics->own[HTTP_postbacks_refused] += n;
+		reply_full(exchange);
+	} else {
+		fill(exchange, &postback);
+		shared->metrics->own[HTTP_postbacks] += n;
+		reply_accepted(exchange, n);
 	}
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ingest/http/connection.h"
+#include "ingest/json/event.h"
 #include "base/clock.h"
 
 static struct connection *connection_at(struct server *server, uint32_t slot)
@@ -265,7 +266,8 @@ static int prepare(struct server *server, struct shm_error *error)
 	server->transport.settings = settings->transport;
 	server->transport.events = &events;
 	server->transport.user = server;
-	return take_memory(server, error);
+	int result = exchange_find_outlets(&server->shared, error);
+	return result == 0 ? take_memory(server, error) : result;
 }
 
 int server_open_with(struct server *server, const struct transport_ops *ops, struct shm_error *error)

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ingest/http/outlet.h"
 #include "ingest/udp/buffers.h"
 #include "stage/control.h"
 #include "supervisor/plan.h"

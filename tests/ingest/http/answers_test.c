@@ -264,7 +264,7 @@ static void answers_stay_in_their_memory(void **state)
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		hold_and_finish();
 		ask_at_random();
-		for (unsigned i = 0; i < OUTLET_TOPICS; i++)
+		for (unsigned i = 0; i < fixture.outlet.n_topics; i++)
 			lane_reset(&fixture.outlet.lane[i]);
 	}
 	for (uint32_t slot = 1; slot <= HOLDERS; slot++)

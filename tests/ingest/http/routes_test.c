@@ -74,9 +74,9 @@ static void assert_answer(const char *answer, const char *status, const char *bo
 }
 
 /* The last record of a topic as JSON, but for its id and ts. */
-static const char *last(enum outlet_topic topic, char text[4096])
+static const char *last(const char *topic, char text[4096])
 {
-	const struct lane *lane = &fixture.outlet.lane[topic];
+	const struct lane *lane = http_fixture_lane(&fixture, topic);
 	const struct record *record = NULL;
 	for (size_t at = 0; at < lane->used; at += record_bytes(record->length))
 		record = (const void *)(lane->base + at);
@@ -98,7 +98,7 @@ static void an_event_needs_its_three_fields_and_says_which_is_wrong(void **state
 	const char *json = "application/json; charset=utf-8";
 	assert_answer(post("/event", json, "{\"username\":\"a\",\"count\":1,\"metric\":\"m\"}"), "200 OK",
 	              "{\"status\":\"ok\"}");
-	assert_string_equal(last(OUTLET_METRIC, text),
+	assert_string_equal(last("metric", text),
 	                    "\"ip\":\"10.9.8.7\",\"username\":\"a\",\"count\":1,\"metric\":\"m\"}");
 	static const struct {
 		const char *body, *where;
@@ -123,7 +123,7 @@ static void an_event_needs_its_three_fields_and_says_which_is_wrong(void **state
 			fail_msg("%s: %s", wrong[i].body, answer);
 		assert_true(fixture.open);
 	}
-	const struct lane *lane = &fixture.outlet.lane[OUTLET_METRIC];
+	const struct lane *lane = http_fixture_lane(&fixture, "metric");
 	assert_int_equal(lane->records, 1);
 	assert_int_equal(lane->received, 1 + sizeof wrong / sizeof *wrong);
 }
@@ -196,10 +196,10 @@ static void probes_and_reads_are_no_tracking_calls(void **state)
 	}
 	assert_non_null(strstr(ask_text("DELETE /events HTTP/1.1\r\nHost: a\r\n\r\n"), "404 "));
 	assert_non_null(strstr(get("/debug/vars/"), "404 "));
-	assert_int_equal(fixture.outlet.lane[OUTLET_TRACK].records, 0);
+	assert_int_equal(http_fixture_lane(&fixture, "track.raw")->records, 0);
 	for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++)
 		assert_answer(get(calls[i]), "200 OK", "{\"status\":\"ok\"}");
-	assert_int_equal(fixture.outlet.lane[OUTLET_TRACK].records, sizeof calls / sizeof *calls);
+	assert_int_equal(http_fixture_lane(&fixture, "track.raw")->records, sizeof calls / sizeof *calls);
 }
 
 /* ---- /log ---- */
@@ -214,7 +214,7 @@ static void a_log_message_is_kept_as_sent_and_answered_ok(void **state)
 	assert_answer(answer, "200 OK", "OK");
 	assert_non_null(strstr(answer, "\r\nContent-Type: text/plain"));
 	assert_string_equal(
-	        last(OUTLET_LOG, text),
+	        last("log", text),
 	        "\"ip\":\"10.9.8.7\",\"client_id\":2,\"content_id\":1,\"timestamp\":1586846680064,\"text\":\"hello \\u00e9\"}");
 	assert_answer(get("/log"), "200 OK", "OK");
 	assert_non_null(strstr(
@@ -227,7 +227,7 @@ static void a_log_message_is_kept_as_sent_and_answered_ok(void **state)
 	answer = ask_text("HEAD /log HTTP/1.1\r\nHost: a\r\n\r\n");
 	assert_answer(answer, "200 OK", "");
 	assert_non_null(strstr(answer, "Content-Length: 2\r\n"));
-	assert_int_equal(fixture.outlet.lane[OUTLET_LOG].records, 1);
+	assert_int_equal(http_fixture_lane(&fixture, "log")->records, 1);
 }
 
 /* ---- tracking ---- */
@@ -255,13 +255,13 @@ static void any_get_path_is_a_tracking_call(void **state)
 		snprintf(wanted, sizeof wanted,
 		         "\"ip\":\"10.9.8.7\",%s,\"user_agent\":\"test/1\",\"host\":\"example.com\"}",
 		         cases[i].record);
-		assert_string_equal(last(OUTLET_TRACK, text), wanted);
+		assert_string_equal(last("track.raw", text), wanted);
 	}
-	assert_int_equal(fixture.outlet.lane[OUTLET_TRACK].records, sizeof cases / sizeof *cases);
+	assert_int_equal(http_fixture_lane(&fixture, "track.raw")->records, sizeof cases / sizeof *cases);
 	assert_non_null(strstr(get("/t/%z1"), "400 "));
 	/* HEAD asks what GET would say, and nothing happens. */
 	assert_answer(ask_text("HEAD /t/x HTTP/1.1\r\nHost: a\r\n\r\n"), "200 OK", "");
-	assert_int_equal(fixture.outlet.lane[OUTLET_TRACK].records, sizeof cases / sizeof *cases);
+	assert_int_equal(http_fixture_lane(&fixture, "track.raw")->records, sizeof cases / sizeof *cases);
 }
 
 static void a_gif_path_gets_a_picture(void **state)
@@ -301,13 +301,13 @@ static void a_posted_call_has_its_body_as_parameters(void **state)
 		        wanted, sizeof wanted,
 		        "\"ip\":\"10.9.8.7\",\"type\":\"a\",\"query\":\"%s\",\"user_agent\":\"test/1\",\"host\":\"example.com\"}",
 		        cases[i].query);
-		assert_string_equal(last(OUTLET_TRACK, text), wanted);
+		assert_string_equal(last("track.raw", text), wanted);
 	}
 	/* Nothing that could break a line gets into a query. */
 	assert_non_null(strstr(post("/t/a", "application/x-www-form-urlencoded", "x=1 2"), "400 "));
 	assert_non_null(strstr(post("/t/a", "application/x-www-form-urlencoded", "x=1\n"), "400 "));
 	assert_non_null(strstr(post("/t/a", "application/json", "{\"x\": {}}"), "400 "));
-	assert_int_equal(fixture.outlet.lane[OUTLET_TRACK].records, sizeof cases / sizeof *cases);
+	assert_int_equal(http_fixture_lane(&fixture, "track.raw")->records, sizeof cases / sizeof *cases);
 }
 
 static void a_client_that_does_not_want_to_be_tracked_is_marked(void **state)
@@ -315,7 +315,7 @@ static void a_client_that_does_not_want_to_be_tracked_is_marked(void **state)
 	(void)state;
 	char text[4096];
 	ask_text("GET /t/x HTTP/1.1\r\nHost: a\r\nDNT: 1\r\n\r\n");
-	assert_non_null(strstr(last(OUTLET_TRACK, text), "\"dnt\":true"));
+	assert_non_null(strstr(last("track.raw", text), "\"dnt\":true"));
 }
 
 /* ---- /batch ---- */
@@ -332,7 +332,7 @@ static void a_batch_takes_what_is_right_and_numbers_what_is_wrong(void **state)
 	        answer, "{\"accepted\": 2, \"rejected\": 2, \"errors\": [{\"line\": 3, \"error\": \""));
 	assert_non_null(strstr(answer, "}, {\"line\": 4, \"error\": \""));
 	assert_string_equal(
-	        last(OUTLET_TRACK, text),
+	        last("track.raw", text),
 	        "\"ip\":\"10.9.8.7\",\"type\":\"b\",\"query\":\"\",\"user_agent\":\"test/1\",\"host\":\"example.com\"}");
 	answer = post("/batch", "application/json", " [{\"type\":\"a\"}, 5, {\"type\":\"c\"}]");
 	assert_non_null(strstr(answer, "{\"accepted\": 2, \"rejected\": 1, \"errors\": [{\"line\": 2, "));
@@ -343,7 +343,7 @@ static void a_batch_takes_what_is_right_and_numbers_what_is_wrong(void **state)
 	assert_non_null(strstr(post("/batch", NULL, "[{\"type\":\"a\"}"), "400 "));
 	assert_non_null(strstr(post("/batch", NULL, "[]"), "400 "));
 	assert_non_null(strstr(post("/batch", NULL, "\n\n"), "400 "));
-	const struct lane *lane = &fixture.outlet.lane[OUTLET_TRACK];
+	const struct lane *lane = http_fixture_lane(&fixture, "track.raw");
 	uint64_t rejected = 0;
 	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
 		rejected += lane->rejected[i];
@@ -355,7 +355,7 @@ static void a_batch_takes_what_is_right_and_numbers_what_is_wrong(void **state)
 static void a_topic_that_is_full_refuses_whole_requests(void **state)
 {
 	(void)state;
-	struct lane *lane = &fixture.outlet.lane[OUTLET_TRACK];
+	struct lane *lane = http_fixture_lane(&fixture, "track.raw");
 	size_t most = lane->most;
 	/* A lane of memory has no reader to wait for: what it ever holds is what it has now, so
 	 * "full" is made by asking for no more than a part. */
@@ -389,16 +389,16 @@ static void postbacks_become_one_item_each(void **state)
 	struct queue_slot slot;
 	uint64_t seen[4];
 	for (unsigned i = 0; i < 4; i++) {
-		assert_true(queue_take(&fixture.outlet.queue, &slot));
+		assert_true(queue_take(http_fixture_queue(&fixture), &slot));
 		const struct event_postback *event = slot.data;
 		assert_int_equal(event->arrival_ns, fixture.outlet.arrival_ns);
 		assert_int_equal(event->source[15], 7);
 		seen[i] = event->id[1];
 		for (unsigned k = 0; k < i; k++)
 			assert_true(seen[k] != seen[i]);
-		assert_int_equal(queue_done(&fixture.outlet.queue, &slot), 0);
+		assert_int_equal(queue_done(http_fixture_queue(&fixture), &slot), 0);
 	}
-	assert_false(queue_take(&fixture.outlet.queue, &slot));
+	assert_false(queue_take(http_fixture_queue(&fixture), &slot));
 	assert_non_null(strstr(post("/ingest", NULL,
 	                            "{\"endpoint\":{\"method\":\"GET\",\"url\":\"ftp://x\"},\"data\":[{}]}"),
 	                       "endpoint.url"));
@@ -413,14 +413,15 @@ static void postbacks_are_taken_all_or_none(void **state)
 	struct queue_slot slot;
 	struct queue_counts counts;
 	uint64_t filled = 0;
-	while (queue_reserve(&fixture.outlet.queue, &slot) && ++filled < fixture.outlet.queue.slots - 1)
+	while (queue_reserve(http_fixture_queue(&fixture), &slot) &&
+	       ++filled < http_fixture_queue(&fixture)->slots - 1)
 		;
 	const char *body =
 	        "{\"endpoint\":{\"method\":\"GET\",\"url\":\"http://h\"},\"data\":[{\"a\":1},{\"a\":2}]}";
 	const char *answer = post("/ingest", NULL, body);
 	assert_non_null(strstr(answer, "503 "));
 	assert_non_null(strstr(answer, "Retry-After"));
-	queue_count(&fixture.outlet.queue, &counts);
+	queue_count(http_fixture_queue(&fixture), &counts);
 	assert_int_equal(counts.ready, 0);
 	assert_int_equal(counts.filling, filled);
 	assert_int_equal(counts.free, 1);
@@ -471,7 +472,7 @@ static void compressed_bodies_are_inflated_within_bounds(void **state)
 	memcpy(bomb + 150000, body, strlen(body));
 	n = pack(bomb, 15 + 16, packed, sizeof packed);
 	assert_non_null(strstr(post_packed("gzip", packed, n), "200 OK"));
-	assert_int_equal(fixture.outlet.lane[OUTLET_METRIC].records, 3);
+	assert_int_equal(http_fixture_lane(&fixture, "metric")->records, 3);
 	assert_int_equal(fixture.server.pool.used_bytes, 0);
 }
 

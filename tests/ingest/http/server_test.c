@@ -41,9 +41,9 @@ static unsigned count_of(const char *text, const char *needle)
 	return n;
 }
 
-static uint64_t records(enum outlet_topic topic)
+static uint64_t records(const char *topic)
 {
-	return fixture.outlet.lane[topic].records;
+	return http_fixture_lane(&fixture, topic)->records;
 }
 
 static void assert_status(const char *answers, const char *status)
@@ -61,11 +61,11 @@ static void a_request_is_answered_whatever_pieces_it_comes_in(void **state)
 	(void)state;
 	for (size_t piece = 1; piece <= sizeof EVENT; piece++) {
 		http_fixture_forget(&fixture);
-		uint64_t before = records(OUTLET_METRIC);
+		uint64_t before = records("metric");
 		const char *answers = http_fixture_say_pieces(&fixture, EVENT, sizeof EVENT - 1, piece);
 		assert_status(answers, "200 OK");
 		assert_int_equal(count_of(answers, "HTTP/1.1"), 1);
-		assert_int_equal(records(OUTLET_METRIC), before + 1);
+		assert_int_equal(records("metric"), before + 1);
 		assert_true(fixture.open);
 		assert_int_equal(fixture.server.pool.used_bytes + fixture.server.answers.used_bytes, 0);
 	}
@@ -81,13 +81,13 @@ static void a_pipeline_is_answered_in_order_whatever_pieces_it_comes_in(void **s
 	        "GET /log HTTP/1.1\r\nHost: a\r\n\r\n";
 	for (size_t piece = 1; piece <= sizeof pipeline; piece++) {
 		http_fixture_forget(&fixture);
-		uint64_t before = records(OUTLET_METRIC), tracked = records(OUTLET_TRACK);
+		uint64_t before = records("metric"), tracked = records("track.raw");
 		const char *answers = http_fixture_say_pieces(&fixture, pipeline, sizeof pipeline - 1, piece);
 		if (count_of(answers, "HTTP/1.1 200 OK") != 5)
 			fail_msg("pieces of %zu: %s", piece, answers);
 		assert_non_null(strstr(answers, "\r\n\r\nOK"));
-		assert_int_equal(records(OUTLET_METRIC), before + 3);
-		assert_int_equal(records(OUTLET_TRACK), tracked + 1);
+		assert_int_equal(records("metric"), before + 3);
+		assert_int_equal(records("track.raw"), tracked + 1);
 		assert_int_equal(fixture.server.pool.used_bytes + fixture.server.answers.used_bytes, 0);
 	}
 }
@@ -106,7 +106,7 @@ static void a_client_that_does_not_read_its_answers_is_paused_and_loses_nothing(
 	fixture.hold = false;
 	http_fixture_read(&fixture);
 	assert_false(fixture.paused);
-	uint64_t all = records(OUTLET_METRIC);
+	uint64_t all = records("metric");
 	assert_true(taken > 0 && all > taken);
 	assert_int_equal(count_of(fixture.answers, "HTTP/1.1 200 OK"), all);
 	assert_int_equal(fixture.server.pool.used_bytes + fixture.server.answers.used_bytes, 0);
@@ -206,7 +206,7 @@ static void nothing_is_read_behind_a_request_that_ends_the_connection(void **sta
 	        "0\r\n\r\n" EVENT);
 	assert_status(answers, "400");
 	assert_int_equal(count_of(answers, "HTTP/1.1"), 1);
-	assert_int_equal(records(OUTLET_METRIC), 0);
+	assert_int_equal(records("metric"), 0);
 	assert_false(fixture.open);
 }
 
@@ -410,7 +410,7 @@ static void without_memory_for_answers_there_is_one_all_the_same(void **state)
 	assert_status(http_fixture_say(&fixture, EVENT), "503");
 	assert_non_null(strstr(fixture.answers, "\r\nConnection: close\r\n"));
 	assert_false(fixture.open);
-	assert_int_equal(records(OUTLET_METRIC), 0);
+	assert_int_equal(records("metric"), 0);
 	assert_int_equal(fixture.server.metrics.own[HTTP_answer_memory_short], 1);
 	http_fixture_connect(&fixture);
 	http_fixture_forget(&fixture);
@@ -475,7 +475,7 @@ static void a_slow_body_is_answered_408(void **state)
 	http_fixture_pass(&fixture, 2 * NS_PER_SEC);
 	assert_status(fixture.answers, "408");
 	assert_false(fixture.open);
-	assert_int_equal(records(OUTLET_METRIC), 0);
+	assert_int_equal(records("metric"), 0);
 }
 
 static void an_idle_connection_ends_silently_after_its_last_answer(void **state)
@@ -520,8 +520,7 @@ static void a_client_that_never_reads_is_ended(void **state)
 
 static void assert_source(const char *text)
 {
-	struct outlet *outlet = &fixture.outlet;
-	const struct lane *lane = &outlet->lane[OUTLET_METRIC];
+	const struct lane *lane = http_fixture_lane(&fixture, "metric");
 	const struct event_head *head = NULL;
 	for (size_t at = 0; at < lane->used;) {
 		const struct record *record = (const void *)(lane->base + at);
