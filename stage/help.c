@@ -3,15 +3,15 @@
 #include <string.h>
 
 #include "config/value.h"
+#include "flow/flow.h"
 
 #define TEXT_COLUMNS 100
 
 char *help_section(const struct stage_ops *ops, char *buffer, size_t size)
 {
-	snprintf(buffer, size, "%s", ops->section != NULL ? ops->section : ops->name);
-	for (char *at = buffer; ops->section == NULL && *at != '\0'; at++)
-		if (*at == '-')
-			*at = '.';
+	const struct flow_stage *row = flow_stage_find(ops->name);
+	const char *own = ops->section != NULL ? ops->section : ops->name;
+	snprintf(buffer, size, "%s", row != NULL ? row->section : own);
 	return buffer;
 }
 

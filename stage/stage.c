@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "stage/help.h"
+#include "flow/flow.h"
 #include "base/log.h"
 #include "stage/loop.h"
 #include "base/output.h"
@@ -391,27 +392,18 @@ int stage_listener(const struct stage *stage, const char *section, size_t *entry
 	return -EINVAL;
 }
 
-/* True when the section is a list of listeners. */
-static bool is_list(const char *section)
-{
-	size_t n, bytes = strlen(section);
-	const struct config_option *option = config_options(&n);
-	for (size_t i = 0; i < n; i++)
-		if (strncmp(option[i].key, section, bytes) == 0 &&
-		    strncmp(option[i].key + bytes, "[].", 3) == 0)
-			return true;
-	return false;
-}
-
 int stage_section(const struct stage *stage, char *section, size_t size, struct shm_error *error)
 {
+	const struct flow_stage *row = flow_stage_find(stage->ops->name);
 	char base[SHM_NAME_MAX];
-	size_t entry;
+	size_t entry = stage->index; /* of FLOW_ENTRIES */
+	int result = 0;
 	help_section(stage->ops, base, sizeof base);
 	snprintf(section, size, "%s", base);
-	if (!is_list(base))
+	if (row == NULL || row->processes == FLOW_ONE || row->processes == FLOW_SHARED)
 		return 0;
-	int result = stage_listener(stage, base, &entry, error);
+	if (row->processes != FLOW_ENTRIES)
+		result = stage_listener(stage, base, &entry, error);
 	if (result == 0)
 		snprintf(section, size, "%s[%zu]", base, entry);
 	return result;

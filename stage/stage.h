@@ -91,8 +91,8 @@ struct stage_ops {
 	uint64_t (*memory_max)(const struct config *config, const char *section);
 	const struct stage_file *files; /* one for each FILE option of its section */
 	unsigned n_files;
-	/* Where its options begin in the configuration, for --help. NULL: its name with dots for
-	 * dashes ("ingest-udp": "ingest.udp"). */
+	/* Where its options begin in the configuration, when it has no row in the flow table (a
+	 * test's stage). NULL: its name. */
 	const char *section;
 };
 

@@ -158,6 +158,32 @@ static void what_a_process_of_an_entry_reads_is_what_the_entry_says(void **state
 	plan_free(plan);
 }
 
+static void a_stage_finds_the_entry_that_it_serves(void **state)
+{
+	(void)state;
+	struct plan *plan = must_make(
+	        "archive: [{topics: ip}, {topics: ip}]\ningest: {udp: [{processes: 2}, {listen: ':1'}]}");
+	static const struct {
+		const char *name;
+		unsigned index;
+		const char *section;
+	} roles[] = {{"archive", 1, "archive[1]"},
+	             {"deliver", 1, "deliver"},
+	             {"tally", 0, "tally"},
+	             {"ingest-udp", 1, "ingest.udp[0]"},
+	             {"ingest-udp", 2, "ingest.udp[1]"}};
+	for (size_t i = 0; i < N_OF(roles); i++) {
+		const struct stage_ops ops = {.name = roles[i].name};
+		const struct stage stage = {
+		        .ops = &ops, .role = "", .index = roles[i].index, .config = config};
+		struct shm_error error;
+		char section[64];
+		assert_int_equal(stage_section(&stage, section, sizeof section, &error), 0);
+		assert_string_equal(section, roles[i].section);
+	}
+	plan_free(plan);
+}
+
 static void an_entry_may_read_what_outside_programs_write(void **state)
 {
 	(void)state;
@@ -239,6 +265,7 @@ int main(void)
 	        cmocka_unit_test(each_entry_is_a_process_with_a_group_of_its_own),
 	        cmocka_unit_test(without_entries_there_is_no_process),
 	        cmocka_unit_test(what_a_process_of_an_entry_reads_is_what_the_entry_says),
+	        cmocka_unit_test(a_stage_finds_the_entry_that_it_serves),
 	        cmocka_unit_test(an_entry_may_read_what_outside_programs_write),
 	        cmocka_unit_test(an_entry_that_names_wrong_topics_is_refused),
 	        cmocka_unit_test(entries_come_after_all_that_write_topics),
