@@ -6,13 +6,13 @@
  *   3. memory before and after a flood of agents never seen
  *
  * Calls are put into their lane, and events thrown away, while the clock stands. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/agents.h"
 #include "bench/enrich_channel.h"
+#include "bench/options.h"
 #include "bench/turns.h"
 #include "enrich/data/data_file.h"
 #include "event/event.h"
@@ -315,34 +315,15 @@ static void help(void)
 
 static int run_bench(int argc, char **argv)
 {
-	static const struct option known[] = {{"turns", required_argument, NULL, 't'},
-	                                      {"agents", required_argument, NULL, 'a'},
-	                                      {"json", no_argument, NULL, 'j'},
-	                                      {"help", no_argument, NULL, 'h'},
-	                                      {0}};
 	struct options options = {.turns = 15, .agents = 2000000};
-	for (int c; (c = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
-		switch (c) {
-		case 't':
-			options.turns = (unsigned)strtoul(optarg, NULL, 10);
-			break;
-		case 'a':
-			options.agents = (unsigned)strtoul(optarg, NULL, 10);
-			break;
-		case 'j':
-			options.json = true;
-			break;
-		case 'h':
-			help();
-			return 0;
-		default:
-			return 2;
-		}
-	}
-	if (optind != argc || options.turns < 1 || options.turns > TURNS_MAX) {
-		fprintf(stderr, "bench-enrich: an option is out of its range; see --help\n");
-		return 2;
-	}
+	const struct option_row rows[] = {
+	        {"turns", OPTION_COUNT, &options.turns, 1, TURNS_MAX},
+	        {"agents", OPTION_COUNT, &options.agents, 0, UINT32_MAX},
+	        {"json", OPTION_ON, &options.json, 0, 0},
+	};
+	int done = options_read(argc, argv, "bench-enrich", rows, sizeof rows / sizeof *rows, help);
+	if (done >= 0)
+		return done;
 	log_init("bench-enrich", LOG_ERROR, LOG_TEXT);
 	return run(&options);
 }

@@ -3,12 +3,12 @@
  *     never seen    each agent once (versions are changed so that no two are the same)    beside all rules in order
  *     come back     1,000 agents in Zipf order through the cache                          beside working each out
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/agents.h"
+#include "bench/options.h"
 #include "bench/turns.h"
 #include "enrich/agent/cache.h"
 #include "enrich/data/data_file.h"
@@ -132,18 +132,18 @@ static int run(bool json, const char *source)
 	return 0;
 }
 
+static void help(void)
+{
+	puts("usage: bench-enrich-agent [--json]");
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-	        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	bool json = false;
-	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-		if (c != 'j') {
-			fprintf(c == 'h' ? stdout : stderr, "usage: bench-enrich-agent [--json]\n");
-			return c == 'h' ? 0 : 2;
-		}
-		json = true;
-	}
+	const struct option_row rows[] = {{"json", OPTION_ON, &json, 0, 0}};
+	int done = options_read(argc, argv, "bench-enrich-agent", rows, 1, help);
+	if (done >= 0)
+		return done;
 	const char *source = agents_load();
 	make_agents();
 	return run(json, source);

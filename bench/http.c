@@ -6,7 +6,6 @@
  *
  * All answers must be 2xx, and millrace's ledger must have every request that wrk saw answered. */
 #include <errno.h>
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 
 #include "bench/http_server.h"
 #include "bench/http_steer.h"
+#include "bench/options.h"
 #include "bench/turns.h"
 
 #define DEPTH          16u
@@ -224,56 +224,22 @@ static void help(void)
 
 static int parse(int argc, char **argv, struct options *options)
 {
-	static const struct option known[] = {{"pairs", required_argument, NULL, 'p'},
-	                                      {"duration", required_argument, NULL, 's'},
-	                                      {"connections", required_argument, NULL, 'c'},
-	                                      {"script", required_argument, NULL, 'l'},
-	                                      {"steer", no_argument, NULL, 't'},
-	                                      {"itself", no_argument, NULL, 'i'},
-	                                      {"backend", required_argument, NULL, 'b'},
-	                                      {"json", no_argument, NULL, 'j'},
-	                                      {"help", no_argument, NULL, 'h'},
-	                                      {0}};
-	for (int c; (c = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
-		switch (c) {
-		case 'p':
-			options->pairs = (unsigned)atoi(optarg);
-			break;
-		case 's':
-			options->seconds = atof(optarg);
-			break;
-		case 'c':
-			options->connections = (unsigned)atoi(optarg);
-			break;
-		case 'l':
-			options->script = optarg;
-			break;
-		case 'b':
-			options->backend = optarg;
-			break;
-		case 't':
-			options->steer = true;
-			break;
-		case 'i':
-			options->itself = true;
-			break;
-		case 'j':
-			options->json = true;
-			break;
-		case 'h':
-			help();
-			return 0;
-		default:
-			return 2;
-		}
-	}
-	if (optind != argc || options->pairs < 1 || options->pairs > TURNS_MAX || options->seconds < 1 ||
-	    options->connections < 1 || access(options->script, R_OK) != 0) {
-		fprintf(stderr, "bench-http: an option is out of its range, or there is no %s; see --help\n",
-		        options->script);
+	const struct option_row rows[] = {
+	        {"pairs", OPTION_COUNT, &options->pairs, 1, TURNS_MAX},
+	        {"duration", OPTION_REAL, &options->seconds, 1, 86400},
+	        {"connections", OPTION_COUNT, &options->connections, 1, 65536},
+	        {"script", OPTION_TEXT, &options->script, 0, 0},
+	        {"backend", OPTION_TEXT, &options->backend, 0, 0},
+	        {"steer", OPTION_ON, &options->steer, 0, 0},
+	        {"itself", OPTION_ON, &options->itself, 0, 0},
+	        {"json", OPTION_ON, &options->json, 0, 0},
+	};
+	int done = options_read(argc, argv, "bench-http", rows, sizeof rows / sizeof *rows, help);
+	if (done < 0 && access(options->script, R_OK) != 0) {
+		fprintf(stderr, "bench-http: --script: %s cannot be read\n", options->script);
 		return 2;
 	}
-	return -1;
+	return done;
 }
 
 static void start_millrace(const struct options *options, struct http_server *server)

@@ -7,8 +7,8 @@
  *
  * The server's time-outs are short; what must end by them is waited for and counted. */
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/in.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "bench/http_server.h"
+#include "bench/options.h"
 #include "bench/turns.h"
 #include "cli/load/send_http.h"
 #include "base/clock.h"
@@ -273,62 +274,29 @@ static void help(void)
 
 static int parse(int argc, char **argv, struct options *options)
 {
-	static const struct option known[] = {{"idle", required_argument, NULL, 'i'},
-	                                      {"slow", required_argument, NULL, 'l'},
-	                                      {"rate", required_argument, NULL, 'r'},
-	                                      {"rounds", required_argument, NULL, 'n'},
-	                                      {"duration", required_argument, NULL, 's'},
-	                                      {"timeout", required_argument, NULL, 't'},
-	                                      {"idle-timeout", required_argument, NULL, 'd'},
-	                                      {"server", required_argument, NULL, 'v'},
-	                                      {"backend", required_argument, NULL, 'b'},
-	                                      {"help", no_argument, NULL, 'h'},
-	                                      {0}};
-	for (int c; (c = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
-		switch (c) {
-		case 'i':
-			options->idle = (unsigned)atoi(optarg);
-			break;
-		case 'l':
-			options->slow = (unsigned)atoi(optarg);
-			break;
-		case 'r':
-			options->rate = (unsigned)atoi(optarg);
-			break;
-		case 'n':
-			options->rounds = (unsigned)atoi(optarg);
-			break;
-		case 's':
-			options->seconds = atof(optarg);
-			break;
-		case 't':
-			options->timeout_s = (unsigned)atoi(optarg);
-			break;
-		case 'd':
-			options->idle_timeout_s = (unsigned)atoi(optarg);
-			break;
-		case 'b':
-			options->backend = optarg;
-			break;
-		case 'v':
-			options->nginx = strcmp(optarg, "nginx") == 0;
-			if (!options->nginx && strcmp(optarg, "millrace") != 0)
-				options->seconds = 0;
-			break;
-		case 'h':
-			help();
-			return 0;
-		default:
-			return 2;
-		}
-	}
-	if (optind != argc || options->idle < 1 || options->slow < 1 || options->rate < 1 ||
-	    options->rounds < 1 || options->rounds > TURNS_MAX || options->seconds < 0.1 ||
-	    options->timeout_s < 1 || options->idle_timeout_s < options->timeout_s) {
-		fprintf(stderr, "bench-http-slow: an option is out of its range; see --help\n");
+	const char *server = "millrace";
+	const struct option_row rows[] = {
+	        {"idle", OPTION_COUNT, &options->idle, 1, 1000000},
+	        {"slow", OPTION_COUNT, &options->slow, 1, 65536},
+	        {"rate", OPTION_COUNT, &options->rate, 1, INT_MAX},
+	        {"rounds", OPTION_COUNT, &options->rounds, 1, TURNS_MAX},
+	        {"duration", OPTION_REAL, &options->seconds, 0.1, 86400},
+	        {"timeout", OPTION_COUNT, &options->timeout_s, 1, 86400},
+	        {"idle-timeout", OPTION_COUNT, &options->idle_timeout_s, 1, 86400},
+	        {"backend", OPTION_TEXT, &options->backend, 0, 0},
+	        {"server", OPTION_TEXT, &server, 0, 0},
+	};
+	int done = options_read(argc, argv, "bench-http-slow", rows, sizeof rows / sizeof *rows, help);
+	options->nginx = strcmp(server, "nginx") == 0;
+	if (done < 0 && !options->nginx && strcmp(server, "millrace") != 0) {
+		fprintf(stderr, "bench-http-slow: --server %s: millrace or nginx is allowed\n", server);
 		return 2;
 	}
-	return -1;
+	if (done < 0 && options->idle_timeout_s < options->timeout_s) {
+		fprintf(stderr, "bench-http-slow: --idle-timeout is not allowed to be less than --timeout\n");
+		return 2;
+	}
+	return done;
 }
 
 static void start(struct http_server *server, const struct options *options)

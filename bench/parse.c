@@ -11,7 +11,6 @@
  * A turn goes round a set of inputs that differ, as large as one receive buffer of 64 datagrams, so
  * that no branch can be learnt from a single input and all lies in the first cache, as it does
  * behind the kernel's copy. */
-#include <getopt.h>
 #include <http_parser.h>
 #include <ipevent.pb-c.h> /* generated from tests/fuzz/ipevent.proto */
 #include <jansson.h>
@@ -19,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/options.h"
 #include "bench/turns.h"
 #include "ingest/http/request.h"
 #include "ingest/json/postback.h"
@@ -286,19 +286,19 @@ static const struct measured {
 
 #define MEASURED (sizeof measured / sizeof measured[0])
 
+static void help(void)
+{
+	puts("usage: bench-parse [--json]");
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-	        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	static struct input inputs[INPUTS];
 	bool json = false;
-	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-		if (c != 'j') {
-			fprintf(c == 'h' ? stdout : stderr, "usage: bench-parse [--json]\n");
-			return c == 'h' ? 0 : 2;
-		}
-		json = true;
-	}
+	const struct option_row rows[] = {{"json", OPTION_ON, &json, 0, 0}};
+	int done = options_read(argc, argv, "bench-parse", rows, 1, help);
+	if (done >= 0)
+		return done;
 	if (json)
 		printf("{\n");
 	for (size_t i = 0; i < MEASURED; i++) {

@@ -11,7 +11,6 @@
  * cost. */
 #include <ck_pr.h>
 #include <ck_ring.h>
-#include <getopt.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/options.h"
 #include "bench/turns.h"
 #include "shm/queue.h"
 #include "base/clock.h"
@@ -305,58 +305,19 @@ static void help(void)
 	       sizeof(struct message), SLOTS, TURNS_MAX, PROCESSES_MAX, PROCESSES_MAX);
 }
 
-static bool valid(const struct options *options)
-{
-	return options->seconds > 0 && options->seconds <= 60 && options->turns >= 1 &&
-	       options->turns <= TURNS_MAX && options->producers >= 1 &&
-	       options->producers <= PROCESSES_MAX && options->takers >= 1 &&
-	       options->takers <= PROCESSES_MAX;
-}
-
 /* Returns -1, or the exit status when there is nothing to measure. */
 static int parse(int argc, char **argv, struct options *options)
 {
-	static const struct option known[] = {{"duration", required_argument, NULL, 's'},
-	                                      {"turns", required_argument, NULL, 'n'},
-	                                      {"pairs", required_argument, NULL, 'n'},
-	                                      {"producers", required_argument, NULL, 'p'},
-	                                      {"takers", required_argument, NULL, 't'},
-	                                      {"bells", no_argument, NULL, 'b'},
-	                                      {"json", no_argument, NULL, 'j'},
-	                                      {"help", no_argument, NULL, 'h'},
-	                                      {0}};
-	for (int c; (c = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
-		switch (c) {
-		case 's':
-			options->seconds = strtod(optarg, NULL);
-			break;
-		case 'n':
-			options->turns = (unsigned)strtoul(optarg, NULL, 10);
-			break;
-		case 'p':
-			options->producers = (unsigned)strtoul(optarg, NULL, 10);
-			break;
-		case 't':
-			options->takers = (unsigned)strtoul(optarg, NULL, 10);
-			break;
-		case 'b':
-			options->bells = true;
-			break;
-		case 'j':
-			options->json = true;
-			break;
-		case 'h':
-			help();
-			return 0;
-		default:
-			return 2;
-		}
-	}
-	if (optind == argc && valid(options))
-		return -1;
-	fprintf(stderr,
-	        "bench-queue: a value is out of range or there is an argument too many; --help shows what is allowed\n");
-	return 2;
+	const struct option_row rows[] = {
+	        {"duration", OPTION_REAL, &options->seconds, 0.001, 60},
+	        {"turns", OPTION_COUNT, &options->turns, 1, TURNS_MAX},
+	        {"pairs", OPTION_COUNT, &options->turns, 1, TURNS_MAX},
+	        {"producers", OPTION_COUNT, &options->producers, 1, PROCESSES_MAX},
+	        {"takers", OPTION_COUNT, &options->takers, 1, PROCESSES_MAX},
+	        {"bells", OPTION_ON, &options->bells, 0, 0},
+	        {"json", OPTION_ON, &options->json, 0, 0},
+	};
+	return options_read(argc, argv, "bench-queue", rows, sizeof rows / sizeof *rows, help);
 }
 
 static int run(int argc, char **argv)

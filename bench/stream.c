@@ -8,7 +8,6 @@
  * and the 8-byte header that a record has too, rounded up); the ring moves messages one by one, as
  * its interface has it, the stream in batches of 64 and of 512. */
 #include <ck_ring.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/options.h"
 #include "bench/turns.h"
 #include "shm/stream.h"
 #include "base/clock.h"
@@ -237,30 +237,13 @@ static void help(void)
 
 static int parse(int argc, char **argv, struct options *options)
 {
-	static const struct option known[] = {
-	        {"duration", required_argument, NULL, 's'}, {"turns", required_argument, NULL, 't'},
-	        {"size", required_argument, NULL, 'z'},     {"json", no_argument, NULL, 'j'},
-	        {"help", no_argument, NULL, 'h'},           {0}};
-	for (int c; (c = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
-		if (c == 's')
-			options->seconds = atof(optarg);
-		else if (c == 't')
-			options->turns = (unsigned)atoi(optarg);
-		else if (c == 'z')
-			options->size = strtoull(optarg, NULL, 10);
-		else if (c == 'j')
-			options->json = true;
-		else if (c == 'h')
-			return help(), 0;
-		else
-			return 2;
-	}
-	if (optind != argc || options->seconds <= 0 || options->turns == 0 || options->turns > TURNS_MAX) {
-		fprintf(stderr, "bench-stream: --duration above 0, --turns 1 to %u, no other arguments\n",
-		        TURNS_MAX);
-		return 2;
-	}
-	return -1;
+	const struct option_row rows[] = {
+	        {"duration", OPTION_REAL, &options->seconds, 0.001, 3600},
+	        {"turns", OPTION_COUNT, &options->turns, 1, TURNS_MAX},
+	        {"size", OPTION_BYTES, &options->size, 1, 1ull << 40},
+	        {"json", OPTION_ON, &options->json, 0, 0},
+	};
+	return options_read(argc, argv, "bench-stream", rows, sizeof rows / sizeof *rows, help);
 }
 
 static int run(int argc, char **argv)

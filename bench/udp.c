@@ -7,10 +7,10 @@
  * The datagrams are the generator's IpEvents, 30 % of them corrupted unless --corrupt says
  * otherwise for part 1. */
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/udp.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "bench/pipeline.h"
+#include "bench/options.h"
 #include "bench/turns.h"
 #include "cli/load/generator.h"
 #include "cli/load/send_udp.h"
@@ -306,60 +307,18 @@ static void help(void)
 
 static int parse(int argc, char **argv, struct options *options)
 {
-	static const struct option known[] = {{"duration", required_argument, NULL, 's'},
-	                                      {"rate", required_argument, NULL, 'r'},
-	                                      {"gso", required_argument, NULL, 'g'},
-	                                      {"apps", required_argument, NULL, 'a'},
-	                                      {"corrupt", required_argument, NULL, 'c'},
-	                                      {"no-search", no_argument, NULL, 'n'},
-	                                      {"turns", required_argument, NULL, 't'},
-	                                      {"turn-duration", required_argument, NULL, 'u'},
-	                                      {"json", no_argument, NULL, 'j'},
-	                                      {"help", no_argument, NULL, 'h'},
-	                                      {0}};
-	for (int c; (c = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
-		switch (c) {
-		case 's':
-			options->seconds = atof(optarg);
-			break;
-		case 'r':
-			options->rate = atof(optarg);
-			break;
-		case 'g':
-			options->gso = (unsigned)atoi(optarg);
-			break;
-		case 'a':
-			options->apps = (unsigned)atoi(optarg);
-			break;
-		case 'c':
-			options->corrupt_percent = atof(optarg);
-			break;
-		case 'n':
-			options->search = false;
-			break;
-		case 't':
-			options->turns = (unsigned)atoi(optarg);
-			break;
-		case 'u':
-			options->turn_seconds = atof(optarg);
-			break;
-		case 'j':
-			options->json = true;
-			break;
-		case 'h':
-			help();
-			return 0;
-		default:
-			return 2;
-		}
-	}
-	if (optind != argc || options->seconds <= 0 || options->rate < 1 || options->gso < 1 ||
-	    options->gso > GENERATOR_RUN_MAX || options->turns > TURNS_MAX || options->turn_seconds <= 0 ||
-	    options->apps < 1) {
-		fprintf(stderr, "bench-udp: an option is out of its range; see --help\n");
-		return 2;
-	}
-	return -1;
+	const struct option_row rows[] = {
+	        {"duration", OPTION_REAL, &options->seconds, 0.001, 86400},
+	        {"rate", OPTION_REAL, &options->rate, 1, 1e12},
+	        {"gso", OPTION_COUNT, &options->gso, 1, GENERATOR_RUN_MAX},
+	        {"apps", OPTION_COUNT, &options->apps, 1, INT_MAX},
+	        {"corrupt", OPTION_REAL, &options->corrupt_percent, 0, 100},
+	        {"no-search", OPTION_OFF, &options->search, 0, 0},
+	        {"turns", OPTION_COUNT, &options->turns, 0, TURNS_MAX},
+	        {"turn-duration", OPTION_REAL, &options->turn_seconds, 0.001, 86400},
+	        {"json", OPTION_ON, &options->json, 0, 0},
+	};
+	return options_read(argc, argv, "bench-udp", rows, sizeof rows / sizeof *rows, help);
 }
 
 static void print_json(const struct options *options, const struct run *fixed, double best,
