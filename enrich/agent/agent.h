@@ -1,48 +1,46 @@
-/* What a User-Agent is: uap-core's fields and, derived from them and from the agent itself, those
- * of the tracking line.
+/* What a User-Agent is: uap-core's fields, and the fields of the tracking line that are derived
+ * from them and from the agent itself.
  *
  *     Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0
  *
  *     uap-core   Firefox 56 0 - -     Mac OS X 10 13 - -     Mac, Apple, Mac
  *     derived    type=Desktop  browser=Firefox  engine=Gecko  version=56.0  os=Mac
  *
- * How the derived ones come about (the words are those of marks.def, in any case):
+ * The derived fields ("says" means that a word of marks.def is there, in any case):
  *
  *     browser   uap-core's family
- *     version   its major, minor, patch and patch minor as far as they are defined, with points: "56.0". Undefined with the major
- *     os        uap-core's family of the system, but "Mac" for Mac OS X and Mac OS, and for a Mac that speaks through CFNetwork
- *     engine    what the agent says it is drawn by, the first of these that holds:
- *                   Trident    Trident/ or MSIE, without Opera
- *                   EdgeHTML   Edge/ (later Edges say Edg/)
- *                   Presto     Presto/ or Opera, without WebKit and Chrome/
- *                   Blink      Chrome/ or Chromium/ of version 28 or later, with or without WebKit
- *                   WebKit     WebKit
- *                   Goanna, Servo, LibWeb (Ladybird/), KHTML, NetFront, Gecko    their names with a slash
- *               else Other. Chrome on iOS says CriOS/ and is WebKit.
- *     type      what kind of thing it is: our own rules over all of these, below
+ *     version   its major, minor, patch and patch minor as far as defined, with points: "56.0"
+ *     os        uap-core's family of the system; "Mac" for Mac OS X, Mac OS, and a Mac that says CFNetwork
+ *     engine    the first of these that holds:
+ *                   Trident    says Trident/ or MSIE, and not Opera
+ *                   EdgeHTML   says Edge/ (later Edges say Edg/)
+ *                   Presto     says Presto/ or Opera, and neither WebKit nor Chrome/
+ *                   Blink      says Chrome/ or Chromium/ of version 28 or later
+ *                   WebKit     says WebKit (Chrome on iOS says CriOS/ and is WebKit)
+ *                   Goanna, Servo, LibWeb, KHTML, NetFront, Gecko    say their name with a slash
+ *                   Other
+ *     type      the first of these that holds:
+ *                   Bot      uap-core calls the device Spider or the browser "...bot"
+ *                            says the name of a program, or what programs do (spider, monitor ...);
+ *                              with CFNetwork that says nothing: "Heart Monitor/2 CFNetwork/..."
+ *                            says the address of a page; on a desktop also a host or a mail address
+ *                            says no system, device, handset's engine or application that is known,
+ *                              and is not empty: browsers always say what they run on
+ *                   TV       says a television, box or stick, or has such a system or model
+ *                   Other    says a console
+ *                   Desktop  a Mac that says CFNetwork and its processor, model or Safari, or a
+ *                            kernel that only Macs had
+ *                   Tablet   says iPad, Kindle or "tablet" ("Tablet PC" is a desktop); a tablet's
+ *                            model; a browser (Mozilla/) on Android that does not say "mobile"
+ *                   Mobile   has a telephone's system, says so, or is a device that uap-core knows
+ *                   Desktop  Windows, Mac, Linux, BSD, Chrome OS ...
+ *                   Other    applications that do not say where they run (okhttp, Outlook); no agent
  *
- * The type is the first of these that holds:
- *
- *     Bot      uap-core calls the device Spider or the browser "...bot"
- *              a program by its name, or by what it does (spider, crawler, preview, monitor, fetcher ...), whatever browser it pretends to
- *                  be; of an application that speaks through CFNetwork the name says nothing: "Heart Monitor/2 CFNetwork/..."
- *              the address of a page; on a desk also the name of a host or a mail address: programs say where to ask, browsers do not
- *              a system, a device, an engine of a handset, an application that is known: none of them said, in an agent that is not empty.
- *                  Browsers always say what they run on
- *     TV       a television, a box or a stick by its words, system or model
- *     Other    a console
- *     Desktop  a Mac that speaks through CFNetwork: it names its processor, its model, its Safari, or a kernel that only Macs had
- *     Tablet   iPad, Kindle, "tablet" (but "Tablet PC" is Windows on a desk), a tablet's model, or a browser (Mozilla/) on Android that does not
- *              say "mobile"
- *     Mobile   a telephone's system or words, or any other device that uap-core knows
- *     Desktop  Windows, Mac, Linux, BSD, Chrome OS ...
- *     Other    the rest: applications that say nothing of where they run (okhttp, Outlook); no agent at all
- *
- * uap-core calls whatever begins with four letters of some old telephone's name a "Generic Feature
- * Phone" (httperf, Blackbox Exporter, SendGrid). That is taken for a device only when the agent
+ * uap-core calls everything that begins with four letters of some old telephone's name a "Generic
+ * Feature Phone" (httperf, Blackbox Exporter, SendGrid). That counts as a device only if the agent
  * also says something that telephones say: MIDP, UP.Browser, NetFront.
  *
- * An agent longer than the engine's longest is taken for its beginning.
+ * An agent longer than the engine's longest is cut to that length.
  */
 #ifndef ENRICH_AGENT_AGENT_H
 #define ENRICH_AGENT_AGENT_H

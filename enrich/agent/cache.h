@@ -1,5 +1,5 @@
-/* Answers for agents that come back, in bounded memory, which agents that come once cannot flush:
- * W-TinyLFU.
+/* Cached answers for agents that come again, in bounded memory. Agents that come once cannot flush
+ * them: W-TinyLFU.
  *
  *     put --> window (1 %, LRU) --the oldest--> seen more often than the main part's oldest? --no--> gone
  *                                                 | yes: takes its place
@@ -13,14 +13,14 @@
  *             answer = agent_cache_put(cache, text, bytes, &parsed);
  *     }
  *
- * How often an agent was seen is estimated by a sketch (sketch.h) that also counts those that are
- * not kept. So a flood of agents that come once passes through the window, and what is asked for
- * again and again stays (G. Einziger, R. Friedman, B. Manes, TinyLFU: A Highly Efficient Cache
- * Admission Policy, ACM Transactions on Storage 13(4), 2017). Agents are told apart byte by byte;
- * the hash with its secret key (keyed_hash.h) only says where to look.
+ * A sketch (sketch.h) estimates how often an agent was seen, and also counts agents that are not
+ * cached. So a flood of agents that come once passes through the window, and those that come often
+ * stay (G. Einziger, R. Friedman, B. Manes, TinyLFU: A Highly Efficient Cache Admission Policy, ACM
+ * Transactions on Storage 13(4), 2017). Agents are compared byte by byte; the hash with its secret
+ * key (keyed_hash.h) only says where to look.
  *
  * An entry has a slot of AGENT_CACHE_SLOT bytes for agent and answer; what does not fit (agents of
- * 700 bytes and more) is not kept: it is rare, and working it out again takes microseconds. One
+ * 700 bytes and more) is not cached: it is rare, and parsing it again takes microseconds. One
  * thread.
  */
 #ifndef ENRICH_AGENT_CACHE_H
@@ -43,7 +43,7 @@ struct agent_cache_counts {
 	uint32_t entries;  /* kept now */
 };
 
-/* Bytes that a cache takes at most, all told: about 1,100 an entry. */
+/* Bytes that a cache takes at most: about 1,100 an entry. */
 size_t agent_cache_bytes(uint32_t entries);
 
 /* entries is within AGENT_CACHE_ENTRIES_MIN and _MAX. seed: 0, and the hash's key comes from the
@@ -56,8 +56,8 @@ void agent_cache_destroy(struct agent_cache *cache);
  * beyond KEYED_HASH_MAX: NULL. */
 const struct agent *agent_cache_get(struct agent_cache *cache, const char *text, size_t bytes);
 
-/* Keeps the answer for an agent, as a rule one that agent_cache_get has just not found; an older
- * answer is replaced. Returns the copy kept, or `agent` itself when it does not fit. */
+/* Stores the answer for an agent, usually one that agent_cache_get did not find; replaces an older
+ * answer. Returns the stored copy, or `agent` itself when it does not fit. */
 const struct agent *agent_cache_put(struct agent_cache *cache, const char *text, size_t bytes,
                                     const struct agent *agent);
 

@@ -23,9 +23,9 @@
  *     abc.*def      and(abc, def)                     (abc|d.*e)  or(abc, and(d, e))
  *     ^ $ \b (?=x)  {""}: as wide as nothing          x* x?       nothing known, or {"", x}
  *
- * It knows the syntax of PCRE2 10.42 as bytes, without the options EXTENDED and UTF. Where it meets
+ * It knows the syntax of PCRE2 10.42 as bytes, without the options EXTENDED and UTF. If it meets
  * something that it does not know for certain (back references, conditions, \Q, \p, verbs, (?x)
- * ...) nothing is known of the whole expression, and the expression must always be tried.
+ * ...), nothing is known of the whole expression, which must always be tried.
  */
 #ifndef ENRICH_AGENT_LITERALS_H
 #define ENRICH_AGENT_LITERALS_H
@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LITERAL_MIN 2u  /* bytes; a shorter one says too little, so it is taken for nothing known */
+#define LITERAL_MIN 2u  /* bytes; a shorter one says too little and counts as nothing known */
 #define LITERAL_MAX 48u /* bytes; longer texts are cut in two */
 
 #define TREE_ANY 0u /* the node "nothing known", true of every text */

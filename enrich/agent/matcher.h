@@ -1,5 +1,5 @@
-/* Which rule of each list matches a text first: literals in one pass, then the few expressions that
- * are left, in order.
+/* Which rule of each list is the first that matches a text: one pass for the literals, then the few
+ * expressions that are left, in order.
  *
  *     text --> vectorscan: all literals of all rules, caseless, one pass --> a bit for each literal that is there
  *                                                                         '-> marks (literals that the caller asks for)
@@ -58,8 +58,8 @@ void matcher_destroy(struct matcher *matcher);
 /* Looks for the literals. The text is kept by reference until the next pass. */
 void matcher_pass(struct matcher *matcher, const char *text, size_t bytes);
 
-/* Which marks are in the text of the last pass, in any case: each once, in no order, good until the
- * next pass. Returns their number. */
+/* The marks in the text of the last pass, in any case: each once, in no order, good until the next
+ * pass. Returns their number. */
 uint32_t matcher_marks(const struct matcher *matcher, const uint32_t **marks);
 
 /* The first rule of the list that matches. */

@@ -8,8 +8,7 @@
  *     device_parsers:                                       first[RULE_LISTS]  --> n
  *       - ...
  *
- * uap-core's docs/specification.md is the law. What it leaves open, or what its own tests say more
- * exactly:
+ * uap-core's docs/specification.md decides. What it leaves open, or its tests say more exactly:
  *
  *   - which group fills a field that has no replacement: field i of the browser and of the system takes group i + 1, five of
  *     each (the specification shows four of the browser; the rules have a fifth, as in Chrome's 60.0.3112.78); family and model of a device take
@@ -18,7 +17,7 @@
  *   - a field that comes out empty is undefined; a family is "Other" then;
  *   - white space around a device's fields is trimmed.
  *
- * A key that the specification does not have is an error: to leave it out could make every answer
+ * A key that the specification does not have is an error: ignoring it could make every answer
  * wrong.
  */
 #ifndef ENRICH_AGENT_RULES_H

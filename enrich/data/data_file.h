@@ -1,4 +1,4 @@
-/* Where the files lie that the enrich stage looks things up in.
+/* Where the enrich stage finds its two files.
  *
  *     country.mmdb   which country an address is in          (enrich/geo)
  *     regexes.yaml   what a User-Agent is                    (enrich/agent)
@@ -7,7 +7,7 @@
  * them to PREFIX/share/millrace. The search, first that exists and can be read:
  *
  *     1. the configured path, and nothing else when there is one
- *     2. ROOT/share/millrace/FILE, ROOT being what the program lies in (ROOT/bin, ROOT/libexec/millrace): the build, or an installed tree
+ *     2. ROOT/share/millrace/FILE, the program being in ROOT/bin or ROOT/libexec/millrace: the build, or an installed tree
  *     3. PREFIX/share/millrace/FILE, as configured when it was built
  *     4. /usr/share/uap-core/regexes.yaml, of Debian's package uap-core, for that file
  */
@@ -20,8 +20,8 @@
 #define DATA_FILE_AGENTS  "regexes.yaml"
 
 /* Finds `file`, one of the above, and writes its path into path. configured: a path, "" or NULL for
- * none; it is taken as it is, also when nothing is there (yet). Returns 0; -ENOENT when it is
- * nowhere, path then being 2., where it may yet appear; or another -errno. */
+ * none; it is used as it is, even if nothing is there (yet). Returns 0; -ENOENT when the file is
+ * nowhere, then path is that of 2., where it may appear later; or another -errno. */
 int data_file_find(char *path, size_t size, const char *configured, const char *file);
 
 #endif

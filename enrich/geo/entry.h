@@ -21,13 +21,13 @@ enum entry_verdict { ENTRY_GOOD, ENTRY_BROKEN, ENTRY_TOO_LARGE };
 
 /* Checks the bytes of the record at `offset` of the data, all that it refers to included: every
  * value whole and inside the first `end` bytes, keys are strings, no pointer to a pointer, nested
- * 64 deep and ENTRY_VALUES_MAX values at most. libmaxminddb checks bounds too, but follows nesting
- * as deep as it goes, and pointers as often as they come. *values is set to the number of values
+ * 64 deep and ENTRY_VALUES_MAX values at most. libmaxminddb checks bounds too, but follows any
+ * depth of nesting and any number of pointers. *values is set to the number of values
  * that were looked at. */
 enum entry_verdict entry_check(const uint8_t *data, uint32_t end, uint32_t offset, uint32_t *values);
 
-/* What the record says, looking at `places` only. Returns the bits of the places that something was
- * found at; sets all of *place. *error, which may be NULL, is set to the MMDB_..._ERROR when there
+/* Reads what the record says at `places`. Returns the bits of the places where it found something;
+ * sets all of *place. *error, which may be NULL, is set to the MMDB_..._ERROR when there
  * was one that is not a missing key. */
 unsigned entry_read(const MMDB_s *mmdb, uint32_t offset, unsigned places, struct geo_place *place,
                     int *error);

@@ -7,8 +7,8 @@
  *     tick:    geo_check(geo, stage->now_ns);
  *     record:  geo_lookup(geo, event->source, &place);
  *
- * A database in use is a sealed memory file: whatever is done to the file that it came from, by
- * rename or in place, cannot harm a look-up. A new one is read and checked in small steps, one a
+ * A database in use is a sealed memory file, so nothing that is done to the original file, by
+ * rename or in place, can harm a look-up. A new file is read and checked in small steps, one a
  * tick, so that nothing waits for it; README.md says what is checked.
  *
  * Any MaxMind DB will do (format 2, records of 24, 28 or 32 bits, IPv4 or IPv6) that has one of
@@ -50,19 +50,19 @@ struct geo_status {
 	uint64_t bytes;
 	uint32_t nodes;    /* of the search tree */
 	uint32_t records;  /* different records that the tree refers to */
-	uint64_t loads;    /* databases taken into use, the first included */
-	uint64_t refusals; /* files that were looked at and refused */
+	uint64_t loads;    /* databases loaded, the first included */
+	uint64_t refusals; /* files that were read and refused */
 	char refusal[160]; /* why the last one was refused; "" when what is there now is in use */
 };
 
-/* Opens the database at path (NULL: none) and reads it to the end. When there is none, or it is
- * broken, says so in the log and goes on without: all is XX until geo_check finds a good one.
- * Returns NULL with errno when out of memory. */
+/* Opens the database at path (NULL: none) and reads it to the end. If there is none, or it is
+ * broken, it logs that and every answer is XX until geo_check finds a good one. Returns NULL with
+ * errno when out of memory. */
 struct geo *geo_open(const char *path);
 
 void geo_close(struct geo *geo);
 
-/* Reads and checks the file at path as geo_open does, says nothing and keeps nothing. Returns 0, or
+/* Reads and checks the file at path as geo_open does; logs nothing and keeps nothing. Returns 0, or
  * -errno with "PATH: what is wrong" in error. */
 int geo_try(const char *path, struct shm_error *error);
 
@@ -70,9 +70,9 @@ int geo_try(const char *path, struct shm_error *error);
  * (special.h), without a look-up, and for what the database does not know. Sets all of *place. */
 void geo_lookup(struct geo *geo, const uint8_t address[16], struct geo_place *place);
 
-/* Looks whether the file has changed, or does the next step with one that has. Call it at every
+/* Checks whether the file has changed, or takes the next step with a new one. Call it at every
  * tick; now_ns is CLOCK_MONOTONIC. It looks once in GEO_CHECK_NS; a step takes some milliseconds.
- * Returns true when a new database has just been taken into use. Each change of state is logged
+ * Returns true when a new database has just come into use. Each change of state is logged
  * once. */
 bool geo_check(struct geo *geo, uint64_t now_ns);
 

@@ -34,9 +34,8 @@ struct source {
 /* Begins with the file at path (kept, not copied), which had this signature. */
 void source_begin(struct source *source, const char *path, const struct signature *signature);
 
-/* Does some milliseconds of work. After SOURCE_GOES_ON call it again; SOURCE_GOOD: *base is the
- * caller's; SOURCE_REFUSED: see reason. After all but SOURCE_GOES_ON the source has let go of
- * everything. */
+/* Works for some milliseconds. SOURCE_GOES_ON: call it again; SOURCE_GOOD: *base is the caller's;
+ * SOURCE_REFUSED: see reason. After all but SOURCE_GOES_ON the source holds nothing any more. */
 enum source_result source_step(struct source *source, struct geo_base **base);
 
 /* Gives up. */

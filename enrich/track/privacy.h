@@ -1,5 +1,4 @@
-/* What is left out of tracking events where the configuration says so. Off by default. Pure
- * functions.
+/* What the configuration removes from tracking events. Off by default. Pure functions.
  *
  *     truncate    addresses lose their last bits: 192.0.2.77 becomes 192.0.2.0 (/24), 2001:db8:1:2::3 becomes 2001:db8:1:: (/48)
  *     drop        parameters with these names leave the query; the rest of it stays as it is, byte for byte
@@ -28,8 +27,8 @@ void privacy_truncate(uint8_t address[16]);
  * & goes with each parameter. Returns the length. */
 size_t privacy_drop(char *out, const char *query, size_t bytes, const char *const *names, unsigned n);
 
-/* Applies all that is on to a payload as track_put made it. Returns its new length, which is never
- * more. */
+/* Applies what is switched on to a payload that track_put made. Returns its new length, never more
+ * than before. */
 uint32_t privacy_apply(const struct privacy *privacy, struct event_track *event);
 
 #endif

@@ -1,4 +1,4 @@
-/* From a tracking call to a tracking event: what is known about it, put together in one record
+/* From a tracking call to a tracking event: all that is known about it in one record
  * (EVENT_TRACK, event/event.h).
  *
  *     event_track_raw      --.
@@ -27,12 +27,12 @@ struct track {
 	struct track_text pod;    /* the receiving host */
 	struct track_text device; /* Desktop, Mobile, Tablet, TV, Bot, Other */
 	struct track_text browser, engine, version, os;
-	/* of the enrichment, CLOCK_REALTIME; klag is 0 when the clock went back since the
+	/* when the event is made, CLOCK_REALTIME; klag is 0 if the clock went back since the
 	 * arrival */
 	uint64_t now_ns;
 };
 
-/* Bytes that the payload may have at most; what is known of the raw record is enough. */
+/* Bytes that the payload may have at most, from the lengths in the raw record. */
 size_t track_room(const struct event_track_raw *raw);
 
 /* Fills payload, which is aligned to 8 and has track_room(track->raw) bytes. Returns its length. */

@@ -12,7 +12,7 @@
 struct alone {
 	struct batch batch;
 	uint64_t written;
-	uint64_t dropped; /* of all lanes, and so on: batch_reset forgets */
+	uint64_t dropped; /* these three of all lanes and datagrams: batch_reset forgets them */
 	uint64_t received;
 	uint64_t rejected[LEDGER_REASON_COUNT];
 };
@@ -36,7 +36,7 @@ static int write_out(struct alone *alone, FILE *output)
 	return 0;
 }
 
-/* 1: a datagram was read; 0: end of the file; -1: the file is not what it should be. */
+/* 1: a datagram was read; 0: end of the file; -1: damaged, which is logged. */
 static int read_datagram(FILE *input, uint64_t number, uint8_t *data, uint32_t *bytes)
 {
 	uint8_t head[4];
@@ -46,7 +46,7 @@ static int read_datagram(FILE *input, uint64_t number, uint8_t *data, uint32_t *
 	*bytes = head[0] | (uint32_t)head[1] << 8 | (uint32_t)head[2] << 16 | (uint32_t)head[3] << 24;
 	if (n == sizeof head && *bytes > BUFFER_DATA_BYTES) {
 		log_error(
-		        "no datagram has that length; the input is {length, 32 bits little-endian; datagram} in a row",
+		        "no datagram is that long; the input must hold {length, 32 bits little-endian; datagram} one after the other",
 		        "datagram=%" PRIu64 " length=%u", number, *bytes);
 		return -1;
 	}

@@ -80,7 +80,7 @@ bool batch_add(struct batch *batch, uint16_t index)
 	if (!has_room(batch, &burst)) {
 		if (batch->n_buffers > 0)
 			return false;
-		/* What fits one commit goes on datagram by datagram, in case readers are in the
+		/* One commit's worth is parsed, datagram by datagram in case readers are in the
 		 * way: what fits is kept, the rest is dropped. */
 		cut_burst(batch, &burst);
 	}

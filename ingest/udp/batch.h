@@ -11,7 +11,7 @@
  *
  * An aggregate (UDP_GRO) may need more than one commit can hold, half a lane. It is then committed
  * in pieces, and the note of each piece but the last says in the buffer's mark how many of its
- * datagrams are in the lanes (buffers.h): the same holds for each piece.
+ * datagrams are in the lanes (buffers.h): then the above is true of each piece.
  *
  * A valid datagram for which the lane has no room is dropped and counted, whatever when_full says:
  * no client waits for an answer, and the kernel's queue is no better place to lose it.
@@ -41,7 +41,7 @@ struct batch {
 	struct buffers *buffers;
 	uint16_t buffer[BATCH_BUFFERS]; /* in this batch */
 	unsigned n_buffers;
-	/* the last buffer's after the commit: 0, or what tells how much of it was done */
+	/* mark of the last buffer after the commit: 0, or how much of it is done */
 	uint64_t last_mark;
 	unsigned char *scratch; /* room for the largest record: the parser's, one datagram at a time */
 	uint64_t gro_datagrams; /* of this batch: came in aggregates */

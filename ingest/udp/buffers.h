@@ -1,4 +1,4 @@
-/* Receive buffers: memory that the kernel fills and that outlives the process which lent it.
+/* Receive buffers: memory that the kernel fills and that outlives the process that lent it.
  *
  *     body of the segment <role>.private
  *     +--------------+---------------------------+----------+----------+--- - -
@@ -11,20 +11,19 @@
  *
  *     lent (mark 0) --kernel: data, control, then the header--> filled (mark not 0) --redo note--> lent again
  *
- * `mark` decides: it is the first word of the header, which holds the length of the sender's
- * address and so is never 0 in a filled buffer, not even for an empty datagram. The kernel writes
- * the header after the data (io_recvmsg_multishot in io_uring/net.c; udp_test watches it happen).
- * It is cleared by the redo note that also moves the stream's tail and the ledger. So at any moment
- * of death a buffer is either not yet received, or has a mark and is the next life's to take up, or
- * is in the stream.
+ * The mark is the first word of the header. It holds the length of the sender's address, so it is
+ * never 0 in a filled buffer, not even for an empty datagram. The kernel writes the header after
+ * the data (io_recvmsg_multishot in io_uring/net.c; wait_test watches it happen). The redo note
+ * that moves the stream's tail and the ledger also clears the mark. So whenever the process dies, a
+ * buffer is either not yet received, or has a mark and waits for the next life, or is in the
+ * stream.
  *
- * An aggregate that is too much for one commit is committed in pieces. The note of each but the
- * last moves the mark on instead of clearing it: name_bytes takes one byte, the kernel leaves the
- * other three 0, and there the number of datagrams that are in the stream is kept.
+ * An aggregate that is too large for one commit is committed in pieces. The note of each piece but
+ * the last does not clear the mark; it stores in it how many datagrams are in the stream.
+ * name_bytes needs one byte and the kernel leaves the other three 0: they hold that number.
  *
- * recvmmsg knows no such header: it tells by msg_len, which the kernel stores last of a message
- * (do_recvmmsg in net/socket.c) and which is BUFFER_UNFILLED until then. buffers_adopt makes the
- * same form of it, mark last.
+ * recvmmsg has no such header. The kernel stores msg_len last (do_recvmmsg in net/socket.c); until
+ * then it is BUFFER_UNFILLED. buffers_adopt makes a header of it, mark last.
  */
 #ifndef INGEST_UDP_BUFFERS_H
 #define INGEST_UDP_BUFFERS_H
@@ -113,10 +112,10 @@ struct burst {
 	uint16_t source_port;   /* host order */
 };
 
-/* Takes up the private segment's body; a new one is laid out. The number of buffers is what fits,
- * which the first life stored. Returns 0; -EPROTO with the reason when another build laid it out or
- * its size does not fit; -EINVAL when there is room for fewer than BUFFERS_MIN. Changes nothing on
- * failure. */
+/* Finds the buffers in the body of the private segment, or lays them out in a new one. Their number
+ * is what fits, which the first life stored. Returns 0; -EPROTO with the reason when another build
+ * laid it out or its size does not fit; -EINVAL when there is room for fewer than BUFFERS_MIN.
+ * Changes nothing on failure. */
 int buffers_init(struct buffers *buffers, void *body, size_t body_bytes, struct shm_error *error);
 
 /* True when the kernel has filled the buffer and it is not committed. */
@@ -125,8 +124,8 @@ static inline bool buffer_filled(const struct buffer *buffer)
 	return atomic_load_explicit(&buffer->mark, memory_order_acquire) != 0;
 }
 
-/* Indexes of filled buffers from *next on, at most max; *next is moved on. Returns how many. For a
- * new life. */
+/* Finds filled buffers from *next on, at most max, and moves *next past them. Returns how many. For
+ * a new life. */
 unsigned buffers_filled(const struct buffers *buffers, unsigned *next, uint16_t *index, unsigned max);
 
 /* Prepares message[i] for recvmmsg: msg_len says unfilled, lengths are those of the room. */

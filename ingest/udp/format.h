@@ -3,9 +3,9 @@
  *
  *     burst --parse--> records in the lanes of the format's topics, counts in their ledgers
  *
- * A parser makes of each datagram a record (batch_put) or rejects it (batch_reject); batch_each
- * takes a burst apart (all in batch.h). It keeps nothing from one datagram to the next: after a
- * crash the same burst is parsed again.
+ * A parser turns each datagram into a record (batch_put) or rejects it (batch_reject); batch_each
+ * splits a burst (all three are in batch.h). It keeps nothing from one datagram to the next: after
+ * a crash the same burst is parsed again.
  */
 #ifndef INGEST_UDP_FORMAT_H
 #define INGEST_UDP_FORMAT_H

@@ -2,11 +2,13 @@
  * else) is recognised by its shape and decoded without a loop. Everything else walks the fields as
  * the protobuf specification says, with these choices:
  *
- *   - A known field with another wire type is an unknown field, as in Google's implementations. protobuf-c fails the message.
+ *   - A known field with another wire type is an unknown field, as in Google's implementations.
+ *     protobuf-c fails the message.
  *   - Groups (wire types 3 and 4) are skipped, up to GROUP_DEPTH_MAX deep. protobuf-c fails the message.
- *   - Field number 0 and tags over 32 bits are malformed in every spelling. protobuf-c lets some spellings pass as unknown.
- *   - A varint over 10 bytes, or a length or tag over 5, is malformed, as protobuf-c has it; so is one with more than 64 bits (a tenth byte
- *     over 1), of which protobuf-c drops the upper bits.
+ *   - Field number 0 and tags over 32 bits are malformed in every spelling. protobuf-c takes some
+ *     spellings for unknown fields.
+ *   - A varint over 10 bytes, or a length or tag over 5, is malformed, as in protobuf-c. So is one with
+ *     more than 64 bits (a tenth byte over 1), of which protobuf-c drops the upper bits.
  *
  * When several reasons apply, the first in this order counts: structure (truncated or malformed,
  * whichever the walk meets), missing field, bad sha, ip out of range. TRUNCATED says that the

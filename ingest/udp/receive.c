@@ -8,6 +8,13 @@
 
 #include "base/log.h"
 
+enum receive_backend receive_backend_of(const char *name)
+{
+	if (strcmp(name, receive_uring.name) == 0)
+		return RECEIVE_URING;
+	return strcmp(name, receive_mmsg.name) == 0 ? RECEIVE_RECVMMSG : RECEIVE_AUTO;
+}
+
 static int switch_gro_on(const struct receive *receive, struct shm_error *error)
 {
 	for (unsigned i = 0; i < receive->n_sockets; i++) {

@@ -5,7 +5,7 @@
  *     lent to the kernel --(datagrams)--> filled --take--> taken --(committed: mark cleared)
  *                                           wait sleeps until there is one
  *
- * Two back-ends keep this contract: receive_uring.c (one ring, a multishot recvmsg per socket) and
+ * Two back-ends have this contract: receive_uring.c (one ring, a multishot recvmsg per socket) and
  * receive_mmsg.c (recvmmsg and poll, where io_uring is denied). Neither touches a mark; a taken
  * buffer may be given back only when its mark is 0.
  */
@@ -15,6 +15,9 @@
 #include "ingest/udp/buffers.h"
 
 enum receive_backend { RECEIVE_AUTO, RECEIVE_URING, RECEIVE_RECVMMSG };
+
+/* The back-end of that name, a value of the option `backend`. */
+enum receive_backend receive_backend_of(const char *name);
 
 /* Since they were last read; the reader sets them to 0. */
 struct receive_counts {
@@ -79,8 +82,7 @@ static inline void receive_wait(struct receive *receive, uint64_t timeout_ns)
 	receive->ops->wait(receive, timeout_ns);
 }
 
-/* From tick: what failed is tried again (a request that ends with an error at once must not be
- * repeated at once). */
+/* From tick: tries again what failed. A request that fails at once must not be repeated at once. */
 static inline void receive_retry(struct receive *receive)
 {
 	receive->ops->retry(receive);

@@ -270,19 +270,12 @@ void udp_close(struct udp *udp)
 
 /* ---- the stage ---- */
 
-static enum receive_backend backend_of(const char *name)
-{
-	return strcmp(name, "uring") == 0      ? RECEIVE_URING
-	       : strcmp(name, "recvmmsg") == 0 ? RECEIVE_RECVMMSG
-	                                       : RECEIVE_AUTO;
-}
-
 void udp_read_settings(struct udp_settings *settings, const struct config *config, size_t entry)
 {
 	*settings = (struct udp_settings){
 	        .format = format_find(config_string(config, "ingest.udp[%zu].format", entry)),
 	        .listener = (uint16_t)entry,
-	        .backend = backend_of(config_string(config, "ingest.udp[%zu].backend", entry)),
+	        .backend = receive_backend_of(config_string(config, "ingest.udp[%zu].backend", entry)),
 	        .batch_wait_ns = config_ns(config, "ingest.udp[%zu].batch_wait", entry),
 	};
 }

@@ -3,9 +3,9 @@
  *     sockets --> receive (io_uring or recvmmsg) --> buffers --> batch: split, parse, commit --> lane(s)
  *        '- SO_MEMINFO: what the kernel dropped ------------------------------> ledger, at each tick
  *
- * One turn (udp_poll): take up to 64 filled buffers, parse them into the lane, commit all with one
- * redo note, lend the buffers again. A new life (udp_open): finish the note that was published,
- * then take up each buffer that has its mark; only then are buffers lent.
+ * One turn (udp_poll) takes up to 64 filled buffers, parses them into the lanes, commits all with
+ * one redo note, and lends the buffers again. A new life (udp_open) finishes the note of the last
+ * one, then commits the buffers that have a mark; only then does it lend buffers.
  *
  *     open --> [ poll ... idle, tick ]* --draining--> poll until the sockets were empty once --> stop --> poll --> drained
  *
@@ -19,7 +19,8 @@
 #include "shm/drops.h"
 #include "stage/stage.h"
 
-#define UDP_DRAIN_NS (2ull * 1000 * 1000 * 1000) /* of reading on while datagrams keep coming */
+#define UDP_DRAIN_NS \
+	(2ull * 1000 * 1000 * 1000) /* how long a draining stage reads while datagrams keep coming */
 
 enum udp_metric {
 #define METRIC(name, kind, help) UDP_##name,
@@ -43,7 +44,7 @@ struct udp {
 	struct batch batch;
 	struct ports ports;
 	struct segment drops_segment;
-	/* of each socket; NULL: its drops cannot be told */
+	/* of each socket; NULL: the kernel does not tell its drops */
 	struct drops_entry *seen[BUFFERS_SOCKETS_MAX];
 	struct control *control; /* its metrics are udp_metric's */
 	uint64_t drain_until_ns; /* CLOCK_MONOTONIC; 0 while not draining */
@@ -55,7 +56,7 @@ extern const struct stage_ops udp_stage;
 /* Reads entry `entry` of ingest.udp. */
 void udp_read_settings(struct udp_settings *settings, const struct config *config, size_t entry);
 
-/* Joins: attaches <role>.private and the lanes of the format's topics, takes up what the last life
+/* Joins: attaches <role>.private and the lanes of the format's topics, commits what the last life
  * left, begins to receive from the sockets (bound; they stay the caller's). Returns 0, or -errno
  * with the reason in error; then nothing is held. */
 int udp_open(struct udp *udp, const struct udp_settings *settings, const struct instance *instance,
@@ -76,7 +77,7 @@ void udp_idle(struct udp *udp, uint64_t timeout_ns);
  * buffers. Otherwise poll again. */
 bool udp_drained(struct udp *udp, uint64_t now_ns);
 
-/* Leaves. What is in the buffers by then is the next life's. */
+/* Leaves. What is still in the buffers is for the next life. */
 void udp_close(struct udp *udp);
 
 /* The stage alone: input is a sequence of {length, 32 bits little-endian; datagram}, as `millrace

@@ -103,6 +103,6 @@ def test_a_file_that_is_no_capture_is_named_as_such(tmp_path):
     assert ledger["written"] == 1
     broken.write_text("this is a text file\n")
     done, _, _ = run_alone(tmp_path, broken)
-    assert done.returncode == 1 and "no datagram has that length" in done.stderr
+    assert done.returncode == 1 and "no datagram is that long" in done.stderr
     done, _, _ = run_alone(tmp_path, tmp_path / "absent")
     assert done.returncode == 1 and "absent" in done.stderr
