@@ -30,8 +30,7 @@ int address_parse(struct sockaddr_storage *address, socklen_t *length, const cha
 int address_parse_stream(struct sockaddr_storage *address, socklen_t *length, const char *text);
 
 /* Writes the address as address_parse_stream takes it into buffer (ADDRESS_TEXT_MAX bytes) and
- * returns it; "?" for a Unix socket without a path and for a family other than AF_INET, AF_INET6
- * and AF_UNIX. */
+ * returns it; "?" for a Unix socket without a path and for other families. */
 char *address_format(char *buffer, const struct sockaddr_storage *address);
 
 /* The port in host order; 0 for other families. */
@@ -44,7 +43,7 @@ bool address_overlaps(const struct sockaddr_storage *a, const struct sockaddr_st
 
 /* Parses a network: "10.0.0.0/8", "2001:db8::/32", or an address alone. prefix becomes its 16 bytes
  * (IPv4 as the IPv4-mapped IPv6 address), *bits how many of their bits count (of 128). Returns 0,
- * or -EINVAL, also when bits behind the prefix are not 0. */
+ * or -EINVAL, also when bits after the prefix are not 0. */
 int address_parse_network(uint8_t prefix[16], unsigned *bits, const char *text);
 
 #endif

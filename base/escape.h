@@ -1,4 +1,4 @@
-/* The escapes of JSON strings (RFC 8259, section 7): for readers of text that has been checked. */
+/* The escapes of JSON strings (RFC 8259, section 7): for text that has been checked before. */
 #ifndef BASE_ESCAPE_H
 #define BASE_ESCAPE_H
 
@@ -18,7 +18,7 @@ static inline size_t json_utf8(char out[4], unsigned code)
 		out[0] = (char)code;
 		return 1;
 	}
-	/* bytes behind the first, six bits each */
+	/* the bytes after the first, six bits each */
 	size_t more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
 	for (size_t i = more; i > 0; i--, code >>= 6)
 		out[i] = (char)(0x80 | (code & 0x3f));
@@ -36,7 +36,7 @@ static inline unsigned json_hex4(const char *at)
 	return value;
 }
 
-/* Resolves the one escape that begins at *text, a backslash, into UTF-8. Moves *text behind it.
+/* Resolves the one escape that begins at *text, a backslash, into UTF-8. Moves *text after it.
  * Returns the length written, 1 to 4. */
 static inline size_t json_escape(char out[4], const char **text)
 {

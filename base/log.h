@@ -6,7 +6,7 @@
  * Anything frequent is a metric. One write(2) a line, so lines of several processes do not mix.
  *
  * The log never waits for its reader (output.h): a line that standard error does not take at once
- * is dropped and counted, and the next one that goes out is preceded by one that tells how many.
+ * is dropped and counted, and a line before the next one that goes out says how many.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -34,9 +34,9 @@ void log_init_words(const char *name, const char *level, const char *format);
 void log_line(enum log_level level, const char *text, const char *pairs, ...)
         __attribute__((format(printf, 3, 4)));
 
-/* Text for people that is no log (what listens where, errors of a configuration), line by line
- * under the same rule: to standard output or standard error, without ever waiting. A line that is
- * not taken counts as dropped. */
+/* Text for people that is not a log (what listens where, errors of a configuration): line by line
+ * to standard output or standard error, and like the log without waiting. A line that is not taken
+ * counts as dropped. */
 void log_text(int fd, const char *text);
 
 /* Lines that this process has dropped. */

@@ -1,10 +1,10 @@
-/* Standard output and standard error of processes that nobody may hold up by not reading them.
+/* Standard output and standard error, written without waiting for their reader.
  *
- *     pipe, terminal   a descriptor of our own to the same thing, O_NONBLOCK: the shared one keeps its flags, whoever else has it
+ *     pipe, terminal   a descriptor of our own to the same thing, O_NONBLOCK: other processes share the original, so its flags stay
  *     socket           MSG_DONTWAIT
  *     file             as it is
  *     no such descriptor to be had (no /proc, another user's terminal, no descriptor left)
- *                      poll(2) with no time-out first; then no more than has room: PIPE_BUF to a pipe, a byte to a terminal
+ *                      poll(2) first, without waiting; then only what surely fits: PIPE_BUF to a pipe, a byte to a terminal
  */
 #ifndef BASE_OUTPUT_H
 #define BASE_OUTPUT_H
@@ -17,13 +17,13 @@
  * many bytes went out: of a pipe all or none. errno is kept. */
 size_t output_write(int fd, const void *bytes, size_t length);
 
-/* Before a program ends that has printed: flushes standard output. Returns 0, or 1 after one line
- * "NAME: standard output: ..." on standard error when not all of it went out. A reader that has
- * gone wanted no more: that is 0. */
+/* At the end of a program that has printed: flushes standard output. Returns 0, or 1 after one line
+ * "NAME: standard output: ..." on standard error when not all of it went out. 0 also when the
+ * reader has gone: it wanted no more. */
 int output_finish(const char *name);
 
-/* A file may not grow for ever: beyond RLIMIT_FSIZE write(2) fails with EFBIG, which is an error as
- * others are, and the process goes on. Once at the start of each program. */
+/* Makes write(2) fail with EFBIG beyond RLIMIT_FSIZE, an error like others, instead of a signal
+ * that ends the process. Once at the start of each program. */
 void output_no_size_signal(void);
 
 #endif

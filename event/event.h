@@ -1,8 +1,8 @@
-/* Event records: what lies in the payload of a record, by topic, and of a message, by queue.
+/* Event records: the payload of a record, by topic, and of a message, by queue.
  *
- * Each begins with the same head: when it arrived and from where. Fixed fields first, then bytes
- * whose lengths the fields tell. Payloads start at multiples of 8. A reader checks that
- * record->length is what the fields say (event_check does) before it goes on.
+ * Each begins with the same head: when it arrived and from where. Fixed fields come first, then
+ * bytes whose lengths the fields give. Payloads start at multiples of 8. A reader first checks that
+ * record->length is what the fields say (event_check).
  *
  *     topic       type              payload
  *     ip          EVENT_IP          struct event_ip
@@ -29,8 +29,9 @@
  *     postback    method, url, data (an object)
  *     outside     record_type, length, data or data_hex   (no ts and no source: the payload is the program's own)
  *
- * id is <generation>-<topic>-<lane>-<position>, unique for good and the same each time the record
- * is read; of a postback its own id, 32 hexadecimal digits. docs/EVENTS.md has an example of each.
+ * id is <generation>-<topic>-<lane>-<position>: no other record ever has it, and it is the same
+ * each time the record is read; of a postback its own id, 32 hexadecimal digits. docs/EVENTS.md has
+ * an example of each.
  */
 #ifndef EVENT_EVENT_H
 #define EVENT_EVENT_H
@@ -102,7 +103,7 @@ struct event_track_raw {
 	char text[];
 };
 
-/* A tracking event after enrichment. As a line of text: event_line.h. */
+/* A tracking event after enrichment. As a line of text: line.h. */
 struct event_track {
 	uint64_t arrival_ns;
 	uint8_t source[16]; /* the client; zero, or the network alone, where privacy options say so */
@@ -164,7 +165,7 @@ struct event_postback {
 	uint16_t source_port;
 	uint16_t method; /* enum postback_method */
 	uint32_t url_bytes;
-	uint64_t id[2]; /* unique for good, the same for each attempt; as text 32 hexadecimal digits */
+	uint64_t id[2]; /* no other postback ever has it; the same for each attempt */
 	uint32_t data_bytes;
 	uint32_t reserved;
 	/* url (a template, UTF-8, JSON escapes resolved), then data (a JSON object of strings,
@@ -178,7 +179,7 @@ _Static_assert(sizeof(struct event_postback) == 56, "a multiple of 8");
 #define EVENT_PARAMS_MAX 4096u
 
 /* True when the payload is exactly as long as its fields say and its type is known (or
- * EVENT_OUTSIDE and above). Whether text in it is what it should be (UTF-8, JSON) is not asked. */
+ * EVENT_OUTSIDE and above). Does not check text in it (UTF-8, JSON). */
 bool event_check(const struct record *record);
 
 /* Writes the event as one JSON object without a newline or final 0; allocates nothing. origin is
@@ -191,7 +192,7 @@ bool event_check(const struct record *record);
 int event_json(char *out, size_t size, const struct record *record, const char *origin, uint64_t position);
 
 /* The value of one field as bare text, for filters: keys as in the JSON form ("sha" stands for
- * "app_sha256", "source" for the "ip" of events that have no source, "data" gives the bytes as they
+ * "app_sha256", "source" for the "ip" of events without a source, "data" gives the bytes as they
  * are, "text" of a log its escapes resolved, "params" or "query" of track the query as it is). No
  * final 0. Returns the length, or -ENOENT when this event has no such field, -ENOSPC, -EINVAL when
  * event_check fails. */
@@ -200,8 +201,8 @@ int event_field(char *out, size_t size, const struct record *record, const char 
 /* Name of field i of events of this type, in the order of the JSON form; NULL after the last. */
 const char *event_field_name(uint16_t type, unsigned i);
 
-/* True when event_field takes this key for events of this type: one of the names, or what stands
- * for one. */
+/* True when event_field takes this key for events of this type: a name, or a word that stands for
+ * one. */
 bool event_field_known(uint16_t type, const char *key);
 
 /* The same three for a message of the queue `postback`, which has no record's header: payload

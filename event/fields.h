@@ -11,7 +11,7 @@ enum event_value_kind {
 	EVENT_VALUE_UNSIGNED,
 	EVENT_VALUE_SIGNED,
 	EVENT_VALUE_TEXT,
-	EVENT_VALUE_BYTES, /* text when it is text, hexadecimal under "<key>_hex" when not */
+	EVENT_VALUE_BYTES, /* text when text_valid, hexadecimal under "<key>_hex" when not */
 	EVENT_VALUE_HEX,
 	EVENT_VALUE_ADDRESS, /* 16 bytes; null when all zero */
 	EVENT_VALUE_IPV4,

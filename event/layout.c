@@ -1,4 +1,4 @@
-/* What the layout hash of segments says of payloads (shm/segment.h). */
+/* What the layout hash of segments takes from payloads (shm/segment.h). */
 #include "event/event.h"
 #include "shm/segment.h"
 

@@ -3,11 +3,11 @@
  *     app_open type=Desktop&browser=Firefox&engine=Gecko&version=56.0&os=Mac&host=192.168.64.2&pod=10.0.0.7&ts=1510826008003&
  *     ip=ffffac110001&klag=266&country=XX&city=XX deviceid=abcdf&ts=123456&referrer=website             (all on one line)
  *
- * event type  percent-encoded; / stands for itself (a call of GET / has the type "/", and so has an empty one)
+ * event type  percent-encoded; / stands for itself (GET / has the type "/", and so has an empty one)
  * metadata    in this order, always all; values percent-encoded (RFC 3986: all but letters, digits and - . _ ~). ts: arrival in milliseconds. ip: the
  *             address as a hexadecimal number, IPv4 as the IPv4-mapped IPv6 number; 0 when unknown. klag: milliseconds
- * query       as the client sent it; "e" when it had none. What HTTP lets no client send in a query, and would break the line (spaces and control
- *             characters), is percent-encoded
+ * query       as the client sent it; "e" when it had none. Spaces and control characters, which HTTP does not allow there and which would break
+ *             the line, are percent-encoded
  */
 #ifndef EVENT_LINE_H
 #define EVENT_LINE_H

@@ -1,6 +1,7 @@
-/* JSON inside payloads: is it well-formed? Whoever wrote the record should have seen to it (ingest
- * does); a reader that copies it into JSON of its own makes sure, so that one bad record cannot
- * spoil a whole output. */
+/* JSON inside payloads: is it well-formed? The writer of the record should have checked it (ingest
+ * does). A reader that copies it into JSON of its own checks again, so that one bad record cannot
+ * spoil a whole output.
+ */
 #ifndef EVENT_LITERAL_H
 #define EVENT_LITERAL_H
 

@@ -26,7 +26,7 @@ struct query_pair {
 	uint32_t name_bytes, value_bytes;
 };
 
-/* The next pair. Empty pieces are passed over. False after the last. */
+/* The next pair. Skips empty pieces. False after the last. */
 static inline bool query_next(struct query *query, struct query_pair *pair)
 {
 	while (query->at < query->end && *query->at == '&')
@@ -45,8 +45,8 @@ static inline bool query_next(struct query *query, struct query_pair *pair)
 	return true;
 }
 
-/* The byte that stands at *at, which is before end, decoded; moves *at behind it. A % without two
- * hexadecimal digits stands for itself. */
+/* The byte at *at, which is before end, decoded; moves *at after it. A % without two hexadecimal
+ * digits stands for itself. */
 static inline unsigned char query_byte(const char **at, const char *end)
 {
 	char c = *(*at)++;

@@ -45,7 +45,7 @@ static inline struct event_track_slice event_track_country(const struct event_tr
 	                                  2};
 }
 
-/* Length of the payload that the fields tell. */
+/* Length of the payload as the fields give it. */
 static inline uint64_t event_track_bytes(const struct event_track *event)
 {
 	uint32_t part[TRACK_PARTS];

@@ -28,12 +28,12 @@ struct millrace_reader {
 /* The error of calls with a millrace, of this thread. */
 struct shm_error *handle_error(void);
 
-/* Claims use record locks of the process (instance_lock): of its threads one at a time may claim or
- * free groups and lanes. */
+/* Claims use record locks of the process (instance_lock), so one thread at a time may claim or free
+ * groups and lanes. */
 void handle_lock(void);
 void handle_unlock(void);
 
-/* 0 while the instance that we are attached to goes on, -EPIPE, or -ESTALE, with error set. */
+/* 0 while the attached instance goes on; -EPIPE or -ESTALE, with error set. */
 int handle_life(enum life life, struct shm_error *error);
 
 #endif

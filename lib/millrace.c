@@ -1,4 +1,4 @@
-/* The instance: attaching, what it has, groups that are let go. */
+/* The instance: attaching, what it has, forgetting groups. */
 #include <errno.h>
 #include <stdio.h>
 #include <pthread.h>
@@ -103,7 +103,7 @@ static void count_group(struct millrace_group *out, const struct stream_group *g
 {
 	for (unsigned i = 0; i < n; i++) {
 		const struct stream_cursor *cursor = &group->cursor[i];
-		/* The cursor first: the writer is never seen behind it. */
+		/* The cursor first: the writer is never seen before it. */
 		uint64_t passed = atomic_load_explicit(&cursor->records, memory_order_acquire);
 		uint64_t written = lane[i] == NULL
 		                           ? passed

@@ -22,7 +22,7 @@
  *
  * Errors: functions that return a pointer return NULL and set errno; the others return a negated
  * error number. A sentence that says why is in millrace_error, millrace_reader_error or
- * millrace_writer_error, of what the function was called with.
+ * millrace_writer_error, for the object that the function was called with.
  *
  * Time-outs are milliseconds: 0 does not wait, a negative one waits without end, and any wait ends
  * at a signal. Lengths are bytes.
@@ -59,7 +59,8 @@ struct millrace_record {
 	uint32_t length; /* bytes */
 	uint16_t type;   /* 256 and above belong to outside programs */
 	uint16_t lane;
-	/* with lane, topic and the instance's generation a name for good: millrace_id */
+	/* with lane, topic and the instance's generation a name that no other record has:
+	 * millrace_id */
 	uint64_t position;
 };
 
@@ -81,7 +82,7 @@ struct millrace_group {
 	uint64_t missed;  /* overrun, or lost to damage */
 };
 
-/* The version of the library that runs, "MAJOR.MINOR.PATCH". It may be newer than this header,
+/* The version of the library that is loaded, "MAJOR.MINOR.PATCH". It may be newer than this header,
  * never of another major version. */
 MILLRACE_API const char *millrace_version(void);
 
@@ -117,7 +118,7 @@ MILLRACE_API int millrace_groups(struct millrace *millrace, const char *topic,
                                  int (*each)(void *argument, const struct millrace_group *group),
                                  void *argument);
 
-/* Frees a required group that nobody reads. Returns 0, or -ENOENT, -EBUSY (it has a live reader),
+/* Frees a required group that has no reader. Returns 0, or -ENOENT, -EBUSY (it has a live reader),
  * -EPERM (it belongs to a stage). */
 MILLRACE_API int millrace_forget(struct millrace *millrace, const char *topic, const char *group);
 
@@ -136,8 +137,8 @@ MILLRACE_API struct millrace_reader *millrace_read(struct millrace *millrace, co
 /* Why the last function of this reader failed. Valid until the next one does. */
 MILLRACE_API const char *millrace_reader_error(const struct millrace_reader *reader);
 
-/* Waits for records, at most timeout_ms, and takes the next batch; what a batch before had left
- * comes again. Returns 1 when there is a batch (one of no records when only damage was found:
+/* Waits for records, at most timeout_ms, and takes the next batch; records that the last batch left
+ * come again. Returns 1 when there is a batch (one of no records when only damage was found:
  * advance past it), 0 on time-out or a signal. -EPIPE: the instance has ended and there is nothing
  * left to read. -ESTALE: its configuration was changed, noticed within 100 ms also while records
  * keep coming: end readers and writers, detach and attach again; a required group goes on at its
@@ -150,8 +151,8 @@ MILLRACE_API int millrace_peek(struct millrace_reader *reader, int timeout_ms);
  * before the cursor has passed; an optional group's in a checked copy. */
 MILLRACE_API const struct millrace_record *millrace_next(struct millrace_reader *reader);
 
-/* All records that millrace_next has given are dealt with: the cursor moves past them, and past
- * damage when the batch ended in it (what that cost is in millrace_missed). */
+/* All records that millrace_next has given are processed: the cursor moves past them, and past
+ * damage when the batch ended in it (millrace_missed counts what that cost). */
 MILLRACE_API void millrace_advance(struct millrace_reader *reader);
 
 /* Waits until one of the readers, which may be of several topics and instances, has something for
@@ -172,8 +173,8 @@ MILLRACE_API uint64_t millrace_missed(const struct millrace_reader *reader);
 /* Records written and not yet passed by this group. */
 MILLRACE_API uint64_t millrace_waiting(const struct millrace_reader *reader);
 
-/* Move the group, in all its lanes; what was peeked at is given up, and the group's counts begin
- * anew. Backwards a required group gets what its writers have no leave to overwrite by then,
+/* Move the group, in all its lanes; the present batch is given up, and the group's counts begin
+ * again. Backwards a required group gets what its writers are not yet permitted to overwrite,
  * usually all but an eighth of a lane.
  *
  *   seek_oldest  to the oldest record there is
@@ -226,12 +227,12 @@ MILLRACE_API int millrace_append(struct millrace_writer *writer, uint16_t type, 
 /* Publishes what was appended, all at once, and wakes the readers. An append that finds the batch
  * full (a quarter of the lane) commits by itself, and then fails as this does. Returns 0: the
  * required groups of the topic will read it, be it after another start of the instance; -EPIPE: the
- * instance has ended, and what was appended since the last commit is not sure to be read by
- * anybody. A folder that was removed under the instance is noticed within 100 ms. */
+ * instance has ended, and perhaps nobody reads what was appended since the last commit. A folder
+ * that was removed under the instance is noticed within 100 ms. */
 MILLRACE_API int millrace_commit(struct millrace_writer *writer);
 
-/* Commits and gives the lane back. Whoever wants to know what became of the last records commits
- * them first. NULL is allowed. */
+/* Commits and gives the lane back. Commit first to know what became of the last records. NULL is
+ * allowed. */
 MILLRACE_API void millrace_write_end(struct millrace_writer *writer);
 
 #ifdef __cplusplus

@@ -12,8 +12,8 @@
 
 #define LOOK_NS (500 * NS_PER_MS)
 
-/* A required group that is made while nobody runs the instance, or while it ends, would hold
- * back the next run, maybe for good. */
+/* A required group that is made while no supervisor runs the instance, or while it ends, would hold
+ * back the next run, perhaps for ever. */
 static int check_group(const struct instance *instance, const char *topic, const char *group,
                        struct shm_error *error)
 {
@@ -165,7 +165,7 @@ void millrace_advance(struct millrace_reader *reader)
 	if (reader->batch.at == NULL)
 		return;
 	stream_advance(&reader->topic.lane[reader->lane], &reader->batch, reader->taken);
-	give_up_batch(reader); /* what was not taken comes with the next peek */
+	give_up_batch(reader); /* what was not taken comes again with the next peek */
 }
 
 /* ---- waiting for several ---- */

@@ -53,9 +53,9 @@ static int bound_the_sleep(const struct ck_ec_wait_state *state, struct timespec
 	return interrupted ? 1 : 0;
 }
 
-/* Many ring one bell, so it is ck_ec's multiple-producer kind, which loses no flag: the exponential
- * back-off that the single-producer kind needs would only cost wake-ups, hence the long first
- * wait. */
+/* Several processes ring one bell, so it is ck_ec's multiple-producer kind, which loses no flag.
+ * The exponential back-off that the single-producer kind needs would only cost wake-ups, hence the
+ * long first wait. */
 static const struct ck_ec_ops bell_ops = {
         .gettime = read_clock,
         .wait32 = futex_wait,
@@ -108,10 +108,10 @@ bool bell_wait(struct bell *bell, uint32_t seen, uint64_t timeout_ns)
 
 /* ---- several bells ---- */
 
-/* The bit of a ck_ec32 that says: somebody sleeps. Whoever rings and finds it clears it and wakes. */
+/* The bit of a ck_ec32 that says: a process sleeps. A ring that finds it clears it and wakes. */
 #define SLEEPER (1u << 31)
 
-/* Says that somebody will sleep. False: the bell was rung since `seen`. */
+/* Marks the bell as slept on. False: it was rung since `seen`. */
 static bool announce_sleeper(struct bell *bell, uint32_t seen)
 {
 	uint32_t word = __atomic_load_n(&bell->word, __ATOMIC_ACQUIRE);

@@ -8,7 +8,7 @@
  *
  * It is an event count (ck_ec of Concurrency Kit) on a futex shared between processes, so a ring
  * between the look and the sleep is not lost. Ringing costs one locked add; the kernel is asked
- * only when somebody sleeps. Futex calls never carry the private flag.
+ * only when a process sleeps. Futex calls never carry the private flag.
  *
  * Order: what was published before bell_ring is visible after bell_value or bell_wait returns the
  * new value.
@@ -28,7 +28,7 @@ struct bell {
 };
 _Static_assert(sizeof(struct bell) == SHM_LINE, "a bell fills one line");
 
-/* Counts and wakes all who sleep on this bell. Any process, any thread. */
+/* Counts, and wakes all that sleep on this bell. Any process, any thread. */
 void bell_ring(struct bell *bell);
 
 /* What to pass to bell_wait. Take it before looking for work. */

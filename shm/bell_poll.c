@@ -17,8 +17,7 @@
  *       '---------------------------------'
  *         a bell has rung (helper, which then writes the descriptor)
  *
- * So each knows who may change what: `watched` is the loop's while PARKED and the helper's while
- * ARMED.
+ * `watched` belongs to the loop while PARKED and to the helper while ARMED.
  */
 enum state { PARKED, ARMED, STOPPED };
 

@@ -3,7 +3,7 @@
  *
  *     the loop's thread                                  helper thread of the same process
  *
- *     work while there is some                           asleep (nobody touches it)
+ *     work while there is some                           asleep (nothing touches it)
  *     bell_poll_note       what the bells say now
  *     work once more?   yes: from the start
  *     bell_poll_arm     rang since: from the start  -->  sleeps on the bells
@@ -11,12 +11,12 @@
  *        readable  <---------- eventfd ------------------   |
  *     from the start                                     asleep again
  *
- * Why a thread. A futex is the one thing that a writer can reach through memory alone: writers need
- * no descriptor, no permission and no path of a reader's, and what a writer does is the same whether
- * its reader sleeps on a futex or in epoll. An eventfd has no name that another process could open;
- * a FIFO or socket in the instance's folder has one, but then the reader's death leaves it there,
- * every user that writes needs access to it, and a full one must be dealt with; io_uring waits for
- * futexes from Linux 6.7 on, and may be denied. The thread costs one more switch at each wake-up.
+ * Why a thread. A writer reaches a futex through memory alone: it needs no descriptor, permission
+ * or path of its reader, and it does the same whether the reader sleeps on a futex or in epoll. An
+ * eventfd has no name that another process could open. A FIFO or a socket in the instance's folder
+ * has one, but stays there when its reader dies, needs access rights for every user that writes,
+ * and can be full. io_uring waits for futexes from Linux 6.7 on, and may be denied. The thread
+ * costs one more switch at each wake-up.
  *
  * Awake costs nothing. The helper is armed only by bell_poll_arm and goes back to sleep once it has
  * written the descriptor: no system call on either side for a record that comes while the loop
@@ -26,10 +26,10 @@
  *
  * Nothing is lost. A ring after bell_poll_note either is seen by bell_poll_arm or makes the
  * descriptor readable. A loop that comes back for another reason (a socket, a timer) may leave the
- * helper armed; it may find the descriptor readable once with no work behind it.
+ * helper armed; it may find the descriptor readable once with nothing to do.
  *
- * Death. The helper ends with its process, and leaves nothing but a bell that says "somebody
- * sleeps": the next ring makes one needless call. A writer killed between its ring and the wake-up is
+ * Death. The helper ends with its process, and leaves nothing but a bell that is marked as slept
+ * on: the next ring makes one needless call. A writer killed between its ring and the wake-up is
  * noticed after BELL_POLL_BOUND_NS. One killed between publishing and ringing has not rung: so the
  * loop comes back by itself now and then and looks, as every stage does for its heartbeat and as a
  * bell_wait with its time-out does.
@@ -61,9 +61,9 @@ typedef bool bell_poll_also(void *argument);
 
 /* Starts the helper for n bells, 1 to BELL_POLL_MAX: those of the groups that the process reads
  * (topic_reader.bell) and of the queues it takes from (bells_page.queue[i][0]). They stay mapped
- * until bell_poll_close. `also` may be NULL. The descriptor is readable at first, for nobody has
- * looked yet. Open it before a sandbox forbids clone(2) or eventfd(2). Returns 0, or -errno with
- * *poll NULL: -EINVAL for n, -ENOMEM, -EMFILE, -EAGAIN (no more threads). */
+ * until bell_poll_close. `also` may be NULL. The descriptor is readable at first, because nobody
+ * has looked yet. Open it before a sandbox forbids clone(2) or eventfd(2). Returns 0, or -errno
+ * with *poll NULL: -EINVAL for n, -ENOMEM, -EMFILE, -EAGAIN (no more threads). */
 int bell_poll_open(struct bell_poll **poll, struct bell *const bell[], unsigned n, bell_poll_also *also,
                    void *argument);
 

@@ -40,6 +40,6 @@ void drops_keep(struct drops_page *page, const uint64_t *cookie, size_t n)
 			continue;
 		atomic_store_explicit(&entry->counted, 0, memory_order_relaxed);
 		atomic_store_explicit(&entry->cookie, 0,
-		                      memory_order_release); /* whoever takes it finds 0 counted */
+		                      memory_order_release); /* the next to take it finds 0 counted */
 	}
 }

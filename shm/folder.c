@@ -80,7 +80,7 @@ static int enter(const char *path)
 	return fd == -ENOENT ? enter_anew(path) : fd;
 }
 
-/* ---- whom it belongs to ---- */
+/* ---- the owner ---- */
 
 /* Nobody but the owner can rename or remove what others have in a folder with the sticky bit. */
 static bool others_may_rename(const struct stat *folder)
@@ -110,7 +110,7 @@ static int check(const struct stat *root, const struct stat *folder, const char 
 	return -EPERM;
 }
 
-/* Opens the path anew and checks it. Returns the descriptor or -errno. */
+/* Opens the path again and checks it. Returns the descriptor or -errno. */
 static int enter_checked(const char *path, struct shm_error *error)
 {
 	const char *name;

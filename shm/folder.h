@@ -1,17 +1,17 @@
-/* Folders of shared memory: every file of an instance is opened, made, renamed and removed by its
- * folder's descriptor and its name, never by a path, and no symbolic link is followed.
+/* Folders of shared memory: every file of an instance is opened, made, renamed and removed by the
+ * descriptor of its folder and its name, never by a path, and no symbolic link is followed.
  *
- *     /dev/shm/millrace     the root: it belongs to root, to us, or to whom the instance belongs; nobody else can rename anything in it
- *         default           checked once (folder_hold), and from then on held open: what is put at the path later does not matter
+ *     /dev/shm/millrace     the root: it belongs to root, to us, or to the owner of the instance; nobody else can rename anything in it
+ *         default           checked once (folder_hold), and held open from then on: what is put at the path later does not matter
  *             ip.lane.0     openat(held, "ip.lane.0", ... | O_NOFOLLOW)
  *
- * So who makes the root first, or a link in it, cannot have another user's process write elsewhere;
- * and a supervisor whose folder was removed does not touch the one that another made under the same
- * name.
+ * So a user that makes the root first, or a link in it, cannot make another user's process write
+ * elsewhere; and a supervisor whose folder was removed does not touch the one that another made
+ * under the same name.
  *
- * Folders are named by their path all the same. A path that is held means the held descriptor, one
- * directly below a held folder is looked up in it; any other is opened for the call: its parent and
- * itself without following links. Several threads may call these.
+ * The functions still name folders by their path. A held path means the held descriptor; a folder
+ * directly below a held one is looked up in it; any other is opened for the call, its parent first,
+ * without following links. Several threads may call these.
  */
 #ifndef SHM_FOLDER_H
 #define SHM_FOLDER_H
@@ -26,8 +26,8 @@
 
 /* Opens the folder of an instance, checks it and the one it is in, and holds it; each call needs
  * its folder_release. A second call for the same path finds what is there now, and that is used
- * from then on. Returns 0; -ENOENT when there is none; -EPERM when it or its root may be changed by
- * somebody who has no business there (error names who and the remedy); other -errno. */
+ * from then on. Returns 0; -ENOENT when there is none; -EPERM when another user may change it or
+ * its root (error names the user and the remedy); other -errno. */
 int folder_hold(const char *path, struct shm_error *error);
 
 /* Does nothing for a path that is not held. */
@@ -36,7 +36,8 @@ void folder_release(const char *path);
 /* Is the held folder the one that has the path? False when it is not held. */
 bool folder_in_place(const char *path);
 
-/* openat(2), with O_NOFOLLOW and O_CLOEXEC besides the flags. Returns the descriptor or -errno. */
+/* openat(2), with O_NOFOLLOW and O_CLOEXEC in addition to flags. Returns the descriptor or
+ * -errno. */
 int folder_open(const char *folder, const char *name, int flags, mode_t mode);
 
 /* What has the name there, itself when it is a symbolic link; "." is the folder. Returns 0 or

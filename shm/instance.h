@@ -4,7 +4,7 @@
  *         lock                    held by the supervisor (POSIX lock: dies with it)
  *         instance                this page: topics, lanes, groups, queues, roles
  *         bells                   one doorbell per topic and group, one per queue
- *         drops                   drops.h, what of the sockets' drop counters is in a ledger
+ *         drops                   drops.h, how much of the sockets' drop counters is in a ledger
  *         config.yaml             the configuration in force
  *         <topic>.lane.<n>        stream.h, written by one role
  *         <topic>.group.<k>       stream.h, one reader group
@@ -14,7 +14,7 @@
  *         <role>.role             locked by the role's one live process (POSIX lock)
  *         <role>.private          what the role's next life takes up
  *
- * Whoever wants to know what exists maps the page read-only; nobody guesses file names.
+ * To know what exists, map the page read-only; nobody guesses file names.
  */
 #ifndef SHM_INSTANCE_H
 #define SHM_INSTANCE_H
@@ -35,7 +35,7 @@ struct instance_topic {
 	uint64_t size_bytes; /* of each lane */
 	uint32_t when_full;  /* enum when_full */
 	uint32_t n_lanes;
-	/* who writes lane n; "" for a lane that outside programs may take */
+	/* the role that writes lane n; "" for a lane that outside programs may take */
 	char lane_role[STREAM_LANES_MAX][SHM_NAME_MAX];
 };
 
@@ -53,7 +53,7 @@ struct instance_role {
 /* Body of the segment `instance`. Written by the supervisor; the words before `created_ns` and
  * `supervisor_metric` at any time, all else only before it is published.
  *
- *     in force --- a new configuration: another page takes its place ---> replaced      for good
+ *     in force --- a new configuration: another page takes its place ---> replaced      for ever
  *         '------- asked to end --> draining --- it takes no more ------> ended         until the next supervisor adopts it
  */
 struct instance_page {
@@ -61,7 +61,7 @@ struct instance_page {
 	_Atomic uint32_t supervisor_pid;
 	/* 1: another page is in place; nothing that happens later is told here (instance_follow) */
 	_Atomic uint32_t replaced;
-	_Atomic uint32_t ended; /* 1: what is committed from now on is taken by nobody (life.h) */
+	_Atomic uint32_t ended; /* 1: nobody will take what is committed from now on (life.h) */
 	uint64_t created_ns;    /* CLOCK_REALTIME */
 	/* stage/supervisor_metrics.def; go on from page to page */
 	_Atomic uint64_t supervisor_metric[INSTANCE_METRICS_MAX];
@@ -140,16 +140,16 @@ int instance_lock(const char *directory, const char *file, unsigned wait_ms, int
  * -EWOULDBLOCK with *owner_pid, or another -errno. */
 int instance_lock_fd(int fd, unsigned wait_ms, int *owner_pid);
 
-/* The same with an open-file-description lock (fcntl(2), F_OFD_SETLK): it excludes a second
- * holder in the same process too, but does not tell who holds it. Tries once. Returns the
+/* The same with an open-file-description lock (fcntl(2), F_OFD_SETLK): it excludes a second holder
+ * in the same process too, but does not tell which process holds it. Tries once. Returns the
  * descriptor, -EWOULDBLOCK, or another -errno. */
 int instance_hold(const char *directory, const char *file);
 
-/* Whether somebody holds directory/file with a lock of either kind. Returns 1 with *pid (may be
+/* Whether a process holds directory/file with a lock of either kind. Returns 1 with *pid (may be
  * NULL) set to the holder, -1 where the kernel does not tell it (instance_hold); 0: nobody, or
- * there is no such file, or none that could be locked; -errno: it cannot be told, for want of
- * descriptors say, which is no leave to take what may be somebody's. Not for a file that this
- * process has locked with instance_lock: closing any descriptor of it gives that lock up. */
+ * there is no such file, or none that could be locked; -errno: it cannot be told, for example
+ * because no descriptor is left. Then treat it as held. Not for a file that this process has locked
+ * with instance_lock: closing any descriptor of it gives that lock up. */
 int instance_locked(const char *directory, const char *file, int *pid);
 
 /* The same for a file that is open; its descriptor stays open. */

@@ -1,12 +1,12 @@
-/* A lane as a stage fills it: records of one batch behind the stream's tail, unseen until the batch
- * is committed, and what the ledger is to say of the batch.
+/* A lane as a stage fills it: the records of one batch after the stream's tail, unseen until the
+ * batch is committed, and what the ledger will say of the batch.
  *
  *     lane_room --> fill --> lane_keep ...   counts ...     --lanes_commit: one redo note--> readers see all of it
  *                              '--lane_mark ... lane_back: as if it had never been
  *
  * SIGKILL at any instruction: before the note is published nothing has happened; after it
- * everything has (the next life applies the note). A writer of NULL stands for memory of the
- * caller's: a stage alone.
+ * everything has (the next life applies the note). A lane without a writer fills memory of the
+ * caller's, for a stage that runs alone.
  */
 #ifndef SHM_LANE_H
 #define SHM_LANE_H
@@ -46,13 +46,13 @@ void lane_stream(struct lane *lane, struct topic_writer *writer);
 /* Makes the lane write into memory of `bytes` bytes, aligned to 8. */
 void lane_memory(struct lane *lane, void *memory, size_t bytes);
 
-/* Sees to it that `bytes` more can be written: the slow path of lane_room. Asking again before the
- * commit gives the same place, so the batch only grows. False when a required group is in the way,
- * or the lane never has so much. */
+/* Makes room for `bytes` more: the slow path of lane_room. Asking again before the commit gives the
+ * same place, so the batch only grows. False when a required group is in the way, or the lane is
+ * too small. */
 bool lane_extend(struct lane *lane, size_t bytes);
 
-/* Bytes that the lane can hold in all: what is longer can never be in it at one time, however often
- * the batch is committed in between. */
+/* Bytes that the lane can hold in all: anything longer never fits, however often the batch is
+ * committed in between. */
 size_t lane_capacity(const struct lane *lane);
 
 /* Whether the batch and `bytes` more can be written now, when the batch is committed whenever there
@@ -69,7 +69,7 @@ static inline char *lane_room(struct lane *lane, size_t bytes)
 	return lane->base + lane->used;
 }
 
-/* The record at lane_room's place is whole and in the batch. */
+/* The record at the place that lane_room gave is whole: it is in the batch. */
 static inline void lane_keep(struct lane *lane, size_t bytes)
 {
 	lane->used += bytes;

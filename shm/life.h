@@ -1,4 +1,4 @@
-/* Is the instance that somebody is attached to still the one under its name?
+/* Is the attached instance still the one under its name?
  *
  *     SAME ------ the supervisor put a new page in its place (another configuration) --> REPLACED: attach again
  *       '-------- it drained and ended, or its folder is gone ------------------------> ENDED
@@ -6,8 +6,8 @@
  * A supervisor that was killed changes nothing: its successor adopts the segments.
  *
  * An outside writer asks before each record (life_writes, one line of shared memory) and after each
- * commit (life_committed). The second closes the race with a supervisor that is about to give the
- * memory up:
+ * commit (life_committed). The second question closes the race with a supervisor that is about to
+ * give the memory up:
  *
  *     writer:     moves the tail;  fence;  reads `ended`                  one of the two sees the other: what was committed before `ended`
  *     supervisor: stores `ended`;  fence;  looks at what waits            is counted as waiting, and the segments are kept
@@ -41,12 +41,12 @@ static inline enum life life_writes(const struct instance *instance)
 	return atomic_load_explicit(&page->replaced, memory_order_relaxed) != 0 ? LIFE_REPLACED : LIFE_SAME;
 }
 
-/* For writers, after a commit. ENDED: nobody may ever read what was committed just now. Otherwise
- * it will be read by the groups of the topic, and stays in memory until then; REPLACED tells
- * besides that another page is in place. A folder that was removed is noticed within 100 ms. */
+/* For writers, after a commit. ENDED: perhaps nobody ever reads what was just committed. Otherwise
+ * the groups of the topic will read it, and it stays in memory until then; REPLACED says in
+ * addition that another page is in place. A folder that was removed is noticed within 100 ms. */
 enum life life_committed(struct life_watch *watch);
 
-/* Whether a supervisor runs the instance: without one nobody takes in, restarts or ends anything,
+/* Whether a supervisor runs the instance: without one nothing is taken in, restarted or ended,
  * whatever its segments hold. True also when it cannot be told (instance_locked). */
 bool life_supervised(const struct instance *instance);
 

@@ -19,8 +19,8 @@
 struct private_note {
 	_Atomic uint64_t layout; /* 0: never used; otherwise PRIVATE_LAYOUT */
 	_Atomic uint64_t lives;  /* of this role, the present one included */
-	/* what a life has said that no later one says again while it is so; its value is the
-	 * stage's affair */
+	/* what one life has logged and later ones do not repeat while it lasts; the stage chooses
+	 * the value */
 	_Atomic uint64_t told;
 	alignas(SHM_LINE) struct redo_note note;
 };
@@ -34,8 +34,8 @@ _Static_assert(sizeof(struct private_note) <= PRIVATE_NOTE_BYTES, "it fits its s
 int private_attach(struct segment *segment, struct redo *redo, const struct instance *instance,
                    const char *role, struct shm_error *error);
 
-/* How the body of a private segment begins that holds receive buffers (ingest/udp/buffers.h):
- * enough for others to count those that are filled and not committed. */
+/* The beginning of a private segment that holds receive buffers (ingest/udp/buffers.h): enough for
+ * others to count those that are filled and not committed. */
 #define PRIVATE_KIND_BUFFERS (2ull << 48)
 struct private_buffers {
 	_Atomic uint64_t layout; /* 0: never used; the upper 16 bits are PRIVATE_KIND_BUFFERS */

@@ -19,7 +19,7 @@
 
 #define COUNT_SHIFT   24 /* of shared->returned; the slot is below */
 #define COUNT_MASK    (UINT64_MAX >> COUNT_SHIFT)
-#define ANNOUNCE_ALL  2u /* counts two: whoever sees more than one looks at everything */
+#define ANNOUNCE_ALL  2u /* counts two: a taker that sees more than one looks at everything */
 #define ANNOUNCE_SLOT 1u
 
 static uint64_t word_make(uint64_t lap, uint64_t role, enum queue_phase phase)
@@ -172,7 +172,7 @@ void queue_use_bells(struct queue *queue, struct bell *pushed, struct bell *rele
 
 /* ---- announcing ---- */
 
-/* Release: whoever acquires the new value sees the word that this speaks of. */
+/* Release: a taker that acquires the new value sees the word that this is about. */
 static void announce(struct queue *queue, uint64_t index, unsigned count)
 {
 	_Atomic uint64_t *returned = &queue->shared->returned;
@@ -209,9 +209,8 @@ static void slot_at(const struct queue *queue, struct queue_slot *slot, uint64_t
 	slot->index = (uint32_t)index;
 }
 
-/* The slot is READY from an older lap. If it was made ready behind the takers' back and its maker
- * died before he announced it, nobody but us will ever look there: the announcement is made in his
- * stead. */
+/* The slot is READY from an older lap. If takers had passed it and its maker died before it
+ * announced it, no other user will ever look there: announce it here. */
 static void pay_debt(struct queue *queue, uint64_t index, uint64_t word)
 {
 	if ((word & PASSED) == 0)
@@ -338,8 +337,8 @@ static bool claim(struct queue *queue, struct queue_slot *slot, uint64_t index, 
 	return true;
 }
 
-/* Something became ready behind our back. Returns true when it was one slot and the message in it
- * is now ours. */
+/* A slot that takers had passed became ready. Returns true when it was one slot and the message in
+ * it is now ours. */
 static bool heed(struct queue *queue, uint64_t returned, struct queue_slot *slot)
 {
 	uint64_t more = ((returned >> COUNT_SHIFT) - (queue->returned >> COUNT_SHIFT)) & COUNT_MASK;
@@ -421,8 +420,8 @@ static bool find(struct queue *queue, struct queue_slot *slot)
 	return false;
 }
 
-/* Reads the length. One that cannot be: somebody wrote where he should not; the message is counted
- * and thrown away. */
+/* Reads the length. One that cannot be: the slot was overwritten; the message is counted and thrown
+ * away. */
 static bool damaged(struct queue *queue, struct queue_slot *slot)
 {
 	struct queue_prefix prefix;

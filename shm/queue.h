@@ -5,9 +5,9 @@
  *     ... fill ...                                        ... work ...
  *     queue_commit    FILLING -> READY                    queue_done   TAKEN --> FREE, next lap
  *
- * There are n slots, and for each slot one 64-bit word that says all there is to know of it. Every
- * claim is one compare-and-swap on the slot's own word and puts the claimer's role into it, so a
- * claim always has an owner:
+ * There are n slots, and for each slot one 64-bit word that says everything about it. Every claim
+ * is one compare-and-swap on the slot's own word and puts the claimer's role into it, so a claim
+ * always has an owner:
  *
  *      63                          17    16      15          2 1       0
  *     +------------------------------+--------+--------------+---------+
@@ -24,44 +24,44 @@
  *             '-------------------------------------------------------------'
  *                                     done
  *
- * Positions count up for ever: position p is slot p % n in lap p / n. There is no shared head and
- * no shared tail; both ends are found from the words: a word of an older lap, or free in this lap,
- * is the end of the queue. Every user keeps a place of his own to look from; it may be stale, it is
- * never wrong. (So a user who comes late, or slept while others went far, looks at up to n words
- * once.)
+ * Positions only grow: position p is slot p % n in lap p / n. There is no shared head and no shared
+ * tail; both ends are found from the words: a word of an older lap, or a free one of this lap, is
+ * the end of the queue. Each user keeps a place of its own to look from. That place may be stale,
+ * it is never wrong. (So a user that comes late, or slept while others went far, looks at up to n
+ * words once.)
  *
- *   Going round. A producer who comes to a slot which somebody still fills or holds from an older lap raises the lap in
- *   the word and goes on; the owner keeps the slot (commit and done take the lap that they find). So a slot that is held for
- *   long, or orphaned by a death, costs one place out of n and delays nobody. A slot that is READY from an older lap means: full.
+ *   Going round. A producer that comes to a slot which another still fills or holds from an older lap raises the lap in the
+ *   word and goes on. The owner keeps the slot (commit and done take the lap that they find). So a slot that is held for long, or
+ *   orphaned by a death, costs one place out of n and delays nobody. A slot that is READY from an older lap means: full.
  *
- *   Passing. A taker who comes to a slot being filled looks further. When he has found messages QUEUE_PATIENCE places behind
- *   it, he sets `passed` and looks there no more; whoever commits a passed slot announces it. So does whoever gives a
- *   message back.
+ *   Passing. A taker that comes to a slot being filled looks further. When it has found messages QUEUE_PATIENCE places after the
+ *   slot, it sets `passed` and does not look there again. Whichever producer commits a passed slot announces it, and so does
+ *   a taker that gives a message back.
  *
- *   Announcing. `returned` becomes (count + 1, slot). Every taker compares it with what he saw last before he looks for
- *   anything: one announcement more, and he looks at that slot; several, and he looks at the whole last lap again. A READY word keeps
- *   `passed` when an announcement is due: should its maker die before he announces it, a producer who finds the queue full there does it.
+ *   Announcing. `returned` becomes (count + 1, slot). Each taker compares it with what it saw last before it looks for anything.
+ *   After one announcement more it looks at that slot; after several it looks at the whole last lap again. A READY word keeps
+ *   `passed` while an announcement is due: if its maker dies first, a producer that finds the queue full there announces it.
  *
  * Order: roughly first in, first out. Messages overtake those whose producer is slow and those that
  * were given back.
  *
  * Death. A role is a small number that one living process has at a time (the lock on <role>.role
  * sees to that). A process killed at any instruction leaves words that name its role. Its next life
- * calls queue_resume and finishes what the last one had taken; or anybody who knows that it is dead
- * calls queue_repair. What it was filling is dropped (nobody was told that it had been accepted);
- * what it had taken becomes READY again. So a committed message is taken at least once, and once
- * only unless its taker died or gave it back. Both calls also announce and ring, for the dead may
- * have been about to.
+ * calls queue_resume and finishes what the last one had taken; or another process, which knows that
+ * it is dead, calls queue_repair. What the dead process was filling is dropped (nobody was told
+ * that it had been accepted); what it had taken becomes READY again. So a committed message is
+ * taken at least once, and more than once only if its taker died or gave it back. Both calls also
+ * announce and ring, because the dead process may have been about to.
  *
  * Memory order. Commit releases what was filled, take acquires it; done and cancel release the
- * slot, reserve acquires it. An announcement is a release after the word of which it speaks, and a
- * taker acquires `returned` before he looks at words: if he passes by a place that is about to
- * become ready, he has not seen its announcement yet, and will. Going round and passing are
- * relaxed: they carry no data.
+ * slot, reserve acquires it. An announcement is a release after the word that it is about, and a
+ * taker acquires `returned` before it looks at words: if it passes a place that is about to become
+ * ready, it has not seen its announcement yet, and will. Going round and passing are relaxed: they
+ * carry no data.
  *
  * Why not a ring with tickets (D. Vyukov's bounded MPMC queue, ck_ring of Concurrency Kit, rte_ring
- * of DPDK): there a claim is an increment of a shared index. It says that somebody has claimed
- * place p, not who; all later places wait for it, and when the claimer has died they wait for ever.
+ * of DPDK): there a claim is an increment of a shared index. It says that place p is claimed, not
+ * by which process. All later places wait for it, and if the claimer has died they wait for ever.
  * (The lap in each word is Vyukov's sequence number.) Laps do not wrap: 2^47 of them, at 4096 slots
  * and 100 million messages a second, last 180 years. Checked with spin: tests/model/.
  */
@@ -110,23 +110,23 @@ static inline uint64_t queue_word_used_after(uint64_t word, uint64_t index, unsi
 /* ---- memory ---- */
 
 /* Body of a SEGMENT_QUEUE, or any 64-byte aligned memory of queue_bytes(). Then follow `slots`
- * words, each written by compare-and-swap by whom its phase allows, and at data_offset the slots,
- * each written by the producer that claimed it. */
+ * words, each written by compare-and-swap by the user that its phase allows, and at data_offset the
+ * slots, each written by the producer that claimed it. */
 struct queue_shared {
 	alignas(SHM_LINE) uint64_t slots; /* a power of two; this and the next three: creator */
 	uint64_t slot_bytes;              /* longest message */
 	/* from slot to slot: struct queue_prefix, slot_bytes, whole lines */
 	uint64_t stride_bytes;
 	uint64_t data_offset; /* bytes from here to slot 0 */
-	/* count << 24 | slot: how often something became ready behind the takers' backs, and where
-	 * the last time. Any user. */
+	/* count << 24 | slot: how often a message became ready in a slot that takers had passed,
+	 * and the last such slot. Any user. */
 	alignas(SHM_LINE) _Atomic uint64_t returned;
 	alignas(SHM_LINE) _Atomic uint64_t word[];
 };
 _Static_assert(sizeof(struct queue_shared) == 2 * SHM_LINE, "words begin on a line of their own");
 
-/* Before the data of each slot, written by the producer at commit. Every message of a slot has
- * another lap, so whoever looks on (queue_look.h) can tell one from the next. */
+/* Before the data of each slot, written by the producer at commit. Each message of a slot has
+ * another lap, so queue_look can tell one from the next. */
 struct queue_prefix {
 	uint32_t length; /* of the message, bytes */
 	uint32_t lap;    /* of the slot's word when the message was published, its low half */
@@ -138,7 +138,7 @@ struct queue {
 	struct queue_shared *shared;
 	_Atomic uint64_t *word;
 	char *data;
-	struct bell *pushed;   /* rung when a message has become ready; NULL: nobody sleeps there */
+	struct bell *pushed;   /* rung when a message has become ready; NULL: no taker sleeps */
 	struct bell *released; /* rung when a slot has become free; NULL likewise */
 	uint64_t slots, slot_bytes, stride_bytes;
 	unsigned lap_shift; /* position >> lap_shift is its lap */
@@ -158,8 +158,7 @@ struct queue_slot {
 	uint32_t index;
 };
 
-/* What the words say, looked at one after the other: a picture of no single moment while others
- * work. */
+/* What the words say, read one after the other: while others work, not a picture of one moment. */
 struct queue_counts {
 	uint64_t slots, free, filling, ready, taken;
 };
@@ -185,7 +184,7 @@ size_t queue_file_bytes(uint64_t slots, uint64_t slot_bytes);
 /* ---- joining: once per thread that uses the queue ---- */
 
 /* Uses a queue in memory. role 1..QUEUE_ROLE_MAX claims in that name; 0 only counts and repairs.
- * Nothing is kept of the sizes in shared memory but this copy. Returns 0, -EINVAL for the role,
+ * The sizes are copied once and not read from shared memory again. Returns 0, -EINVAL for the role,
  * -EPROTO when the sizes do not fit together or do not fit in `bytes`. */
 int queue_join(struct queue *queue, struct queue_shared *shared, size_t bytes, unsigned role);
 
@@ -203,18 +202,18 @@ void queue_use_bells(struct queue *queue, struct bell *pushed, struct bell *rele
 /* ---- producing ---- */
 
 /* Claims a free slot. Fill slot->data, then queue_commit or queue_cancel. Returns false when the
- * queue is full, or when every slot is claimed by somebody. Any number may be claimed at a time. A
- * queue joined with role 0 aborts here and in queue_take. */
+ * queue is full, or when every slot is claimed. Any number may be claimed at a time. A queue joined
+ * with role 0 aborts here and in queue_take. */
 bool queue_reserve(struct queue *queue, struct queue_slot *slot);
 
-/* Whether `n` reserves in a row would succeed now: a look, which others may overtake. (A claim that
- * is cancelled is no good to anybody until the takers have come round to it; so who wants several
- * looks first.) */
+/* Whether `n` reserves in a row would succeed now: a look, which others may overtake. (A cancelled
+ * claim cannot be used again until the takers have come round to it, so look first when several are
+ * wanted.) */
 bool queue_has_room(const struct queue *queue, uint64_t n);
 
 /* Publishes `length` bytes (at most slot_bytes; more aborts). Rings `pushed`. Returns 0, or -EPERM
- * when the slot is no longer this role's claim (somebody repaired the role while it was alive):
- * nothing was published. */
+ * when the slot is no longer this role's claim (the role was repaired while it was alive): nothing
+ * was published. */
 int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t length);
 
 /* Gives the slot up unfilled. Rings `released`. Returns 0 or -EPERM as queue_commit. */
@@ -231,8 +230,7 @@ bool queue_push(struct queue *queue, const void *data, uint32_t length);
 bool queue_take(struct queue *queue, struct queue_slot *slot);
 
 /* The message has been dealt with; its effect is safe. Rings `released`. Returns 0, or -EPERM when
- * the slot is no longer this role's claim: the message was repaired and somebody will take it
- * again. */
+ * the slot is no longer this role's claim: the message was repaired and will be taken again. */
 int queue_done(struct queue *queue, const struct queue_slot *slot);
 
 /* Makes the message ready again, at its old place. Rings `pushed`. Returns 0 or -EPERM as

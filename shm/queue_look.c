@@ -29,7 +29,7 @@ void queue_look_close(struct queue_look *look)
 	memset(look, 0, sizeof *look);
 }
 
-/* Behind the newest place that was ever used, a lap of places back, lies the oldest. */
+/* The place after the newest that was ever used is the oldest: a lap of places back. */
 static void begin_sweep(struct queue_look *look, const struct queue *queue)
 {
 	uint64_t newest = 0;
@@ -65,7 +65,7 @@ static bool look_at(struct queue_look *look, const struct queue *queue, uint64_t
 	atomic_thread_fence(memory_order_acquire);
 	uint64_t after = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
 	/* The next message of a slot has a later lap in its word. The same one may have been taken
-	 * meanwhile, or given back. */
+	 * in between, or given back. */
 	if (!holds_message(after) || queue_word_lap(after) != queue_word_lap(before))
 		return false;
 	look->seen[index] = (uint64_t)prefix.lap + 1;

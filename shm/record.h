@@ -49,7 +49,8 @@ static inline void *record_put(void *at, uint16_t type, uint32_t length)
 struct record_batch {
 	const char *at; /* the next record */
 	const char *end;
-	/* stream position of `at`, bytes: with lane and generation it names a record for good */
+	/* stream position of `at`, bytes: with lane and generation a name that no other record ever
+	 * has */
 	uint64_t position;
 	uint32_t length; /* of the record that record_next gave last, as it was checked */
 	uint16_t type;   /* of the same record */
@@ -62,7 +63,7 @@ struct record_batch {
  * type are read once, and left in the batch. The length has been checked against the end of the
  * batch: record->payload .. + batch->length may be read. A batch of a required group lies in memory
  * that other processes write: its readers take both from the batch, never from the record again.
- * Who trusts fields within the payload copies it first (record_copy.h). */
+ * Copy the payload before you trust lengths in it (record_copy.h). */
 static inline const struct record *record_next(struct record_batch *batch)
 {
 	ptrdiff_t left = batch->end - batch->at;

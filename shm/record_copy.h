@@ -1,5 +1,5 @@
-/* One record in private memory. What lies in a lane can be written by other processes at any time;
- * a copy stays what it was when it was checked, so that the lengths within it may be read twice.
+/* One record in private memory. Other processes can write to a lane at any time; a copy stays as it
+ * was when it was checked, so that lengths within it may be read twice.
  *
  *     record_next --> payload, batch.length, batch.type --record_copy--> event_check, event_json, ...
  */

@@ -6,11 +6,10 @@
  *     +--------+----------------------------------------------+
  *      4 KiB     whole pages
  *
- * The supervisor alone creates segments (benchmarks and tests stand in for it). A segment is
- * written under a temporary name, gets its magic last, and is then renamed into place: a name that
- * exists is complete. Everybody else attaches. The header carries a hash of every shared
- * structure's layout, made when the program was built; a program with another hash refuses and says
- * why.
+ * Only the supervisor creates segments (and benchmarks and tests). A segment is written under a
+ * temporary name, gets its magic last, and is then renamed into place: a segment under its name is
+ * complete. All others attach. The header carries a hash of every shared structure's layout, made
+ * when the program was built; a program with another hash refuses and says why.
  *
  * A segment outlives its users: it goes when it is destroyed or when the machine stops. Nothing in
  * it is a pointer.
@@ -39,7 +38,7 @@ enum segment_kind {
 	SEGMENT_STAGE,        /* control block and metrics of one role (stage/control.h) */
 	/* a stage's own memory that its next life takes up: receive buffers, redo notes */
 	SEGMENT_PRIVATE,
-	SEGMENT_DROPS, /* what of the sockets' drop counters is counted (drops.h) */
+	SEGMENT_DROPS, /* how much of the sockets' drop counters is counted (drops.h) */
 };
 
 struct segment_header {
@@ -117,16 +116,15 @@ int segment_create(const char *directory, const char *name, enum segment_kind ki
 int segment_attach(struct segment *segment, const char *directory, const char *name, enum segment_kind kind,
                    enum segment_access access, struct shm_error *error);
 
-/* Checks the header of an open segment file as segment_attach does, without mapping it. For those
- * who map otherwise (stream.h). header receives a copy. */
+/* Checks the header of an open segment file as segment_attach does, without mapping it. For code
+ * that maps in another way (stream.h). header receives a copy. */
 int segment_check(int fd, const char *name, enum segment_kind kind, struct segment_header *header,
                   struct shm_error *error);
 
 /* Unmaps; does nothing to a segment that is all zero. The file remains. */
 void segment_detach(struct segment *segment);
 
-/* Removes the file; those who have it mapped keep their view. Supervisor only. Returns 0 or
- * -errno. */
+/* Removes the file; processes that have it mapped keep it. Supervisor only. Returns 0 or -errno. */
 int segment_destroy(const char *directory, const char *name);
 
 #endif

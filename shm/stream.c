@@ -12,7 +12,7 @@
 
 #define HUGE_BYTES  (2ul * 1024 * 1024)
 #define INTENT_STEP (64ul * 1024)
-/* Leave to write is taken for an eighth of the size at a time: seven eighths are there for
+/* Permission to write is taken for an eighth of the size at a time: seven eighths are left for
  * newcomers. */
 #define LIMIT_STEPS 8u
 
@@ -55,9 +55,9 @@ int stream_create(const char *directory, const char *name, uint64_t generation, 
 	                      error);
 }
 
-/* Maps header, words and data in a row and the data once more behind. The start is a multiple of
- * the huge page size, so address and file offset agree modulo that size and the kernel may use huge
- * pages where shared memory has them. */
+/* Maps header, words and data in a row, and the data once more after them. The start is a multiple
+ * of the huge page size, so address and file offset agree modulo that size and the kernel may use
+ * huge pages where shared memory has them. */
 static char *map_twice(int fd, uint64_t size, int protection, size_t *mapped_bytes)
 {
 	size_t bytes = DATA_OFFSET + 2 * size;
@@ -233,10 +233,8 @@ static uint64_t oldest_kept(const struct stream_shared *shared, uint64_t size)
 	/* acquire: a tail that is read after it is not before limit - size */
 	uint64_t limit = atomic_load_explicit(&shared->limit, memory_order_acquire);
 	uint64_t intent = atomic_load_explicit(&shared->intent, memory_order_relaxed);
-	uint64_t end = intent > limit ? intent
-	                              /* intent is the later one when leave was taken back, and
-	                               * before a life asks */
-	                              : limit;
+	/* intent is the later one after permission was taken back, and before a life asks */
+	uint64_t end = intent > limit ? intent : limit;
 	return end <= size ? 0 : end - size;
 }
 
@@ -381,8 +379,8 @@ static uint64_t ask_groups(const struct stream_writer *writer)
 	return stream_slowest(writer->group, writer->lane, writer->tail).position + writer->mask + 1;
 }
 
-/* Takes leave to write up to `end` and a step further: says so, and looks again. False when a
- * required group is in the way. */
+/* Takes permission to write up to `end` and a step further: publishes it, and looks again. False
+ * when a required group is in the way. */
 static bool take_more(struct stream_writer *writer, uint64_t end)
 {
 	uint64_t step = (writer->mask + 1) / LIMIT_STEPS, permitted = ask_groups(writer);
@@ -677,7 +675,7 @@ void stream_pass(struct stream_reader *reader, const struct record_batch *batch,
 
 void stream_settle(struct stream_reader *reader)
 {
-	/* release: all reading before it is over; pairs with the acquire in ask_groups */
+	/* release: all reads before it are done; pairs with the acquire in stream_slowest */
 	atomic_store_explicit(&reader->cursor->position, reader->position, memory_order_release);
 	atomic_store_explicit(&reader->cursor->records, reader->records, memory_order_relaxed);
 	atomic_store_explicit(&reader->cursor->missed_records, reader->missed, memory_order_relaxed);

@@ -15,9 +15,9 @@
  * nothing.
  *
  * Required groups: the writer never overwrites what one of them has not passed; stream_reserve
- * returns NULL instead and the caller drops or refuses, as its topic says. How far it may go
- * without asking again is public, so that a group can join while it writes (the argument of
- * Dekker's algorithm: of two who each write and then look, at least one sees the other):
+ * returns NULL instead, and the caller drops or refuses, as its topic says. How far it may go
+ * without asking again is public, so that a group can join while it writes (Dekker's argument: of
+ * two processes that each write and then look, at least one sees the other):
  *
  *     writer, out of permission                        joiner
  *     limit = how far the groups let it go             cursor = where it wants to begin
@@ -26,14 +26,14 @@
  *     one in the way: limit = what that one allows     reads limit and intent; cursor moves up to the later one - size
  *                                                      joined = 1
  *
- * Either the writer sees the cursor, or the joiner sees the limit that the writer has taken. Leave
- * is taken for an eighth of the size at a time, because what lies before limit - size is lost to
- * newcomers. What a writer fills it has announced in intent, in this life or the last; all beyond
- * it asks for anew in each life. A limit may be taken back (nothing was written there), so it says
- * nothing to a group that has joined. Who takes up a group that has not (its reader was killed
- * before the last step) does that step. A required reader that finds its cursor before intent -
- * size all the same goes on at what is still there and counts what it skips. tests/model/join.pml
- * is this protocol, for spin.
+ * Either the writer sees the cursor, or the joiner sees the limit that the writer has taken. The
+ * writer takes permission for an eighth of the size at a time, because newcomers cannot have what
+ * lies before limit - size. It announces in intent what it fills, in this life or the last; for all
+ * beyond it asks again in each life. A limit may be taken back (nothing was written there), so it
+ * says nothing to a group that has joined. The next reader of a group that has not joined (its
+ * reader was killed before the last step) does that step. A required reader that finds its cursor
+ * before intent - size nevertheless goes on at what is still there and counts what it skips.
+ * tests/model/join.pml is this protocol, for spin.
  *
  * Optional groups may be overrun. They read through a private copy that is checked against `intent`
  * after copying (the sequence-lock argument of H. Boehm, "Can seqlocks get along with programming
@@ -42,7 +42,7 @@
  *
  * Waypoints are pairs (position of a record boundary, number of that record), left by the writer
  * about every 1/128 of the size. They let a reader start N records back, count what an overrun
- * cost, and step over damage; and let the writer's next life count its records anew.
+ * cost, and step over damage; and let the writer's next life count its records again.
  *
  * Every word has one writer. Positions handed to readers are checked, never trusted.
  */
@@ -73,7 +73,7 @@ struct stream_shared {
 	alignas(SHM_LINE) _Atomic uint64_t tail;
 	/* written, = those before tail once the writer is at rest */
 	_Atomic uint64_t records;
-	/* Read by those who join and by optional readers, written when the writer takes more
+	/* Read by groups that join and by optional readers, written when the writer takes more
 	 * room. */
 	alignas(SHM_LINE) _Atomic uint64_t intent; /* the writer may be writing up to here */
 	/* it may go so far without asking required groups again; fences: see above */
@@ -85,14 +85,14 @@ struct stream_shared {
 /* A group's place in one lane; lies in the group's own segment, written by the group's reader
  * alone. */
 struct stream_cursor {
-	/* release: effects of all before it are safe; acquire: the writer */
+	/* release: the effects of all records before it are safe; acquire: the writer */
 	alignas(SHM_LINE) _Atomic uint64_t position;
 	/* number of the record at position = records of the lane before it */
 	_Atomic uint64_t records;
 	_Atomic uint64_t first; /* that number where the group began */
 	/* overrun (optional groups) or lost to damage; part of records - first */
 	_Atomic uint64_t missed_records;
-	_Atomic uint64_t damaged; /* times a wrong length was met */
+	_Atomic uint64_t damaged; /* how often a length was wrong */
 };
 _Static_assert(sizeof(struct stream_cursor) == SHM_LINE, "a cursor fills one line");
 
@@ -107,8 +107,8 @@ static inline uint64_t stream_cursor_read(const struct stream_cursor *cursor)
 /* State of a group's segment. */
 enum group_state { GROUP_FREE, GROUP_OPTIONAL, GROUP_REQUIRED };
 
-/* Body of a group segment. Changed under the topic's lock file by whoever claims or frees the
- * group, the cursors by the reader that holds the group. */
+/* Body of a group segment. A process that claims or frees the group changes it under the topic's
+ * lock file; the cursors are changed by the reader that holds the group. */
 struct stream_group {
 	alignas(SHM_LINE) _Atomic uint32_t state; /* enum group_state; release after all else is set */
 	_Atomic uint32_t pid;                     /* of the present reader, 0 when none is attached */
@@ -129,7 +129,7 @@ int stream_create(const char *directory, const char *name, uint64_t generation, 
 /* Bytes of the file that stream_create makes. */
 size_t stream_file_bytes(uint64_t size_bytes);
 
-/* The words of a lane without its data, for whoever looks on (SEGMENT_READ) or is its creator. NULL
+/* The words of a lane without its data, to look at them (SEGMENT_READ) or for its creator. NULL
  * with *result (-errno) and error set. */
 struct stream_shared *stream_head_map(const char *directory, const char *name, enum segment_access access,
                                       int *result, struct shm_error *error);
@@ -145,8 +145,8 @@ struct stream_writer {
 	char *data;    /* mapped twice, writable */
 	uint64_t mask; /* size - 1 */
 	uint64_t tail; /* own copy */
-	/* permitted up to here; more is asked of the cursors only when that is reached. 0: not
-	 * asked yet */
+	/* permitted up to here; the cursors are asked for more only at that point. 0: not asked
+	 * yet */
 	uint64_t limit;
 	uint64_t intent;        /* own copy */
 	uint64_t records;       /* own copy */
@@ -159,14 +159,14 @@ struct stream_writer {
 	size_t mapped_bytes;
 };
 
-/* Maps the lane for writing and counts its records anew from the last waypoint (a life killed
+/* Maps the lane for writing and counts its records again from the last waypoint (a life killed
  * between the two words of a commit leaves them one batch apart). lane is the index into
  * stream_group.cursor. Errors as segment_attach. */
 int stream_writer_attach(struct stream_writer *writer, const char *directory, const char *name, unsigned lane,
                          struct shm_error *error);
 
-/* Makes the writer heed a group (its segment's body, mapped for reading). Those whose state is
- * GROUP_REQUIRED hold it back. */
+/* Makes the writer heed a group (its segment's body, mapped for reading). A group whose state is
+ * GROUP_REQUIRED holds it back. */
 void stream_writer_group(struct stream_writer *writer, unsigned index, const struct stream_group *group);
 
 /* The required group that is furthest behind in a lane. */
@@ -188,8 +188,8 @@ void *stream_reserve_slow(struct stream_writer *writer, size_t bytes);
 
 /* Room for `bytes` (at most size / 2, a multiple of RECORD_ALIGN) after the last commit:
  * contiguous, to be filled with records. NULL when a required group is in the way: nothing has
- * changed, drop or try later. A second call before stream_commit returns the same place (so:
- * reserve the most that the batch can need, commit what it took). */
+ * changed, drop or try later. A second call before stream_commit returns the same place (so reserve
+ * the most that the batch can need, and commit what it took). */
 static inline void *stream_reserve(struct stream_writer *writer, size_t bytes)
 {
 	uint64_t end = writer->tail + bytes;
@@ -223,7 +223,7 @@ struct stream_reader {
 	const struct stream_shared *shared;
 	const char *data; /* mapped twice, read-only */
 	uint64_t size;
-	/* own, writable; may lie in private memory (a tap that nobody waits for) */
+	/* own, writable; may lie in private memory (a tap) */
 	struct stream_cursor *cursor;
 	uint64_t position;        /* own copy of the cursor: the start of what stream_peek gives */
 	uint64_t records;         /* number of the record at position */
@@ -237,20 +237,20 @@ struct stream_reader {
 /* Where a reader begins whose cursor was never used. */
 enum stream_start { STREAM_FROM_CURSOR, STREAM_FROM_TAIL, STREAM_FROM_OLDEST };
 
-/* Maps the lane read-only, touching all of it, which may take a while. Nobody knows of the reader
- * yet. optional: may be overrun, reads through a copy. Errors as segment_attach, -ENOMEM; then all
- * is zero. */
+/* Maps the lane read-only, touching all of it, which may take a while. No other process knows of
+ * the reader yet. optional: may be overrun, reads a copy. Errors as segment_attach, -ENOMEM; then
+ * all is zero. */
 int stream_reader_map(struct stream_reader *reader, const char *directory, const char *name, bool optional,
                       struct shm_error *error);
 
 /* Takes up the cursor of a reader that was mapped. STREAM_FROM_CURSOR goes on where the cursor is,
  * or, when that was overwritten, at the next waypoint that is still there, and counts what it
  * missed; the others set it. A new required group makes its state GROUP_REQUIRED after this and
- * then calls stream_reader_join; so does who takes up a group that has not joined. */
+ * then calls stream_reader_join; so does the next reader of a group that has not joined. */
 void stream_reader_begin(struct stream_reader *reader, struct stream_cursor *cursor, enum stream_start start);
 
-/* The last step of joining, in each lane, after the group's state: moves up to where the writer has
- * no leave to write, and begins there. A lane that is not mapped is passed over. */
+/* The last step of joining, in each lane, after the group's state: moves up to where the writer is
+ * not permitted to write, and begins there. Does nothing for a lane that is not mapped. */
 void stream_reader_join(struct stream_reader *reader);
 
 /* Both at once: for optional readers, and for required groups that writers heed already. */
@@ -263,16 +263,16 @@ int stream_reader_attach(struct stream_reader *reader, const char *directory, co
  * groups. */
 uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records);
 
-/* Whether a record lies before what is searched. payload has `length` bytes. */
+/* True when a record lies before what is searched for. payload has `length` bytes. */
 typedef bool stream_before(uint16_t type, const void *payload, uint32_t length, uint64_t position,
                            void *argument);
 
-/* Moves on to the first record for which `before` is false, or to the tail. Records before it are
- * those for which it is true, as when they are sorted; of them waypoints spare it most. The shared
- * cursor stays; stream_reader_settle_anew or stream_reader_return follows. */
+/* Moves on to the first record for which `before` is false, or to the tail. The records must be
+ * sorted by it: true, then false. Waypoints let it skip most of them. The shared cursor stays;
+ * stream_reader_settle_anew or stream_reader_return follows. */
 void stream_reader_skip(struct stream_reader *reader, stream_before *before, void *argument);
 
-/* Moves the shared cursor to where the reader is; the group's counts begin anew there. */
+/* Moves the shared cursor to where the reader is; the group's counts begin again there. */
 void stream_reader_settle_anew(struct stream_reader *reader);
 
 /* A place to come back to, with the counts of that time. Only forwards: the shared cursor must be
@@ -292,7 +292,7 @@ void stream_reader_detach(struct stream_reader *reader);
  * Peeking again without advancing gives the same records and perhaps more. */
 bool stream_peek(struct stream_reader *reader, struct record_batch *batch);
 
-/* The reader has dealt with everything before batch->at, `records` records. The cursor moves there
+/* The reader has processed everything before batch->at, `records` records. The cursor moves there
  * (release). When the batch met damage, the reader goes on at the next waypoint and the loss is
  * counted. */
 void stream_advance(struct stream_reader *reader, const struct record_batch *batch, uint64_t records);
@@ -311,7 +311,7 @@ void stream_settle_note(const struct stream_reader *reader, struct redo *redo, u
 
 /* Moves the reader and its shared cursor forward to a position that this group had reached before
  * (its own durable note of the cursor may be ahead of the shared one: killed between the two).
- * -EINVAL, and nothing moved, when position is behind the cursor or beyond the tail. */
+ * -EINVAL, and nothing moved, when position is before the cursor or after the tail. */
 int stream_reader_seek(struct stream_reader *reader, uint64_t position, uint64_t records);
 
 /* Records between the reader's position and the tail, and bytes. As of now; both grow while a

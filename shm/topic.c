@@ -135,8 +135,9 @@ static int has_live_reader(const struct instance *instance, const char *topic, u
 	return instance_locked(instance->directory, reader_file(file, topic, index, share), NULL);
 }
 
-/* The same for somebody who wants to be the reader. A reader that was killed while it started a
- * program left its lock with the child until that reaches exec: a short time, worth waiting for. */
+/* The same for a process that wants to be the reader. A reader that was killed while it started a
+ * program leaves its lock with the child until the child reaches exec: a short time, worth waiting
+ * for. */
 static int stays_busy(const struct instance *instance, const char *topic, unsigned index, unsigned share)
 {
 	int busy;
@@ -230,7 +231,7 @@ static int find_group(struct claim *claim, const char *name)
 	return found;
 }
 
-/* A free group that its last reader has not left to the end is passed over. */
+/* Skips a free group whose last reader has not left it completely. */
 static int find_free(struct claim *claim, struct shm_error *error)
 {
 	int failed = 0;
@@ -269,7 +270,8 @@ static int refuse_busy(struct claim *claim, int index, const char *name, int bus
 	return -EBUSY;
 }
 
-/* Whether the claimer may have the group at all: stages have theirs, everybody else the others. */
+/* Whether the claimer may have the group at all: stages have theirs, outside programs the
+ * others. */
 static int check_owner(struct claim *claim, int index, const char *name, bool stage, struct shm_error *error)
 {
 	bool configured = index >= 0 && atomic_load_explicit(&group_of(claim, index)->configured,
@@ -295,7 +297,7 @@ static int check_owner(struct claim *claim, int index, const char *name, bool st
 	return -EPERM;
 }
 
-/* The group to use: an existing one that is nobody's, or a free one (reader->made). Returns its
+/* The group to use: an existing one without a reader, or a free one (reader->made). Returns its
  * index or -errno. */
 static int choose_group(struct claim *claim, const char *name, struct topic_reader *reader,
                         struct shm_error *error)
@@ -351,7 +353,7 @@ static void join_writers(struct topic_reader *reader)
 }
 
 /* A new group: cursors first, then the state that makes writers heed them, then up to where they
- * had leave to write by then. */
+ * were permitted to write by then. */
 static void make_group(struct topic_reader *reader, const char *name, enum stream_start start)
 {
 	struct stream_group *group = reader->group;
@@ -405,7 +407,7 @@ static int claim_group(struct topic_reader *reader, const char *name, enum strea
 	return result;
 }
 
-/* wanted: who claims what, the rest of the reader being zero. */
+/* wanted: instance, kind and share; the rest is zero. */
 static int attach_reader(struct topic_reader *reader, const struct topic_reader *wanted, const char *topic,
                          const char *name, enum stream_start start, struct shm_error *error)
 {
@@ -426,8 +428,8 @@ static int attach_reader(struct topic_reader *reader, const struct topic_reader 
 		leave(reader);
 		return result;
 	}
-	/* The group has been ours and required for long: its cursors stay where they are until they
-	 * are found. */
+	/* The group existed before and writers heed it: its cursors stay where they are until they
+	 * are read. */
 	if (!reader->made) {
 		begin_lanes(reader, STREAM_FROM_CURSOR);
 		if (atomic_load_explicit(&reader->group->joined, memory_order_acquire) == 0)
@@ -467,7 +469,7 @@ void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stre
 		join_writers(reader);
 }
 
-/* Writers of a new lane heed the group's cursor in it from their start: it lies in the group's
+/* Writers of a new lane heed the group's cursor in it from the start: it has been in the group's
  * segment since that was made. */
 int topic_reader_follow(struct topic_reader *reader, struct shm_error *error)
 {
@@ -489,13 +491,13 @@ void topic_reader_detach(struct topic_reader *reader)
 	if (reader->instance == NULL)
 		return;
 	if (reader->optional) {
-		/* Nobody else changes a group that has a live reader, so the claim's lock is not
-		 * needed to give it up. */
+		/* No other process changes a group that has a live reader, so giving it up does not
+		 * need the claim's lock. */
 		atomic_fetch_and(&reader->instance->bells->active[reader->topic].groups,
 		                 ~(1ull << reader->group_index));
 		atomic_store_explicit(&reader->group->state, GROUP_FREE, memory_order_release);
 	}
-	/* Of those that share a group the last to attach is named. */
+	/* Of the processes that share a group, the last to attach is named. */
 	uint32_t own = (uint32_t)getpid();
 	atomic_compare_exchange_strong(&reader->group->pid, &own, 0);
 	struct segment group = reader->group_segment;

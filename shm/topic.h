@@ -76,7 +76,7 @@ struct topic_reader {
  *
  *   GROUP_REQUIRED  the group is made when it does not exist (start says where it begins) and is taken up at its cursors
  *                   when it does (start is ignored).
- *   GROUP_OPTIONAL  a group of this name with a live reader is -EBUSY; one left by a dead reader is made anew.
+ *   GROUP_OPTIONAL  a group of this name with a live reader is -EBUSY; one left by a dead reader is made again.
  *
  * Returns 0; -ENOENT no such topic (error lists those there are); -EPERM the group belongs to a
  * stage of the configuration, whether that runs or not; -EBUSY the group has a live reader (error
@@ -87,18 +87,17 @@ int topic_reader_attach(struct topic_reader *reader, const struct instance *inst
                         const char *name, enum group_state kind, enum stream_start start,
                         struct shm_error *error);
 
-/* The same for a stage: takes up a group that the configuration made for it (-ENOENT when it made
- * none of this name, -EPERM when an outside program made it). Several processes may read the group
- * together, each its share of the lanes: the cursors are by lane, so they have nothing to do with
- * one another. The caller sees to it that all that run at a time have the same n; {.n = 1} is all
- * lanes. */
+/* The same for a stage: takes a group that the configuration made for it (-ENOENT when it made none
+ * of this name, -EPERM when an outside program made it). Several processes may read the group
+ * together, each its share of the lanes: each lane has a cursor of its own. The caller sees to it
+ * that all that run at a time have the same n; {.n = 1} is all lanes. */
 int topic_reader_attach_stage(struct topic_reader *reader, const struct instance *instance, const char *topic,
                               const char *name, struct topic_share share, struct shm_error *error);
 
 /* Moves the group's lanes whose bits are set to the tail or to the oldest record there is, which
- * for a required group is the oldest that writers have no leave to overwrite. Its counts there
- * begin anew. For a reader that has the group to itself. Killed in between, the next reader ends
- * the step. */
+ * for a required group is the oldest that writers are not permitted to overwrite. Its counts there
+ * begin again. For a reader that has the group to itself. If it is killed in between, the next
+ * reader finishes the step. */
 void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stream_start start);
 
 /* For a stage's reader, when the instance has another page (instance_follow): attaches to the lanes
@@ -109,18 +108,18 @@ int topic_reader_follow(struct topic_reader *reader, struct shm_error *error);
 /* Leaves. A required group stays with its cursors; an optional one is freed. */
 void topic_reader_detach(struct topic_reader *reader);
 
-/* Frees a required group that nobody reads: the writers no longer wait for it. -EBUSY while it has
+/* Frees a required group that has no reader: the writers no longer wait for it. -EBUSY while it has
  * a live reader, -ENOENT, -EPERM for the groups that the configuration made (they belong to
  * stages). */
 int topic_group_forget(const struct instance *instance, const char *topic, const char *name,
                        struct shm_error *error);
 
-/* Whether the topic has a required group of this name, also one that nobody reads. */
+/* True when the topic has a required group of this name, with or without a reader. */
 bool topic_has_required(const struct instance *instance, const char *topic, const char *name);
 
-/* Looks at the lanes in turn, once each, and gives the first batch found; *lane says whose.
- * Returns false when all are empty. Deal with it, then stream_advance(&reader->lane[*lane], ...)
- * or stream_pass. */
+/* Looks at the lanes in turn, once each, and gives the first batch found; *lane is its lane.
+ * Returns false when all are empty. Process it, then stream_advance(&reader->lane[*lane], ...) or
+ * stream_pass. */
 bool topic_peek(struct topic_reader *reader, unsigned *lane, struct record_batch *batch);
 
 /* Sleeps until a writer has committed since the last topic_peek that returned false, at most
