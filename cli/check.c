@@ -10,7 +10,6 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "cli/print_json.h"
 #include "shm/folder.h"
 #include "supervisor/home.h"
 #include "supervisor/plan.h"
@@ -146,7 +145,7 @@ static void print_plan_json(const struct plan *plan, const struct needs *needs)
 	                         (json_int_t)needs->available_bytes);
 	add_memory_json(root, plan, needs);
 	json_object_set_new(root, "fits", json_boolean(fits(needs)));
-	(void)print_json(root, JSON_INDENT(2), stdout);
+	(void)command_print_json(root, JSON_INDENT(2), stdout);
 	json_decref(root);
 }
 

@@ -9,9 +9,11 @@
 #ifndef CLI_COMMAND_H
 #define CLI_COMMAND_H
 
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "shm/instance.h"
 
@@ -71,6 +73,11 @@ int command_exec(const char *command, const char *program, const char *const *ar
  * has gone (main ignores SIGPIPE), -EINTR when *stop was set meanwhile (stop may be NULL: then it
  * goes on until all is written). */
 int command_write(int fd, const void *data, size_t bytes, const volatile bool *stop);
+
+/* Prints root and a newline; what a terminal would obey is escaped in strings (text_json). flags
+ * are those of json_dumps. Returns 0, or -ENOMEM and nothing was printed; whether out took it is
+ * found when it is flushed. */
+int command_print_json(const json_t *root, size_t flags, FILE *out);
 
 /* A flag that SIGINT and SIGTERM set from now on; system calls are interrupted. Another signal more
  * than a second after the first ends the process. */

@@ -1,7 +1,10 @@
-/* millrace tap: the events of a topic, or the messages of a queue, on standard output, holding
- * nobody up. */
+/* millrace tap: the events of a topic, or the messages of a queue, on standard output, holding up
+ * nobody. */
+#include "cli/tap.h"
+
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,13 +12,184 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "cli/last.h"
-#include "cli/tap_queue.h"
+#include "base/clock.h"
+#include "event/event.h"
 #include "flow/flow.h"
 #include "shm/life.h"
-#include "base/clock.h"
 
-#define WAIT_NS (100 * NS_PER_MS)
+#define WAIT_NS     (100 * NS_PER_MS)
+#define FLUSH_BYTES (128u * 1024u)
+
+/* ---- what is printed ---- */
+
+bool tap_wants_more(const struct tap_output *output)
+{
+	return output->left > 0 && output->error == 0 && !*output->stop;
+}
+
+bool tap_flush(struct tap_output *output)
+{
+	if (output->lines.used > 0 && output->error == 0)
+		output->error =
+		        command_write(STDOUT_FILENO, output->lines.text, output->lines.used, output->stop);
+	output->lines.used = 0;
+	return output->error == 0;
+}
+
+bool tap_output_gone(void)
+{
+	struct pollfd output = {.fd = STDOUT_FILENO};
+	return poll(&output, 1, 0) == 1 && (output.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+}
+
+void tap_print(struct tap_output *output, const struct record *record, unsigned lane, uint64_t position)
+{
+	int result = 0;
+	if (!filters_hold(output->filters, record))
+		return;
+	if (strcmp(output->format, "raw") == 0)
+		ndjson_append(&output->lines, record, record_bytes(record->length));
+	else if (strcmp(output->format, "line") == 0)
+		result = ndjson_add_line(&output->lines, record);
+	else
+		result = ndjson_add(&output->lines, record, lane, position);
+	output->broken += result != 0;
+	output->left--;
+	if (output->lines.used >= FLUSH_BYTES)
+		(void)tap_flush(output);
+}
+
+int tap_finish(struct tap_output *output, const char *what)
+{
+	(void)tap_flush(output);
+	if (output->broken > 0)
+		fprintf(stderr,
+		        "millrace tap: %" PRIu64 " %s are not what their type says and were left out\n",
+		        output->broken, what);
+	if (output->error != 0 && output->error != -EPIPE && output->error != -EINTR)
+		return command_fail("tap", "standard output: %s", strerror(-output->error));
+	return 0;
+}
+
+/* ---- the last N ---- */
+
+struct found {
+	uint64_t arrival_ns;
+	uint64_t back; /* records between it and the end of its lane */
+	uint64_t position;
+	unsigned lane;
+};
+
+struct list {
+	struct found *item;
+	size_t n, room;
+};
+
+static bool append(struct list *list, const struct found *found)
+{
+	if (list->n == list->room) {
+		size_t room = list->room == 0 ? 4096 : 2 * list->room;
+		struct found *item = reallocarray(list->item, room, sizeof *item);
+		if (item == NULL)
+			return false;
+		list->item = item;
+		list->room = room;
+	}
+	list->item[list->n++] = *found;
+	return true;
+}
+
+/* Newest first. Records without a time (outside programs') count by their distance from the end of
+ * their lane. */
+static int newest_first(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+	if (x->arrival_ns != y->arrival_ns)
+		return x->arrival_ns < y->arrival_ns ? 1 : -1;
+	return (x->back > y->back) - (x->back < y->back);
+}
+
+/* Lists the last n records of one lane, through a reader of its own that nobody sees. */
+static int scan(const struct topic_reader *reader, unsigned lane, uint64_t n, struct list *list,
+                struct shm_error *error)
+{
+	const struct instance *instance = reader->instance;
+	char name[SEGMENT_NAME_MAX];
+	struct stream_cursor cursor = {0};
+	struct stream_reader own;
+	instance_lane_name(name, instance->page->topic[reader->topic].name, lane);
+	int result =
+	        stream_reader_attach(&own, instance->directory, name, &cursor, true, STREAM_FROM_TAIL, error);
+	if (result != 0)
+		return result;
+	uint64_t end = own.position;
+	size_t first = list->n;
+	(void)stream_reader_rewind(&own, n);
+	struct record_batch batch;
+	while (result == 0 && own.position < end && stream_peek(&own, &batch)) {
+		uint64_t records = 0, position = batch.position;
+		const struct record *record;
+		while (result == 0 && position < end && (record = record_next(&batch)) != NULL) {
+			struct found found = {.position = position, .lane = lane};
+			if (record->type < EVENT_OUTSIDE && event_check(record))
+				found.arrival_ns = ((const struct event_head *)(const void *)record->payload)
+				                           ->arrival_ns;
+			if (!append(list, &found))
+				result = -ENOMEM;
+			position = batch.position;
+			records++;
+		}
+		stream_pass(&own, &batch, records);
+	}
+	stream_reader_detach(&own);
+	for (size_t i = first; i < list->n; i++)
+		list->item[i].back = list->n - i;
+	return result;
+}
+
+/* Where the last N records of a topic begin, over all its lanes.
+ *
+ *     lane 0   . . . . . |x x x          N = 5: the five newest by their time of arrival,
+ *     lane 1   . . . . . . . |x x        wherever they lie; what is in between is skipped
+ *                        ^     ^
+ *                     start  start
+ *
+ * Moves a reader that has not read yet back by up to n records in each lane, and sets start[] to
+ * the position in each lane before which records are to be skipped. Returns 0, -ENOMEM, or as
+ * segment_attach. */
+static int last_records(struct topic_reader *reader, uint64_t n, uint64_t start[STREAM_LANES_MAX],
+                        struct shm_error *error)
+{
+	struct list list = {0};
+	int result = 0;
+	for (unsigned lane = 0; lane < reader->n_lanes; lane++) {
+		(void)stream_reader_rewind(&reader->lane[lane], n);
+		start[lane] = 0;
+	}
+	if (reader->n_lanes == 1)
+		return 0;
+	for (unsigned lane = 0; result == 0 && lane < reader->n_lanes; lane++)
+		result = scan(reader, lane, n, &list, error);
+	if (result == 0 && list.n > n) {
+		/* Of each lane the kept records are its newest, so the oldest kept one is where it
+		 * starts. */
+		qsort(list.item, list.n, sizeof *list.item, newest_first);
+		bool kept[STREAM_LANES_MAX] = {false};
+		for (size_t i = 0; i < list.n; i++) {
+			const struct found *found = &list.item[i];
+			if (i < n && (!kept[found->lane] || found->position < start[found->lane])) {
+				start[found->lane] = found->position;
+				kept[found->lane] = true;
+			} else if (!kept[found->lane] && found->position >= start[found->lane]) {
+				start[found->lane] = found->position + 1; /* past all that was there */
+			}
+		}
+	}
+	free(list.item);
+	return result;
+}
+
+/* ---- reading a topic ---- */
 
 struct tap {
 	const struct tap_options *options;

@@ -1,4 +1,11 @@
-#include "cli/tap_queue.h"
+/* tap of a queue: what is in it, and then what comes, without taking anything.
+ *
+ *     look over all slots --> print what is new --> sleep until something was pushed, 100 ms at most --> look ...
+ *
+ * A message is printed once, as soon as a look finds it ready or taken. One that comes and goes
+ * between two looks is not printed.
+ */
+#include "cli/tap.h"
 
 #include <errno.h>
 #include <stdio.h>

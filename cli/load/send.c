@@ -7,7 +7,6 @@
 
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "cli/print_json.h"
 #include "cli/load/generator.h"
 #include "cli/load/send_http.h"
 #include "cli/load/send_udp.h"
@@ -104,7 +103,7 @@ static int print_account_json(const struct options *options, const struct genera
 	                         (json_int_t)result->refused, "busy", (json_int_t)result->busy);
 	if (root == NULL)
 		return command_fail("send", "%s", strerror(ENOMEM));
-	int error = print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6), stdout);
+	int error = command_print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6), stdout);
 	json_decref(root);
 	return error == 0 ? 0 : command_fail("send", "%s", strerror(-error));
 }

@@ -11,7 +11,6 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/load/send_http_connection.h"
-#include "cli/print_json.h"
 
 /* ---- the account ---- */
 
@@ -174,7 +173,7 @@ static int print_account(const char *to, const struct send_http_settings *settin
 		if (json_object_set_new(root, member[i].name, member[i].value) != 0)
 			error = -ENOMEM;
 	if (error == 0)
-		error = print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6), stdout);
+		error = command_print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6), stdout);
 	json_decref(root);
 	return error;
 }

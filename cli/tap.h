@@ -3,8 +3,8 @@
  *
  *     record --tap_print: filters, format--> | line\nline\n ... | --tap_flush--> write(2)
  */
-#ifndef CLI_TAP_OUTPUT_H
-#define CLI_TAP_OUTPUT_H
+#ifndef CLI_TAP_H
+#define CLI_TAP_H
 
 #include "cli/filter.h"
 #include "cli/ndjson.h"
@@ -42,5 +42,14 @@ bool tap_output_gone(void);
 /* Writes the rest, says what could not be printed (`what`: "records"), and returns the exit
  * status. */
 int tap_finish(struct tap_output *output, const char *what);
+
+/* ---- a queue (tap_queue.c) ---- */
+
+/* True when the instance is there and has a queue, and no topic, of that name. */
+bool tap_is_queue(const struct tap_options *options);
+
+/* Prints until enough is printed, a signal comes, the output fails, or the instance ends. Returns
+ * the exit status. */
+int tap_queue(const struct tap_options *options, struct tap_output *output);
 
 #endif
