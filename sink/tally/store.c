@@ -587,7 +587,7 @@ int store_try(const char *data_dir, int own_pid, struct counts_expected *expecte
 	return result == -EBUSY && own ? 0 : result; /* it commits just now */
 }
 
-int store_read_cursor(struct store *store, struct store_cursor *cursor, struct shm_error *error)
+int store_read_cursor(struct store *store, struct settle_cursor *cursor, struct shm_error *error)
 {
 	sqlite3_stmt *statement = store->statement[READ_CURSOR];
 	sqlite3_bind_text(statement, 1, cursor->topic, -1, SQLITE_STATIC);
@@ -654,7 +654,7 @@ static int write_networks(struct store *store, struct counts *counts)
 	return result;
 }
 
-static int write_cursors(struct store *store, const struct store_cursor *cursor, unsigned n)
+static int write_cursors(struct store *store, const struct settle_cursor *cursor, unsigned n)
 {
 	sqlite3_stmt *statement = store->statement[PUT_CURSOR];
 	int result = SQLITE_OK;
@@ -700,7 +700,7 @@ void store_look_at_log(struct store *store, struct store_log *log)
 	memcpy(log->reason, state.reason, sizeof log->reason);
 }
 
-static int write_all(struct store *store, struct counts *counts, const struct store_cursor *cursor,
+static int write_all(struct store *store, struct counts *counts, const struct settle_cursor *cursor,
                      unsigned n_cursors)
 {
 	int result = run(store, BEGIN);
@@ -731,7 +731,7 @@ static int explain_limit(struct store *store, int result, struct shm_error *erro
 	return -EBUSY;
 }
 
-int store_commit(struct store *store, struct counts *counts, const struct store_cursor *cursor,
+int store_commit(struct store *store, struct counts *counts, const struct settle_cursor *cursor,
                  unsigned n_cursors, uint64_t *rows, struct shm_error *error)
 {
 	int reported = store_check_files(store, error);

@@ -31,6 +31,7 @@
 
 #include "shm/segment.h"
 #include "sink/tally/counts.h"
+#include "stage/settle.h"
 
 #define STORE_FILE           "tally.db"
 #define STORE_LOCK_FILE      "tally.lock"
@@ -39,15 +40,6 @@
 
 struct store; /* opaque; one thread */
 struct sqlite3;
-
-/* How far a lane was read. */
-struct store_cursor {
-	const char *topic;
-	unsigned lane;
-	uint64_t generation; /* of the instance in which position means something */
-	uint64_t position;
-	uint64_t records;
-};
 
 /* Opens data_dir/tally.db, made with its directory when it is not there, and takes its lock.
  * Returns 0 with *store, to be closed with store_close; otherwise -errno with a line in error:
@@ -99,7 +91,7 @@ int store_load(struct store *store, struct counts *counts, struct shm_error *err
 
 /* The stored cursor of cursor->topic and ->lane; fills the rest. Returns 0; -ENOENT when there is
  * none; other -errno. */
-int store_read_cursor(struct store *store, struct store_cursor *cursor, struct shm_error *error);
+int store_read_cursor(struct store *store, struct settle_cursor *cursor, struct shm_error *error);
 
 /* Writes all that is changed in counts, and the cursors, in one transaction; then counts are clean.
  * *rows (may be NULL) is set to the rows written. On failure nothing has changed, neither on disk
@@ -108,7 +100,7 @@ int store_read_cursor(struct store *store, struct store_cursor *cursor, struct s
  * in error. -ESTALE as store_check_files, which is asked before the transaction and after it: the
  * transaction may then be in a file that is no longer the database, so nothing may be settled on
  * it. */
-int store_commit(struct store *store, struct counts *counts, const struct store_cursor *cursor,
+int store_commit(struct store *store, struct counts *counts, const struct settle_cursor *cursor,
                  unsigned n_cursors, uint64_t *rows, struct shm_error *error);
 
 /* -errno for an SQLite result code. */

@@ -12,8 +12,7 @@
 /* While records come more often than this, the stage sleeps so long after work and looks again by
  * itself. Only when nothing came does it ask to be woken, which costs the writer a system call.
  * README.md has what that saves. */
-#define NAP_NS  (200 * NS_PER_US)
-#define LOOK_NS NS_PER_SEC /* between looks at the files */
+#define NAP_NS (200 * NS_PER_US)
 
 enum tally_metric {
 #define METRIC(name, kind, help) TALLY_##name,
@@ -27,19 +26,13 @@ struct tally {
 	struct counts counts;
 	struct store *store;
 	struct ports ports;
+	struct settle settle;
 	struct topic_reader *reader; /* of topic ip */
 	struct control *control;
 	const char *data_dir;
-	uint64_t interval_ns;
-	uint64_t due_ns; /* when what is passed must be committed; UINT64_MAX while nothing is */
-	uint64_t longest_ns;
-	/* 0, or the -errno with which the last commit failed: the next is tried by tick */
-	int failing;
-	uint64_t look_ns;              /* when to look at the files again */
-	struct store_log log;          /* as of the last look */
-	char note[CONTROL_NOTE_BYTES]; /* what `stat` shows while all is well */
-	bool worked;                   /* since the last idle */
-	bool dense;                    /* the last time it asked to be woken it was, within NAP_NS */
+	struct store_log log; /* as of the last look */
+	bool worked;          /* since the last idle */
+	bool dense;           /* the last time it asked to be woken it was, within NAP_NS */
 };
 
 /* ---- counting ---- */
@@ -69,98 +62,34 @@ struct tally_taken tally_take(struct counts *counts, struct record_batch *batch,
 	return taken;
 }
 
-/* ---- committing ---- */
+/* ---- the database, as settle.h wants it ---- */
 
-/* Bytes that a lane's cursor is behind what was counted. */
-static uint64_t passed_bytes(const struct stream_reader *lane)
+static int commit(void *sink, const struct settle_cursor *cursor, unsigned n, struct shm_error *error)
 {
-	return lane->position - atomic_load_explicit(&lane->cursor->position, memory_order_relaxed);
+	struct tally *tally = sink;
+	uint64_t rows;
+	int result = store_commit(tally->store, &tally->counts, cursor, n, &rows, error);
+	if (result == 0)
+		metric_add(tally->control, TALLY_rows_written, rows);
+	return result;
 }
 
-static unsigned list_cursors(const struct tally *tally, struct store_cursor cursor[STREAM_LANES_MAX])
+static int stored(void *sink, struct settle_cursor *cursor, struct shm_error *error)
 {
-	unsigned n = 0;
-	for (unsigned i = 0; i < tally->reader->n_lanes; i++) {
-		const struct stream_reader *lane = &tally->reader->lane[i];
-		if (passed_bytes(lane) == 0)
-			continue;
-		cursor[n++] = (struct store_cursor){
-		        .topic = TALLY_TOPIC,
-		        .lane = i,
-		        .generation = tally->reader->instance->generation,
-		        .position = lane->position,
-		        .records = lane->records,
-		};
-	}
-	return n;
+	struct tally *tally = sink;
+	return store_read_cursor(tally->store, cursor, error);
 }
 
-/* The reason without the folder, which everybody knows and which may be long. */
-static const char *without_folder(const struct tally *tally, const char *reason)
+/* A database that vanishes while nothing comes in is noticed too, before the next event is
+ * counted. */
+static int look(void *sink, struct shm_error *error)
 {
-	size_t n = strlen(tally->data_dir);
-	return strncmp(reason, tally->data_dir, n) == 0 && reason[n] == '/' ? reason + n + 1 : reason;
+	struct tally *tally = sink;
+	return store_check_files(tally->store, error);
 }
 
-static void note_failure(struct tally *tally, int result, const struct shm_error *error)
-{
-	metric_add(tally->control, TALLY_failed_commits, 1);
-	control_note(tally->control, "cannot commit: %s", without_folder(tally, error->text));
-	if (tally->failing != result)
-		log_error("cannot commit, counts are kept in memory and in the lanes, trying again",
-		          "reason=\"%s\"", error->text);
-	tally->failing = result;
-	metric_set(tally->control, TALLY_failing, 1);
-}
-
-static void note_success(struct tally *tally, uint64_t rows, uint64_t took_ns)
-{
-	if (took_ns > tally->longest_ns)
-		tally->longest_ns = took_ns;
-	metric_add(tally->control, TALLY_commits, 1);
-	metric_add(tally->control, TALLY_rows_written, rows);
-	metric_set(tally->control, TALLY_commit_last_us, took_ns / NS_PER_US);
-	metric_set(tally->control, TALLY_commit_max_us, tally->longest_ns / NS_PER_US);
-	if (tally->failing != 0) {
-		log_info("committing again", "rows=%llu", (unsigned long long)rows);
-		control_note(tally->control, "%s", tally->note);
-	}
-	tally->failing = 0;
-	metric_set(tally->control, TALLY_failing, 0);
-}
-
-static void commit(struct tally *tally)
-{
-	struct store_cursor cursor[STREAM_LANES_MAX];
-	struct shm_error error;
-	uint64_t rows, begun_ns = clock_monotonic_ns();
-	unsigned n = list_cursors(tally, cursor);
-	int result = store_commit(tally->store, &tally->counts, cursor, n, &rows, &error);
-	if (result != 0) {
-		note_failure(tally, result, &error);
-		return;
-	}
-	for (unsigned i = 0; i < n; i++)
-		stream_settle(&tally->reader->lane[cursor[i].lane]);
-	tally->due_ns = UINT64_MAX;
-	note_success(tally, rows, clock_monotonic_ns() - begun_ns);
-}
-
-/* A quarter of the lane is due; but where more is waiting (what came during the last commit) it is
- * counted first, and fewer commits of more records serve the lane better: with 100,000 applications
- * it then holds out at nearly twice the rate. */
-static bool lane_is_due(const struct stream_reader *lane)
-{
-	uint64_t passed = passed_bytes(lane);
-	return passed >= lane->size / 4 &&
-	       (stream_waiting_bytes(lane) < lane->size / 16 || passed >= lane->size / 4 * 3);
-}
-
-static bool early_commit_is_due(const struct tally *tally, const struct stream_reader *lane)
-{
-	return lane_is_due(lane) || counts_full(&tally->counts) ||
-	       counts_dirty_rows(&tally->counts) >= TALLY_COMMIT_ROWS;
-}
+static const struct settle_store database = {
+        .name = "database", .commit = commit, .stored = stored, .look = look};
 
 /* ---- starting ---- */
 
@@ -237,41 +166,14 @@ int tally_check(const struct config *config, const char *section, struct shm_err
 	return result;
 }
 
-/* One lane to the later of its cursor and the database's. *lost grows by the records that the
- * group has read and the database does not count. */
-static int take_up_lane(struct tally *tally, unsigned i, uint64_t *lost, struct shm_error *error)
-{
-	struct stream_reader *lane = &tally->reader->lane[i];
-	struct store_cursor stored = {.topic = TALLY_TOPIC, .lane = i};
-	int result = store_read_cursor(tally->store, &stored, error);
-	if (result == -ENOENT || (result == 0 && stored.generation != tally->reader->instance->generation)) {
-		*lost += stream_cursor_read(lane->cursor); /* 0 in a lane that is younger than the database */
-		return 0;
-	}
-	if (result != 0 || stored.position == lane->position)
-		return result;
-	if (stored.position < lane->position) {
-		*lost += lane->records - stored.records;
-		return 0;
-	}
-	result = stream_reader_seek(lane, stored.position, stored.records);
-	if (result != 0)
-		shm_explain(
-		        error,
-		        "lane %u of topic %s: the database is at position %llu, which the lane has not reached",
-		        i, TALLY_TOPIC, (unsigned long long)stored.position);
-	return result;
-}
-
 /* Somebody deleted the database, put an older copy in its place or set another data_dir. Nobody can
  * count those records again. */
 static void say_lost(struct tally *tally, uint64_t lost)
 {
-	snprintf(tally->note, sizeof tally->note,
-	         "counts are short of %llu records that were read before: not in this " STORE_FILE
-	         " (deleted, an older copy, another data_dir?)",
-	         (unsigned long long)lost);
-	control_note(tally->control, "%s", tally->note);
+	settle_note(&tally->settle,
+	            "counts are short of %llu records that were read before: not in this " STORE_FILE
+	            " (deleted, an older copy, another data_dir?)",
+	            (unsigned long long)lost);
 	log_warn(
 	        "the database lacks records that its group has read: deleted, an older copy, another data_dir? they are in no count",
 	        "group=%s records=%llu applications_in_database=%llu database=%s/%s", TALLY_GROUP,
@@ -287,9 +189,10 @@ static int attach(struct tally *tally, struct stage *stage, struct shm_error *er
 	if (result != 0)
 		return result;
 	tally->reader = ports_reader(&tally->ports, TALLY_TOPIC);
-	for (unsigned i = 0; result == 0 && i < tally->reader->n_lanes; i++)
-		result = take_up_lane(tally, i, &lost, error);
-	metric_set(tally->control, TALLY_lost_records, lost);
+	settle_init(&tally->settle, &database, tally, &tally->ports, tally->control, TALLY_waiting_records);
+	tally->settle.interval_ns = config_ns(stage->config, "tally.commit_interval");
+	tally->settle.folder = tally->data_dir;
+	result = settle_take_up(&tally->settle, &lost, error);
 	if (result == 0 && lost != 0)
 		say_lost(tally, lost);
 	return result;
@@ -305,8 +208,6 @@ static int init(struct stage *stage, struct shm_error *error)
 	struct counts_limits limits = tally_limits(stage->config);
 	tally->control = stage->control;
 	tally->data_dir = config_string(stage->config, "data_dir");
-	tally->interval_ns = config_ns(stage->config, "tally.commit_interval");
-	tally->due_ns = UINT64_MAX;
 	int result = tally_open(stage->config, &tally->counts, &tally->store, error);
 	if (result != 0) {
 		free(tally);
@@ -335,38 +236,18 @@ static bool poll_stage(struct stage *stage)
 {
 	struct tally *tally = stage->own;
 	struct record_batch batch;
-	unsigned i;
-	if (stage->now_ns >= tally->due_ns && tally->failing == 0)
-		commit(tally);
-	if (counts_full(&tally->counts) || !topic_peek(tally->reader, &i, &batch))
+	unsigned lane;
+	settle_poll(&tally->settle, stage->now_ns);
+	if (counts_full(&tally->counts) || !topic_peek(tally->reader, &lane, &batch))
 		return false;
-	struct stream_reader *lane = &tally->reader->lane[i];
 	struct tally_taken taken = tally_take(&tally->counts, &batch, TALLY_POLL_RECORDS);
-	stream_pass(lane, &batch, taken.records);
 	metric_add(tally->control, TALLY_events, taken.records - taken.bad);
 	if (taken.bad != 0)
 		metric_add(tally->control, TALLY_bad_records, taken.bad);
-	if (tally->due_ns == UINT64_MAX)
-		tally->due_ns = stage->now_ns + tally->interval_ns;
-	if (tally->failing == 0 && early_commit_is_due(tally, lane)) {
-		metric_add(tally->control, TALLY_early_commits, 1);
-		commit(tally);
-	}
+	bool wish = counts_full(&tally->counts) || counts_dirty_rows(&tally->counts) >= TALLY_COMMIT_ROWS;
+	settle_pass(&tally->settle, 0, lane, &batch, taken.records, wish, stage->now_ns);
 	tally->worked = true;
 	return true;
-}
-
-/* A database that vanishes while nothing comes in is noticed too, before the next event is
- * counted. */
-static void look_at_files(struct tally *tally, uint64_t now_ns)
-{
-	struct shm_error error;
-	if (now_ns < tally->look_ns)
-		return;
-	tally->look_ns = now_ns + LOOK_NS;
-	int result = store_check_files(tally->store, &error);
-	if (result != 0)
-		note_failure(tally, result, &error);
 }
 
 static void look_at_log(struct tally *tally)
@@ -390,20 +271,8 @@ static void tick(struct stage *stage)
 {
 	struct tally *tally = stage->own;
 	struct control *control = tally->control;
-	uint64_t waiting = 0, uncommitted = 0;
-	if (tally->failing != 0)
-		commit(tally);
-	else
-		look_at_files(tally, stage->now_ns);
+	settle_tick(&tally->settle, stage->now_ns);
 	look_at_log(tally);
-	for (unsigned i = 0; i < tally->reader->n_lanes; i++) {
-		const struct stream_reader *lane = &tally->reader->lane[i];
-		waiting += stream_waiting_records(lane);
-		uncommitted +=
-		        lane->records - atomic_load_explicit(&lane->cursor->records, memory_order_relaxed);
-	}
-	metric_set(control, TALLY_waiting_records, waiting);
-	metric_set(control, TALLY_uncommitted_records, uncommitted);
 	metric_set(control, TALLY_applications, tally->counts.n_applications);
 	metric_set(control, TALLY_truncated_applications, tally->counts.n_truncated);
 	metric_set(control, TALLY_addresses, tally->counts.addresses);
@@ -441,31 +310,22 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 		sleep_ns(timeout_ns);
 		return;
 	}
-	if (tally->due_ns != UINT64_MAX && tally->failing == 0) {
-		uint64_t left_ns = tally->due_ns > stage->now_ns ? tally->due_ns - stage->now_ns : 0;
-		timeout_ns = left_ns < timeout_ns ? left_ns : timeout_ns;
-	}
-	wait_for_records(tally, timeout_ns);
+	wait_for_records(tally, settle_timeout(&tally->settle, timeout_ns, stage->now_ns));
 }
 
-/* All is read: the rest is committed now. While that fails the stage stays, until whoever drains it
- * loses patience; the lanes then still hold what the database lacks. */
 static bool drained(struct stage *stage)
 {
 	struct tally *tally = stage->own;
-	if (tally->due_ns != UINT64_MAX && tally->failing == 0)
-		commit(tally);
-	return tally->due_ns == UINT64_MAX;
+	return settle_drained(&tally->settle);
 }
 
 static void fini(struct stage *stage)
 {
 	struct tally *tally = stage->own;
 	struct shm_error error;
-	if (tally->due_ns != UINT64_MAX)
-		commit(tally);
+	bool safe = settle_finish(&tally->settle);
 	tick(stage);
-	if (tally->failing == 0 && store_empty_log(tally->store, &error) != 0)
+	if (safe && store_empty_log(tally->store, &error) != 0)
 		log_warn("cannot copy the database's log into the database; the next start does",
 		         "reason=\"%s\"", error.text);
 	ports_close(&tally->ports);

@@ -1,19 +1,13 @@
 /* The tally stage: reads topic `ip` as its required group "tally", counts, commits.
  *
- *     lane 0 --.                               .-- every commit_interval, or sooner --.
- *     lane 1 --+-- peek, count, stream_pass -->| one transaction: changed counts +    |--> stream_settle
- *     lane n --'   (counts in memory)          | position of each lane, generation    |    (the lanes' cursors move)
- *                                              '--------------------------------------'
+ *     lane 0 --.                        .-- every commit_interval, or sooner --.
+ *     lane 1 --+-- peek, count, pass -->| one transaction: changed counts +    |--> the lanes' cursors move
+ *     lane n --'   (counts in memory)   | cursor of each lane                  |
+ *                                       '--------------------------------------'
  *
- * Exactly once. A life killed before COMMIT leaves database and cursors as they were: the records
- * are still in the lanes, because a lane's cursor moves only after the commit. One killed between
- * COMMIT and stream_settle leaves the database ahead; so a life begins, in each lane whose stored
- * generation is the instance's own, at the later of the two.
- *
- * A commit comes sooner when a lane is a quarter full counted from its cursor (and little is
- * waiting in it), when TALLY_COMMIT_ROWS rows have changed or the counts are full (counts.h). A
- * commit that fails leaves all as it is and is tried again in every tick; meanwhile lanes fill, and
- * writers drop as their topic says.
+ * When that is, what a failing database means, and why each record counts exactly once, is settle's
+ * part (stage/settle.h). The stage itself wants a commit when TALLY_COMMIT_ROWS rows have changed or
+ * the counts are full (counts.h).
  */
 #ifndef SINK_TALLY_TALLY_H
 #define SINK_TALLY_TALLY_H

@@ -143,10 +143,10 @@ static void a_commit_writes_only_what_changed(void **state)
 static void cursors_are_kept_by_topic_and_lane(void **state)
 {
 	struct fixture *f = *state;
-	struct store_cursor cursor[2] = {{"ip", 0, 0xfedcba9876543210ull, 4096, 7},
-	                                 {"ip", 31, 2, UINT64_MAX / 2, 9}};
+	struct settle_cursor cursor[2] = {{"ip", 0, 0xfedcba9876543210ull, 4096, 7},
+	                                  {"ip", 31, 2, UINT64_MAX / 2, 9}};
 	open_again(f);
-	struct store_cursor read = {.topic = "ip", .lane = 0};
+	struct settle_cursor read = {.topic = "ip", .lane = 0};
 	assert_int_equal(store_read_cursor(f->store, &read, &f->error), -ENOENT);
 	assert_int_equal(store_commit(f->store, &f->counts, cursor, 2, NULL, &f->error), 0);
 	cursor[0].position = 8192;
@@ -189,7 +189,7 @@ static void a_commit_that_fails_changes_nothing_and_can_be_repeated(void **state
 	struct fixture *f = *state;
 	char path[128];
 	sqlite3 *other;
-	struct store_cursor cursor = {"ip", 0, 1, 64, 1};
+	struct settle_cursor cursor = {"ip", 0, 1, 64, 1};
 	uint64_t rows;
 	open_again(f);
 	add(f, 1, 1);

@@ -1,0 +1,269 @@
+#include "stage/settle.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define LOOK_NS NS_PER_SEC /* between looks at the store */
+
+static void set(const struct settle *settle, enum settle_metric metric, uint64_t value)
+{
+	metric_set(settle->control, settle->metric + metric, value);
+}
+
+static void add(const struct settle *settle, enum settle_metric metric, uint64_t n)
+{
+	metric_add(settle->control, settle->metric + metric, n);
+}
+
+void settle_init(struct settle *settle, const struct settle_store *store, void *sink, struct ports *ports,
+                 struct control *control, unsigned metric)
+{
+	*settle = (struct settle){
+	        .store = store,
+	        .sink = sink,
+	        .ports = ports,
+	        .control = control,
+	        .metric = metric,
+	        .due_ns = UINT64_MAX,
+	};
+}
+
+void settle_note(struct settle *settle, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(settle->note, sizeof settle->note, format, arguments);
+	va_end(arguments);
+	control_note(settle->control, "%s", settle->note);
+}
+
+/* ---- the lanes ---- */
+
+static uint64_t passed_bytes(const struct stream_reader *lane)
+{
+	return lane->position - atomic_load_explicit(&lane->cursor->position, memory_order_relaxed);
+}
+
+/* Those of lanes in which something was passed; returns how many. */
+static unsigned list_cursors(struct settle *settle)
+{
+	const struct ports *ports = settle->ports;
+	unsigned n = 0;
+	for (unsigned i = 0; i < ports->n_reads; i++) {
+		const struct topic_reader *reader = &ports->reader[i];
+		for (unsigned k = 0; k < reader->n_lanes; k++) {
+			const struct stream_reader *lane = &reader->lane[k];
+			if (lane->shared == NULL || passed_bytes(lane) == 0)
+				continue;
+			settle->cursor[n++] = (struct settle_cursor){
+			        .topic = ports->wanted.reads[i],
+			        .lane = k,
+			        .generation = reader->instance->generation,
+			        .position = lane->position,
+			        .records = lane->records,
+			};
+		}
+	}
+	return n;
+}
+
+static void move_cursors(const struct settle *settle)
+{
+	struct ports *ports = settle->ports;
+	for (unsigned i = 0; i < ports->n_reads; i++)
+		for (unsigned k = 0; k < ports->reader[i].n_lanes; k++)
+			if (ports->reader[i].lane[k].shared != NULL)
+				stream_settle(&ports->reader[i].lane[k]);
+}
+
+/* ---- committing ---- */
+
+/* The folder is known to everybody and may be long. */
+static const char *without_folder(const struct settle *settle, const char *reason)
+{
+	const char *folder = settle->folder;
+	size_t n = folder == NULL ? 0 : strlen(folder);
+	return n != 0 && strncmp(reason, folder, n) == 0 && reason[n] == '/' ? reason + n + 1 : reason;
+}
+
+static void note_failure(struct settle *settle, int result, const struct shm_error *error)
+{
+	add(settle, SETTLE_failed_commits, 1);
+	control_note(settle->control, "cannot commit: %s", without_folder(settle, error->text));
+	if (settle->failing != result)
+		log_error("cannot commit, what was read is kept in memory and in the lanes, trying again",
+		          "store=%s reason=\"%s\"", settle->store->name, error->text);
+	settle->failing = result;
+	set(settle, SETTLE_failing, 1);
+}
+
+static void note_success(struct settle *settle, uint64_t took_ns)
+{
+	if (took_ns > settle->longest_ns)
+		settle->longest_ns = took_ns;
+	add(settle, SETTLE_commits, 1);
+	set(settle, SETTLE_commit_last_us, took_ns / NS_PER_US);
+	set(settle, SETTLE_commit_max_us, settle->longest_ns / NS_PER_US);
+	if (settle->failing != 0) {
+		log_info("committing again", "store=%s", settle->store->name);
+		control_note(settle->control, "%s", settle->note);
+	}
+	settle->failing = 0;
+	set(settle, SETTLE_failing, 0);
+}
+
+static void commit(struct settle *settle)
+{
+	struct shm_error error = {""};
+	uint64_t begun_ns = clock_monotonic_ns();
+	unsigned n = list_cursors(settle);
+	int result = settle->store->commit(settle->sink, settle->cursor, n, &error);
+	if (result != 0) {
+		note_failure(settle, result, &error);
+		return;
+	}
+	move_cursors(settle);
+	settle->due_ns = UINT64_MAX;
+	settle->passed_bytes = 0;
+	note_success(settle, clock_monotonic_ns() - begun_ns);
+}
+
+/* A quarter of the lane is due; but where more is waiting (what came during the last commit) it is
+ * taken first, and fewer commits of more records serve the lane better: with 100,000 applications
+ * tally then holds out at nearly twice the rate. */
+static bool lane_is_due(const struct stream_reader *lane)
+{
+	uint64_t passed = passed_bytes(lane);
+	return passed >= lane->size / 4 &&
+	       (stream_waiting_bytes(lane) < lane->size / 16 || passed >= lane->size / 4 * 3);
+}
+
+void settle_poll(struct settle *settle, uint64_t now_ns)
+{
+	if (now_ns >= settle->due_ns && settle->failing == 0)
+		commit(settle);
+}
+
+void settle_pass(struct settle *settle, unsigned i, unsigned lane, const struct record_batch *batch,
+                 uint64_t records, bool wish, uint64_t now_ns)
+{
+	struct stream_reader *reader = &settle->ports->reader[i].lane[lane];
+	uint64_t before = reader->position;
+	stream_pass(reader, batch, records);
+	settle->passed_bytes += reader->position - before;
+	if (settle->due_ns == UINT64_MAX)
+		settle->due_ns = now_ns + settle->interval_ns;
+	bool many = settle->most_bytes != 0 && settle->passed_bytes >= settle->most_bytes;
+	if (settle->failing != 0 || !(wish || many || lane_is_due(reader)))
+		return;
+	add(settle, SETTLE_early_commits, 1);
+	commit(settle);
+}
+
+uint64_t settle_timeout(const struct settle *settle, uint64_t timeout_ns, uint64_t now_ns)
+{
+	if (!settle_open(settle) || settle->failing != 0)
+		return timeout_ns;
+	uint64_t left_ns = settle->due_ns > now_ns ? settle->due_ns - now_ns : 0;
+	return left_ns < timeout_ns ? left_ns : timeout_ns;
+}
+
+/* ---- tick, end ---- */
+
+static void look_at_store(struct settle *settle, uint64_t now_ns)
+{
+	struct shm_error error = {""};
+	if (settle->store->look == NULL || now_ns < settle->look_ns)
+		return;
+	settle->look_ns = now_ns + LOOK_NS;
+	int result = settle->store->look(settle->sink, &error);
+	if (result != 0)
+		note_failure(settle, result, &error);
+}
+
+static void count_records(const struct settle *settle)
+{
+	const struct ports *ports = settle->ports;
+	uint64_t waiting = 0, uncommitted = 0;
+	for (unsigned i = 0; i < ports->n_reads; i++)
+		for (unsigned k = 0; k < ports->reader[i].n_lanes; k++) {
+			const struct stream_reader *lane = &ports->reader[i].lane[k];
+			if (lane->shared == NULL)
+				continue;
+			waiting += stream_waiting_records(lane);
+			uncommitted += lane->records -
+			               atomic_load_explicit(&lane->cursor->records, memory_order_relaxed);
+		}
+	set(settle, SETTLE_waiting_records, waiting);
+	set(settle, SETTLE_uncommitted_records, uncommitted);
+}
+
+/* A store that vanishes while nothing comes in is noticed too, before the next record is read. */
+void settle_tick(struct settle *settle, uint64_t now_ns)
+{
+	if (settle->failing != 0)
+		commit(settle);
+	else
+		look_at_store(settle, now_ns);
+	count_records(settle);
+}
+
+bool settle_drained(struct settle *settle)
+{
+	if (settle_open(settle) && settle->failing == 0)
+		commit(settle);
+	return !settle_open(settle);
+}
+
+bool settle_finish(struct settle *settle)
+{
+	if (settle_open(settle))
+		commit(settle);
+	count_records(settle);
+	return !settle_open(settle) && settle->failing == 0;
+}
+
+/* ---- the start ---- */
+
+static int take_up_lane(struct settle *settle, unsigned i, unsigned k, uint64_t *lost,
+                        struct shm_error *error)
+{
+	struct topic_reader *reader = &settle->ports->reader[i];
+	struct stream_reader *lane = &reader->lane[k];
+	struct settle_cursor stored = {.topic = settle->ports->wanted.reads[i], .lane = k};
+	int result = settle->store->stored(settle->sink, &stored, error);
+	if (result == -ENOENT || (result == 0 && stored.generation != reader->instance->generation)) {
+		*lost += stream_cursor_read(lane->cursor); /* 0 in a lane that is younger than the store */
+		return 0;
+	}
+	if (result != 0 || stored.position == lane->position)
+		return result;
+	if (stored.position < lane->position) {
+		*lost += lane->records - stored.records;
+		return 0;
+	}
+	result = stream_reader_seek(lane, stored.position, stored.records);
+	if (result != 0)
+		shm_explain(error,
+		            "lane %u of topic %s: the %s is at position %llu, which the lane has not reached",
+		            k, stored.topic, settle->store->name, (unsigned long long)stored.position);
+	return result;
+}
+
+int settle_take_up(struct settle *settle, uint64_t *lost, struct shm_error *error)
+{
+	const struct ports *ports = settle->ports;
+	int result = 0;
+	*lost = 0;
+	for (unsigned i = 0; settle->store->stored != NULL && i < ports->n_reads; i++)
+		for (unsigned k = 0; result == 0 && k < ports->reader[i].n_lanes; k++)
+			if (ports->reader[i].lane[k].shared != NULL)
+				result = take_up_lane(settle, i, k, lost, error);
+	set(settle, SETTLE_lost_records, *lost);
+	return result;
+}
