@@ -292,15 +292,15 @@ static int follow_all(struct ports *ports, follow_one *follow, unsigned n, int r
 
 int ports_follow(struct ports *ports, struct shm_error *error)
 {
-	const struct instance_page *page =
-	        ports->wanted.instance == NULL ? NULL : ports->wanted.instance->page;
-	if (page == ports->page)
+	const struct instance *instance = ports->wanted.instance;
+	if (instance == NULL || instance->page == ports->page)
 		return 0;
 	int result = follow_all(ports, follow_reader, ports->n_reads, 0, error);
 	result = follow_all(ports, follow_writer, ports->n_writes, result, error);
 	result = follow_all(ports, follow_queue, ports->n_queues, result, error);
-	if (result == 0)
-		ports->page = page;
+	/* Where it failed no page compares equal: one that comes later may lie where the last one did
+	 * that was followed. */
+	ports->page = result == 0 ? instance->page : NULL;
 	return result;
 }
 

@@ -58,7 +58,7 @@ struct ports_wanted {
 
 struct ports {
 	struct ports_wanted wanted;
-	const struct instance_page *page; /* as of the last ports_follow */
+	const struct instance_page *page; /* that is followed; NULL: the last one is not */
 	unsigned n_reads, n_writes, n_takes, n_queues;
 	struct topic_reader reader[PORTS_READS_MAX];  /* of topic i of `reads` */
 	struct topic_writer writer[PORTS_WRITES_MAX]; /* of topic i of `writes` */
