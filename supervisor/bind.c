@@ -17,7 +17,7 @@
 #endif
 
 #define BIND_PAUSE_NS (10 * NS_PER_MS)
-#define UNIX_MODE     0666 /* connecting needs the right to write; the folder says who comes that far */
+#define UNIX_MODE     0666 /* connecting needs the right to write; the folder decides which users get there */
 
 in_port_t *bind_port(struct sockaddr_storage *address)
 {
@@ -38,7 +38,7 @@ static int switch_on(int fd, int level, int option)
 	return setsockopt(fd, level, option, &on, sizeof on) == 0 ? 0 : -errno;
 }
 
-/* The kernel doubles the value for its own bookkeeping (socket(7)) and tells the doubled one. */
+/* The kernel doubles the value for its own bookkeeping (socket(7)) and reports the doubled one. */
 static void set_receive_buffer(struct sockets *sockets, const struct socket_entry *entry)
 {
 	int asked = entry->receive_buffer_bytes > INT32_MAX / 2 ? INT32_MAX / 2
@@ -84,8 +84,7 @@ void bind_options(struct sockets *sockets, struct socket_entry *entry)
 
 /* ---- internet addresses ---- */
 
-/* Lets our sockets of this kind on this port share it; the kernel admits only sockets of one user
- * that all say so. Returns how many there are. */
+/* Lets our sockets of this kind on this port share it; the kernel demands that all belong to one user and all ask for it. Returns how many there are. */
 static unsigned share_port(struct sockets *sockets, struct socket_entry *entry)
 {
 	unsigned n = 0;
@@ -105,8 +104,7 @@ static int bind_internet(struct sockets *sockets, struct socket_entry *entry)
 	if (entry->wanted.ss_family == AF_INET6 &&
 	    setsockopt(entry->fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) != 0)
 		return -errno;
-	/* For TCP: connections of a former life that have ended a moment ago do not keep the port.
-	 * Two sockets cannot listen by it. */
+	/* For TCP: connections of an earlier life that ended a moment ago do not keep the port. It does not let two sockets listen. */
 	if (entry->kind == PLAN_CONNECTIONS && (result = switch_on(entry->fd, SOL_SOCKET, SO_REUSEADDR)) != 0)
 		return result;
 	if (bind(entry->fd, (struct sockaddr *)&entry->wanted, entry->wanted_length) == 0)
@@ -131,7 +129,7 @@ static void fall_back_to_ipv4(struct socket_entry *entry)
 
 /* ---- Unix sockets ---- */
 
-/* A socket's file on which nobody listens: left by a supervisor that was killed. */
+/* The file of a Unix socket on which no process listens: a supervisor that was killed left it. */
 static bool is_stale(const struct socket_entry *entry)
 {
 	struct stat status;
@@ -184,7 +182,7 @@ static int bind_once(struct sockets *sockets, struct socket_entry *entry)
 	if (entry->fd < 0)
 		return -errno;
 	int result = entry->wanted.ss_family == AF_UNIX ? bind_unix(entry) : bind_internet(sockets, entry);
-	/* Two that were bound by SO_REUSEADDR learn only here that they are two. */
+	/* Two sockets can be bound with SO_REUSEADDR; only listen(2) refuses the second. */
 	if (result == 0 && entry->kind == PLAN_CONNECTIONS && listen(entry->fd, (int)entry->backlog) != 0)
 		result = -errno;
 	if (result != 0) {

@@ -2,7 +2,7 @@
  * kernel.
  *
  *     socket --options--> bind --(connections)--> listen
- *                          '-- in use: by our own (then all of the port share it), by nobody any more (a Unix socket's file), by somebody else
+ *                          '-- in use: by our own (then all of the port share it), by no process any more (a Unix socket's file), by another program
  */
 #ifndef SUPERVISOR_BIND_H
 #define SUPERVISOR_BIND_H
@@ -22,9 +22,7 @@ void bind_options(struct sockets *sockets, struct socket_entry *entry);
 /* Sets the receive buffer (datagrams), the backlog (connections) that the entry asks for. */
 void bind_resize(struct sockets *sockets, struct socket_entry *entry);
 
-/* Removes the file of a Unix socket bound here, unless somebody else has put another in its place.
- * While the socket is open, which keeps the number of the file's inode from being given to
- * another. */
+/* Removes the file of a Unix socket bound here, unless another program has replaced it. Call it while the socket is open: that keeps the file's inode number from being used again. */
 void bind_unlink(struct socket_entry *entry);
 
 /* Says why bind_socket failed, with address, key and remedy. */

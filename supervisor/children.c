@@ -213,7 +213,7 @@ static void log_death(const struct child *child, int status, const char *what)
 		         child->role.page.name, (int)child->pid, WEXITSTATUS(status), what);
 }
 
-/* Told when it is started again: until then it may be that all is coming down. */
+/* Logged when it is started again: until then everything may be about to end. */
 static void handle_unasked_end(struct children *children, struct child *child, uint64_t now_ns)
 {
 	wait_again(children, child, now_ns);
@@ -247,8 +247,7 @@ static void handle_death(struct children *children, struct child *child, int sta
 	wait_again(children, child, now_ns);
 	if (child->stopping)
 		child->restart_at_ns = now_ns;
-	/* Of a crash loop the deaths that are answered at once are told, and that it is throttled,
-	 * not every later one. */
+	/* Of a crash loop the log has the deaths that are answered at once and that the role is throttled, not every later death. */
 	bool at_once = child->restart_at_ns == now_ns;
 	if (at_once || child->quick_deaths == 2)
 		log_death(child, status, at_once ? "restart" : "restart after a while");

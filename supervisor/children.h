@@ -15,10 +15,10 @@
  * children_stop asks a role to end (SIGTERM, once it runs). One that dies of something else on the
  * way is started up to STOP_TRIES times more, so that it can finish what it had taken in.
  *
- * A role that somebody else asked to end (exit status 0, or SIGTERM before it could take it) is no
- * death: SIGTERM may have gone to the whole process group, or to all of a service, and the
- * supervisor's own comes just now. It waits UNASKED_PAUSE_NS before it is started again. After
- * children_ending it is DOWN, and whoever ends the others starts it once more when it has left
+ * A role that another process asked to end (exit status 0, or SIGTERM before it could handle it)
+ * did not die: SIGTERM may have gone to the whole process group, or to all of a service, and the
+ * supervisor gets its own in a moment. The role waits UNASKED_PAUSE_NS before it is started again.
+ * After children_ending it is DOWN, and the drain or the reload starts it once more if it has left
  * something (children_finish).
  */
 #ifndef SUPERVISOR_CHILDREN_H
@@ -47,7 +47,7 @@ struct child {
 	enum child_phase phase;
 	bool stopping;          /* children_stop was called */
 	bool asked;             /* SIGTERM was sent to this life */
-	bool unasked;           /* WAITING or DOWN: its last life was ended by somebody else's SIGTERM */
+	bool unasked;           /* WAITING or DOWN: another process's SIGTERM ended its last life */
 	bool changing;          /* a new configuration changes or removes it (reload.h) */
 	unsigned stop_tries;    /* lives begun since then */
 	bool finished;          /* it got one more life to finish (children_finish) */
@@ -69,7 +69,7 @@ struct children {
 	bool start_none;           /* children_start_none was called */
 	struct {
 		pid_t pid;  /* 0: none */
-		bool ended; /* children_step has buried it */
+		bool ended; /* children_step has reaped it */
 		int status; /* wait status */
 	} guest;            /* a process of the supervisor's that is no stage (reload.h) */
 };
@@ -81,7 +81,7 @@ int children_find_libexec(struct children *children, struct shm_error *error);
 /* 0 when the program of the role can be executed, otherwise -errno with the path in error. */
 int children_check_program(const struct children *children, const char *program, struct shm_error *error);
 
-/* From now on nothing is started again: whoever is dead is DOWN. */
+/* From now on nothing is started again: a role that is dead is DOWN. */
 void children_start_none(struct children *children);
 
 /* Adds a role, DOWN; its control segment exists. fd, n of them, are its sockets. Returns 0 or
@@ -101,7 +101,7 @@ void children_start(struct children *children, unsigned index, uint64_t now_ns);
 /* Asks a role to end; nothing to do when it is DOWN. */
 void children_stop(struct children *children, unsigned index, uint64_t now_ns);
 
-/* All is about to end: whoever somebody else ended, now or later, is not started again. */
+/* All is about to end: a role that another process ends, now or later, is not started again. */
 void children_ending(struct children *children);
 
 /* One more life for a role that is DOWN, which is asked to end as soon as it runs. */
@@ -110,12 +110,12 @@ void children_finish(struct children *children, unsigned index, uint64_t now_ns)
 /* SIGKILL for a role that is not DOWN, and no new life. */
 void child_kill(struct child *child);
 
-/* Buries the dead, answers deaths, notices who has come up, starts whose time has come, kills whose
- * heartbeat stopped. Call it when SIGCHLD came and when children_due says. */
+/* Reaps the dead and answers deaths, notices which roles have come up, starts those that are due,
+ * kills those whose heartbeat stopped. Call it when SIGCHLD came and when children_due says. */
 void children_step(struct children *children, uint64_t now_ns);
 
 /* When children_step has something to do next (CLOCK_MONOTONIC ns; UINT64_MAX: nothing is due). Ask
- * last in a turn: whoever is started or asked to end changes it. */
+ * last in a turn: each start and each stop changes it. */
 uint64_t children_due(const struct children *children, uint64_t now_ns);
 
 /* Whether all roles of a rank (or all: rank -1) are UP, are DOWN. */

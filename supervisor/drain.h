@@ -8,7 +8,7 @@
  * commit what it had appended. A stage that reads, reads to the tail before it ends. A stage that
  * is starting gets its SIGTERM once it runs. Outside readers of required groups are waited for
  * while they live and have something to read. Sockets are quiet from the beginning (sockets.h) and
- * closed when rank 0 has ended: who connects later is refused at once.
+ * closed when rank 0 has ended: later connections are refused at once.
  */
 #ifndef SUPERVISOR_DRAIN_H
 #define SUPERVISOR_DRAIN_H

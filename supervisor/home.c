@@ -44,8 +44,7 @@ int home_hold(const char *directory, struct shm_error *error)
 	return result != 0 ? result : -EPERM;
 }
 
-/* Makes what is missing, and holds the instance's folder. The root is for us alone to write: who
- * wants to share one with other users makes it beforehand, with the sticky bit. */
+/* Makes what is missing, and holds the instance's folder. Only this user may write in the root; a root for several users has to be made before, with the sticky bit. */
 static int make_folders(const char *directory, bool *made_root, struct shm_error *error)
 {
 	char root[160];
@@ -126,8 +125,8 @@ static bool is_ours(pid_t pid)
 	return pid > 0 && stat(path, &status) == 0 && status.st_uid == geteuid();
 }
 
-/* A read lock can be taken on a folder that others own, and excludes nobody; so it is taken first,
- * and then asked who else has one. Everybody may lock any byte there: the locks of other users mean
+/* A read lock can be taken on a folder that others own, and excludes no other; so it is taken first,
+ * and then the kernel is asked which others there are. Any user may lock any byte there: the locks of other users mean
  * nothing. */
 int home_guard(const char *directory, int *guard, struct shm_error *error)
 {
@@ -220,7 +219,7 @@ int home_try_data_dir(const char *path, struct shm_error *error)
 	int result = strlen(path) >= sizeof part ? -ENAMETOOLONG : 0;
 	if (result == 0)
 		snprintf(part, sizeof part, "%s", path);
-	/* The nearest that is there: what is missing would be made in it. */
+	/* The nearest folder that exists: the missing ones would be made in it. */
 	while (result == 0 && stat(part, &status) != 0) {
 		char *slash = strrchr(part, '/');
 		if (errno != ENOENT)
@@ -282,7 +281,7 @@ static void print_listeners(const struct sockets *sockets, const struct plan *pl
 	}
 }
 
-/* A former life may have left groups of outside programs. */
+/* An earlier life may have left groups of outside programs. */
 static bool is_kept(const struct plan *plan, const struct plan_topic *topic)
 {
 	struct lane_file_state state;

@@ -1,7 +1,7 @@
 /* Where an instance lives: its directory and lock in shared memory, its data folder, and what is
  * told at start.
  *
- *     /dev/shm/millrace            0755, of whoever made it; a root made beforehand with the sticky bit (1777, root's) serves several users
+ *     /dev/shm/millrace            0755, of the user that made it; a root made before with the sticky bit (1777, root's) serves several users
  *         default                  0700, ours
  *             lock                 held by the supervisor as long as it lives
  */
@@ -11,20 +11,18 @@
 #include "supervisor/supervisor.h"
 
 /* Holds the directory of an instance (folder.h; the caller calls folder_release) for its user.
- * Returns 0; -ENOENT when there is none; -EPERM when it is another user's, or somebody else
+ * Returns 0; -ENOENT when there is none; -EPERM when it is another user's, or another user
  * could put another in its place; other -errno; with the reason in error. */
 int home_hold(const char *directory, struct shm_error *error);
 
 /* Makes the directory and the folder above it when they are missing, holds the directory
  * (folder.h; until the process ends) and takes the lock. *made_root tells whether the folder
  * above is new. Returns 0; -EWOULDBLOCK when another supervisor has it (error names its pid);
- * -EPERM when the directory belongs to another user, or somebody else could put another in its
- * place; other -errno. */
+ * -EPERM when the directory belongs to another user, or another user could put another in its place; other -errno. */
 int home_lock(const char *directory, int *lock, bool *made_root, struct shm_error *error);
 
 /* For the case that the lock went with its folder (rm -r) while its holder lives: guards the
- * instance by a lock on a byte of the folder above the one that the instances are in, which nobody
- * removes (/dev/shm). *guard stays open as long as the supervisor lives, and nothing else may open
+ * instance by a lock on a byte of the folder above the one that the instances are in, which is never removed (/dev/shm). *guard stays open as long as the supervisor lives, and nothing else may open
  * that folder: POSIX locks go with the first close. Returns 0, also when nothing can be locked
  * there; -EBUSY when another process of this user has the byte (error names it); then an empty
  * directory goes with its lock; other -errno when it cannot be told. Call it with the lock held. */

@@ -16,7 +16,7 @@ static bool holder_lives(const char *directory, const char *topic, const char *w
 {
 	char file[SEGMENT_NAME_MAX];
 	snprintf(file, sizeof file, "%s.%s.%u", topic, what, number);
-	/* one of whom it cannot be told counts as alive */
+	/* a group of which it cannot be told counts as alive */
 	return instance_locked(directory, file, NULL) != 0;
 }
 
@@ -33,7 +33,7 @@ static void look_at_group(const struct stream_group *group, unsigned lane, bool 
 	state->outside_reads |= waits && live;
 }
 
-/* Who is furthest behind, and by how much. */
+/* Which group is furthest behind, and by how much. */
 static void look_at_slowest(const struct stream_group *const group[STREAM_GROUPS_MAX], unsigned lane,
                             uint64_t records, struct lane_file_state *state)
 {

@@ -28,7 +28,7 @@ static void wrong(struct making *making, const char *format, ...)
 
 /* ---- addresses ---- */
 
-/* An address of the plan that would want what this one wants, or NULL. */
+/* An address of the plan that would take what this one takes, or NULL. */
 static const char *overlapping(const struct plan *plan, const struct plan_address *address)
 {
 	for (unsigned i = 0; i < plan->n_addresses; i++)

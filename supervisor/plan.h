@@ -1,6 +1,6 @@
 /* The plan: what a configuration asks for, worked out before anything is created.
  *
- *     configuration --plan_make--> plan --plan_merge--> plan that fits what a former life left --> segments, sockets, children
+ *     configuration --plan_make--> plan --plan_merge--> plan that fits what an earlier life left --> segments, sockets, children
  *                                   |
  *                                   '--> plan_print (millrace check): every segment with its exact bytes
  *
@@ -26,10 +26,10 @@
 #define PLAN_REQUIRED_MAX  8u
 #define PLAN_ADDRESSES_MAX 128u
 /* Said of a topic that no required group reads. Its writers never wait, so "accepted" does not mean
- * that anybody will see it. */
+ * that a reader will see it. */
 #define PLAN_NOBODY_KEEPS "nobody keeps this topic: with no required group, new events overwrite old ones"
 #define PLAN_RETIRED_LANE \
-	"-" /* lane_role of an outside lane that the configuration no longer has: nobody may take it */
+	"-" /* lane_role of an outside lane that the configuration no longer has: no program may take it */
 
 /* What the sockets of a listener are for. */
 enum plan_sockets {
@@ -63,18 +63,18 @@ struct plan_topic {
 	struct instance_topic page;
 	char required[PLAN_REQUIRED_MAX][SHM_NAME_MAX];
 	unsigned n_required;
-	/* lane that a former life left and this configuration does not have */
+	/* lane that an earlier life left and this configuration does not have */
 	bool retired[STREAM_LANES_MAX];
 };
 
 struct plan_queue {
 	struct instance_queue page;
-	bool retired; /* left by a former life; no role of this configuration uses it */
+	bool retired; /* left by an earlier life; no role of this configuration uses it */
 };
 
 struct plan_role {
 	struct instance_role page;
-	/* in whose name it claims slots of queues (queue.h): its index in the page + 1 */
+	/* under which it claims slots of queues (queue.h): its index in the page + 1 */
 	unsigned number;
 	const struct flow_stage *stage;
 	unsigned rank;          /* in the flow (flow_rank) */
@@ -103,7 +103,7 @@ struct plan *plan_make(const struct config *config, char **errors);
 
 void plan_free(struct plan *plan);
 
-/* Fits the plan to what a former life left, so that nothing that has data changes its place:
+/* Fits the plan to what an earlier life left, so that nothing that has data changes its place:
  * topics, lanes and queues that were there keep their indexes, new ones follow, those that the
  * configuration no longer has stay, retired. A retired lane is taken up again when its role comes
  * back. Roles keep their indexes as far as there still are so many roles. Returns 0, or -ENOSPC

@@ -6,8 +6,7 @@
 
 #include "shm/queue.h"
 
-/* The lanes of `topic` take the places they had in `old`; what the configuration does not have any
- * more is retired. */
+/* The lanes of `topic` take the places they had in `old`; those that the configuration no longer has are retired. */
 static int merge_lanes(struct plan_topic *topic, const struct instance_topic *old, struct shm_error *error)
 {
 	struct instance_topic *page = &topic->page;
@@ -81,7 +80,7 @@ static int merge_topics(struct plan *plan, const struct instance_page *old, stru
 	return result;
 }
 
-/* What a queue becomes that nobody uses any more and that is empty. */
+/* What a queue becomes that no role uses any more and that is empty. */
 static struct plan_queue retired_queue(const char *name)
 {
 	struct plan_queue queue = {
@@ -120,8 +119,7 @@ static int merge_queues(struct plan *plan, const struct instance_page *old, stru
 	return 0;
 }
 
-/* Claims in queues name a role by its place. One that keeps it need not end because others come or
- * go. */
+/* A claim in a queue names a role by its place. A role that keeps its place need not end when others come or go. */
 static void merge_roles(struct plan *plan, const struct instance_page *old)
 {
 	struct plan_role *merged = calloc(INSTANCE_ROLES_MAX, sizeof *merged);

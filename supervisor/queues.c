@@ -158,7 +158,7 @@ uint64_t queues_waiting(const struct segments *segments, FILE *text)
 
 /* ---- what the dead had claimed ---- */
 
-/* Repairs roles first .. last of queue number `index`; bells may be NULL when nobody can sleep. */
+/* Repairs roles first .. last of queue number `index`; bells may be NULL when no process can sleep. */
 static int repair(const char *directory, const char *name, unsigned index, struct bells_page *bells,
                   unsigned first, unsigned last, struct shm_error *error)
 {
@@ -204,7 +204,7 @@ void queues_repair(const char *directory, const struct plan_role *role)
 	struct shm_error error = {""};
 	if (role->n_queues == 0)
 		return;
-	/* Its next life looks too; until then one place of the queue is lost, no message. */
+	/* Its next life looks again; until then one slot of the queue is lost, no message. */
 	if (repair_role(directory, role, &error) != 0)
 		log_error("what a dead role had claimed in a queue is not free yet", "role=%s error=\"%s\"",
 		          role->page.name, error.text);

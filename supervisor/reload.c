@@ -113,7 +113,7 @@ static bool topics_changed(const struct supervisor *supervisor, const char *role
 	return false;
 }
 
-/* The same of the queues that it puts messages into, and of its name there. */
+/* The same of the queues that it uses, and of its name there. */
 static bool queues_changed(const struct supervisor *supervisor, const struct plan_role *now,
                            const struct plan_role *role)
 {
@@ -140,8 +140,7 @@ static bool other_options_changed(const struct supervisor *supervisor, const str
 	return false;
 }
 
-/* But for its sockets, which are compared once the next ones are open; they change with the
- * section. */
+/* All but its sockets, which are compared once the next ones are open; they change with the section. */
 static bool settings_changed(const struct supervisor *supervisor, const struct child *child)
 {
 	const char *name = child->role.page.name;
@@ -178,9 +177,7 @@ static bool section_stays(const struct supervisor *supervisor, const char *secti
 	return true;
 }
 
-/* What is broken refuses the reload where a process is to start with it. One that goes on keeps
- * what is in force of each of its files, reads again those that are good, and must not stand in
- * the way of what is meant for others. */
+/* A finding refuses the reload if a process is to start with it. A process that goes on keeps what is in force of each of its files and reads the good ones again; it must not block what is meant for others. */
 static void say_finding(void *argument, const struct plan_role *role, enum trial_finding finding,
                         const char *text)
 {
@@ -249,8 +246,7 @@ static int put_in_force(struct supervisor *supervisor, struct shm_error *error)
 	return result == 0 ? supervisor_write_config(supervisor, supervisor->config, error) : result;
 }
 
-/* The stages that had to stop have stopped. What fails now leads back to the configuration
- * before. */
+/* The stages that had to stop have stopped. A failure from here on leads back to the configuration before. */
 static void apply(struct supervisor *supervisor, uint64_t now_ns)
 {
 	struct shm_error error = {""};
@@ -292,7 +288,7 @@ void reload_begin(struct supervisor *supervisor, uint64_t now_ns)
 	reload_check(supervisor, now_ns, &due_ns);
 }
 
-/* All that could be tried is good. The sockets are opened last, as nobody serves them yet. */
+/* All that could be tried is good. The sockets are opened last, as no stage serves them yet. */
 static void begin_change(struct supervisor *supervisor, uint64_t now_ns)
 {
 	struct shm_error error = {""};
@@ -375,8 +371,8 @@ static bool is_last_life(const struct supervisor *supervisor, const char *role)
 	return false;
 }
 
-/* Who could not end in time gets one more life, as long as everything is still as that one knew it.
- * Returns true when somebody does. */
+/* A role that could not end in time gets one more life, while everything is still as it knew it.
+ * Returns true when one does. */
 static bool finish_rank(struct supervisor *supervisor, uint64_t now_ns)
 {
 	struct children *children = &supervisor->children;

@@ -128,7 +128,7 @@ int segments_check_generation(const struct segments *segments, const char *name,
 	return result;
 }
 
-/* Did the role's last life end as it should, so that nothing of it waits in its private memory? */
+/* Did the role's last life end in order, so that nothing waits in its private memory? */
 static bool role_is_clean(const struct segments *segments, const char *role)
 {
 	char name[SEGMENT_NAME_MAX];
@@ -143,7 +143,7 @@ static bool role_is_clean(const struct segments *segments, const char *role)
 	return state == STAGE_NONE || state == STAGE_ENDED;
 }
 
-/* A lane that was there gets the size that the plan says, when that harms nobody. A retired one
+/* A lane that was there gets the size that the plan says, when that harms no process. A retired one
  * that is empty shrinks. */
 static int fit_lane(const struct segments *segments, const struct plan_topic *topic, unsigned lane,
                     const char *role, struct shm_error *error)
@@ -450,7 +450,7 @@ static void remove_files(const char *directory, bool keep_lock)
 static int create_first(struct segments *segments, struct shm_error *error)
 {
 	remove_files(segments->directory,
-	             true); /* the rest of a life that died between its first file and its page */
+	             true); /* left by a life that died between its first file and its page */
 	while (segments->generation == 0)
 		if (getrandom(&segments->generation, sizeof segments->generation, 0) < 0 && errno != EINTR)
 			segments->generation = clock_real_ns();
@@ -478,7 +478,7 @@ static bool is_private(char *name)
 	return true;
 }
 
-/* Roles that the plan no longer has leave nothing that a later end would wait for in vain. */
+/* Roles that the plan no longer has leave nothing that a later end would wait for. */
 static void retire_roles(struct segments *segments, const struct plan *plan)
 {
 	struct dirent *entry;

@@ -1,9 +1,9 @@
 /* Segments of an instance: made, taken over, changed, removed. The one place that creates them.
  *
  *     nothing there ------------> create all, publish the page last
- *     left by a former life ----> what has data keeps its place; what is new is added; then the page, when it differs, is
- *                                 written anew and renamed over the old one, whose `replaced` becomes 1: whoever
- *                                 still has that one mapped takes the new one (instance_follow) or attaches anew
+ *     left by an earlier life----> what has data keeps its place; what is new is added; then the page, when it differs, is
+ *                                 written anew and renamed over the old one, whose `replaced` becomes 1: a process
+ *                                 that still has that one mapped takes the new one (instance_follow) or attaches anew
  *
  * A file that the page in force does not name does not exist: it was left by a supervisor that died
  * half-way, and is replaced.
@@ -33,13 +33,13 @@ int segments_look(struct segments *segments, const char *directory, struct shm_e
 int segments_check_room(const struct segments *segments, const struct plan *plan, struct shm_error *error);
 
 /* Makes the directory's segments what the plan (merged with segments->old) says, and publishes it.
- * A lane whose size differs is replaced when it is empty and nobody is attached; otherwise it stays
+ * A lane whose size differs is replaced when it is empty and no process is attached; otherwise it stays
  * as it is, with a warning. The stages that the change touches must not run. What a role that is no
  * longer there has left in its private memory is dropped and counted, the memory freed. Returns 0,
  * or -errno with the reason: segments that were in force still are. */
 int segments_apply(struct segments *segments, const struct plan *plan, struct shm_error *error);
 
-/* Tells all who are attached that the instance is about to end. */
+/* Tells all processes that are attached that the instance is about to end. */
 void segments_set_draining(struct segments *segments);
 
 /* Tells them that the memory is given up: what segments_waiting finds after this is all that will

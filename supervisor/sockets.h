@@ -6,13 +6,13 @@
  *     bound here ------------'
  *
  * Of several processes on one address the first socket is bound without SO_REUSEPORT, so that a
- * port in use by somebody else is noticed; then all of them have it. All are non-blocking and
+ * port in use by another program is noticed; then all of them have it. All are non-blocking and
  * close-on-exec; an IPv6 socket takes IPv4 too.
  *
  *   datagrams     UDP_GRO and the receive buffer asked for.
  *   connections   TCP_NODELAY, which accepted sockets inherit, and SO_REUSEADDR; they listen from here on, so that a connection is never
  *                 refused, whatever the stage does. All processes share one socket when it is a Unix socket (a file has one
- *                 socket) or when a service manager passed it (its user may be another one, whom the kernel lets nobody join).
+ *                 socket) or when a service manager passed it (another user's, perhaps: the kernel lets no second socket join it).
  *
  * The end of a socket. What waits in a socket's queue when it is closed is lost: datagrams vanish,
  * connections that wait to be accepted are reset, also where other sockets have the port (only
@@ -70,7 +70,7 @@ unsigned sockets_take_passed(struct sockets *sockets);
 
 /* Makes sockets what the plan asks: keeps those that fit, takes passed ones whose type and local
  * address match, binds the rest (a port in use is retried for 500 ms: the end of a process that
- * used io_uring is asynchronous; the file of a Unix socket on which nobody listens is replaced).
+ * used io_uring is asynchronous; the file of a Unix socket on which no process listens is replaced).
  * Sockets that the plan does not have stay open until sockets_close_unused. Returns 0, or -errno
  * with address, reason and key in error; then what was there before is as it was. */
 int sockets_open(struct sockets *sockets, const struct plan *plan, struct shm_error *error);
@@ -79,7 +79,7 @@ int sockets_open(struct sockets *sockets, const struct plan *plan, struct shm_er
  * no more, so that their stages can empty them. What is queued stays.
  *   UDP   connected to itself: what others send goes to the other sockets of the port or is refused by the kernel.
  *   TCP   a backlog of 0: see above.
- *   Unix  its file is removed: who connects is refused.
+ *   Unix  its file is removed: new connections are refused.
  * Passed sockets are left alone: the service manager queues for the next start. */
 void sockets_quiet(struct sockets *sockets, bool all);
 

@@ -36,7 +36,7 @@ struct config *supervisor_load(const struct supervisor *supervisor, char **error
 	}
 	struct config *config = config_load(options->config_file, sets, n, errors);
 	free(sets);
-	/* The stages and the commands that read config.yaml may stand in another folder. */
+	/* The stages and the commands that read config.yaml may run in another folder. */
 	if (config != NULL && config_make_absolute(config, supervisor->cwd, errors) != 0) {
 		config_free(config);
 		config = NULL;
@@ -110,7 +110,7 @@ static int check_programs(struct supervisor *supervisor, struct shm_error *error
 	return result;
 }
 
-/* Takes over what a former life left, or finds nothing; then all that can fail without having made
+/* Takes over what an earlier life left, or finds nothing; then all that can fail without having made
  * anything. */
 static int look_around(struct supervisor *supervisor, struct shm_error *error)
 {
@@ -310,8 +310,7 @@ static void take_signals(struct supervisor *supervisor, uint64_t now_ns)
 	while (read(supervisor->signals, &info, sizeof info) == (ssize_t)sizeof info) {
 		if (info.ssi_signo == SIGCHLD)
 			supervisor->home_look_ns =
-			        /* it may have died of that, and nothing is started in a folder that
-			         * is gone */
+			        /* that may be why it died, and nothing is started in a folder that is gone */
 			        0;
 		if (info.ssi_signo == SIGHUP)
 			supervisor->reload_wanted = true;

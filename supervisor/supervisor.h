@@ -64,7 +64,7 @@ struct supervisor {
 	struct watch watch;
 	int lock, guard, signals; /* descriptors; lock, guard: home.h */
 	bool made_root;           /* this process created the folder that the instances are in */
-	bool fresh; /* no former life left segments: what is there is this process's to remove */
+	bool fresh; /* no earlier life left segments: what is there is this process's to remove */
 	enum supervisor_phase phase;
 	uint64_t log_counted; /* of log_dropped, in the page already */
 	int rank;             /* STARTING: counts down; DRAINING: counts up */

@@ -44,7 +44,7 @@ static void note_named(void *argument, const char *key, const char *path)
 	*(bool *)argument |= path[0] != '\0';
 }
 
-/* Processes of one section read the same; the first of them is asked. */
+/* Processes of one section read the same files; the first of them is asked. */
 static bool wanted(const struct trial *trial, unsigned index)
 {
 	const struct plan_role *role = &trial->plan->role[index];
@@ -218,7 +218,7 @@ void trial_run(struct trial *trial)
 				close(end.fd);
 			end.fd = -1;
 		} else if (ended < 0 && errno != EINTR) {
-			abort(); /* nobody else waits for it */
+			abort(); /* no other code waits for it */
 		}
 	}
 }

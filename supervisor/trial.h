@@ -4,7 +4,7 @@
  *     for each section:  PROGRAM --check SECTION < configuration   --> findings (stage/file.h) --> say
  *
  * The stage's own program reads the files, so what is tried is what will be done, and a hostile
- * file can hurt nobody else. One process at a time, each ended after its patience.
+ * file can hurt no other process. One program at a time, each killed at its deadline.
  *
  *     trial_begin --> trial_go_on --(it runs)--> wait for its end --> trial_ended --> trial_go_on --> ... --(false)--> refused, without
  */
@@ -49,7 +49,7 @@ struct trial {
 void trial_begin(struct trial *trial, const struct config *config, const struct plan *plan,
                  const char *libexec, bool named_only, trial_say *say, void *argument);
 
-/* Starts the next process, or ends one whose patience is over (CLOCK_MONOTONIC). Returns true while
+/* Starts the next process, or kills one that is past its deadline (CLOCK_MONOTONIC). Returns true while
  * there is one to wait for. */
 bool trial_go_on(struct trial *trial, uint64_t now_ns);
 

@@ -71,7 +71,7 @@ void watch_close(struct watch *watch)
 
 /* What a look finds at a topic. */
 struct finding {
-	int holder;       /* the group that is furthest behind, -1: nobody keeps the topic */
+	int holder;       /* the group that is furthest behind, -1: no group keeps the topic */
 	double full;      /* of a lane, of that group */
 	uint64_t records; /* that wait for it, all lanes */
 	/* a lane has no room, and neither its tail nor its slowest cursor moved since the last
@@ -148,7 +148,7 @@ static struct finding look(struct watch_topic *topic)
 	return finding;
 }
 
-/* Notes who comes and goes. The groups of stages are theirs: `stat` tells how a stage does. */
+/* Notes which readers come and go. Groups of stages are left out: `stat` tells how a stage does. */
 static void look_at_readers(const struct watch *watch, struct watch_topic *topic, uint64_t real_ns)
 {
 	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++) {

@@ -1,4 +1,4 @@
-/* The watch: says in the log when the writers of a topic are held back, by whom, and what helps.
+/* The watch: says in the log when the writers of a topic are held back, by which group, and what helps.
  *
  *     once a second, for each topic:
  *
@@ -25,12 +25,12 @@
 #define WATCH_LOOK_NS  NS_PER_SEC
 #define WATCH_CLEAR_NS (5 * NS_PER_SEC)
 
-/* Who read a group, as far as this process saw it. */
+/* Whether a group is read, as far as this process saw it. */
 struct watch_group {
 	char name[SHM_NAME_MAX]; /* "": none that outside programs read */
 	bool live;
-	bool before;       /* nobody read it at the first look: since_ns is a guess that is too late */
-	uint64_t since_ns; /* CLOCK_REALTIME; while nobody reads it: since when */
+	bool before;       /* it had no reader at the first look: since_ns is too late */
+	uint64_t since_ns; /* CLOCK_REALTIME; while it has no reader: since when */
 };
 
 struct watch_lane {
