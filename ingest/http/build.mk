@@ -12,4 +12,4 @@ HTTP_SERVER_SOURCES := $(addprefix ingest/http/,server.c connection.c exchange.c
                        peers.c metrics.c routes.c) $(sort $(wildcard ingest/http/route_*.c))
 $(eval $(call archive,http_server,$(HTTP_SERVER_SOURCES)))
 HTTP_PARTS := http_server http_transport http_client http_inflate http_tokens http_request http_memory json
-$(eval $(call program,libexec/millrace/ingest-http,$(addprefix ingest/http/,main.c stage.c http_settings.c alone.c),$(HTTP_PARTS) stage flow config shm event base,-luring -lz -lcrypto -lcyaml -lyaml -lck -pthread))
+$(eval $(call program,libexec/millrace/ingest-http,$(addprefix ingest/http/,main.c stage.c alone.c),$(HTTP_PARTS) stage flow config shm event base,-luring -lz -lcrypto -lcyaml -lyaml -lck -pthread))

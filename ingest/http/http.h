@@ -1,20 +1,20 @@
-/* The HTTP stage: from the sockets that the supervisor bound to the topics metric, log, track.raw
- * and the queue postback.
+/* The HTTP stage: from the sockets that the supervisor bound to topics and the queue of postbacks.
  *
  *     sockets --> transport --> server --> exchange --> outlet --> lanes, queue
  *
  *     open --> [ poll ... idle, tick ]* --draining--> answer what waits, each connection's last answer --> refuse --> drained
  *
- * A life that is killed leaves what it had committed; what it had not was not answered. The
- * listening sockets stay open with the supervisor, so connections wait in the backlog for the next
- * life.
+ * A life that is killed leaves what it had committed; what it had not committed was not answered.
+ * The listening sockets stay open with the supervisor, so connections wait in the backlog for the
+ * next life.
  */
 #ifndef INGEST_HTTP_HTTP_H
 #define INGEST_HTTP_HTTP_H
 
 #include "ingest/http/server.h"
 
-#define HTTP_GRACE_NS (200ull * 1000 * 1000) /* for clients to ask once more when the stage is to end */
+#define HTTP_GRACE_NS \
+	(200ull * 1000 * 1000) /* for one more request of each client when the stage is to end */
 #define HTTP_DRAIN_NS \
 	(5ull * 1000 * 1000 * 1000) /* for requests that are under way when the stage is to end */
 
@@ -27,15 +27,12 @@ struct http {
 
 extern const struct stage_ops http_stage;
 
-#define HTTP_FILES 1
-extern const struct stage_file http_files[HTTP_FILES]; /* the tokens */
-
-/* What entry `entry` of ingest.http asks for, but for its tokens. Returns 0, or -errno with key and
+/* Reads entry `entry` of ingest.http except its tokens. Returns 0, or -errno with key and
  * reason in error. */
 int http_read_settings(struct server *server, const struct config *config, size_t entry,
                        struct shm_error *error);
 
-/* Its tokens. Returns 0, or -errno with key, file and reason in error; then the routes are closed
+/* Reads its tokens. Returns 0, or -errno with key, file and reason in error; then the routes are closed
  * (tokens_close), and answered 503. */
 int http_read_tokens(struct server *server, const struct config *config, size_t entry,
                      struct shm_error *error);
