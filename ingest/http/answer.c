@@ -195,7 +195,8 @@ bool answer_continue(struct output *output)
 	return true;
 }
 
-/* No body, for the request may be a HEAD; no Date, which a 5xx need not have (RFC 9110, 6.6.1). */
+/* No body, because the request may be a HEAD; no Date, which a 5xx need not have (RFC 9110,
+ * 6.6.1). */
 const char *answer_without_output(size_t *bytes)
 {
 	static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"

@@ -1,4 +1,4 @@
-/* Answers: built into the output of a connection, one behind the other when requests were
+/* Answers: built into the output of a connection, one after the other when requests are
  * pipelined.
  *
  *     struct answer answer = {.status = 200, .type = ANSWER_JSON, ...};
@@ -13,7 +13,7 @@
 #include "ingest/http/pool.h"
 #include "ingest/http/request.h"
 
-/* What an answer copies from a request has a cap; over it the answer carries no field of CORS at
+/* What an answer copies from a request has a limit; beyond it the answer has no field of CORS at
  * all. */
 #define ANSWER_ORIGIN_MAX  320u  /* Origin: a scheme, a host of at most 253 bytes, a port */
 #define ANSWER_HEADERS_MAX 1024u /* Access-Control-Request-Headers */
@@ -65,7 +65,7 @@ bool answer_write(const struct answer *answer, struct output *output);
 /* "HTTP/1.1 100 Continue" (RFC 9110, 10.1.1). The same. */
 bool answer_continue(struct output *output);
 
-/* A whole answer that needs no output: 503, Retry-After and Connection: close, for when there is no
+/* A whole answer that needs no output: 503, Retry-After and Connection: close, when there is no
  * memory for another. *bytes is its length. */
 const char *answer_without_output(size_t *bytes);
 

@@ -1,4 +1,4 @@
-/* One byte, one step, but for the data, which moves as a whole:
+/* One byte, one step, except for the data, which moves as a whole:
  *
  *     SIZE --digit--> SIZE_MORE --;--> EXTENSION --CR--> SIZE_LF --LF--> size > 0: DATA --> DATA_CR --> DATA_LF --> SIZE
  *                         +---------------CR-----------------^            size 0: LINE

@@ -3,8 +3,8 @@
  *     4\r\nWiki\r\n5;x=1\r\npedia\r\n0\r\nTrailer: x\r\n\r\n   -->   Wikipedia
  *
  * Chunk extensions and trailer fields are checked and thrown away. A bare line feed, white space
- * around the size, a size that has no digits or overflows, data not followed by CRLF: all bad, for
- * such differences smuggle requests.
+ * around the size, a size that has no digits or overflows, data not followed by CRLF: all bad,
+ * because such differences smuggle requests.
  */
 #ifndef INGEST_HTTP_CHUNKED_H
 #define INGEST_HTTP_CHUNKED_H
@@ -27,7 +27,7 @@ enum chunked_result { CHUNKED_MORE, CHUNKED_DONE, CHUNKED_BAD };
 /* Decodes bytes [*in, end) of buffer and appends the data at *out (*out <= *in: in place). Moves
  * both.
  *   CHUNKED_MORE  all input was used (*in == end).
- *   CHUNKED_DONE  the body is over; *in stands behind its last byte, the rest is the next request.
+ *   CHUNKED_DONE  the body has ended; *in is after its last byte, the rest is the next request.
  *   CHUNKED_BAD   *error is a phrase. Answer 400 and close.
  * The caller bounds the size: the data by *out, the coding by *in. */
 enum chunked_result chunked_decode(struct chunked *chunked, char *buffer, size_t *in, size_t end, size_t *out,

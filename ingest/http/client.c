@@ -13,7 +13,7 @@ static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 static bool parse_numbers(uint8_t address[16], const char *text, size_t bytes, bool *is_v4)
 {
 	char copy[INET6_ADDRSTRLEN];
-	/* inet_pton stops at a 0: what stands behind one would be taken for right. */
+	/* inet_pton stops at a 0 and would ignore what follows it. */
 	if (bytes == 0 || bytes >= sizeof copy || memchr(text, 0, bytes) != NULL)
 		return false;
 	memcpy(copy, text, bytes);
@@ -52,7 +52,7 @@ static bool same_network(const uint8_t a[16], const uint8_t b[16], unsigned bits
 	return rest == 0 || ((a[whole] ^ b[whole]) & (0xff00u >> rest & 0xff)) == 0;
 }
 
-static bool nothing_behind(const uint8_t address[16], unsigned bits)
+static bool is_prefix(const uint8_t address[16], unsigned bits)
 {
 	for (unsigned i = bits; i < 128; i++)
 		if ((address[i / 8] & (0x80 >> i % 8)) != 0)
@@ -73,7 +73,7 @@ int client_network_add(struct client_networks *networks, const char *text)
 		return -EINVAL;
 	if (is_v4)
 		bits += 96;
-	if (!nothing_behind(network.address, bits))
+	if (!is_prefix(network.address, bits))
 		return -EINVAL;
 	if (networks->n == CLIENT_NETWORKS_MAX)
 		return -ENOSPC;
@@ -123,7 +123,7 @@ static struct slice trim(struct slice slice)
 	return slice;
 }
 
-/* ":_hidden" (RFC 7239, 6.3): what stands behind the colon. */
+/* ":_hidden" (RFC 7239, 6.3): the text after the colon. */
 static bool is_obfuscated(const char *text, size_t bytes)
 {
 	if (bytes < 2 || text[0] != '_')
@@ -216,7 +216,7 @@ static bool next_hop(struct hops *hops, struct slice *hop)
 	}
 }
 
-#define NODE_BYTES 64u /* longer is no address */
+#define NODE_BYTES 64u /* longer is not an address */
 
 /* The node that the "for" of an element of Forwarded names (RFC 7239, 4), without its quotes; in
  * copy, when it had any. */

@@ -1,4 +1,4 @@
-/* Who the client is: the peer, unless a proxy that we trust says otherwise.
+/* Which client sent a request: the peer, unless a trusted proxy names another.
  *
  *     PROXY protocol (per listener)  -->  the peer of the connection
  *     X-Push-IP, else X-Forwarded-For, else X-Real-IP, else Forwarded, believed from trusted peers only: first hop --> the client
@@ -25,7 +25,7 @@ struct client_networks {
 	unsigned n;
 };
 
-/* Adds "127.0.0.0/8", "::1/128", or an address alone. Bits behind the prefix must be 0. Returns 0,
+/* Adds "127.0.0.0/8", "::1/128", or an address alone. Bits after the prefix must be 0. Returns 0,
  * -EINVAL, or -ENOSPC. */
 int client_network_add(struct client_networks *networks, const char *text);
 
@@ -36,13 +36,13 @@ bool client_trusted(const struct client_networks *networks, const uint8_t addres
 void client_of_peer(uint8_t address[16], uint16_t *port, const struct sockaddr_storage *peer);
 
 /* The client that the request's headers name, for a request whose peer is trusted. Each header is a
- * list of hops, over all lines of its name; empty elements are none (RFC 9110, 5.3, 5.6.1). The
- * first hop of the first header, in the order above, counts that is an address: "10.0.0.1",
+ * list of hops over all lines of its name; empty elements are skipped (RFC 9110, 5.3, 5.6.1). The
+ * first header, in the order above, whose first hop is an address decides: "10.0.0.1",
  * "10.0.0.1:80", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80" (also in quotes; the port may
- * be obfuscated); of Forwarded what stands behind "for=" (RFC 7239). What is none ("unknown",
- * "_hidden", "unix:", rubbish) leaves it to the next header; when no header has a first hop that is
- * an address, the first address in any of them counts, in the same order. Returns false and leaves
- * address as it is when there is none. */
+ * be obfuscated); in Forwarded the text after "for=" (RFC 7239). Anything else ("unknown",
+ * "_hidden", "unix:", rubbish) leaves it to the next header. When no header has an address as its
+ * first hop, the first address in any of them counts, in the same order. Returns false and leaves
+ * address alone when there is none. */
 bool client_of_request(uint8_t address[16], const struct request *request);
 
 /* ---- PROXY protocol, version 1 and 2 (haproxy.org, proxy-protocol.txt); proxy.c ---- */

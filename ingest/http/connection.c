@@ -118,7 +118,7 @@ static void answered(struct server *server, struct connection *connection, const
 	connection->continued = false;
 	connection->route = ROUTE_other;
 	connection->state = exchange->closed ? CONNECTION_LAST : CONNECTION_HEAD;
-	/* Bytes that nobody reads would make the kernel reset the connection, and the answer might
+	/* Unread bytes would make the kernel reset the connection, and the answer might
 	 * be lost: unless the client itself said that this was its last request, more may be on the
 	 * way. */
 	connection->linger = exchange->last || exchange->request == NULL;
@@ -170,7 +170,7 @@ static struct exchange_peer peer_of(const struct connection *connection, const s
 {
 	struct exchange_peer peer = {.source.port = connection->port, .trusted = connection->trusted};
 	memcpy(peer.source.address, connection->address, sizeof peer.source.address);
-	/* The port is the peer's; of the client behind it none is known. */
+	/* The port is the peer's; the client's own is not known. */
 	if (connection->trusted && client_of_request(peer.source.address, request))
 		peer.source.port = 0;
 	return peer;
@@ -216,7 +216,7 @@ static size_t take_sized(struct server *server, struct connection *connection, c
 	return need;
 }
 
-/* Goes on with a chunked body whose data so far lies behind the head, at [head, in), and whose
+/* Goes on with a chunked body whose data so far lies after the head, at [head, in), and whose
  * coding is at [in, bytes). */
 static size_t take_chunked(struct server *server, struct connection *connection,
                            const struct request *request, char *data, size_t in, size_t bytes)
@@ -266,7 +266,7 @@ static size_t take_request(struct server *server, struct connection *connection,
 }
 
 /* The bytes that came since `before` may have made the request line too long; the limit counts from
- * behind the empty lines that may stand before it. */
+ * after the empty lines that may come before it. */
 static bool passes_line(const struct server *server, size_t before, size_t bytes)
 {
 	size_t most = server->settings.limits.line_bytes;
@@ -300,7 +300,7 @@ static size_t take_head(struct server *server, struct connection *connection, ch
 }
 
 /* The body of a request whose head was seen before: both are in what was kept. The head is parsed
- * again, for the slices have moved. */
+ * again, because the slices have moved. */
 static size_t take_body(struct server *server, struct connection *connection, char *data, size_t bytes)
 {
 	struct request request;
@@ -399,7 +399,7 @@ void connection_send(struct server *server, struct connection *connection)
 	transport_send(&server->transport, connection_slot(server, connection), output->base, output->used);
 }
 
-/* Bytes of the input that are still wanted: all behind what is done with; of a chunked body its
+/* Bytes of the input that are still wanted: all after what is done with; of a chunked body its
  * coding is gone. */
 static size_t left_over(const struct connection *connection, size_t used, size_t bytes)
 {

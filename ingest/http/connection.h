@@ -13,9 +13,9 @@ static inline uint32_t connection_slot(const struct server *server, const struct
 	return (uint32_t)(connection - server->connection);
 }
 
-/* Deadlines mostly move later, which costs one store (wheel.h). So an answer sets the least of the
- * time-outs that may follow it, and when that is over it is looked at which of them counts
- * (expired, server.c). */
+/* Deadlines mostly move later, which costs one store (wheel.h). So an answer sets the shortest of
+ * the time-outs that may follow it; when it expires, `expired` (server.c) finds out which one
+ * counts. */
 static inline void connection_deadline(struct server *server, const struct connection *connection,
                                        uint64_t timeout_ns)
 {
@@ -38,7 +38,7 @@ void connection_send(struct server *server, struct connection *connection);
 /* Counts the connection for its address. False when it has too many. */
 bool connection_enter(struct server *server, struct connection *connection);
 
-/* An answer that ends the connection, to something that did not become a request. */
+/* An answer that ends the connection, when something did not become a request. */
 void connection_fail(struct server *server, struct connection *connection, unsigned status, const char *error,
                      const char *where);
 
@@ -49,7 +49,7 @@ void connection_refuse(struct server *server, struct connection *connection);
 /* Ends it: at once, or lingering until the peer has had what was sent (transport.h). */
 void connection_close(struct server *server, struct connection *connection, bool linger);
 
-/* The same because something is wrong with it that no answer can tell. */
+/* The same, for something wrong that cannot be answered. */
 void connection_break(struct server *server, struct connection *connection);
 
 /* Give memory back. */

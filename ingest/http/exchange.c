@@ -39,8 +39,7 @@ static bool origin_allowed(const struct exchange_settings *settings, const struc
 	return false;
 }
 
-/* The answer found no room. This one fits: whoever calls for an answer has made sure of
- * ANSWER_ROOM. */
+/* The answer found no room. This one fits: every caller has made sure of ANSWER_ROOM. */
 static void answer_short(struct exchange *exchange, struct answer *answer)
 {
 	*answer = (struct answer){

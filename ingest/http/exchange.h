@@ -1,5 +1,5 @@
-/* An exchange: one request and its answer. What stands between the connections (server.h), which
- * know bytes and time, and the topics (outlet.h).
+/* An exchange: one request and its answer. It is between the connections (server.h), which know
+ * bytes and time, and the topics (outlet.h).
  *
  *     head parsed --exchange_begin--> refused at once (404, 405, 401, 413, 415 ...), or the body is wanted
  *     body whole  --exchange_finish--> handler of the route --> event kept in the outlet --> answer appended to the output
@@ -45,7 +45,7 @@ struct exchange_shared {
 	size_t scratch_bytes;
 };
 
-/* Who asks. */
+/* The sender of the request. */
 struct exchange_peer {
 	struct outlet_source source; /* the connection's other end, after the PROXY protocol */
 	bool trusted;                /* its forwarding headers are believed */
@@ -56,8 +56,8 @@ struct exchange {
 	const struct request *request;
 	const struct exchange_peer *peer;
 	struct output *output;
-	/* the connection ends with this answer, whatever the request says; for exchange_begin: if
-	 * it answers */
+	/* the connection ends with this answer, whatever the request says (in exchange_begin: if it
+	 * answers) */
 	bool last;
 	enum route route;
 	unsigned status; /* of the answer, once it is written */

@@ -2,7 +2,7 @@
  * the caller.
  *
  * deflate is the zlib format (RFC 1950); many clients send the bare one (RFC 1951), which is taken
- * too. A gzip body may have several members. Anything behind the end of the stream is an error.
+ * too. A gzip body may have several members. Anything after the end of the stream is an error.
  */
 #ifndef INGEST_HTTP_INFLATE_H
 #define INGEST_HTTP_INFLATE_H
@@ -18,7 +18,7 @@ struct inflater *inflater_create(void);
 void inflater_destroy(struct inflater *inflater);
 
 /* Inflates data into out. Returns the length; -EMSGSIZE when room is too small for it (known
- * without inflating more than room + 1 bytes); -EBADMSG when it is no such stream, ends early, or
+ * without inflating more than room + 1 bytes); -EBADMSG when it is not such a stream, ends early, or
  * its checksum is wrong. Then what is in out is undefined. coding is gzip or deflate. */
 long inflater_run(struct inflater *inflater, enum request_coding coding, const char *data, size_t bytes,
                   char *out, size_t room);

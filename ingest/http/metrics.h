@@ -52,7 +52,7 @@ struct metrics {
 	uint64_t time_min_ns, time_max_ns; /* 0: none yet */
 };
 
-/* The failure that an answer's status stands for; FAILURE_COUNT for success. */
+/* The failure of an answer's status; FAILURE_COUNT for success. */
 enum failure metrics_failure(unsigned status);
 
 /* Status and reason phrase of an error: "404 Not Found"; NULL when no failure has the status. */

@@ -1,5 +1,5 @@
-/* Classes of octets in HTTP/1, and runs of them: one table for the single octet, SSE2 for runs that
- * tend to be long.
+/* Classes of octets in HTTP/1, and runs of them: a table for single octets, SSE2 for runs that tend
+ * to be long.
  *
  *     POST /event?x=1 HTTP/1.1     token SP target SP ...
  *     Content-Length: 62           token ":" field CR LF

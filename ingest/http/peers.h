@@ -4,8 +4,8 @@
  *     hash of the address --> slot, open addressing with linear probing; deletion moves followers back, so there are no tombstones
  *     (D. Knuth, The Art of Computer Programming, vol. 3, 6.4, algorithm R)
  *
- * IPv6 counts by /64, for that is what one customer gets. The hash has a secret key: clients choose
- * their addresses.
+ * IPv6 counts by /64, because that is what one customer gets. The hash has a secret key, because
+ * clients choose their addresses.
  */
 #ifndef INGEST_HTTP_PEERS_H
 #define INGEST_HTTP_PEERS_H
@@ -29,7 +29,7 @@ struct peers {
 int peers_init(struct peers *peers, uint32_t max_connections);
 void peers_fini(struct peers *peers);
 
-/* One connection more from this address. False, and nothing is counted, when it has `most`
+/* One more connection from this address. False, and nothing is counted, when it has `most`
  * already. */
 bool peers_enter(struct peers *peers, const uint8_t address[16], uint32_t most);
 

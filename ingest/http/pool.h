@@ -7,13 +7,13 @@
  *     used --give--> ready (small blocks, at most POOL_READY of an order) --more, or a larger one is wanted--> free, merged with its buddy
  *      '------------ give (others) --------------------------------------------------------------------------^
  *
- * Taking and giving back a small block is a list operation, for the last ones given back are kept
+ * Taking and giving back a small block is a list operation, because the last ones given back are kept
  * as they are. Large blocks that were given back return their pages to the kernel, so a large
  * request leaves no memory in use.
  *
- * Under AddressSanitizer a block is poisoned while it is not out, and so is what lies behind it:
- * the region is twice as large then, and each block has as much again after it that is nobody's.
- * Otherwise who writes past a block would only find the next one, and nobody would notice.
+ * Under AddressSanitizer a block is poisoned while it is not in use, and so is what follows it: the
+ * region is twice as large then, and each block has as much again after it that belongs to none.
+ * Otherwise a write past the end of a block would only reach the next one, unnoticed.
  */
 #ifndef INGEST_HTTP_POOL_H
 #define INGEST_HTTP_POOL_H

@@ -1,6 +1,6 @@
 /* The PROXY protocol (haproxy.org, doc/proxy-protocol.txt, 2020/03/05).
  *
- *     version 1:  PROXY TCP4 192.0.2.1 192.0.2.2 56324 443 CRLF        at most 107 bytes; UNKNOWN names nobody
+ *     version 1:  PROXY TCP4 192.0.2.1 192.0.2.2 56324 443 CRLF        at most 107 bytes; UNKNOWN names no address
  *
  *     version 2:  signature 12 | version, command 1 | family, transport 1 | length 2 | addresses | TLVs ...
  *                              |                                                     |<----- length ----->|
@@ -59,7 +59,7 @@ static bool word_is_address(const char *word, bool v4, uint8_t address[16])
 	return inet_pton(v4 ? AF_INET : AF_INET6, word, v4 ? address + 12 : address) == 1;
 }
 
-/* What stands between "PROXY " and CRLF, ended by 0. */
+/* The text between "PROXY " and CRLF, ended by 0. */
 static bool parse_line(char *line, uint8_t address[16], uint16_t *port)
 {
 	char *protocol, *source, *destination, *source_port, *destination_port;
@@ -68,7 +68,7 @@ static bool parse_line(char *line, uint8_t address[16], uint16_t *port)
 	if (!next_word(&line, &protocol))
 		return false;
 	if (strcmp(protocol, "UNKNOWN") == 0)
-		return true; /* whatever follows is not looked at */
+		return true; /* the rest is not looked at */
 	bool v4 = strcmp(protocol, "TCP4") == 0;
 	if ((!v4 && strcmp(protocol, "TCP6") != 0) || !next_word(&line, &source) ||
 	    !next_word(&line, &destination) || !next_word(&line, &source_port) ||
@@ -210,7 +210,7 @@ static enum proxy_result parse_v2(const char *data, size_t bytes, size_t *used, 
 	if (bytes < length)
 		return PROXY_PARTIAL;
 	*used = length;
-	/* The block behind a LOCAL is skipped, whatever it is. */
+	/* The block after a LOCAL is skipped. */
 	if (command == V2_PROXY &&
 	    !parse_addresses((const uint8_t *)data, length, family, transport, address, port))
 		return PROXY_BAD;

@@ -54,7 +54,7 @@ static void bound(struct head *head, const char *begin, size_t most, unsigned st
 	}
 }
 
-/* An octet that cannot stand where it stands, at head->at. */
+/* An octet that cannot be where it is, at head->at. */
 static const char *octet_error(const struct head *head, const char *otherwise)
 {
 	char c = *head->at;
@@ -175,7 +175,7 @@ static enum request_result take_version(struct head *head, char *major)
 	return REQUEST_WHOLE;
 }
 
-/* The bytes of "http://" or "https://" in front of the target, 0 when it has another beginning. */
+/* The bytes of "http://" or "https://" at the start of the target, 0 when it begins otherwise. */
 static size_t scheme_bytes(struct slice target)
 {
 	static const char scheme[] = "https";
@@ -260,7 +260,7 @@ static enum request_result take_request_line(struct head *head)
 
 /* ---- fields ---- */
 
-/* There is something in front of the colon that is no name, or no colon (colon == stop). */
+/* The text before the colon is not a name, or there is no colon (colon == stop). */
 static enum request_result refuse_name(struct head *head, const char *colon)
 {
 	const char *begin = head->at;

@@ -2,7 +2,7 @@
  * allocated.
  *
  *     POST /event?x=1 HTTP/1.1 CRLF   Host: a CRLF   Content-Length: 62 CRLF   CRLF   {"username": ...
- *     |method path  query           | fields ...                             |      | body: the caller's business
+ *     |method path  query           | fields ...                             |      | body: left to the caller
  *     |<------------------------------ head_bytes -------------------------------->|
  *
  * Strict where a request could be smuggled past a proxy: what RFC 9112 lets a server repair is
@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of somebody else's memory. text is NULL when there is none ("" when it is there and
+/* Bytes in memory of the caller's. text is NULL when there is none ("" when it is there and
  * empty). */
 struct slice {
 	const char *text;

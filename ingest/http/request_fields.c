@@ -123,7 +123,7 @@ static bool digits(const char *at, const char *end)
 	return at == end;
 }
 
-/* "[" ( IPv6address / IPvFuture ) "]", as far as the characters tell. Returns what is behind it,
+/* "[" ( IPv6address / IPvFuture ) "]", as far as the characters show. Returns what follows it,
  * NULL when it is none. */
 static const char *ip_literal_end(const char *at, const char *end)
 {
@@ -184,8 +184,8 @@ static enum request_result take_length(struct fields *fields, struct request *re
 	return REQUEST_WHOLE;
 }
 
-/* Only chunked can be taken off. Other codings may stand in front of it in the list (501 in the
- * end), none behind it. */
+/* Only chunked can be taken off. Other codings may come before it in the list (501 in the
+ * end), none after it. */
 static enum request_result take_coding(struct fields *fields, struct request *request, struct slice value)
 {
 	static const char where[] = "Transfer-Encoding";

@@ -1,17 +1,17 @@
-/* The server: connections and what they owe. Between the transport, which moves bytes, and
+/* The server: connections and their deadlines. It is between the transport, which moves bytes, and
  * exchanges, which are one request each.
  *
  *     received --> [PROXY header] --> head --> [body] --> exchange --> output --transport_send--> sent --.
  *                                      ^                                                              |
  *                                      '---------------- keep-alive, or the rest of a pipeline -------'
  *
- * A request that is whole in the receive buffer is parsed and answered there: nothing is copied.
- * What is not whole is kept in a block of the pool until it is. While answers are under way (one
+ * A request that is complete in the receive buffer is parsed and answered there: nothing is copied.
+ * What is incomplete is kept in a block of the pool until it is complete. While answers are under way (one
  * send at a time) what comes is kept too, and past SERVER_BACKLOG_BYTES the connection is paused,
  * so a client that does not read its answers holds one output and so much input, no more.
  *
- * What is kept comes from one pool, outputs from another, so whole requests are answered however
- * many others are held. Of what is kept an address has its share. When there is no memory for a
+ * What is kept comes from one pool, outputs from another, so complete requests are answered however
+ * many others are held. Each address has a share of what is kept. When there is no memory for a
  * request, it is answered 503 and the connection ends.
  *
  * One turn (server_poll): the transport's events, as above; then outlet_commit; then the transport
@@ -19,7 +19,7 @@
  *
  * Deadlines, one per connection at a time: header_timeout from the first byte of a head (or the
  * connection's start) to its end, body_timeout for the whole body, idle_timeout between requests,
- * write_timeout while an answer is not taken.
+ * write_timeout while the client does not take an answer.
  */
 #ifndef INGEST_HTTP_SERVER_H
 #define INGEST_HTTP_SERVER_H

@@ -63,7 +63,7 @@ struct transport_settings {
 	uint64_t batch_wait_ns;
 };
 
-/* Since the last look; whoever reads them sets them to 0. */
+/* Since the last look; the reader sets them to 0. */
 struct transport_counts {
 	uint64_t accepted;
 	uint64_t turned_away;        /* closed at once: no free slot */

@@ -28,7 +28,7 @@
 
 enum {
 	SLOT_READABLE = 1 << 0,
-	SLOT_AT_END = 1 << 1, /* an end or an error lies behind the bytes: read until it comes */
+	SLOT_AT_END = 1 << 1, /* an end or an error follows the bytes: read until it comes */
 	SLOT_PAUSED = 1 << 2,
 	SLOT_SENDING = 1 << 3,
 	SLOT_BLOCKED = 1 << 4, /* ... but the kernel takes no more for now */
@@ -196,7 +196,7 @@ static bool accept_all(struct transport *transport)
 	for (unsigned k = 0; k < transport->n_sockets; k++)
 		if ((epoll->acceptable & 1u << k) != 0)
 			any |= accept_some(transport, k);
-	epoll->acceptable = 0; /* it is told again of what is left */
+	epoll->acceptable = 0; /* what is left is reported again */
 	return any;
 }
 
@@ -224,7 +224,7 @@ static int watch(struct transport *transport, struct epoll *epoll)
 		if (epoll_ctl(epoll->fd, EPOLL_CTL_ADD, transport->socket[k], &event) != 0)
 			return -errno;
 	}
-	/* Whether waiting is allowed, too; who waits to be accepted is seen again. */
+	/* Whether waiting is allowed, too. Connections in the backlog are reported again. */
 	return epoll_wait(epoll->fd, epoll->event, EPOLL_EVENTS, 0) < 0 ? -errno : 0;
 }
 
@@ -355,7 +355,7 @@ static bool may_read(const struct slot *slot)
 	                                        : (slot->state & SLOT_PAUSED) == 0;
 }
 
-/* One receive, so that nobody's many bytes keep the others waiting. */
+/* One receive, so that a connection with many bytes does not keep the others waiting. */
 static void read_some(struct transport *transport, uint32_t i)
 {
 	struct epoll *epoll = transport->own;

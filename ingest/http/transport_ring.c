@@ -80,8 +80,7 @@ void ring_close(struct ring *ring)
 	uring_buffers_free(&ring->descriptors);
 }
 
-/* EBADR: a completion was dropped because the kernel had no memory even to remember it. Nobody
- * knows then what is under way. */
+/* EBADR: the kernel dropped a completion for want of memory. Then it is unknown what is under way. */
 static int entered(int result)
 {
 	if (result == -EBADR)

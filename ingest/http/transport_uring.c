@@ -32,7 +32,7 @@
 #define STOP_TRIES  100u
 #define STOP_TRY_NS (10 * NS_PER_MS)
 #define SEND_MAX    (1u << 30) /* of one request */
-#define LOOK_MAX    16u        /* connections; so many looks at most are in vain for each wait */
+#define LOOK_MAX    16u        /* connections; at most so many looks find nothing for each wait */
 
 /* One-shot accepts for each listening socket. A multishot accept has one place for the peer's
  * address, which the next connection overwrites before the first is looked at; and a direct
@@ -120,7 +120,7 @@ static struct io_uring_sqe *new_request(struct uring *uring)
 	return io_uring_get_sqe(&uring->ring.io);
 }
 
-/* Bytes into whatever buffer is free when they come: what is there now (OP_POLL), or what comes
+/* Bytes into any buffer that is free when they come: what is there now (OP_POLL), or what comes
  * (OP_RECEIVE). While others are polled that is for once: a connection that has brought bytes is
  * polled next. */
 static void request_bytes(struct uring *uring, uint32_t i, enum op op)
@@ -289,7 +289,7 @@ static void prepare_accepts(struct transport *transport)
 }
 
 /* A receive that is armed while no buffer is free ends at once. So no more are armed again than
- * buffers are lent, and whoever waits longest comes first. */
+ * buffers are lent, and the connection that has waited longest comes first. */
 static void feed_starved(struct uring *uring)
 {
 	for (uint32_t n = uring->ring.lent; n > 0 && uring->starved.n_in > 0; n--) {
@@ -484,8 +484,8 @@ static void handle_close(struct transport *transport, uint32_t i, int result)
 	transport->events->closed(transport->user, i);
 }
 
-/* A cancel that found nothing: what it looked for has just ended by itself, which has been seen
- * before this; if not, it is tried again. */
+/* A cancel that found nothing. Its request has just ended by itself, and that was seen before; if
+ * not, the cancel is tried again. */
 static void handle_missed(struct uring *uring, uint32_t i)
 {
 	uring->slot[i].state &= ~(uint32_t)(SLOT_STOPPING | SLOT_GIVING_UP);
@@ -621,8 +621,8 @@ static void wait_uring(struct transport *transport, uint64_t timeout_ns)
 	if (arm)
 		arm_all(uring);
 	prepare_all(transport);
-	/* What has just come to be polled (it was resumed, say) wakes nobody: without a nap there
-	 * is no sleep. */
+	/* A connection that has just joined the polled ones (resumed, say) cannot wake the process:
+	 * without a nap there is no sleep. */
 	bool unseen = nap_ns == 0 && uring->polling.slots.n_in > 0;
 	bool more = unseen || io_uring_cq_ready(&uring->ring.io) > 0 || uring->changed.n_in > 0 ||
 	            uring->starved.n_in > 0;

@@ -63,7 +63,7 @@ void wheel_set(struct wheel *wheel, uint32_t i, uint64_t deadline_ns)
 	put(wheel, i, list_at(wheel, ticks));
 }
 
-/* All slots that are over go into one list first. So whatever the callee does, each of their
+/* All slots that have expired go into one list first. So whatever the callee does, each of their
  * entries is looked at once, and one that is put anew is not met again in this turn. */
 static void collect_due(struct wheel *wheel, uint64_t tick)
 {
