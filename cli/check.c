@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "base/program.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "shm/folder.h"
@@ -196,7 +197,7 @@ static int try_stages(const struct config *config, const struct plan *plan, stru
 	struct trying trying = {plan, needs};
 	struct trial trial;
 	char libexec[PATH_MAX];
-	int result = command_libexec(libexec, sizeof libexec, "");
+	int result = program_libexec(libexec, sizeof libexec);
 	if (result != 0)
 		return command_fail("check", "cannot find the stages: %s", strerror(-result));
 	trial_begin(&trial, config, plan, libexec, false, say_finding, &trying);

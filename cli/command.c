@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "base/clock.h"
+#include "base/program.h"
 #include "shm/life.h"
 
 #define LINE_MAX_BYTES 4096u
@@ -103,29 +104,12 @@ void command_follow(struct command_follow *follow, const char *command, const st
 	follow->down = down;
 }
 
-int command_libexec(char *path, size_t size, const char *program)
-{
-	const char *given = getenv("MILLRACE_LIBEXEC");
-	if (given != NULL && *given != 0)
-		return snprintf(path, size, "%s/%s", given, program) < (int)size ? 0 : -ENAMETOOLONG;
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-	if (n < 0)
-		return -errno;
-	self[n] = 0;
-	for (int level = 0; level < 2; level++) { /* the name, then bin */
-		char *slash = strrchr(self, '/');
-		if (slash == NULL)
-			return -ENOENT;
-		*slash = 0;
-	}
-	return snprintf(path, size, "%s/libexec/millrace/%s", self, program) < (int)size ? 0 : -ENAMETOOLONG;
-}
-
 int command_exec(const char *command, const char *program, const char *const *arguments, size_t n)
 {
-	char path[PATH_MAX];
-	int result = command_libexec(path, sizeof path, program);
+	char folder[PATH_MAX], path[PATH_MAX];
+	int result = program_libexec(folder, sizeof folder);
+	if (result == 0 && snprintf(path, sizeof path, "%s/%s", folder, program) >= (int)sizeof path)
+		result = -ENAMETOOLONG;
 	if (result < 0)
 		return command_fail(command, "cannot find %s: %s", program, strerror(-result));
 	char **argv = calloc(n + 2, sizeof *argv);

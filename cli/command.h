@@ -61,10 +61,6 @@ struct command_follow {
 void command_follow(struct command_follow *follow, const char *command, const struct instance *instance,
                     const char *name);
 
-/* Path of a program in libexec/millrace: $MILLRACE_LIBEXEC, or ../libexec/millrace from where
- * this program lies. Returns 0 or -errno. */
-int command_libexec(char *path, size_t size, const char *program);
-
 /* Becomes the program libexec/millrace/<program> with these arguments after argv[0]; n of them.
  * Returns 1 when that fails, having said why. */
 int command_exec(const char *command, const char *program, const char *const *arguments, size_t n);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/program.h"
 #include "supervisor/queues.h"
 
 #define START_LOOK_NS     (3 * NS_PER_MS) /* between two looks at a stage that is starting */
@@ -20,28 +21,14 @@
 
 int children_find_libexec(struct children *children, struct shm_error *error)
 {
-	char path[PATH_MAX];
-	const char *given = getenv("MILLRACE_LIBEXEC");
-	if (given == NULL || *given == '\0') {
-		ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-		if (n < 0) {
-			int failed = -errno;
-			shm_explain(error,
-			            "/proc/self/exe: %s; set MILLRACE_LIBEXEC to the folder of the stages",
-			            strerror(-failed));
-			return failed;
-		}
-		path[n] = '\0';
-		*strrchr(path, '/') = '\0';
-		given = path;
-	}
-	if (strlen(given) >= sizeof children->libexec) {
-		shm_explain(error, "%s: the path is too long, at most %zu bytes", given,
+	int result = program_libexec(children->libexec, sizeof children->libexec);
+	if (result == -ENAMETOOLONG)
+		shm_explain(error, "the path of the folder of the stages is too long; allowed: %zu bytes",
 		            sizeof children->libexec - 1);
-		return -ENAMETOOLONG;
-	}
-	memcpy(children->libexec, given, strlen(given) + 1);
-	return 0;
+	else if (result != 0)
+		shm_explain(error, "/proc/self/exe: %s; set MILLRACE_LIBEXEC to the folder of the stages",
+		            strerror(-result));
+	return result;
 }
 
 static void program_path(const struct children *children, const char *program, char *path, size_t size)

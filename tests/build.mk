@@ -8,6 +8,7 @@ ENRICH_TEST_LIBS := -lcyaml -lck -pthread $(ENRICH_LIBS)
 $(eval $(call unit,base/address,stage flow config shm event base,))
 $(eval $(call unit,base/log,stage flow config shm event base,))
 $(eval $(call unit,base/word,base,))
+$(eval $(call unit,base/program,base,))
 
 $(eval $(call unit,shm/record,shm event base,))
 $(eval $(call unit,shm/stream,shm event base,-lck))
@@ -76,7 +77,7 @@ $(eval $(call unit,enrich/enrich,$(ENRICH_PARTS) stage flow config shm event bas
 $(eval $(call unit,enrich/crash,$(ENRICH_PARTS) stage flow config shm event base,$(ENRICH_TEST_LIBS)))
 $(eval $(call unit,enrich/step,$(ENRICH_PARTS) stage flow config shm event base,$(ENRICH_TEST_LIBS)))
 
-$(eval $(call unit,enrich/data/data_file,data_file,))
+$(eval $(call unit,enrich/data/data_file,data_file base,))
 
 $(eval $(call unit,enrich/geo/geo,geo stage flow config shm event base,-lmaxminddb))
 $(eval $(call unit,enrich/geo/replace,geo stage flow config shm event base,-lmaxminddb))

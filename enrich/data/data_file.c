@@ -6,28 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Takes off the last part of a path and returns it. */
-static const char *go_up(char *path)
-{
-	char *slash = strrchr(path, '/');
-	if (slash == NULL)
-		return path;
-	*slash = '\0';
-	return slash + 1;
-}
-
-/* ROOT of a program in ROOT/libexec/millrace, ROOT/bin or ROOT/tests. */
-static int own_root(char root[PATH_MAX])
-{
-	ssize_t n = readlink("/proc/self/exe", root, PATH_MAX - 1);
-	if (n < 0)
-		return -errno;
-	root[n] = '\0';
-	(void)go_up(root);
-	if (strcmp(go_up(root), "millrace") == 0)
-		(void)go_up(root);
-	return 0;
-}
+#include "base/program.h"
 
 static int look(char *path, size_t size, const char *root, const char *folder, const char *file)
 {
@@ -41,7 +20,7 @@ int data_file_find(char *path, size_t size, const char *configured, const char *
 	if (configured != NULL && configured[0] != '\0')
 		return snprintf(path, size, "%s", configured) < (int)size ? 0 : -ENAMETOOLONG;
 	char root[PATH_MAX];
-	int result = own_root(root);
+	int result = program_root(root, sizeof root);
 	if (result != 0)
 		return result;
 	result = look(path, size, root, "share/millrace", file);
