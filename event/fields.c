@@ -416,7 +416,7 @@ static const struct event_field *named(uint16_t type, const char *key)
 
 const struct event_field *event_fields_find(uint16_t type, const char *key)
 {
-	/* The documents say "sha" throughout; whoever filters by it means this field. */
+	/* The documents say "sha" throughout; a filter for it means this field. */
 	if (type == EVENT_IP && strcmp(key, "sha") == 0)
 		key = "app_sha256";
 	/* One name for the parameters, before enrichment and after. */

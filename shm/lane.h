@@ -55,9 +55,9 @@ bool lane_extend(struct lane *lane, size_t bytes);
  * committed in between. */
 size_t lane_capacity(const struct lane *lane);
 
-/* Whether the batch and `bytes` more can be written now, when the batch is committed whenever there
- * is no room: lane_room fails then for no record of at most `most` bytes that comes first in a
- * batch. */
+/* True when the batch and `bytes` more can be written now, if the batch is committed whenever there
+ * is no room: lane_room then never fails for the first record of a batch, unless that is longer
+ * than lane->most. */
 bool lane_permits(struct lane *lane, size_t bytes);
 
 /* Where the next record of `bytes` bytes goes (record_bytes of its length; a multiple of

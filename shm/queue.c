@@ -242,7 +242,7 @@ bool queue_reserve(struct queue *queue, struct queue_slot *slot)
 			slot_at(queue, slot, index);
 			return true;
 		}
-		if (queue_word_lap(word) >= lap) { /* used by others, who may be laps ahead */
+		if (queue_word_lap(word) >= lap) { /* used by others, which may be laps ahead */
 			position = queue_word_used_after(word, index, queue->lap_shift) + 1 - queue->slots;
 		} else if (queue_word_phase(word) == QUEUE_READY) { /* full */
 			pay_debt(queue, index, word);
