@@ -201,7 +201,7 @@ static bool all_read(void)
 }
 
 /* Writes and reads until a moment drawn at random. A call or two, and the next when they have come
- * out, make many commits; many at a time make long batches, and now and then nobody reads
+ * out, make many commits; many at a time make long batches, and now and then no one reads
  * meanwhile. */
 static void work_until_a_moment(void)
 {
@@ -277,7 +277,7 @@ static void killed_at_random_moments_it_makes_one_event_of_each_call(void **stat
 		unsigned index = (unsigned)draw_below(trial.shares);
 		kill_one(index);
 		if (draw_below(4) == 0)
-			write_some(300); /* nobody is there to take it */
+			write_some(300); /* no process is there to take it */
 		start(index);
 		if (draw_below(30) == 0) {
 			end_all();

@@ -167,7 +167,7 @@ static void an_event_that_never_fits_is_rejected_as_too_large(void **state)
 	assert_true(enrich_fixture_balanced(&fixture, 0));
 }
 
-/* A length that runs past the tail: nothing behind it can be told apart until the next waypoint. */
+/* A length that runs past the tail: nothing after it can be told apart until the next waypoint. */
 static void damage_in_the_input_costs_what_lies_up_to_the_next_waypoint_and_no_more(void **state)
 {
 	(void)state;
@@ -248,7 +248,7 @@ static void idle_waits_for_calls_and_when_full_for_room(void **state)
 	enrich_idle(&enrich[0], 60 * NS_PER_SEC); /* has been rung */
 	assert_int_equal(metric(0, ENRICH_waits), 1);
 	run_all(0);
-	enrich_idle(&enrich[0], 60 * NS_PER_SEC); /* nobody rings when there is room again */
+	enrich_idle(&enrich[0], 60 * NS_PER_SEC); /* no bell rings when there is room again */
 	assert_int_equal(metric(0, ENRICH_full_waits), 1);
 }
 
@@ -280,7 +280,7 @@ static void draining_gives_readers_of_a_full_topic_time_as_long_as_they_make_roo
 		run_all(0);
 	}
 	assert_false(enrich_drained(&enrich[0], now_ns));
-	assert_true(enrich_drained(&enrich[0], now_ns + ENRICH_PATIENCE_NS)); /* nobody comes any more */
+	assert_true(enrich_drained(&enrich[0], now_ns + ENRICH_PATIENCE_NS)); /* no reader comes any more */
 }
 
 /* ---- shares ---- */
@@ -309,7 +309,7 @@ static void one_process_reads_all_lanes_in_turn(void **state)
 	assert_true(enrich_poll(&enrich[0]) && enrich_poll(&enrich[0]));
 	assert_false(enrich_poll(&enrich[0]));
 	assert_int_equal(enrich_fixture_read(&fixture, 0, 20), 20);
-	/* The other lane's stand behind them, in the same lane of track. */
+	/* The other lane's stand after them, in the same lane of track. */
 	struct record_batch batch;
 	assert_true(stream_peek(&fixture.sink.lane[0], &batch));
 	for (uint64_t n = 0; n < 20; n++)

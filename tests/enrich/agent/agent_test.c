@@ -252,7 +252,7 @@ static void an_expression_that_would_take_for_ever_is_given_up_and_counted(void 
 	agent_engine_destroy(engine);
 }
 
-/* Any bytes, and pieces of agents, up to a page that nothing may be read behind. */
+/* Any bytes, and pieces of agents, up to a page after which nothing may be read. */
 static void any_bytes_are_an_agent(void **state)
 {
 	(void)state;

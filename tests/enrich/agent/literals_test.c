@@ -326,7 +326,7 @@ static void a_random_expression_never_matches_what_its_tree_rules_out(void **sta
 		put_expression(&regex, 3);
 		pcre2_code *code = compile(regex.data);
 		if (!code)
-			continue; /* a quantifier behind a quantifier, say */
+			continue; /* a quantifier after a quantifier, say */
 		expressions++;
 		matched += check_expression(&regex, code, data, &selective);
 		pcre2_code_free(code);

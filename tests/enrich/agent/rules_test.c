@@ -158,7 +158,7 @@ static void a_file_that_is_not_there_or_no_file_is_an_error(void **state)
 	assert_non_null(strstr(error, "No such file"));
 	assert_int_equal(rules_load(&rules, folder, error), -EISDIR);
 	assert_non_null(strstr(error, "not a file"));
-	assert_int_equal(mkfifo(missing, 0600), 0); /* nobody writes: it must not be waited for */
+	assert_int_equal(mkfifo(missing, 0600), 0); /* no process writes to it: reading must not wait */
 	assert_int_equal(rules_load(&rules, missing, error), -EISDIR);
 	unlink(missing);
 	assert_null(rules.rule);

@@ -161,7 +161,7 @@ static void with_and_without_literals_every_agent_has_the_same_answer(void **sta
 		if (memcmp(&answer[0], &answer[1], answer[0].used) != 0)
 			fail_msg("%s: the filter changes the answer", agent[i]->text);
 	}
-	printf("%u different agents: all rules in order %.1f us, %.1f expressions an agent; behind literals %.1f us, %.1f expressions\n",
+	printf("%u different agents: all rules in order %.1f us, %.1f expressions an agent; after literals %.1f us, %.1f expressions\n",
 	       n, (double)ns[0] / n / 1000, (double)confirms[0] / n, (double)ns[1] / n / 1000,
 	       (double)confirms[1] / n);
 	assert_int_equal(matcher_counts(matcher)->given_up, 0);

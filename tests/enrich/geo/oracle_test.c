@@ -1,4 +1,4 @@
-/* Countries of random addresses in the fetched database, beside what mmdblookup says of each. */
+/* Countries of random addresses in the fetched database, compared with what mmdblookup says. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

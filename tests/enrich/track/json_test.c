@@ -195,7 +195,7 @@ static void a_query_of_thousands_of_parameters_is_an_object_up_to_the_limit(void
 	free(out);
 }
 
-/* Decoding uses the end of the buffer: whatever its size, nothing behind it is touched, and what
+/* Decoding uses the end of the buffer: whatever its size, nothing after it is touched, and what
  * was said to fit is right. */
 static void a_buffer_of_any_size_is_enough_or_said_to_be_too_small(void **state)
 {

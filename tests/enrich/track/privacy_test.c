@@ -68,7 +68,7 @@ static void named_parameters_go_and_the_rest_stays_byte_for_byte(void **state)
 		assert_dropped(cases[i][0], cases[i][1]);
 }
 
-/* Pairs that are left are those whose names are none of these, in their order, as they were. */
+/* The pairs with other names remain, in their order, as they were. */
 static void random_queries_lose_the_named_pairs_and_no_other(void **state)
 {
 	(void)state;

@@ -470,7 +470,7 @@ static const char *live_on(const struct scene *scene, struct udp_fixture *fixtur
 	for (unsigned lane = 0; lane < udp.batch.n_lanes; lane++) {
 		const struct stream_shared *shared = udp.ports.writer[lane].stream.shared;
 		if (!look_at_lane(scene, fixture, udp.batch.format->topics[lane], seen, n))
-			wrong = "the lane has what nobody sent";
+			wrong = "the lane has what was not sent";
 		if (!udp_balanced(shared))
 			wrong = "the ledger does not balance";
 		records += shared->records;
@@ -579,7 +579,7 @@ static void step_through_a_life(const struct scene *scene)
 	udp_fixture_remove(&live);
 	udp_fixture_remove(&copy);
 	assert_string_equal(wrong == NULL ? "" : wrong, "");
-	if (!traced) /* a sandbox without ptrace: udp_crash_test still kills at random */
+	if (!traced) /* a sandbox without ptrace: crash_test still kills at random */
 		skip();
 	assert_true(states > 100);
 	assert_true(commits >= scene->commits);

@@ -1,5 +1,5 @@
-/* The IpEvent parser, case by case. Every message ends where a page ends that nothing may be read
- * behind, and every verdict is compared with that of protobuf-c. */
+/* The IpEvent parser, case by case. Every message ends at the end of a page, after which nothing
+ * may be read, and every verdict is compared with that of protobuf-c. */
 #include "tests/fixture/ipevent_message.h"
 
 static const char sha_text[] = "00112233445566778899aabbccddeeff0123456789abcdef0F1E2D3C4B5A6978";
@@ -276,7 +276,7 @@ static void a_tenth_byte_with_more_than_the_64th_bit_is_malformed(void **state)
 		assert_verdict(&m, tenth == 0   ? LEDGER_VALID
 		                   : tenth == 1 ? LEDGER_IP_OUT_OF_RANGE
 		                                : LEDGER_MALFORMED);
-		/* The same in a field that nobody asked for, alone and in a group. */
+		/* The same in an unknown field, alone and in a group. */
 		m = typical(5);
 		put_tag(&m, 3, 0);
 		put_bytes(&m, "\x81\x80\x80\x80\x80\x80\x80\x80\x80", 9);

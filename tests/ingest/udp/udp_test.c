@@ -238,8 +238,8 @@ static void flood(const int *sender, unsigned n_senders, uint32_t n)
 	}
 }
 
-/* Listeners that change their order hand sockets to other roles, in another order, whose private
- * segment may be a new one. */
+/* Listeners that change their order hand sockets to other roles, in another order. Such a role may
+ * have a new private segment. */
 static void what_the_kernel_drops_is_counted_once_whoever_gets_the_socket(void **state)
 {
 	(void)state;
@@ -483,7 +483,7 @@ static void a_socket_error_is_counted_and_receiving_goes_on(void **state)
 	assert_int_equal(udp_fixture_open(&fixture, &udp, "raw", udp_backend, &listener, 1), 0);
 	close(peer);
 	assert_int_equal(send(listener, "x", 1, 0),
-	                 1); /* nobody listens there: ICMP comes back as ECONNREFUSED */
+	                 1); /* no socket is there: ICMP comes back as ECONNREFUSED */
 	for (unsigned i = 0; i < 5; i++)
 		if (!udp_poll(&udp))
 			udp_idle(&udp, 5 * NS_PER_MS);
