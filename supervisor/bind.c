@@ -84,7 +84,8 @@ void bind_options(struct sockets *sockets, struct socket_entry *entry)
 
 /* ---- internet addresses ---- */
 
-/* Lets our sockets of this kind on this port share it; the kernel demands that all belong to one user and all ask for it. Returns how many there are. */
+/* Lets our sockets of this kind on this port share it; the kernel demands that all belong to one
+ * user and all ask for it. Returns how many there are. */
 static unsigned share_port(struct sockets *sockets, struct socket_entry *entry)
 {
 	unsigned n = 0;
@@ -104,7 +105,8 @@ static int bind_internet(struct sockets *sockets, struct socket_entry *entry)
 	if (entry->wanted.ss_family == AF_INET6 &&
 	    setsockopt(entry->fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) != 0)
 		return -errno;
-	/* For TCP: connections of an earlier life that ended a moment ago do not keep the port. It does not let two sockets listen. */
+	/* For TCP: connections of an earlier life that ended a moment ago do not keep the port. It
+	 * does not let two sockets listen. */
 	if (entry->kind == PLAN_CONNECTIONS && (result = switch_on(entry->fd, SOL_SOCKET, SO_REUSEADDR)) != 0)
 		return result;
 	if (bind(entry->fd, (struct sockaddr *)&entry->wanted, entry->wanted_length) == 0)

@@ -22,7 +22,8 @@ void bind_options(struct sockets *sockets, struct socket_entry *entry);
 /* Sets the receive buffer (datagrams), the backlog (connections) that the entry asks for. */
 void bind_resize(struct sockets *sockets, struct socket_entry *entry);
 
-/* Removes the file of a Unix socket bound here, unless another program has replaced it. Call it while the socket is open: that keeps the file's inode number from being used again. */
+/* Removes the file of a Unix socket bound here, unless another program has replaced it. Call it
+ * while the socket is open: that keeps the file's inode number from being used again. */
 void bind_unlink(struct socket_entry *entry);
 
 /* Says why bind_socket failed, with address, key and remedy. */

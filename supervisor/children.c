@@ -234,7 +234,8 @@ static void handle_death(struct children *children, struct child *child, int sta
 	wait_again(children, child, now_ns);
 	if (child->stopping)
 		child->restart_at_ns = now_ns;
-	/* Of a crash loop the log has the deaths that are answered at once and that the role is throttled, not every later death. */
+	/* Of a crash loop the log has the deaths that are answered at once and that the role is
+	 * throttled, not every later death. */
 	bool at_once = child->restart_at_ns == now_ns;
 	if (at_once || child->quick_deaths == 2)
 		log_death(child, status, at_once ? "restart" : "restart after a while");

@@ -91,7 +91,8 @@ static unsigned outside_writers(const struct supervisor *supervisor)
 	return n;
 }
 
-/* They learn of the drain at their next record. The drain waits no longer than outside_timeout for those that append none; they are refused later. */
+/* They learn of the drain at their next record. The drain waits no longer than outside_timeout for
+ * those that append none; they are refused later. */
 static bool wait_for_writers(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
 {
 	unsigned n = supervisor->lost ? 0 : outside_writers(supervisor);

@@ -44,7 +44,8 @@ int home_hold(const char *directory, struct shm_error *error)
 	return result != 0 ? result : -EPERM;
 }
 
-/* Makes what is missing, and holds the instance's folder. Only this user may write in the root; a root for several users has to be made before, with the sticky bit. */
+/* Makes what is missing, and holds the instance's folder. Only this user may write in the root; a
+ * root for several users has to be made before, with the sticky bit. */
 static int make_folders(const char *directory, bool *made_root, struct shm_error *error)
 {
 	char root[160];
@@ -125,9 +126,9 @@ static bool is_ours(pid_t pid)
 	return pid > 0 && stat(path, &status) == 0 && status.st_uid == geteuid();
 }
 
-/* A read lock can be taken on a folder that others own, and excludes no other; so it is taken first,
- * and then the kernel is asked which others there are. Any user may lock any byte there: the locks of other users mean
- * nothing. */
+/* A read lock can be taken on a folder that others own, and excludes no other; so it is taken
+ * first, and then the kernel is asked which others there are. Any user may lock any byte there: the
+ * locks of other users mean nothing. */
 int home_guard(const char *directory, int *guard, struct shm_error *error)
 {
 	char root[160], parent[160];

@@ -15,15 +15,16 @@
  * could put another in its place; other -errno; with the reason in error. */
 int home_hold(const char *directory, struct shm_error *error);
 
-/* Makes the directory and the folder above it when they are missing, holds the directory
- * (folder.h; until the process ends) and takes the lock. *made_root tells whether the folder
- * above is new. Returns 0; -EWOULDBLOCK when another supervisor has it (error names its pid);
- * -EPERM when the directory belongs to another user, or another user could put another in its place; other -errno. */
+/* Makes the directory and the folder above it when they are missing, holds the directory (folder.h;
+ * until the process ends) and takes the lock. *made_root tells whether the folder above is new.
+ * Returns 0; -EWOULDBLOCK when another supervisor has it (error names its pid); -EPERM when the
+ * directory belongs to another user, or another user could replace it; other -errno. */
 int home_lock(const char *directory, int *lock, bool *made_root, struct shm_error *error);
 
 /* For the case that the lock went with its folder (rm -r) while its holder lives: guards the
- * instance by a lock on a byte of the folder above the one that the instances are in, which is never removed (/dev/shm). *guard stays open as long as the supervisor lives, and nothing else may open
- * that folder: POSIX locks go with the first close. Returns 0, also when nothing can be locked
+ * instance by a lock on a byte of the folder above the one that the instances are in, which is
+ * never removed (/dev/shm). *guard stays open as long as the supervisor lives, and nothing else may
+ * open that folder: POSIX locks go with the first close. Returns 0, also when nothing can be locked
  * there; -EBUSY when another process of this user has the byte (error names it); then an empty
  * directory goes with its lock; other -errno when it cannot be told. Call it with the lock held. */
 int home_guard(const char *directory, int *guard, struct shm_error *error);

@@ -306,7 +306,8 @@ static bool takes_in(const struct flow_stage *stage)
 
 /* ---- stages that read or take ---- */
 
-/* The group of the role reads the topic. Processes that share a group come here one after the other. */
+/* The group of the role reads the topic. Processes that share a group come here one after the
+ * other. */
 static void add_group(struct making *making, struct plan_topic *topic, const struct plan_role *role)
 {
 	char group[SHM_NAME_MAX];

@@ -6,7 +6,8 @@
 
 #include "shm/queue.h"
 
-/* The lanes of `topic` take the places they had in `old`; those that the configuration no longer has are retired. */
+/* The lanes of `topic` take the places they had in `old`; those that the configuration no longer
+ * has are retired. */
 static int merge_lanes(struct plan_topic *topic, const struct instance_topic *old, struct shm_error *error)
 {
 	struct instance_topic *page = &topic->page;
@@ -119,7 +120,8 @@ static int merge_queues(struct plan *plan, const struct instance_page *old, stru
 	return 0;
 }
 
-/* A claim in a queue names a role by its place. A role that keeps its place need not end when others come or go. */
+/* A claim in a queue names a role by its place. A role that keeps its place need not end when
+ * others come or go. */
 static void merge_roles(struct plan *plan, const struct instance_page *old)
 {
 	struct plan_role *merged = calloc(INSTANCE_ROLES_MAX, sizeof *merged);

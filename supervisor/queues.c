@@ -158,7 +158,7 @@ uint64_t queues_waiting(const struct segments *segments, FILE *text)
 
 /* ---- what the dead had claimed ---- */
 
-/* Repairs roles first .. last of queue number `index`; bells may be NULL when no process can sleep. */
+/* Repairs roles first .. last of queue number `index`; bells may be NULL when no process sleeps. */
 static int repair(const char *directory, const char *name, unsigned index, struct bells_page *bells,
                   unsigned first, unsigned last, struct shm_error *error)
 {

@@ -140,7 +140,8 @@ static bool other_options_changed(const struct supervisor *supervisor, const str
 	return false;
 }
 
-/* All but its sockets, which are compared once the next ones are open; they change with the section. */
+/* All but its sockets, which are compared once the next ones are open; they change with the
+ * section. */
 static bool settings_changed(const struct supervisor *supervisor, const struct child *child)
 {
 	const char *name = child->role.page.name;
@@ -177,7 +178,9 @@ static bool section_stays(const struct supervisor *supervisor, const char *secti
 	return true;
 }
 
-/* A finding refuses the reload if a process is to start with it. A process that goes on keeps what is in force of each of its files and reads the good ones again; it must not block what is meant for others. */
+/* A finding refuses the reload if a process is to start with it. A process that goes on keeps what
+ * is in force of each of its files and reads the good ones again; it must not block what is meant
+ * for others. */
 static void say_finding(void *argument, const struct plan_role *role, enum trial_finding finding,
                         const char *text)
 {
@@ -246,7 +249,8 @@ static int put_in_force(struct supervisor *supervisor, struct shm_error *error)
 	return result == 0 ? supervisor_write_config(supervisor, supervisor->config, error) : result;
 }
 
-/* The stages that had to stop have stopped. A failure from here on leads back to the configuration before. */
+/* The stages that had to stop have stopped. A failure from here on leads back to the configuration
+ * before. */
 static void apply(struct supervisor *supervisor, uint64_t now_ns)
 {
 	struct shm_error error = {""};

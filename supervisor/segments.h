@@ -1,7 +1,7 @@
 /* Segments of an instance: made, taken over, changed, removed. The one place that creates them.
  *
  *     nothing there ------------> create all, publish the page last
- *     left by an earlier life----> what has data keeps its place; what is new is added; then the page, when it differs, is
+ *     left by an earlier life ---> what has data keeps its place; what is new is added; then the page, when it differs, is
  *                                 written anew and renamed over the old one, whose `replaced` becomes 1: a process
  *                                 that still has that one mapped takes the new one (instance_follow) or attaches anew
  *

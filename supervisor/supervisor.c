@@ -110,8 +110,8 @@ static int check_programs(struct supervisor *supervisor, struct shm_error *error
 	return result;
 }
 
-/* Takes over what an earlier life left, or finds nothing; then all that can fail without having made
- * anything. */
+/* Takes over what an earlier life left, or finds nothing; then all that can fail without having
+ * made anything. */
 static int look_around(struct supervisor *supervisor, struct shm_error *error)
 {
 	struct segments *segments = &supervisor->segments;
@@ -310,7 +310,8 @@ static void take_signals(struct supervisor *supervisor, uint64_t now_ns)
 	while (read(supervisor->signals, &info, sizeof info) == (ssize_t)sizeof info) {
 		if (info.ssi_signo == SIGCHLD)
 			supervisor->home_look_ns =
-			        /* that may be why it died, and nothing is started in a folder that is gone */
+			        /* that may be why it died, and nothing is started in a folder that
+			         * is gone */
 			        0;
 		if (info.ssi_signo == SIGHUP)
 			supervisor->reload_wanted = true;
