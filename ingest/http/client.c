@@ -177,7 +177,7 @@ static bool parse_hop(uint8_t address[16], struct slice hop)
 /* ---- lists of hops ---- */
 
 /* Up to the next `separator` that is not in quotes, when these count, or to the end. Moves *rest
- * behind it. */
+ * after it. */
 static struct slice take_piece(struct slice *rest, char separator, bool quotes)
 {
 	bool quoted = false;

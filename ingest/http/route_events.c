@@ -124,7 +124,7 @@ static void reply_tracked(struct exchange *exchange)
 	reply(exchange, &answer);
 }
 
-/* The pieces of a tracking record, to be put one behind the other. */
+/* The pieces of a tracking record, in the order of the record. */
 struct call {
 	struct slice segment; /* last of the path, percent-encoded */
 	struct slice query;
