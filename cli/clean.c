@@ -29,9 +29,9 @@ struct left {
 	uint64_t bytes;
 };
 
-/* ---- who lives ---- */
+/* ---- which processes live ---- */
 
-/* Everybody who uses an instance holds a lock on a file in it: the supervisor, stages, readers,
+/* Every process that uses an instance holds a lock on a file in it: the supervisor, stages, readers,
  * outside writers. Returns 1: name is such a file, *pid its holder, or -1 when the kernel does not
  * tell (locks that belong to an open file); one whose holder is known is preferred. 0: nobody
  * lives. -errno: it cannot be told of the file. */
@@ -58,7 +58,7 @@ static int find_live(const char *directory, char *name, size_t size, int *pid)
 	return found;
 }
 
-/* Holds the folder. Returns 0, or 1 having said why not. */
+/* Holds the folder. Returns 0, or 1 after it has said why not. */
 static int hold(const char *directory, const char *instance)
 {
 	struct shm_error error = {""};

@@ -31,7 +31,7 @@ struct command {
 const struct command *command_table(size_t *n);
 
 /* "millrace NAME: " and the text, as one line on standard error; what a terminal would obey is
- * escaped (text_plain), and a text of more than 4 KiB is cut. Returns 1. */
+ * escaped (text_plain); a text of more than 4 KiB is cut. Returns 1. */
 int command_fail(const char *name, const char *text, ...) __attribute__((format(printf, 2, 3)));
 
 /* What --instance is when it is not given: $MILLRACE_INSTANCE or "default". */
@@ -62,7 +62,7 @@ void command_follow(struct command_follow *follow, const char *command, const st
                     const char *name);
 
 /* Becomes the program libexec/millrace/<program> with these arguments after argv[0]; n of them.
- * Returns 1 when that fails, having said why. */
+ * Returns 1 when that fails, after it has said why. */
 int command_exec(const char *command, const char *program, const char *const *arguments, size_t n);
 
 /* Writes all of it, whatever write(2) takes at a time. Returns 0 or -errno: -EPIPE when the reader

@@ -488,7 +488,7 @@ int command_stat(int argc, char **argv)
 	        .usage = "[--json] [--watch SECONDS [--count N]] [--metrics] [--instance NAME]",
 	        .purpose =
 	                "Shows stages, lanes, reader groups, queues and the ledger of a running instance. Reads shared memory\n"
-	                "only: it holds nobody up, changes nothing, and works while stages die.",
+	                "only: it delays no stage, changes nothing, and works while stages die.",
 	        .example = "  millrace stat --watch 1",
 	        .table = table,
 	        .n = sizeof table / sizeof table[0],

@@ -61,7 +61,7 @@ static void forget(struct queue_tap *tap)
 }
 
 /* Begins to look, or goes on when the queue is the one that was looked at before. One that was made
- * anew is new as a whole. */
+ * again is new as a whole. */
 static int begin_look(struct queue_tap *tap)
 {
 	char name[SEGMENT_NAME_MAX];

@@ -122,10 +122,10 @@ void snapshot_close(struct snapshot_source *source)
 	memset(source, 0, sizeof *source);
 }
 
-/* ---- who lives ---- */
+/* ---- which processes live ---- */
 
-/* True when a live process holds the lock on directory/file. pid: who says to hold it, for when the
- * file cannot be opened. */
+/* True when a live process holds the lock on directory/file. pid: the process that claims it, for
+ * when the file cannot be opened. */
 static bool has_holder(const char *directory, const char *file, int *kept, uint32_t pid)
 {
 	if (pid == (uint32_t)getpid())
@@ -264,7 +264,7 @@ static void take_waiting(const struct snapshot_lane *lane, struct snapshot_group
 	group->waiting_records = lane->written_records > records ? lane->written_records - records : 0;
 }
 
-/* Cursors before the tail: a reader that goes on in between then looks a little behind, never ahead
+/* Cursors before the tail: a reader that moves in between then seems a little late, never ahead
  * of the writer. */
 static void read_once(const struct snapshot_source *source, unsigned topic, unsigned index,
                       const uint32_t *reader, struct snapshot_lane *lane)
@@ -323,7 +323,7 @@ static void add_ledger(struct snapshot_ledger *sum, const struct snapshot_ledger
 		sum->rejected[i] += ledger->rejected[i];
 }
 
-/* Who reads each group at present; 0: nobody. */
+/* The process that reads each group now; 0: none. */
 static void find_readers(const struct snapshot_source *source, unsigned topic,
                          uint32_t pid[STREAM_GROUPS_MAX])
 {
@@ -364,7 +364,7 @@ static void take_queue(const struct snapshot_source *source, unsigned index, str
 	queue_count(&source->queue[index], &queue->counts);
 }
 
-/* Opens anew when the instance was replaced under its name. */
+/* Opens it again when the instance was replaced under its name. */
 static int follow(struct snapshot_source *source, struct shm_error *error)
 {
 	struct stat status;

@@ -1,9 +1,8 @@
-/* One read of everything that an instance shows in shared memory: for `stat`, and for whoever
- * watches later.
+/* One reading of everything that an instance shows in shared memory.
  *
  *     /dev/shm/millrace/<instance>/ --snapshot_open--> mapped read-only --snapshot_take--> struct snapshot (plain numbers)
  *
- * Nothing is created, locked or written, and nobody is held up. Stages may start and die meanwhile:
+ * Nothing is created, locked or written, and no stage is delayed. Stages may start and die meanwhile:
  * what is missing is left out. Lanes are read while their writers work; each lane is read again
  * until two readings in a row agree (a few tries), so that its ledger adds up whenever the writer
  * pauses between two batches for some microseconds.
@@ -51,7 +50,7 @@ struct snapshot_group {
 	char name[SHM_NAME_MAX];
 	bool required;
 	bool configured;     /* a stage's */
-	uint32_t reader_pid; /* 0: nobody reads it at present */
+	uint32_t reader_pid; /* 0: it has no reader now */
 	uint64_t read_records, missed_records;
 	uint64_t waiting_records, waiting_bytes;
 	uint64_t damaged;
@@ -64,7 +63,7 @@ struct snapshot_ledger {
 };
 
 struct snapshot_lane {
-	char role[SHM_NAME_MAX]; /* who writes; "" outside programs, "-" nobody any more */
+	char role[SHM_NAME_MAX]; /* which writes it; "": an outside program; "-": none any more */
 	bool present;
 	uint64_t size_bytes, written_records, written_bytes;
 	struct snapshot_ledger ledger;

@@ -21,7 +21,7 @@
 #define BACKOFF_NS     (10 * NS_PER_MS) /* before the second attempt to connect; then twice as long each time */
 #define BACKOFF_MAX_NS (500 * NS_PER_MS)
 #define TIMER_SLACK_NS 1000ul /* the kernel's 50 us would be in every latency of a paced run */
-#define SPARE_FILES    64u    /* descriptors beside the connections' */
+#define SPARE_FILES    64u    /* descriptors besides those of the connections */
 
 struct load {
 	const struct send_http_settings *settings;
@@ -46,7 +46,7 @@ struct load {
 
 /* ---- what an answer means ---- */
 
-/* The number behind "accepted" in the first bytes of the body, or `otherwise`. */
+/* The number after "accepted" in the first bytes of the body, or `otherwise`. */
 static uint64_t accepted(const struct send_http_answer *answer, uint64_t otherwise)
 {
 	size_t bytes =
@@ -210,7 +210,7 @@ static void open_one(struct load *load, uint32_t index)
 		connect_failed(load, connection, error);
 }
 
-/* Closes it and, when there is something left to do, connects anew. */
+/* Closes it and, when there is something left to do, connects again. */
 static void replace(struct load *load, uint32_t index)
 {
 	struct send_http_connection *connection = &load->connection[index];
@@ -479,7 +479,7 @@ static void run(struct load *load, const volatile bool *stop)
 		uint64_t waited_ns = load->now_ns = clock_monotonic_ns();
 		for (int i = 0; i < n && load->result->error == 0; i++)
 			handle_event(load, events[i].data.u32, events[i].events);
-		/* What had come by then has been seen, unless there is more than fits: nobody is
+		/* What had come by then has been seen, unless there is more than fits: no connection counts as
 		 * late because this process was. */
 		load->now_ns = waited_ns;
 		if (waited_ns >= load->tick_ns + (n == EVENTS ? NS_PER_SEC : 0))

@@ -32,7 +32,7 @@ struct send_http_settings {
 	uint64_t rate;
 	uint64_t count;       /* stop after so many; UINT64_MAX: no limit */
 	uint64_t duration_ns; /* stop after so long; UINT64_MAX: no limit */
-	uint64_t timeout_ns;  /* for an answer, and for a connection to come about */
+	uint64_t timeout_ns;  /* for an answer, and for a connection to be made */
 	bool retry;           /* requests whose answers were lost are sent again */
 	FILE *acknowledged;   /* the numbers of the events that were answered 2xx, one a line; or NULL */
 	struct send_http_request_settings request;

@@ -4,7 +4,7 @@
  *     ...200 OK CRLF Content-Length: 2 CRLF CRLF OK|HTTP/1.1 400 Bad Request CRLF ...
  *                                                 '-- _feed returns SEND_HTTP_ANSWER_DONE here; _begin, and feed the rest
  *
- * Nothing is kept but the line at hand and the first bytes of the body, so a connection costs some
+ * Nothing is kept but the current line and the first bytes of the body, so a connection costs some
  * hundred bytes. The body ends as RFC 9112, 6.3 says: none for HEAD, 204 and 304; chunked;
  * Content-Length; or the end of the connection. Interim answers (1xx) are passed over. Lines must
  * end in CR LF: a server that is under test is not forgiven.
@@ -38,7 +38,7 @@ struct send_http_answer {
 	uint8_t state;
 	bool head; /* the answer to HEAD */
 	bool begun, chunked, length_given, line_cut;
-	uint64_t left; /* of the body, or of the chunk at hand */
+	uint64_t left; /* of the body, or of the current chunk */
 	uint32_t head_bytes;
 	uint32_t line_bytes; /* kept of a line that has not ended yet */
 	char line_last;      /* its last byte so far, kept or not */

@@ -108,7 +108,7 @@ int send_http_target(const char *text, struct send_http_target *target, const ch
 	if (strncmp(text, "unix:", 5) == 0)
 		return unix_target(text + 5, target, why);
 	if (strncasecmp(text, "https://", 8) == 0)
-		return refuse(why, "TLS is not spoken here; send to what stands behind the proxy");
+		return refuse(why, "this client has no TLS; send to the server that the proxy forwards to");
 	if (strncasecmp(text, "http://", 7) == 0) {
 		text += 7;
 		port = (char *)(uintptr_t)URL_PORT;

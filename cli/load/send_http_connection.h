@@ -56,8 +56,8 @@ int send_http_connection_open(struct send_http_connection *connection,
 /* After the socket became writable while CONNECTING: OPEN, or -errno. */
 int send_http_connection_opened(struct send_http_connection *connection, int epoll, uint32_t index);
 
-/* Closes the socket and forgets what was not written. What is in flight is left for the caller to
- * count: he sets n to 0. */
+/* Closes the socket and forgets what was not written. What is in flight is left for the caller,
+ * which counts it and sets n to 0. */
 void send_http_connection_close(struct send_http_connection *connection);
 
 /* Sends what is left over, then data (bytes may be 0); keeps what the socket does not take. Returns

@@ -83,8 +83,8 @@ static void track(struct send_http_text *out, const struct send_http_request_set
 	send_http_put(out, "\"}}");
 }
 
-/* One event a line; spoiled ones are arrays, for of lines that are wrong the server answers which,
- * not 4xx. */
+/* One event a line; spoiled ones are arrays, because to a wrong line the server answers with its
+ * number, not with 4xx. */
 static void batch(struct send_http_text *out, const struct send_http_request_settings *settings,
                   struct generator_random *random, uint64_t first, enum send_http_corruption corruption)
 {
@@ -306,8 +306,8 @@ static bool spoils_length(enum send_http_corruption corruption)
 	       corruption == SEND_HTTP_BAD_LENGTH || corruption == SEND_HTTP_TWO_LENGTHS;
 }
 
-/* Content-Type, length and body. The body is made behind the place of the longest possible length,
- * then moved up to it. */
+/* Content-Type, length and body. The body is made after the room for the longest possible length,
+ * then moved up. */
 static void put_body(struct send_http_text *out, const struct send_http_request_settings *settings,
                      struct generator_random *random, uint64_t first, const struct send_http_request *request)
 {

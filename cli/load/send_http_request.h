@@ -4,7 +4,7 @@
  *
  * A request is a function of the seed and its number, so it can be made again. Each event carries a
  * unique number, in count (event), content_id (log) or the parameter n (track, batch, ingest): a
- * request has `batch` of them, request i those from first + i * batch on. A test can so compare
+ * request has `batch` of them, request i those from first + i * batch on. So a test can compare
  * what was acknowledged with what was stored.
  *
  * The mix "collector" is that of BEHAVIOUR's metric collector: 20 random events to 1 example event,

@@ -15,7 +15,7 @@
 #define BATCH        32u               /* messages in one system call */
 #define SHORT_BATCH  8u                /* the same when several sockets take turns */
 #define PACE_NS      (200 * NS_PER_US) /* shortest sleep: below, sleeping costs more than it spares */
-#define LAG_MAX_NS   (50 * NS_PER_MS)  /* who has fallen behind by more does not catch up in one burst */
+#define LAG_MAX_NS   (50 * NS_PER_MS)  /* a sender that is later than this does not catch up in one burst */
 #define SLEEP_MAX_NS (100 * NS_PER_MS) /* so that a signal ends it soon */
 #define DEFAULT_PORT "4002"
 
