@@ -67,9 +67,8 @@ struct listener {
 	char path[CONFIG_PATH_MAX];
 };
 
-/* Those of one list of listeners: sockets of another type do not meet them. */
+/* What one row of a checks.def has found so far: sockets of another type do not meet these. */
 struct listeners {
-	const char *list; /* below ingest */
 	address_parser *parse;
 	const char *forms;
 	struct listener *listener;
@@ -148,20 +147,89 @@ static void check_origin(struct listeners *listeners, const struct config_node *
 typedef void item_check(struct listeners *listeners, const struct config_node *node, const char *path,
                         struct config_errors *errors);
 
-/* Calls check for each item of the list `key` in all entries. */
-static void each_item(struct listeners *listeners, const struct config_node *entries, const char *key,
-                      item_check *check, struct config_errors *errors)
+/* ---- rows of checks.def ---- */
+
+enum check_kind {
+	CHECK_DATAGRAM_ADDRESSES,
+	CHECK_STREAM_ADDRESSES,
+	CHECK_NETWORKS,
+	CHECK_ORIGINS,
+	CHECK_ROOM,
+	CHECK_ORDER
+};
+
+#define CHECK_OTHERS_MAX 4u
+
+struct check {
+	enum check_kind kind;
+	const char *list, *key;
+	/* ROOM: the parts; ORDER: the other key, then both in words */
+	const char *other[CHECK_OTHERS_MAX];
+};
+
+#define ITEMS(list, key, kind)          {CHECK_##kind, list, key, {NULL}},
+#define ROOM(list, key, ...)            {CHECK_ROOM, list, key, {__VA_ARGS__}},
+#define ORDER(least, most, what, whose) {CHECK_ORDER, "", least, {most, what, whose}},
+
+static const struct check checks[] = {
+#include <checks.list> /* generated: every checks.def of the tree (mk/tables.mk) */
+};
+
+static const struct {
+	item_check *check;
+	address_parser *parse;
+	const char *forms;
+} items[] = {
+        [CHECK_DATAGRAM_ADDRESSES] = {check_address, address_parse, ADDRESS_FORMS},
+        [CHECK_STREAM_ADDRESSES] = {check_address, address_parse_stream, ADDRESS_STREAM_FORMS},
+        [CHECK_NETWORKS] = {check_network, NULL, NULL},
+        [CHECK_ORIGINS] = {check_origin, NULL, NULL},
+};
+
+/* Takes the first part off a key: "ingest" off "ingest.udp". */
+static const char *first_part(const char **key, char part[CONFIG_PATH_MAX])
 {
+	size_t n = strcspn(*key, ".");
+	snprintf(part, CONFIG_PATH_MAX, "%.*s", (int)n, *key);
+	*key += (*key)[n] == '.' ? n + 1 : n;
+	return part;
+}
+
+static const struct config_node *node_of(const struct config_node *tree, const char *section)
+{
+	char part[CONFIG_PATH_MAX];
+	while (*section != '\0')
+		tree = config_tree_find(tree, first_part(&section, part));
+	return tree;
+}
+
+static const struct schema *schema_of(const char *section)
+{
+	const struct schema *schema = config_schema();
+	char part[CONFIG_PATH_MAX];
+	while (*section != '\0') {
+		long i = config_schema_index(schema, first_part(&section, part));
+		if (i < 0)
+			abort(); /* a row of a checks.def names no section */
+		schema = schema->child[i];
+	}
+	return schema;
+}
+
+static void check_items(const struct config_node *tree, const struct check *row, struct config_errors *errors)
+{
+	struct listeners listeners = {.parse = items[row->kind].parse, .forms = items[row->kind].forms};
+	const struct config_node *entries = node_of(tree, row->list);
 	for (size_t i = 0; entries != NULL && i < entries->n_children; i++) {
-		const struct config_node *items = config_tree_find(entries->child[i], key);
-		for (size_t k = 0; items != NULL && k < items->n_children && !config_errors_full(errors);
-		     k++) {
+		const struct config_node *list = config_tree_find(entries->child[i], row->key);
+		for (size_t k = 0; list != NULL && k < list->n_children && !config_errors_full(errors); k++) {
 			char path[CONFIG_PATH_MAX];
-			snprintf(path, sizeof path, "ingest.%s[%zu].%s[%zu]", listeners->list, i, key, k);
-			if (!items->child[k]->refused)
-				check(listeners, items->child[k], path, errors);
+			snprintf(path, sizeof path, "%s[%zu].%s[%zu]", row->list, i, row->key, k);
+			if (!list->child[k]->refused)
+				items[row->kind].check(&listeners, list->child[k], path, errors);
 		}
 	}
+	free(listeners.listener);
 }
 
 /* Value of an option of the schema's `section`, taken from the keys of node. False when it is not
@@ -183,50 +251,44 @@ static uint64_t power_up(uint64_t bytes)
 	return power;
 }
 
-/* A request of the greatest size must find room, or it would be answered "try again" for ever. */
-static void check_request_memory(const struct schema *section, const struct config_node *entry, size_t i,
-                                 struct config_errors *errors)
+/* "max_head, max_body and max_inflated" */
+static void list_parts(const struct check *row, char *text, size_t size)
 {
-	uint64_t memory, head, body, inflated;
-	char path[CONFIG_PATH_MAX];
-	if (!value_of(section, entry, "request_memory", &memory) ||
-	    !value_of(section, entry, "max_head", &head) || !value_of(section, entry, "max_body", &body) ||
-	    !value_of(section, entry, "max_inflated", &inflated))
-		return;
-	uint64_t least = power_up(head) + power_up(body) + power_up(inflated);
-	if (memory >= least)
-		return;
-	snprintf(path, sizeof path, "ingest.http[%zu].request_memory", i);
-	config_error(
-	        errors, &config_tree_find(entry, "request_memory")->origin, path,
-	        "less than max_head, max_body and max_inflated together take; allowed: at least %llu bytes, or smaller limits",
-	        (unsigned long long)least);
+	size_t used = 0;
+	for (unsigned i = 0; i < CHECK_OTHERS_MAX && row->other[i] != NULL && used < size; i++) {
+		bool last = i + 1 == CHECK_OTHERS_MAX || row->other[i + 1] == NULL;
+		const char *between = i == 0 ? "" : last ? " and " : ", ";
+		used += (size_t)snprintf(text + used, size - used, "%s%s", between, row->other[i]);
+	}
 }
 
-static const struct schema *schema_of(const char *section, const char *list)
+static void check_room_of(const struct config_node *entry, size_t i, const struct check *row,
+                          struct config_errors *errors)
 {
-	const struct schema *root = config_schema();
-	long i = config_schema_index(root, section);
-	long k = i < 0 ? -1 : config_schema_index(root->child[i], list);
-	return k < 0 ? NULL : root->child[i]->child[k];
+	const struct schema *section = schema_of(row->list);
+	uint64_t room, part, least = 0;
+	char path[CONFIG_PATH_MAX], parts[CHECK_OTHERS_MAX * (CONFIG_KEY_MAX + 5)];
+	if (!value_of(section, entry, row->key, &room))
+		return;
+	for (unsigned k = 0; k < CHECK_OTHERS_MAX && row->other[k] != NULL; k++) {
+		if (!value_of(section, entry, row->other[k], &part))
+			return;
+		least += power_up(part);
+	}
+	if (room >= least)
+		return;
+	snprintf(path, sizeof path, "%s[%zu].%s", row->list, i, row->key);
+	list_parts(row, parts, sizeof parts);
+	config_error(errors, &config_tree_find(entry, row->key)->origin, path,
+	             "less than %s together take; allowed: at least %llu bytes, or smaller limits", parts,
+	             (unsigned long long)least);
 }
 
-static void check_listeners(const struct config_node *tree, struct config_errors *errors)
+static void check_room(const struct config_node *tree, const struct check *row, struct config_errors *errors)
 {
-	const struct config_node *ingest = config_tree_find(tree, "ingest");
-	const struct config_node *udp = config_tree_find(ingest, "udp"),
-	                         *http = config_tree_find(ingest, "http");
-	struct listeners datagrams = {.list = "udp", .parse = address_parse, .forms = ADDRESS_FORMS};
-	struct listeners connections = {
-	        .list = "http", .parse = address_parse_stream, .forms = ADDRESS_STREAM_FORMS};
-	each_item(&datagrams, udp, "listen", check_address, errors);
-	each_item(&connections, http, "listen", check_address, errors);
-	each_item(&connections, http, "trusted_proxies", check_network, errors);
-	each_item(&connections, http, "cors", check_origin, errors);
-	for (size_t i = 0; http != NULL && i < http->n_children; i++)
-		check_request_memory(schema_of("ingest", "http"), http->child[i], i, errors);
-	free(datagrams.listener);
-	free(connections.listener);
+	const struct config_node *entries = node_of(tree, row->list);
+	for (size_t i = 0; entries != NULL && i < entries->n_children; i++)
+		check_room_of(entries->child[i], i, row, errors);
 }
 
 static void check_instance(const struct config_node *tree, struct config_errors *errors)
@@ -280,31 +342,41 @@ static void check_topics(const struct config_node *tree, struct config_errors *e
 		             INSTANCE_TOPICS_MAX);
 }
 
-/* The smaller of two durations must not be greater; parsed here because both have been checked only
- * one by one. */
-static void check_backoff(const struct config_node *tree, struct config_errors *errors)
+/* Parsed here because both have been checked only one by one. */
+static void check_order(const struct config_node *tree, const struct check *row, struct config_errors *errors)
 {
-	const struct config_node *least = config_tree_find(tree, "restart_backoff");
-	const struct config_node *most = config_tree_find(tree, "restart_backoff_max");
+	const struct config_node *least = config_tree_find(tree, row->key);
+	const struct config_node *most = config_tree_find(tree, row->other[0]);
 	uint64_t least_ns, most_ns;
-	if (!value_of(config_schema(), tree, "restart_backoff", &least_ns) ||
-	    !value_of(config_schema(), tree, "restart_backoff_max", &most_ns))
+	if (!value_of(config_schema(), tree, row->key, &least_ns) ||
+	    !value_of(config_schema(), tree, row->other[0], &most_ns))
 		return;
 	if (least_ns <= most_ns)
 		return;
 	/* One of the two may be a default, which nobody wrote. */
 	bool blame_least = least->origin.rank > most->origin.rank;
 	config_error(errors, blame_least ? &least->origin : &most->origin,
-	             blame_least ? "restart_backoff" : "restart_backoff_max",
-	             "the first wait, %.40s, is longer than the longest, %.40s; allowed: as long or shorter",
-	             least->text, most->text);
+	             blame_least ? row->key : row->other[0],
+	             "%s, %.40s, is longer than %s, %.40s; allowed: as long or shorter", row->other[1],
+	             least->text, row->other[2], most->text);
+}
+
+static void check_rows(const struct config_node *tree, struct config_errors *errors)
+{
+	for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
+		if (checks[i].kind == CHECK_ROOM)
+			check_room(tree, &checks[i], errors);
+		else if (checks[i].kind == CHECK_ORDER)
+			check_order(tree, &checks[i], errors);
+		else
+			check_items(tree, &checks[i], errors);
+	}
 }
 
 void config_check(const struct config_node *tree, struct config_errors *errors)
 {
 	check_keys(config_schema(), tree, "", errors);
 	check_instance(tree, errors);
-	check_listeners(tree, errors);
+	check_rows(tree, errors);
 	check_topics(tree, errors);
-	check_backoff(tree, errors);
 }

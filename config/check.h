@@ -1,4 +1,15 @@
-/* Checks the values of a completed tree: each by its option, then against each other. */
+/* Checks the values of a completed tree: each by its option, then against each other.
+ *
+ * What the options of a folder must say together stands in its checks.def, next to its options.def:
+ *
+ *     ITEMS(list, key, kind)            each item of the LIST `key`, in all entries of `list`, is of a kind:
+ *                                         DATAGRAM_ADDRESSES, STREAM_ADDRESSES   to listen on; none overlaps another
+ *                                         NETWORKS                               address/bits
+ *                                         ORIGINS                                as browsers send them
+ *     ROOM(list, key, parts...)         in each entry of `list` the size `key` is at least the sum of the parts, each rounded up to a
+ *                                       power of two
+ *     ORDER(least, most, what, whose)   the duration `least` is not longer than `most`; the last two are words for people
+ */
 #ifndef CONFIG_CHECK_H
 #define CONFIG_CHECK_H
 

@@ -1,6 +1,7 @@
 # Lists of the tables that the folders bring along, so that a new folder is found without naming it anywhere:
 #
 #   build/gen/options.list   every options.def: that of config/, those of the stages in flow order, the rest
+#   build/gen/checks.list    every checks.def
 #   build/gen/metrics.list   every stage's metrics.def, METRICS_OF being the stage's name
 
 GEN  := $(BUILD)/gen
@@ -13,6 +14,7 @@ flow_folder = $(word 2,$(subst :, ,$(1)))
 
 OPTION_TABLES := config/options.def $(foreach s,$(FLOW),$(wildcard $(call flow_folder,$(s))/options.def))
 OPTION_TABLES += $(filter-out $(OPTION_TABLES),$(sort $(wildcard */options.def */*/options.def)))
+CHECK_TABLES  := $(sort $(wildcard */checks.def */*/checks.def))
 METRIC_STAGES := $(foreach s,$(FLOW),$(if $(wildcard $(call flow_folder,$(s))/metrics.def),$(s)))
 
 # Looked at by each make, written only when it says something else.
@@ -25,8 +27,10 @@ endef
 
 .PHONY: always-look
 $(eval $(call list,options.list,$(foreach t,$(OPTION_TABLES),'$(hash)include "$(t)"')))
+$(eval $(call list,checks.list,$(foreach t,$(CHECK_TABLES),'$(hash)include "$(t)"')))
 $(eval $(call list,metrics.list,$(foreach s,$(METRIC_STAGES),'$(hash)define METRICS_OF "$(call flow_name,$(s))"' \
   '$(hash)include "$(call flow_folder,$(s))/metrics.def"' '$(hash)undef METRICS_OF')))
 
 $(BUILD)/obj/config/options.o $(BUILD)/fuzz/config: $(GEN)/options.list
+$(BUILD)/obj/config/check.o $(BUILD)/fuzz/config: $(GEN)/checks.list
 $(BUILD)/obj/scripts/document.o: $(GEN)/metrics.list
