@@ -50,7 +50,7 @@ void loop_signals(struct stage *stage)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* Nothing can be started again, and who comes later finds nothing of what is written now. What has
+/* Nothing can be started again, and a later process finds nothing of what is written now. What has
  * sockets takes in no more. What only reads goes on with the memory that it has mapped: the
  * supervisor tells it when nothing more comes (SIGTERM, in the order of the flow). */
 static void lose(struct stage *stage, const char *why)

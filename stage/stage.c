@@ -281,7 +281,7 @@ static int attach_control(struct stage *stage, struct shm_error *error)
 	return 0;
 }
 
-/* The configuration in force lies beside the segments; the instance's name is the one that was
+/* The configuration in force lies in the same folder as the segments; the instance's name is the one that was
  * joined. */
 static int load_instance_config(struct stage *stage, const char *instance, struct shm_error *error)
 {

@@ -84,30 +84,18 @@ static bool same_sockets(const struct supervisor *supervisor, const struct child
 	return n == child->n_sockets && memcmp(fd, child->socket, n * sizeof fd[0]) == 0;
 }
 
-static bool same_lanes(const struct instance_topic *a, const struct instance_topic *b)
-{
-	if (a->n_lanes != b->n_lanes)
-		return false;
-	for (unsigned lane = 0; lane < a->n_lanes; lane++)
-		if (strcmp(a->lane_role[lane], b->lane_role[lane]) != 0)
-			return false;
-	return true;
-}
-
 /* Merged topics keep their indexes, so the page in force and the next plan have the same topic in
- * the same place. */
+ * the same place. Lanes that come are no change for a reader: it follows the page. */
 static bool topics_changed(const struct supervisor *supervisor, const char *role)
 {
 	const struct instance_page *old = supervisor->segments.old;
 	const struct plan *next = supervisor->next_plan;
 	for (unsigned i = 0; i < next->n_topics; i++) {
 		const struct plan_topic *topic = &next->topic[i];
-		bool writes = plan_writes(topic, role), reads = plan_reads(topic, role);
-		if (!writes && !reads)
+		if (!plan_writes(topic, role) && !plan_reads(topic, role))
 			continue;
 		if (i >= old->n_topics || old->topic[i].size_bytes != topic->page.size_bytes ||
-		    old->topic[i].when_full != topic->page.when_full ||
-		    (reads && !same_lanes(&old->topic[i], &topic->page)))
+		    old->topic[i].when_full != topic->page.when_full)
 			return true;
 	}
 	return false;

@@ -1,4 +1,4 @@
-/* Copies the write-ahead log back into the database file, beside the stage's loop.
+/* Copies the write-ahead log back into the database file, in a thread of its own.
  *
  *     commit ----> the log grows ---- over CHECKPOINT_BYTES ----> thread: passive checkpoint (writes pages, syncs twice)
  *                       |

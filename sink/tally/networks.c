@@ -104,7 +104,7 @@ void networks_step(struct networks *networks, uint64_t records)
 	uint64_t end = networks->n_old + NETWORKS_PROBE_MAX;
 	uint64_t at = networks->frontier;
 	uint64_t stop = at + records * SLOTS_PER_RECORD;
-	/* On to an empty slot: a key whose home is behind the frontier may lie in a run of full
+	/* On to an empty slot: a key whose home is past the frontier may lie in a run of full
 	 * slots that reaches over it. */
 	for (; at < end && (at < stop || networks->old[at].hosts != 0); at++)
 		if (networks->old[at].hosts != 0)

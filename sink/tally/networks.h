@@ -6,7 +6,7 @@
  *     old table      |.................|=========================|      each key is in exactly one of the two:
  *                                      ^ frontier                       home in old < frontier ? new : old
  *     new table      |==================================|.........................................................|
- *                                                       ^ pages behind this have never been touched
+ *                                                       ^ pages after this have never been touched
  *
  * Open addressing with linear probing, at most two thirds full. A key's home is its hash scaled to
  * the table's size, so a table in slot order is in hash order too. Growing therefore walks the old

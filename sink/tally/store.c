@@ -292,8 +292,8 @@ static int set_up_connection(struct store *store, struct shm_error *error)
 	if (reported != 0)
 		return reported;
 	int result = sqlite3_exec(store->db, settings, NULL, NULL, NULL);
-	/* The log's files stay when this process ends: who may read the directory but not write it
-	 * could not open the database without them. */
+	/* The log's files stay when this process ends: a user who may read the directory but not
+	 * write it could not open the database without them. */
 	if (result == SQLITE_OK)
 		result = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_log);
 	if (result == SQLITE_OK)
@@ -535,7 +535,7 @@ static void name_for_reading(const struct store *store, char uri[3 * PATH_ROOM +
 	sprintf(at, log ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1");
 }
 
-/* Who counts there now: 0 nobody; -EBUSY it is not own_pid. */
+/* Whether a process counts there now: 0 none, or own_pid (*own); -EBUSY another. */
 static int try_lock(const struct store *store, int own_pid, bool *own, struct shm_error *error)
 {
 	int owner = -1, fd = open(store->lock_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);

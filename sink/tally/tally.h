@@ -31,7 +31,7 @@ struct tally_taken {
 	uint64_t bad;     /* of these no IpEvents, skipped */
 };
 
-/* Counts at most `max` records of the batch, fewer when counts become full. batch moves behind what
+/* Counts at most `max` records of the batch, fewer when counts become full. batch moves past what
  * was taken. */
 struct tally_taken tally_take(struct counts *counts, struct record_batch *batch, uint64_t max);
 

@@ -196,6 +196,9 @@ static bool read_all(struct fake *fake)
 	struct record_batch batch;
 	unsigned lane;
 	uint64_t n = 0;
+	struct shm_error error;
+	if (instance_follow(&fake->instance, &error) == 0)
+		(void)topic_reader_follow(&fake->reader, &error);
 	if (!topic_peek(&fake->reader, &lane, &batch))
 		return false;
 	while (record_next(&batch) != NULL)
