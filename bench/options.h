@@ -32,8 +32,8 @@ struct option_row {
 #define OPTIONS_MAX 16u /* rows of a table */
 
 /* Reads the command line; --help and -h call help. Returns -1 when there is something to measure,
- * else the exit status: 0 after help, 2 for wrong usage, which is explained on standard error in one
- * line. */
+ * else the exit status: 0 after help, 2 for wrong usage, which is explained on standard error in
+ * one line. */
 int options_read(int argc, char **argv, const char *program, const struct option_row *rows, size_t n,
                  void (*help)(void));
 

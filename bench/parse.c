@@ -193,9 +193,7 @@ static void make_postbacks(struct input inputs[INPUTS])
 	for (unsigned i = 0; i < INPUTS; i++)
 		inputs[i].bytes = (size_t)snprintf(
 		        (char *)inputs[i].data, INPUT_BYTES,
-		        "{\"endpoint\": {\"method\": \"GET\", \"url\": "
-		        "\"http://host/data?title={mascot}&image={location}&foo={bar}\"}, \"data\": "
-		        "[{\"mascot\": "
+		        "{\"endpoint\": {\"method\": \"GET\", \"url\": \"http://host/data?title={mascot}&image={location}&foo={bar}\"}, \"data\": [{\"mascot\": "
 		        "\"Gopher%ld\", \"location\": \"https://blog.golang.org/gopher/gopher.png\"}]}",
 		        random() % 100000);
 }

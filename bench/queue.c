@@ -332,8 +332,7 @@ static int run(int argc, char **argv)
 		turns_add(&turns, ours, turn(&options, false));
 	}
 	if (options.json) {
-		printf("{\"bench\":\"queue\",\"message_bytes\":%zu,\"slots\":%u,\"producers\":%u,\"takers\":%"
-		       "u,\"bells\":%s,"
+		printf("{\"bench\":\"queue\",\"message_bytes\":%zu,\"slots\":%u,\"producers\":%u,\"takers\":%u,\"bells\":%s,"
 		       "\"turns\":%u,\"queue_per_s\":%.0f,\"ck_ring_mpmc_per_s\":%.0f,\"ratio\":%.3f}\n",
 		       sizeof(struct message), SLOTS, options.producers, options.takers,
 		       options.bells ? "true" : "false", turns.n, turns_median(turns.ours, turns.n),

@@ -324,12 +324,9 @@ static int parse(int argc, char **argv, struct options *options)
 static void print_json(const struct options *options, const struct run *fixed, double best,
                        const struct turns *turns)
 {
-	printf("{\"bench\":\"udp\",\"gro\":{\"asked_per_s\":%.0f,\"per_s\":%.0f,\"seconds\":%.1f,\"sent\":%"
-	       "llu,\"received\":%llu,"
-	       "\"rejected\":%llu,\"dropped\":%llu,\"kernel_dropped_entries\":%llu,\"written\":%llu,"
-	       "\"counted\":%llu,\"exact\":%s,"
-	       "\"highest_lossless_per_s\":%.0f,\"cpu_s\":{\"sender\":%.2f,\"ingest_udp\":%.2f,\"tally\":%."
-	       "2f,\"supervisor\":%.2f}}",
+	printf("{\"bench\":\"udp\",\"gro\":{\"asked_per_s\":%.0f,\"per_s\":%.0f,\"seconds\":%.1f,\"sent\":%llu,\"received\":%llu,"
+	       "\"rejected\":%llu,\"dropped\":%llu,\"kernel_dropped_entries\":%llu,\"written\":%llu,\"counted\":%llu,\"exact\":%s,"
+	       "\"highest_lossless_per_s\":%.0f,\"cpu_s\":{\"sender\":%.2f,\"ingest_udp\":%.2f,\"tally\":%.2f,\"supervisor\":%.2f}}",
 	       options->rate, fixed->rate, fixed->seconds, (unsigned long long)fixed->sent,
 	       (unsigned long long)fixed->count.received, (unsigned long long)fixed->count.rejected,
 	       (unsigned long long)fixed->count.dropped, (unsigned long long)fixed->count.kernel_dropped,

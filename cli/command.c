@@ -79,10 +79,10 @@ int command_attach(const char *command, struct instance *instance, const char *n
 
 int command_say_down(const char *command, const struct instance *instance, const char *name)
 {
-	return command_fail(command,
-	                    "instance \"%s\" is down: no supervisor runs it, and what its last run left "
-	                    "waits in %s; start it with: millrace run --instance %s",
-	                    name, instance->directory, name);
+	return command_fail(
+	        command,
+	        "instance \"%s\" is down: no supervisor runs it, and what its last run left waits in %s; start it with: millrace run --instance %s",
+	        name, instance->directory, name);
 }
 
 void command_follow(struct command_follow *follow, const char *command, const struct instance *instance,
@@ -96,8 +96,7 @@ void command_follow(struct command_follow *follow, const char *command, const st
 	if (down && !follow->down)
 		(void)command_fail(
 		        command,
-		        "the supervisor of instance \"%s\" has died; waiting for another: millrace "
-		        "run --instance %s",
+		        "the supervisor of instance \"%s\" has died; waiting for another: millrace run --instance %s",
 		        name, name);
 	else if (!down && follow->down)
 		(void)command_fail(command, "instance \"%s\" is run again", name);

@@ -26,8 +26,8 @@
  *     defaults of the options < embedded default < file < MILLRACE_INSTANCE < --set, in order
  *
  * A top-level section of the file replaces that of the embedded default: `ingest: {}` means no
- * listener, and a list `ingest.udp` stands for itself. Keys and topics that the file does not mention
- * have their defaults.
+ * listener, and a list `ingest.udp` stands for itself. Keys and topics that the file does not
+ * mention have their defaults.
  */
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
@@ -110,8 +110,8 @@ void config_each_file(const struct config *config, const char *section, config_f
 int config_make_absolute(struct config *config, const char *folder, char **error);
 
 /* Values. The key is formatted as by printf: config_u64(c, "ingest.udp[%zu].processes", i). Asking
- * for a key that no options.def declares, or with the wrong type, is our own bug and aborts. Strings
- * live as long as the configuration. */
+ * for a key that no options.def declares, or with the wrong type, is our own bug and aborts.
+ * Strings live as long as the configuration. */
 /* SIZE bytes, COUNT, BOOL 0/1 */
 uint64_t config_u64(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
 /* DURATION */

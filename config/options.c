@@ -1,5 +1,5 @@
-/* The rows of all tables, in the order of the documents. They are alone in this file so that a test can
- * link others. */
+/* The rows of all tables, in the order of the documents. They are alone in this file so that a test
+ * can link others. */
 #include "config/schema.h"
 
 #define SIZE        CONFIG_SIZE, "size"

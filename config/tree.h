@@ -33,7 +33,8 @@ struct config_node {
 	struct config_origin origin;
 	struct config_node **child;
 	size_t n_children, room;
-	/* takes the place of something that was reported, so that its neighbours keep their numbers */
+	/* takes the place of something that was reported, so that its neighbours keep their
+	 * numbers */
 	bool refused;
 };
 
@@ -46,8 +47,8 @@ void *config_alloc(size_t bytes);
 bool config_tree_is_plain(const unsigned char *text, size_t bytes);
 
 /* Parses one document. An empty one is NODE_NULL. Returns NULL, with errors added, when it is not
- * YAML or meets a limit. A key or value that cannot be used (a duplicate key, a control character) adds
- * an error and is left out. origin gives source and rank; its line is 1, or 0 when lines mean
+ * YAML or meets a limit. A key or value that cannot be used (a duplicate key, a control character)
+ * adds an error and is left out. origin gives source and rank; its line is 1, or 0 when lines mean
  * nothing. */
 struct config_node *config_tree_parse(const char *text, size_t bytes, const struct config_origin *origin,
                                       struct config_errors *errors);

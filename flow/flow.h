@@ -48,7 +48,8 @@ struct flow_stage {
 	const char *const *writes;         /* topics, whatever the format */
 	const char *const *puts;           /* queues that it puts into */
 	const struct flow_format *formats; /* ends with a name of NULL; NULL: it has no option `format` */
-	/* Options outside of its section that it reads, too: a reload that changes one restarts it. */
+	/* Options outside of its section that it reads, too: a reload that changes one restarts
+	 * it. */
 	const char *const *other_options;
 	/* Body of the private segment of each process, which its next life takes up: private_bytes,
 	 * and private_each_bytes for each of the option private_count of its section. 0: none. */

@@ -108,8 +108,8 @@ static bool has_records(const struct millrace_reader *reader)
 	return false;
 }
 
-/* Before the program waits for the descriptor, if there is one. True: there is something to read. It
- * is armed all the same, for a reader that has no memory to copy it. */
+/* Before the program waits for the descriptor, if there is one. True: there is something to read.
+ * It is armed all the same, for a reader that has no memory to copy it. */
 static bool arm(struct millrace_reader *reader)
 {
 	if (reader->poll == NULL)

@@ -1,4 +1,5 @@
-/* A snapshot as JSON: what `millrace stat --json` prints. The keys are in millrace-stat(1) and stay.
+/* A snapshot as JSON: what `millrace stat --json` prints. The keys are in millrace-stat(1) and
+ * stay.
  */
 #ifndef LOOK_JSON_H
 #define LOOK_JSON_H

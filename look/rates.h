@@ -4,8 +4,8 @@
  *     rates_init(&rates, now, before);        before: an earlier snapshot, or NULL
  *     rates_topic(&rates, topic)              topic is one of now's; 0 when before has nothing to compare it with
  *
- * Stages, topics, groups and metrics are found again by name, so that a reload which adds or removes
- * some does no harm. A counter that went back belongs to another life: its rate is 0.
+ * Stages, topics, groups and metrics are found again by name, so that a reload which adds or
+ * removes some does no harm. A counter that went back belongs to another life: its rate is 0.
  */
 #ifndef LOOK_RATES_H
 #define LOOK_RATES_H
@@ -32,8 +32,8 @@ double rates_lane(const struct rates *rates, const struct snapshot_topic *topic,
 double rates_group(const struct rates *rates, const struct snapshot_topic *topic, unsigned lane,
                    const struct snapshot_group *group);
 
-/* A counter's gain, or the number of values that a histogram got; a gauge has no rate: 0. stage NULL:
- * the supervisor's. */
+/* A counter's gain, or the number of values that a histogram got; a gauge has no rate: 0. stage
+ * NULL: the supervisor's. */
 double rates_metric(const struct rates *rates, const struct snapshot_stage *stage,
                     const struct snapshot_metric *metric);
 

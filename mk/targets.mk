@@ -81,7 +81,7 @@ fuzz: ## every fuzzer for FUZZ_SECONDS (60)
 built-fuzz: $(FUZZERS)
 	@$(RUN_TESTS) --kinds fuzz --fuzz-seconds $(or $(FUZZ_SECONDS),60) $(CHOICE)
 
-lint: ## clang-tidy, cppcheck, clang-format, shellcheck and mandoc, in check mode
+lint: ## clang-tidy, cppcheck, clang-format, scripts/check-style, shellcheck and mandoc, in check mode
 	@scripts/install-packages build test lint
 	@$(AGAIN) built-lint
 # The programs are built first because the sources include what is generated.

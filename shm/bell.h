@@ -39,9 +39,9 @@ uint32_t bell_value(const struct bell *bell);
  * back). */
 bool bell_wait(struct bell *bell, uint32_t seen, uint64_t timeout_ns);
 
-/* The same for n bells, 1 to BELL_WAIT_MAX of them: sleeps until one has been rung since its value in
- * `seen` was taken. One system call (futex_waitv(2), Linux 5.16). Where that is denied, as in an old
- * sandbox, it sleeps on the first bell and looks at the others every BELL_WAIT_SLICE_NS. */
+/* The same for n bells, 1 to BELL_WAIT_MAX of them: sleeps until one has been rung since its value
+ * in `seen` was taken. One system call (futex_waitv(2), Linux 5.16). Where that is denied, as in an
+ * old sandbox, it sleeps on the first bell and looks at the others every BELL_WAIT_SLICE_NS. */
 #define BELL_WAIT_MAX      64u
 #define BELL_WAIT_SLICE_NS 10000000u
 bool bell_wait_any(struct bell *const bell[], const uint32_t seen[], unsigned n, uint64_t timeout_ns);

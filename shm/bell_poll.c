@@ -50,7 +50,8 @@ static bool any_rung(const struct bell_poll *poll, const uint32_t *seen)
 static void fire(struct bell_poll *poll)
 {
 	int armed = ARMED;
-	/* Before the write: a loop that finds the descriptor readable can read and arm again at once. */
+	/* Before the write: a loop that finds the descriptor readable can read and arm again at
+	 * once. */
 	if (!atomic_compare_exchange_strong_explicit(&poll->state, &armed, PARKED, memory_order_acq_rel,
 	                                             memory_order_relaxed))
 		return; /* stopped */

@@ -5,8 +5,8 @@
  *
  *     body of <role>.private:   | layout | lives | redo note |
  *
- * The supervisor creates it zeroed, PRIVATE_NOTE_BYTES long (flow/flow.def); the first life sets the
- * layout, each one counts itself.
+ * The supervisor creates it zeroed, PRIVATE_NOTE_BYTES long (flow/flow.def); the first life sets
+ * the layout, each one counts itself.
  */
 #ifndef SHM_PRIVATE_H
 #define SHM_PRIVATE_H

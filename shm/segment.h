@@ -85,7 +85,8 @@ bool segment_name_valid(const char *name);
 const char *segment_instance_named(void);
 
 /* The instance that is meant where no configuration says it: given (--instance) unless that is
- * NULL, else $MILLRACE_INSTANCE, else "default". Does not check the name (segment_directory does). */
+ * NULL, else $MILLRACE_INSTANCE, else "default". Does not check the name (segment_directory
+ * does). */
 const char *segment_instance(const char *given);
 
 /* The directory of an instance: $MILLRACE_SHM or /dev/shm/millrace, then the instance's name.

@@ -284,16 +284,15 @@ static int check_owner(struct claim *claim, int index, const char *name, bool st
 	if (stage == configured)
 		return 0;
 	if (stage)
-		shm_explain(error,
-		            "group \"%s\" of topic \"%s\" was made by an outside program; free it with: "
-		            "millrace consume %s "
-		            "--group %s --forget",
-		            name, claim->topic, claim->topic, name);
+		shm_explain(
+		        error,
+		        "group \"%s\" of topic \"%s\" was made by an outside program; free it with: millrace consume %s --group %s --forget",
+		        name, claim->topic, claim->topic, name);
 	else
-		shm_explain(error,
-		            "group \"%s\" of topic \"%s\" belongs to a stage of the configuration; take "
-		            "another name",
-		            name, claim->topic);
+		shm_explain(
+		        error,
+		        "group \"%s\" of topic \"%s\" belongs to a stage of the configuration; take another name",
+		        name, claim->topic);
 	return -EPERM;
 }
 

@@ -46,8 +46,8 @@ struct stage_file {
 	 * "PATH: what is wrong" in error. */
 	int (*load)(const struct config *config, const char *path, void **loaded, struct shm_error *error);
 	void (*discard)(void *loaded);
-	/* Puts it in force in place of the old one, and owns it from now on. NULL: the stage watches
-	 * the file by itself. */
+	/* Puts it in force in place of the old one, and owns it from now on. NULL: the stage
+	 * watches the file by itself. */
 	void (*replace)(struct stage *stage, void *loaded);
 };
 

@@ -41,11 +41,11 @@ static int count_wanted(struct ports *ports, struct shm_error *error)
 	if (ports->n_reads <= PORTS_READS_MAX && ports->n_writes <= PORTS_WRITES_MAX &&
 	    ports->n_queues <= PORTS_QUEUES_MAX && regions <= REDO_REGIONS_MAX)
 		return 0;
-	shm_explain(error,
-	            "%s: %u topics to read, %u to write, %u queues; one stage has at most %u, %u and %u, "
-	            "and %u topics in one redo note",
-	            wanted->role, ports->n_reads, ports->n_writes, ports->n_queues, PORTS_READS_MAX,
-	            PORTS_WRITES_MAX, PORTS_QUEUES_MAX, REDO_REGIONS_MAX - 1);
+	shm_explain(
+	        error,
+	        "%s: %u topics to read, %u to write, %u queues; one stage has at most %u, %u and %u, and %u topics in one redo note",
+	        wanted->role, ports->n_reads, ports->n_writes, ports->n_queues, PORTS_READS_MAX,
+	        PORTS_WRITES_MAX, PORTS_QUEUES_MAX, REDO_REGIONS_MAX - 1);
 	return -EINVAL;
 }
 

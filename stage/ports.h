@@ -11,13 +11,13 @@
  *     ports_follow: the supervisor has put another instance page in place (SIGHUP): lanes that came are read too
  *     ports_close
  *
- * The names come from the stage's row in the flow table. Nothing else attaches, recovers or attaches
- * again. Lanes and queues lie in the stage's own memory, so that its hot path reaches them without
- * asking here.
+ * The names come from the stage's row in the flow table. Nothing else attaches, recovers or
+ * attaches again. Lanes and queues lie in the stage's own memory, so that its hot path reaches them
+ * without asking here.
  *
  * The redo note, where a stage commits by one, has a fixed order of regions, which the next life
- * relies on: 0 is the private segment, then come the lanes in the order of `writes`, then the groups
- * in the order of `reads`. Regions after these are the stage's own.
+ * relies on: 0 is the private segment, then come the lanes in the order of `writes`, then the
+ * groups in the order of `reads`. Regions after these are the stage's own.
  *
  *     records of an input --> lane_keep ... stream_pass; ports_note; ports_commit     exactly once: one note for all
  */
@@ -75,8 +75,8 @@ struct ports_wanted ports_declared(const struct instance *instance, const char *
 
 /* Attaches all and finishes what the last life of the role had begun. Returns 0, or -errno with the
  * reason in error, and then nothing is held: -ENOENT for what the instance does not have, -EBUSY
- * when another process reads the group (or this share of it), -EINVAL when more is wanted than there
- * is room for; otherwise as segment_attach. */
+ * when another process reads the group (or this share of it), -EINVAL when more is wanted than
+ * there is room for; otherwise as segment_attach. */
 int ports_open(struct ports *ports, const struct ports_wanted *wanted, struct shm_error *error);
 
 /* Leaves all. What is passed and not settled, and what lies uncommitted in lanes, is as if it had
@@ -84,11 +84,11 @@ int ports_open(struct ports *ports, const struct ports_wanted *wanted, struct sh
 void ports_close(struct ports *ports);
 
 /* Between two polls, when the instance may have another page: attaches to lanes that came to the
- * topics that are read, and attaches a lane that is written anew when it is another one by now (once
- * its batch is committed). Costs one comparison while the page is the same. Positions, what was
- * passed, and cursors stay. Returns 0, or -errno with the reason, having done what could be done; the
- * next call tries again: -ESTALE when something has changed that only a new life can follow, for
- * which the supervisor starts the stage anew. */
+ * topics that are read, and attaches a lane that is written anew when it is another one by now
+ * (once its batch is committed). Costs one comparison while the page is the same. Positions, what
+ * was passed, and cursors stay. Returns 0, or -errno with the reason, having done what could be
+ * done; the next call tries again: -ESTALE when something has changed that only a new life can
+ * follow, for which the supervisor starts the stage anew. */
 int ports_follow(struct ports *ports, struct shm_error *error);
 
 /* By name; asking for one that was not wanted is our own bug: abort. */

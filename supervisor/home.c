@@ -36,10 +36,10 @@ int home_hold(const char *directory, struct shm_error *error)
 	else if (status.st_uid == geteuid())
 		return 0;
 	else
-		shm_explain(error,
-		            "%s belongs to another user; choose another name with --instance NAME (or "
-		            "MILLRACE_INSTANCE=NAME)",
-		            directory);
+		shm_explain(
+		        error,
+		        "%s belongs to another user; choose another name with --instance NAME (or MILLRACE_INSTANCE=NAME)",
+		        directory);
 	folder_release(directory);
 	return result != 0 ? result : -EPERM;
 }

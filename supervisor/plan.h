@@ -126,9 +126,9 @@ uint64_t plan_bytes(const struct plan *plan);
 /* Lists stages, listeners, topics, queues, segments and the sum, for people. */
 void plan_print(const struct plan *plan, FILE *out);
 
-/* Draws the flow, for people: what comes in at the left, each stage with its number of processes, each
- * topic with its lanes and the groups that keep it, each queue and what takes from it. "-->" is a topic,
- * "==>" a queue. */
+/* Draws the flow, for people: what comes in at the left, each stage with its number of processes,
+ * each topic with its lanes and the groups that keep it, each queue and what takes from it. "-->"
+ * is a topic, "==>" a queue. */
 void plan_print_flow(const struct plan *plan, FILE *out);
 
 /* The same as a graph in the DOT language of Graphviz. */

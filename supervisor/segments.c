@@ -92,13 +92,11 @@ int segments_check_room(const struct segments *segments, const struct plan *plan
 	if (free_room.f_blocks == 0 ||
 	    room.needed_bytes <= free_bytes) /* no blocks: a tmpfs without a limit */
 		return 0;
-	shm_explain(error,
-	            "%s: the segments need %llu bytes, the file system has %llu free; ask for less "
-	            "(topics.*.size, queues.*.slots, ingest.udp[].buffers, "
-	            "processes of the listeners; millrace check lists all) or enlarge it: sudo mount -o "
-	            "remount,size=N /dev/shm",
-	            segments->directory, (unsigned long long)room.needed_bytes,
-	            (unsigned long long)free_bytes);
+	shm_explain(
+	        error,
+	        "%s: the segments need %llu bytes, the file system has %llu free; ask for less (topics.*.size, queues.*.slots, ingest.udp[].buffers, "
+	        "processes of the listeners; millrace check lists all) or enlarge it: sudo mount -o remount,size=N /dev/shm",
+	        segments->directory, (unsigned long long)room.needed_bytes, (unsigned long long)free_bytes);
 	return -ENOSPC;
 }
 

@@ -188,15 +188,15 @@ static void say_unread(const struct watch *watch, const struct watch_topic *topi
 	const struct watch_group *group = &topic->group[finding->holder];
 	bool named = strcmp(watch->instance, "default") != 0;
 	char since[32];
-	log_warn("a topic is full: its writers wait for a group that nobody reads",
-	         "topic=%s group=%s no_reader_since=%s%s waiting_records=%llu dropped=%llu refused=%llu "
-	         "remedy=\"start its reader again, or free the group: millrace consume %s --group %s "
-	         "--forget%s%s\"",
-	         topic->name, group->name, group->before ? "before_" : "", date(since, group->since_ns),
-	         (unsigned long long)finding->records,
-	         (unsigned long long)(finding->dropped - topic->dropped_before),
-	         (unsigned long long)(finding->refused - topic->refused_before), topic->name, group->name,
-	         named ? " --instance " : "", named ? watch->instance : "");
+	log_warn(
+	        "a topic is full: its writers wait for a group that nobody reads",
+	        "topic=%s group=%s no_reader_since=%s%s waiting_records=%llu dropped=%llu refused=%llu remedy=\"start its reader again, or free the group: millrace consume %s --group %s "
+	        "--forget%s%s\"",
+	        topic->name, group->name, group->before ? "before_" : "", date(since, group->since_ns),
+	        (unsigned long long)finding->records,
+	        (unsigned long long)(finding->dropped - topic->dropped_before),
+	        (unsigned long long)(finding->refused - topic->refused_before), topic->name, group->name,
+	        named ? " --instance " : "", named ? watch->instance : "");
 }
 
 static void say_slow(const struct watch_topic *topic, const struct finding *finding)

@@ -99,8 +99,8 @@ static void count_retry_after(struct send_http_result *result, uint32_t seconds)
 		result->retry_after_max_s = seconds;
 }
 
-/* Counts the answer to a request: expected or not, acknowledged or not, how late. Returns 0, or -errno
- * when what was acknowledged cannot be written. */
+/* Counts the answer to a request: expected or not, acknowledged or not, how late. Returns 0, or
+ * -errno when what was acknowledged cannot be written. */
 static int account(const struct send_http_settings *settings, struct send_http_result *result,
                    const struct send_http_pending *pending, const struct send_http_answer *answer,
                    uint64_t now_ns)

@@ -1,5 +1,5 @@
-/* Where the load goes, and one connection there: its socket, what is in flight on it, and what could not be written
- * yet.
+/* Where the load goes, and one connection there: its socket, what is in flight on it, and what
+ * could not be written yet.
  *
  *     DOWN --open--> CONNECTING --writable--> OPEN --broken, closed, replaced--> DOWN
  *       '-- not before retry_at_ns

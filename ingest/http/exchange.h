@@ -70,8 +70,8 @@ static inline unsigned exchange_place(const struct exchange *exchange)
 	return exchange->shared->place[exchange->route];
 }
 
-/* Finds the outlet of each route among what the stage writes. Returns 0, or -EINVAL with the reason:
- * a row of routes.def names one that the stage does not write. shared->outlet is open. */
+/* Finds the outlet of each route among what the stage writes. Returns 0, or -EINVAL with the
+ * reason: a row of routes.def names one that the stage does not write. shared->outlet is open. */
 int exchange_find_outlets(struct exchange_shared *shared, struct shm_error *error);
 
 /* Looks at a head: finds the route and says whether its body is wanted. Returns true when it is;

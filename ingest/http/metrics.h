@@ -1,10 +1,11 @@
-/* What the HTTP stage counts. It gathers in plain memory and adds to the control block at each tick.
+/* What the HTTP stage counts. It gathers in plain memory and adds to the control block at each
+ * tick.
  *
  *     answer --metrics_answer--> by route: requests, failures, response times --metrics_flush--> control block
  *
- * A response time runs from the first byte of the request to the end of the turn, when the answer is
- * handed to the kernel. Most requests come and are answered within one turn: these are only counted,
- * and get the turn's length when it ends.
+ * A response time runs from the first byte of the request to the end of the turn, when the answer
+ * is handed to the kernel. Most requests come and are answered within one turn: these are only
+ * counted, and get the turn's length when it ends.
  */
 #ifndef INGEST_HTTP_METRICS_H
 #define INGEST_HTTP_METRICS_H

@@ -1,5 +1,5 @@
-/* The exit of the stage: its lane in each topic that it writes, and the queues that it puts into, by
- * the row of the flow table (flow/flow.def). It takes records and messages and knows nothing of
+/* The exit of the stage: its lane in each topic that it writes, and the queues that it puts into,
+ * by the row of the flow table (flow/flow.def). It takes records and messages and knows nothing of
  * what is in them but their head.
  *
  *     handler --outlet_room, outlet_keep--> lane (uncommitted) ... --outlet_commit: one redo note--> readers
@@ -114,8 +114,8 @@ bool outlet_commit(struct outlet *outlet);
 uint64_t outlet_slots(const struct outlet *outlet, unsigned place);
 size_t outlet_slot_bytes(const struct outlet *outlet, unsigned place);
 
-/* Claims n slots (at most outlet_slots), or none and returns false: the queue is too full. Each of the
- * n is filled then, and outlet_put is called. */
+/* Claims n slots (at most outlet_slots), or none and returns false: the queue is too full. Each of
+ * the n is filled then, and outlet_put is called. */
 bool outlet_claim(struct outlet *outlet, unsigned place, uint32_t n);
 
 /* Where the payload of claimed slot i goes, outlet_slot_bytes long. */
@@ -127,8 +127,8 @@ static inline void *outlet_slot(struct outlet *outlet, uint32_t i)
 /* The payload of slot i is complete and takes `length` bytes. Writes its head. */
 void outlet_fill(struct outlet *outlet, uint32_t i, uint32_t length, const struct outlet_source *source);
 
-/* Puts the n claimed slots into the queue. A death in the middle leaves some of them there; no client
- * was told that they were taken. */
+/* Puts the n claimed slots into the queue. A death in the middle leaves some of them there; no
+ * client was told that they were taken. */
 void outlet_put(struct outlet *outlet, unsigned place, uint32_t n);
 
 /* An id that no other message of the instance has, in any life of any process. */

@@ -19,8 +19,8 @@
  * machine that is the client's, elsewhere the one that serves the network. There it costs a good
  * part of what taking the bytes in does, because what it touches is in our cache; here it costs
  * running what it has queued. Under load no report is needed: clients come back in the order in
- * which they were answered. So those answered longest ago are looked at, a few at a time, as long as
- * most of them have sent. NAPI does the same for devices (networking/napi.rst of the kernel's
+ * which they were answered. So those answered longest ago are looked at, a few at a time, as long
+ * as most of them have sent. NAPI does the same for devices (networking/napi.rst of the kernel's
  * documentation).
  *
  * When most looks between two waits found nothing, and again after the next (the clients pause, or

@@ -1,8 +1,8 @@
 /* Bearer tokens (RFC 6750, 2.1): which client may use a route.
  *
  * The file has a line for each token: the token, then the routes that it opens (their names in
- * routes.def), none for all of them. '#' begins a comment. A route that some token opens is closed to
- * requests without one; without a file all are open. A file without a token is an error, because
+ * routes.def), none for all of them. '#' begins a comment. A route that some token opens is closed
+ * to requests without one; without a file all are open. A file without a token is an error, because
  * naming a file means that something should be closed.
  *
  *     8Jq0...k3 event log
@@ -43,8 +43,9 @@ struct tokens {
 void tokens_close(struct tokens *tokens, const char *const *names, unsigned n_names);
 
 /* Reads the file, which must be a regular one of at most TOKENS_FILE_MAX bytes. names[i] is the
- * route of bit i (NULL: one that stays open), n_names of them (at most 32). Returns 0, or -errno with "FILE:LINE: what is
- * wrong, what is allowed" in error (never with a token in it); tokens is empty then. */
+ * route of bit i (NULL: one that stays open), n_names of them (at most 32). Returns 0, or -errno
+ * with "FILE:LINE: what is wrong, what is allowed" in error (never with a token in it); tokens is
+ * empty then. */
 int tokens_load(struct tokens *tokens, const char *path, const char *const *names, unsigned n_names,
                 struct shm_error *error);
 

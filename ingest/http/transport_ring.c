@@ -48,10 +48,10 @@ int ring_open(struct ring *ring, const struct transport_settings *settings, cons
 	                                  IORING_SETUP_TASKRUN_FLAG);
 	if (result != 0)
 		return result;
-	/* What is needed is of 6.13 and has no flag of its own. Before it, the socket of a closed direct
-	 * descriptor is released only after all older requests on registered files have ended (liburing
-	 * issue 1192): one idle connection would keep all that were closed after it, and their peers
-	 * would never see an end. */
+	/* What is needed is of 6.13 and has no flag of its own. Before it, the socket of a closed
+	 * direct descriptor is released only after all older requests on registered files have
+	 * ended (liburing issue 1192): one idle connection would keep all that were closed after
+	 * it, and their peers would never see an end. */
 	*step = "io_uring of a kernel before 6.14";
 	if ((ring->io.features & URING_FEAT_RW_ATTR) == 0)
 		return -EOPNOTSUPP;

@@ -323,7 +323,8 @@ static void end_late(struct uring *uring)
 		end_lingering(uring, i);
 }
 
-/* Makes requests of all that has changed. What does not fit into the ring stays for the next time. */
+/* Makes requests of all that has changed. What does not fit into the ring stays for the next
+ * time. */
 static void prepare_all(struct transport *transport)
 {
 	struct uring *uring = transport->own;

@@ -15,8 +15,8 @@
  *
  * When several things are wrong, the first in this order is reported: structure (truncated,
  * malformed, nested too deep), no object (LEDGER_UNKNOWN_EVENT), missing field (absent, or an empty
- * string), wrong type or value, too large. A postback is checked level by level: body, endpoint, its
- * values, elements of data.
+ * string), wrong type or value, too large. A postback is checked level by level: body, endpoint,
+ * its values, elements of data.
  */
 #ifndef INGEST_JSON_EVENT_H
 #define INGEST_JSON_EVENT_H
@@ -99,11 +99,12 @@ bool json_track(const char *data, size_t bytes, void *payload, uint32_t *length,
 /* Whether the text begins as an object does, after a byte-order mark and white space. */
 bool json_begins_object(const char *data, size_t bytes);
 
-/* An object as a query string at out (room bytes; nothing after it is touched): k=v&k=v in the order
- * of the members, percent-encoded (RFC 3986: all but letters, digits and - . _ ~). An array repeats
- * its key, and so does an object that repeats a key. true, false, null and numbers come as written;
- * objects as values and arrays in arrays are LEDGER_WRONG_TYPE. Sets *length; LEDGER_TOO_LARGE when
- * it does not fit: 3 * bytes are enough unless a key has an array or is repeated for one. */
+/* An object as a query string at out (room bytes; nothing after it is touched): k=v&k=v in the
+ * order of the members, percent-encoded (RFC 3986: all but letters, digits and - . _ ~). An array
+ * repeats its key, and so does an object that repeats a key. true, false, null and numbers come as
+ * written; objects as values and arrays in arrays are LEDGER_WRONG_TYPE. Sets *length;
+ * LEDGER_TOO_LARGE when it does not fit: 3 * bytes are enough unless a key has an array or is
+ * repeated for one. */
 bool json_params(const char *data, size_t bytes, char *out, size_t room, uint32_t *length,
                  struct json_fault *fault);
 

@@ -3,9 +3,9 @@
  *
  *     {"count": 1, "x": [], "count": 2}  --json_collect-->  seen: COUNT    value[COUNT]: 2 (the last one counts)
  *
- * One pass checks the whole text and notes where the values lie; the payload is built from those. So
- * a value that a repeated key overrides costs nothing. All bodies share one list of names: a name
- * that a body does not use is noted and never looked at.
+ * One pass checks the whole text and notes where the values lie; the payload is built from those.
+ * So a value that a repeated key overrides costs nothing. All bodies share one list of names: a
+ * name that a body does not use is noted and never looked at.
  */
 #ifndef INGEST_JSON_OBJECT_H
 #define INGEST_JSON_OBJECT_H

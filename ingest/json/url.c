@@ -5,7 +5,8 @@
  *                                   |  @: begins again, all before it was userinfo
  *                                   '- / ? # : REST
  *
- * A fault of the host or port is remembered, not reported at once: an @ may turn both into userinfo.
+ * A fault of the host or port is remembered, not reported at once: an @ may turn both into
+ * userinfo.
  */
 #include "ingest/json/url.h"
 

@@ -7,13 +7,14 @@
 #ifndef SINK_TALLY_SCHEMA_H
 #define SINK_TALLY_SCHEMA_H
 
+// clang-format off
+
 static const char store_schema[] =
         "CREATE TABLE application (id INTEGER PRIMARY KEY, sha BLOB NOT NULL UNIQUE);"
         "CREATE TABLE count (id INTEGER PRIMARY KEY, count INTEGER NOT NULL, truncated INTEGER NOT NULL);"
         "CREATE TABLE network (id INTEGER PRIMARY KEY, hosts INTEGER NOT NULL);"
         "CREATE TABLE cursor (topic TEXT NOT NULL, lane INTEGER NOT NULL, generation INTEGER NOT NULL,"
-        "                     position INTEGER NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (topic, "
-        "lane)) WITHOUT ROWID;"
+        "                     position INTEGER NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (topic, lane)) WITHOUT ROWID;"
         "CREATE TABLE total (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
         "CREATE VIEW report AS SELECT lower(hex(sha)) AS sha, count, truncated"
         "  FROM application JOIN count USING (id);"
@@ -24,5 +25,7 @@ static const char store_schema[] =
         "  SELECT lower(hex(a.sha)) AS sha,"
         "         printf('%d.%d.%d.%d', ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255) AS ip"
         "  FROM seen JOIN application a ON a.id = seen.application + 1;";
+
+// clang-format on
 
 #endif

@@ -109,10 +109,10 @@ static int init_counts(const struct config *config, struct counts *counts,
 	struct counts_limits limits = tally_limits(config);
 	int result = counts_init(counts, &limits, expected, 0);
 	if (result != 0)
-		shm_explain(error,
-		            "no address space for %llu bytes of counts: %s; lower tally.applications or "
-		            "tally.addresses",
-		            (unsigned long long)counts_bytes_max(&limits), strerror(-result));
+		shm_explain(
+		        error,
+		        "no address space for %llu bytes of counts: %s; lower tally.applications or tally.addresses",
+		        (unsigned long long)counts_bytes_max(&limits), strerror(-result));
 	return result;
 }
 

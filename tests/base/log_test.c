@@ -117,10 +117,7 @@ static void no_value_can_forge_a_pair(void **state)
 	}
 	log_init("x", LOG_INFO, LOG_TEXT);
 	capture();
-	log_info("t", "a=\"%s\" b=%c%%",
-	         "1\x1f"
-	         "root=2",
-	         'c');
+	log_info("t", "a=\"%s\" b=%c%%", "1\x1froot=2", 'c');
 	assert_non_null(strstr(release(), " t a=\"1\\x1froot=2\" b=c%\n"));
 }
 

@@ -1,4 +1,5 @@
-/* millrace clean, called again and again in one process: whatever it finds, it leaves no descriptor open. */
+/* millrace clean, called again and again in one process: whatever it finds, it leaves no descriptor
+ * open. */
 #include "cli/command.h"
 
 #include <errno.h>

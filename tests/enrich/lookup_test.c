@@ -92,8 +92,7 @@ static void the_example_of_the_tracking_line_comes_out_to_the_byte(void **state)
 {
 	(void)state;
 	static const char expected[] =
-	        "app_open type=Desktop&browser=Firefox&engine=Gecko&version=56.0&os=Mac&host=192.168.64.2&"
-	        "pod=10.0.0.7&ts=1510826008003&ip=ffffac110001&klag=266&country=XX&city=XX "
+	        "app_open type=Desktop&browser=Firefox&engine=Gecko&version=56.0&os=Mac&host=192.168.64.2&pod=10.0.0.7&ts=1510826008003&ip=ffffac110001&klag=266&country=XX&city=XX "
 	        "deviceid=abcdf&ts=123456&referrer=website";
 	static const uint8_t address[16] = {
 	        [10] = 0xff, [11] = 0xff, [12] = 172, [13] = 17, [14] = 0, [15] = 1};

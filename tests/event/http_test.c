@@ -67,9 +67,10 @@ static void a_log_event_shows_its_text_as_the_client_wrote_it(void **state)
 	int n = event_json(out, sizeof out, record, "g-log-0", 8);
 	assert_true(n > 0);
 	out[n] = 0;
-	assert_string_equal(out, "{\"id\":\"g-log-0-8\",\"ts\":1760000000123,\"ip\":\"127.0.0.1\","
-	                         "\"client_id\":-7,\"content_id\":9223372036854775807,"
-	                         "\"timestamp\":1586846680064,\"text\":\"a\\u20ac\\\"\\n\\ud83d\\ude00\"}");
+	assert_string_equal(
+	        out,
+	        "{\"id\":\"g-log-0-8\",\"ts\":1760000000123,\"ip\":\"127.0.0.1\",\"client_id\":-7,\"content_id\":9223372036854775807,"
+	        "\"timestamp\":1586846680064,\"text\":\"a\\u20ac\\\"\\n\\ud83d\\ude00\"}");
 	assert_field(record, "client_id", "-7");
 	assert_field(record, "text", "a\xe2\x82\xac\"\n\xf0\x9f\x98\x80");
 	record->length--;
@@ -134,9 +135,10 @@ static void a_postback_shows_its_own_id_and_its_data_as_an_object(void **state)
 	int n = event_postback_json(out, sizeof out, &slot, length);
 	assert_true(n > 0);
 	out[n] = 0;
-	assert_string_equal(out, "{\"id\":\"0123456789abcdeffedcba9876543210\",\"ts\":5,\"ip\":\"127.0.0.1\","
-	                         "\"method\":\"PATCH\",\"url\":\"http://h/?a={\\\"b\\\"}\","
-	                         "\"data\":{\"a\":\"\\u20ac\",\"b\":-1.50e+3,\"c\":null,\"d\":true}}");
+	assert_string_equal(
+	        out,
+	        "{\"id\":\"0123456789abcdeffedcba9876543210\",\"ts\":5,\"ip\":\"127.0.0.1\",\"method\":\"PATCH\",\"url\":\"http://h/?a={\\\"b\\\"}\","
+	        "\"data\":{\"a\":\"\\u20ac\",\"b\":-1.50e+3,\"c\":null,\"d\":true}}");
 	n = event_postback_field(out, sizeof out, &slot, length, "method");
 	assert_int_equal(n, 5);
 	assert_memory_equal(out, "PATCH", 5);

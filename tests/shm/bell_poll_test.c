@@ -1,4 +1,5 @@
-/* A bell as a descriptor: wake-ups come soon, none is lost, an awake loop pays nothing, whoever dies. */
+/* A bell as a descriptor: wake-ups come soon, none is lost, an awake loop pays nothing, whoever
+ * dies. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* Waiting for the stages of the last supervisor: what ends the wait, and that nothing is left open by it. */
+/* Waiting for the stages of the last supervisor: what ends the wait, and that nothing is left open
+ * by it. */
 #include "supervisor/orphans.h"
 
 #include <stdarg.h>

@@ -1,5 +1,6 @@
-/* The plan of a flow table with more than the product has: a stage with a process for each configured
- * entry, and one that takes from a queue. The table and the options are this program's own. */
+/* The plan of a flow table with more than the product has: a stage with a process for each
+ * configured entry, and one that takes from a queue. The table and the options are this program's
+ * own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

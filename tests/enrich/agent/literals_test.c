@@ -165,15 +165,12 @@ static void sets_and_texts_that_grow_too_large_are_cut(void **state)
 {
 	(void)state;
 	/* 4^4 texts; 60 bytes */
-	assert_tree("[abcd][abcd][abcd][abcd]xy",
-	            "and(or(\"aaa\",\"aab\",\"aac\",\"aad\",\"aba\",\"abb\",\"abc\",\"abd\","
-	            "\"aca\",\"acb\",\"acc\",\"acd\",\"ada\",\"adb\",\"adc\",\"add\",\"baa\","
-	            "\"bab\",\"bac\",\"bad\",\"bba\",\"bbb\",\"bbc\",\"bbd\",\"bca\",\"bcb\","
-	            "\"bcc\",\"bcd\",\"bda\",\"bdb\",\"bdc\",\"bdd\",\"caa\",\"cab\",\"cac\","
-	            "\"cad\",\"cba\",\"cbb\",\"cbc\",\"cbd\",\"cca\",\"ccb\",\"ccc\",\"ccd\","
-	            "\"cda\",\"cdb\",\"cdc\",\"cdd\",\"daa\",\"dab\",\"dac\",\"dad\",\"dba\","
-	            "\"dbb\",\"dbc\",\"dbd\",\"dca\",\"dcb\",\"dcc\",\"dcd\",\"dda\",\"ddb\","
-	            "\"ddc\",\"ddd\"),or(\"axy\",\"bxy\",\"cxy\",\"dxy\"))");
+	assert_tree(
+	        "[abcd][abcd][abcd][abcd]xy",
+	        "and(or(\"aaa\",\"aab\",\"aac\",\"aad\",\"aba\",\"abb\",\"abc\",\"abd\",\"aca\",\"acb\",\"acc\",\"acd\",\"ada\",\"adb\",\"adc\",\"add\",\"baa\","
+	        "\"bab\",\"bac\",\"bad\",\"bba\",\"bbb\",\"bbc\",\"bbd\",\"bca\",\"bcb\",\"bcc\",\"bcd\",\"bda\",\"bdb\",\"bdc\",\"bdd\",\"caa\",\"cab\",\"cac\","
+	        "\"cad\",\"cba\",\"cbb\",\"cbc\",\"cbd\",\"cca\",\"ccb\",\"ccc\",\"ccd\",\"cda\",\"cdb\",\"cdc\",\"cdd\",\"daa\",\"dab\",\"dac\",\"dad\",\"dba\","
+	        "\"dbb\",\"dbc\",\"dbd\",\"dca\",\"dcb\",\"dcc\",\"dcd\",\"dda\",\"ddb\",\"ddc\",\"ddd\"),or(\"axy\",\"bxy\",\"cxy\",\"dxy\"))");
 	assert_tree("0123456789012345678901234567890123456789012345678901234567",
 	            "and(\"012345678901234567890123456789012345678901234567\",\"8901234567\")");
 	char deep[1024];

@@ -2,8 +2,9 @@
  * their telephone is called.
  *
  * The list of programs is that of npm's crawler-user-agents, MILLRACE_CRAWLERS or
- * data/tests/crawler-user-agents.json (make test fetches it). The rules of agent.h were written with
- * one half of it in sight; of the other half 1,009 of 1,035 were Bot when it was first looked at.
+ * data/tests/crawler-user-agents.json (make test fetches it). The rules of agent.h were written
+ * with one half of it in sight; of the other half 1,009 of 1,035 were Bot when it was first looked
+ * at.
  */
 #include "enrich/agent/agent.h"
 

@@ -23,11 +23,8 @@ static void the_example_has_these_members_in_this_order(void **state)
 	out[n] = '\0';
 	assert_string_equal(
 	        out,
-	        "{\"id\":\"g-track-0-96\",\"ts\":1510826008003,\"ip\":\"172.17.0.1\",\"type\":\"app_open\","
-	        "\"params\":{\"deviceid\":\"abcdf\",\"ts\":\"123456\",\"referrer\":\"website\"},"
-	        "\"host\":\"192.168.64.2\",\"pod\":\"10.0.0.7\",\"klag\":266,\"country\":\"DE\","
-	        "\"city\":\"K\xc3\xb6ln\",\"device\":\"Desktop\",\"browser\":\"Firefox\",\"engine\":"
-	        "\"Gecko\","
+	        "{\"id\":\"g-track-0-96\",\"ts\":1510826008003,\"ip\":\"172.17.0.1\",\"type\":\"app_open\",\"params\":{\"deviceid\":\"abcdf\",\"ts\":\"123456\",\"referrer\":\"website\"},"
+	        "\"host\":\"192.168.64.2\",\"pod\":\"10.0.0.7\",\"klag\":266,\"country\":\"DE\",\"city\":\"K\xc3\xb6ln\",\"device\":\"Desktop\",\"browser\":\"Firefox\",\"engine\":\"Gecko\","
 	        "\"version\":\"56.0\",\"os\":\"Mac\"}");
 	free(record);
 }

@@ -34,8 +34,7 @@ static void the_example_comes_out_to_the_byte(void **state)
 	(void)state;
 	assert_string_equal(
 	        line_of(&track_example),
-	        "app_open type=Desktop&browser=Firefox&engine=Gecko&version=56.0&os=Mac&host=192.168.64.2&"
-	        "pod=10.0.0.7&ts=1510826008003&ip=ffffac110001&klag=266&country=XX&city=XX "
+	        "app_open type=Desktop&browser=Firefox&engine=Gecko&version=56.0&os=Mac&host=192.168.64.2&pod=10.0.0.7&ts=1510826008003&ip=ffffac110001&klag=266&country=XX&city=XX "
 	        "deviceid=abcdf&ts=123456&referrer=website");
 }
 
@@ -161,8 +160,7 @@ static void what_a_terminal_would_obey_is_encoded_in_a_query_and_other_text_is_n
 	(void)state;
 	struct track_make make = track_example;
 	make.query = "q=Z\xc3\xbcrich\xe2\x82\xac\xf0\x9f\x98\x80&x=\xc2\x9b"
-	             "31m&y=\xe2\x80\xae"
-	             "z\xe2\x81\xa6";
+	             "31m&y=\xe2\x80\xaez\xe2\x81\xa6";
 	make.query_bytes = strlen(make.query);
 	const char *text = line_of(&make);
 	assert_non_null(strstr(

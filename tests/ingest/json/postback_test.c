@@ -52,13 +52,11 @@ static void the_example_of_the_old_system_is_one_postback(void **state)
 	(void)state;
 	struct json_postback postback;
 	struct json_fault fault;
-	assert_true(
-	        open_body(&postback,
-	                  "{\"endpoint\": {\"method\": \"GET\", \"url\": "
-	                  "\"http://host/data?title={mascot}&image={location}&foo={bar}\"},\n    \"data\": "
-	                  "[{\"mascot\": \"Gopher\", \"location\": "
-	                  "\"https://blog.golang.org/gopher/gopher.png\"}]}",
-	                  &fault));
+	assert_true(open_body(
+	        &postback,
+	        "{\"endpoint\": {\"method\": \"GET\", \"url\": \"http://host/data?title={mascot}&image={location}&foo={bar}\"},\n    \"data\": [{\"mascot\": \"Gopher\", \"location\": "
+	        "\"https://blog.golang.org/gopher/gopher.png\"}]}",
+	        &fault));
 	assert_int_equal(postback.n, 1);
 	assert_next(&postback, POSTBACK_GET, "http://host/data?title={mascot}&image={location}&foo={bar}",
 	            "{\"mascot\":\"Gopher\",\"location\":\"https://blog.golang.org/gopher/gopher.png\"}");
@@ -66,10 +64,8 @@ static void the_example_of_the_old_system_is_one_postback(void **state)
 }
 
 static const char several[] =
-        " { \"data\" : [ {} ,{\"b\":1,\"a\":2},\n{ \"a b\" : \" x \\\" ] } \" , \"c\":-1.50e+3,\"d\":null } "
-        ", "
-        "{\"e\":true,\"e\":false} ] , \"x\":[{}], \"endpoint\":{\"url\":\"HTTPS:\\/\\/h\\u00f6st\\/{a}\","
-        "\"method\":\"\\u0050OST\",\"more\":{}} } ";
+        " { \"data\" : [ {} ,{\"b\":1,\"a\":2},\n{ \"a b\" : \" x \\\" ] } \" , \"c\":-1.50e+3,\"d\":null } , "
+        "{\"e\":true,\"e\":false} ] , \"x\":[{}], \"endpoint\":{\"url\":\"HTTPS:\\/\\/h\\u00f6st\\/{a}\",\"method\":\"\\u0050OST\",\"more\":{}} } ";
 
 static void elements_come_in_their_order_without_white_space(void **state)
 {

@@ -282,7 +282,8 @@ static void what_the_lane_can_never_hold_is_too_large_and_what_it_has_no_room_fo
 #define N_EVENTS (N_FIRST + N_SINGLE)
 #define N_BAD    2u
 
-/* What is in the buffers when a life begins: numbered events, all of `bytes` bytes, and N_BAD datagrams that are no events. */
+/* What is in the buffers when a life begins: numbered events, all of `bytes` bytes, and N_BAD
+ * datagrams that are no events. */
 struct scene {
 	const char *format;
 	uint32_t bytes;
@@ -349,7 +350,8 @@ static const struct scene ip_scene = {
         .number = number_of_ip,
 };
 
-/* Of an object that may become a query of four KiB six fit half a lane: each burst of 13 is committed in three pieces. */
+/* Of an object that may become a query of four KiB six fit half a lane: each burst of 13 is
+ * committed in three pieces. */
 static const struct scene json_scene = {
         .format = "json",
         .bytes = JSON_BYTES,
@@ -431,7 +433,8 @@ static bool has_changed(const struct snapshot *snapshot, const struct mapped *no
 	return !same;
 }
 
-/* Counts in seen[i] how often event i < n lies in a topic's lane. False when there is something else. */
+/* Counts in seen[i] how often event i < n lies in a topic's lane. False when there is something
+ * else. */
 static bool look_at_lane(const struct scene *scene, const struct udp_fixture *fixture, const char *topic,
                          uint8_t *seen, uint32_t n)
 {
@@ -457,7 +460,8 @@ static bool look_at_lane(const struct scene *scene, const struct udp_fixture *fi
 	return good;
 }
 
-/* What a life that begins with this state leaves. Returns NULL when all is well, otherwise what is wrong. */
+/* What a life that begins with this state leaves. Returns NULL when all is well, otherwise what is
+ * wrong. */
 static const char *live_on(const struct scene *scene, struct udp_fixture *fixture)
 {
 	struct udp udp;
@@ -530,8 +534,9 @@ static void place_with_full_buffers(const struct scene *scene, struct udp_fixtur
 #define INSTRUMENTED false
 #endif
 
-/* The process under test is stepped through a whole life, one instruction at a time. Each time its memory has changed, that memory is
- * what SIGKILL would have left: a copy is given to a next life, which must find every event once. */
+/* The process under test is stepped through a whole life, one instruction at a time. Each time its
+ * memory has changed, that memory is what SIGKILL would have left: a copy is given to a next life,
+ * which must find every event once. */
 static void step_through_a_life(const struct scene *scene)
 {
 	struct udp_fixture live, copy;

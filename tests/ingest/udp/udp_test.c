@@ -387,7 +387,8 @@ static uint32_t number_of(const struct record *record)
 	        (const char *)((const struct event_raw *)(const void *)record->payload)->data, NULL, 10);
 }
 
-/* Reads all there is; the records must be numbered from `next` on. Returns the number that comes next. */
+/* Reads all there is; the records must be numbered from `next` on. Returns the number that comes
+ * next. */
 static uint32_t read_in_order(struct topic_reader *reader, uint32_t next)
 {
 	struct record_batch batch;
@@ -440,7 +441,8 @@ static void an_aggregate_that_needs_more_than_half_a_lane_is_kept_whole(void **s
 	aggregates_are_kept_whole("json");
 }
 
-/* The smallest lane holds less than an aggregate: what a reader makes no room for is dropped, and it is the end. */
+/* The smallest lane holds less than an aggregate: what a reader makes no room for is dropped, and
+ * it is the end. */
 static void of_an_aggregate_larger_than_the_lane_what_fits_is_kept_in_order(void **state)
 {
 	(void)state;
