@@ -7,8 +7,8 @@ DOCUMENT  = $(BUILD)/tools/document
 ASAN      = BUILD=$(BUILD)-asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" OPTIMISE=-O1
 # As many jobs as there are cores, unless -j was given.
 AGAIN     = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
-SOURCES   = $(sort $(filter-out build%,$(wildcard */*.c */*/*.c */*/*/*.c)))
-HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h)))
+SOURCES   = $(sort $(filter-out build%,$(wildcard */*.c */*/*.c */*/*/*.c */*/*/*/*.c */*/*/*/*/*.c)))
+HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/*/*.h */*/*/*/*/*.h)))
 
 # What was fetched, seen from the programs in $(BUILD) as from those below PREFIX.
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,country.mmdb country.mmdb.licence regexes.yaml regexes.yaml.licence)

@@ -13,6 +13,7 @@ import harness
 from cli_help import Running
 from harness import Instance, processes
 from http_help import uring_allowed
+from supervisor_help import FakeInstance
 
 DEFAULT_LIMIT_S = 60
 SETTLE_S = 3.0
@@ -98,16 +99,38 @@ def instance(tmp_path, shm_root):
 
 
 @pytest.fixture
-def running(tmp_path):
+def running(tmp_path, started):
     """running(one, "tap", "ip") starts a command that goes on; it ends with the test."""
-    started = []
+    return lambda one, *arguments, **options: started(Running(one, tmp_path, *arguments, **options))
 
-    def start(one, *arguments, **options):
-        started.append(Running(one, tmp_path, *arguments, **options))
-        return started[-1]
 
-    yield start
-    for one in started:
+@pytest.fixture
+def fake(tmp_path, shm_root):
+    """fake(config=...) makes a supervisor with stages that are fakes, not started; what is left of it is removed at the end."""
+    made = []
+
+    def make(**options):
+        made.append(FakeInstance(tmp_path, shm_root, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process is not None:
+            print(one.output()[-5000:])
+        one.discard()
+
+
+@pytest.fixture
+def started():
+    """started(thing) notes what has a process of its own, and gives it back; what still runs is killed at the end."""
+    things = []
+
+    def note(thing):
+        things.append(thing)
+        return thing
+
+    yield note
+    for one in things:
         if one.process.poll() is None:
             one.process.kill()
             one.process.wait()

@@ -70,6 +70,39 @@ def default_config(tmp_path):
     }
 
 
+def with_sockets(command, sockets):
+    """The command with sockets as systemd hands them down: from descriptor 3 on, with LISTEN_PID the pid of the program."""
+    if not sockets:
+        return command
+    numbers = [s.fileno() for s in sockets]
+    high = " ".join(f"{90 + i}<&{n}" for i, n in enumerate(numbers))
+    low = " ".join(f"{3 + i}<&{90 + i} {90 + i}<&-" for i in range(len(numbers)))
+    script = f'exec {high}; exec {low}; exec env LISTEN_PID=$$ LISTEN_FDS={len(numbers)} "$0" "$@"'
+    return ["/bin/bash", "-c", script] + command
+
+
+def kill_pid(pid):
+    """False: there was no such process any more."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+def kill_supervisor(one, rng, stages, wait_s):
+    """The supervisor dies, alone or with these stages at the same moment. The next one starts when the stages are gone,
+    or at once, while they are still ending; it is not waited for."""
+    one.process.send_signal(signal.SIGKILL)
+    if rng.random() < 0.5:
+        for pid in stages:
+            kill_pid(pid)
+    one.process.wait()
+    if rng.random() < 0.5:
+        wait_until(lambda: not set(stages) & set(processes.children()), wait_s, "the end of the stages")
+    one.start(wait=False)
+
+
 class Instance:
     """One instance: a name, a directory below shm_root, a configuration file, and the supervisor's process."""
 
@@ -100,14 +133,7 @@ class Instance:
         run = [str(MILLRACE), "run", "-c", str(self.config_file)]
         for value in self.sets:
             run += ["--set", value]
-        if self.sockets:
-            # As systemd hands sockets down: from descriptor 3 on, LISTEN_PID being the pid of who takes them.
-            numbers = [s.fileno() for s in self.sockets]
-            high = " ".join(f"{90 + i}<&{n}" for i, n in enumerate(numbers))
-            low = " ".join(f"{3 + i}<&{90 + i} {90 + i}<&-" for i in range(len(numbers)))
-            script = f'exec {high}; exec {low}; exec env LISTEN_PID=$$ LISTEN_FDS={len(numbers)} "$0" "$@"'
-            run = ["/bin/bash", "-c", script] + run
-        return self.wrapper + run
+        return self.wrapper + with_sockets(run, self.sockets)
 
     def start(self, wait=True):
         """Starts the supervisor and waits until all its stages run."""

@@ -16,7 +16,7 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-from harness import BUILD, SLOW, processes, wait_until
+from harness import BUILD, SLOW, processes, wait_until, with_sockets
 
 SUPERVISOR = BUILD / "libexec" / "millrace" / "supervisor"
 FAKE_STAGE = BUILD / "tests" / "fake_stage"
@@ -65,13 +65,7 @@ class FakeInstance:
 
     def start(self, *more, wait=True):
         self.output_start = self.output_file.stat().st_size if self.output_file.exists() else 0
-        command = self.command(*more)
-        if self.pass_sockets:
-            numbers = [s.fileno() for s in self.pass_sockets]
-            high = " ".join(f"{90 + i}<&{n}" for i, n in enumerate(numbers))
-            low = " ".join(f"{3 + i}<&{90 + i} {90 + i}<&-" for i in range(len(numbers)))
-            script = f'exec {high}; exec {low}; exec env LISTEN_PID=$$ LISTEN_FDS={len(numbers)} "$0" "$@"'
-            command = ["/bin/bash", "-c", script] + command
+        command = with_sockets(self.command(*more), self.pass_sockets)
         with open(self.output_file, "ab") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self.environment(),

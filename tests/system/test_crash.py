@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import SLOW, default_config, processes, wait_until
+from harness import SLOW, default_config, kill_pid, kill_supervisor, processes, wait_until
 from load import SOL_UDP, UDP_SEGMENT, Expected, ipevent, random_sha, send_paced, udp_socket
 
 SO_RCVBUFFORCE = 33
@@ -117,14 +117,6 @@ class Sender(threading.Thread):
         self.burst.close()
 
 
-def kill_pid(pid):
-    try:
-        os.kill(pid, signal.SIGKILL)
-        return True
-    except ProcessLookupError:
-        return False
-
-
 def kill_a_stage(millrace, rng):
     """Kills one of the supervisor's children; returns its program's name, or None when there was none alive.
 
@@ -145,19 +137,6 @@ def kill_a_stage(millrace, rng):
         processes.resume(pid)
         time.sleep(rng.uniform(0, 0.004 if name == "ingest-udp" else 0.008) * SLOW)
     return name if kill_pid(pid) else None
-
-
-def kill_the_supervisor(millrace, rng):
-    """The supervisor dies, or it and all its stages at the same moment; a new one starts when its stages are gone."""
-    stages = list(processes.children(of=millrace.process.pid))
-    millrace.process.send_signal(signal.SIGKILL)
-    if rng.random() < 0.5:
-        for pid in stages:
-            kill_pid(pid)
-    millrace.process.wait()
-    if rng.random() < 0.5:
-        wait_until(lambda: not set(stages) & set(processes.children()), 10, "the end of the stages")
-    millrace.start(wait=False)  # or at once, while the old stages are still ending
 
 
 def restarts(millrace):
@@ -205,7 +184,7 @@ def test_kills_at_random_moments_lose_nothing_and_count_nothing_twice(instance, 
         while sum(killed.values()) < kills:
             time.sleep(rng.choice([rng.uniform(0, 0.05), rng.uniform(0.1, 0.6), rng.uniform(0.5, 1.2)]) * SLOW)
             if rng.random() < 0.2:
-                kill_the_supervisor(millrace, rng)
+                kill_supervisor(millrace, rng, processes.children(of=millrace.process.pid), 10)
                 name = "supervisor"
             else:
                 name = kill_a_stage(millrace, rng)

@@ -1,7 +1,6 @@
 """Whatever is asked, an answer stays within its memory and nobody else's request is touched."""
-import json
 
-from http_help import EXAMPLE, JSON_TYPE, Client, check_ledger, events, http_address, http_config, request_bytes
+from http_help import EXAMPLE, Client, check_ledger, events, http_address, http_config, request_bytes
 
 ORIGIN_MAX = 320  # answer.h
 HEADERS_MAX = 1024

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import MILLRACE, SLOW, processes, wait_until
+from harness import MILLRACE, SLOW, kill_pid, kill_supervisor, processes, wait_until
 from http_help import Knocker, Load, ask, events, http_address, http_config, metric, request_bytes
 
 POSTBACKS_WAIT = 3  # exit status of a supervisor that leaves messages in a queue
@@ -58,14 +58,6 @@ def stages_of(millrace):
     return sorted(pid for pid, command in found.items() if command and os.path.basename(command.split()[0]) == "ingest-http")
 
 
-def kill_pid(pid):
-    try:
-        os.kill(pid, signal.SIGKILL)
-        return True
-    except ProcessLookupError:
-        return False
-
-
 def hold(pid, rng):
     """Lets work gather in front of a stage, so that the kill comes in the midst of it."""
     try:
@@ -86,19 +78,6 @@ def kill_a_stage(millrace, rng, answered):
     if pid and rng.random() < 0.5:
         hold(pid, rng)
     return bool(pid) and kill_pid(pid)
-
-
-def kill_the_supervisor(millrace, rng):
-    """Alone, or with its stages at the same moment; the next one adopts what is there."""
-    stages = stages_of(millrace)
-    millrace.process.send_signal(signal.SIGKILL)
-    if rng.random() < 0.5:
-        for pid in stages:
-            kill_pid(pid)
-    millrace.process.wait()
-    if rng.random() < 0.5:
-        wait_until(lambda: not set(stages) & set(processes.children()), 20, "the end of the stages")
-    millrace.start(wait=False)  # or at once, while the old stages are still ending
 
 
 def lines_of(path):
@@ -134,7 +113,7 @@ def run_load(millrace, load, rng, kills, supervisors=0):
         if killed[1] < supervisors and rng.random() < (supervisors - killed[1]) / left:
             before = lines_of(load.file)
             wait_until(lambda n=before: lines_of(load.file) > n, 30, "answers")
-            kill_the_supervisor(millrace, rng)
+            kill_supervisor(millrace, rng, stages_of(millrace), 20)
             killed[1] += 1
         elif kill_a_stage(millrace, rng, lambda: lines_of(load.file)):
             killed[0] += 1

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harness import MILLRACE, ROOT, SLOW, wait_until
-from http_server import OK, Broken, Refused, Server, answer, numbers_of
+from http_server import OK, Broken, Server, answer, numbers_of
 
 ROUTES = {"event": "/event", "log": "/log", "track": "/t/", "batch": "/batch", "ingest": "/ingest"}
 EXAMPLE = 12412414

@@ -13,23 +13,7 @@ import pytest
 
 import load
 from harness import MILLRACE, SLOW, default_config, wait_until
-from supervisor_help import FakeInstance, alive, free_port, listeners, pause, send, switches
-
-
-@pytest.fixture
-def fake(tmp_path, shm_root):
-    """fake(config=...) makes one, not started; what is left of it is removed at the end."""
-    made = []
-
-    def make(**options):
-        made.append(FakeInstance(tmp_path, shm_root, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        if one.process is not None:
-            print(one.output()[-5000:])
-        one.discard()
+from supervisor_help import alive, free_port, listeners, pause, send, switches
 
 
 # ---- starting ----

@@ -8,23 +8,7 @@ import struct
 import pytest
 
 from harness import wait_until
-from supervisor_help import FakeInstance, alive, ask, connect, http_listeners, listeners
-
-
-@pytest.fixture
-def fake(tmp_path, shm_root):
-    """fake(config=...) makes one, not started; what is left of it is removed at the end."""
-    made = []
-
-    def make(**options):
-        made.append(FakeInstance(tmp_path, shm_root, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        if one.process is not None:
-            print(one.output()[-5000:])
-        one.discard()
+from supervisor_help import alive, ask, connect, http_listeners, listeners
 
 
 def restarted(one, role, pid):

@@ -85,18 +85,8 @@ class Tap:
 
 
 @pytest.fixture
-def tap(tmp_path):
-    started = []
-
-    def start(one, *arguments):
-        started.append(Tap(one, tmp_path, *arguments))
-        return started[-1]
-
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait()
+def tap(tmp_path, started):
+    return lambda one, *arguments: started(Tap(one, tmp_path, *arguments))
 
 
 def test_a_tap_shows_the_newest_messages_of_a_queue_and_takes_none(queue):
