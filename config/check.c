@@ -320,7 +320,7 @@ static void check_writers(const struct config_node *topic, struct config_errors 
 	if (is_built_in(topic->key) || lanes == NULL ||
 	    strcmp(lanes->origin.source, CONFIG_SOURCE_DEFAULT) != 0)
 		return;
-	for (; config_built_in_topics[n].name != NULL && n < INSTANCE_TOPICS_MAX; n++)
+	for (; n < INSTANCE_TOPICS_MAX && config_built_in_topics[n].name != NULL; n++)
 		names[n] = config_built_in_topics[n].name;
 	const char *meant = word_nearest(topic->key, names, n);
 	config_path_key(path, "topics", topic->key);

@@ -73,7 +73,9 @@ static int attach_writer(struct ports *ports, unsigned i, struct shm_error *erro
 static int attach_reader(struct ports *ports, unsigned i, struct shm_error *error)
 {
 	const struct ports_wanted *wanted = &ports->wanted;
-	struct topic_share share = wanted->share.n == 0 ? (struct topic_share){.n = 1} : wanted->share;
+	struct topic_share share = wanted->share;
+	if (share.n == 0)
+		share = (struct topic_share){.n = 1};
 	int result = topic_reader_attach_stage(&ports->reader[i], wanted->instance, wanted->reads[i],
 	                                       wanted->group, share, error);
 	if (result == 0 && wanted->redo != NULL)
