@@ -34,8 +34,8 @@
  * loop comes back by itself now and then and looks, as every stage does for its heartbeat and as a
  * bell_wait with its time-out does.
  *
- * One thread uses a bell_poll. The helper blocks all signals. After fork(2) the child has no helper:
- * it opens its own.
+ * One thread uses a bell_poll. The helper blocks all signals. After fork(2) the child has no
+ * helper: it opens its own.
  */
 #ifndef SHM_BELL_POLL_H
 #define SHM_BELL_POLL_H
@@ -75,8 +75,8 @@ int bell_poll_fd(const struct bell_poll *poll);
  * again when it had become readable. */
 void bell_poll_note(struct bell_poll *poll);
 
-/* Before the loop sleeps. Returns true when a bell has rung since bell_poll_note: look again. False:
- * go to sleep, the next ring makes the descriptor readable. */
+/* Before the loop sleeps. Returns true when a bell has rung since bell_poll_note: look again.
+ * False: go to sleep, the next ring makes the descriptor readable. */
 bool bell_poll_arm(struct bell_poll *poll);
 
 struct bell_poll_counts bell_poll_counts(const struct bell_poll *poll);

@@ -300,8 +300,8 @@ int ports_follow(struct ports *ports, struct shm_error *error)
 	int result = follow_all(ports, follow_reader, ports->n_reads, 0, error);
 	result = follow_all(ports, follow_writer, ports->n_writes, result, error);
 	result = follow_all(ports, follow_queue, ports->n_queues, result, error);
-	/* Where it failed no page compares equal: one that comes later may lie where the last one did
-	 * that was followed. */
+	/* Where it failed no page compares equal: one that comes later may lie where the last one
+	 * did that was followed. */
 	ports->page = result == 0 ? instance->page : NULL;
 	return result;
 }

@@ -6,16 +6,16 @@
  *                                                   '- bad: nothing has moved; tried again at each tick
  *
  * Due: `interval_ns` after the first record that is not safe; sooner when a lane is a quarter full
- * counted from its cursor (and little more is waiting in it), when `most_bytes` have been passed, or
- * when the sink wishes.
+ * counted from its cursor (and little more is waiting in it), when `most_bytes` have been passed,
+ * or when the sink wishes.
  *
  * Exactly once, where the store keeps the cursors with the effects. A life killed before the store
- * has both leaves both as they were; one killed between store and cursor leaves the store ahead, and
- * the next begins, in each lane, at the later of the two (settle_take_up).
+ * has both leaves both as they were; one killed between store and cursor leaves the store ahead,
+ * and the next begins, in each lane, at the later of the two (settle_take_up).
  *
- * Failing: said once in the log, told by `failing` and the note in the control block, tried again by
- * each tick. The sink may read on as long as it has room; what it read stays in the lanes, which then
- * fill, and writers drop or refuse as their topic says.
+ * Failing: said once in the log, told by `failing` and the note in the control block, tried again
+ * by each tick. The sink may read on as long as it has room; what it read stays in the lanes, which
+ * then fill, and writers drop or refuse as their topic says.
  *
  * Draining: what was passed is committed at once. While that fails the stage stays, until whoever
  * drains it loses patience; the lanes then still hold what the store lacks.
@@ -38,12 +38,12 @@ struct settle_cursor {
 
 /* Where the effects go. */
 struct settle_store {
-	/* Makes safe, in one step, all that was passed since the last time and the cursors, those of
-	 * lanes in which something was passed. Returns 0; or -errno with the reason in error, and then
-	 * nothing has changed and the same call may be repeated. */
+	/* Makes safe, in one step, all that was passed since the last time and the cursors, those
+	 * of lanes in which something was passed. Returns 0; or -errno with the reason in error,
+	 * and then nothing has changed and the same call may be repeated. */
 	int (*commit)(void *sink, const struct settle_cursor *cursor, unsigned n, struct shm_error *error);
-	/* The stored cursor of cursor->topic and ->lane; fills the rest. Returns 0; -ENOENT when there
-	 * is none; other -errno with the reason. NULL: the store keeps none. */
+	/* The stored cursor of cursor->topic and ->lane; fills the rest. Returns 0; -ENOENT when
+	 * there is none; other -errno with the reason. NULL: the store keeps none. */
 	int (*stored)(void *sink, struct settle_cursor *cursor, struct shm_error *error);
 	/* Whether the store is still there, while nothing is to be committed; about once a second.
 	 * Returns 0 or -errno with the reason: it is failing. NULL: it is. */
@@ -81,18 +81,18 @@ enum settle_metric {
 void settle_init(struct settle *settle, const struct settle_store *store, void *sink, struct ports *ports,
                  struct control *control, unsigned metric);
 
-/* At the start, before anything is read: takes each lane to the later of its cursor and the store's.
- * *lost is the number of records that the group has read and the store does not have (deleted, an
- * older copy, another store). Returns 0 or -errno with the reason: -EINVAL when the store is where
- * the lane has not been. */
+/* At the start, before anything is read: takes each lane to the later of its cursor and the
+ * store's. *lost is the number of records that the group has read and the store does not have
+ * (deleted, an older copy, another store). Returns 0 or -errno with the reason: -EINVAL when the
+ * store is where the lane has not been. */
 int settle_take_up(struct settle *settle, uint64_t *lost, struct shm_error *error);
 
 /* At the start of a poll: commits when the time has come. */
 void settle_poll(struct settle *settle, uint64_t now_ns);
 
-/* The sink has dealt with `records` records of the batch, which topic_peek gave of a lane of topic i
- * of `reads`: the reader moves on, its cursor stays. Commits when that is due early. wish: the sink
- * wants it now. */
+/* The sink has dealt with `records` records of the batch, which topic_peek gave of a lane of topic
+ * i of `reads`: the reader moves on, its cursor stays. Commits when that is due early. wish: the
+ * sink wants it now. */
 void settle_pass(struct settle *settle, unsigned i, unsigned lane, const struct record_batch *batch,
                  uint64_t records, bool wish, uint64_t now_ns);
 

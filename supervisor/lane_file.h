@@ -3,9 +3,9 @@
  *     cursor of the slowest required group      tail
  *     |<------------- waiting ----------------->|
  *
- * Neither reads a record. A lane may be resized only while no process is attached to it as writer or
- * required reader; its positions, counts and ledger go on, so cursors that were at the tail still
- * are (and counts that were stored with a position stay true).
+ * Neither reads a record. A lane may be resized only while no process is attached to it as writer
+ * or required reader; its positions, counts and ledger go on, so cursors that were at the tail
+ * still are (and counts that were stored with a position stay true).
  */
 #ifndef SUPERVISOR_LANE_FILE_H
 #define SUPERVISOR_LANE_FILE_H

@@ -29,8 +29,8 @@ int queues_look(const char *directory, const char *queue, struct queue_state *st
 int queues_apply(const struct segments *segments, const struct plan *plan, unsigned index,
                  struct shm_error *error);
 
-/* Messages that no stage has dealt with, in all queues of the page in force; text (NULL: not wanted)
- * is told each queue that has some: "queue postback: 12 messages". */
+/* Messages that no stage has dealt with, in all queues of the page in force; text (NULL: not
+ * wanted) is told each queue that has some: "queue postback: 12 messages". */
 uint64_t queues_waiting(const struct segments *segments, FILE *text);
 
 /* What a role's dead process had claimed: slots that it was filling are free again, messages that

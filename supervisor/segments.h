@@ -33,10 +33,10 @@ int segments_look(struct segments *segments, const char *directory, struct shm_e
 int segments_check_room(const struct segments *segments, const struct plan *plan, struct shm_error *error);
 
 /* Makes the directory's segments what the plan (merged with segments->old) says, and publishes it.
- * A lane whose size differs is replaced when it is empty and no process is attached; otherwise it stays
- * as it is, with a warning. The stages that the change touches must not run. What a role that is no
- * longer there has left in its private memory is dropped and counted, the memory freed. Returns 0,
- * or -errno with the reason: segments that were in force still are. */
+ * A lane whose size differs is replaced when it is empty and no process is attached; otherwise it
+ * stays as it is, with a warning. The stages that the change touches must not run. What a role that
+ * is no longer there has left in its private memory is dropped and counted, the memory freed.
+ * Returns 0, or -errno with the reason: segments that were in force still are. */
 int segments_apply(struct segments *segments, const struct plan *plan, struct shm_error *error);
 
 /* Tells all processes that are attached that the instance is about to end. */

@@ -70,9 +70,9 @@ unsigned sockets_take_passed(struct sockets *sockets);
 
 /* Makes sockets what the plan asks: keeps those that fit, takes passed ones whose type and local
  * address match, binds the rest (a port in use is retried for 500 ms: the end of a process that
- * used io_uring is asynchronous; the file of a Unix socket on which no process listens is replaced).
- * Sockets that the plan does not have stay open until sockets_close_unused. Returns 0, or -errno
- * with address, reason and key in error; then what was there before is as it was. */
+ * used io_uring is asynchronous; the file of a Unix socket on which no process listens is
+ * replaced). Sockets that the plan does not have stay open until sockets_close_unused. Returns 0,
+ * or -errno with address, reason and key in error; then what was there before is as it was. */
 int sockets_open(struct sockets *sockets, const struct plan *plan, struct shm_error *error);
 
 /* Sockets that are about to go (those that the last sockets_open found no use for, or all) take in

@@ -49,8 +49,8 @@ struct trial {
 void trial_begin(struct trial *trial, const struct config *config, const struct plan *plan,
                  const char *libexec, bool named_only, trial_say *say, void *argument);
 
-/* Starts the next process, or kills one that is past its deadline (CLOCK_MONOTONIC). Returns true while
- * there is one to wait for. */
+/* Starts the next process, or kills one that is past its deadline (CLOCK_MONOTONIC). Returns true
+ * while there is one to wait for. */
 bool trial_go_on(struct trial *trial, uint64_t now_ns);
 
 /* The process trial->pid has ended with this wait status. */

@@ -1,4 +1,5 @@
-/* The watch: says in the log when the writers of a topic are held back, by which group, and what helps.
+/* The watch: says in the log when the writers of a topic are held back, by which group, and what
+ * helps.
  *
  *     once a second, for each topic:
  *

@@ -6,8 +6,8 @@
  *                                       '--------------------------------------'
  *
  * When that is, what a failing database means, and why each record counts exactly once, is settle's
- * part (stage/settle.h). The stage itself wants a commit when TALLY_COMMIT_ROWS rows have changed or
- * the counts are full (counts.h).
+ * part (stage/settle.h). The stage itself wants a commit when TALLY_COMMIT_ROWS rows have changed
+ * or the counts are full (counts.h).
  */
 #ifndef SINK_TALLY_TALLY_H
 #define SINK_TALLY_TALLY_H

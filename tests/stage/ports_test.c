@@ -1,5 +1,5 @@
-/* Ports: attached, recovered, following the instance's page; and two real stages that are killed and
- * whose page is replaced under them.
+/* Ports: attached, recovered, following the instance's page; and two real stages that are killed
+ * and whose page is replaced under them.
  *
  *     source.0 --> in lane 0 --.
  *     source.1 --> in lane 1 --+--> copy.0 --> out        source.1 comes with the second page
@@ -596,7 +596,8 @@ static void end_well(pid_t pid, const char *role)
 	segment_detach(&segment);
 }
 
-/* Reads `out`: each lane's numbers in order, none missing, none twice. Returns how many there are. */
+/* Reads `out`: each lane's numbers in order, none missing, none twice. Returns how many there
+ * are. */
 static uint64_t look_at_out(struct stream_reader *reader, uint64_t next[2])
 {
 	struct record_batch batch;
