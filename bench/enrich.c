@@ -1,8 +1,8 @@
 /* bench-enrich: the enrich stage's own loop on one core, from the lane of track.raw to the lane of
  * track: reader, lookup, lane, commit.
  *
- *   1. 1,000 agents in Zipf order, 100,000 clients the same      beside the same loop that only copies the records
- *   2. agents never seen before                                  beside the same loop with all rules tried in order
+ *   1. 1,000 agents in Zipf order, 100,000 clients the same      against the same loop that only copies the records
+ *   2. agents never seen before                                  against the same loop with all rules tried in order
  *   3. memory before and after a flood of agents never seen
  *
  * Calls are put into their lane, and events thrown away, while the clock stands. */

@@ -1,7 +1,7 @@
 /* bench-enrich-agent: User-Agents alone, in memory, on one core.
  *
- *     never seen    each agent once (versions are changed so that no two are the same)    beside all rules in order
- *     come back     1,000 agents in Zipf order through the cache                          beside working each out
+ *     never seen    each agent once (versions are changed so that no two are the same)    against all rules in order
+ *     come back     1,000 agents in Zipf order through the cache                          against working each out
  */
 #include <stdio.h>
 #include <stdlib.h>

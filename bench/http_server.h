@@ -24,8 +24,8 @@ struct http_server {
 };
 
 /* Starts a millrace with one ingest-http process and nothing else that takes in. entry: what stands
- * in its entry of ingest.http beside the address ("header_timeout: 5s, ..."), "" for nothing. Exits
- * with a message when it does not start. */
+ * in its entry of ingest.http next to the address ("header_timeout: 5s, ..."), "" for nothing.
+ * Exits with a message when it does not start. */
 void http_server_start_millrace(struct http_server *server, const char *entry);
 
 /* Starts nginx with one worker that answers 204 to everything. server_lines: what stands in its

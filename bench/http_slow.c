@@ -1,4 +1,4 @@
-/* bench-http-slow: a good client's p99 beside 10,000 idle connections, and beside 1,000 clients
+/* bench-http-slow: a good client's p99 during 10,000 idle connections, and during 1,000 clients
  * that are slow on purpose.
  *
  *     good client: millrace's own sender at a fixed rate   --.
@@ -41,14 +41,15 @@ struct options {
 	const char *backend; /* of ingest-http */
 };
 
-/* The others, whom the good client is measured beside; those with a flag are slowhttptest's. */
+/* The others, during whose connections the good client is measured; those with a flag are
+ * slowhttptest's. */
 enum { IDLE, SLOW_HEADS, SLOW_BODIES, SLOW_READERS, KINDS };
 static const struct kind {
 	const char *name, *flag;
 } kinds[KINDS] = {
         {"idle connections", NULL}, {"slow heads", "-H"}, {"slow bodies", "-B"}, {"slow readers", "-X"}};
 
-static struct turns p99[KINDS]; /* ms: ours is beside them, reference alone just before */
+static struct turns p99[KINDS]; /* ms: ours is with them, reference alone just before */
 /* bytes of each idle connection; the first round's counts: later ones find it allocated */
 static struct turns idle_memory;
 static bool right = true;
@@ -82,7 +83,7 @@ static void be_good(const struct http_server *server, const struct options *opti
 }
 
 /* Runs it in a process of its own and prints its latency; returns the p99 in ms. */
-static double measure(const struct http_server *server, const struct options *options, const char *beside)
+static double measure(const struct http_server *server, const struct options *options, const char *with)
 {
 	struct send_http_result *result =
 	        mmap(NULL, sizeof *result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -99,7 +100,7 @@ static double measure(const struct http_server *server, const struct options *op
 	waitpid(pid, NULL, 0);
 	double p50_ms = (double)send_http_histogram_percentile(&result->latency, 50) / 1e6;
 	double p99_ms = (double)send_http_histogram_percentile(&result->latency, 99) / 1e6;
-	printf("  %-34s %8llu answers   p50 %7.3f ms   p99 %7.3f ms   max %8.3f ms\n", beside,
+	printf("  %-34s %8llu answers   p50 %7.3f ms   p99 %7.3f ms   max %8.3f ms\n", with,
 	       (unsigned long long)result->answered, p50_ms, p99_ms, (double)result->latency.max / 1e6);
 	fflush(stdout);
 	if (!send_http_as_expected(result)) {
@@ -173,7 +174,7 @@ static void beside_idle(const struct http_server *server, const struct options *
 	uint64_t memory = http_server_memory(server);
 	struct pollfd *idle = open_idle(server, options->idle);
 	double each = ((double)http_server_memory(server) - (double)memory) / options->idle;
-	snprintf(name, sizeof name, "beside %u idle connections", options->idle);
+	snprintf(name, sizeof name, "with %u idle connections", options->idle);
 	turns_add(&p99[IDLE], measure(server, options, name), alone_ms);
 	turns_add(&idle_memory, each, TARGET_BYTES);
 	uint64_t begun_ns = clock_monotonic_ns();
@@ -238,10 +239,10 @@ static void beside_slow(const struct http_server *server, const struct options *
 		}
 		usleep(20000);
 	}
-	snprintf(name, sizeof name, "beside %u %s", most, kinds[kind].name);
+	snprintf(name, sizeof name, "with %u %s", most, kinds[kind].name);
 	turns_add(&p99[kind], measure(server, options, name), alone_ms);
-	/* The longest time-out that can apply: who reads slowly may have got all its answers and be
-	 * idle. */
+	/* The longest time-out that can apply: one that reads slowly may have got all its answers
+	 * and be idle. */
 	begun_ns = clock_monotonic_ns();
 	uint64_t end_ns = begun_ns + (options->idle_timeout_s + LATE_S) * NS_PER_SEC;
 	while ((left = http_server_connections(server)) > 0 && clock_monotonic_ns() < end_ns)
@@ -330,7 +331,7 @@ static void run_round(const struct http_server *server, const struct options *op
 static void print_result(const struct http_server *server)
 {
 	for (unsigned kind = 0; kind < KINDS; kind++)
-		printf("p99 beside %-17s %7.3f ms, alone %7.3f ms: ratio %.2f, target %.0f: %s\n",
+		printf("p99 with %-17s %7.3f ms, alone %7.3f ms: ratio %.2f, target %.0f: %s\n",
 		       kinds[kind].name, turns_median(p99[kind].ours, p99[kind].n),
 		       turns_median(p99[kind].reference, p99[kind].n), turns_ratio(&p99[kind]), TARGET_P99,
 		       turns_ratio(&p99[kind]) <= TARGET_P99 ? "met" : "NOT MET");

@@ -1,16 +1,16 @@
-/* bench-parse: the parsers alone, in memory, beside the libraries that their tests ask.
+/* bench-parse: the parsers alone, in memory, against the libraries that their tests ask.
  *
- *     IpEvent        ipevent_parse       beside protobuf-c: unpack and free; its hexadecimal digits stay undecoded
- *     metric event   json_event_parse    beside jansson: load and free; its members stay unread
+ *     IpEvent        ipevent_parse       against protobuf-c: unpack and free; its hexadecimal digits stay undecoded
+ *     metric event   json_event_parse    against jansson: load and free; its members stay unread
  *     POST /event    json_metric         the same text, as an HTTP body
- *     POST /log      json_log            beside jansson
- *     POST /batch    json_track          one element, beside jansson
- *     POST /ingest   json_postback_...   one element of data, checked and made a payload, beside jansson
- *     HTTP heads     request_parse       beside http-parser without callbacks: it keeps no slices
+ *     POST /log      json_log            against jansson
+ *     POST /batch    json_track          one element, against jansson
+ *     POST /ingest   json_postback_...   one element of data, checked and made a payload, against jansson
+ *     HTTP heads     request_parse       against http-parser without callbacks: it keeps no slices
  *
  * A turn goes round a set of inputs that differ, as large as one receive buffer of 64 datagrams, so
  * that no branch can be learnt from a single input and all lies in the first cache, as it does
- * behind the kernel's copy. */
+ * after the kernel's copy. */
 #include <http_parser.h>
 #include <ipevent.pb-c.h> /* generated from tests/fuzz/ipevent.proto */
 #include <jansson.h>

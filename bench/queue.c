@@ -1,4 +1,4 @@
-/* bench-queue: the queue beside ck_ring's many-to-many ring. Producers and takers are processes.
+/* bench-queue: the queue against ck_ring's many-to-many ring. Producers and takers are processes.
  *
  *     producers 0 .. P-1 --> 112-byte messages in shared memory --> takers 0 .. T-1
  *

@@ -1,4 +1,4 @@
-/* bench-stream: the stream beside ck_ring's single-producer single-consumer ring, two processes,
+/* bench-stream: the stream against ck_ring's single-producer single-consumer ring, two processes,
  * 100-byte messages.
  *
  *     writer process (cpu 0) --> shared memory --> reader process (cpu 1, this one)
@@ -104,7 +104,7 @@ static void write_ring(struct ring *ring)
 	}
 }
 
-/* Reads until the time is over; returns messages per second, the first WARM_UP left out. */
+/* Reads until the time has passed; returns messages per second, the first WARM_UP left out. */
 static double read_stream(const char *directory, struct stream_group *group, double seconds)
 {
 	struct stream_reader reader;

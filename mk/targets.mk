@@ -94,13 +94,13 @@ bench: ## the benchmarks of the command, each against its reference
 	@$(AGAIN) all
 	@for what in stream queue udp enrich; do $(BUILD)/bin/millrace bench $$what || exit; done
 
-bench-http: ## POST /event beside nginx under wrk; ARGS="..." are passed on
+bench-http: ## POST /event against nginx, under wrk; ARGS="..." are passed on
 	@scripts/install-packages build run bench-http
 	@$(AGAIN) all $(BUILD)/libexec/millrace/bench-http
 	@$(BUILD)/libexec/millrace/bench-http $(ARGS)
 	@test "$$(id -u)" != 0 || $(BUILD)/libexec/millrace/bench-http --steer $(ARGS)
 
-bench-http-slow: ## a good client beside 10,000 idle connections and 1,000 slow ones; ARGS="..." are passed on
+bench-http-slow: ## a good client during 10,000 idle connections and 1,000 slow ones; ARGS="..." are passed on
 	@scripts/install-packages build run bench-http
 	@$(AGAIN) all $(BUILD)/libexec/millrace/bench-http-slow
 	@$(BUILD)/libexec/millrace/bench-http-slow $(ARGS)

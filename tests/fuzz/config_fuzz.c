@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		        "missing or not a line");
 		free(errors);
 	} else {
-		require(errors == NULL, "errors beside a configuration", errors);
+		require(errors == NULL, "errors and a configuration", errors);
 		check_round_trip(config);
 	}
 	config_free(config);

@@ -202,7 +202,7 @@ static const char *meanings_differ(const struct request *request, const struct o
 	return NULL;
 }
 
-/* Whether it is an option that http-parser knows, cut short: behind one it overlooks the comma. */
+/* Whether it is an option that http-parser knows, cut short: it overlooks the comma after one. */
 static bool cut_option(const char *word, size_t bytes)
 {
 	static const char *const options[] = {"close", "keep-alive", "upgrade"};
@@ -346,7 +346,7 @@ static bool line_begins(const char *at, const char *end, const char *name)
 	return (size_t)(end - at) > bytes && strncasecmp(at, name, bytes) == 0;
 }
 
-/* Names that http-parser takes for others get an X in front, and tabs behind a value become
+/* Names that http-parser takes for others begin with an X, and tabs after a value become
  * spaces. */
 static void show_otherwise(char *shown, size_t bytes)
 {

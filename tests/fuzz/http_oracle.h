@@ -4,7 +4,7 @@
  * What request_parse takes as whole, http-parser must take, with the same end, method, target,
  * version, length and kind of body, keep-alive and field values. The other way round nothing is
  * asked: http-parser takes much that RFC 9112 lets a server refuse (bare line feeds, folded lines,
- * HTTP/0.9, no Host). Where the two differ on purpose, and how it is got round:
+ * HTTP/0.9, no Host). Where the two differ on purpose, and what is done about it:
  *
  *   a method that http-parser does not know    any token is a method (RFC 9110, 9.1): it is shown PUT instead
  *   a name that begins with                    http-parser forgets that the body is chunked: it is shown another name
@@ -12,11 +12,11 @@
  *   Proxy-Connection                           http-parser takes it for Connection; no RFC does: it is shown another name
  *   HTTP/1.0 with both close and keep-alive    http-parser keeps it; close wins (RFC 9112, 9.3)
  *   Connection with tabs, empty elements,      http-parser stops at an empty element and at tabs, lets words follow an option ("close x") and
- *   more words in one, or "clo, close"         overlooks the comma behind an option cut short: keep-alive is compared when the values are plain
+ *   more words in one, or "clo, close"         overlooks the comma after an option cut short: keep-alive is compared when the values are plain
  *                                              lists of other words
  *   a host in the target of other characters   RFC 3986 allows sub-delims, "%", IPvFuture, an empty port, ports over 65535;
  *   than letters, digits and "._-:[]"          http_parser_parse_url does not, so path and query are cut from the URI by hand
- *   white space behind a value                 http-parser leaves it on, and refuses a length with a tab behind it: it is shown spaces
+ *   white space after a value                  http-parser leaves it on, and refuses a length with a tab after it: it is shown spaces
  *   Content-Length in a trailer                http-parser judges it, we throw trailers away: nothing is compared
  *
  * The second half asks nobody: a verdict may not depend on the pieces that the bytes come in.

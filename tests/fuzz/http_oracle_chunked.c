@@ -69,7 +69,7 @@ static struct decoded ask(const char *data, size_t bytes)
 
 /* ---- ours ---- */
 
-/* As a server feeds it: what is kept of the body so far, and behind it the next piece. Seed 0: one
+/* As a server feeds it: what is kept of the body so far, and after it the next piece. Seed 0: one
  * piece. */
 static struct decoded decode(const char *data, size_t bytes, uint64_t seed)
 {
@@ -84,7 +84,7 @@ static struct decoded decode(const char *data, size_t bytes, uint64_t seed)
 		}
 		piece = piece < bytes - decoded.used ? piece : bytes - decoded.used;
 		size_t in = decoded.bytes, end = in + piece, out = in;
-		/* of its own size: a sanitizer sees what is touched behind it */
+		/* of its own size: a sanitizer sees what is touched after it */
 		char *buffer = room_for(end);
 		memcpy(buffer, decoded.body, in);
 		memcpy(buffer + in, data + decoded.used, piece);

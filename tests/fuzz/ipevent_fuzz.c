@@ -1,4 +1,4 @@
-/* Any bytes: ipevent_parse must say what ipevent_oracle says, by way of protobuf-c. The input is
+/* Any bytes: ipevent_parse must say what ipevent_oracle says with protobuf-c. The input is
  * copied to memory of its own size, so that the address sanitizer sees a read past its end. */
 #include <stdio.h>
 #include <stdlib.h>

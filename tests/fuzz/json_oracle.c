@@ -33,8 +33,7 @@ struct opinion opinion_of(const char *data, size_t bytes)
 	size_t mark = opinion_mark(data, bytes);
 	data += mark;
 	bytes -= mark;
-	if (memchr(data, 0,
-	           bytes)) /* stands nowhere in JSON, but jansson overlooks it behind a number or word */
+	if (memchr(data, 0, bytes)) /* JSON has none, but jansson overlooks it after a number or word */
 		return (struct opinion){0};
 	struct opinion opinion = {.root = json_loadb(data, bytes, LOAD_FLAGS, &error)};
 	opinion.accepted = opinion.root != NULL;

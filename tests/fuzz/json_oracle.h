@@ -5,7 +5,7 @@
  * these reasons: a number over the range of a double, U+0000 in a key, more than SCAN_DEPTH_MAX
  * levels. Where only an integer is over the range of int64, or only a key repeats inside params, as
  * much is compared as jansson keeps. A raw zero byte makes a text refused without asking jansson,
- * which overlooks one behind a number or a word.
+ * which overlooks one after a number or a word.
  */
 #ifndef TESTS_FUZZ_JSON_ORACLE_H
 #define TESTS_FUZZ_JSON_ORACLE_H

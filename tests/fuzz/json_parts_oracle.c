@@ -23,7 +23,7 @@ static bool matches(const char *pattern, const char *text)
 	return found;
 }
 
-/* Host and port behind the last @ of the authority, with each template as one character; false when
+/* Host and port after the last @ of the authority, with each template as one character; false when
  * a brace is alone. */
 static bool cut_host(char *out, const char *authority, size_t bytes)
 {

@@ -1,4 +1,4 @@
-/* How an oracle of bodies judges: what a parser made of a text beside what it should have made of
+/* How an oracle of bodies judges: what a parser made of a text, against what it should have made of
  * jansson's tree. */
 #ifndef TESTS_FUZZ_JSON_VERDICT_H
 #define TESTS_FUZZ_JSON_VERDICT_H

@@ -1,7 +1,7 @@
 /* The queue of shm/queue.c, for spin. README.md here says what stands for what and why the steps are as large as they are.
  *
  * Bounds, given with -D: SLOTS, PRODUCERS, ITEMS (each), TAKERS, DEATHS, RETURNS (give-backs by choice), PATIENCE,
- * LATE (1: nothing is repaired before all who live have ended), LAPS (when everything is claimed, producers stop there).
+ * LATE (1: nothing is repaired before all that live have ended), LAPS (when everything is claimed, producers stop there).
  * Faults that the checker must find: BUG_*.
  */
 #ifndef SLOTS
@@ -364,7 +364,7 @@ killed:
 
 #define no_taker (TAKERS == 1 && dead_role > PRODUCERS)
 
-/* queue_repair, by one who may be killed too and then begins anew. */
+/* queue_repair, by a process that may be killed too and then begins anew. */
 inline repair()
 {
 	skip;
@@ -420,7 +420,7 @@ init {
 work_on:
 	if
 	:: orphan && !LATE -> goto mend
-	:: timeout -> /* all who live are asleep or have ended */
+	:: timeout -> /* all that live are asleep or have ended */
 		if
 		:: !orphan -> goto verdict
 		:: orphan && slept -> goto left_alone

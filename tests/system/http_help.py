@@ -150,7 +150,7 @@ class Client:
     def more(self):
         received = self.socket.recv(65536)
         if not received:
-            raise EOFError(f"the connection has ended behind {self.data!r}")
+            raise EOFError(f"the connection has ended after {self.data!r}")
         self.data += received
 
     def reply(self, method="GET"):

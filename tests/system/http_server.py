@@ -15,7 +15,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
 
 
 class Refused(Exception):
-    """A request that is answered 4xx; with fatal nothing behind it can be understood."""
+    """A request that is answered 4xx; with fatal nothing after it can be understood."""
 
     def __init__(self, status, fatal=False):
         super().__init__(status)

@@ -30,7 +30,7 @@ _numbers = iter(range(1, 1 << 30))
 
 
 class FakeInstance:
-    """An instance whose stages are fake ones; config is a dict, YAML being a superset of JSON."""
+    """An instance with fake stages; config is a dict, YAML being a superset of JSON."""
 
     def __init__(self, tmp_path, shm_root, config=None, name=None, pass_sockets=()):
         self.name = name or f"fake-{os.getpid()}-{next(_numbers)}"

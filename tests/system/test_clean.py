@@ -55,7 +55,7 @@ def test_it_refuses_while_a_reader_lives(fake):
     fake.start()
     with subprocess.Popen([str(MILLRACE), "tap", "ip", "--instance", fake.name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                           env=fake.environment()) as tap:
-        wait_until(lambda: len(list(fake.directory.glob("ip.reader.*"))) == 2, what="the reader's file beside that of tally")
+        wait_until(lambda: len(list(fake.directory.glob("ip.reader.*"))) == 2, what="the reader's file besides that of tally")
         tap.send_signal(signal.SIGSTOP)
         kill_all(fake)
         done = clean(fake, "--force")

@@ -231,7 +231,7 @@ def test_no_client_hides_behind_an_nginx_that_appends_its_address(instance, tmp_
             check_claims(port, millrace)
 
 
-# haproxy adds a line of its own behind the client's; Forwarded stands last, as its option of later versions writes it.
+# haproxy adds a line of its own after the client's; Forwarded stands last, as its option of later versions writes it.
 HAPROXY = {
     "option forwardfor": CLAIMS,
     "http-request add-header X-Forwarded-For %[src]": CLAIMS,

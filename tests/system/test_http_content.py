@@ -124,7 +124,7 @@ def test_a_batch_of_more_than_half_a_lane_is_taken_whole_and_one_of_more_than_a_
 
 
 def test_requests_that_come_at_once_are_not_refused_for_what_the_turn_has_kept(instance, tmp_path, backend):
-    """Together they need more than half a lane, with nobody behind."""
+    """Together they need more than half a lane, with nothing after them."""
     millrace = instance(config=http_config(tmp_path, backend, max_head="64KiB", max_body="1MiB"))
     log = {**LOG_EXAMPLE, "text": "x" * 300000}
     with Client(http_address(millrace)) as client:

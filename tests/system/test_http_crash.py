@@ -59,7 +59,7 @@ def stages_of(millrace):
 
 
 def hold(pid, rng):
-    """Lets work gather in front of a stage, so that the kill comes in the midst of it."""
+    """Lets work gather for a stage, so that the kill comes in the middle of it."""
     try:
         processes.pause(pid)
         time.sleep(rng.uniform(0.01, 0.05))

@@ -1,4 +1,4 @@
-"""Whether those who are attached to an instance know what became of it: another page, a drain, its folder gone."""
+"""Whether what is attached to an instance knows what became of it: another page, a drain, its folder gone."""
 import ctypes
 import errno
 import os
@@ -215,7 +215,7 @@ def test_a_writer_is_told_of_a_new_configuration(instance, tmp_path):
     writer.end()
 
 
-# ---- whose the folders are ----
+# ---- the owner of the folders ----
 
 
 def run_in(root, tmp_path, shm_root):

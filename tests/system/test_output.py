@@ -204,7 +204,7 @@ def test_a_reader_that_has_gone_is_no_error():
 
 
 def limited(kib):
-    """Files may have no more: what is beyond is EFBIG, and SIGXFSZ, which kills who does not ignore it."""
+    """Files may have no more: what is beyond is EFBIG, and SIGXFSZ, which kills a process that does not ignore it."""
     return ["/bin/bash", "-c", f'ulimit -f {kib}; exec "$0" "$@"']
 
 
