@@ -32,8 +32,8 @@ extern const struct stage_ops http_stage;
 int http_read_settings(struct server *server, const struct config *config, size_t entry,
                        struct shm_error *error);
 
-/* Reads its tokens. Returns 0, or -errno with key, file and reason in error; then the routes are closed
- * (tokens_close), and answered 503. */
+/* Reads its tokens. Returns 0, or -errno with key, file and reason in error; then the routes are
+ * closed (tokens_close), and answered 503. */
 int http_read_tokens(struct server *server, const struct config *config, size_t entry,
                      struct shm_error *error);
 

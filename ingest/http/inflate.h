@@ -18,8 +18,8 @@ struct inflater *inflater_create(void);
 void inflater_destroy(struct inflater *inflater);
 
 /* Inflates data into out. Returns the length; -EMSGSIZE when room is too small for it (known
- * without inflating more than room + 1 bytes); -EBADMSG when it is not such a stream, ends early, or
- * its checksum is wrong. Then what is in out is undefined. coding is gzip or deflate. */
+ * without inflating more than room + 1 bytes); -EBADMSG when it is not such a stream, ends early,
+ * or its checksum is wrong. Then what is in out is undefined. coding is gzip or deflate. */
 long inflater_run(struct inflater *inflater, enum request_coding coding, const char *data, size_t bytes,
                   char *out, size_t room);
 

@@ -7,8 +7,8 @@
  *     used --give--> ready (small blocks, at most POOL_READY of an order) --more, or a larger one is wanted--> free, merged with its buddy
  *      '------------ give (others) --------------------------------------------------------------------------^
  *
- * Taking and giving back a small block is a list operation, because the last ones given back are kept
- * as they are. Large blocks that were given back return their pages to the kernel, so a large
+ * Taking and giving back a small block is a list operation, because the last ones given back are
+ * kept as they are. Large blocks that were given back return their pages to the kernel, so a large
  * request leaves no memory in use.
  *
  * Under AddressSanitizer a block is poisoned while it is not in use, and so is what follows it: the

@@ -6,9 +6,9 @@
  *                                      '---------------- keep-alive, or the rest of a pipeline -------'
  *
  * A request that is complete in the receive buffer is parsed and answered there: nothing is copied.
- * What is incomplete is kept in a block of the pool until it is complete. While answers are under way (one
- * send at a time) what comes is kept too, and past SERVER_BACKLOG_BYTES the connection is paused,
- * so a client that does not read its answers holds one output and so much input, no more.
+ * What is incomplete is kept in a block of the pool until it is complete. While answers are under
+ * way (one send at a time) what comes is kept too, and past SERVER_BACKLOG_BYTES the connection is
+ * paused, so a client that does not read its answers holds one output and so much input, no more.
  *
  * What is kept comes from one pool, outputs from another, so complete requests are answered however
  * many others are held. Each address has a share of what is kept. When there is no memory for a

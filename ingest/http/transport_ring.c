@@ -80,7 +80,8 @@ void ring_close(struct ring *ring)
 	uring_buffers_free(&ring->descriptors);
 }
 
-/* EBADR: the kernel dropped a completion for want of memory. Then it is unknown what is under way. */
+/* EBADR: the kernel dropped a completion for want of memory. Then it is unknown what is under
+ * way. */
 static int entered(int result)
 {
 	if (result == -EBADR)
