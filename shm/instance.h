@@ -8,6 +8,8 @@
  *         config.yaml             the configuration in force
  *         <topic>.lane.<n>        stream.h, written by one role
  *         <topic>.group.<k>       stream.h, one reader group
+ *         <topic>.reader.<k>      locked by the reader of group k (of a share of its lanes: .<k>.<share>)
+ *         <topic>.writer.<n>      locked by the outside program that writes lane n
  *         <topic>.claim           locked for the moment in which a group is claimed or freed
  *         <queue>.queue           queue.h
  *         <role>.stage            stage/control.h

@@ -1,4 +1,4 @@
-/* A stage: one process, one loop, five functions.
+/* A stage: one process, one loop, and the functions that the loop calls (struct stage_ops).
  *
  *     init --> [ poll ... poll --(nothing done)--> idle ]* --> fini
  *                  \_ tick, about every 100 ms _/
@@ -8,6 +8,9 @@
  *   tick  slow work: metrics, time-outs, retries; at least every 100 ms while there is work, every 500 ms otherwise.
  *   idle  waits for work, at most timeout_ns; what it waits for is all that stages differ in.
  *   fini  flushes and leaves. Not called after a crash: the next init copes.
+ *
+ * Those five make a stage. The others are optional: `drained` while it drains, `alone`, `check` and
+ * `memory_max` for the command line.
  *
  * SIGTERM (from the supervisor, or from the kernel when the supervisor died) sets `draining`: the
  * stage takes in no more, and the loop ends when poll finds nothing left and `drained` agrees. The

@@ -1,5 +1,5 @@
-/* The supervisor's metrics: declared in metrics.def, kept in the instance page, shown by `millrace
- * stat`.
+/* The supervisor's metrics: declared in supervisor_metrics.def, kept in the instance page, shown by
+ * `millrace stat`.
  *
  *     page->supervisor_metric[SUPERVISOR_log_lines_dropped]
  */

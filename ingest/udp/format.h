@@ -3,9 +3,19 @@
  *
  *     burst --parse--> records in the lanes of the format's topics, counts in their ledgers
  *
- * A parser turns each datagram into a record (batch_put) or rejects it (batch_reject); batch_each
- * splits a burst (all three are in batch.h). It keeps nothing from one datagram to the next: after
- * a crash the same burst is parsed again.
+ * The contract: of each datagram of the burst, a parser counts one `received`, and either keeps a
+ * record or counts one `rejected` (by its reason) or one `dropped` (valid, but no room). It keeps
+ * nothing from one datagram to the next: after a crash the same burst is parsed again.
+ *
+ * There are two ways to do that:
+ *
+ *   batch_each, batch_put, batch_reject (batch.h)    they split the burst and count. For a parser that
+ *       knows type and length before it writes the record: format_raw.c, format_json.c.
+ *   lane_room, record_put, lane_keep (shm/lane.h)    the parser splits and counts by itself. For one
+ *       that parses straight into the record and knows only at its end whether to keep it:
+ *       format_ipevent.c.
+ *
+ * Begin with the first; the second saves a copy, or a second pass, for millions a second.
  */
 #ifndef INGEST_UDP_FORMAT_H
 #define INGEST_UDP_FORMAT_H
