@@ -31,10 +31,10 @@ struct left {
 
 /* ---- which processes live ---- */
 
-/* Every process that uses an instance holds a lock on a file in it: the supervisor, stages, readers,
- * outside writers. Returns 1: name is such a file, *pid its holder, or -1 when the kernel does not
- * tell (locks that belong to an open file); one whose holder is known is preferred. 0: nobody
- * lives. -errno: it cannot be told of the file. */
+/* Every process that uses an instance holds a lock on a file in it: the supervisor, stages,
+ * readers, outside writers. Returns 1: name is such a file, *pid its holder, or -1 when the kernel
+ * does not tell (locks that belong to an open file); one whose holder is known is preferred. 0:
+ * nobody lives. -errno: it cannot be told of the file. */
 static int find_live(const char *directory, char *name, size_t size, int *pid)
 {
 	int found = 0;

@@ -2,10 +2,10 @@
  *
  *     /dev/shm/millrace/<instance>/ --snapshot_open--> mapped read-only --snapshot_take--> struct snapshot (plain numbers)
  *
- * Nothing is created, locked or written, and no stage is delayed. Stages may start and die meanwhile:
- * what is missing is left out. Lanes are read while their writers work; each lane is read again
- * until two readings in a row agree (a few tries), so that its ledger adds up whenever the writer
- * pauses between two batches for some microseconds.
+ * Nothing is created, locked or written, and no stage is delayed. Stages may start and die
+ * meanwhile: what is missing is left out. Lanes are read while their writers work; each lane is
+ * read again until two readings in a row agree (a few tries), so that its ledger adds up whenever
+ * the writer pauses between two batches for some microseconds.
  *
  * Numbers of one lane agree with each other; those of different lanes are as old as the reading
  * takes, some microseconds.

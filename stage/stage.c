@@ -281,8 +281,8 @@ static int attach_control(struct stage *stage, struct shm_error *error)
 	return 0;
 }
 
-/* The configuration in force lies in the same folder as the segments; the instance's name is the one that was
- * joined. */
+/* The configuration in force lies in the same folder as the segments; the instance's name is the
+ * one that was joined. */
 static int load_instance_config(struct stage *stage, const char *instance, struct shm_error *error)
 {
 	char set[64], *errors;

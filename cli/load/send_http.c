@@ -479,8 +479,8 @@ static void run(struct load *load, const volatile bool *stop)
 		uint64_t waited_ns = load->now_ns = clock_monotonic_ns();
 		for (int i = 0; i < n && load->result->error == 0; i++)
 			handle_event(load, events[i].data.u32, events[i].events);
-		/* What had come by then has been seen, unless there is more than fits: no connection counts as
-		 * late because this process was. */
+		/* What had come by then has been seen, unless there is more than fits: no
+		 * connection counts as late because this process was. */
 		load->now_ns = waited_ns;
 		if (waited_ns >= load->tick_ns + (n == EVENTS ? NS_PER_SEC : 0))
 			tick(load);

@@ -131,8 +131,8 @@ static void take_back(struct exchange *exchange, const struct report *report, co
 
 /* The batch and what this turn has kept before it are too much for one commit (half a lane), or
  * readers are in the way. When all of the batch has room, what is kept so far is committed and the
- * rest continues after it: the room cannot be lost any more, so the batch is still taken as a whole.
- * Otherwise none of it is taken: returns false, and it is answered. */
+ * rest continues after it: the room cannot be lost any more, so the batch is still taken as a
+ * whole. Otherwise none of it is taken: returns false, and it is answered. */
 static bool make_way(struct exchange *exchange, struct report *report, const struct call_from *from,
                      struct lane_mark mark, const struct json_batch *batch, const char *data, size_t bytes)
 {
@@ -158,7 +158,8 @@ static void reply_report(struct exchange *exchange, const struct report *report)
 	struct pool *pool = exchange->output->pool;
 	size_t bytes = report->used + 128;
 	char *text = pool_take(pool, bytes, NULL);
-	/* Without memory for the list the answer still has the numbers: what was taken was taken. */
+	/* Without memory for the list the answer still has the numbers: what was taken was
+	 * taken. */
 	if (text == NULL || !output_grow(exchange->output, bytes + ANSWER_ROOM)) {
 		char few[128];
 		int n = snprintf(few, sizeof few, "{\"accepted\": %llu, \"rejected\": %llu, \"errors\": []}",
