@@ -224,6 +224,8 @@ struct config_place config_data_key(const struct config_place *place, size_t i)
 bool config_data_entry(const struct config_place *place, size_t i, struct config_place *entry)
 {
 	*entry = (struct config_place){.schema = place->schema};
+	if (place->cell == NULL) /* the root has no entries */
+		return false;
 	if (place->schema->kind == SCHEMA_ENTRIES) {
 		if (i >= place->cell->n)
 			return false;
@@ -287,6 +289,8 @@ static bool same_text(const struct config_option *option, const char *a, const c
 
 static bool same_option(const struct config_place *a, const struct config_place *b)
 {
+	if (a->cell == NULL || b->cell == NULL) /* every option has one */
+		return a->cell == b->cell;
 	if (a->schema->option->kind != CONFIG_LIST)
 		return same_text(a->schema->option, a->cell->data, b->cell->data);
 	if (a->cell->n != b->cell->n)

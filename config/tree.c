@@ -106,7 +106,7 @@ long config_tree_index(const struct config_node *map, const char *key)
 struct config_node *config_tree_find(const struct config_node *map, const char *key)
 {
 	long i = config_tree_index(map, key);
-	return i < 0 ? NULL : map->child[i];
+	return i < 0 || map->child == NULL ? NULL : map->child[i];
 }
 
 /* A tree holds no control characters, so quotes and backslashes are all there is to escape. */

@@ -80,12 +80,10 @@ const char *route_methods(unsigned methods, char text[ROUTE_METHODS_BYTES])
 		const char *name;
 		unsigned bit;
 	} all[] = {{"GET", GET}, {"HEAD", HEAD}, {"POST", POST}, {"OPTIONS", OPTIONS}};
-	text[0] = '\0';
+	char *at = text;
+	*at = '\0';
 	for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++)
-		if ((methods & all[i].bit) != 0) {
-			if (text[0] != '\0')
-				strcat(text, ", ");
-			strcat(text, all[i].name);
-		}
+		if ((methods & all[i].bit) != 0)
+			at = stpcpy(at == text ? at : stpcpy(at, ", "), all[i].name);
 	return text;
 }
