@@ -1,4 +1,4 @@
-/* How much of each datagram socket's drop counter is in a ledger already.
+/* Remembers, per datagram socket, how many kernel drops the ledger already includes.
  *
  *     the kernel's counter  |---- counted ----|-- to be counted at the next tick --|
  *                           0                 entry->counted                        SO_MEMINFO

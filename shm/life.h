@@ -1,4 +1,4 @@
-/* Is the attached instance still the one under its name?
+/* Detects that the attached instance was replaced, ended or deleted.
  *
  *     SAME ------ the supervisor put a new page in its place (another configuration) --> REPLACED: attach again
  *       '-------- it drained and ended, or its folder is gone ------------------------> ENDED

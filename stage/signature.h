@@ -1,4 +1,4 @@
-/* By what a file that was replaced or written to is told from what it was, without reading it. */
+/* How a changed file is detected: one that was replaced or written to, without reading it. */
 #ifndef STAGE_SIGNATURE_H
 #define STAGE_SIGNATURE_H
 
