@@ -60,7 +60,7 @@ static int print_options(const char *section)
 		if (!help_in_section(&option[i], section))
 			continue;
 		if (printed++ == 0)
-			puts("| key | type | default | allowed | what it is |\n| --- | --- | --- | --- | --- |");
+			puts("| key | type | default | allowed | meaning |\n| --- | --- | --- | --- | --- |");
 		printf("| `%s` | %s | `%s` | %s | ", option[i].key, option[i].type, option[i].default_text,
 		       config_value_allowed(&option[i], allowed, sizeof allowed));
 		print_cell(option[i].help);
@@ -77,7 +77,7 @@ static int print_metrics(const char *stage)
 		if (stage[0] != '\0' && strcmp(metric->of, stage) != 0)
 			continue;
 		if (printed++ == 0)
-			puts("| stage | metric | kind | what it is |\n| --- | --- | --- | --- |");
+			puts("| stage | metric | kind | meaning |\n| --- | --- | --- | --- |");
 		const struct metric_description *about = &metric->about;
 		printf("| %s | `%s` | %s | ", metric->of, about->name, metric_kind_name(about->kind));
 		print_cell(about->help);
