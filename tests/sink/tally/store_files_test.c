@@ -16,102 +16,40 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "sink/tally/store.h"
-#include "tests/fixture/tally.h"
+#include "tests/fixture/tally_store.h"
 
 #define SMALL_LIMIT (16ull << 20)
 
-static const struct counts_limits limits = {100000, 65536, 10000000};
 static const char *const names[] = {"tally.db", "tally.db-wal", "tally.db-shm", "tally.lock"};
 
-struct fixture {
-	struct tally_folder folder;
-	struct store *store;
-	struct counts counts;
-	struct shm_error error;
-	uint32_t round;
-};
-
-static int open_again(struct fixture *f)
-{
-	struct counts_expected expected;
-	int result = store_open(&f->store, f->folder.data_dir, &f->error);
-	if (result == 0)
-		result = store_expected(f->store, &expected, &f->error);
-	if (result == 0)
-		result = counts_init(&f->counts, &limits, &expected, 0);
-	return result == 0 ? store_load(f->store, &f->counts, &f->error) : result;
-}
-
-static void close_both(struct fixture *f)
-{
-	counts_fini(&f->counts);
-	store_close(f->store);
-	f->store = NULL;
-}
+static uint32_t much_commits; /* calls of commit_much by this test */
 
 static int set_up(void **state)
 {
-	struct fixture *f = calloc(1, sizeof *f);
-	*state = f;
-	return f == NULL ? -1 : tally_folder_make(&f->folder);
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-	close_both(f);
-	tally_folder_remove(&f->folder);
-	free(f);
-	return 0;
-}
-
-static void add(struct fixture *f, uint64_t application, uint32_t ip)
-{
-	struct event_ip event = tally_event(application, ip);
-	const struct event_ip *run = &event;
-	counts_add(&f->counts, &run, 1);
-}
-
-static uint64_t count_of(struct fixture *f, uint64_t application)
-{
-	uint8_t sha[32];
-	tally_sha(sha, application);
-	const struct counts_application *found = counts_find(&f->counts, sha);
-	return found == NULL ? 0 : found->count;
-}
-
-static int commit(struct fixture *f)
-{
-	return store_commit(f->store, &f->counts, NULL, 0, NULL, &f->error);
+	much_commits = 0;
+	return tally_store_set_up(state);
 }
 
 /* Some 3 MiB of log a time. */
-static int commit_much(struct fixture *f)
+static int commit_much(struct tally_store *f)
 {
 	for (uint32_t i = 0; i < 2000; i++)
-		add(f, i, f->round * 16);
-	f->round++;
-	return commit(f);
+		tally_store_add(f, i, much_commits * 16);
+	much_commits++;
+	return tally_store_commit(f, NULL);
 }
 
-static char *path_of(struct fixture *f, const char *name, char path[160])
+static off_t size_of(struct tally_store *f, const char *name)
 {
-	snprintf(path, 160, "%s/%s", f->folder.data_dir, name);
-	return path;
-}
-
-static off_t size_of(struct fixture *f, const char *name)
-{
-	char path[160];
+	char path[TALLY_PATH_BYTES];
 	struct stat status;
-	return stat(path_of(f, name, path), &status) == 0 ? status.st_size : -1;
+	return stat(tally_store_path(f, name, path), &status) == 0 ? status.st_size : -1;
 }
 
 /* ---- writes turned aside ---- */
 
-static char unlink_at_write[160];  /* deleted just before the next write */
-static _Atomic ino_t broken_inode; /* writes to this file fail */
+static char unlink_at_write[TALLY_PATH_BYTES]; /* deleted just before the next write */
+static _Atomic ino_t broken_inode;             /* writes to this file fail */
 
 static ssize_t aside_pwrite(int fd, const void *data, size_t bytes, off_t offset)
 {
@@ -139,81 +77,81 @@ static void turn_writes_aside(bool aside)
 
 static void a_file_that_is_moved_away_fails_commits_until_it_is_back(void **state)
 {
-	struct fixture *f = *state;
-	char path[160], aside[160];
-	assert_int_equal(open_again(f), 0);
-	add(f, 1, 1);
-	assert_int_equal(commit(f), 0);
+	struct tally_store *f = *state;
+	char path[TALLY_PATH_BYTES], aside[TALLY_PATH_BYTES];
+	assert_int_equal(tally_store_open(f), 0);
+	tally_store_add(f, 1, 1);
+	assert_int_equal(tally_store_commit(f, NULL), 0);
 	for (unsigned i = 0; i < 4; i++) {
-		path_of(f, names[i], path);
-		path_of(f, "aside", aside);
+		tally_store_path(f, names[i], path);
+		tally_store_path(f, "aside", aside);
 		assert_int_equal(rename(path, aside), 0);
-		add(f, 1, 1);
-		assert_int_equal(commit(f), -ESTALE);
+		tally_store_add(f, 1, 1);
+		assert_int_equal(tally_store_commit(f, NULL), -ESTALE);
 		assert_non_null(strstr(f->error.text, names[i]));
 		assert_non_null(strstr(f->error.text, "deleted or moved away"));
 		assert_int_equal(counts_dirty_rows(&f->counts), 1);
 		assert_int_equal(store_check_files(f->store, &f->error), -ESTALE);
 		assert_int_equal(rename(aside, path), 0);
 		assert_int_equal(store_check_files(f->store, &f->error), 0);
-		assert_int_equal(commit(f), 0);
+		assert_int_equal(tally_store_commit(f, NULL), 0);
 	}
-	close_both(f);
-	assert_int_equal(open_again(f), 0);
-	assert_int_equal(count_of(f, 1), 5);
+	tally_store_close(f);
+	assert_int_equal(tally_store_open(f), 0);
+	assert_int_equal(tally_store_count(f, 1), 5);
 }
 
 static void a_file_that_is_replaced_fails_commits(void **state)
 {
-	struct fixture *f = *state;
-	char path[160], other[160];
+	struct tally_store *f = *state;
+	char path[TALLY_PATH_BYTES], other[TALLY_PATH_BYTES];
 	for (unsigned i = 0; i < 4; i++) {
-		assert_int_equal(open_again(f), 0);
-		add(f, 1, 1);
-		assert_int_equal(commit(f), 0);
-		int file = open(path_of(f, "other", other), O_CREAT | O_WRONLY, 0600);
+		assert_int_equal(tally_store_open(f), 0);
+		tally_store_add(f, 1, 1);
+		assert_int_equal(tally_store_commit(f, NULL), 0);
+		int file = open(tally_store_path(f, "other", other), O_CREAT | O_WRONLY, 0600);
 		assert_true(file >= 0);
 		close(file);
-		assert_int_equal(rename(other, path_of(f, names[i], path)), 0);
-		add(f, 1, 1);
-		assert_int_equal(commit(f), -ESTALE);
+		assert_int_equal(rename(other, tally_store_path(f, names[i], path)), 0);
+		tally_store_add(f, 1, 1);
+		assert_int_equal(tally_store_commit(f, NULL), -ESTALE);
 		assert_non_null(strstr(f->error.text, names[i]));
 		assert_non_null(strstr(f->error.text, "replaced"));
-		close_both(f);
+		tally_store_close(f);
 		for (unsigned k = 0; k < 4; k++)
-			(void)unlink(path_of(f, names[k], path));
+			(void)unlink(tally_store_path(f, names[k], path));
 	}
 }
 
 static void a_folder_that_is_moved_fails_commits_until_it_is_back(void **state)
 {
-	struct fixture *f = *state;
-	char aside[160];
-	assert_int_equal(open_again(f), 0);
-	add(f, 1, 1);
-	assert_int_equal(commit(f), 0);
+	struct tally_store *f = *state;
+	char aside[TALLY_PATH_BYTES];
+	assert_int_equal(tally_store_open(f), 0);
+	tally_store_add(f, 1, 1);
+	assert_int_equal(tally_store_commit(f, NULL), 0);
 	snprintf(aside, sizeof aside, "%s.aside", f->folder.data_dir);
 	assert_int_equal(rename(f->folder.data_dir, aside), 0);
-	add(f, 1, 1);
-	assert_int_equal(commit(f), -ESTALE);
+	tally_store_add(f, 1, 1);
+	assert_int_equal(tally_store_commit(f, NULL), -ESTALE);
 	/* Another folder with a database of its own: still not the one. */
 	assert_int_equal(mkdir(f->folder.data_dir, 0700), 0);
-	assert_int_equal(commit(f), -ESTALE);
+	assert_int_equal(tally_store_commit(f, NULL), -ESTALE);
 	assert_int_equal(rmdir(f->folder.data_dir), 0);
 	assert_int_equal(rename(aside, f->folder.data_dir), 0);
-	assert_int_equal(commit(f), 0);
+	assert_int_equal(tally_store_commit(f, NULL), 0);
 }
 
 static void a_database_deleted_during_a_commit_fails_that_commit(void **state)
 {
-	struct fixture *f = *state;
-	assert_int_equal(open_again(f), 0);
-	add(f, 1, 1);
-	assert_int_equal(commit(f), 0);
+	struct tally_store *f = *state;
+	assert_int_equal(tally_store_open(f), 0);
+	tally_store_add(f, 1, 1);
+	assert_int_equal(tally_store_commit(f, NULL), 0);
 	turn_writes_aside(true);
-	path_of(f, STORE_FILE, unlink_at_write);
-	add(f, 1, 1);
-	int result = commit(f);
+	tally_store_path(f, STORE_FILE, unlink_at_write);
+	tally_store_add(f, 1, 1);
+	int result = tally_store_commit(f, NULL);
 	turn_writes_aside(false);
 	assert_int_equal(unlink_at_write[0], 0); /* SQLite had come to writing */
 	assert_int_equal(result, -ESTALE);
@@ -223,20 +161,20 @@ static void a_database_deleted_during_a_commit_fails_that_commit(void **state)
 /* The tables themselves are in the log alone when that is deleted. */
 static void what_a_deleted_log_holds_is_copied_into_the_database(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	pid_t child = fork();
 	if (child == 0) {
-		char path[160];
+		char path[TALLY_PATH_BYTES];
 		struct store_log log = {0};
-		if (open_again(f) != 0)
+		if (tally_store_open(f) != 0)
 			_exit(1);
-		add(f, 1, 1);
-		if (commit(f) != 0)
+		tally_store_add(f, 1, 1);
+		if (tally_store_commit(f, NULL) != 0)
 			_exit(2);
-		unlink(path_of(f, names[1], path));
-		unlink(path_of(f, names[2], path));
-		add(f, 1, 1);
-		if (commit(f) != -ESTALE)
+		unlink(tally_store_path(f, names[1], path));
+		unlink(tally_store_path(f, names[2], path));
+		tally_store_add(f, 1, 1);
+		if (tally_store_commit(f, NULL) != -ESTALE)
 			_exit(3);
 		for (unsigned i = 0; i < 10000 && log.checkpoints == 0; i++) {
 			usleep(1000);
@@ -247,15 +185,15 @@ static void what_a_deleted_log_holds_is_copied_into_the_database(void **state)
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFSIGNALED(status));
-	assert_int_equal(open_again(f), 0);
-	assert_int_equal(count_of(f, 1), 1);
+	assert_int_equal(tally_store_open(f), 0);
+	assert_int_equal(tally_store_count(f, 1), 1);
 }
 
 /* ---- the log ---- */
 
 static void a_file_system_without_a_log_is_refused(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	/* It has no shared memory, so SQLite stays with its rollback journal and says so where it
 	 * is not asked whether it failed. */
 	sqlite3_vfs_register(sqlite3_vfs_find("unix-none"), 1);
@@ -269,12 +207,12 @@ static void a_file_system_without_a_log_is_refused(void **state)
 
 static void a_log_that_cannot_be_copied_is_told_and_ends_at_its_limit(void **state)
 {
-	struct fixture *f = *state;
-	char path[160];
+	struct tally_store *f = *state;
+	char path[TALLY_PATH_BYTES];
 	struct stat status;
 	struct store_log log = {0};
-	assert_int_equal(open_again(f), 0);
-	assert_int_equal(stat(path_of(f, STORE_FILE, path), &status), 0);
+	assert_int_equal(tally_store_open(f), 0);
+	assert_int_equal(stat(tally_store_path(f, STORE_FILE, path), &status), 0);
 	turn_writes_aside(true);
 	broken_inode = status.st_ino;
 	store_limit_log(f->store, SMALL_LIMIT);
@@ -286,7 +224,7 @@ static void a_log_that_cannot_be_copied_is_told_and_ends_at_its_limit(void **sta
 		store_look_at_log(f->store, &log);
 	}
 	off_t size = size_of(f, names[1]);
-	int again = commit(f);
+	int again = tally_store_commit(f, NULL);
 	turn_writes_aside(false);
 	assert_int_equal(result, -EIO);
 	assert_int_equal(again, -EIO);
@@ -296,23 +234,24 @@ static void a_log_that_cannot_be_copied_is_told_and_ends_at_its_limit(void **sta
 	assert_non_null(strstr(log.reason, "I/O error"));
 	assert_in_range(size, SMALL_LIMIT, 2 * SMALL_LIMIT);
 	assert_int_equal(size_of(f, names[1]), size);
-	assert_int_equal(commit(f), 0);
+	assert_int_equal(tally_store_commit(f, NULL), 0);
 	store_look_at_log(f->store, &log);
 	assert_true(log.bytes < SMALL_LIMIT && log.checkpoints > 0 && log.reason[0] == '\0');
-	close_both(f);
-	assert_int_equal(open_again(f), 0);
-	assert_int_equal(count_of(f, 7), f->round);
+	tally_store_close(f);
+	assert_int_equal(tally_store_open(f), 0);
+	assert_int_equal(tally_store_count(f, 7), much_commits);
 }
 
 static void a_reader_that_never_ends_stops_commits_at_the_limit(void **state)
 {
-	struct fixture *f = *state;
-	char path[160];
+	struct tally_store *f = *state;
+	char path[TALLY_PATH_BYTES];
 	sqlite3 *reader;
-	assert_int_equal(open_again(f), 0);
+	assert_int_equal(tally_store_open(f), 0);
 	assert_int_equal(commit_much(f), 0);
-	assert_int_equal(sqlite3_open_v2(path_of(f, STORE_FILE, path), &reader, SQLITE_OPEN_READONLY, NULL),
-	                 SQLITE_OK);
+	assert_int_equal(
+	        sqlite3_open_v2(tally_store_path(f, STORE_FILE, path), &reader, SQLITE_OPEN_READONLY, NULL),
+	        SQLITE_OK);
 	assert_int_equal(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM count", NULL, NULL, NULL),
 	                 SQLITE_OK);
 	store_limit_log(f->store, SMALL_LIMIT);
@@ -323,33 +262,35 @@ static void a_reader_that_never_ends_stops_commits_at_the_limit(void **state)
 	assert_non_null(strstr(f->error.text, "a program that reads"));
 	assert_in_range(size_of(f, names[1]), SMALL_LIMIT, 2 * SMALL_LIMIT);
 	assert_int_equal(sqlite3_exec(reader, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
-	assert_int_equal(commit(f), 0);
+	assert_int_equal(tally_store_commit(f, NULL), 0);
 	struct store_log log;
 	store_look_at_log(f->store, &log);
 	assert_true(log.bytes < SMALL_LIMIT);
 	sqlite3_close(reader);
-	close_both(f);
-	assert_int_equal(open_again(f), 0);
-	assert_int_equal(count_of(f, 7), f->round);
+	tally_store_close(f);
+	assert_int_equal(tally_store_open(f), 0);
+	assert_int_equal(tally_store_count(f, 7), much_commits);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(a_file_that_is_moved_away_fails_commits_until_it_is_back,
-	                                        set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(a_file_that_is_replaced_fails_commits, set_up, tear_down),
+	                                        set_up, tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(a_file_that_is_replaced_fails_commits, set_up,
+	                                        tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(a_folder_that_is_moved_fails_commits_until_it_is_back, set_up,
-	                                        tear_down),
+	                                        tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(a_database_deleted_during_a_commit_fails_that_commit, set_up,
-	                                        tear_down),
+	                                        tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(what_a_deleted_log_holds_is_copied_into_the_database, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(a_file_system_without_a_log_is_refused, set_up, tear_down),
+	                                        tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(a_file_system_without_a_log_is_refused, set_up,
+	                                        tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(a_log_that_cannot_be_copied_is_told_and_ends_at_its_limit,
-	                                        set_up, tear_down),
+	                                        set_up, tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(a_reader_that_never_ends_stops_commits_at_the_limit, set_up,
-	                                        tear_down),
+	                                        tally_store_tear_down),
 	};
 	alarm(60);
 	return cmocka_run_group_tests(tests, NULL, NULL);

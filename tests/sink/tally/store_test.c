@@ -13,83 +13,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "sink/tally/store.h"
 #include "tests/fixture/draw.h"
-#include "tests/fixture/tally.h"
+#include "tests/fixture/tally_store.h"
 
-static const struct counts_limits limits = {100000, 65536, 1000000};
-
-struct fixture {
-	struct tally_folder folder;
-	struct store *store;
-	struct counts counts;
-	struct shm_error error;
-};
-
-static void open_again(struct fixture *f)
+static void open_again(struct tally_store *f)
 {
-	struct counts_expected expected;
-	assert_int_equal(store_open(&f->store, f->folder.data_dir, &f->error), 0);
-	assert_int_equal(store_expected(f->store, &expected, &f->error), 0);
-	assert_int_equal(counts_init(&f->counts, &limits, &expected, 0), 0);
-	assert_int_equal(store_load(f->store, &f->counts, &f->error), 0);
+	assert_int_equal(tally_store_open(f), 0);
 }
 
-static void close_both(struct fixture *f)
+static int64_t ask(struct tally_store *f, const char *text)
 {
-	counts_fini(&f->counts);
-	store_close(f->store);
-	f->store = NULL;
-}
-
-static int set_up(void **state)
-{
-	struct fixture *f = calloc(1, sizeof *f);
-	*state = f;
-	return f == NULL ? -1 : tally_folder_make(&f->folder);
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-	close_both(f);
-	tally_folder_remove(&f->folder);
-	free(f);
-	return 0;
-}
-
-static void add(struct fixture *f, uint64_t application, uint32_t ip)
-{
-	struct event_ip event = tally_event(application, ip);
-	const struct event_ip *run = &event;
-	counts_add(&f->counts, &run, 1);
-}
-
-static uint64_t count_of(struct fixture *f, uint64_t application)
-{
-	uint8_t sha[32];
-	tally_sha(sha, application);
-	const struct counts_application *found = counts_find(&f->counts, sha);
-	return found == NULL ? 0 : found->count;
-}
-
-static int commit(struct fixture *f, uint64_t *rows)
-{
-	return store_commit(f->store, &f->counts, NULL, 0, rows, &f->error);
-}
-
-static char *path_of(struct fixture *f, char path[128])
-{
-	snprintf(path, 128, "%s/%s", f->folder.data_dir, STORE_FILE);
-	return path;
-}
-
-static int64_t ask(struct fixture *f, const char *text)
-{
-	char path[128];
+	char path[TALLY_PATH_BYTES];
 	sqlite3 *db;
 	sqlite3_stmt *statement;
-	assert_int_equal(sqlite3_open_v2(path_of(f, path), &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	assert_int_equal(
+	        sqlite3_open_v2(tally_store_path(f, STORE_FILE, path), &db, SQLITE_OPEN_READWRITE, NULL),
+	        SQLITE_OK);
 	assert_int_equal(sqlite3_prepare_v2(db, text, -1, &statement, NULL), SQLITE_OK);
 	int result = sqlite3_step(statement);
 	assert_true(result == SQLITE_ROW || result == SQLITE_DONE);
@@ -101,48 +40,48 @@ static int64_t ask(struct fixture *f, const char *text)
 
 static void what_was_committed_comes_back(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	uint64_t rows;
 	open_again(f);
 	for (uint32_t i = 0; i < 1000; i++)
-		add(f, i % 10, i);
+		tally_store_add(f, i % 10, i);
 	f->counts.beyond = 12;
 	f->counts.beyond_dirty = true;
-	assert_int_equal(commit(f, &rows), 0);
+	assert_int_equal(tally_store_commit(f, &rows), 0);
 	assert_int_equal(rows, 10 + f->counts.networks.n + 1);
-	add(f, 3, 77); /* not committed */
-	close_both(f);
+	tally_store_add(f, 3, 77); /* not committed */
+	tally_store_close(f);
 	open_again(f);
 	assert_int_equal(f->counts.n_applications, 10);
 	assert_int_equal(f->counts.addresses, 1000);
 	assert_int_equal(f->counts.beyond, 12);
 	for (uint32_t i = 0; i < 10; i++)
-		assert_int_equal(count_of(f, i), 100);
+		assert_int_equal(tally_store_count(f, i), 100);
 	assert_int_equal(counts_dirty_rows(&f->counts), 0);
 }
 
 static void a_commit_writes_only_what_changed(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	uint64_t rows;
 	open_again(f);
 	for (uint32_t i = 0; i < 5000; i++)
-		add(f, i % 100, i);
-	assert_int_equal(commit(f, &rows), 0);
-	add(f, 7, 7); /* known address: the count alone */
-	assert_int_equal(commit(f, &rows), 0);
+		tally_store_add(f, i % 100, i);
+	assert_int_equal(tally_store_commit(f, &rows), 0);
+	tally_store_add(f, 7, 7); /* known address: the count alone */
+	assert_int_equal(tally_store_commit(f, &rows), 0);
 	assert_int_equal(rows, 1);
-	add(f, 7, 1 << 20);
-	add(f, 8, 8);
-	assert_int_equal(commit(f, &rows), 0);
+	tally_store_add(f, 7, 1 << 20);
+	tally_store_add(f, 8, 8);
+	assert_int_equal(tally_store_commit(f, &rows), 0);
 	assert_int_equal(rows, 3);
-	assert_int_equal(commit(f, &rows), 0);
+	assert_int_equal(tally_store_commit(f, &rows), 0);
 	assert_int_equal(rows, 0);
 }
 
 static void cursors_are_kept_by_topic_and_lane(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	struct settle_cursor cursor[2] = {{"ip", 0, 0xfedcba9876543210ull, 4096, 7},
 	                                  {"ip", 31, 2, UINT64_MAX / 2, 9}};
 	open_again(f);
@@ -151,7 +90,7 @@ static void cursors_are_kept_by_topic_and_lane(void **state)
 	assert_int_equal(store_commit(f->store, &f->counts, cursor, 2, NULL, &f->error), 0);
 	cursor[0].position = 8192;
 	assert_int_equal(store_commit(f->store, &f->counts, cursor, 1, NULL, &f->error), 0);
-	close_both(f);
+	tally_store_close(f);
 	open_again(f);
 	assert_int_equal(store_read_cursor(f->store, &read, &f->error), 0);
 	assert_true(read.generation == 0xfedcba9876543210ull);
@@ -166,76 +105,76 @@ static void cursors_are_kept_by_topic_and_lane(void **state)
 
 static void many_lives_count_as_one(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	unsigned long random = draw_seed(5);
 	uint64_t sent[50] = {0};
 	for (int life = 0; life < 20; life++) {
 		open_again(f);
 		for (int i = 0; i < 500; i++) {
 			unsigned long number = draw_next(&random);
-			add(f, number % 50, (uint32_t)(number >> 40));
+			tally_store_add(f, number % 50, (uint32_t)(number >> 40));
 			sent[number % 50]++;
 		}
-		assert_int_equal(commit(f, NULL), 0);
-		close_both(f);
+		assert_int_equal(tally_store_commit(f, NULL), 0);
+		tally_store_close(f);
 	}
 	open_again(f);
 	for (unsigned i = 0; i < 50; i++)
-		assert_int_equal(count_of(f, i), sent[i]);
+		assert_int_equal(tally_store_count(f, i), sent[i]);
 }
 
 static void a_commit_that_fails_changes_nothing_and_can_be_repeated(void **state)
 {
-	struct fixture *f = *state;
-	char path[128];
+	struct tally_store *f = *state;
+	char path[TALLY_PATH_BYTES];
 	sqlite3 *other;
 	struct settle_cursor cursor = {"ip", 0, 1, 64, 1};
 	uint64_t rows;
 	open_again(f);
-	add(f, 1, 1);
-	assert_int_equal(commit(f, NULL), 0);
-	assert_int_equal(sqlite3_open(path_of(f, path), &other), SQLITE_OK);
+	tally_store_add(f, 1, 1);
+	assert_int_equal(tally_store_commit(f, NULL), 0);
+	assert_int_equal(sqlite3_open(tally_store_path(f, STORE_FILE, path), &other), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-	add(f, 1, 2);
-	add(f, 2, 1);
+	tally_store_add(f, 1, 2);
+	tally_store_add(f, 2, 1);
 	assert_int_equal(store_commit(f->store, &f->counts, &cursor, 1, &rows, &f->error), -EBUSY);
 	assert_non_null(strstr(f->error.text, "locked"));
 	assert_int_equal(counts_dirty_rows(&f->counts), 4);
 	assert_int_equal(store_read_cursor(f->store, &cursor, &f->error), -ENOENT);
 	assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(other);
-	add(f, 2, 1); /* counted on meanwhile */
+	tally_store_add(f, 2, 1); /* counted on meanwhile */
 	assert_int_equal(store_commit(f->store, &f->counts, &cursor, 1, &rows, &f->error), 0);
 	assert_int_equal(rows, 5);
-	close_both(f);
+	tally_store_close(f);
 	open_again(f);
-	assert_int_equal(count_of(f, 1), 2);
-	assert_int_equal(count_of(f, 2), 2);
+	assert_int_equal(tally_store_count(f, 1), 2);
+	assert_int_equal(tally_store_count(f, 2), 2);
 }
 
 /* A full disk, played by the limit on the size of files; in a child, since the limit is the
  * process's. */
 static void a_full_disk_is_an_error_and_not_the_end(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	pid_t child = fork();
 	if (child == 0) {
 		struct counts_expected none = {0};
 		struct rlimit small = {200000, RLIM_INFINITY}, wide = {RLIM_INFINITY, RLIM_INFINITY};
 		signal(SIGXFSZ, SIG_IGN);
 		if (store_open(&f->store, f->folder.data_dir, &f->error) != 0 ||
-		    counts_init(&f->counts, &limits, &none, 0) != 0)
+		    counts_init(&f->counts, &tally_store_limits, &none, 0) != 0)
 			_exit(1);
 		for (uint32_t i = 0; i < 30000; i++)
-			add(f, i, i);
+			tally_store_add(f, i, i);
 		setrlimit(RLIMIT_FSIZE, &small);
-		int first = commit(f, NULL);
+		int first = tally_store_commit(f, NULL);
 		if ((first != -ENOSPC && first != -EIO) || counts_dirty_rows(&f->counts) != 60000)
 			_exit(2);
-		if (commit(f, NULL) != first)
+		if (tally_store_commit(f, NULL) != first)
 			_exit(3);
 		setrlimit(RLIMIT_FSIZE, &wide);
-		_exit(commit(f, NULL) == 0 ? 0 : 4);
+		_exit(tally_store_commit(f, NULL) == 0 ? 0 : 4);
 	}
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -250,7 +189,7 @@ static void a_full_disk_is_an_error_and_not_the_end(void **state)
 
 static void two_writers_are_one_too_many(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	open_again(f);
 	pid_t child = fork();
 	if (child == 0) {
@@ -267,10 +206,10 @@ static void two_writers_are_one_too_many(void **state)
 
 static void files_that_are_not_ours_are_refused_and_left_alone(void **state)
 {
-	struct fixture *f = *state;
-	char path[128];
+	struct tally_store *f = *state;
+	char path[TALLY_PATH_BYTES];
 	sqlite3 *db;
-	int file = open(path_of(f, path), O_CREAT | O_WRONLY, 0600);
+	int file = open(tally_store_path(f, STORE_FILE, path), O_CREAT | O_WRONLY, 0600);
 	assert_int_equal(write(file, "this is a letter, and a long one as letters go, not a database", 62),
 	                 62);
 	close(file);
@@ -287,9 +226,9 @@ static void files_that_are_not_ours_are_refused_and_left_alone(void **state)
 
 static void another_version_is_refused_with_both_numbers(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	open_again(f);
-	close_both(f);
+	tally_store_close(f);
 	(void)ask(f, "PRAGMA user_version=2");
 	assert_int_equal(store_open(&f->store, f->folder.data_dir, &f->error), -EPROTO);
 	assert_non_null(strstr(f->error.text, "version 2"));
@@ -302,23 +241,23 @@ static void rows_changed_by_hand_are_refused(void **state)
 	        "DELETE FROM application WHERE id = 2", "UPDATE network SET hosts = 0",
 	        "UPDATE network SET hosts = 70000",     "UPDATE application SET sha = x'00' WHERE id = 1",
 	        "DELETE FROM count WHERE id = 3",       "UPDATE network SET id = id + 99999999999"};
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	for (unsigned i = 0; i < sizeof change / sizeof change[0]; i++) {
-		char path[128];
+		char path[TALLY_PATH_BYTES];
 		struct counts_expected expected;
 		open_again(f);
 		for (uint32_t k = 0; k < 3; k++)
-			add(f, k, k);
-		assert_int_equal(commit(f, NULL), 0);
-		close_both(f);
+			tally_store_add(f, k, k);
+		assert_int_equal(tally_store_commit(f, NULL), 0);
+		tally_store_close(f);
 		(void)ask(f, change[i]);
 		assert_int_equal(store_open(&f->store, f->folder.data_dir, &f->error), 0);
 		assert_int_equal(store_expected(f->store, &expected, &f->error), 0);
-		assert_int_equal(counts_init(&f->counts, &limits, &expected, 0), 0);
+		assert_int_equal(counts_init(&f->counts, &tally_store_limits, &expected, 0), 0);
 		assert_int_equal(store_load(f->store, &f->counts, &f->error), -EPROTO);
 		assert_non_null(strstr(f->error.text, "row "));
-		close_both(f);
-		unlink(path_of(f, path));
+		tally_store_close(f);
+		unlink(tally_store_path(f, STORE_FILE, path));
 	}
 }
 
@@ -327,7 +266,7 @@ static void rows_changed_by_hand_are_refused(void **state)
 #define LISTING_BYTES 2048
 
 /* Name, number, mode, size and time of all that lies in the folder. */
-static void list(const struct fixture *f, char text[LISTING_BYTES])
+static void list(const struct tally_store *f, char text[LISTING_BYTES])
 {
 	struct dirent **entry;
 	int n = scandir(f->folder.data_dir, &entry, NULL, alphasort);
@@ -349,7 +288,7 @@ static void list(const struct fixture *f, char text[LISTING_BYTES])
 }
 
 /* Whatever it says, nothing has changed. */
-static int try_it(struct fixture *f, int own_pid, struct counts_expected *expected)
+static int try_it(struct tally_store *f, int own_pid, struct counts_expected *expected)
 {
 	char before[LISTING_BYTES], after[LISTING_BYTES];
 	list(f, before);
@@ -363,9 +302,9 @@ static int try_it(struct fixture *f, int own_pid, struct counts_expected *expect
 /* Three applications, in three states: all in the log, all in the database, no log. */
 static void trying_makes_and_changes_nothing(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	struct counts_expected expected;
-	char path[128], log[160], index[160], away[96];
+	char path[TALLY_PATH_BYTES], log[TALLY_PATH_BYTES + 4], index[TALLY_PATH_BYTES + 4], away[96];
 	assert_int_equal(try_it(f, 0, &expected), 0);
 	snprintf(away, sizeof away, "%s/not/there", f->folder.data_dir);
 	assert_int_equal(store_try(away, 0, &expected, &f->error), 0);
@@ -373,8 +312,8 @@ static void trying_makes_and_changes_nothing(void **state)
 	if (child == 0) { /* dies with the log full, as a killed process does */
 		open_again(f);
 		for (uint32_t k = 0; k < 3; k++)
-			add(f, k, k);
-		_exit(commit(f, NULL) == 0 ? 0 : 1);
+			tally_store_add(f, k, k);
+		_exit(tally_store_commit(f, NULL) == 0 ? 0 : 1);
 	}
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -384,10 +323,10 @@ static void trying_makes_and_changes_nothing(void **state)
 	assert_int_equal(expected.networks, 3);
 	open_again(f);
 	assert_int_equal(store_empty_log(f->store, &f->error), 0);
-	close_both(f);
+	tally_store_close(f);
 	assert_int_equal(try_it(f, 0, &expected), 0);
 	assert_int_equal(expected.applications, 3);
-	path_of(f, path);
+	tally_store_path(f, STORE_FILE, path);
 	snprintf(log, sizeof log, "%s-wal", path);
 	snprintf(index, sizeof index, "%s-shm", path);
 	assert_int_equal(unlink(index), 0);
@@ -400,7 +339,7 @@ static void trying_makes_and_changes_nothing(void **state)
 
 static void a_database_is_tried_while_its_stage_writes_and_another_is_told_who_does(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	struct counts_expected expected;
 	int up[2], down[2], status;
 	char byte = 0;
@@ -409,12 +348,12 @@ static void a_database_is_tried_while_its_stage_writes_and_another_is_told_who_d
 	if (child == 0) {
 		open_again(f);
 		for (uint32_t k = 0; k < 3; k++)
-			add(f, k, k);
-		byte = (char)(commit(f, NULL) != 0);
+			tally_store_add(f, k, k);
+		byte = (char)(tally_store_commit(f, NULL) != 0);
 		if (write(up[1], &byte, 1) != 1 || read(down[0], &byte, 1) != 1)
 			_exit(1);
-		add(f, 4, 4);
-		_exit(commit(f, NULL) == 0 ? 0 : 2);
+		tally_store_add(f, 4, 4);
+		_exit(tally_store_commit(f, NULL) == 0 ? 0 : 2);
 	}
 	assert_int_equal(read(up[0], &byte, 1), 1);
 	assert_int_equal(byte, 0);
@@ -431,7 +370,7 @@ static void a_database_is_tried_while_its_stage_writes_and_another_is_told_who_d
 
 /* Makes the database bad in one way; path is that of the database. False: this way is none for
  * this user. */
-static bool spoil(struct fixture *f, unsigned way, const char *path)
+static bool spoil(struct tally_store *f, unsigned way, const char *path)
 {
 	char other[160];
 	snprintf(other, sizeof other, "%s-wal", path);
@@ -476,16 +415,16 @@ static bool spoil(struct fixture *f, unsigned way, const char *path)
 
 static void what_could_not_be_taken_up_is_said_beforehand_in_the_same_words(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	for (unsigned way = 0; way <= 10; way++) {
-		char path[128];
+		char path[TALLY_PATH_BYTES];
 		struct counts_expected expected;
 		open_again(f);
 		for (uint32_t k = 0; k < 3; k++)
-			add(f, k, k);
-		assert_int_equal(commit(f, NULL), 0);
-		close_both(f);
-		if (spoil(f, way, path_of(f, path))) {
+			tally_store_add(f, k, k);
+		assert_int_equal(tally_store_commit(f, NULL), 0);
+		tally_store_close(f);
+		if (spoil(f, way, tally_store_path(f, STORE_FILE, path))) {
 			struct shm_error tried;
 			int result = try_it(f, 0, &expected);
 			assert_int_not_equal(result, 0);
@@ -493,9 +432,10 @@ static void what_could_not_be_taken_up_is_said_beforehand_in_the_same_words(void
 			int opened = store_open(&f->store, f->folder.data_dir, &f->error);
 			if (opened == 0) {
 				assert_int_equal(store_expected(f->store, &expected, &f->error), 0);
-				assert_int_equal(counts_init(&f->counts, &limits, &expected, 0), 0);
+				assert_int_equal(counts_init(&f->counts, &tally_store_limits, &expected, 0),
+				                 0);
 				opened = store_load(f->store, &f->counts, &f->error);
-				close_both(f);
+				tally_store_close(f);
 			}
 			assert_int_equal(opened, result);
 			assert_string_equal(f->error.text, tried.text);
@@ -510,7 +450,7 @@ static void what_could_not_be_taken_up_is_said_beforehand_in_the_same_words(void
 /* Folders with long names and links to folders are folders. */
 static void the_folder_may_be_deep_or_a_link(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	struct shm_error error;
 	char deep[400], link[128], name[101];
 	memset(name, 'n', sizeof name - 1);
@@ -529,23 +469,25 @@ static void the_folder_may_be_deep_or_a_link(void **state)
 
 static void a_reader_in_the_middle_of_reading_holds_nobody_up(void **state)
 {
-	struct fixture *f = *state;
-	char path[128];
+	struct tally_store *f = *state;
+	char path[TALLY_PATH_BYTES];
 	sqlite3 *reader;
 	sqlite3_stmt *statement;
 	open_again(f);
 	for (uint32_t i = 0; i < 1000; i++)
-		add(f, i, i);
-	assert_int_equal(commit(f, NULL), 0);
-	assert_int_equal(sqlite3_open_v2(path_of(f, path), &reader, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+		tally_store_add(f, i, i);
+	assert_int_equal(tally_store_commit(f, NULL), 0);
+	assert_int_equal(
+	        sqlite3_open_v2(tally_store_path(f, STORE_FILE, path), &reader, SQLITE_OPEN_READONLY, NULL),
+	        SQLITE_OK);
 	assert_int_equal(sqlite3_prepare_v2(reader, "SELECT sum(count) OVER (), count FROM count", -1,
 	                                    &statement, NULL),
 	                 SQLITE_OK);
 	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
 	for (int round = 0; round < 20; round++) {
 		for (uint32_t i = 0; i < 1000; i++)
-			add(f, i, i + 16000u * (unsigned)round);
-		assert_int_equal(commit(f, NULL), 0);
+			tally_store_add(f, i, i + 16000u * (unsigned)round);
+		assert_int_equal(tally_store_commit(f, NULL), 0);
 	}
 	assert_int_equal(sqlite3_column_int64(statement, 0), 1000); /* its snapshot */
 	sqlite3_finalize(statement);
@@ -555,13 +497,13 @@ static void a_reader_in_the_middle_of_reading_holds_nobody_up(void **state)
 
 static void the_views_show_text_to_other_tools(void **state)
 {
-	struct fixture *f = *state;
+	struct tally_store *f = *state;
 	char text[256], hex[65];
 	open_again(f);
-	add(f, 5, 0x0a0b0cff);
-	add(f, 5, 0x0a0b0cf1);
-	add(f, 6, 0xffffffff);
-	assert_int_equal(commit(f, NULL), 0);
+	tally_store_add(f, 5, 0x0a0b0cff);
+	tally_store_add(f, 5, 0x0a0b0cf1);
+	tally_store_add(f, 6, 0xffffffff);
+	assert_int_equal(tally_store_commit(f, NULL), 0);
 	snprintf(text, sizeof text, "SELECT count FROM report WHERE sha = '%s'", tally_sha_hex(hex, 5));
 	assert_int_equal(ask(f, text), 2);
 	snprintf(text, sizeof text,
@@ -576,17 +518,16 @@ static void the_views_show_text_to_other_tools(void **state)
 
 static void the_log_does_not_grow_without_bound(void **state)
 {
-	struct fixture *f = *state;
-	char path[160];
+	struct tally_store *f = *state;
+	char path[TALLY_PATH_BYTES];
 	open_again(f);
 	uint64_t largest = 0;
 	for (int round = 0; round < 150; round++) {
 		for (uint32_t i = 0; i < 2000; i++)
-			add(f, i, (uint32_t)round * 16);
-		assert_int_equal(commit(f, NULL), 0);
+			tally_store_add(f, i, (uint32_t)round * 16);
+		assert_int_equal(tally_store_commit(f, NULL), 0);
 		usleep(1000);
-		snprintf(path, sizeof path, "%s/%s-wal", f->folder.data_dir, STORE_FILE);
-		FILE *log = fopen(path, "r");
+		FILE *log = fopen(tally_store_path(f, STORE_FILE "-wal", path), "r");
 		assert_non_null(log);
 		fseek(log, 0, SEEK_END);
 		largest = (uint64_t)ftell(log) > largest ? (uint64_t)ftell(log) : largest;
@@ -594,7 +535,7 @@ static void the_log_does_not_grow_without_bound(void **state)
 	}
 	/* All together wrote several times this. */
 	assert_in_range(largest, 1, 160u << 20);
-	close_both(f);
+	tally_store_close(f);
 	open_again(f);
 	assert_int_equal(f->counts.networks.n, 300000);
 }
@@ -602,30 +543,42 @@ static void the_log_does_not_grow_without_bound(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(what_was_committed_comes_back, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(a_commit_writes_only_what_changed, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(cursors_are_kept_by_topic_and_lane, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(many_lives_count_as_one, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(what_was_committed_comes_back, tally_store_set_up,
+	                                        tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(a_commit_writes_only_what_changed, tally_store_set_up,
+	                                        tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(cursors_are_kept_by_topic_and_lane, tally_store_set_up,
+	                                        tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(many_lives_count_as_one, tally_store_set_up,
+	                                        tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(a_commit_that_fails_changes_nothing_and_can_be_repeated,
-	                                        set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(a_full_disk_is_an_error_and_not_the_end, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(two_writers_are_one_too_many, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(files_that_are_not_ours_are_refused_and_left_alone, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(another_version_is_refused_with_both_numbers, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(rows_changed_by_hand_are_refused, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(trying_makes_and_changes_nothing, set_up, tear_down),
+	                                        tally_store_set_up, tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(a_full_disk_is_an_error_and_not_the_end, tally_store_set_up,
+	                                        tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(two_writers_are_one_too_many, tally_store_set_up,
+	                                        tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(files_that_are_not_ours_are_refused_and_left_alone,
+	                                        tally_store_set_up, tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(another_version_is_refused_with_both_numbers,
+	                                        tally_store_set_up, tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(rows_changed_by_hand_are_refused, tally_store_set_up,
+	                                        tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(trying_makes_and_changes_nothing, tally_store_set_up,
+	                                        tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(
-	                a_database_is_tried_while_its_stage_writes_and_another_is_told_who_does, set_up,
-	                tear_down),
+	                a_database_is_tried_while_its_stage_writes_and_another_is_told_who_does,
+	                tally_store_set_up, tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(
-	                what_could_not_be_taken_up_is_said_beforehand_in_the_same_words, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(the_folder_may_be_deep_or_a_link, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(a_reader_in_the_middle_of_reading_holds_nobody_up, set_up,
-	                                        tear_down),
-	        cmocka_unit_test_setup_teardown(the_views_show_text_to_other_tools, set_up, tear_down),
-	        cmocka_unit_test_setup_teardown(the_log_does_not_grow_without_bound, set_up, tear_down),
+	                what_could_not_be_taken_up_is_said_beforehand_in_the_same_words, tally_store_set_up,
+	                tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(the_folder_may_be_deep_or_a_link, tally_store_set_up,
+	                                        tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(a_reader_in_the_middle_of_reading_holds_nobody_up,
+	                                        tally_store_set_up, tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(the_views_show_text_to_other_tools, tally_store_set_up,
+	                                        tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(the_log_does_not_grow_without_bound, tally_store_set_up,
+	                                        tally_store_tear_down),
 	};
 	alarm(60);
 	return cmocka_run_group_tests(tests, NULL, NULL);
