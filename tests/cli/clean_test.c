@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "event/event.h"
 #include "base/log.h"
 #include "tests/fixture/descriptors.h"
+#include "tests/fixture/lock_holder.h"
 #include "tests/fixture/segments.h"
 
 #define TIMES 20u
@@ -95,27 +95,6 @@ static void write_a_record(void)
 	instance_detach(&instance);
 }
 
-/* A child that holds the lock until it is killed. */
-static pid_t start_holder(const char *file)
-{
-	int report[2];
-	char byte;
-	assert_int_equal(pipe(report), 0);
-	pid_t child = fork();
-	if (child == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (instance_lock(sandbox.directory, file, 0, NULL) < 0 || write(report[1], "x", 1) != 1)
-			_exit(2);
-		for (;;)
-			pause();
-	}
-	assert_true(child > 0);
-	assert_int_equal(read(report[0], &byte, 1), 1);
-	close(report[0]);
-	close(report[1]);
-	return child;
-}
-
 /* ---- the tests ---- */
 
 static void expect_refusals_that_leave_nothing_open(void)
@@ -143,7 +122,7 @@ static void of_an_instance_that_runs_or_is_read(void **state)
 	static const char *const file[] = {"lock", "tally.0.role"};
 	instance_with_nothing_in_it();
 	for (unsigned i = 0; i < 2; i++) {
-		pid_t child = start_holder(file[i]);
+		pid_t child = lock_holder_start(sandbox.directory, file[i]);
 		expect_refusals_that_leave_nothing_open();
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);

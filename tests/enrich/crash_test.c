@@ -39,18 +39,6 @@ struct trial {
 
 static struct trial trial;
 
-static int make_files(void **state)
-{
-	(void)state;
-	return enrich_files_make();
-}
-
-static int remove_files(void **state)
-{
-	(void)state;
-	return enrich_files_remove();
-}
-
 static int set_up(void **state)
 {
 	(void)state;
@@ -306,5 +294,5 @@ int main(void)
 	};
 	alarm(60);
 	log_init("enrich_crash_test", LOG_ERROR, LOG_TEXT);
-	return cmocka_run_group_tests_name("enrich crash", tests, make_files, remove_files);
+	return cmocka_run_group_tests_name("enrich crash", tests, enrich_files_make, enrich_files_remove);
 }

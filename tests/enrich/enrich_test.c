@@ -17,18 +17,11 @@
 static struct enrich_fixture fixture;
 static struct enrich enrich[ENRICH_LANES];
 
-static int make_files(void **state)
-{
-	(void)state;
-	return enrich_files_make();
-}
-
 static int remove_files(void **state)
 {
-	(void)state;
 	for (unsigned i = 0; i < ENRICH_LANES; i++)
 		lookup_close(&enrich[i].lookup);
-	return enrich_files_remove();
+	return enrich_files_remove(state);
 }
 
 static int set_up(void **state)
@@ -485,5 +478,5 @@ int main(void)
 	};
 	alarm(60);
 	log_init("enrich_test", LOG_ERROR, LOG_TEXT);
-	return cmocka_run_group_tests_name("enrich", tests, make_files, remove_files);
+	return cmocka_run_group_tests_name("enrich", tests, enrich_files_make, remove_files);
 }

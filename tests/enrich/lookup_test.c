@@ -21,18 +21,6 @@ static const uint8_t in_sweden[16] = {[10] = 0xff, [11] = 0xff, [12] = 11, [13] 
 
 static struct lookup lookup;
 
-static int make_files(void **state)
-{
-	(void)state;
-	return enrich_files_make();
-}
-
-static int remove_files(void **state)
-{
-	(void)state;
-	return enrich_files_remove();
-}
-
 static int set_up(void **state)
 {
 	(void)state;
@@ -342,7 +330,7 @@ static void a_database_that_is_not_there_or_broken_is_done_without(void **state)
 static int forget_record(void **state)
 {
 	free(made.record);
-	return remove_files(state);
+	return enrich_files_remove(state);
 }
 
 int main(void)
@@ -366,5 +354,5 @@ int main(void)
 	};
 	alarm(60);
 	log_init("lookup_test", LOG_ERROR, LOG_TEXT);
-	return cmocka_run_group_tests_name("lookup", tests, make_files, forget_record);
+	return cmocka_run_group_tests_name("lookup", tests, enrich_files_make, forget_record);
 }

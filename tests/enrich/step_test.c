@@ -245,8 +245,7 @@ static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
 
 static int set_up(void **state)
 {
-	(void)state;
-	if (enrich_files_make() != 0 || enrich_files_open(&enrich.lookup) != 0 || fill(&live) != 0 ||
+	if (enrich_files_make(state) != 0 || enrich_files_open(&enrich.lookup) != 0 || fill(&live) != 0 ||
 	    fill(&copy) != 0)
 		return -1;
 	return 0;
@@ -254,11 +253,10 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	(void)state;
 	lookup_close(&enrich.lookup);
 	enrich_fixture_remove(&live);
 	enrich_fixture_remove(&copy);
-	return enrich_files_remove();
+	return enrich_files_remove(state);
 }
 
 int main(void)

@@ -6,8 +6,6 @@
 
 #include <cmocka.h>
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -18,6 +16,7 @@
 
 #include "shm/bell.h"
 #include "base/clock.h"
+#include "tests/fixture/deny.h"
 
 #define BELLS 4u
 
@@ -145,20 +144,6 @@ static void each_of_several_bells_ends_the_wait(void **state)
 	assert_int_equal(each_of_several_wakes(), 0);
 }
 
-/* As an old sandbox does. */
-static int deny_futex_waitv(void)
-{
-	struct sock_filter filter[] = {
-	        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_futex_waitv, 0, 1),
-	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0;
-}
-
 static void several_bells_are_heard_without_futex_waitv(void **state)
 {
 	(void)state;
@@ -166,7 +151,7 @@ static void several_bells_are_heard_without_futex_waitv(void **state)
 	pid_t child = fork();
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		_exit(deny_futex_waitv() != 0 ? 9 : each_of_several_wakes());
+		_exit(deny_system_call(SYS_futex_waitv) != 0 ? 9 : each_of_several_wakes());
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));

@@ -9,12 +9,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/signalfd.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "tests/fixture/descriptors.h"
+#include "tests/fixture/lock_holder.h"
 #include "tests/fixture/sandbox.h"
 
 #define TIMES   50u
@@ -56,23 +56,7 @@ static int tear_down(void **state)
 /* A child that holds the first role's lock until it is killed. */
 static pid_t start_stage(void)
 {
-	int report[2];
-	char byte;
-	assert_int_equal(pipe(report), 0);
-	pid_t child = fork();
-	if (child == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (instance_lock(sandbox.directory, "udp.0.role", 0, NULL) < 0 ||
-		    write(report[1], "x", 1) != 1)
-			_exit(2);
-		for (;;)
-			pause();
-	}
-	assert_true(child > 0);
-	assert_int_equal(read(report[0], &byte, 1), 1);
-	close(report[0]);
-	close(report[1]);
-	return child;
+	return lock_holder_start(sandbox.directory, "udp.0.role");
 }
 
 static int wait_for_them(uint64_t timeout_ns, bool *reload)

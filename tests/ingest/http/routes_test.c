@@ -10,22 +10,6 @@
 
 static struct http_fixture fixture;
 
-static int open_fixture(void **state)
-{
-	(void)state;
-	http_fixture_init(&fixture);
-	int result = http_fixture_open(&fixture);
-	http_fixture_connect(&fixture);
-	return result;
-}
-
-static int close_fixture(void **state)
-{
-	(void)state;
-	http_fixture_close(&fixture);
-	return 0;
-}
-
 /* The answer to one request, on a new connection when the last one has ended. */
 static const char *ask(const char *text, size_t bytes)
 {
@@ -529,7 +513,8 @@ static void the_process_says_how_it_is(void **state)
 	assert_non_null(strstr(post("/healthz", NULL, ""), "405 "));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
+#define TEST(name) \
+	cmocka_unit_test_prestate_setup_teardown(name, http_fixture_set_up, http_fixture_tear_down, &fixture)
 
 int main(void)
 {

@@ -15,22 +15,6 @@ _Static_assert(sizeof EVENT_BODY - 1 == 62, "the length in EVENT_HEAD");
 
 static struct http_fixture fixture;
 
-static int open_fixture(void **state)
-{
-	(void)state;
-	http_fixture_init(&fixture);
-	int result = http_fixture_open(&fixture);
-	http_fixture_connect(&fixture);
-	return result;
-}
-
-static int close_fixture(void **state)
-{
-	(void)state;
-	http_fixture_close(&fixture);
-	return 0;
-}
-
 static unsigned count_of(const char *text, const char *needle)
 {
 	unsigned n = 0;
@@ -569,7 +553,8 @@ static void a_proxy_header_names_the_client_and_is_demanded(void **state)
 	assert_int_equal(fixture.server.metrics.own[HTTP_proxy_headers_bad], 1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
+#define TEST(name) \
+	cmocka_unit_test_prestate_setup_teardown(name, http_fixture_set_up, http_fixture_tear_down, &fixture)
 
 int main(void)
 {

@@ -6,14 +6,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "tests/fixture/deny.h"
 #include "tests/fixture/draw.h"
 #include "tests/fixture/transport.h"
 
@@ -168,17 +165,9 @@ static void without_descriptors_accepting_does_not_spin(void **state)
 	fixture_close();
 }
 
-static int deny_io_uring(void)
+static int serve_where_io_uring_is_denied(void)
 {
-	struct sock_filter filter[] = {
-	        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
-	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+	if (deny_system_call(SYS_io_uring_setup) != 0)
 		return 1;
 	for (unsigned k = 0; k < FIXTURE_LISTENERS; k++)
 		fixture.listener[k] = -1;
@@ -192,7 +181,7 @@ static int deny_io_uring(void)
 static void where_io_uring_is_denied_epoll_serves(void **state)
 {
 	(void)state;
-	in_a_child(deny_io_uring);
+	in_a_child(serve_where_io_uring_is_denied);
 }
 
 static void settings_that_are_none_are_refused(void **state)

@@ -5,17 +5,14 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "tests/fixture/deny.h"
 #include "tests/fixture/udp_backends.h"
 
 /* ---- waiting and ending ---- */
@@ -225,25 +222,10 @@ static void the_kernel_says_filled_only_after_data_and_control_are_there(void **
 	close_one(&fixture, &udp, listener, sender);
 }
 
-/* Makes io_uring_setup fail with EPERM for this process, as container profiles do. */
-static int deny_io_uring(void)
-{
-	struct sock_filter filter[] = {
-	        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {.len = sizeof filter / sizeof filter[0], .filter = filter};
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-		return -errno;
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0 ? -errno : 0;
-}
-
 static int receive_where_io_uring_is_denied(struct udp_fixture *fixture, int listener, int sender)
 {
 	struct udp udp;
-	if (deny_io_uring() != 0)
+	if (deny_system_call(SYS_io_uring_setup) != 0)
 		return 2;
 	if (udp_fixture_open(fixture, &udp, "raw", RECEIVE_URING, &listener, 1) != -EPERM)
 		return 3;
