@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/port.h"
 #include "bench/turns.h"
 #include "look/snapshot.h"
 #include "base/clock.h"
@@ -155,30 +155,6 @@ static const struct snapshot_stage *stage(void)
 	return NULL;
 }
 
-/* The port in the line that the supervisor prints for its listener. */
-static unsigned read_port(int in)
-{
-	static const char before[] = "http 127.0.0.1:";
-	char text[8192];
-	size_t used = 0;
-	uint64_t end_ns = clock_monotonic_ns() + READY_NS;
-	while (used < sizeof text - 1 && clock_monotonic_ns() < end_ns) {
-		struct pollfd ready = {.fd = in, .events = POLLIN};
-		if (poll(&ready, 1, 100) <= 0)
-			continue;
-		ssize_t n = read(in, text + used, sizeof text - 1 - used);
-		if (n <= 0)
-			break;
-		used += (size_t)n;
-		text[used] = '\0';
-		const char *at = strstr(text, before);
-		if (at != NULL && strchr(at, '\n') != NULL)
-			return (unsigned)atoi(at + sizeof before - 1);
-	}
-	fail("millrace", "did not tell its port");
-	return 0;
-}
-
 static void exec_supervisor(const char *config, int out)
 {
 	char program[512];
@@ -230,7 +206,9 @@ void http_server_start_millrace(struct http_server *server, const char *entry)
 	close(out[1]);
 	/* The reading end stays open: a supervisor that prints at its end must not meet a closed
 	 * pipe. */
-	server->port = read_port(out[0]);
+	server->port = port_read(out[0], "http 127.0.0.1:", READY_NS);
+	if (server->port == 0)
+		fail("millrace", "did not tell its port");
 	wait_until_running(server);
 	http_server_try(server);
 }

@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/port.h"
 #include "bench/turns.h"
 #include "base/clock.h"
 #include "stage/control.h"
@@ -58,28 +58,6 @@ static void exec_supervisor(const char *const *extra, const char *data_dir, int 
 	dup2(out, STDOUT_FILENO);
 	execv(path, (char *const *)(uintptr_t)arguments);
 	_exit(127);
-}
-
-/* Reads what the supervisor prints until the line that tells the port. */
-static int read_port(int in)
-{
-	char text[8192];
-	size_t used = 0;
-	uint64_t end_ns = clock_monotonic_ns() + READY_NS;
-	while (used < sizeof text - 1 && clock_monotonic_ns() < end_ns) {
-		struct pollfd ready = {.fd = in, .events = POLLIN};
-		if (poll(&ready, 1, 100) <= 0)
-			continue;
-		ssize_t n = read(in, text + used, sizeof text - 1 - used);
-		if (n <= 0)
-			return -1;
-		used += (size_t)n;
-		text[used] = '\0';
-		char *at = strstr(text, "127.0.0.1:");
-		if (at != NULL && strchr(at, ' ') != NULL)
-			return atoi(at + 10);
-	}
-	return -1;
 }
 
 static bool running(const struct pipeline *pipeline, const char *role)
@@ -132,8 +110,8 @@ void pipeline_start(struct pipeline *pipeline, const char *const *extra)
 	if (pipeline->supervisor == 0)
 		exec_supervisor(extra, data_dir, out[1]);
 	close(out[1]);
-	int port = read_port(out[0]);
-	if (port <= 0)
+	unsigned port = port_read(out[0], "127.0.0.1:", READY_NS);
+	if (port == 0)
 		fail(pipeline, "supervisor", "did not tell its port");
 	pipeline->address = (struct sockaddr_in){.sin_family = AF_INET,
 	                                         .sin_port = htons((uint16_t)port),
