@@ -2,6 +2,8 @@
 #include "tests/fixture/config.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

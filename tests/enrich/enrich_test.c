@@ -7,6 +7,9 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "tests/fixture/enrich.h"

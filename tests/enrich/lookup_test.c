@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "event/line.h"
 #include "base/log.h"

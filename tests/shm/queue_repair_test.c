@@ -1,5 +1,6 @@
 /* The queue after a death, every state in one thread. */
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "tests/fixture/queue_memory.h"

@@ -1,5 +1,7 @@
 /* The queue, every state in one thread: users are several views of one piece of memory. */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "tests/fixture/queue_memory.h"

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"

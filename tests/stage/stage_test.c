@@ -1,8 +1,11 @@
 /* The life of a stage: start, loop, drain, death, and what its command line says. */
 #include "tests/fixture/stage.h"
 
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 

@@ -3,6 +3,7 @@
 #include "tests/fixture/segments.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>

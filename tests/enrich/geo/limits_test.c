@@ -6,7 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "enrich/geo/entry.h"
 #include "base/log.h"

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <unistd.h>
 
 #include "tests/fixture/draw.h"
 #include "tests/fixture/transport.h"

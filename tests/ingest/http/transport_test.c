@@ -6,8 +6,10 @@
 #include <cmocka.h>
 
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "tests/fixture/draw.h"
 #include "tests/fixture/transport.h"

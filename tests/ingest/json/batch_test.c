@@ -2,6 +2,9 @@
  * bodies of every kind against jansson. */
 #include "tests/fixture/json_body.h"
 
+#include <stdio.h>
+#include <unistd.h>
+
 #include "tests/fixture/draw.h"
 
 #define RANDOM_TEXTS 30000u /* of each kind */

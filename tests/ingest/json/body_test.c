@@ -3,6 +3,9 @@
  * with which reason, place and words. */
 #include "tests/fixture/json_body.h"
 
+#include <stdio.h>
+#include <unistd.h>
+
 #include "ingest/json/scan.h"
 
 struct refused {

@@ -2,6 +2,9 @@
  * other in exactly the room that they were said to need. */
 #include "tests/fixture/json_body.h"
 
+#include <stdio.h>
+#include <unistd.h>
+
 #include "tests/fixture/draw.h"
 
 static const char is_missing[] = "is missing", is_empty[] = "must not be empty",

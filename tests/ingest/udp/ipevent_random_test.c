@@ -2,6 +2,8 @@
  * damaged. */
 #include "tests/fixture/ipevent_message.h"
 
+#include <unistd.h>
+
 #include "tests/fixture/draw.h"
 
 #define RANDOM_MESSAGES 1200000u

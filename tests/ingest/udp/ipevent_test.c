@@ -2,6 +2,8 @@
  * may be read, and every verdict is compared with that of protobuf-c. */
 #include "tests/fixture/ipevent_message.h"
 
+#include <unistd.h>
+
 static const char sha_text[] = "00112233445566778899aabbccddeeff0123456789abcdef0F1E2D3C4B5A6978";
 
 static struct message typical(uint64_t ip)
