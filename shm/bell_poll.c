@@ -108,7 +108,8 @@ int bell_poll_open(struct bell_poll **out, struct bell *const bell[], unsigned n
 	poll->also = also;
 	poll->argument = argument;
 	poll->armed = true; /* it has as good as fired */
-	memcpy(poll->bell, bell, n * sizeof *bell);
+	for (unsigned i = 0; i < n; i++)
+		poll->bell[i] = bell[i];
 	poll->bell[n] = &poll->ask;
 	poll->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
 	int result = poll->fd < 0 ? -errno : start_helper(poll);

@@ -114,7 +114,7 @@ static int check(const struct stat *root, const struct stat *folder, const char 
 static int enter_checked(const char *path, struct shm_error *error)
 {
 	const char *name;
-	struct stat root, folder;
+	struct stat root = {0}, folder = {0};
 	int parent = enter_parent(path, &name);
 	int fd = parent < 0 ? parent : openat(parent, name, ENTER);
 	int result = fd >= 0 ? 0 : parent < 0 ? parent : -errno;

@@ -41,7 +41,7 @@ static void copy_page(struct segments *segments, const struct instance_page *pag
 {
 	if (segments->old == NULL)
 		segments->old = malloc(sizeof *segments->old);
-	if (segments->old == NULL)
+	if (segments->old == NULL || page == NULL) /* no memory; no page is our own bug */
 		abort();
 	memcpy(segments->old, page, sizeof *page);
 }

@@ -1,5 +1,4 @@
 """Whether what is attached to an instance knows what became of it: another page, a drain, its folder gone."""
-import ctypes
 import errno
 import os
 import shutil
@@ -15,7 +14,6 @@ from harness import BUILD, SLOW, Instance, default_config, wait_until
 from http_help import EXAMPLE, Client, http_address, http_config
 
 SUPERVISOR_LOST = 4
-TYPE = 256  # of records of our own
 
 
 def full_config(tmp_path):
@@ -144,24 +142,21 @@ class Writer:
     """A program that writes to a topic through libmillrace."""
 
     def __init__(self, one, topic):
-        os.environ["MILLRACE_SHM"] = str(one.shm_root)
-        self.library = ctypes.CDLL(str(BUILD / "lib" / "libmillrace.so.0"))
-        for name in ("attach", "write", "error"):
-            getattr(self.library, f"millrace_{name}").restype = ctypes.c_void_p
-        why = ctypes.create_string_buffer(300)
-        self.millrace = ctypes.c_void_p(self.library.millrace_attach(one.name.encode(), why, len(why)))
-        assert self.millrace.value, why.value
-        self.writer = ctypes.c_void_p(self.library.millrace_write(self.millrace, topic.encode()))
-        assert self.writer.value
+        self.process = subprocess.Popen([str(BUILD / "tests" / "outside_writer"), one.name, topic], env=one.environment(),
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        said = self.process.stdout.readline().strip()
+        assert said == "ready", said
 
-    def write(self, data):
+    def write(self, text):
         """Appends and commits one record; 0 when it is taken."""
-        result = self.library.millrace_append(self.writer, TYPE, data, len(data), 1000)
-        return result if result != 0 else self.library.millrace_commit(self.writer)
+        self.process.stdin.write(text + "\n")
+        return int(self.process.stdout.readline())
 
     def end(self):
-        self.library.millrace_write_end(self.writer)
-        self.library.millrace_detach(self.millrace)
+        """Gives the lane back."""
+        with self.process:
+            self.process.stdin.close()
+        assert self.process.returncode == 0
 
 
 def outside_config(tmp_path, **more):
@@ -178,7 +173,7 @@ def test_a_drain_waits_for_an_outside_writer_and_takes_what_it_committed(instanc
     writer, taken, result = Writer(one, "raw"), 0, 0
     one.kill(signal.SIGTERM)
     while result == 0:
-        result = writer.write(b"a record")
+        result = writer.write("a record")
         taken += result == 0
         time.sleep(0.001)
     assert result == -errno.EPIPE
@@ -193,10 +188,10 @@ def test_a_drain_waits_for_an_outside_writer_and_takes_what_it_committed(instanc
 def test_a_writer_that_appends_nothing_is_not_waited_for_and_learns_of_the_end(instance, tmp_path):
     one = instance(config=outside_config(tmp_path, outside_timeout="300ms"))
     writer = Writer(one, "raw")
-    assert writer.write(b"a record") == 0
+    assert writer.write("a record") == 0
     assert one.stop() == 0
     assert "outside programs have not given back the lanes" in one.log()
-    assert writer.write(b"a record") == -errno.EPIPE
+    assert writer.write("a record") == -errno.EPIPE
     writer.end()
 
 
@@ -208,10 +203,10 @@ def test_a_writer_is_told_of_a_new_configuration(instance, tmp_path):
     one.write_config(config)
     one.kill(signal.SIGHUP)
     wait_until(lambda: one.log().count("all stages run") == 2, 15, "two processes")
-    assert writer.write(b"a record") == -errno.ESTALE
+    assert writer.write("a record") == -errno.ESTALE
     writer.end()
     writer = Writer(one, "raw")
-    assert writer.write(b"a record") == 0
+    assert writer.write("a record") == 0
     writer.end()
 
 
