@@ -11,13 +11,13 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
 #include "base/log.h"
 #include "tests/fixture/enrich.h"
+#include "tests/fixture/stepped.h"
 
 #define LANE_BYTES (64u * 1024)
 #define CALLS      3u /* in each lane */
@@ -151,15 +151,6 @@ static const char *live_on(void)
 
 /* ---- the stepped life ---- */
 
-/* Tracer and traced take turns; on one processor a turn needs no interrupt to another. */
-static void stay_on_this_processor(void)
-{
-	cpu_set_t one;
-	CPU_ZERO(&one);
-	CPU_SET((unsigned)sched_getcpu(), &one);
-	(void)sched_setaffinity(0, sizeof one, &one);
-}
-
 static pid_t start_traced_life(void)
 {
 	pid_t child = fork();
@@ -167,9 +158,7 @@ static pid_t start_traced_life(void)
 		return child;
 	if (enrich_fixture_open(&live, &enrich, 0, 1) != 0)
 		_exit(1);
-	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
-		_exit(77);
-	raise(SIGSTOP);
+	stepped_begin();
 	bool both = enrich_poll(&enrich) && enrich_poll(&enrich);
 	_exit(both ? 0 : 2);
 }
@@ -203,7 +192,7 @@ static struct steps step_through(struct mapped *live_map, struct mapped *copy_ma
 		restore_snapshot(&snapshot, copy_map);
 		steps.wrong = live_on();
 	}
-	steps.traced = !WIFEXITED(status) || WEXITSTATUS(status) != 77;
+	steps.traced = !WIFEXITED(status) || WEXITSTATUS(status) != STEPPED_NOT_ALLOWED;
 	if (WIFSTOPPED(status)) {
 		kill(child, SIGKILL);
 		waitpid(child, &status, 0);
@@ -213,26 +202,17 @@ static struct steps step_through(struct mapped *live_map, struct mapped *copy_ma
 	return steps;
 }
 
-/* A sanitizer makes one instruction many and none of them more telling. */
-#if defined(__SANITIZE_ADDRESS__)
-#define INSTRUMENTED true
-#elif defined(__has_feature)
-#define INSTRUMENTED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
-#define INSTRUMENTED false
-#endif
-
 static void a_death_at_any_instruction_loses_and_repeats_nothing(void **state)
 {
 	(void)state;
 	struct mapped live_map, copy_map;
-	if (INSTRUMENTED)
+	if (stepped_instrumented())
 		skip();
 	map_all(&live_map, &live);
 	map_all(&copy_map, &copy);
 	assert_true(live_map.lane.body_bytes - LANE_BYTES + 2 * CALLS * CALL_ROOM <
 	            sizeof(((struct snapshot *)NULL)->lane));
-	stay_on_this_processor();
+	stepped_on_one_processor();
 	struct steps steps = step_through(&live_map, &copy_map);
 	unmap_all(&live_map);
 	unmap_all(&copy_map);

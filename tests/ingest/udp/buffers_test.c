@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <netinet/udp.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ptrace.h>
@@ -15,6 +14,7 @@
 
 #include "base/log.h"
 #include "tests/fixture/draw.h"
+#include "tests/fixture/stepped.h"
 #include "tests/fixture/udp.h"
 
 #define N_BUFFERS  72u /* more than one batch takes */
@@ -494,23 +494,12 @@ static const char *live_on(const struct scene *scene, struct udp_fixture *fixtur
 	return wrong;
 }
 
-/* Tracer and traced take turns; on one processor a turn needs no interrupt to another. */
-static void stay_on_this_processor(void)
-{
-	cpu_set_t one;
-	CPU_ZERO(&one);
-	CPU_SET((unsigned)sched_getcpu(), &one);
-	(void)sched_setaffinity(0, sizeof one, &one);
-}
-
 static pid_t start_traced_life(const struct scene *scene, struct udp_fixture *fixture)
 {
 	pid_t child = fork();
 	if (child != 0)
 		return child;
-	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
-		_exit(77);
-	raise(SIGSTOP);
+	stepped_begin();
 	static struct udp udp;
 	_exit(udp_fixture_open(fixture, &udp, scene->format, RECEIVE_RECVMMSG, NULL, 0) == 0 ? 0 : 1);
 }
@@ -528,15 +517,6 @@ static void place_with_full_buffers(const struct scene *scene, struct udp_fixtur
 	fill_all(scene, &buffers);
 }
 
-/* A sanitizer makes one instruction many and none of them more telling. */
-#if defined(__SANITIZE_ADDRESS__)
-#define INSTRUMENTED true
-#elif defined(__has_feature)
-#define INSTRUMENTED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
-#define INSTRUMENTED false
-#endif
-
 /* The process under test is stepped through a whole life, one instruction at a time. Each time its
  * memory has changed, that memory is what SIGKILL would have left: a copy is given to a next life,
  * which must find every event once. */
@@ -544,7 +524,7 @@ static void step_through_a_life(const struct scene *scene)
 {
 	struct udp_fixture live, copy;
 	struct mapped live_map, copy_map;
-	if (INSTRUMENTED)
+	if (stepped_instrumented())
 		skip();
 	place_with_full_buffers(scene, &live, &live_map);
 	place_with_full_buffers(scene, &copy, &copy_map);
@@ -554,7 +534,7 @@ static void step_through_a_life(const struct scene *scene)
 	assert_non_null(snapshot);
 	assert_true(live_map.lane[0].body_bytes - LANE_BYTES + N_EVENTS * 72 < sizeof snapshot->lane[0]);
 	take_snapshot(snapshot, &live_map);
-	stay_on_this_processor();
+	stepped_on_one_processor();
 	pid_t child = start_traced_life(scene, &live);
 	assert_true(child > 0);
 	int status;
@@ -571,7 +551,7 @@ static void step_through_a_life(const struct scene *scene)
 		restore_snapshot(snapshot, &copy_map);
 		wrong = live_on(scene, &copy);
 	}
-	bool traced = !WIFEXITED(status) || WEXITSTATUS(status) != 77;
+	bool traced = !WIFEXITED(status) || WEXITSTATUS(status) != STEPPED_NOT_ALLOWED;
 	if (WIFSTOPPED(status)) {
 		kill(child, SIGKILL);
 		waitpid(child, &status, 0);
