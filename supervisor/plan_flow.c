@@ -223,7 +223,7 @@ static void put_vertex(FILE *out, const char *kind, const char *name, const char
 	snprintf(id, sizeof id, "%s %s", kind, name);
 	fputc('\t', out);
 	put_quoted(out, id);
-	fprintf(out, " [shape=%s, label=", shape);
+	fprintf(out, " [shape=%s, margin=\"0.2,0.1\", label=", shape);
 	put_quoted(out, label);
 	fputs("];\n", out);
 }
