@@ -83,7 +83,7 @@ def test_the_flow_as_a_graph_has_an_end_at_every_edge():
     assert first == 'digraph "drawn" {' and last == "}" and lines.pop(0).strip() == "rankdir=LR;"
     vertices, edges = {}, []
     for line in lines:
-        vertex = re.fullmatch(rf"\t{quoted} \[shape=\w+, margin="[0-9.,]+", label={quoted}\];", line)
+        vertex = re.fullmatch(rf'\t{quoted} \[shape=\w+, margin="[0-9.,]+", label={quoted}\];', line)
         edge = re.fullmatch(rf"\t{quoted} -> {quoted}(?: \[label={quoted}\])?;", line)
         assert vertex or edge, line
         if vertex:
