@@ -255,7 +255,9 @@ static void the_picture_shows_groups_and_takers(void **state)
 	fclose(out);
 	assert_non_null(strstr(text, "\"topic log\" -> \"stage archive[1]\" [label=\"archive.1\"];"));
 	assert_non_null(strstr(text, "\"queue postback\" -> \"stage deliver\";"));
-	assert_non_null(strstr(text, "\"stage archive[0]\" [shape=box, label=\"archive.0\\n1 process\"];"));
+	assert_non_null(strstr(
+	        text,
+	        "\"stage archive[0]\" [shape=box, margin=\"0.2,0.1\", label=\"archive.0\\n1 process\"];"));
 	free(text);
 	plan_free(plan);
 }
