@@ -20,6 +20,7 @@
 #include "bench/turns.h"
 #include "look/snapshot.h"
 #include "base/clock.h"
+#include "base/program.h"
 
 #define READY_NS (20 * NS_PER_SEC)
 #define INSTANCE "bench"
@@ -39,16 +40,6 @@ static void write_file(char *path, size_t size, const char *name, const char *te
 	FILE *file = fopen(path, "we");
 	if (file == NULL || fputs(text, file) < 0 || fclose(file) != 0)
 		fail(path, strerror(errno));
-}
-
-static void beside(char *path, size_t size, const char *name)
-{
-	ssize_t n = readlink("/proc/self/exe", path, size - 1);
-	if (n < 0)
-		fail("/proc/self/exe", strerror(errno));
-	path[n] = '\0';
-	char *slash = strrchr(path, '/');
-	snprintf(slash + 1, size - (size_t)(slash + 1 - path), "%s", name);
 }
 
 /* The only child of a process, 0 while there is none. */
@@ -157,8 +148,11 @@ static const struct snapshot_stage *stage(void)
 
 static void exec_supervisor(const char *config, int out)
 {
-	char program[512];
-	beside(program, sizeof program, "supervisor");
+	char folder[480], program[512];
+	int result = program_libexec(folder, sizeof folder);
+	if (result != 0)
+		fail("the folder of the programs", strerror(-result));
+	snprintf(program, sizeof program, "%s/supervisor", folder);
 	turns_pin(HTTP_SERVER_CPU);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	dup2(out, STDOUT_FILENO);

@@ -15,6 +15,7 @@
 #include "bench/port.h"
 #include "bench/turns.h"
 #include "base/clock.h"
+#include "base/program.h"
 #include "stage/control.h"
 
 #define READY_NS (20 * NS_PER_SEC)
@@ -33,12 +34,10 @@ static void fail(struct pipeline *pipeline, const char *what, const char *why)
 
 static void exec_supervisor(const char *const *extra, const char *data_dir, int out)
 {
-	char path[512], data[600];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 16);
-	char *slash = n > 0 ? memrchr(path, '/', (size_t)n) : NULL;
-	if (slash == NULL)
+	char folder[480], path[512], data[600];
+	if (program_libexec(folder, sizeof folder) != 0)
 		_exit(127);
-	strcpy(slash + 1, "supervisor");
+	snprintf(path, sizeof path, "%s/supervisor", folder);
 	snprintf(data, sizeof data, "data_dir=%s", data_dir);
 	const char *arguments[ARGS_MAX] = {path,
 	                                   "--instance",
