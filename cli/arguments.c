@@ -28,7 +28,7 @@ static void help_line(const struct argument *argument)
 	snprintf(left + n, sizeof left - (size_t)n, "--%s%s%s", argument->name,
 	         argument->value_name != NULL ? " " : "",
 	         argument->value_name != NULL ? argument->value_name : "");
-	/* Further lines of a help text stand under its first. */
+	/* Further lines of a help text are aligned with its first line. */
 	const char *text = argument->help;
 	for (const char *head = left; text != NULL; head = "") {
 		const char *end = strchr(text, '\n');
@@ -203,7 +203,7 @@ static int unknown(const struct arguments *arguments, const char *word, size_t l
 	return arguments_error(arguments, "unknown option --%s", name);
 }
 
-/* A long option at argv[*i]; moves *i on when the value is the next word. */
+/* Handles the long option at argv[*i]; advances *i when its value is the next word. */
 static int parse_long(const struct arguments *arguments, int argc, char **argv, int *i)
 {
 	const char *word = argv[*i] + 2;

@@ -7,9 +7,9 @@
  *             {"count", 'n', ARGUMENT_COUNT, "N", "end after N records", &count, .max = UINT64_MAX},
  *     };
  *
- * Accepted: --name VALUE, --name=VALUE, -n VALUE, -nVALUE, operands anywhere, "--" ends the
- * options. --help is known to every command. A wrong option gets one line that names it, what is
- * allowed and the nearest option there is.
+ * It accepts --name VALUE, --name=VALUE, -n VALUE and -nVALUE. Operands may stand anywhere; "--"
+ * ends the options. Every command has --help. For a wrong option it prints one line: the option,
+ * the allowed values and the nearest option that exists.
  */
 #ifndef CLI_ARGUMENTS_H
 #define CLI_ARGUMENTS_H
@@ -35,7 +35,7 @@ struct argument {
 	enum argument_kind kind;
 	const char *value_name; /* "N", "FILE"; NULL for a flag */
 	const char *help;       /* what it does and the default */
-	void *target;           /* as the kind says; holds the default before, unchanged when not given */
+	void *target;           /* of the kind's type; holds the default when the option is not given */
 	uint64_t min, max;
 	const char *choices; /* "json raw" */
 };
@@ -51,15 +51,15 @@ struct arguments {
 	const char *command;    /* "stat", "send http" */
 	const char *usage;      /* what follows the command in the usage line */
 	const char *purpose;    /* paragraphs; lines at most 100 wide */
-	const char *exit_codes; /* those beyond 0, 1 and 2, one a line, or NULL */
+	const char *exit_codes; /* other than 0, 1 and 2, one a line, or NULL */
 	const char *example;    /* lines that can be typed */
 	const struct argument *table;
 	size_t n;
 	unsigned operands_min, operands_max;
-	bool program; /* what follows "--" is a program with its own options */
+	bool program; /* after "--" comes a program with its own options */
 };
 
-/* What is left after the options. */
+/* The words left after the options. */
 struct operands {
 	char **item; /* argv, rearranged; operands in their order */
 	size_t n;
@@ -71,15 +71,15 @@ struct operands {
 #define EXIT_USAGE 2
 
 /* Parses argv[1] .. argv[argc - 1] (argv[0] is the command) and stores the values. Returns
- * ARGUMENTS_GO_ON, or the status to exit with: 0 after --help was printed, EXIT_USAGE after an
- * error was. */
+ * ARGUMENTS_GO_ON, or an exit status: 0 after it printed the help, EXIT_USAGE after it printed an
+ * error. */
 int arguments_parse(const struct arguments *arguments, int argc, char **argv, struct operands *operands);
 
-/* The help text to standard output. */
+/* Prints the help text to standard output. */
 void arguments_help(const struct arguments *arguments);
 
-/* One line "millrace COMMAND: ..." and where help is; returns EXIT_USAGE. For checks that the table
- * cannot make. */
+/* Prints "millrace COMMAND: ..." and a hint to --help. Returns EXIT_USAGE. For checks that the
+ * table cannot make. */
 int arguments_error(const struct arguments *arguments, const char *text, ...)
         __attribute__((format(printf, 2, 3)));
 

@@ -25,7 +25,7 @@ int command_bench(int argc, char **argv)
 	        .operands_min = 1,
 	        .operands_max = 1,
 	};
-	/* Only what stands before the part is ours. */
+	/* Only options before the part are for this command. */
 	struct operands operands;
 	int status = arguments_parse(&arguments, argc < 2 ? argc : 2, argv, &operands);
 	if (status != ARGUMENTS_GO_ON)

@@ -1,4 +1,4 @@
-/* millrace check: is the configuration right, and what will it need? */
+/* millrace check: checks a configuration and prints the resources it needs. */
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
@@ -23,15 +23,15 @@ struct options {
 	bool json, text, keys, effective, flow;
 };
 
-/* What the configuration needs, and what there is. */
+/* Resources: needed by the configuration, and present. */
 struct needs {
 	uint64_t segment_bytes;   /* of shared memory, all segments */
-	uint64_t present_bytes;   /* of that, already there from a life before */
+	uint64_t present_bytes;   /* part of segment_bytes that exists from an earlier run */
 	uint64_t available_bytes; /* still free in the file system of the segments */
-	/* of each role that says so: ordinary memory that it can come to hold */
+	/* by role, where the role reports it: the most private memory it may use */
 	uint64_t memory_bytes[INSTANCE_ROLES_MAX];
-	bool present;   /* the instance has its folder, and we hold it */
-	char root[128]; /* where that was asked */
+	bool present;   /* the instance has a folder, and we hold it open */
+	char root[128]; /* the folder whose file system gave available_bytes */
 };
 
 static void print_keys(void)
@@ -52,7 +52,7 @@ static void print_keys(void)
 	}
 }
 
-/* The nearest folder above the segments that exists: its file system will hold them. */
+/* The nearest existing folder above the segments: they will be in its file system. */
 static int find_room(const char *directory, struct needs *needs)
 {
 	struct statvfs room;
@@ -76,7 +76,7 @@ static void add_present(void *argument, const char *name, uint64_t file_bytes)
 		needs->present_bytes += (uint64_t)status.st_size;
 }
 
-/* Whether the instance's folder is ours and safe, as a start would look at it. */
+/* Checks, as a start does, that the instance's folder is ours and safe. */
 static int find_folder(const struct plan *plan, struct needs *needs, struct shm_error *error)
 {
 	*needs = (struct needs){0};
@@ -166,7 +166,7 @@ static void print_text(const struct plan *plan, const struct needs *needs)
 			       plan_size_text(size, needs->memory_bytes[i]));
 }
 
-/* ---- what the stages say ---- */
+/* ---- the stages' own checks ---- */
 
 struct trying {
 	const struct plan *plan;
@@ -182,7 +182,7 @@ static void say_finding(void *argument, const struct plan_role *role, enum trial
 	                   finding == TRIAL_MISSING ? " (it will be taken when it comes)" : "");
 }
 
-/* Said for the first role of a section, true of all. */
+/* Printed for the first role of a section; it holds for all of them. */
 static void note_memory(void *argument, const struct plan_role *role, uint64_t bytes)
 {
 	const struct trying *trying = argument;
@@ -191,7 +191,7 @@ static void note_memory(void *argument, const struct plan_role *role, uint64_t b
 			trying->needs->memory_bytes[i] = bytes;
 }
 
-/* Asks every stage whether it could start: what it reads at its start is read here, too. */
+/* Asks every stage whether it could start. The stage reads the same files as at a start. */
 static int try_stages(const struct config *config, const struct plan *plan, struct needs *needs)
 {
 	struct trying trying = {plan, needs};

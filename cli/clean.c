@@ -1,4 +1,4 @@
-/* millrace clean: removes what an instance that no longer runs has left in shared memory. */
+/* millrace clean: removes the shared memory of an instance that no longer runs. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,19 +22,19 @@ struct options {
 };
 
 struct left {
-	char *text; /* a line for each lane and queue in which something waits */
+	char *text; /* a line for each lane and queue with unread records or messages */
 	uint64_t waiting;
-	unsigned unfinished; /* roles whose private memory may hold something */
+	unsigned unfinished; /* roles whose private memory may hold events */
 	unsigned files;
 	uint64_t bytes;
 };
 
-/* ---- which processes live ---- */
+/* ---- live processes ---- */
 
 /* Every process that uses an instance holds a lock on a file in it: the supervisor, stages,
- * readers, outside writers. Returns 1: name is such a file, *pid its holder, or -1 when the kernel
- * does not tell (locks that belong to an open file); one whose holder is known is preferred. 0:
- * nobody lives. -errno: it cannot be told of the file. */
+ * readers, outside writers. Returns 1 when one is alive: name is its file, *pid its process, or -1
+ * when the kernel does not tell (a lock that belongs to an open file). A file with a known process
+ * comes first. Returns 0 when none is alive, -errno when a file cannot be checked. */
 static int find_live(const char *directory, char *name, size_t size, int *pid)
 {
 	int found = 0;
@@ -45,7 +45,7 @@ static int find_live(const char *directory, char *name, size_t size, int *pid)
 	if (folder == NULL)
 		return -errno;
 	while (found >= 0 && *pid <= 0 && (entry = readdir(folder)) != NULL) {
-		/* "lock" is ours by now, and to close it would give it up */
+		/* we hold "lock" now, and closing it would release it */
 		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "lock") == 0)
 			continue;
 		int held = instance_locked(directory, entry->d_name, pid);
@@ -58,7 +58,7 @@ static int find_live(const char *directory, char *name, size_t size, int *pid)
 	return found;
 }
 
-/* Holds the folder. Returns 0, or 1 after it has said why not. */
+/* Opens the folder and keeps it open. Returns 0, or 1 after it printed why it could not. */
 static int hold(const char *directory, const char *instance)
 {
 	struct shm_error error = {""};
@@ -69,8 +69,8 @@ static int hold(const char *directory, const char *instance)
 	return result == 0 ? 0 : command_fail("clean", "%s", error.text);
 }
 
-/* Takes the supervisor's lock, so that nobody starts meanwhile. Returns it, or -1 having said
- * why not. */
+/* Takes the supervisor's lock, so that no supervisor starts meanwhile. Returns its descriptor, or
+ * -1 after it printed why it could not. */
 static int take_over(const char *directory, const char *instance)
 {
 	char name[NAME_MAX + 1];
@@ -101,7 +101,7 @@ static int take_over(const char *directory, const char *instance)
 	return -1;
 }
 
-/* ---- what is there ---- */
+/* ---- contents ---- */
 
 static void count_files(const char *directory, struct left *left)
 {
@@ -119,7 +119,7 @@ static void count_files(const char *directory, struct left *left)
 		closedir(folder);
 }
 
-/* Returns 0; or -errno with the reason when it cannot be told what waits. */
+/* Returns 0, or -errno with the reason when it cannot count the unread records. */
 static int look(struct segments *segments, const char *directory, struct left *left, struct shm_error *error)
 {
 	size_t size;
@@ -136,7 +136,7 @@ static int look(struct segments *segments, const char *directory, struct left *l
 	return result;
 }
 
-/* Each line of what waits, as "  ip lane 0 group tally: 7 records". */
+/* Prints each line of the text, as " ip lane 0 group tally: 7 records". */
 static void print_waiting(FILE *out, const struct left *left)
 {
 	char *rest = left->text;
@@ -175,7 +175,7 @@ static int clean(const struct options *options, const char *directory)
 		return 1;
 	}
 	log_init("millrace", LOG_ERROR,
-	         LOG_TEXT); /* the supervisor's warnings are said in other words here */
+	         LOG_TEXT); /* this command prints the supervisor's warnings in other words */
 	int known = look(&segments, directory, &left, &error);
 	if (!options->force && (known != 0 || left.waiting != 0 || left.unfinished != 0)) {
 		status = refuse(options->instance, &left, known == 0 ? NULL : error.text);

@@ -29,7 +29,7 @@ const struct command *command_table(size_t *n)
 
 int command_fail(const char *name, const char *text, ...)
 {
-	char said[LINE_MAX_BYTES], line[6 * LINE_MAX_BYTES]; /* an escape has up to 6 bytes */
+	char said[LINE_MAX_BYTES], line[6 * LINE_MAX_BYTES]; /* an escape takes up to 6 bytes */
 	va_list list;
 	va_start(list, text);
 	vsnprintf(said, sizeof said, text, list);
@@ -144,8 +144,8 @@ int command_write(int fd, const void *data, size_t bytes, const volatile bool *s
 static volatile bool stopped;
 static volatile uint64_t stopped_ns;
 
-/* timeout(1) sends its signal twice in a row, to the process and to its group: that is still one
- * wish. */
+/* timeout(1) sends its signal twice in a row, to the process and to its group. Count that as
+ * one. */
 static void set_stopped(int signal_number)
 {
 	uint64_t now = clock_monotonic_ns();
@@ -171,8 +171,8 @@ int command_print_json(const json_t *root, size_t flags, FILE *out)
 	char *json = json_dumps(root, flags);
 	if (json == NULL)
 		return -ENOMEM;
-	/* DEL is the one character of one byte that is escaped, into 6; of the others each byte
-	 * becomes at most 3. */
+	/* DEL is the only one-byte character that is escaped: it takes 6 bytes. Of the others, each
+	 * byte takes at most 3. */
 	size_t bytes = strlen(json), room = 6 * bytes + 1;
 	char *line = malloc(room);
 	int result = line == NULL ? -ENOMEM : 0;

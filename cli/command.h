@@ -1,10 +1,10 @@
-/* The subcommands of `millrace`, and what they share.
+/* The subcommands of `millrace`, and their shared functions.
  *
  *     millrace stat --json          main.c finds "stat" in the table and calls
  *              '----------'         command_stat(argc, argv) with argv[0] = "stat"; its result is the exit status
  *
- * Exit status everywhere: 0 done, 1 failed (one line on standard error: the thing and the remedy),
- * 2 wrong use. What else a command returns stands in its --help and its manual page.
+ * Exit status everywhere: 0 done, 1 failed (one line on standard error: the fault and the remedy),
+ * 2 wrong use. A command lists further codes in its --help and its manual page.
  */
 #ifndef CLI_COMMAND_H
 #define CLI_COMMAND_H
@@ -27,56 +27,56 @@ struct command {
 #include "cli/command.def"
 #undef COMMAND
 
-/* All of them; *n is set to their number. */
+/* All commands; sets *n to their number. */
 const struct command *command_table(size_t *n);
 
-/* "millrace NAME: " and the text, as one line on standard error; what a terminal would obey is
- * escaped (text_plain); a text of more than 4 KiB is cut. Returns 1. */
+/* Prints "millrace NAME: " and the text as one line on standard error. Escapes control characters
+ * (text_plain) and cuts the text at 4 KiB. Returns 1. */
 int command_fail(const char *name, const char *text, ...) __attribute__((format(printf, 2, 3)));
 
-/* What --instance is when it is not given: $MILLRACE_INSTANCE or "default". */
+/* The default of --instance: $MILLRACE_INSTANCE or "default". */
 const char *command_instance(void);
 
-/* Says why the instance cannot be attached to, with the remedy; result and error are those of
+/* Prints why it cannot attach to the instance, with the remedy. result and error come from
  * instance_attach or snapshot_open. Returns 1. */
 int command_no_instance(const char *command, const char *name, int result, const struct shm_error *error);
 
-/* Attaches to the instance; when it cannot, says why, with the remedy. Returns 0 or the exit
+/* Attaches to the instance. On failure it prints the reason and the remedy. Returns 0 or the exit
  * status. */
 int command_attach(const char *command, struct instance *instance, const char *name,
                    enum segment_access access);
 
-/* Says that no supervisor runs the instance, with the remedy: for a command that then ends.
+/* Prints that no supervisor runs the instance, with the remedy, for a command that then ends.
  * Returns 1. */
 int command_say_down(const char *command, const struct instance *instance, const char *name);
 
-/* For commands that follow an instance whose supervisor may die and have a successor: says so
- * once, and again when another one runs it. */
+/* For commands that follow an instance: its supervisor may die and another may take over. Prints
+ * one line when it dies, and one when another runs the instance. */
 struct command_follow {
-	uint64_t next_ns; /* CLOCK_MONOTONIC; when to look again */
+	uint64_t next_ns; /* CLOCK_MONOTONIC; time of the next check */
 	bool down;
 };
 
-/* While nothing comes; looks once a second. */
+/* Call it while no records come; it checks once a second. */
 void command_follow(struct command_follow *follow, const char *command, const struct instance *instance,
                     const char *name);
 
-/* Becomes the program libexec/millrace/<program> with these arguments after argv[0]; n of them.
- * Returns 1 when that fails, after it has said why. */
+/* Becomes the program libexec/millrace/<program>, with these n arguments after argv[0]. On failure
+ * prints the reason and returns 1. */
 int command_exec(const char *command, const char *program, const char *const *arguments, size_t n);
 
-/* Writes all of it, whatever write(2) takes at a time. Returns 0 or -errno: -EPIPE when the reader
- * has gone (main ignores SIGPIPE), -EINTR when *stop was set meanwhile (stop may be NULL: then it
- * goes on until all is written). */
+/* Writes all the data, in as many calls of write(2) as it takes. Returns 0 or -errno: -EPIPE when
+ * the reader has gone (main ignores SIGPIPE), -EINTR when *stop was set meanwhile. With stop NULL
+ * it goes on until all is written. */
 int command_write(int fd, const void *data, size_t bytes, const volatile bool *stop);
 
-/* Prints root and a newline; what a terminal would obey is escaped in strings (text_json). flags
- * are those of json_dumps. Returns 0, or -ENOMEM and nothing was printed; whether out took it is
- * found when it is flushed. */
+/* Prints root and a newline. Escapes control characters in strings (text_json). flags are those of
+ * json_dumps. Returns 0, or -ENOMEM with nothing printed. Errors of out show when the caller
+ * flushes it. */
 int command_print_json(const json_t *root, size_t flags, FILE *out);
 
-/* A flag that SIGINT and SIGTERM set from now on; system calls are interrupted. Another signal more
- * than a second after the first ends the process. */
+/* Returns a flag that SIGINT and SIGTERM set from now on; they also interrupt system calls. Another
+ * signal more than a second after the first ends the process. */
 const volatile bool *command_stop_on_signals(void);
 
 #endif

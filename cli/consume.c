@@ -1,4 +1,4 @@
-/* millrace consume: the events of a topic through a program, each at least once. */
+/* millrace consume: feeds the events of a topic to a program, each at least once. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include "shm/record_copy.h"
 #include "base/clock.h"
 
-#define BATCH_BYTES    (16u * 1024u * 1024u) /* a batch of long events ends here */
+#define BATCH_BYTES    (16u * 1024u * 1024u) /* a batch ends at this size */
 #define WAIT_NS        (100 * NS_PER_MS)
 #define BACKOFF_MIN_NS (100 * NS_PER_MS)
 #define BACKOFF_MAX_NS (5 * NS_PER_SEC)
@@ -34,12 +34,12 @@ struct consumer {
 	struct topic_reader reader;
 	struct program program;
 	struct ndjson batch;
-	struct record_copy copy; /* the record that is written to the batch */
+	struct record_copy copy; /* the record being added to the batch */
 	uint64_t n;              /* events in the batch */
 	uint64_t left;           /* events still to be consumed */
-	uint64_t broken;         /* records whose payload is not what their type says */
-	bool made;               /* the group did not exist before this call */
-	bool acknowledged;       /* something of it was */
+	uint64_t broken;         /* records whose payload does not fit their type */
+	bool made;               /* this call made the group */
+	bool acknowledged;       /* at least one batch was acknowledged */
 	uint64_t end[STREAM_LANES_MAX];
 };
 
@@ -51,7 +51,7 @@ static bool full(const struct consumer *consumer)
 	       consumer->batch.used >= BATCH_BYTES;
 }
 
-/* Takes from one run of records as much as the batch wants. The shared cursor stays. */
+/* Adds records of one run until the batch is full. The shared cursor does not move. */
 static void take(struct consumer *consumer, unsigned lane, struct record_batch *records)
 {
 	uint64_t taken = 0, position = records->position;
@@ -78,7 +78,7 @@ static bool reached_end(const struct consumer *consumer)
 	return true;
 }
 
-/* Waits for more; false when the batch has waited long enough, or is the last one. */
+/* Waits for more records. False when the batch has lingered long enough, or is the last one. */
 static bool wait_more(struct consumer *consumer, uint64_t deadline, enum life *life)
 {
 	uint64_t now = clock_monotonic_ns();
@@ -94,7 +94,7 @@ static bool wait_more(struct consumer *consumer, uint64_t deadline, enum life *l
 	return true;
 }
 
-/* Fills the batch until it is full, has lingered, or there is a reason to end. */
+/* Fills the batch until it is full, has lingered long enough, or the command has to end. */
 static enum life collect(struct consumer *consumer)
 {
 	enum life life = LIFE_SAME;
@@ -113,7 +113,7 @@ static enum life collect(struct consumer *consumer)
 			break;
 		}
 	}
-	/* The end of the batch, for a program that stays. */
+	/* The empty line that ends a batch for --ack line. */
 	if (consumer->n > 0 && consumer->program.acknowledge == PROGRAM_LINE)
 		ndjson_append(&consumer->batch, "\n", 1);
 	return life;
@@ -137,7 +137,7 @@ static void back_off(const struct consumer *consumer, uint64_t failures)
 		nanosleep(&(struct timespec){(time_t)(ns / NS_PER_SEC), (long)(ns % NS_PER_SEC)}, NULL);
 }
 
-/* A group that is new and of which nothing was acknowledged has no place worth keeping. */
+/* A new group without an acknowledged batch has no position worth keeping. */
 static bool worthless(const struct consumer *consumer)
 {
 	return consumer->made && !consumer->acknowledged;
@@ -156,7 +156,7 @@ static int give_up(const struct consumer *consumer)
 	        consumer->options->group);
 }
 
-/* Until the batch is acknowledged. Returns 0 or the exit status. */
+/* Feeds the batch until it is acknowledged. Returns 0 or the exit status. */
 static int deliver(struct consumer *consumer)
 {
 	const struct options *options = consumer->options;
@@ -183,10 +183,10 @@ static int deliver(struct consumer *consumer)
 	}
 }
 
-/* ---- the whole ---- */
+/* ---- the command ---- */
 
-/* Attaches to the instance; a queue's name gets an answer of its own. Returns 0 or the exit
- * status. */
+/* Attaches to the instance. For the name of a queue it prints a message of its own. Returns 0 or
+ * the exit status. */
 static int attach(struct instance *instance, const struct options *options)
 {
 	int status = command_attach("consume", instance, options->instance, SEGMENT_READ);
@@ -200,9 +200,8 @@ static int attach(struct instance *instance, const struct options *options)
 	        options->topic, options->topic);
 }
 
-/* Nothing comes from an instance that is down, and a group made there would hold back the next
- * run; one that is ending still gives a group that it has what waits for it. Returns 0 or the
- * exit status. */
+/* An instance that is down sends nothing, and a group made there would hold back the next run. An
+ * instance that drains still feeds its existing groups. Returns 0 or the exit status. */
 static int check_life(const struct instance *instance, const struct options *options)
 {
 	if (!life_supervised(instance))
@@ -249,7 +248,7 @@ static int enter(struct consumer *consumer)
 	return 0;
 }
 
-/* One attachment: batch after batch. *life says whether to attach again. */
+/* Consumes batches over one attachment. *life tells whether to attach again. */
 static int work(struct consumer *consumer, enum life *life)
 {
 	int status = 0;
@@ -262,8 +261,7 @@ static int work(struct consumer *consumer, enum life *life)
 	return status;
 }
 
-/* A failure must not leave a group behind that would hold up writers and that nobody asked to
- * keep. */
+/* A failure must not leave a group that holds up writers and that nobody asked to keep. */
 static void leave(struct consumer *consumer, bool failed)
 {
 	struct shm_error error = {""};

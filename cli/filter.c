@@ -13,8 +13,8 @@
 
 #define ROOM_MIN 4096u
 
-/* Fields that hold members of their own: the parameters of tracking calls, whatever they are called
- * there, and the data of postbacks. */
+/* Fields that have members: the parameters of tracking calls, under any name, and the data of
+ * postbacks. */
 static bool has_members(uint16_t type, const char *key)
 {
 	bool params = strcmp(key, "params") == 0 || strcmp(key, "query") == 0,
@@ -25,7 +25,7 @@ static bool has_members(uint16_t type, const char *key)
 		return params;
 	case EVENT_POSTBACK:
 		return data;
-	case EVENT_NONE: /* records of any type: seen when they come */
+	case EVENT_NONE: /* records of any type: their fields are unknown until they come */
 		return params || data;
 	default:
 		return false;
@@ -52,8 +52,8 @@ static int check_key(const struct arguments *arguments, const char *topic, const
 	                       filter->member != NULL ? filter->member : "", all);
 }
 
-/* An address or hexadecimal digits in the one form in which events show them; any other value as it
- * is. */
+/* Brings an address or hexadecimal digits into the form that events show. Leaves other values as
+ * they are. */
 static char *canonical(const struct filter *filter, const char *value)
 {
 	char form[INET6_ADDRSTRLEN];
@@ -75,7 +75,7 @@ static char *canonical(const struct filter *filter, const char *value)
 	return copy;
 }
 
-/* "key=value" or "key.member=value"; equals is where its = stands. */
+/* Reads "key=value" or "key.member=value"; equals points to the '='. */
 static void split(struct filter *filter, const char *text, const char *equals)
 {
 	const char *dot = memchr(text, '.', (size_t)(equals - text));
@@ -131,7 +131,7 @@ static bool parameter_holds(const struct filter *filter, const char *text, size_
 	return false;
 }
 
-/* A string is compared without its quotes, anything else as JSON writes it. */
+/* Compares a string without its quotes, any other value as JSON writes it. */
 static bool member_holds(const struct filter *filter, const char *text, size_t bytes)
 {
 	json_t *object = json_loadb(text, bytes, 0, NULL);
@@ -166,8 +166,8 @@ bool filters_hold(struct filters *filters, const struct record *record)
 {
 	if (filters->n == 0)
 		return true;
-	/* No field is longer than the payload, or than a few characters for a number or twice a
-	 * binary field. */
+	/* A field is no longer than the payload, a few characters for a number, or twice the bytes
+	 * of a binary field. */
 	make_room(filters, ROOM_MIN + (size_t)record->length);
 	for (unsigned i = 0; i < filters->n; i++)
 		if (!holds(filters, &filters->filter[i], record))

@@ -1,11 +1,11 @@
-/* Filters of tap: key=value, all of which must hold.
+/* Filters of tap: key=value; all must match.
  *
  *     ip=10.0.0.1            a field of the event (docs/EVENTS.md), compared as text
- *     params.color=red       a parameter of a tracking call, decoded; one of several of this name is enough
+ *     params.color=red       a parameter of a tracking call, decoded; of several with this name, one is enough
  *     data.mascot=Gopher     a member of a postback's data
  *
- * Values are compared exactly, except that hexadecimal digits and addresses have no case and no
- * second form.
+ * Values must match exactly, except that case and spelling of hexadecimal digits and addresses do
+ * not matter.
  */
 #ifndef CLI_FILTER_H
 #define CLI_FILTER_H
@@ -25,17 +25,17 @@ struct filter {
 struct filters {
 	struct filter filter[FILTERS_MAX];
 	unsigned n;
-	char *field; /* room for the field that is looked at */
+	char *field; /* buffer for the current field */
 	size_t room;
 };
 
-/* Reads the filters of a topic's events. Returns ARGUMENTS_GO_ON, or EXIT_USAGE having said what is
- * wrong: no "=", or a key that the events of this topic do not have. Whatever it returns,
- * filters_fini frees them. Out of memory: aborts. */
+/* Reads the filters for a topic's events. Returns ARGUMENTS_GO_ON, or EXIT_USAGE after it printed
+ * the fault: no "=", or a key that events of this topic do not have. In both cases the caller calls
+ * filters_fini. Aborts when out of memory. */
 int filters_init(struct filters *filters, const struct arguments *arguments, const struct argument_list *list,
                  const char *topic);
 
-/* True when all hold. Out of memory: aborts. */
+/* True when all filters match. Aborts when out of memory. */
 bool filters_hold(struct filters *filters, const struct record *record);
 
 void filters_fini(struct filters *filters);

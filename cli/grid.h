@@ -2,7 +2,7 @@
  *
  *     grid_init(&grid, "<STAGE <STATE >PID");      '<' left, '>' right
  *     grid_cell(&grid, "%s", name); ...            cell after cell; the row is full after the last column
- *     grid_print(&grid, stdout);                   and is empty again
+ *     grid_print(&grid, stdout);                   prints the table and empties it
  */
 #ifndef CLI_GRID_H
 #define CLI_GRID_H
@@ -24,24 +24,24 @@ struct grid {
 /* titles: words, each after '<' or '>'; '_' in them stands for a space. */
 void grid_init(struct grid *grid, const char *titles);
 
-/* Appends one cell, cut to GRID_CELL_MAX - 1 bytes; what a terminal would obey is escaped
- * (text_plain). Out of memory: aborts. */
+/* Appends one cell, cut to GRID_CELL_MAX - 1 bytes, with control characters escaped (text_plain).
+ * Aborts when out of memory. */
 void grid_cell(struct grid *grid, const char *text, ...) __attribute__((format(printf, 2, 3)));
 
-/* A number with its thousands set apart: 1,234,567. */
+/* A number with thousands separators: 1,234,567. */
 void grid_number(struct grid *grid, uint64_t number);
 
-/* Bytes in a unit that suits: 64 MiB, 1.5 GiB. */
+/* Bytes in a suitable unit: 64 MiB, 1.5 GiB. */
 void grid_bytes(struct grid *grid, uint64_t bytes);
 
 /* A rate per second: 1.23 M/s, 980/s. */
 void grid_rate(struct grid *grid, double per_second);
 
-/* Nanoseconds in units that suit: 120 ms, 3.4 s, 2 h 05 min. */
+/* Nanoseconds in suitable units: 120 ms, 3.4 s, 2 h 05 min. */
 void grid_time(struct grid *grid, uint64_t ns);
 
-/* Writes the table, two spaces between columns, and frees it. Nothing but the titles: writes
- * nothing. */
+/* Writes the table, two spaces between columns, and frees it. Writes nothing when there are only
+ * titles. */
 void grid_print(struct grid *grid, FILE *out);
 
 #endif

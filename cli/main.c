@@ -87,8 +87,7 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	signal(SIGPIPE,
-	       SIG_IGN); /* a reader that goes is an error of write(2), dealt with where it happens */
+	signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write(2), handled at the call */
 	output_no_size_signal();
 	int status = run(argc, argv);
 	int finished = output_finish("millrace");

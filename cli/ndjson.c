@@ -8,7 +8,7 @@
 
 #define ROOM_MIN (256u * 1024u)
 #define ROOM_MAX (1u << 30)
-#define LINE_MIN 1024u /* most events fit */
+#define LINE_MIN 1024u /* enough for most events */
 
 void ndjson_init(struct ndjson *ndjson, const struct instance *instance, const char *topic)
 {
@@ -29,7 +29,7 @@ static void make_room(struct ndjson *ndjson, size_t bytes)
 		abort();
 }
 
-/* As JSON, or without an origin as a tracking line. */
+/* Prints the event as JSON, or as a tracking line when it has no origin. */
 static int add(struct ndjson *ndjson, const struct record *record, const char *origin, uint64_t position)
 {
 	size_t line = LINE_MIN;

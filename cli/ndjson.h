@@ -1,4 +1,5 @@
-/* Events as lines of JSON in a buffer that grows: what tap prints and consume hands on.
+/* Events as lines of JSON in a buffer that grows: the output of tap and the input of consume's
+ * programs.
  *
  *     record --ndjson_add--> | {"id": ...}\n{"id": ...}\n ... |  --> one write(2) for many
  */
@@ -14,15 +15,15 @@ struct ndjson {
 	char origin[STREAM_LANES_MAX][SHM_NAME_MAX + 40]; /* by lane: "<generation>-<topic>-<lane>" */
 };
 
-/* For the events of one topic. */
+/* Prepares it for the events of one topic. */
 void ndjson_init(struct ndjson *ndjson, const struct instance *instance, const char *topic);
 
-/* Appends the record's line. Returns 0; -EINVAL when its payload is not what its type says, -ENOSPC
- * when its line would not fit half a GiB (nothing is appended). Out of memory: aborts. */
+/* Appends the record's line. Returns 0; -EINVAL when its payload does not fit its type, -ENOSPC
+ * when its line would not fit half a GiB (nothing is appended). Aborts when out of memory. */
 int ndjson_add(struct ndjson *ndjson, const struct record *record, unsigned lane, uint64_t position);
 
-/* Appends the tracking line of the record (event/line.h). Returns as ndjson_add does; -EINVAL also
- * for one that is no EVENT_TRACK. */
+/* Appends the tracking line of the record (event/line.h). Returns as ndjson_add does, and -EINVAL
+ * also for a record other than EVENT_TRACK. */
 int ndjson_add_line(struct ndjson *ndjson, const struct record *record);
 
 /* Appends bytes as they are. */

@@ -41,7 +41,7 @@ static bool executable(const char *path)
 	return stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0;
 }
 
-/* In the folders of PATH; *denied tells that one has it but it may not be executed. */
+/* Looks in the folders of PATH. Sets *denied when the file is there but may not be executed. */
 static bool on_path(const char *name, bool *denied)
 {
 	const char *folders = getenv("PATH");
@@ -85,14 +85,14 @@ static void close_end(int *fd)
 	*fd = -1;
 }
 
-/* In the child: becomes the program, or writes errno to `report`. Descriptors other than 0 to 2
- * close by themselves. */
+/* In the child: becomes the program, or writes errno to `report`. Descriptors above 2 close at
+ * exec. */
 static void become(const struct program *program, int input, int output, int report, pid_t parent)
 {
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	signal(SIGPIPE, SIG_DFL);
-	signal(SIGXFSZ, SIG_DFL); /* millrace ignores it, its own program need not */
+	signal(SIGXFSZ, SIG_DFL); /* millrace ignores it; the program gets the default */
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
 	if (getppid() == parent && dup2(input, STDIN_FILENO) >= 0 &&
@@ -104,7 +104,7 @@ static void become(const struct program *program, int input, int output, int rep
 	_exit(127);
 }
 
-/* Learns from the pipe that closes at exec whether the program was started. */
+/* The pipe closes at exec, and so tells whether the program was started. */
 static int started(struct program *program, int report)
 {
 	int error = 0;
@@ -152,7 +152,8 @@ static int start(struct program *program)
 	return 0;
 }
 
-/* Waits for its end; 0 when it exited with 0, else -EAGAIN and why. */
+/* Waits for the program to end. Returns 0 when it exited with 0, otherwise -EAGAIN with the reason
+ * in why. */
 static int reap(struct program *program)
 {
 	int status;
@@ -170,8 +171,7 @@ static int reap(struct program *program)
 	return -EAGAIN;
 }
 
-/* Blocking; a program that does not read all of it decides with its exit status whether that
- * matters. */
+/* Blocks. A program need not read all its input: only its exit status counts. */
 static void write_all(int fd, const char *text, size_t bytes)
 {
 	while (bytes > 0) {
@@ -207,7 +207,7 @@ static int give_up(struct program *program, const char *why)
 	return -EAGAIN;
 }
 
-/* Its output ended before it acknowledged: it died, or closed it. */
+/* Its output ended before it acknowledged: it died, or closed its output. */
 static int output_ended(struct program *program)
 {
 	program_end(program);
@@ -216,7 +216,7 @@ static int output_ended(struct program *program)
 	return -EAGAIN;
 }
 
-/* Reads what there is. Returns 1 when that is the acknowledgement, 0 when it is not complete, or a
+/* Reads the output so far. Returns 1 for a whole acknowledgement, 0 for an incomplete one, or a
  * failure. */
 static int read_line(struct program *program)
 {
@@ -236,7 +236,7 @@ static int read_line(struct program *program)
 	return 1;
 }
 
-/* Writes what fits. False when the program reads no more. */
+/* Writes as much as the pipe takes. False when the program has closed its input. */
 static bool write_some(struct program *program, const char **text, size_t *bytes)
 {
 	ssize_t n = write(program->input, *text, *bytes);
@@ -247,8 +247,8 @@ static bool write_some(struct program *program, const char **text, size_t *bytes
 	return true;
 }
 
-/* Writes the batch and reads until the line comes; either may block for the other's sake, so both
- * are awaited. A program that counts the lines may acknowledge before it has seen the empty one. */
+/* Writes the batch and reads until the line comes. Each may block until the other goes on, so it
+ * polls both. A program that counts lines may acknowledge before it reads the empty one. */
 static int exchange(struct program *program, const char *text, size_t bytes)
 {
 	bool acknowledged = false;
@@ -258,7 +258,7 @@ static int exchange(struct program *program, const char *text, size_t bytes)
 		if (poll(fds, 2, -1) < 0)
 			continue; /* a signal: the batch is finished first */
 		if (fds[1].revents != 0 && !write_some(program, &text, &bytes))
-			bytes = 0; /* its output tells the rest */
+			bytes = 0; /* its output shows the result */
 		int result = fds[0].revents != 0 ? read_line(program) : 0;
 		if (result < 0)
 			return result;

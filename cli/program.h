@@ -1,9 +1,9 @@
-/* The program that consume feeds: started, given batches of lines, watched.
+/* The program that consume starts, feeds with batches of lines, and watches.
  *
  *     acknowledge by exit                          acknowledge by line
  *     start, write the batch, close its input,     start once; write a batch and an empty line;
  *     wait: exit 0 acknowledges                    wait: one line from its output acknowledges
- *     (its standard output is ours)                (its standard output is the acknowledgement channel)
+ *     (it shares our standard output)              (its standard output is the acknowledgement channel)
  *
  * The program runs in a process group of its own, so that Ctrl-C reaches consume alone, which then
  * finishes the batch; it gets SIGTERM when consume dies.
@@ -28,17 +28,17 @@ struct program {
 
 void program_init(struct program *program, char **argv, enum program_acknowledge acknowledge);
 
-/* Whether the program is there and may be executed, found as execvp(3) finds it. Returns 0, or
- * -ENOENT or -EACCES with the reason in `why`. */
+/* Looks for the program as execvp(3) does. Returns 0 when it may be executed, otherwise -ENOENT or
+ * -EACCES with the reason in `why`. */
 int program_find(struct program *program);
 
-/* Gives it one batch (for PROGRAM_LINE with the empty line at its end) and waits for the
- * acknowledgement, however long that takes. Returns 0 when it was acknowledged; -EAGAIN when the
- * program failed (why says how; it is not running any more, the batch may be given again); -ENOEXEC
- * when it cannot be started at all; other -errno of fork or pipe. */
+/* Gives it one batch (with PROGRAM_LINE, the empty line is at its end) and waits for the
+ * acknowledgement without a time limit. Returns 0 when the batch was acknowledged; -EAGAIN when the
+ * program failed (reason in why; it no longer runs, and the caller may give the batch again);
+ * -ENOEXEC when it cannot be started; -errno of fork or pipe. */
 int program_deliver(struct program *program, const char *text, size_t bytes);
 
-/* Closes its input and waits for its end; after 5 s SIGTERM, after 10 s SIGKILL. */
+/* Closes its input and waits for it to end; sends SIGTERM after 5 s, SIGKILL after 10 s. */
 void program_end(struct program *program);
 
 #endif

@@ -1,4 +1,4 @@
-/* millrace report: one application's count and addresses. */
+/* millrace report: prints one application's count and addresses. */
 #include "sink/tally/report.h"
 
 #include <errno.h>
@@ -15,12 +15,12 @@
 #define EXIT_UNKNOWN 3
 #define EXIT_NO_SHA  4
 
-/* The configuration that names data_dir: that of the command line, else of the running instance,
- * else the default. NULL: said why. */
+/* Returns the configuration with data_dir: from the command line, else from the running instance,
+ * else the default. NULL after it printed the reason. */
 static struct config *load(const char *file, const struct argument_list *sets, const char *instance)
 {
 	char directory[128], *errors = NULL;
-	bool running = false; /* its configuration is taken */
+	bool running = false; /* the instance's configuration is used */
 	if (file == NULL && sets->n == 0 && segment_directory(directory, sizeof directory, instance) == 0) {
 		struct stat status;
 		int result = folder_stat(directory, CONFIG_INSTANCE_FILE, &status);

@@ -1,4 +1,4 @@
-/* millrace stat: what a running instance does, from shared memory. */
+/* millrace stat: shows a running instance, from shared memory. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -313,7 +313,7 @@ static void metrics(const struct rates *rates, FILE *out)
 	grid_print(&grid, out);
 }
 
-/* A value of a histogram: a time when its name says so. */
+/* A value of a histogram. It is a time when the name ends in _ns. */
 static void histogram_value(struct grid *grid, const char *name, uint64_t value)
 {
 	size_t bytes = strlen(name);
@@ -323,7 +323,7 @@ static void histogram_value(struct grid *grid, const char *name, uint64_t value)
 		grid_number(grid, value);
 }
 
-/* The histograms that have counted something. */
+/* The histograms with at least one value. */
 static void histograms(const struct snapshot *snapshot, FILE *out)
 {
 	static const double percents[] = {50, 90, 99};
@@ -353,7 +353,7 @@ static void histograms(const struct snapshot *snapshot, FILE *out)
 	grid_print(&grid, out);
 }
 
-/* With an earlier snapshot, rates too. */
+/* Prints rates too when there is an earlier snapshot. */
 static void stat_table(const struct rates *rates, const struct stat_table_options *options, FILE *out)
 {
 	const struct snapshot *snapshot = rates->now;
@@ -411,8 +411,7 @@ static int print(const struct options *options, const struct snapshot *now, cons
 	return 0;
 }
 
-/* Sleeps until the next sample is due; the samples keep their distance however long printing
- * takes. */
+/* Sleeps until the next sample is due. The time that printing takes does not shift the samples. */
 static void wait_next(uint64_t *due, uint64_t interval_ns)
 {
 	*due += interval_ns;

@@ -1,5 +1,5 @@
-/* millrace tap: the events of a topic, or the messages of a queue, on standard output, holding up
- * nobody. */
+/* millrace tap: the events of a topic, or the messages of a queue, on standard output, without
+ * delaying a writer. */
 #include "cli/tap.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@
 #define WAIT_NS     (100 * NS_PER_MS)
 #define FLUSH_BYTES (128u * 1024u)
 
-/* ---- what is printed ---- */
+/* ---- printing ---- */
 
 bool tap_wants_more(const struct tap_output *output)
 {
@@ -99,8 +99,8 @@ static bool append(struct list *list, const struct found *found)
 	return true;
 }
 
-/* Newest first. Records without a time (outside programs') count by their distance from the end of
- * their lane. */
+/* Newest first. Records without a time (from outside programs) are ordered by their distance from
+ * the end of their lane. */
 static int newest_first(const void *a, const void *b)
 {
 	const struct found *x = a, *y = b;
@@ -109,7 +109,7 @@ static int newest_first(const void *a, const void *b)
 	return (x->back > y->back) - (x->back < y->back);
 }
 
-/* Lists the last n records of one lane, through a reader of its own that nobody sees. */
+/* Lists the last n records of one lane, with a private reader that has no group. */
 static int scan(const struct topic_reader *reader, unsigned lane, uint64_t n, struct list *list,
                 struct shm_error *error)
 {
@@ -147,15 +147,15 @@ static int scan(const struct topic_reader *reader, unsigned lane, uint64_t n, st
 	return result;
 }
 
-/* Where the last N records of a topic begin, over all its lanes.
+/* Finds where the last N records of a topic begin, over all its lanes.
  *
  *     lane 0   . . . . . |x x x          N = 5: the five newest by their time of arrival,
- *     lane 1   . . . . . . . |x x        wherever they lie; what is in between is skipped
+ *     lane 1   . . . . . . . |x x        in any lane; older records between them are skipped
  *                        ^     ^
  *                     start  start
  *
- * Moves a reader that has not read yet back by up to n records in each lane, and sets start[] to
- * the position in each lane before which records are to be skipped. Returns 0, -ENOMEM, or as
+ * Moves a reader that has not read yet back by up to n records in each lane. Sets start[] to the
+ * position in each lane before which the caller skips records. Returns 0, -ENOMEM, or as
  * segment_attach. */
 static int last_records(struct topic_reader *reader, uint64_t n, uint64_t start[STREAM_LANES_MAX],
                         struct shm_error *error)
@@ -171,8 +171,8 @@ static int last_records(struct topic_reader *reader, uint64_t n, uint64_t start[
 	for (unsigned lane = 0; result == 0 && lane < reader->n_lanes; lane++)
 		result = scan(reader, lane, n, &list, error);
 	if (result == 0 && list.n > n) {
-		/* Of each lane the kept records are its newest, so the oldest kept one is where it
-		 * starts. */
+		/* The kept records of a lane are its newest, so it starts at the oldest kept
+		 * one. */
 		qsort(list.item, list.n, sizeof *list.item, newest_first);
 		bool kept[STREAM_LANES_MAX] = {false};
 		for (size_t i = 0; i < list.n; i++) {
@@ -181,7 +181,7 @@ static int last_records(struct topic_reader *reader, uint64_t n, uint64_t start[
 				start[found->lane] = found->position;
 				kept[found->lane] = true;
 			} else if (!kept[found->lane] && found->position >= start[found->lane]) {
-				start[found->lane] = found->position + 1; /* past all that was there */
+				start[found->lane] = found->position + 1; /* after all that exist */
 			}
 		}
 	}
@@ -197,16 +197,16 @@ struct tap {
 	struct instance instance;
 	struct life_watch life;
 	struct command_follow follow;
-	bool down; /* no supervisor ran it at the start: it is not followed */
+	bool down; /* no supervisor ran the instance at the start: do not follow it */
 	struct topic_reader reader;
-	uint64_t start[STREAM_LANES_MAX]; /* records before are skipped */
-	uint64_t end[STREAM_LANES_MAX];   /* with no_follow: records from here on are of no interest */
-	uint64_t generation;              /* of the instance that was left, 0 before the first */
-	unsigned n_lanes;                 /* it had */
-	uint64_t missed;                  /* by readers that were detached */
+	uint64_t start[STREAM_LANES_MAX]; /* skip records before it */
+	uint64_t end[STREAM_LANES_MAX];   /* with no_follow: ignore records from here on */
+	uint64_t generation;              /* of the instance attached to last, 0 before the first */
+	unsigned n_lanes;                 /* of that instance */
+	uint64_t missed;                  /* by readers detached since */
 };
 
-/* Deals with one batch; true while more is wanted. */
+/* Handles one batch. True while more records are wanted. */
 static bool print_batch(struct tap *tap, unsigned lane, struct record_batch *batch)
 {
 	uint64_t records = 0, position = batch->position;
@@ -242,7 +242,7 @@ static void leave(struct tap *tap)
 	instance_detach(&tap->instance);
 }
 
-/* Where a tap begins: now, or some records back. */
+/* Sets where a tap begins: now, or some records back. */
 static int begin(struct tap *tap, struct shm_error *error)
 {
 	int result = tap->options->last > 0
@@ -256,8 +256,8 @@ static int begin(struct tap *tap, struct shm_error *error)
 	return result;
 }
 
-/* After the instance's page was replaced: on from where the tap was, and all of what lies in lanes
- * that are new. */
+/* After the instance's page was replaced: goes on where the tap was, and reads new lanes from their
+ * beginning. */
 static void go_on(struct tap *tap, unsigned n_lanes, uint64_t generation)
 {
 	bool same = tap->instance.generation == generation;
@@ -305,7 +305,7 @@ static int enter(struct tap *tap)
 	return 0;
 }
 
-/* Reads until enough is printed, a signal, or the life of the instance changed. */
+/* Reads until enough is printed, a signal comes, or the instance ends or is replaced. */
 static enum life read_on(struct tap *tap)
 {
 	enum life life = LIFE_SAME;
@@ -342,7 +342,7 @@ static int run(struct tap *tap)
 		(void)tap_flush(&tap->output);
 		if (tap->down && command_say_down("tap", &tap->instance, tap->options->instance) != 0 &&
 		    !tap->options->no_follow)
-			status = 1; /* what comes was asked for, and nothing comes */
+			status = 1; /* the user asked for new events, and none will come */
 		leave(tap);
 	}
 	if (tap->missed > 0)
@@ -356,8 +356,8 @@ static int run(struct tap *tap)
 	return status != 0 ? status : finished;
 }
 
-/* Only tracking events have a line; what a topic of an outside program holds is seen when it
- * comes. */
+/* Only tracking events have a line. The types in an outside program's topic are unknown until they
+ * come. */
 static int check_format(const struct arguments *arguments, const struct tap_options *options)
 {
 	uint16_t type = flow_topic_type(options->topic);

@@ -1,5 +1,5 @@
-/* What tap prints: events of a topic or messages of a queue that pass its filters, in one of its
- * formats, to standard output.
+/* The output of tap: events of a topic or messages of a queue that pass the filters, in one of its
+ * formats, on standard output.
  *
  *     record --tap_print: filters, format--> | line\nline\n ... | --tap_flush--> write(2)
  */
@@ -22,30 +22,29 @@ struct tap_output {
 	struct filters *filters;
 	struct ndjson lines;
 	uint64_t left;   /* events still to be printed */
-	uint64_t broken; /* those whose payload is not what their type says */
+	uint64_t broken; /* those whose payload does not fit their type */
 	int error;       /* of writing */
 };
 
 /* False when enough is printed, the output failed, or a signal came. */
 bool tap_wants_more(const struct tap_output *output);
 
-/* Prints the record when the filters hold for it; writes when much has gathered. */
+/* Formats the record when it passes the filters; writes when the buffer is large. */
 void tap_print(struct tap_output *output, const struct record *record, unsigned lane, uint64_t position);
 
-/* Writes what was printed. False after an error. */
+/* Writes the buffer. False after an error. */
 bool tap_flush(struct tap_output *output);
 
-/* A reader of the output that went away is noticed at the next write; here also when there is
- * nothing to write. */
+/* Notices that the reader of the output has gone, also while there is nothing to write. */
 bool tap_output_gone(void);
 
-/* Writes the rest, says what could not be printed (`what`: "records"), and returns the exit
+/* Writes the rest, reports how many could not be printed (`what`: "records"), and returns the exit
  * status. */
 int tap_finish(struct tap_output *output, const char *what);
 
 /* ---- a queue (tap_queue.c) ---- */
 
-/* True when the instance is there and has a queue, and no topic, of that name. */
+/* True when the instance exists and has a queue, but no topic, of that name. */
 bool tap_is_queue(const struct tap_options *options);
 
 /* Prints until enough is printed, a signal comes, the output fails, or the instance ends. Returns

@@ -1,6 +1,6 @@
-/* tap of a queue: what is in it, and then what comes, without taking anything.
+/* tap of a queue: prints its messages, and then new ones, without taking any.
  *
- *     look over all slots --> print what is new --> sleep until something was pushed, 100 ms at most --> look ...
+ *     look at all slots --> print new messages --> sleep until a push, 100 ms at most --> look ...
  *
  * A message is printed once, as soon as a look finds it ready or taken. One that comes and goes
  * between two looks is not printed.
@@ -27,14 +27,14 @@ struct queue_tap {
 	struct instance instance;
 	struct life_watch life;
 	struct command_follow follow;
-	bool down; /* no supervisor ran it at the start: it is not followed */
+	bool down; /* no supervisor ran the instance at the start: do not follow it */
 	struct queue queue;
 	struct bell *pushed;
 	struct queue_look look;
 	struct stat looked_at; /* file of the queue that `look` knows */
 	bool looking;
-	uint64_t skip; /* messages of the first look that are not asked for */
-	char *record;  /* room for a message as a record: what prints events prints it too */
+	uint64_t skip; /* messages of the first look that the user did not ask for */
+	char *record;  /* buffer for a message as a record, so that the code for events prints it */
 };
 
 bool tap_is_queue(const struct tap_options *options)
@@ -60,8 +60,8 @@ static void forget(struct queue_tap *tap)
 	tap->looking = false;
 }
 
-/* Begins to look, or goes on when the queue is the one that was looked at before. One that was made
- * again is new as a whole. */
+/* Starts to look at the queue, or goes on when it is the same queue. A queue made again is new,
+ * with all its messages. */
 static int begin_look(struct queue_tap *tap)
 {
 	char name[SEGMENT_NAME_MAX];
@@ -134,7 +134,7 @@ static void print_message(struct queue_tap *tap)
 	const struct queue_look *look = &tap->look;
 	char *payload = record_put(tap->record, EVENT_POSTBACK, look->length);
 	memcpy(payload, look->data, look->length);
-	/* What fills the last 8 bytes up. */
+	/* The padding to 8 bytes. */
 	memset(payload + look->length, 0, record_bytes(look->length) - sizeof(struct record) - look->length);
 	tap_print(tap->output, (const struct record *)(const void *)tap->record, 0, 0);
 }
@@ -147,10 +147,10 @@ static void sweep(struct queue_tap *tap)
 		else
 			tap->skip--;
 	}
-	tap->skip = 0; /* what comes from now on is asked for */
+	tap->skip = 0; /* the user asked for everything from now on */
 }
 
-/* Looks again and again until there is a reason to end, or the life of the instance changed. */
+/* Looks again and again until the command has to end, or the instance ends or is replaced. */
 static enum life read_on(struct queue_tap *tap)
 {
 	enum life life = LIFE_SAME;
@@ -187,7 +187,7 @@ int tap_queue(const struct tap_options *options, struct tap_output *output)
 		(void)tap_flush(output);
 		if (tap->down && command_say_down("tap", &tap->instance, options->instance) != 0 &&
 		    !options->no_follow)
-			status = 1; /* what comes was asked for, and nothing comes */
+			status = 1; /* the user asked for new messages, and none will come */
 		leave(tap);
 	}
 	forget(tap);
