@@ -29,7 +29,7 @@ static json_t *file_json(const struct control_file *file)
 	return object;
 }
 
-/* Cumulative, as in Prometheus: each bucket counts all values up to its bound. */
+/* Buckets are cumulative, as in Prometheus: each counts all values up to its bound. */
 static json_t *histogram_json(const struct snapshot_metric *metric)
 {
 	json_t *object = json_object(), *buckets = json_array();
@@ -89,7 +89,7 @@ static json_t *stage_json(const struct snapshot_stage *stage)
 	return object;
 }
 
-/* Rates are shown when there are two snapshots to tell them from. */
+/* Adds rates when there are two snapshots. */
 static void set_rate(json_t *object, const char *key, const struct rates *rates, double rate)
 {
 	if (rates->before != NULL)

@@ -1,5 +1,5 @@
-/* A snapshot as JSON: what `millrace stat --json` prints. The keys are in millrace-stat(1) and
- * stay.
+/* A snapshot as JSON: what `millrace stat --json` prints. millrace-stat(1) lists the keys; they do
+ * not change.
  */
 #ifndef LOOK_JSON_H
 #define LOOK_JSON_H
@@ -8,8 +8,8 @@
 
 #include "look/rates.h"
 
-/* The snapshot rates->now as one object, which the caller frees with json_decref; NULL when out of
- * memory. With an earlier snapshot, lanes, groups and the ledger have their rates too. */
+/* Returns the snapshot rates->now as one object; the caller frees it with json_decref. NULL when
+ * out of memory. With an earlier snapshot, lanes, groups and the ledger have rates too. */
 json_t *look_json(const struct rates *rates, const char *instance);
 
 #endif

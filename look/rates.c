@@ -54,7 +54,8 @@ double rates_group(const struct rates *rates, const struct snapshot_topic *topic
 	return 0;
 }
 
-/* The metric of the same name; a table keeps its order, so it is looked for at its place first. */
+/* Finds the metric of the same name. A table usually keeps its order, so it looks at the same index
+ * first. */
 static const struct snapshot_metric *find_metric(const struct snapshot_metric *table, unsigned n,
                                                  const char *name, unsigned place)
 {

@@ -15,7 +15,7 @@
 
 #define LANE_TRIES    40 /* readings of one lane until two agree and add up */
 #define LANE_PAUSE_NS 50000
-#define NEVER_OPENED  0 /* in role_file: descriptors are kept plus one, so that zeroed memory means none */
+#define NEVER_OPENED  0 /* in role_file: it holds descriptor + 1, so that 0 means none */
 
 static uint64_t load(const _Atomic uint64_t *word)
 {
@@ -34,7 +34,7 @@ static unsigned at_most(uint32_t n, unsigned limit)
 
 /* ---- opening ---- */
 
-/* Whatever is not mapped yet and exists by now. Failures mean "not there": the snapshot leaves it
+/* Maps everything that exists now and is not mapped yet. On a failure the snapshot leaves that part
  * out. */
 static void map_missing(struct snapshot_source *source)
 {
@@ -84,7 +84,7 @@ int snapshot_open(struct snapshot_source *source, const char *instance, struct s
 	snprintf(source->name, sizeof source->name, "%s", instance);
 	struct stat status = {0};
 	(void)page_file(source,
-	                /* before mapping: a page replaced in between is noticed at the next take */
+	                /* before mapping: the next take notices a page replaced in between */
 	                &status);
 	source->device = status.st_dev;
 	source->inode = status.st_ino;
@@ -122,14 +122,14 @@ void snapshot_close(struct snapshot_source *source)
 	memset(source, 0, sizeof *source);
 }
 
-/* ---- which processes live ---- */
+/* ---- live processes ---- */
 
 /* True when a live process holds the lock on directory/file. pid: the process that claims it, for
  * when the file cannot be opened. */
 static bool has_holder(const char *directory, const char *file, int *kept, uint32_t pid)
 {
 	if (pid == (uint32_t)getpid())
-		return true; /* the kernel does not tell a process of its own locks */
+		return true; /* F_GETLK does not report the process's own locks */
 	if (*kept == NEVER_OPENED) {
 		int fd = folder_open(directory, file, O_RDONLY, 0);
 		if (fd == -ENOENT)
@@ -233,7 +233,8 @@ static void take_stage(struct snapshot_source *source, unsigned index, struct sn
 
 static void read_lane(const struct stream_shared *shared, struct snapshot_lane *lane)
 {
-	/* acquire: what was written before the tail moved is seen */
+	/* acquire: pairs with the writer's release of the tail, so its earlier writes are
+	 * visible */
 	lane->written_bytes = atomic_load_explicit(&shared->tail, memory_order_acquire);
 	lane->written_records = load(&shared->records);
 	struct snapshot_ledger *ledger = &lane->ledger;
@@ -249,7 +250,7 @@ static void read_lane(const struct stream_shared *shared, struct snapshot_lane *
 static void read_group(const struct stream_group *group, unsigned lane, struct snapshot_group *out)
 {
 	const struct stream_cursor *cursor = &group->cursor[lane];
-	/* Kept as the cursor's own numbers here; take_waiting turns them into distances. */
+	/* These are positions of the cursor; take_waiting turns them into distances. */
 	out->waiting_bytes = atomic_load_explicit(&cursor->position, memory_order_acquire);
 	out->waiting_records = load(&cursor->records);
 	out->read_records = stream_cursor_read(cursor);
@@ -264,8 +265,8 @@ static void take_waiting(const struct snapshot_lane *lane, struct snapshot_group
 	group->waiting_records = lane->written_records > records ? lane->written_records - records : 0;
 }
 
-/* Cursors before the tail: a reader that moves in between then seems a little late, never ahead
- * of the writer. */
+/* Reads cursors before the tail: then a reader that moves in between looks a little late, never
+ * ahead of the writer. */
 static void read_once(const struct snapshot_source *source, unsigned topic, unsigned index,
                       const uint32_t *reader, struct snapshot_lane *lane)
 {
@@ -323,7 +324,7 @@ static void add_ledger(struct snapshot_ledger *sum, const struct snapshot_ledger
 		sum->rejected[i] += ledger->rejected[i];
 }
 
-/* The process that reads each group now; 0: none. */
+/* Finds the process that reads each group now; 0: none. */
 static void find_readers(const struct snapshot_source *source, unsigned topic,
                          uint32_t pid[STREAM_GROUPS_MAX])
 {
@@ -364,7 +365,7 @@ static void take_queue(const struct snapshot_source *source, unsigned index, str
 	queue_count(&source->queue[index], &queue->counts);
 }
 
-/* Opens it again when the instance was replaced under its name. */
+/* Opens the instance again when another has taken its name. */
 static int follow(struct snapshot_source *source, struct shm_error *error)
 {
 	struct stat status;
@@ -404,7 +405,7 @@ int snapshot_take(struct snapshot_source *source, struct snapshot *snapshot, str
 	return 0;
 }
 
-/* ---- asking ---- */
+/* ---- queries ---- */
 
 uint64_t snapshot_rejected(const struct snapshot_ledger *ledger)
 {

@@ -1,14 +1,14 @@
-/* One reading of everything that an instance shows in shared memory.
+/* A snapshot of all figures that an instance has in shared memory.
  *
  *     /dev/shm/millrace/<instance>/ --snapshot_open--> mapped read-only --snapshot_take--> struct snapshot (plain numbers)
  *
- * Nothing is created, locked or written, and no stage is delayed. Stages may start and die
- * meanwhile: what is missing is left out. Lanes are read while their writers work; each lane is
- * read again until two readings in a row agree (a few tries), so that its ledger adds up whenever
- * the writer pauses between two batches for some microseconds.
+ * It creates, locks and writes nothing, and delays no stage. Stages may start and die meanwhile: a
+ * snapshot leaves out missing parts. It reads lanes while their writers work, and each lane until
+ * two readings in a row agree (a few tries). So a lane's ledger adds up when its writer pauses
+ * between two batches for a few microseconds.
  *
- * Numbers of one lane agree with each other; those of different lanes are as old as the reading
- * takes, some microseconds.
+ * The numbers of one lane agree with each other. Those of different lanes are a few microseconds
+ * apart.
  */
 #ifndef LOOK_SNAPSHOT_H
 #define LOOK_SNAPSHOT_H
@@ -18,7 +18,7 @@
 #include "stage/control.h"
 #include "stage/supervisor_metrics.h"
 
-/* A metric of a stage. Of a histogram, value is the number of values that were counted. */
+/* A metric of a stage. For a histogram, value is the number of values counted. */
 struct snapshot_metric {
 	struct metric_description about; /* its texts end with 0 */
 	uint64_t value;
@@ -30,18 +30,18 @@ struct snapshot_metric {
 struct snapshot_stage {
 	char name[SHM_NAME_MAX]; /* role: "tally.0" */
 	char program[SHM_NAME_MAX];
-	bool present; /* has a control block; when not, only name and program are set */
+	bool present; /* it has a control block; otherwise only name and program are set */
 	bool alive;   /* some process holds the role's lock */
-	uint32_t pid; /* of that process, or of the last */
+	uint32_t pid; /* of that process, or of the last one */
 	enum stage_state state;
-	bool throttled; /* waits for its next start */
+	bool throttled; /* its next start is delayed */
 	uint64_t restarts;
 	int64_t last_exit;   /* wait status, -1 before any */
 	uint64_t started_ns; /* CLOCK_REALTIME */
 	uint64_t heartbeat_age_ns;
 	char note[CONTROL_NOTE_BYTES]; /* a line for people, printable ASCII; "" when it has none */
 	unsigned n_files;
-	struct control_file file[CONTROL_FILES_MAX]; /* that its options name */
+	struct control_file file[CONTROL_FILES_MAX]; /* named by its options */
 	unsigned n_metrics;
 	struct snapshot_metric metric[METRICS_MAX];
 };
@@ -63,7 +63,7 @@ struct snapshot_ledger {
 };
 
 struct snapshot_lane {
-	char role[SHM_NAME_MAX]; /* which writes it; "": an outside program; "-": none any more */
+	char role[SHM_NAME_MAX]; /* its writer; "": an outside program; "-": no longer any */
 	bool present;
 	uint64_t size_bytes, written_records, written_bytes;
 	struct snapshot_ledger ledger;
@@ -100,7 +100,7 @@ struct snapshot {
 	struct snapshot_queue queue[INSTANCE_QUEUES_MAX];
 };
 
-/* An instance, mapped for reading; its fields are the implementation's. */
+/* An instance, mapped for reading. The fields are private. */
 struct snapshot_source {
 	char name[SHM_NAME_MAX];
 	char directory[128];
@@ -116,21 +116,21 @@ struct snapshot_source {
 	const struct stream_shared *lane[INSTANCE_TOPICS_MAX][STREAM_LANES_MAX];
 };
 
-/* Maps what there is. Returns 0; -ENOENT when the instance is not running, otherwise as
- * segment_attach, with the reason in error. Large: keep it out of the stack. */
+/* Maps the instance. Returns 0; -ENOENT when it is not running; otherwise as segment_attach, with
+ * the reason in error. The struct is large: do not put it on the stack. */
 int snapshot_open(struct snapshot_source *source, const char *instance, struct shm_error *error);
 
-/* Reads all of it. Follows an instance that was ended and started again. Returns 0, or as
- * snapshot_open when it has gone. struct snapshot is some megabytes: allocate it. */
+/* Takes a snapshot. Follows an instance that was ended and started again. Returns 0, or as
+ * snapshot_open when the instance has gone. struct snapshot takes some megabytes: allocate it. */
 int snapshot_take(struct snapshot_source *source, struct snapshot *snapshot, struct shm_error *error);
 
 void snapshot_close(struct snapshot_source *source);
 
-/* Whether a required group reads the topic: if not, new events overwrite old ones, and no writer is
- * held back. */
+/* True when a required group reads the topic. If none does, new events overwrite old ones and
+ * writers never wait. */
 bool snapshot_kept(const struct snapshot_topic *topic);
 
-/* The group of an outside program that has no reader and so leaves the topic's writers (next to) no
+/* The group of an outside program that has no reader and so leaves the topic's writers little or no
  * room. NULL when there is none. */
 const struct snapshot_group *snapshot_forgotten(const struct snapshot_topic *topic);
 
@@ -140,12 +140,12 @@ bool snapshot_balanced(const struct snapshot_ledger *ledger);
 /* Sum of rejected over all reasons. */
 uint64_t snapshot_rejected(const struct snapshot_ledger *ledger);
 
-/* The first bucket of a histogram by which `percent` (0 to 100) of its values are counted. At
- * n_bounds it has no bound: the values may be as large as they like. */
+/* The first bucket of a histogram up to which `percent` (0 to 100) of its values are counted. The
+ * bucket at n_bounds has no upper bound. */
 unsigned snapshot_percentile(const struct snapshot_metric *metric, double percent);
 
-/* "running", "starting" ... as stage_state_name; "dead": no live process holds its lock though it
- * did not end; "throttled": so, and its next start is held back because it died too often; "none":
+/* "running", "starting" ... as stage_state_name; "dead": it did not end, but no live process holds
+ * its lock; "throttled": dead, and its next start is delayed because it died too often; "none":
  * never started. */
 const char *snapshot_state(const struct snapshot_stage *stage);
 

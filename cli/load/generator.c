@@ -9,7 +9,7 @@
 #define POOL_MIN     16384u
 #define POOL_MAX     (1u << 22)
 #define POOL_PER_APP 4u
-#define POOL_BYTES   (1u << 26) /* large raw datagrams: fewer of them */
+#define POOL_BYTES   (1u << 26) /* with large raw datagrams the pool has fewer */
 
 #define NETWORK_BITS     4u /* a /28, as the report groups addresses */
 #define NETWORKS_PER_APP 4u
@@ -25,9 +25,8 @@ static uint32_t pool_size(const struct generator_settings *settings)
 	return n;
 }
 
-/* Half of the addresses lie in a few networks of their application, so that reports have good and
- * bad ones; most are in 10.0.0.0/8, which makes the typical datagram; the ends of the range are
- * there too. */
+/* Half of the addresses are in a few networks of their application, so that reports have good and
+ * bad ones. Most are in 10.0.0.0/8, as in the typical datagram. The ends of the range occur too. */
 static uint32_t draw_ip(struct generator_random *random, uint32_t app)
 {
 	static const uint32_t edges[] = {0, 1, 127, 128, 16383, 16384, (1u << 28) - 1, 1u << 28, UINT32_MAX};
@@ -49,7 +48,7 @@ static bool draw_corrupt(struct generator_random *random, const struct generator
 	return (double)(generator_draw(random) >> 11) * 0x1p-53 * 100 < settings->corrupt_percent;
 }
 
-/* One datagram into out. */
+/* Makes one datagram at out. */
 static void make(const struct generator *generator, struct generator_random *random, uint8_t *out,
                  struct generator_datagram *datagram)
 {
@@ -78,7 +77,7 @@ static void make(const struct generator *generator, struct generator_random *ran
 	datagram->length = (uint16_t)length;
 }
 
-/* Datagrams that wait until there are enough of their length for a run. */
+/* Datagrams that wait until a run of their length is full. */
 struct waiting {
 	uint32_t n;
 	struct generator_datagram datagram[GENERATOR_RUN_MAX];
@@ -104,8 +103,8 @@ static void flush_run(struct generator *generator, struct filling *filling, stru
 	waiting->n = 0;
 }
 
-/* Order within the pool is that in which runs of equal length fill up; which datagrams there are
- * does not depend on it. */
+/* The pool has its runs in the order in which they fill up. The set of datagrams does not depend on
+ * that order. */
 static int fill_by_length(struct generator *generator, struct generator_random *random)
 {
 	struct waiting *waiting = calloc(GENERATOR_MESSAGE_MAX + 1, sizeof *waiting);
@@ -132,7 +131,7 @@ static int fill_by_length(struct generator *generator, struct generator_random *
 	return 0;
 }
 
-/* Raw datagrams have one length: runs need no sorting. */
+/* Raw datagrams all have one length, so runs need no sorting. */
 static void fill_raw(struct generator *generator, struct generator_random *random)
 {
 	uint32_t run = generator->settings.run;
@@ -202,9 +201,9 @@ void generator_count(const struct generator *generator, uint64_t position, struc
 	}
 }
 
-/* ---- what a receiver must have counted ---- */
+/* ---- the account ---- */
 
-/* One valid IpEvent of the pool and how often it was sent; sorted by application, then address. */
+/* One valid IpEvent of the pool and how often it was sent. Sorted by application, then address. */
 struct seen {
 	uint32_t app;
 	uint32_t ip;

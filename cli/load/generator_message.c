@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* Of the wire format of IpEvent (ingest/udp/ipevent.h). */
+/* Tags in the wire format of IpEvent (ingest/udp/ipevent.h). */
 #define TAG_SHA        0x0a
 #define TAG_IP         0x10
 #define TAG_OTHER_TEXT 0x1a /* field 3, length-delimited: unknown to the receiver */
@@ -87,11 +87,11 @@ uint32_t generator_bad_ipevent(struct generator_random *random, uint8_t *out, co
 	case 0: /* cut inside the sha */
 		*reason = LEDGER_TRUNCATED;
 		return 1 + generator_below(random, SHA_HEX);
-	case 1: /* the ip goes on, but the datagram does not */
+	case 1: /* the datagram ends within the ip */
 		*reason = LEDGER_TRUNCATED;
 		out[n - 1] |= VARINT_MORE;
 		return n;
-	case 2: /* the sha is said to be longer than the datagram */
+	case 2: /* the sha's length is greater than the datagram */
 		*reason = LEDGER_TRUNCATED;
 		out[1] = 0x7f;
 		return n;

@@ -1,6 +1,6 @@
 /* One datagram of the generator: valid or corrupted in one known way.
  *
- * The generator (generator.h) decides which and how many; here is what they look like.
+ * generator.h decides which datagrams to make and how many; this file makes each one.
  */
 #ifndef CLI_LOAD_GENERATOR_MESSAGE_H
 #define CLI_LOAD_GENERATOR_MESSAGE_H
@@ -9,7 +9,7 @@
 
 #include "cli/load/generator.h"
 
-#define GENERATOR_MESSAGE_MAX 512u /* bytes that an ipevent or json datagram may take */
+#define GENERATOR_MESSAGE_MAX 512u /* the most bytes of an ipevent or json datagram */
 
 /* SplitMix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014): small, and the same everywhere. */
 struct generator_random {
@@ -24,19 +24,19 @@ static inline uint32_t generator_below(struct generator_random *random, uint32_t
 	return (uint32_t)((generator_draw(random) >> 32) * below >> 32);
 }
 
-/* An IpEvent of this application and address into out; returns its bytes. Most are the typical 71
- * bytes; a few have their fields the other way round, upper-case digits, an unknown or a repeated
- * field. */
+/* Makes an IpEvent of this application and address at out; returns its length. Most have the
+ * typical 71 bytes; a few have their fields in the other order, upper-case digits, an unknown or a
+ * repeated field. */
 uint32_t generator_ipevent(struct generator_random *random, uint8_t *out, const uint8_t sha[32], uint32_t ip);
 
-/* The same, corrupted; *reason is what ipevent_parse says. */
+/* The same, corrupted. Sets *reason to the result of ipevent_parse. */
 uint32_t generator_bad_ipevent(struct generator_random *random, uint8_t *out, const uint8_t sha[32],
                                uint32_t ip, uint8_t *reason);
 
-/* A metric or a tracking call as JSON; *type says which. user numbers the username. */
+/* Makes a metric or a tracking call as JSON, and sets *type. user is the number in the username. */
 uint32_t generator_json(struct generator_random *random, uint8_t *out, uint32_t user, uint16_t *type);
 
-/* The same, corrupted; *reason is what json_event_parse says. */
+/* The same, corrupted. Sets *reason to the result of json_event_parse. */
 uint32_t generator_bad_json(struct generator_random *random, uint8_t *out, uint32_t user, uint8_t *reason);
 
 #endif

@@ -44,7 +44,7 @@ static struct generator_settings generator_settings(const struct options *option
 	                                   .seed = options->seed};
 }
 
-/* A capture: for each datagram its length as four bytes, little-endian, and its bytes. */
+/* Writes a capture: each datagram as its length in four bytes, little-endian, then its bytes. */
 static int write_capture(const struct generator *generator, const struct options *options,
                          struct send_udp_result *result)
 {

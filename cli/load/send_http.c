@@ -15,13 +15,13 @@
 #define EVENTS         256
 #define INPUT_BYTES    (256u << 10)
 #define OUTPUT_BYTES   (256u << 10)
-#define TICK_NS        (100 * NS_PER_MS) /* how often time-outs are looked at */
-#define TICK_DOWN_NS   (10 * NS_PER_MS)  /* the same while some are not connected */
-#define START_NS       NS_PER_SEC        /* how long the first request waits for all to be connected */
-#define BACKOFF_NS     (10 * NS_PER_MS) /* before the second attempt to connect; then twice as long each time */
+#define TICK_NS        (100 * NS_PER_MS) /* between two checks of time-outs */
+#define TICK_DOWN_NS   (10 * NS_PER_MS)  /* the same while connections are down */
+#define START_NS       NS_PER_SEC        /* longest wait of the first request for all connections */
+#define BACKOFF_NS     (10 * NS_PER_MS)  /* before the second attempt to connect; doubles */
 #define BACKOFF_MAX_NS (500 * NS_PER_MS)
-#define TIMER_SLACK_NS 1000ul /* the kernel's 50 us would be in every latency of a paced run */
-#define SPARE_FILES    64u    /* descriptors besides those of the connections */
+#define TIMER_SLACK_NS 1000ul /* the default of 50 us would be in every latency of a paced run */
+#define SPARE_FILES    64u    /* descriptors besides the connections */
 
 struct load {
 	const struct send_http_settings *settings;
@@ -30,21 +30,21 @@ struct load {
 	struct send_http_connection *connection;
 	struct send_http_pending *pending;
 	char *input, *output;
-	size_t output_bytes, room; /* of output; for one request */
+	size_t output_bytes, room; /* size of output; room for one request */
 	uint64_t now_ns, begun_ns, end_ns, tick_ns;
-	uint64_t made;     /* numbers given out: 0 .. made - 1 */
-	uint64_t released; /* requests sent, repetitions too: what the pace counts */
+	uint64_t made;     /* numbers used so far: 0 .. made - 1 */
+	uint64_t released; /* requests sent, repetitions included; the pace counts these */
 	uint64_t in_flight;
-	uint64_t open_ns; /* when a connection was last seen open */
-	uint64_t *again;  /* numbers to be repeated */
+	uint64_t open_ns; /* time when a connection was last open */
+	uint64_t *again;  /* numbers to repeat */
 	size_t n_again, again_room;
 	uint32_t n_open, turn;
-	bool started; /* the connections are there, the clock runs */
-	bool enough;  /* nothing more is sent */
+	bool started; /* the connections are open, the clock runs */
+	bool enough;  /* no more requests are sent */
 	int connect_error;
 };
 
-/* ---- what an answer means ---- */
+/* ---- counting answers ---- */
 
 /* The number after "accepted" in the first bytes of the body, or `otherwise`. */
 static uint64_t accepted(const struct send_http_answer *answer, uint64_t otherwise)
@@ -99,8 +99,8 @@ static void count_retry_after(struct send_http_result *result, uint32_t seconds)
 		result->retry_after_max_s = seconds;
 }
 
-/* Counts the answer to a request: expected or not, acknowledged or not, how late. Returns 0, or
- * -errno when what was acknowledged cannot be written. */
+/* Counts the answer to a request: expected or not, acknowledged or not, and its latency. Returns 0,
+ * or -errno when it cannot write the acknowledged numbers. */
 static int account(const struct send_http_settings *settings, struct send_http_result *result,
                    const struct send_http_pending *pending, const struct send_http_answer *answer,
                    uint64_t now_ns)
@@ -124,7 +124,7 @@ static int account(const struct send_http_settings *settings, struct send_http_r
 	return settings->acknowledged != NULL ? write_numbers(settings, pending) : 0;
 }
 
-/* ---- what to send ---- */
+/* ---- the next request ---- */
 
 static uint64_t left(const struct load *load)
 {
@@ -173,8 +173,7 @@ static void repeat_later(struct load *load, uint64_t number)
 
 /* ---- one connection ---- */
 
-/* What was in flight on a connection that ends is lost; those that the server did not answer may be
- * repeated. */
+/* Counts the requests in flight on a connection that ends as lost. With retry, it repeats them. */
 static void lose_pending(struct load *load, struct send_http_connection *connection)
 {
 	uint32_t pipeline = load->settings->pipeline;
@@ -210,7 +209,7 @@ static void open_one(struct load *load, uint32_t index)
 		connect_failed(load, connection, error);
 }
 
-/* Closes it and, when there is something left to do, connects again. */
+/* Closes the connection, and connects again when there is work left. */
 static void replace(struct load *load, uint32_t index)
 {
 	struct send_http_connection *connection = &load->connection[index];
@@ -232,8 +231,8 @@ static void send_bytes(struct load *load, uint32_t index, size_t bytes)
 	int error = send_http_connection_send(connection, load->epoll, index, load->output, bytes);
 	if (error == -ENOMEM)
 		load->result->error = error;
-	/* What the other side wrote before it closed is still to be read: the end is noticed
-	 * there. */
+	/* Data that the peer wrote before it closed may still be unread. The read path notices the
+	 * end. */
 }
 
 /* Makes and sends up to n requests. */
@@ -273,7 +272,7 @@ static void fill(struct load *load, uint32_t index, uint64_t n)
 		send_bytes(load, index, bytes);
 }
 
-/* An answer is whole. Returns false when the connection was replaced. */
+/* Handles a complete answer. Returns false when the connection was replaced. */
 static bool take_answer(struct load *load, uint32_t index)
 {
 	struct send_http_connection *connection = &load->connection[index];
@@ -292,8 +291,8 @@ static bool take_answer(struct load *load, uint32_t index)
 			load->result->error = error;
 	}
 	send_http_answer_begin(answer, connection->n > 0 && connection->pending[connection->oldest].head);
-	/* A server that says so closes; one that does not, after a request that leaves nothing
-	 * certain, we leave. */
+	/* A server that announces the close closes the connection itself. Otherwise the client
+	 * closes it after the last request. */
 	if (last && !over) {
 		replace(load, index);
 		return false;
@@ -303,7 +302,7 @@ static bool take_answer(struct load *load, uint32_t index)
 	return true;
 }
 
-/* Feeds what came. Returns false when the connection was replaced. */
+/* Parses the received bytes. Returns false when the connection was replaced. */
 static bool take_input(struct load *load, uint32_t index, size_t bytes)
 {
 	struct send_http_connection *connection = &load->connection[index];
@@ -384,7 +383,7 @@ static void handle_event(struct load *load, uint32_t index, uint32_t events)
 
 /* ---- the loop ---- */
 
-/* Lets the connections take what is due, in turn. */
+/* Lets the connections send the due requests, in turn. */
 static void send_due(struct load *load)
 {
 	uint64_t n = load->settings->rate > 0 ? wanted(load) : 0;
@@ -425,7 +424,7 @@ static void tick(struct load *load)
 	load->tick_ns = load->now_ns + (load->n_open < load->settings->connections ? TICK_DOWN_NS : TICK_NS);
 }
 
-/* Starts the clock when all are connected, or it seems that not all will be. */
+/* Starts the clock when all are connected, one was refused, or START_NS has passed. */
 static void start(struct load *load)
 {
 	const struct send_http_settings *settings = load->settings;
@@ -440,7 +439,7 @@ static void start(struct load *load)
 		fill(load, i, wanted(load));
 }
 
-/* Until the next request is due or the next tick. */
+/* Waits until the next request is due, or for the next tick. */
 static int wait_events(struct load *load, struct epoll_event *events)
 {
 	uint64_t until = load->tick_ns;
@@ -479,8 +478,8 @@ static void run(struct load *load, const volatile bool *stop)
 		uint64_t waited_ns = load->now_ns = clock_monotonic_ns();
 		for (int i = 0; i < n && load->result->error == 0; i++)
 			handle_event(load, events[i].data.u32, events[i].events);
-		/* What had come by then has been seen, unless there is more than fits: no
-		 * connection counts as late because this process was. */
+		/* All answers that came before now are read, unless there were more than fit. So no
+		 * connection times out because this process was late. */
 		load->now_ns = waited_ns;
 		if (waited_ns >= load->tick_ns + (n == EVENTS ? NS_PER_SEC : 0))
 			tick(load);
@@ -488,7 +487,7 @@ static void run(struct load *load, const volatile bool *stop)
 	load->result->elapsed_ns = clock_monotonic_ns() - load->begun_ns;
 }
 
-/* As many descriptors as the connections want, where the limit allows. */
+/* Raises the limit on descriptors to what the connections need, where the hard limit allows it. */
 static int raise_limit(uint32_t connections)
 {
 	struct rlimit limit;

@@ -10,8 +10,8 @@ enum state { STATUS_LINE, FIELD, BODY, BODY_TO_END, CHUNK_SIZE, CHUNK_DATA, CHUN
 
 void send_http_answer_begin(struct send_http_answer *answer, bool head)
 {
-	/* line and body are left as they are: they are many bytes, and line_bytes and body_bytes
-	 * say what counts */
+	/* Do not clear line and body: they are large, and line_bytes and body_bytes tell which part
+	 * is valid */
 	answer->status = 0;
 	answer->close = answer->retry_after = false;
 	answer->retry_after_s = 0;
@@ -40,8 +40,8 @@ static void keep_line(struct send_http_answer *answer, const char *data, size_t 
 	answer->line_cut |= n < bytes;
 }
 
-/* Takes bytes up to the end of a line. DONE: *line and *length are the line without its end, where
- * it came in one piece or what was kept of it. */
+/* Takes bytes up to the end of a line. DONE: *line and *length are the line without its end: in
+ * data when it came in one piece, otherwise the kept copy. */
 static enum send_http_answer_result take_line(struct send_http_answer *answer, const char *data, size_t bytes,
                                               size_t *used, const char **line, size_t *length)
 {
@@ -72,7 +72,7 @@ static enum send_http_answer_result take_line(struct send_http_answer *answer, c
 	return SEND_HTTP_ANSWER_DONE;
 }
 
-/* A whole number without sign. */
+/* Reads a whole number without a sign. */
 static bool parse_number(const char *text, size_t length, uint64_t *value)
 {
 	uint64_t number = 0;
@@ -101,7 +101,7 @@ static bool is(const char *text, size_t length, const char *word)
 	return strlen(word) == length && strncasecmp(text, word, length) == 0;
 }
 
-/* True when the list a, b, c has the word. */
+/* True when the comma-separated list has the word. */
 static bool has_word(const char *text, size_t length, const char *word)
 {
 	for (size_t at = 0; at < length;) {
@@ -176,7 +176,7 @@ static enum send_http_answer_result field(struct send_http_answer *answer, const
 	return SEND_HTTP_ANSWER_MORE;
 }
 
-/* After the empty line: what kind of body follows (RFC 9112, 6.3). */
+/* After the empty line: finds the kind of body that follows (RFC 9112, 6.3). */
 static enum send_http_answer_result head_done(struct send_http_answer *answer)
 {
 	if (answer->chunked && answer->length_given)

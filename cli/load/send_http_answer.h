@@ -1,13 +1,13 @@
-/* Answers of an HTTP/1 server (RFC 9112), read as they come: any cut of the bytes gives the same
- * answers.
+/* Answers of an HTTP/1 server (RFC 9112), parsed as they come: the answers are the same however the
+ * bytes are split.
  *
  *     ...200 OK CRLF Content-Length: 2 CRLF CRLF OK|HTTP/1.1 400 Bad Request CRLF ...
  *                                                 '-- _feed returns SEND_HTTP_ANSWER_DONE here; _begin, and feed the rest
  *
- * Nothing is kept but the current line and the first bytes of the body, so a connection costs some
+ * It keeps only the current line and the first bytes of the body, so a connection needs a few
  * hundred bytes. The body ends as RFC 9112, 6.3 says: none for HEAD, 204 and 304; chunked;
- * Content-Length; or the end of the connection. Interim answers (1xx) are passed over. Lines must
- * end in CR LF: a server that is under test is not forgiven.
+ * Content-Length; or the end of the connection. Interim answers (1xx) are skipped. Lines must end
+ * in CR LF: a server under test gets no leniency.
  */
 #ifndef CLI_LOAD_SEND_HTTP_ANSWER_H
 #define CLI_LOAD_SEND_HTTP_ANSWER_H
@@ -17,9 +17,8 @@
 #include <stdint.h>
 
 #define SEND_HTTP_ANSWER_LINE_KEPT \
-	256u /* of each line; what is longer is cut off, no field that is looked at is */
-#define SEND_HTTP_ANSWER_HEAD_MAX \
-	65536u /* bytes of status line and fields, or of chunk lines and trailers between data */
+	256u /* of each line; longer lines are cut, but none of the fields read here is so long */
+#define SEND_HTTP_ANSWER_HEAD_MAX  65536u /* bytes of status line and fields, or of chunk lines and trailers */
 #define SEND_HTTP_ANSWER_BODY_KEPT 64u
 
 enum send_http_answer_result { SEND_HTTP_ANSWER_MORE, SEND_HTTP_ANSWER_DONE, SEND_HTTP_ANSWER_BAD };
@@ -27,14 +26,14 @@ enum send_http_answer_result { SEND_HTTP_ANSWER_MORE, SEND_HTTP_ANSWER_DONE, SEN
 struct send_http_answer {
 	/* after SEND_HTTP_ANSWER_DONE */
 	uint16_t status;
-	bool close;       /* the server will close the connection, or the body ended with it */
-	bool retry_after; /* Retry-After was there, and a number of seconds */
+	bool close;       /* the server closes the connection, or its close ended the body */
+	bool retry_after; /* there was a Retry-After with a number of seconds */
 	uint32_t retry_after_s;
 	uint64_t body_bytes;
-	/* its first bytes, without the chunked coding; no final 0 */
+	/* first bytes of the body, without the chunked coding; no final 0 */
 	char body[SEND_HTTP_ANSWER_BODY_KEPT];
 	const char *error; /* after SEND_HTTP_ANSWER_BAD: a phrase */
-	/* the reading's own */
+	/* private to the parser */
 	uint8_t state;
 	bool head; /* the answer to HEAD */
 	bool begun, chunked, length_given, line_cut;
@@ -48,13 +47,13 @@ struct send_http_answer {
 /* Before the first byte of each answer. head: it answers a HEAD request. */
 void send_http_answer_begin(struct send_http_answer *answer, bool head);
 
-/* Reads on at data; *used is set to how much of it was taken. SEND_HTTP_ANSWER_MORE: all of it, and
- * the answer goes on. DONE: the answer ends there. BAD: it is none; answer->error says why. */
+/* Parses data; sets *used to the bytes taken. SEND_HTTP_ANSWER_MORE: it took all, and the answer
+ * goes on. DONE: the answer ends there. BAD: it is not an answer; answer->error has the reason. */
 enum send_http_answer_result send_http_answer_feed(struct send_http_answer *answer, const char *data,
                                                    size_t bytes, size_t *used);
 
-/* The connection has ended. DONE when that ends the body; MORE when no answer had begun; otherwise
- * BAD: it was cut off. */
+/* Call it when the connection has ended. DONE when that ends the body; MORE when no answer had
+ * begun; otherwise BAD: the answer was cut off. */
 enum send_http_answer_result send_http_answer_end(struct send_http_answer *answer);
 
 #endif

@@ -1,4 +1,4 @@
-/* millrace send http: the load generator for ingest-http, and any other server of its routes. */
+/* millrace send http: the load generator for ingest-http, or any other server with its routes. */
 #include "cli/load/send_http.h"
 
 #include <errno.h>
@@ -41,7 +41,7 @@ static void line(const char *name, uint64_t n)
 	printf("  %-22s %12llu\n", name, (unsigned long long)n);
 }
 
-/* Not a line for what did not happen. */
+/* Prints no line for a count of zero. */
 static void line_if(const char *name, uint64_t n)
 {
 	if (n > 0)
@@ -124,7 +124,7 @@ static json_t *codes(const struct send_http_result *result)
 	return object;
 }
 
-/* Number of answers by corruption, the valid requests left out. */
+/* Number of answers by corruption, without the valid requests. */
 static json_t *corruptions(const uint64_t *n, unsigned from)
 {
 	json_t *object = json_object();
@@ -270,7 +270,7 @@ static const struct arguments arguments = {
         .operands_max = 1,
 };
 
-/* What the table cannot check, and what follows from the rest. */
+/* Checks that the table cannot make, and settings that depend on others. */
 static int complete(struct options *options)
 {
 	struct send_http_settings *load = &options->load;

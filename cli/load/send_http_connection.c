@@ -15,7 +15,7 @@
 
 #include "cli/load/send_http.h"
 
-/* ---- where to ---- */
+/* ---- the target ---- */
 
 #define DEFAULT_PORT "8080"
 #define URL_PORT     "80"
@@ -46,8 +46,8 @@ static bool is_port(const char *text)
 	return isdigit((unsigned char)text[0]) && *end == '\0' && number >= 1 && number <= UINT16_MAX;
 }
 
-/* Cuts "host", "host:port", "[::1]" and "[::1]:port" into the two; port keeps its default when
- * there is none. */
+/* Splits "host", "host:port", "[::1]" and "[::1]:port" into host and port. Without a port, port
+ * keeps its default. */
 static int split(char *text, char **host, char **port, const char **why)
 {
 	char *colon = strrchr(text, ':');
@@ -193,7 +193,7 @@ void send_http_connection_close(struct send_http_connection *connection)
 	connection->rest_at = connection->rest_bytes = connection->rest_room = 0;
 }
 
-/* Returns how many bytes the socket took, 0 when it is full, or -errno. */
+/* Returns the number of bytes that the socket took, 0 when it is full, or -errno. */
 static ssize_t send_some(int fd, const char *data, size_t bytes)
 {
 	ssize_t n;

@@ -1,5 +1,5 @@
-/* Where the load goes, and one connection there: its socket, what is in flight on it, and what
- * could not be written yet.
+/* The target of the load, and one connection to it: its socket, the requests in flight, and the
+ * bytes not written yet.
  *
  *     DOWN --open--> CONNECTING --writable--> OPEN --broken, closed, replaced--> DOWN
  *       '-- not before retry_at_ns
@@ -20,8 +20,8 @@ struct send_http_target {
 };
 
 /* Takes "http://host:port/path" (port 80 when not given), "127.0.0.1:8080", "host", "[::1]:8080"
- * (port 8080 when not given) and "unix:/path". Of several addresses of a name the first that takes
- * a connection. Returns 0, or -EINVAL with the reason in *why. */
+ * (port 8080 when not given) and "unix:/path". Of a name with several addresses it takes the first
+ * that accepts a connection. Returns 0, or -EINVAL with the reason in *why. */
 int send_http_target(const char *text, struct send_http_target *target, const char **why);
 
 enum send_http_state { SEND_HTTP_DOWN, SEND_HTTP_CONNECTING, SEND_HTTP_OPEN };
@@ -36,14 +36,14 @@ struct send_http_pending {
 struct send_http_connection {
 	int fd; /* -1 when down */
 	enum send_http_state state;
-	/* the last request that it takes is in flight, or answered: nothing is sent any more */
+	/* its last request is in flight or answered: nothing more is sent */
 	bool finishing;
-	bool want_write;    /* epoll tells when it can be written to */
+	bool want_write;    /* epoll reports when it is writable */
 	uint32_t oldest, n; /* in flight */
 	struct send_http_pending *pending;
-	char *rest; /* what the socket did not take */
+	char *rest; /* bytes that the socket did not take */
 	size_t rest_at, rest_bytes, rest_room;
-	uint64_t active_ns; /* of the last sign of life, or since when one is waited for */
+	uint64_t active_ns; /* time of the last sign of life, or start of the wait for one */
 	uint64_t retry_at_ns, backoff_ns;
 	struct send_http_answer answer;
 };
@@ -56,16 +56,16 @@ int send_http_connection_open(struct send_http_connection *connection,
 /* After the socket became writable while CONNECTING: OPEN, or -errno. */
 int send_http_connection_opened(struct send_http_connection *connection, int epoll, uint32_t index);
 
-/* Closes the socket and forgets what was not written. What is in flight is left for the caller,
- * which counts it and sets n to 0. */
+/* Closes the socket and drops the unwritten bytes. The caller counts the requests in flight and
+ * sets n to 0. */
 void send_http_connection_close(struct send_http_connection *connection);
 
-/* Sends what is left over, then data (bytes may be 0); keeps what the socket does not take. Returns
- * 0 or -errno. */
+/* Sends the bytes left over, then data (bytes may be 0), and keeps the part that the socket does
+ * not take. Returns 0 or -errno. */
 int send_http_connection_send(struct send_http_connection *connection, int epoll, uint32_t index,
                               const char *data, size_t bytes);
 
-/* How many requests may be added now. */
+/* Number of requests that may be added now. */
 static inline uint32_t send_http_connection_room(const struct send_http_connection *connection,
                                                  uint32_t pipeline)
 {

@@ -1,10 +1,10 @@
-/* How long answers took: a log-linear histogram, as in HdrHistogram (G. Tene, hdrhistogram.org).
+/* Latencies of answers: a log-linear histogram, as in HdrHistogram (G. Tene, hdrhistogram.org).
  *
  *     value    0 1 2 ... 127 | 128 .. 255 | 256 .. 511  | 512 .. 1023 | ...      nanoseconds
  *     buckets  one each      | 128 of 1   | 128 of 2    | 128 of 4    | ...
  *
- * Every power of two has as many buckets, so a value is known to within 1/128 whatever its size, in
- * memory that does not grow with their number.
+ * Every power of two has the same number of buckets. So every value is known to within 1/128, and
+ * the memory does not grow with the number of values.
  */
 #ifndef CLI_LOAD_SEND_HTTP_HISTOGRAM_H
 #define CLI_LOAD_SEND_HTTP_HISTOGRAM_H
@@ -23,7 +23,7 @@ struct send_http_histogram {
 	uint64_t bucket[SEND_HTTP_HISTOGRAM_BUCKETS];
 };
 
-/* The bucket that a value falls into. */
+/* The bucket of a value. */
 static inline uint32_t send_http_histogram_index(uint64_t value)
 {
 	if (value < SEND_HTTP_HISTOGRAM_STEP)
@@ -50,8 +50,8 @@ static inline uint64_t send_http_histogram_value(uint32_t index)
 	return first + ((1ull << shift) - 1);
 }
 
-/* The value that percent of all values (0 .. 100) do not exceed: the greatest of its bucket, but
- * never more than max. 0 when empty. */
+/* The value that `percent` (0 .. 100) of all values do not exceed: the greatest of its bucket, at
+ * most max. 0 when empty. */
 static inline uint64_t send_http_histogram_percentile(const struct send_http_histogram *histogram,
                                                       double percent)
 {

@@ -5,8 +5,8 @@
 /* ---- bodies and queries ---- */
 
 #define USERS       1000u
-#define EVENT_BYTES 256u /* bytes that one event may take, texts of the settings aside */
-#define ENVELOPE    256u /* what stands around them */
+#define EVENT_BYTES 256u /* the most bytes of one event, without the texts of the settings */
+#define ENVELOPE    256u /* bytes around the events */
 
 #define PICK(random, list) (list)[generator_below(random, sizeof(list) / sizeof(list)[0])]
 
@@ -83,8 +83,8 @@ static void track(struct send_http_text *out, const struct send_http_request_set
 	send_http_put(out, "\"}}");
 }
 
-/* One event a line; spoiled ones are arrays, because to a wrong line the server answers with its
- * number, not with 4xx. */
+/* One event a line. A corrupted body is an array, because the server answers a wrong line of NDJSON
+ * with the line's number, not with 4xx. */
 static void batch(struct send_http_text *out, const struct send_http_request_settings *settings,
                   struct generator_random *random, uint64_t first, enum send_http_corruption corruption)
 {
@@ -128,14 +128,14 @@ static void postbacks(struct send_http_text *out, const struct send_http_request
 	send_http_put(out, "]}");
 }
 
-/* Bytes that the body may take. */
+/* The most bytes of the body. */
 static size_t body_room(const struct send_http_request_settings *settings)
 {
 	return ENVELOPE + SEND_HTTP_TEXT_MAX + (size_t)settings->batch * EVENT_BYTES;
 }
 
-/* The body for `corruption`, of which only those of bodies change anything. first: unique number of
- * the first event. */
+/* Makes the body. Only the corruptions of bodies change it. first: unique number of the first
+ * event. */
 static void make_body(struct send_http_text *out, const struct send_http_request_settings *settings,
                       struct generator_random *random, uint64_t first, bool example,
                       enum send_http_corruption corruption)
@@ -162,7 +162,7 @@ static void make_body(struct send_http_text *out, const struct send_http_request
 	size_t bytes = (size_t)(out->at - begin);
 	if (corruption == SEND_HTTP_TRUNCATED)
 		out->at = begin + 1 + generator_below(random, (uint32_t)bytes - 1);
-	if (corruption == SEND_HTTP_MALFORMED) /* the bracket that closes it */
+	if (corruption == SEND_HTTP_MALFORMED) /* drop the closing bracket */
 		out->at[-1] = ';';
 }
 
@@ -181,7 +181,7 @@ static void tracking_target(struct send_http_text *out, struct generator_random 
 
 /* ---- requests ---- */
 
-#define HEAD_BYTES      1024u /* a head, texts of the settings aside */
+#define HEAD_BYTES      1024u /* a head, without the texts of the settings */
 #define COLLECTOR_CYCLE 21u   /* 20 random events, 1 example event */
 
 #define BIT(route)   (1u << SEND_HTTP_##route)
@@ -247,7 +247,7 @@ static void put_target(struct send_http_text *out, const struct send_http_reques
 	send_http_put(out, " HTTP/1.1\r\n");
 }
 
-/* Host, and what is wrong in the fields that do not speak of the body. */
+/* Adds Host, and the corruptions in fields that do not describe the body. */
 static void put_fields(struct send_http_text *out, const struct send_http_request_settings *settings,
                        enum send_http_corruption corruption)
 {
@@ -283,7 +283,7 @@ static void put_visitor(struct send_http_text *out, struct generator_random *ran
 	send_http_put(out, "\r\n");
 }
 
-/* What says how long the body is. */
+/* Adds the fields for the length of the body. */
 static void put_length(struct send_http_text *out, uint64_t bytes, enum send_http_corruption corruption)
 {
 	if (corruption == SEND_HTTP_BAD_CHUNK || corruption == SEND_HTTP_LENGTH_AND_CHUNKED)
@@ -306,8 +306,8 @@ static bool spoils_length(enum send_http_corruption corruption)
 	       corruption == SEND_HTTP_BAD_LENGTH || corruption == SEND_HTTP_TWO_LENGTHS;
 }
 
-/* Content-Type, length and body. The body is made after the room for the longest possible length,
- * then moved up. */
+/* Adds Content-Type, length and body. It leaves room for the longest possible length, makes the
+ * body after it, then moves the body up. */
 static void put_body(struct send_http_text *out, const struct send_http_request_settings *settings,
                      struct generator_random *random, uint64_t first, const struct send_http_request *request)
 {
@@ -333,7 +333,7 @@ static void put_body(struct send_http_text *out, const struct send_http_request_
 struct send_http_request send_http_request_make(const struct send_http_request_settings *settings,
                                                 uint64_t number, char *out)
 {
-	/* A draw from number and seed: neighbours in SplitMix64's sequence would share their
+	/* The state is a draw from number and seed: adjacent states of SplitMix64 would share their
 	 * draws. */
 	struct generator_random mixed = {settings->seed ^ (number * 0xd1342543de82ef95u)};
 	struct generator_random random = {generator_draw(&mixed)};

@@ -1,11 +1,11 @@
-/* Requests for the routes of ingest-http, made one by one from their number.
+/* Requests for the routes of ingest-http, each made from its number.
  *
  *     seed, number --send_http_request_make--> POST /event HTTP/1.1 ... {"username":"user7","count":<event>,"metric":"login"}
  *
- * A request is a function of the seed and its number, so it can be made again. Each event carries a
+ * A request depends only on the seed and its number, so it can be made again. Each event carries a
  * unique number, in count (event), content_id (log) or the parameter n (track, batch, ingest): a
- * request has `batch` of them, request i those from first + i * batch on. So a test can compare
- * what was acknowledged with what was stored.
+ * request has `batch` of them, and request i starts at first + i * batch. So a test can compare the
+ * acknowledged events with the stored ones.
  *
  * The mix "collector" is that of BEHAVIOUR's metric collector: 20 random events to 1 example event,
  * which is always the same.
@@ -24,7 +24,7 @@
 
 enum send_http_route { SEND_HTTP_EVENT, SEND_HTTP_LOG, SEND_HTTP_TRACK, SEND_HTTP_BATCH, SEND_HTTP_INGEST };
 
-/* How a request is spoiled. */
+/* The ways to corrupt a request. */
 enum send_http_corruption {
 	SEND_HTTP_VALID,
 #define CORRUPTION(symbol, name, routes, last, help) SEND_HTTP_##symbol,
@@ -36,29 +36,29 @@ enum send_http_corruption {
 struct send_http_request_settings {
 	enum send_http_route route;
 	bool collector; /* the mix: route is SEND_HTTP_EVENT */
-	bool close;     /* asks the server to close after the answer */
+	bool close;     /* ask the server to close after the answer */
 	double corrupt_percent;
 	uint64_t seed;
 	uint64_t first; /* unique number of the first event, at least 1 */
-	/* events in a request, 1 .. SEND_HTTP_BATCH_MAX; 1 but for batch and ingest */
+	/* events in a request, 1 .. SEND_HTTP_BATCH_MAX; 1 except for batch and ingest */
 	uint32_t batch;
-	uint64_t time_ms;     /* what events that have a time say */
+	uint64_t time_ms;     /* the time in events that have one */
 	const char *host;     /* the Host field */
 	const char *prefix;   /* before the route's path: "" or "/behind/a/proxy" */
 	const char *token;    /* bearer token, NULL for none */
-	const char *endpoint; /* where postbacks go to: a URL without query */
+	const char *endpoint; /* target of postbacks: a URL without a query */
 };
 
-/* One that was made. */
+/* A request that was made. */
 struct send_http_request {
 	uint32_t bytes;
 	uint8_t corruption; /* enum send_http_corruption */
-	bool last;          /* the server may, or must, close the connection after it */
+	bool last;          /* the server may or must close the connection after it */
 	bool head;          /* its answer has no body */
 	bool example;       /* the example event: its number is SEND_HTTP_EXAMPLE */
 };
 
-/* Bytes that a request may take. */
+/* The most bytes of a request. */
 size_t send_http_request_room(const struct send_http_request_settings *settings);
 
 /* Makes request number `number` (from 0) at out, send_http_request_room bytes. */
@@ -72,10 +72,10 @@ static inline uint64_t send_http_request_first(const struct send_http_request_se
 	return settings->first + number * settings->batch;
 }
 
-/* Its name in the account: "two_hosts". */
+/* The corruption's name in the account: "two_hosts". */
 const char *send_http_corruption_name(enum send_http_corruption corruption);
 
-/* Where text goes; the caller has made room. */
+/* The place for text. The caller makes it large enough. */
 struct send_http_text {
 	char *at;
 };

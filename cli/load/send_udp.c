@@ -14,8 +14,8 @@
 
 #define BATCH        32u               /* messages in one system call */
 #define SHORT_BATCH  8u                /* the same when several sockets take turns */
-#define PACE_NS      (200 * NS_PER_US) /* shortest sleep: below, sleeping costs more than it spares */
-#define LAG_MAX_NS   (50 * NS_PER_MS)  /* a sender that is later than this does not catch up in one burst */
+#define PACE_NS      (200 * NS_PER_US) /* shortest sleep: a shorter one costs more than it saves */
+#define LAG_MAX_NS   (50 * NS_PER_MS)  /* a sender later than this does not catch up in one burst */
 #define SLEEP_MAX_NS (100 * NS_PER_MS) /* so that a signal ends it soon */
 #define DEFAULT_PORT "4002"
 
@@ -68,8 +68,7 @@ int send_udp_address(const char *text, struct sockaddr_storage *address, socklen
 	return 0;
 }
 
-/* On loopback every source gets an address of its own as well as a port: 127.0.0.1, 127.0.0.2
- * ... */
+/* On loopback every source gets its own address besides its own port: 127.0.0.1, 127.0.0.2 ... */
 static int bind_source(int fd, const struct sockaddr_storage *to, uint32_t index)
 {
 	struct sockaddr_in from;
@@ -121,7 +120,7 @@ static unsigned fill(struct sender *sender, uint64_t position, uint64_t most)
 		uint32_t limit = most < sender->settings->gso ? (uint32_t)most : sender->settings->gso;
 		uint32_t n = generator_run(sender->generator, position, limit, &data, &length);
 		if (length == 0)
-			n = 1; /* nothing cannot be cut into segments */
+			n = 1; /* an empty datagram cannot be cut into segments */
 		else if (n > GENERATOR_DATAGRAM_MAX / length)
 			n = GENERATOR_DATAGRAM_MAX / length;
 		struct msghdr *header = &sender->message[i].msg_hdr;
@@ -135,7 +134,7 @@ static unsigned fill(struct sender *sender, uint64_t position, uint64_t most)
 	return i;
 }
 
-/* Sends once; returns the datagrams that went out. Errors that pass are counted, others go to
+/* Sends once; returns the number of datagrams sent. Counts transient errors; stores others in
  * result->error. */
 static uint64_t send_once(struct sender *sender, int fd, unsigned n, struct send_udp_result *result)
 {
@@ -163,16 +162,15 @@ static uint64_t due_ns(uint64_t sent, uint64_t rate)
 	return (uint64_t)((double)sent * 1e9 / (double)rate);
 }
 
-/* How many are left; no more at once than lets every source have its turn, when there are enough
- * for that. */
+/* The number left to send, limited so that every source gets its turn when there are enough. */
 static uint64_t left(const struct send_udp_settings *settings, uint64_t sent)
 {
 	uint64_t n = settings->count - sent, turn = settings->count / settings->sources;
 	return n <= turn ? n : turn == 0 ? 1 : turn;
 }
 
-/* How many may go out now; sleeps when it is too early. *start moves when the pace cannot be
- * kept. */
+/* The number to send now; sleeps when it is too early. Moves *start when the sender cannot keep the
+ * pace. */
 static uint64_t allowed(const struct send_udp_settings *settings, uint64_t sent, uint64_t *start,
                         uint64_t end)
 {
@@ -213,8 +211,8 @@ static void run(struct sender *sender, struct send_udp_result *result, const vol
 	result->elapsed_ns = clock_monotonic_ns() - begun;
 }
 
-/* sendmmsg keeps an error to itself when it comes after its first message; after the last one it is
- * still there. */
+/* sendmmsg does not report an error after its first message. The socket still holds it after the
+ * last one. */
 static int pending_error(int fd)
 {
 	int error = 0;

@@ -1,11 +1,11 @@
-/* Sends the generator's datagrams over UDP, paced, from several sockets, and knows exactly how many
- * went out.
+/* Sends the generator's datagrams over UDP, paced, from several sockets, and counts exactly how
+ * many went out.
  *
  *     pool --generator_run--> | run | run | run | --one sendmmsg--> socket 0, then socket 1 ...
  *                               '-- UDP_SEGMENT: one message, up to 64 datagrams (udp(7))
  *
- * The position in the generator's stream moves by what the kernel took, no more; what it refused is
- * sent again.
+ * The position in the generator's stream moves by the datagrams that the kernel took. Refused ones
+ * are sent again.
  */
 #ifndef CLI_LOAD_SEND_UDP_H
 #define CLI_LOAD_SEND_UDP_H
@@ -28,18 +28,18 @@ struct send_udp_settings {
 
 struct send_udp_result {
 	uint64_t sent; /* datagrams that the kernel took: the position in the generator's stream */
-	/* times that the other side said that nobody listens (ICMP port unreachable) */
+	/* times that the peer reported no listener (ICMP port unreachable) */
 	uint64_t refused;
-	uint64_t busy; /* times that the kernel had no room for more */
+	uint64_t busy; /* times that the kernel's buffer was full */
 	uint64_t elapsed_ns;
-	int error; /* what ended it early, 0 or -errno */
+	int error; /* error that ended the run early: 0 or -errno */
 };
 
 /* Finds the address of "127.0.0.1", "host:port", "[::1]:4002"; port 4002 when not given. Returns 0,
  * or -EINVAL with the reason in *why. */
 int send_udp_address(const char *text, struct sockaddr_storage *address, socklen_t *bytes, const char **why);
 
-/* Sends until the count, the time or *stop says enough. */
+/* Sends until the count or the time is reached or *stop is set. */
 struct send_udp_result send_udp_run(const struct generator *generator, const struct sockaddr_storage *address,
                                     socklen_t bytes, const struct send_udp_settings *settings,
                                     const volatile bool *stop);
