@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/topic.h"
 #include "shm/folder.h"
 #include "base/clock.h"
 
@@ -144,10 +145,13 @@ static bool has_holder(const char *directory, const char *file, int *kept, uint3
 static bool has_reader(const struct snapshot_source *source, const char *topic, unsigned group, uint32_t pid)
 {
 	char file[SEGMENT_NAME_MAX];
-	int kept = NEVER_OPENED;
-	snprintf(file, sizeof file, "%s.reader.%u", topic, group);
-	bool held = has_holder(source->directory, file, &kept, pid);
-	close_file(&kept);
+	bool held = false;
+	for (unsigned share = 0; !held && share < TOPIC_SHARES_MAX; share++) {
+		int kept = NEVER_OPENED;
+		held = has_holder(source->directory, topic_reader_file(file, topic, group, share), &kept,
+		                  pid);
+		close_file(&kept);
+	}
 	return held;
 }
 

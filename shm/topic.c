@@ -118,9 +118,7 @@ void topic_writer_detach(struct topic_writer *writer)
 
 /* ---- claiming a group ---- */
 
-/* What the reader of a group, or of a share of it, holds locked; file is SEGMENT_NAME_MAX bytes and
- * is returned. */
-static char *reader_file(char *file, const char *topic, unsigned index, unsigned share)
+char *topic_reader_file(char *file, const char *topic, unsigned index, unsigned share)
 {
 	int n = snprintf(file, SEGMENT_NAME_MAX, "%s.reader.%u", topic, index);
 	if (share != 0)
@@ -132,7 +130,16 @@ static char *reader_file(char *file, const char *topic, unsigned index, unsigned
 static int has_live_reader(const struct instance *instance, const char *topic, unsigned index, unsigned share)
 {
 	char file[SEGMENT_NAME_MAX];
-	return instance_locked(instance->directory, reader_file(file, topic, index, share), NULL);
+	return instance_locked(instance->directory, topic_reader_file(file, topic, index, share), NULL);
+}
+
+int topic_has_reader(const char *directory, const char *topic, unsigned group)
+{
+	char file[SEGMENT_NAME_MAX];
+	int held = 0;
+	for (unsigned share = 0; held == 0 && share < TOPIC_SHARES_MAX; share++)
+		held = instance_locked(directory, topic_reader_file(file, topic, group, share), NULL);
+	return held;
 }
 
 /* The same for a process that wants to be the reader. A reader that was killed while it started a
@@ -388,8 +395,9 @@ static int claim_group(struct topic_reader *reader, const char *name, enum strea
 	result = index < 0 ? index : 0;
 	if (result == 0) {
 		char file[SEGMENT_NAME_MAX];
-		reader->lock = instance_hold(reader->instance->directory,
-		                             reader_file(file, topic, (unsigned)index, reader->share.index));
+		reader->lock =
+		        instance_hold(reader->instance->directory,
+		                      topic_reader_file(file, topic, (unsigned)index, reader->share.index));
 		if (reader->lock < 0)
 			result = refuse_busy(&claim, index, name, reader->lock, error);
 	}

@@ -94,6 +94,15 @@ int topic_reader_attach(struct topic_reader *reader, const struct instance *inst
 int topic_reader_attach_stage(struct topic_reader *reader, const struct instance *instance, const char *topic,
                               const char *name, struct topic_share share, struct shm_error *error);
 
+#define TOPIC_SHARES_MAX STREAM_LANES_MAX
+
+/* The file that the reader of a share of a group holds locked; share 0 is also that of a reader of
+ * all lanes. file has SEGMENT_NAME_MAX bytes and is returned. */
+char *topic_reader_file(char *file, const char *topic, unsigned group, unsigned share);
+
+/* Whether a process reads the group, or any share of it: as instance_locked. */
+int topic_has_reader(const char *directory, const char *topic, unsigned group);
+
 /* Moves the group's lanes whose bits are set to the tail or to the oldest record there is, which
  * for a required group is the oldest that writers are not permitted to overwrite. Its counts there
  * begin again. For a reader that has the group to itself. If it is killed in between, the next

@@ -7,18 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/topic.h"
 #include "shm/folder.h"
 #include "shm/instance.h"
-
-/* A group's reader and a lane's outside writer hold an open-file-description lock on a file of
- * theirs as long as they live (shm/topic.c). */
-static bool holder_lives(const char *directory, const char *topic, const char *what, unsigned number)
-{
-	char file[SEGMENT_NAME_MAX];
-	snprintf(file, sizeof file, "%s.%s.%u", topic, what, number);
-	/* a group of which it cannot be told counts as alive */
-	return instance_locked(directory, file, NULL) != 0;
-}
 
 static void look_at_group(const struct stream_group *group, unsigned lane, bool live,
                           struct lane_file_state *state)
@@ -81,12 +72,15 @@ int lane_file_look(const char *directory, const char *topic, unsigned lane, stru
 
 bool lane_file_has_reader(const char *directory, const char *topic, unsigned group)
 {
-	return holder_lives(directory, topic, "reader", group);
+	/* a group of which it cannot be told counts as alive */
+	return topic_has_reader(directory, topic, group) != 0;
 }
 
 bool lane_file_has_writer(const char *directory, const char *topic, unsigned lane)
 {
-	return holder_lives(directory, topic, "writer", lane);
+	char file[SEGMENT_NAME_MAX];
+	snprintf(file, sizeof file, "%s.writer.%u", topic, lane);
+	return instance_locked(directory, file, NULL) != 0;
 }
 
 /* Gives the successor the place of `old`: it goes on at the same position, and everything before

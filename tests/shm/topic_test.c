@@ -398,6 +398,17 @@ static void each_share_reads_its_own_lanes_and_no_others(void **state)
 		topic_reader_detach(&share[i]);
 }
 
+static void a_group_is_read_while_any_share_of_it_is(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader second;
+	assert_int_equal(claim_share(f, &second, 1, 2), 0);
+	unsigned group = second.group_index;
+	assert_int_equal(topic_has_reader(f->instance.directory, "t", group), 1);
+	topic_reader_detach(&second);
+	assert_int_equal(topic_has_reader(f->instance.directory, "t", group), 0);
+}
+
 static void a_share_has_one_reader_at_a_time(void **state)
 {
 	struct fixture *f = *state;
@@ -516,6 +527,7 @@ int main(void)
 	        T(a_stage_s_group_is_the_stage_s_alone_and_the_others_are_not),
 	        T(unknown_names_are_explained),
 	        T(each_share_reads_its_own_lanes_and_no_others),
+	        T(a_group_is_read_while_any_share_of_it_is),
 	        T(a_share_has_one_reader_at_a_time),
 	        T(a_share_whose_reader_was_killed_is_taken_up_at_its_cursor),
 	        T(with_another_number_of_shares_all_goes_on_at_the_same_cursors),
