@@ -148,7 +148,7 @@ void children_start(struct children *children, unsigned index, uint64_t now_ns)
 {
 	struct child *child = &children->child[index];
 	pid_t supervisor = getpid();
-	child->asked = child->unasked = false;
+	child->asked = child->unasked = child->killed = false;
 	child->started_ns = now_ns;
 	atomic_store_explicit(&child->control->throttled, 0, memory_order_relaxed);
 	child->pid = fork();
@@ -311,8 +311,9 @@ void child_kill(struct child *child)
 	child->stop_tries = STOP_TRIES;
 	if (child->phase == CHILD_WAITING)
 		child->phase = CHILD_DOWN;
-	if (child->phase == CHILD_DOWN)
+	if (child->phase == CHILD_DOWN || child->killed)
 		return;
+	child->killed = true;
 	log_error("not ended in time: killed", "role=%s stage_pid=%d", child->role.page.name,
 	          (int)child->pid);
 	(void)kill(child->pid, SIGKILL);

@@ -47,6 +47,7 @@ struct child {
 	enum child_phase phase;
 	bool stopping;          /* children_stop was called */
 	bool asked;             /* SIGTERM was sent to this life */
+	bool killed;            /* SIGKILL was sent to this life by child_kill */
 	bool unasked;           /* WAITING or DOWN: another process's SIGTERM ended its last life */
 	bool changing;          /* a new configuration changes or removes it (reload.h) */
 	unsigned stop_tries;    /* lives begun since then */
@@ -107,7 +108,7 @@ void children_ending(struct children *children);
 /* One more life for a role that is DOWN, which is asked to end as soon as it runs. */
 void children_finish(struct children *children, unsigned index, uint64_t now_ns);
 
-/* SIGKILL for a role that is not DOWN, and no new life. */
+/* SIGKILL for a role that is not DOWN, once, and no new life. */
 void child_kill(struct child *child);
 
 /* Reaps the dead and answers deaths, notices which roles have come up, starts those that are due,

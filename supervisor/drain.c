@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "supervisor/home.h"
 #include "supervisor/lane_file.h"
+#include "supervisor/reload.h"
 
 #define OUTSIDE_LOOK_NS (20 * NS_PER_MS)
 /* timeout(1), make and shells signal a process and then its whole group: that is one request, not
@@ -22,6 +23,7 @@ void drain_begin(struct supervisor *supervisor, uint64_t now_ns)
 		supervisor->drain_deadline_ns = now_ns;
 		return;
 	}
+	reload_give_up(supervisor);
 	log_info("draining", "timeout_s=%llu",
 	         (unsigned long long)(config_ns(supervisor->config, "drain_timeout") / NS_PER_SEC));
 	supervisor->phase = SUPERVISOR_DRAINING;

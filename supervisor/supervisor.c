@@ -315,10 +315,8 @@ static void take_signals(struct supervisor *supervisor, uint64_t now_ns)
 			        0;
 		if (info.ssi_signo == SIGHUP)
 			supervisor->reload_wanted = true;
-		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
-			reload_give_up(supervisor);
+		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
 			drain_begin(supervisor, now_ns);
-		}
 	}
 }
 
