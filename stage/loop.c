@@ -69,7 +69,9 @@ static void follow_page(struct stage *stage)
 {
 	struct shm_error error = {""};
 	int result = stage->ports == NULL ? 0 : ports_follow(stage->ports, &error);
-	if (result != 0 && result != -EAGAIN && result != stage->not_followed)
+	if (result == -EAGAIN)
+		return;
+	if (result != 0 && result != stage->not_followed)
 		log_error("cannot follow the instance's new page", "role=%s reason=\"%s\"", stage->role,
 		          error.text);
 	stage->not_followed = result;

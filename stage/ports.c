@@ -277,14 +277,14 @@ static int follow_queue(struct ports *ports, unsigned i, struct shm_error *error
 
 typedef int follow_one(struct ports *ports, unsigned i, struct shm_error *error);
 
-/* The first failure is told, those after it are not in its way. */
+/* The first failure is told, those after it are not in its way. -EAGAIN is none. */
 static int follow_all(struct ports *ports, follow_one *follow, unsigned n, int result,
                       struct shm_error *error)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct shm_error why = {""};
 		int one = follow(ports, i, &why);
-		if (result != 0 || one == 0)
+		if (one == 0 || (result != 0 && result != -EAGAIN))
 			continue;
 		result = one;
 		*error = why;

@@ -88,7 +88,8 @@ void ports_close(struct ports *ports);
  * (once its batch is committed). Costs one comparison while the page is the same. Positions, what
  * was passed, and cursors stay. Returns 0, or -errno with the reason, having done what could be
  * done; the next call tries again: -ESTALE when something has changed that only a new life can
- * follow, for which the supervisor starts the stage anew. */
+ * follow, for which the supervisor starts the stage anew; -EAGAIN, when nothing failed, while a
+ * batch in a lane that has to be attached anew is not committed. */
 int ports_follow(struct ports *ports, struct shm_error *error);
 
 /* By name; asking for one that was not wanted is our own bug: abort. */

@@ -161,8 +161,9 @@ void settle_pass(struct settle *settle, unsigned i, unsigned lane, const struct 
 	bool many = settle->most_bytes != 0 && settle->passed_bytes >= settle->most_bytes;
 	if (settle->failing != 0 || !(wish || many || lane_is_due(reader)))
 		return;
-	add(settle, SETTLE_early_commits, 1);
 	commit(settle);
+	if (settle->failing == 0)
+		add(settle, SETTLE_early_commits, 1);
 }
 
 uint64_t settle_timeout(const struct settle *settle, uint64_t timeout_ns, uint64_t now_ns)

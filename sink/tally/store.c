@@ -535,13 +535,18 @@ static void name_for_reading(const struct store *store, char uri[3 * PATH_ROOM +
 	sprintf(at, log ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1");
 }
 
-/* Whether a process counts there now: 0 none, or own_pid (*own); -EBUSY another. */
+/* Whether a process counts there now: 0 none, or own_pid (*own); -EBUSY another;
+ * other -errno: it cannot be told. */
 static int try_lock(const struct store *store, int own_pid, bool *own, struct shm_error *error)
 {
 	int owner = -1, fd = open(store->lock_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	int locked = fd < 0 ? 0 : instance_locked_fd(fd, &owner);
 	if (fd >= 0)
 		close(fd);
+	if (locked < 0) {
+		shm_explain(error, "%s: cannot tell who holds it: %s", store->lock_path, strerror(-locked));
+		return locked;
+	}
 	*own = locked > 0 && owner == own_pid;
 	return locked > 0 && !*own ? explain_busy(store, owner, error) : 0;
 }
