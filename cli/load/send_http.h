@@ -65,8 +65,8 @@ struct send_http_result {
 	uint64_t bytes_sent, bytes_received;
 	uint64_t elapsed_ns;
 	int error; /* error that ended the run early: 0 or -errno */
-	struct send_http_histogram
-	        latency; /* ns; from the due time (rate) or the making of a request to its answer */
+	/* ns; from the due time (rate) or the making of a request to its answer */
+	struct send_http_histogram latency;
 };
 
 /* Sends until the count or the time is reached or *stop is set, then waits for the outstanding
