@@ -297,7 +297,7 @@ void children_ending(struct children *children)
 void children_finish(struct children *children, unsigned index, uint64_t now_ns)
 {
 	struct child *child = &children->child[index];
-	log_info("has left something: started once more to finish it", "role=%s", child->role.page.name);
+	log_info("has unfinished work: started once more", "role=%s", child->role.page.name);
 	child->stopping = true;
 	child->stop_tries = 0;
 	child->finished = true;
@@ -348,8 +348,7 @@ static void step_one(struct children *children, unsigned index, uint64_t now_ns)
 	if (child->phase == CHILD_WAITING && child->restart_at_ns <= now_ns) {
 		child->stop_tries += child->stopping ? 1 : 0;
 		if (child->unasked)
-			log_warn("was ended by somebody else: started again", "role=%s",
-			         child->role.page.name);
+			log_warn("ended by another process: restarted", "role=%s", child->role.page.name);
 		ledger_add(&child->control->restarts, 1);
 		children_start(children, index, now_ns);
 	}

@@ -185,7 +185,7 @@ int drain_finish(struct supervisor *supervisor)
 	supervisor->home_look_ns = 0;
 	supervisor_look_at_home(supervisor, clock_monotonic_ns());
 	if (supervisor->lost) {
-		log_error("ended without its folder: what had waited there for readers of your own is lost",
+		log_error("ended without its folder: unread records for outside readers are lost",
 		          "directory=%s", directory);
 		return SUPERVISOR_LOST;
 	}

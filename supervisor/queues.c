@@ -176,7 +176,7 @@ static int repair(const char *directory, const char *name, unsigned index, struc
 	}
 	unmap(&mapped);
 	if (sum.dropped + sum.given_back != 0)
-		log_info("what the dead had claimed in a queue is free again",
+		log_info("messages claimed by dead processes are free again",
 		         "queue=%s unfinished=%llu given_back=%llu", name, (unsigned long long)sum.dropped,
 		         (unsigned long long)sum.given_back);
 	return 0;
@@ -206,7 +206,7 @@ void queues_repair(const char *directory, const struct plan_role *role)
 		return;
 	/* Its next life looks again; until then one slot of the queue is lost, no message. */
 	if (repair_role(directory, role, &error) != 0)
-		log_error("what a dead role had claimed in a queue is not free yet", "role=%s error=\"%s\"",
+		log_error("cannot free the messages that a dead role claimed", "role=%s error=\"%s\"",
 		          role->page.name, error.text);
 }
 

@@ -12,7 +12,7 @@
 
 static void log_refused(const char *why)
 {
-	log_error("the configuration is not taken, everything goes on as before", "error=\"%s\"", why);
+	log_error("configuration rejected, everything goes on as before", "error=\"%s\"", why);
 }
 
 static void log_errors(char *errors)
@@ -32,7 +32,7 @@ static bool fixed_key_changed(const struct supervisor *supervisor, const struct 
 	for (unsigned i = 0; i < 2; i++) {
 		if (config_same(supervisor->config, next, fixed[i]))
 			continue;
-		log_error("the configuration is not taken: this key needs a restart of the supervisor",
+		log_error("configuration rejected: this key needs a restart of the supervisor",
 		          "key=%s now=\"%s\" asked=\"%s\"", fixed[i],
 		          config_string(supervisor->config, "%s", fixed[i]),
 		          config_string(next, "%s", fixed[i]));
@@ -176,8 +176,8 @@ static void say_finding(void *argument, const struct plan_role *role, enum trial
 	if (finding == TRIAL_MISSING) {
 		log_warn("a file is not there yet", "reason=\"%s\"", text);
 	} else if (section_stays(supervisor, role->section)) {
-		log_warn("a stage could not start anew; it goes on with what is in force", "reason=\"%s\"",
-		         text);
+		log_warn("a stage could not restart with the new files; it keeps those in force",
+		         "reason=\"%s\"", text);
 	} else {
 		log_refused(text);
 		supervisor->reload_refused++;
@@ -253,7 +253,7 @@ static void apply(struct supervisor *supervisor, uint64_t now_ns)
 		swap(supervisor);
 		if (sockets_open(&supervisor->sockets, supervisor->plan, &error) != 0 ||
 		    put_in_force(supervisor, &error) != 0)
-			log_error("the configuration before cannot be restored whole", "error=\"%s\"",
+			log_error("cannot restore the previous configuration completely", "error=\"%s\"",
 			          error.text);
 	}
 	forget_next(supervisor);

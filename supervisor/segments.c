@@ -113,7 +113,7 @@ int segments_check_generation(const struct segments *segments, const char *name,
 	struct segment_header header = {0};
 	int result = read_header(segments->directory, name, kind, &header, error);
 	if (result == 0 && header.generation != segments->generation) {
-		shm_explain(error, "%s/%s: belongs to another life of this instance", segments->directory,
+		shm_explain(error, "%s/%s: belongs to another run of this instance", segments->directory,
 		            name);
 		result = -EPROTO;
 	}
@@ -261,7 +261,7 @@ static void drop_private(struct segments *segments, const char *role, const char
 		                   &ignored) == 0)
 			filled = private_filled(&private);
 		segment_detach(&private);
-		log_warn("what a role had received and not written is dropped",
+		log_warn("received but unwritten events of a role are dropped",
 		         "role=%s buffers=%llu why=\"%s\"", role, (unsigned long long)filled, why);
 		segments->given_up++;
 		segments->dropped_buffers += filled;
@@ -536,8 +536,8 @@ unsigned segments_unfinished(const struct segments *segments)
 	while (folder != NULL && (entry = readdir(folder)) != NULL) {
 		if (!is_private(entry->d_name) || role_is_clean(segments, entry->d_name))
 			continue;
-		log_warn("did not end in order: its next life takes up what it had received", "role=%s",
-		         entry->d_name);
+		log_warn("did not end in order: its next process goes on with the events it received",
+		         "role=%s", entry->d_name);
 		n++;
 	}
 	if (folder != NULL)

@@ -301,8 +301,7 @@ void sockets_forget_drops(const struct sockets *sockets, const char *directory)
 			n++;
 	}
 	if (segment_attach(&segment, directory, "drops", SEGMENT_DROPS, SEGMENT_WRITE, &error) != 0) {
-		log_warn("what was counted of closed sockets cannot be forgotten", "error=\"%s\"",
-		         error.text);
+		log_warn("cannot reset the counters of closed sockets", "error=\"%s\"", error.text);
 		return;
 	}
 	drops_keep(segment.body, cookie, n);

@@ -151,7 +151,7 @@ static void say_finding(void *argument, const struct plan_role *role, enum trial
 	if (finding == TRIAL_REFUSED)
 		say_refused(text);
 	else
-		log_warn("a file is done without", "reason=\"%s\"", text);
+		log_warn("a file is missing or unusable; going on without it", "reason=\"%s\"", text);
 }
 
 /* The files that the configuration names are tried before anything is made; all else the start

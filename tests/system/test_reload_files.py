@@ -41,7 +41,7 @@ def reload(millrace):
 
 
 def refused(millrace, said, *words):
-    wait_until(lambda: "the configuration is not taken" in said(), 30, "a refusal")
+    wait_until(lambda: "configuration rejected" in said(), 30, "a refusal")
     for word in words:
         assert word in said(), (word, said())
 
@@ -82,7 +82,7 @@ def test_a_token_that_was_taken_out_is_refused_after_a_reload_and_a_new_one_acce
 
 def broken(millrace, said, key, text):
     """The reload is taken, and of the file that goes on being used it says that it is broken, as the stages do that use it."""
-    wait_until(lambda: "a stage could not start anew; it goes on with what is in force" in said(), 30, "a warning")
+    wait_until(lambda: "a stage could not restart with the new files; it keeps those in force" in said(), 30, "a warning")
     assert f"{key}: {text}" in said(), said()
     taken(said)
     section = key.rsplit(".", 1)[0]
@@ -130,7 +130,7 @@ def test_what_is_broken_elsewhere_does_not_keep_a_reload_from_what_it_is_meant_f
     taken(said)
     for text in (f"enrich.agent_rules: {rules}:", f"enrich.country_database: {countries}:", f"data_dir: {tmp_path}/data/tally.db: not an SQLite database"):
         assert text in said(), said()
-    assert "is not taken" not in said()
+    assert "configuration rejected" not in said()
     wait_until(lambda: (status(millrace, NEW), status(millrace, OLD)) == (200, 401), 20, "the new tokens in force")
     assert {stage["name"]: stage["pid"] for stage in millrace.stat()["stages"]} == pids
     # The same reload with a change that would start one of them anew is refused.
@@ -297,7 +297,7 @@ def test_a_finding_of_a_stage_refuses_a_reload_and_at_the_start_only_what_it_can
             fake.write_config({**http_listeners(["127.0.0.1:0"]), "enrich": {"agent_longest": 100}})
             before = len(fake.output())
             fake.process.send_signal(signal.SIGHUP)
-            wait_until(lambda: "is not taken" in fake.output()[before:], 20, "a refusal")  # pylint: disable=cell-var-from-loop
+            wait_until(lambda: "configuration rejected" in fake.output()[before:], 20, "a refusal")  # pylint: disable=cell-var-from-loop
             assert "enrich.agent_rules: /r: broken" in fake.output()[before:] and "\x1b" not in fake.output()
         assert pids == {role: fake.pid(role) for role in pids}
         findings.write_text("missing enrich.country_database: /d: No such file or directory\n")
@@ -321,7 +321,7 @@ def test_a_stage_that_cannot_answer_refuses_the_reload(tmp_path, shm_root, what)
         (fake.libexec / "tally").chmod(0o755)
         fake.write_config({**listeners(["127.0.0.1:0"]), "tally": {"applications": 7}, "stage_timeout": "1s" if "sleep" in what else "30s"})
         fake.process.send_signal(signal.SIGHUP)
-        fake.wait_for("is not taken")
+        fake.wait_for("configuration rejected")
         assert "tally: " in fake.output() and "--check" in fake.output()
         assert fake.pid("tally.0") == pid and fake.control("tally.0").state == "running"
 

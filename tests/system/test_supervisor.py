@@ -409,7 +409,7 @@ def test_a_stage_that_is_ended_before_its_turn_comes_back_for_what_it_has_left(f
     os.kill(one.process.pid, signal.SIGCONT)
     assert one.wait_end() == 0, "all is drained"
     said = one.output()
-    assert said.count("has left something: started once more to finish it") == 2, "ingest for its socket, tally for its lane"
+    assert said.count("has unfinished work: started once more") == 2, "ingest for its socket, tally for its lane"
     assert "stage died" not in said
 
 
@@ -419,7 +419,7 @@ def test_a_stage_that_somebody_else_ends_is_started_again(fake):
         pid = one.pid("tally.0")
         os.kill(pid, signal.SIGTERM)
         one.wait_running("tally.0", not_pid=pid)
-        one.wait_for("was ended by somebody else: started again")
+        one.wait_for("ended by another process: restarted")
         assert lives(one) == {"ingest-udp.0": 0, "tally.0": 1}
 
 
@@ -515,7 +515,7 @@ def test_a_removed_role_that_could_not_end_gets_another_life_to_finish(instance,
     wait_until(lambda: len(millrace.stat()["stages"]) == 2, 20, "the role gone")
     assert millrace.ledger("ip")["received"] == 40, "what the kernel had handed over, or kept, is in the lane"
     assert millrace.stat()["supervisor"]["metrics"]["roles_given_up"] == 0
-    assert "not ended in time: killed" in millrace.log() and "started once more to finish it" in millrace.log()
+    assert "not ended in time: killed" in millrace.log() and "has unfinished work: started once more" in millrace.log()
     assert millrace.stop() == 0, millrace.log()
 
 
@@ -526,7 +526,7 @@ def test_a_removed_role_that_never_ends_is_given_up_and_counted_and_later_ends_a
     one.mode("ingest-udp.1", "deaf")
     one.write_config({**listeners([first]), "drain_timeout": "1s"})
     one.process.send_signal(signal.SIGHUP)
-    one.wait_for("what a role had received and not written is dropped")
+    one.wait_for("received but unwritten events of a role are dropped")
     one.wait_for("all stages run roles=2")
     assert given_up(one) == 1
     assert not (one.directory / "ingest-udp.1.private").exists()
