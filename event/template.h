@@ -1,0 +1,65 @@
+/* Templates: text with an event's fields in it, such as the key of an object.
+ *
+ *     "chat/{date}/content_logs_{date}_{client_id}"  + event -->  chat/2026-11-27/content_logs_2026-11-27_7
+ *
+ * Fields: those of the event (event.h, "type", "client_id", "params.color"), and
+ *
+ *     {topic}              of the record
+ *     {date} {hour}        YYYY-MM-DD and HH in UTC, of the event's own time: log's timestamp, otherwise its arrival
+ *     {host} {instance}    of this machine and of millrace; {host} is the event's own field where it has one
+ *     {n}                  a number that the user of the template gives
+ *
+ * No event can leave its place. A value's bytes other than A-Z a-z 0-9 - _ ~ and . are
+ * percent-encoded (RFC 3986, unreserved), a value of dots alone has them encoded too, an empty or
+ * missing one becomes "_". A value longer than TEMPLATE_VALUE_MAX encoded bytes is cut to a prefix
+ * and "~" with 16 hexadecimal digits of a hash of the whole, so that two long ones stay apart; an
+ * escape is never cut in two. The text around the fields is the configuration's and stands as it is.
+ *
+ * Compiled once. Expanding allocates nothing.
+ */
+#ifndef EVENT_TEMPLATE_H
+#define EVENT_TEMPLATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "event/event.h"
+
+#define TEMPLATE_VALUE_MAX 200u /* bytes of one expanded value */
+#define TEMPLATE_PARTS_MAX 32u
+
+struct template; /* opaque */
+
+/* What the record does not say itself. */
+struct template_place {
+	const char *topic, *host, *instance;
+	uint64_t n;
+};
+
+/* Compiles text for events of these types (0-ended; flow_topic_type of the sink's topics). Returns 0
+ * with *made, to be freed with template_free, or -EINVAL with what is wrong and what is allowed in
+ * reason: an unknown field of one of the types, a brace without its other, more than
+ * TEMPLATE_PARTS_MAX parts; -ENOMEM. */
+int template_compile(struct template **made, const char *text, const uint16_t *types, char *reason,
+                     size_t reason_bytes);
+
+/* NULL is allowed. */
+void template_free(struct template *template);
+
+/* Writes the text for this event, without a final 0. Returns its length, or -ENOSPC, or -EINVAL
+ * when event_check fails. */
+int template_expand(const struct template *template, char *out, size_t size, const struct record *record,
+                    const struct template_place *place);
+
+/* The bytes of the longest text that template_expand can write. */
+size_t template_most(const struct template *template);
+
+/* A number that is the same for two events only if template_expand gives the same text for both,
+ * or by a chance of 2^-64: faster than expanding. key is secret words drawn at start, for events come
+ * from the network. Events of which the text differs may be told apart by template_same.
+ * -EINVAL as above is told by 0, which no text has. */
+uint64_t template_hash(const struct template *template, const struct record *record,
+                       const struct template_place *place, const uint64_t key[2]);
+
+#endif
