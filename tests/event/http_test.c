@@ -40,23 +40,6 @@ static void the_clients_address_is_ip_and_old_filters_find_it_as_source(void **s
 	assert_false(event_field_known(EVENT_OUTSIDE, "source"));
 }
 
-/* `object` with its text member at `text`, as ingest stores it. */
-static struct record *log_record(union slot *slot, const char *object, const char *text, size_t text_bytes)
-{
-	struct event_log event = {.arrival_ns = 1760000000123456789u,
-	                          .client_id = -7,
-	                          .content_id = INT64_MAX,
-	                          .timestamp_ms = 1586846680064,
-	                          .object_bytes = (uint32_t)strlen(object),
-	                          .text_offset = (uint32_t)(text - object),
-	                          .text_bytes = (uint32_t)text_bytes};
-	memcpy(event.source, loopback, sizeof loopback);
-	char *at = record_put(slot, EVENT_LOG, (uint32_t)(sizeof event + strlen(object)));
-	memcpy(at, &event, sizeof event);
-	memcpy(at + sizeof event, object, strlen(object));
-	return &slot->record;
-}
-
 static void a_log_event_shows_its_text_as_the_client_wrote_it(void **state)
 {
 	(void)state;
