@@ -673,13 +673,33 @@ void stream_pass(struct stream_reader *reader, const struct record_batch *batch,
 	}
 }
 
-void stream_settle(struct stream_reader *reader)
+struct stream_mark stream_mark(const struct stream_reader *reader)
+{
+	return (struct stream_mark){reader->position, reader->records, reader->missed, reader->damaged};
+}
+
+void stream_settle_at(struct stream_reader *reader, const struct stream_mark *mark)
 {
 	/* release: all reads before it are done; pairs with the acquire in stream_slowest */
-	atomic_store_explicit(&reader->cursor->position, reader->position, memory_order_release);
-	atomic_store_explicit(&reader->cursor->records, reader->records, memory_order_relaxed);
-	atomic_store_explicit(&reader->cursor->missed_records, reader->missed, memory_order_relaxed);
-	atomic_store_explicit(&reader->cursor->damaged, reader->damaged, memory_order_relaxed);
+	atomic_store_explicit(&reader->cursor->position, mark->position, memory_order_release);
+	atomic_store_explicit(&reader->cursor->records, mark->records, memory_order_relaxed);
+	atomic_store_explicit(&reader->cursor->missed_records, mark->missed, memory_order_relaxed);
+	atomic_store_explicit(&reader->cursor->damaged, mark->damaged, memory_order_relaxed);
+}
+
+void stream_settle(struct stream_reader *reader)
+{
+	struct stream_mark mark = stream_mark(reader);
+	stream_settle_at(reader, &mark);
+}
+
+void stream_unpass(struct stream_reader *reader)
+{
+	const struct stream_cursor *cursor = reader->cursor;
+	reader->position = atomic_load_explicit(&cursor->position, memory_order_relaxed);
+	reader->records = atomic_load_explicit(&cursor->records, memory_order_relaxed);
+	reader->missed = atomic_load_explicit(&cursor->missed_records, memory_order_relaxed);
+	reader->damaged = atomic_load_explicit(&cursor->damaged, memory_order_relaxed);
 }
 
 void stream_settle_note(const struct stream_reader *reader, struct redo *redo, unsigned region)

@@ -304,6 +304,21 @@ void stream_pass(struct stream_reader *reader, const struct record_batch *batch,
 /* Moves the shared cursor to where stream_pass has got. */
 void stream_settle(struct stream_reader *reader);
 
+/* Where a reader had got, with its counts of that time: for one whose effects become safe later and
+ * piece by piece (stage/settle.h). */
+struct stream_mark {
+	uint64_t position, records, missed, damaged;
+};
+
+struct stream_mark stream_mark(const struct stream_reader *reader);
+
+/* Moves the shared cursor to a mark that stream_mark gave since the cursor moved last. The reader
+ * stays where it is. */
+void stream_settle_at(struct stream_reader *reader, const struct stream_mark *mark);
+
+/* The reader goes back to the shared cursor: what was passed since is read again. */
+void stream_unpass(struct stream_reader *reader);
+
 /* Adds to a redo note what stream_settle would store, for a reader whose effect is committed by
  * that note: position and output together. region is the group's segment (struct stream_group). */
 #define STREAM_SETTLE_WORDS 4u

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -91,15 +92,40 @@ static const char *without_folder(const struct settle *settle, const char *reaso
 	return n != 0 && strncmp(reason, folder, n) == 0 && reason[n] == '/' ? reason + n + 1 : reason;
 }
 
+static bool in_flight(const struct settle *settle)
+{
+	return settle->store->commit == NULL;
+}
+
 static void note_failure(struct settle *settle, int result, const struct shm_error *error)
 {
+	const char *reason = without_folder(settle, error->text);
 	add(settle, SETTLE_failed_commits, 1);
-	control_note(settle->control, "cannot commit: %s", without_folder(settle, error->text));
-	if (settle->failing != result)
+	control_note(settle->control, "cannot %s: %s", in_flight(settle) ? "deliver" : "commit", reason);
+	if (settle->failing != result && in_flight(settle))
+		log_error("cannot deliver, what was read is kept in the lanes, trying again",
+		          "store=%s reason=\"%s\"", settle->store->name, error->text);
+	else if (settle->failing != result)
 		log_error("cannot commit, what was read is kept in memory and in the lanes, trying again",
 		          "store=%s reason=\"%s\"", settle->store->name, error->text);
 	settle->failing = result;
 	set(settle, SETTLE_failing, 1);
+}
+
+void settle_fail(struct settle *settle, int result, const struct shm_error *error)
+{
+	note_failure(settle, result, error);
+}
+
+void settle_is_well(struct settle *settle)
+{
+	if (settle->failing == 0)
+		return;
+	log_info(in_flight(settle) ? "delivering again" : "committing again", "store=%s",
+	         settle->store->name);
+	control_note(settle->control, "%s", settle->note);
+	settle->failing = 0;
+	set(settle, SETTLE_failing, 0);
 }
 
 static void note_success(struct settle *settle, uint64_t took_ns)
@@ -109,12 +135,7 @@ static void note_success(struct settle *settle, uint64_t took_ns)
 	add(settle, SETTLE_commits, 1);
 	set(settle, SETTLE_commit_last_us, took_ns / NS_PER_US);
 	set(settle, SETTLE_commit_max_us, settle->longest_ns / NS_PER_US);
-	if (settle->failing != 0) {
-		log_info("committing again", "store=%s", settle->store->name);
-		control_note(settle->control, "%s", settle->note);
-	}
-	settle->failing = 0;
-	set(settle, SETTLE_failing, 0);
+	settle_is_well(settle);
 }
 
 static void commit(struct settle *settle)
@@ -168,10 +189,100 @@ void settle_pass(struct settle *settle, unsigned i, unsigned lane, const struct 
 
 uint64_t settle_timeout(const struct settle *settle, uint64_t timeout_ns, uint64_t now_ns)
 {
-	if (!settle_open(settle) || settle->failing != 0)
+	if (settle->due_ns == UINT64_MAX || settle->failing != 0)
 		return timeout_ns;
 	uint64_t left_ns = settle->due_ns > now_ns ? settle->due_ns - now_ns : 0;
 	return left_ns < timeout_ns ? left_ns : timeout_ns;
+}
+
+/* ---- in flight ---- */
+
+int settle_init_flights(struct settle *settle, uint32_t most_flights)
+{
+	settle->flights = calloc(most_flights, sizeof *settle->flights);
+	if (settle->flights == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i + 1 < most_flights; i++)
+		settle->flights[i].next = &settle->flights[i + 1];
+	settle->free = settle->flights;
+	return 0;
+}
+
+struct settle_flight *settle_open_flight(struct settle *settle, unsigned i, unsigned lane, uint64_t now_ns)
+{
+	struct settle_flight *flight = settle->free;
+	struct settle_lane *own = &settle->lane[i][lane];
+	if (flight == NULL || (settle->most_bytes != 0 && settle->passed_bytes >= settle->most_bytes))
+		return NULL;
+	settle->free = flight->next;
+	settle->n_flights++;
+	*flight = (struct settle_flight){
+	        .end = stream_mark(&settle->ports->reader[i].lane[lane]),
+	        .begun_ns = now_ns,
+	        .awaited = 1,
+	        .reads = (uint16_t)i,
+	        .lane = (uint16_t)lane,
+	};
+	if (own->last == NULL)
+		own->first = flight;
+	else
+		own->last->next = flight;
+	own->last = flight;
+	return flight;
+}
+
+void settle_fly(struct settle *settle, struct settle_flight *flight, const struct record_batch *batch,
+                uint64_t records)
+{
+	struct stream_reader *reader = &settle->ports->reader[flight->reads].lane[flight->lane];
+	uint64_t before = reader->position;
+	stream_pass(reader, batch, records);
+	settle->passed_bytes += reader->position - before;
+	flight->end = stream_mark(reader);
+}
+
+/* The first flight of a lane is done with. */
+static void free_first(struct settle *settle, struct settle_lane *lane)
+{
+	struct settle_flight *flight = lane->first;
+	lane->first = flight->next;
+	if (lane->first == NULL)
+		lane->last = NULL;
+	flight->next = settle->free;
+	settle->free = flight;
+	settle->n_flights--;
+}
+
+void settle_land(struct settle *settle, struct settle_flight *flight, uint32_t effects, uint64_t now_ns)
+{
+	unsigned i = flight->reads, k = flight->lane;
+	struct settle_lane *lane = &settle->lane[i][k];
+	struct stream_reader *reader = &settle->ports->reader[i].lane[k];
+	flight->awaited -= effects;
+	if (lane->first->awaited != 0)
+		return;
+	uint64_t before = passed_bytes(reader);
+	struct stream_mark end;
+	uint64_t begun_ns;
+	do {
+		end = lane->first->end;
+		begun_ns = lane->first->begun_ns;
+		free_first(settle, lane);
+	} while (lane->first != NULL && lane->first->awaited == 0);
+	stream_settle_at(reader, &end);
+	settle->passed_bytes -= before - passed_bytes(reader);
+	note_success(settle, now_ns > begun_ns ? now_ns - begun_ns : 0);
+}
+
+void settle_return(struct settle *settle, unsigned i, unsigned lane)
+{
+	struct stream_reader *reader = &settle->ports->reader[i].lane[lane];
+	if (reader->shared == NULL)
+		return;
+	while (settle->lane[i][lane].first != NULL)
+		free_first(settle, &settle->lane[i][lane]);
+	settle->passed_bytes -= passed_bytes(reader);
+	stream_unpass(reader);
 }
 
 /* ---- tick, end ---- */
@@ -185,6 +296,8 @@ static void look_at_store(struct settle *settle, uint64_t now_ns)
 	int result = settle->store->look(settle->sink, &error);
 	if (result != 0)
 		note_failure(settle, result, &error);
+	else if (in_flight(settle))
+		settle_is_well(settle);
 }
 
 static void count_records(const struct settle *settle)
@@ -207,26 +320,31 @@ static void count_records(const struct settle *settle)
 /* A store that vanishes while nothing comes in is noticed too, before the next record is read. */
 void settle_tick(struct settle *settle, uint64_t now_ns)
 {
-	if (settle->failing != 0)
+	if (settle->failing != 0 && !in_flight(settle))
 		commit(settle);
-	else
+	else if (settle->n_flights == 0)
 		look_at_store(settle, now_ns);
 	count_records(settle);
 }
 
 bool settle_drained(struct settle *settle)
 {
-	if (settle_open(settle) && settle->failing == 0)
+	if (settle_open(settle) && settle->failing == 0 && !in_flight(settle))
 		commit(settle);
 	return !settle_open(settle);
 }
 
 bool settle_finish(struct settle *settle)
 {
-	if (settle_open(settle))
+	if (settle_open(settle) && !in_flight(settle))
 		commit(settle);
 	count_records(settle);
-	return !settle_open(settle) && settle->failing == 0;
+	bool safe = !settle_open(settle) && settle->failing == 0;
+	free(settle->flights);
+	settle->flights = settle->free = NULL;
+	settle->n_flights = 0;
+	memset(settle->lane, 0, sizeof settle->lane);
+	return safe;
 }
 
 /* ---- the start ---- */
@@ -253,6 +371,14 @@ static int take_up_lane(struct settle *settle, unsigned i, unsigned k, uint64_t 
 		shm_explain(error,
 		            "lane %u of topic %s: the %s is at position %llu, which the lane has not reached",
 		            k, stored.topic, settle->store->name, (unsigned long long)stored.position);
+	return result;
+}
+
+int settle_take_up_lane(struct settle *settle, unsigned i, unsigned lane, uint64_t *lost,
+                        struct shm_error *error)
+{
+	int result = take_up_lane(settle, i, lane, lost, error);
+	set(settle, SETTLE_lost_records, *lost);
 	return result;
 }
 

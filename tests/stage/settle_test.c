@@ -1,5 +1,6 @@
 /* When a sink makes safe what it has read: a small sink that sums the numbers it reads, and a store
- * that keeps the sum with the cursors and fails, dawdles or dies as it is told. */
+ * that keeps the sum with the cursors and fails, dawdles or dies as it is told. In the other form
+ * the store answers when the test says so. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -90,20 +91,27 @@ static int look(void *sink, struct shm_error *error)
 
 static const struct settle_store store = {.name = "store", .commit = commit, .stored = stored, .look = look};
 
+static const struct settle_store broker = {.name = "broker", .look = look};
+
 /* ---- a life of the sink ---- */
 
-static int begin(uint64_t *lost)
+static int begin_with(const struct settle_store *of, uint64_t *lost)
 {
 	static const char *const reads[] = {"in", NULL};
 	struct ports_wanted wanted = {
 	        .instance = &f.instance, .role = "sink.0", .group = "sink", .reads = reads};
 	assert_int_equal(ports_open(&f.ports, &wanted, &f.error), 0);
-	settle_init(&f.settle, &store, &f, &f.ports, f.control, 0);
+	settle_init(&f.settle, of, &f, &f.ports, f.control, 0);
 	f.settle.interval_ns = INTERVAL_NS;
 	f.settle.folder = "/data";
 	int result = settle_take_up(&f.settle, lost, &f.error);
 	f.sum = f.store->sum;
 	return result;
+}
+
+static int begin(uint64_t *lost)
+{
+	return begin_with(&store, lost);
 }
 
 static void end(void)
@@ -185,6 +193,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
+	(void)settle_finish(&f.settle);
 	end();
 	for (unsigned i = 0; i < LANES; i++)
 		topic_writer_detach(&f.writer[i]);
@@ -438,6 +447,237 @@ static void a_position_that_the_lane_has_not_reached_is_refused(void **state)
 	        "lane 0 of topic in: the store is at position 176, which the lane has not reached");
 }
 
+/* ---- in flight ---- */
+
+static void begin_in_flight(uint32_t most_flights)
+{
+	uint64_t lost;
+	assert_int_equal(begin_with(&broker, &lost), 0);
+	assert_int_equal(settle_init_flights(&f.settle, most_flights), 0);
+}
+
+/* Adds at most `most` records of a lane to a flight, one effect each. */
+static void fly(struct settle_flight *flight, uint64_t most)
+{
+	struct record_batch batch;
+	uint64_t n = 0;
+	assert_true(stream_peek(&f.ports.reader[0].lane[flight->lane], &batch));
+	while (n < most && record_next(&batch) != NULL)
+		n++;
+	flight->awaited += (uint32_t)n;
+	settle_fly(&f.settle, flight, &batch, n);
+}
+
+/* Sends n records of a lane as one flight. */
+static struct settle_flight *send_some(unsigned lane, uint64_t n)
+{
+	struct settle_flight *flight = settle_open_flight(&f.settle, 0, lane, f.now_ns);
+	assert_non_null(flight);
+	fly(flight, n);
+	settle_land(&f.settle, flight, 1, f.now_ns);
+	return flight;
+}
+
+static void land(struct settle_flight *flight, uint32_t effects)
+{
+	settle_land(&f.settle, flight, effects, f.now_ns);
+}
+
+static uint64_t lane_cursor(unsigned lane)
+{
+	return atomic_load(&f.ports.reader[0].group->cursor[lane].records);
+}
+
+static void the_cursor_moves_over_what_has_landed_at_the_front_and_no_further(void **state)
+{
+	(void)state;
+	begin_in_flight(8);
+	write_numbers(0, 12);
+	struct settle_flight *flight[4];
+	for (unsigned i = 0; i < 4; i++)
+		flight[i] = send_some(0, 3);
+	assert_false(topic_peek(&f.ports.reader[0], &(unsigned){0}, &(struct record_batch){0}));
+	land(flight[1], 3);
+	land(flight[3], 2);
+	land(flight[0], 2);
+	assert_int_equal(lane_cursor(0), 0);
+	land(flight[0], 1);
+	assert_int_equal(lane_cursor(0), 6);
+	land(flight[3], 1);
+	assert_int_equal(lane_cursor(0), 6);
+	settle_tick(&f.settle, f.now_ns);
+	assert_int_equal(metric(SETTLE_uncommitted_records), 6);
+	assert_true(settle_open(&f.settle));
+	f.now_ns += 5 * NS_PER_MS;
+	land(flight[2], 3);
+	assert_int_equal(lane_cursor(0), 12);
+	assert_int_equal(atomic_load(&f.ports.reader[0].group->cursor[0].position), 12 * RECORD);
+	assert_false(settle_open(&f.settle));
+	assert_int_equal(metric(SETTLE_commits), 2);
+	assert_int_equal(metric(SETTLE_commit_last_us), 5000);
+}
+
+static void lanes_do_not_wait_for_each_other(void **state)
+{
+	(void)state;
+	begin_in_flight(8);
+	write_numbers(0, 2);
+	write_numbers(1, 3);
+	struct settle_flight *first = send_some(0, 2);
+	land(send_some(1, 3), 3);
+	assert_int_equal(lane_cursor(0), 0);
+	assert_int_equal(lane_cursor(1), 3);
+	land(first, 2);
+	assert_int_equal(lane_cursor(0), 2);
+}
+
+static void what_is_in_flight_is_bounded_by_number_and_bytes(void **state)
+{
+	(void)state;
+	begin_in_flight(3);
+	write_numbers(0, 100);
+	struct settle_flight *flight[3];
+	for (unsigned i = 0; i < 3; i++)
+		flight[i] = send_some(0, 2);
+	assert_null(settle_open_flight(&f.settle, 0, 1, f.now_ns));
+	land(flight[1], 2);
+	assert_null(settle_open_flight(&f.settle, 0, 1, f.now_ns)); /* the first holds it up */
+	land(flight[0], 2);
+	f.settle.most_bytes = 12 * RECORD;
+	flight[0] = send_some(0, 9);
+	assert_int_equal(f.settle.passed_bytes, 11 * RECORD);
+	flight[1] = send_some(0, 1);
+	assert_null(settle_open_flight(&f.settle, 0, 0, f.now_ns));
+	land(flight[2], 2);
+	land(flight[1], 1);
+	land(flight[0], 9);
+	assert_int_equal(f.settle.passed_bytes, 0);
+	land(send_some(0, 50), 50);
+	assert_int_equal(lane_cursor(0), 66);
+}
+
+static void a_flight_without_effects_lands_after_those_before_it(void **state)
+{
+	(void)state;
+	struct record_batch batch;
+	begin_in_flight(8);
+	write_numbers(0, 4);
+	struct settle_flight *first = send_some(0, 1);
+	struct settle_flight *left_out = settle_open_flight(&f.settle, 0, 0, f.now_ns);
+	assert_true(stream_peek(&f.ports.reader[0].lane[0], &batch));
+	assert_non_null(record_next(&batch));
+	assert_non_null(record_next(&batch));
+	settle_fly(&f.settle, left_out, &batch, 2);
+	land(left_out, 1);
+	assert_int_equal(lane_cursor(0), 0);
+	land(first, 1);
+	assert_int_equal(lane_cursor(0), 3);
+}
+
+static void batches_of_one_flight_land_together(void **state)
+{
+	(void)state;
+	begin_in_flight(1);
+	write_numbers(1, 10);
+	struct settle_flight *transaction = settle_open_flight(&f.settle, 0, 1, f.now_ns);
+	fly(transaction, 4);
+	land(transaction, 4);
+	fly(transaction, 6);
+	land(transaction, 6);
+	assert_int_equal(lane_cursor(1), 0);
+	assert_int_equal(transaction->end.records, 10);
+	assert_int_equal(transaction->end.position, 10 * RECORD);
+	land(transaction, 1);
+	assert_int_equal(lane_cursor(1), 10);
+}
+
+static void in_flight_failing_is_told_until_something_lands_or_the_store_is_there_again(void **state)
+{
+	(void)state;
+	begin_in_flight(8);
+	settle_note(&f.settle, "%s", "all is well");
+	write_numbers(0, 1);
+	struct settle_flight *flight = send_some(0, 1);
+	shm_explain(&f.error, "all brokers are down");
+	settle_fail(&f.settle, -ENOTCONN, &f.error);
+	settle_tick(&f.settle, f.now_ns += NS_PER_SEC); /* asks no store that owes an answer */
+	assert_int_equal(metric(SETTLE_failing), 1);
+	assert_int_equal(metric(SETTLE_failed_commits), 1);
+	expect_note("cannot deliver: all brokers are down");
+	assert_int_equal(cursor_records(), 0);
+	land(flight, 1);
+	assert_int_equal(metric(SETTLE_failing), 0);
+	expect_note("all is well");
+	settle_fail(&f.settle, -ENOTCONN, &f.error);
+	f.store->look_result = -ENOTCONN;
+	settle_tick(&f.settle, f.now_ns += NS_PER_SEC);
+	expect_note("cannot deliver: store: gone");
+	f.store->look_result = 0;
+	settle_tick(&f.settle, f.now_ns += NS_PER_SEC);
+	assert_int_equal(metric(SETTLE_failing), 0);
+	expect_note("all is well");
+}
+
+static void what_the_store_will_not_answer_for_is_read_again_from_the_cursor(void **state)
+{
+	(void)state;
+	begin_in_flight(8);
+	write_numbers(0, 10);
+	write_numbers(1, 1);
+	struct settle_flight *other = send_some(1, 1);
+	land(send_some(0, 2), 2);
+	(void)send_some(0, 3);
+	land(send_some(0, 3), 3);
+	struct settle_flight *open = settle_open_flight(&f.settle, 0, 0, f.now_ns);
+	fly(open, 1);
+	settle_return(&f.settle, 0, 0);
+	assert_int_equal(f.settle.n_flights, 1);
+	assert_int_equal(f.settle.passed_bytes, RECORD);
+	assert_int_equal(lane_cursor(0), 2);
+	assert_int_equal(f.ports.reader[0].lane[0].records, 2);
+	land(send_some(0, 8), 8);
+	assert_int_equal(lane_cursor(0), 10);
+	land(other, 1);
+	assert_int_equal(lane_cursor(1), 1);
+}
+
+static void draining_waits_for_what_is_in_flight(void **state)
+{
+	(void)state;
+	begin_in_flight(8);
+	assert_true(settle_drained(&f.settle));
+	write_numbers(0, 5);
+	struct settle_flight *flight = send_some(0, 5);
+	assert_false(settle_drained(&f.settle));
+	land(flight, 5);
+	assert_true(settle_drained(&f.settle));
+	write_numbers(0, 1);
+	(void)send_some(0, 1);
+	assert_false(settle_finish(&f.settle));
+	assert_int_equal(cursor_records(), 5);
+}
+
+static void killed_in_flight_the_next_life_reads_what_had_not_landed(void **state)
+{
+	(void)state;
+	write_numbers(0, 9);
+	pid_t pid = fork();
+	if (pid == 0) {
+		begin_in_flight(8);
+		land(send_some(0, 4), 4);
+		(void)send_some(0, 2);
+		land(send_some(0, 3), 3);
+		_exit(0);
+	}
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	begin_in_flight(8);
+	assert_int_equal(f.ports.reader[0].lane[0].records, 4);
+	land(send_some(0, 5), 5);
+	assert_int_equal(cursor_records(), 9);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -454,6 +694,15 @@ int main(void)
 	        T(killed_between_effect_and_cursor_the_next_life_goes_on_from_the_store),
 	        T(a_life_tells_how_many_records_its_store_lacks),
 	        T(a_position_that_the_lane_has_not_reached_is_refused),
+	        T(the_cursor_moves_over_what_has_landed_at_the_front_and_no_further),
+	        T(lanes_do_not_wait_for_each_other),
+	        T(what_is_in_flight_is_bounded_by_number_and_bytes),
+	        T(a_flight_without_effects_lands_after_those_before_it),
+	        T(batches_of_one_flight_land_together),
+	        T(in_flight_failing_is_told_until_something_lands_or_the_store_is_there_again),
+	        T(what_the_store_will_not_answer_for_is_read_again_from_the_cursor),
+	        T(draining_waits_for_what_is_in_flight),
+	        T(killed_in_flight_the_next_life_reads_what_had_not_landed),
 	};
 	alarm(60);
 	return cmocka_run_group_tests(tests, NULL, NULL);
