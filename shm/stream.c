@@ -439,6 +439,16 @@ static struct place place_from(const struct stream_reader *reader, uint64_t from
 	return place;
 }
 
+uint64_t stream_oldest_record(const struct stream_shared *shared)
+{
+	struct place place;
+	uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+	uint64_t from = oldest_position(shared, shared->size_bytes);
+	return waypoint_after(shared, from, tail, &place)
+	               ? place.records
+	               : atomic_load_explicit(&shared->records, memory_order_relaxed);
+}
+
 /* Goes on at the first waypoint from `from` on, or at the tail, and counts what lies between as
  * missed. */
 static void skip_to(struct stream_reader *reader, uint64_t from)
@@ -553,8 +563,14 @@ void stream_reader_join(struct stream_reader *reader)
 	 * take_more. */
 	atomic_thread_fence(memory_order_seq_cst);
 	uint64_t oldest = oldest_kept(reader->shared, reader->size);
-	if (reader->position < oldest)
+	if (reader->position >= oldest)
+		return;
+	if (reader->missed == 0 && stream_cursor_read(reader->cursor) == 0) {
 		start_in(reader, place_from(reader, oldest));
+		return;
+	}
+	skip_to(reader, oldest);
+	stream_settle(reader);
 }
 
 int stream_reader_attach(struct stream_reader *reader, const char *directory, const char *name,

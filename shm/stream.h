@@ -104,8 +104,10 @@ static inline uint64_t stream_cursor_read(const struct stream_cursor *cursor)
 	       atomic_load_explicit(&cursor->missed_records, memory_order_relaxed);
 }
 
-/* State of a group's segment. */
-enum group_state { GROUP_FREE, GROUP_OPTIONAL, GROUP_REQUIRED };
+/* State of a group's segment. GROUP_LAPSED was required and had no reader for so long that its
+ * writers wait for it no longer; it keeps its name and cursors, and is required again when a reader
+ * comes back (topic_group_lapse). */
+enum group_state { GROUP_FREE, GROUP_OPTIONAL, GROUP_REQUIRED, GROUP_LAPSED };
 
 /* Body of a group segment. A process that claims or frees the group changes it under the topic's
  * lock file; the cursors are changed by the reader that holds the group. */
@@ -158,6 +160,10 @@ struct stream_writer {
 	const struct stream_group *group[STREAM_GROUPS_MAX];
 	size_t mapped_bytes;
 };
+
+/* Number of the oldest record of which the lane can still give all bytes: a cursor before it has
+ * lost what lies between. Counts from the waypoints, so it may be a little late. */
+uint64_t stream_oldest_record(const struct stream_shared *shared);
 
 /* Maps the lane for writing and counts its records again from the last waypoint (a life killed
  * between the two words of a commit leaves them one batch apart). lane is the index into
@@ -250,7 +256,8 @@ int stream_reader_map(struct stream_reader *reader, const char *directory, const
 void stream_reader_begin(struct stream_reader *reader, struct stream_cursor *cursor, enum stream_start start);
 
 /* The last step of joining, in each lane, after the group's state: moves up to where the writer is
- * not permitted to write, and begins there. Does nothing for a lane that is not mapped. */
+ * not permitted to write, and begins there. A group that had read something (it lapsed, and its
+ * reader is back) counts what it skips as missed. Does nothing for a lane that is not mapped. */
 void stream_reader_join(struct stream_reader *reader);
 
 /* Both at once: for optional readers, and for required groups that writers heed already. */

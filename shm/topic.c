@@ -319,7 +319,8 @@ static int choose_group(struct claim *claim, const char *name, struct topic_read
 	int busy = stays_busy(claim->instance, claim->topic, (unsigned)index, reader->share.index);
 	if (busy != 0)
 		return refuse_busy(claim, index, name, busy, error);
-	if (atomic_load_explicit(&group_of(claim, index)->state, memory_order_relaxed) != (uint32_t)kind) {
+	uint32_t state = atomic_load_explicit(&group_of(claim, index)->state, memory_order_relaxed);
+	if (state != (uint32_t)kind && !(state == GROUP_LAPSED && kind == GROUP_REQUIRED)) {
 		shm_explain(error, "group \"%s\" of topic \"%s\" exists as %s group", name, claim->topic,
 		            kind == GROUP_OPTIONAL ? "a required" : "an optional");
 		return -EINVAL;
@@ -372,6 +373,19 @@ static void make_group(struct topic_reader *reader, const char *name, enum strea
 		join_writers(reader);
 }
 
+/* A group that lapsed is required again: as a new group, but its cursors go on where they are, or at
+ * the oldest record there is. */
+static void restore_group(struct topic_reader *reader)
+{
+	struct stream_group *group = reader->group;
+	if (atomic_load_explicit(&group->state, memory_order_relaxed) != GROUP_LAPSED)
+		return;
+	atomic_store_explicit(&group->joined, 0, memory_order_relaxed);
+	begin_lanes(reader, STREAM_FROM_CURSOR);
+	atomic_store_explicit(&group->state, GROUP_REQUIRED, memory_order_release);
+	join_writers(reader);
+}
+
 static void leave(struct topic_reader *reader)
 {
 	for (unsigned i = 0; i < reader->n_lanes; i++)
@@ -408,6 +422,8 @@ static int claim_group(struct topic_reader *reader, const char *name, enum strea
 		reader->bell = &reader->instance->bells->group[reader->topic][index];
 		if (reader->made)
 			make_group(reader, name, start);
+		else
+			restore_group(reader);
 		atomic_store_explicit(&reader->group->pid, (uint32_t)getpid(), memory_order_release);
 	}
 	end_claim(&claim, result == 0 ? index : -1);
@@ -512,6 +528,12 @@ void topic_reader_detach(struct topic_reader *reader)
 	segment_detach(&group);
 }
 
+static void explain_stage_group(const char *name, const char *topic, struct shm_error *error)
+{
+	shm_explain(error, "group \"%s\" of topic \"%s\" belongs to a stage of the configuration", name,
+	            topic);
+}
+
 int topic_group_forget(const struct instance *instance, const char *topic, const char *name,
                        struct shm_error *error)
 {
@@ -525,12 +547,35 @@ int topic_group_forget(const struct instance *instance, const char *topic, const
 		shm_explain(error, "topic \"%s\" has no group \"%s\"", topic, name);
 	} else if (atomic_load_explicit(&group_of(&claim, index)->configured, memory_order_relaxed) != 0) {
 		result = -EPERM;
-		shm_explain(error, "group \"%s\" of topic \"%s\" belongs to a stage of the configuration",
-		            name, topic);
+		explain_stage_group(name, topic, error);
 	} else if ((busy = has_live_reader(instance, topic, (unsigned)index, 0)) != 0) {
 		result = refuse_busy(&claim, index, name, busy, error);
 	} else {
 		free_group(&claim, index);
+	}
+	end_claim(&claim, -1);
+	return result;
+}
+
+int topic_group_lapse(const struct instance *instance, const char *topic, const char *name,
+                      struct shm_error *error)
+{
+	struct claim claim;
+	int result = begin_claim(&claim, instance, topic, error);
+	if (result != 0)
+		return result;
+	int index = find_group(&claim, name), busy = 0;
+	struct stream_group *group = index < 0 ? NULL : group_of(&claim, index);
+	if (group == NULL || atomic_load_explicit(&group->state, memory_order_relaxed) != GROUP_REQUIRED) {
+		result = -ENOENT;
+		shm_explain(error, "topic \"%s\" has no required group \"%s\"", topic, name);
+	} else if (atomic_load_explicit(&group->configured, memory_order_relaxed) != 0) {
+		result = -EPERM;
+		explain_stage_group(name, topic, error);
+	} else if ((busy = has_live_reader(instance, topic, (unsigned)index, 0)) != 0) {
+		result = refuse_busy(&claim, index, name, busy, error);
+	} else {
+		atomic_store_explicit(&group->state, GROUP_LAPSED, memory_order_release);
 	}
 	end_claim(&claim, -1);
 	return result;
@@ -547,7 +592,8 @@ bool topic_has_required(const struct instance *instance, const char *topic, cons
 		                   SEGMENT_GROUP, SEGMENT_READ, &ignored) != 0)
 			continue;
 		const struct stream_group *group = segment.body;
-		found = atomic_load_explicit(&group->state, memory_order_acquire) == GROUP_REQUIRED &&
+		uint32_t state = atomic_load_explicit(&group->state, memory_order_acquire);
+		found = (state == GROUP_REQUIRED || state == GROUP_LAPSED) &&
 		        strncmp(group->name, name, sizeof group->name) == 0;
 		segment_detach(&segment);
 	}

@@ -94,6 +94,13 @@ int topic_reader_attach(struct topic_reader *reader, const struct instance *inst
 int topic_reader_attach_stage(struct topic_reader *reader, const struct instance *instance, const char *topic,
                               const char *name, struct topic_share share, struct shm_error *error);
 
+/* For the supervisor: the group is required no longer, because nobody has read it for too long
+ * (GROUP_LAPSED). The next topic_reader_attach as GROUP_REQUIRED makes it required again: it goes on
+ * at its cursors, or at the oldest record there is, and counts what it missed. Returns 0; -ENOENT no
+ * such required group; -EPERM it belongs to a stage; -EBUSY it has a live reader. */
+int topic_group_lapse(const struct instance *instance, const char *topic, const char *name,
+                      struct shm_error *error);
+
 #define TOPIC_SHARES_MAX STREAM_LANES_MAX
 
 /* The file that the reader of a share of a group holds locked; share 0 is also that of a reader of

@@ -509,10 +509,77 @@ static void the_bell_of_a_group_wakes_all_of_its_shares(void **state)
 	topic_reader_detach(&share[1]);
 }
 
+/* Lapses a group of which `read` records were read, writes until the lane has gone round, and comes
+ * back. */
+static void a_group_that_lapsed_goes_on_and_counts_what_it_missed(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader reader, stage;
+	uint64_t n = 0, capacity;
+	assert_int_equal(claim(f, &reader, "outside", GROUP_REQUIRED), 0);
+	for (; n < 10; n++)
+		assert_true(put(&f->writer[0], n));
+	assert_int_equal(take(&reader), 10);
+	topic_reader_detach(&reader);
+	assert_int_equal(claim_stage(f, &stage), 0);
+	for (; put(&f->writer[0], n); n++)
+		(void)take(&stage);
+	capacity = n - 10;
+	assert_int_equal(topic_group_lapse(&f->instance, "t", "outside", &f->error), 0);
+	assert_int_equal(topic_group_lapse(&f->instance, "t", "outside", &f->error), -ENOENT);
+	assert_true(topic_has_required(&f->instance, "t", "outside"));
+	for (unsigned i = 0; i < 3 * capacity; i++, n++) {
+		assert_true(put(&f->writer[0], n));
+		(void)take(&stage);
+	}
+	assert_int_equal(claim(f, &reader, "outside", GROUP_OPTIONAL), -EINVAL);
+	assert_int_equal(claim(f, &reader, "outside", GROUP_REQUIRED), 0);
+	assert_int_equal(atomic_load(&reader.group->state), GROUP_REQUIRED);
+	assert_int_equal(atomic_load(&reader.group->joined), 1);
+	uint64_t oldest = stream_oldest_record(reader.lane[0].shared);
+	uint64_t got = take(&reader);
+	const struct stream_cursor *cursor = &reader.group->cursor[0];
+	assert_int_equal(atomic_load(&cursor->records), n);
+	assert_int_equal(stream_cursor_read(cursor), 10 + got);
+	assert_int_equal(atomic_load(&cursor->missed_records), n - 10 - got);
+	assert_true(got > capacity / 2 && got <= capacity + 1);
+	assert_int_equal(oldest, n - got);
+	/* It holds writers up again. */
+	uint64_t more = 0;
+	for (; put(&f->writer[0], n); n++, more++)
+		(void)take(&stage);
+	assert_true(more <= capacity + 1);
+	assert_int_equal(take(&reader), more);
+	topic_reader_detach(&reader);
+	topic_reader_detach(&stage);
+}
+
+static void a_group_that_lapsed_and_missed_nothing_goes_on_at_its_cursor(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader reader;
+	assert_int_equal(claim(f, &reader, "outside", GROUP_REQUIRED), 0);
+	topic_reader_detach(&reader);
+	for (unsigned i = 0; i < 7; i++)
+		assert_true(put(&f->writer[1], i));
+	assert_int_equal(topic_group_lapse(&f->instance, "t", "outside", &f->error), 0);
+	assert_int_equal(claim(f, &reader, "outside", GROUP_REQUIRED), 0);
+	assert_int_equal(take(&reader), 7);
+	assert_int_equal(atomic_load(&reader.group->cursor[1].missed_records), 0);
+	topic_reader_detach(&reader);
+	assert_int_equal(topic_group_lapse(&f->instance, "t", "outside", &f->error), 0);
+	assert_int_equal(topic_group_forget(&f->instance, "t", "outside", &f->error), 0);
+	assert_false(topic_has_required(&f->instance, "t", "outside"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test_setup_teardown(a_group_that_lapsed_goes_on_and_counts_what_it_missed, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(a_group_that_lapsed_and_missed_nothing_goes_on_at_its_cursor,
+	                                        set_up, tear_down),
 	        T(a_reader_gets_the_records_of_all_lanes),
 	        T(a_new_group_begins_at_the_tail_or_at_the_oldest),
 	        T(a_group_has_one_reader_at_a_time),
