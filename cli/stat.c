@@ -167,7 +167,10 @@ static void groups(const struct rates *rates, FILE *out)
 				grid_cell(&grid, "%s", snapshot->topic[i].name);
 				grid_cell(&grid, "%u", k);
 				grid_cell(&grid, "%s", group->name);
-				grid_cell(&grid, "%s", group->required ? "required" : "optional");
+				grid_cell(&grid, "%s",
+				          group->required ? "required"
+				          : group->lapsed ? "lapsed"
+				                          : "optional");
 				if (group->reader_pid != 0)
 					grid_cell(&grid, "%u", group->reader_pid);
 				else

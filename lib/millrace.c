@@ -125,7 +125,9 @@ static int show_group(const struct stream_group *group, struct stream_shared *co
 	name[sizeof name - 1] = '\0';
 	struct millrace_group out = {
 	        .name = name,
-	        .kind = state == GROUP_REQUIRED ? MILLRACE_REQUIRED : MILLRACE_OPTIONAL,
+	        .kind = state == GROUP_REQUIRED ? MILLRACE_REQUIRED
+	                : state == GROUP_LAPSED ? MILLRACE_LAPSED
+	                                        : MILLRACE_OPTIONAL,
 	        .of_stage = atomic_load_explicit(&group->configured, memory_order_relaxed) != 0,
 	        .reader_pid = (int)atomic_load_explicit(&group->pid, memory_order_relaxed),
 	};

@@ -47,7 +47,10 @@ struct millrace;        /* an instance, attached */
 struct millrace_reader; /* a group of a topic, held */
 struct millrace_writer; /* a lane of a topic, held */
 
-enum millrace_kind { MILLRACE_OPTIONAL, MILLRACE_REQUIRED };
+/* MILLRACE_LAPSED is of a group that is told, never asked for: it was required, had no reader for
+ * too long (topics.<name>.max_idle, max_lag), and writers wait for it no longer. A reader that
+ * comes back with MILLRACE_REQUIRED makes it required again. */
+enum millrace_kind { MILLRACE_OPTIONAL, MILLRACE_REQUIRED, MILLRACE_LAPSED };
 
 /* Where a group begins that did not exist before. */
 enum millrace_from { MILLRACE_FROM_TAIL, MILLRACE_FROM_OLDEST };

@@ -29,6 +29,11 @@ static int check_group(const struct instance *instance, const char *topic, const
 struct millrace_reader *millrace_read(struct millrace *millrace, const char *topic, const char *group,
                                       enum millrace_kind kind, enum millrace_from from)
 {
+	if (kind != MILLRACE_REQUIRED && kind != MILLRACE_OPTIONAL) {
+		shm_explain(handle_error(), "a group is read as MILLRACE_REQUIRED or MILLRACE_OPTIONAL");
+		errno = EINVAL;
+		return NULL;
+	}
 	struct millrace_reader *reader =
 	        aligned_alloc(SHM_LINE, (sizeof *reader + SHM_LINE - 1) / SHM_LINE * SHM_LINE);
 	if (reader == NULL) {

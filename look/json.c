@@ -101,6 +101,7 @@ static json_t *group_json(const struct snapshot_group *group)
 	json_t *object = json_object();
 	json_object_set_new(object, "group", json_string(group->name));
 	json_object_set_new(object, "required", json_boolean(group->required));
+	json_object_set_new(object, "lapsed", json_boolean(group->lapsed));
 	set(object, "reader_pid", group->reader_pid);
 	set(object, "read_records", group->read_records);
 	set(object, "waiting_records", group->waiting_records);

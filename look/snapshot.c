@@ -269,6 +269,20 @@ static void take_waiting(const struct snapshot_lane *lane, struct snapshot_group
 	group->waiting_records = lane->written_records > records ? lane->written_records - records : 0;
 }
 
+/* What has been overwritten since is lost to a group that lapsed, and waits for it no longer. */
+static void take_lost(const struct stream_shared *shared, uint64_t cursor_records,
+                      struct snapshot_group *group)
+{
+	uint64_t oldest = stream_oldest_record(shared);
+	uint64_t lost = oldest > cursor_records ? oldest - cursor_records : 0;
+	if (lost > group->waiting_records)
+		lost = group->waiting_records;
+	group->missed_records += lost;
+	group->waiting_records -= lost;
+	if (group->waiting_bytes > shared->size_bytes)
+		group->waiting_bytes = shared->size_bytes;
+}
+
 /* Reads cursors before the tail: then a reader that moves in between looks a little late, never
  * ahead of the writer. */
 static void read_once(const struct snapshot_source *source, unsigned topic, unsigned index,
@@ -280,10 +294,11 @@ static void read_once(const struct snapshot_source *source, unsigned topic, unsi
 		if (source->group[topic][k].header == NULL)
 			continue;
 		uint32_t state = atomic_load_explicit(&group->state, memory_order_acquire);
-		if (state != GROUP_REQUIRED && state != GROUP_OPTIONAL)
+		if (state == GROUP_FREE || state > GROUP_LAPSED)
 			continue;
 		struct snapshot_group *out = &lane->group[lane->n_groups++];
 		out->required = state == GROUP_REQUIRED;
+		out->lapsed = state == GROUP_LAPSED;
 		out->configured = atomic_load_explicit(&group->configured, memory_order_relaxed) != 0;
 		memcpy(out->name, group->name, sizeof out->name - 1);
 		out->reader_pid = reader[k];
@@ -313,8 +328,12 @@ static void take_lane(const struct snapshot_source *source, unsigned topic, unsi
 			break;
 		nanosleep(&(struct timespec){.tv_nsec = i % 4 == 3 ? LANE_PAUSE_NS : 0}, NULL);
 	}
-	for (unsigned i = 0; i < lane->n_groups; i++)
+	for (unsigned i = 0; i < lane->n_groups; i++) {
+		uint64_t records = lane->group[i].waiting_records;
 		take_waiting(lane, &lane->group[i]);
+		if (lane->group[i].lapsed)
+			take_lost(source->lane[topic][index], records, &lane->group[i]);
+	}
 }
 
 static void add_ledger(struct snapshot_ledger *sum, const struct snapshot_ledger *ledger)

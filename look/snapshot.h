@@ -49,6 +49,7 @@ struct snapshot_stage {
 struct snapshot_group {
 	char name[SHM_NAME_MAX];
 	bool required;
+	bool lapsed;         /* was required, and nobody read it for too long (topic_group_lapse) */
 	bool configured;     /* a stage's */
 	uint32_t reader_pid; /* 0: it has no reader now */
 	uint64_t read_records, missed_records;

@@ -371,8 +371,11 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 	*due_ns = earlier(children_due(&supervisor->children, now_ns), next_ns);
 	if (!supervisor->lost)
 		*due_ns = earlier(*due_ns, supervisor->home_look_ns);
-	if (supervisor->phase != SUPERVISOR_DRAINING)
-		*due_ns = earlier(*due_ns, watch_step(&supervisor->watch, now_ns));
+	if (supervisor->phase != SUPERVISOR_DRAINING) {
+		*due_ns = earlier(*due_ns, watch_step(&supervisor->watch, supervisor->config, now_ns));
+		segments_count(&supervisor->segments, SUPERVISOR_lapsed_groups, supervisor->watch.lapsed);
+		supervisor->watch.lapsed = 0;
+	}
 	return false;
 }
 

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "shm/topic.h"
 #include "supervisor/lane_file.h"
 
 #define ROOM_LEAST (64u * 1024u) /* with less than that a batch may find no room */
@@ -149,8 +150,9 @@ static struct finding look(struct watch_topic *topic)
 }
 
 /* Notes which readers come and go. Groups of stages are left out: `stat` tells how a stage does. */
-static void look_at_readers(const struct watch *watch, struct watch_topic *topic, uint64_t real_ns)
+static void look_at_readers(const struct watch *watch, struct watch_topic *topic, uint64_t now_ns)
 {
+	uint64_t real_ns = clock_real_ns();
 	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++) {
 		const struct stream_group *group = required_group(topic, i);
 		struct watch_group *known = &topic->group[i];
@@ -160,12 +162,14 @@ static void look_at_readers(const struct watch *watch, struct watch_topic *topic
 		}
 		bool live = lane_file_has_reader(watch->directory, topic->name, i);
 		if (strncmp(known->name, group->name, sizeof known->name) != 0) {
-			*known = (struct watch_group){.before = !live && !topic->looked, .since_ns = real_ns};
+			*known = (struct watch_group){
+			        .before = !live && !topic->looked, .since_ns = real_ns, .idle_ns = now_ns};
 			memcpy(known->name, group->name, sizeof known->name - 1);
 		}
 		if (live) {
 			known->before = false;
 			known->since_ns = real_ns;
+			known->idle_ns = now_ns;
 		}
 		known->live = live;
 	}
@@ -237,6 +241,59 @@ static void say_clear(struct watch_topic *topic, const struct finding *finding, 
 	         (unsigned long long)(finding->refused - topic->refused_before));
 }
 
+/* ---- lapsing ---- */
+
+static uint64_t lag_bytes(const struct watch_topic *topic, const struct stream_group *group)
+{
+	uint64_t bytes = 0;
+	for (unsigned i = 0; i < topic->n_lanes; i++) {
+		uint64_t position = load(&group->cursor[i].position);
+		if (topic->lane[i].shared != NULL && topic->lane[i].tail > position)
+			bytes += topic->lane[i].tail - position;
+	}
+	return bytes;
+}
+
+/* A reader that comes in this moment is in time: then the group stays as it is. */
+static void lapse(struct watch *watch, struct watch_topic *topic, unsigned i, const char *limit,
+                  uint64_t waiting_bytes)
+{
+	struct watch_group *known = &topic->group[i];
+	struct instance instance;
+	struct shm_error error;
+	char since[32];
+	if (instance_attach(&instance, watch->instance, SEGMENT_WRITE, &error) != 0)
+		return; /* the folder is going: others see to that */
+	int result = topic_group_lapse(&instance, topic->name, known->name, &error);
+	instance_detach(&instance);
+	if (result != 0)
+		return;
+	watch->lapsed++;
+	log_warn(
+	        "a group lapsed: nobody reads it, and its topic waits for it no longer; a reader that comes back misses what is overwritten by then",
+	        "topic=%s group=%s limit=topics.%s.%s no_reader_since=%s%s waiting_bytes=%llu", topic->name,
+	        known->name, topic->name, limit, known->before ? "before_" : "", date(since, known->since_ns),
+	        (unsigned long long)waiting_bytes);
+	*known = (struct watch_group){0};
+}
+
+static void lapse_unread(struct watch *watch, struct watch_topic *topic, const struct config *config,
+                         uint64_t now_ns)
+{
+	uint64_t max_idle_ns = config_ns(config, "topics.%s.max_idle", topic->name);
+	uint64_t max_lag_bytes = config_u64(config, "topics.%s.max_lag", topic->name);
+	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++) {
+		const struct stream_group *group = required_group(topic, i);
+		if (group == NULL || !unread(topic, (int)i))
+			continue;
+		uint64_t lag = lag_bytes(topic, group);
+		if (max_idle_ns != 0 && now_ns - topic->group[i].idle_ns >= max_idle_ns)
+			lapse(watch, topic, i, "max_idle", lag);
+		else if (max_lag_bytes != 0 && lag >= max_lag_bytes)
+			lapse(watch, topic, i, "max_lag", lag);
+	}
+}
+
 /* ---- the whole ---- */
 
 /* A topic is full: is there something to say? */
@@ -254,7 +311,7 @@ static bool is_news(const struct watch *watch, const struct watch_topic *topic, 
 
 static void step_topic(const struct watch *watch, struct watch_topic *topic, uint64_t now_ns)
 {
-	look_at_readers(watch, topic, clock_real_ns());
+	look_at_readers(watch, topic, now_ns);
 	struct finding finding = look(topic);
 	bool lost = topic->looked && (finding.dropped != topic->dropped || finding.refused != topic->refused);
 	bool held = finding.holder >= 0 && (lost || finding.stuck);
@@ -276,12 +333,14 @@ static void step_topic(const struct watch *watch, struct watch_topic *topic, uin
 	topic->looked = true;
 }
 
-uint64_t watch_step(struct watch *watch, uint64_t now_ns)
+uint64_t watch_step(struct watch *watch, const struct config *config, uint64_t now_ns)
 {
 	if (now_ns < watch->next_ns)
 		return watch->next_ns;
 	watch->next_ns = now_ns + WATCH_LOOK_NS;
-	for (unsigned i = 0; i < watch->n_topics; i++)
+	for (unsigned i = 0; i < watch->n_topics; i++) {
 		step_topic(watch, &watch->topic[i], now_ns);
+		lapse_unread(watch, &watch->topic[i], config, now_ns);
+	}
 	return watch->next_ns;
 }

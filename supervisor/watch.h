@@ -1,5 +1,5 @@
 /* The watch: says in the log when the writers of a topic are held back, by which group, and what
- * helps.
+ * helps; and lets a group lapse that nobody reads.
  *
  *     once a second, for each topic:
  *
@@ -9,10 +9,14 @@
  *             ^                                                                    ^      | again every full_reminder, and at once
  *             '------- info: room again, after WATCH_CLEAR_NS without loss --------+------'  when it is another group
  *
- * A required group keeps its place for as long as it is wanted, so one whose reader never comes
- * back, or whose name was misspelled, stops a topic for good. What the writers count (dropped,
- * refused) and the cursors say all there is to know; the watch reads them where they lie. Writers
- * and readers do nothing for it.
+ * A required group keeps its place while it has a reader, and for topics.<name>.max_idle after
+ * that, or until topics.<name>.max_lag bytes wait for it. Then it lapses (topic_group_lapse), so
+ * that a reader that never comes back, or a misspelled name, does not stop a topic for good. Time
+ * is counted from when this process first saw the group without a reader. Groups of stages never
+ * lapse.
+ *
+ * What the writers count (dropped, refused) and the cursors say all there is to know; the watch
+ * reads them where they lie. Writers and readers do nothing for it.
  */
 #ifndef SUPERVISOR_WATCH_H
 #define SUPERVISOR_WATCH_H
@@ -22,6 +26,7 @@
 
 #include "shm/instance.h"
 #include "base/clock.h"
+#include "config/config.h"
 
 #define WATCH_LOOK_NS  NS_PER_SEC
 #define WATCH_CLEAR_NS (5 * NS_PER_SEC)
@@ -32,6 +37,7 @@ struct watch_group {
 	bool live;
 	bool before;       /* it had no reader at the first look: since_ns is too late */
 	uint64_t since_ns; /* CLOCK_REALTIME; while it has no reader: since when */
+	uint64_t idle_ns;  /* the same on CLOCK_MONOTONIC */
 };
 
 struct watch_lane {
@@ -59,6 +65,7 @@ struct watch {
 	char directory[128], instance[SHM_NAME_MAX];
 	uint64_t reminder_ns; /* set by the owner */
 	uint64_t next_ns;
+	uint64_t lapsed; /* groups that lapsed; the owner counts them and sets it to 0 */
 	unsigned n_topics;
 	struct watch_topic topic[INSTANCE_TOPICS_MAX];
 };
@@ -68,8 +75,9 @@ struct watch {
 void watch_open(struct watch *watch, const char *directory, const char *instance,
                 const struct instance_page *page);
 
-/* Looks when it is time. Returns when to call again, CLOCK_MONOTONIC. */
-uint64_t watch_step(struct watch *watch, uint64_t now_ns);
+/* Looks when it is time. config: that in force, for the limits of groups. Returns when to call again,
+ * CLOCK_MONOTONIC. */
+uint64_t watch_step(struct watch *watch, const struct config *config, uint64_t now_ns);
 
 void watch_close(struct watch *watch);
 

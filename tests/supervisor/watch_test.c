@@ -6,8 +6,10 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -24,12 +26,23 @@ struct fixture {
 	struct topic_writer writer;
 	struct topic_reader tally;
 	struct watch watch;
+	struct config *config;
 	struct shm_error error;
 	uint64_t now_ns;
 	FILE *log; /* in place of standard error */
 	int standard_error;
 	char text[8192]; /* what the last look said */
 };
+
+static struct config *limits(const char *ip)
+{
+	char text[160], *errors = NULL;
+	int n = snprintf(text, sizeof text, "topics: {ip: %s}", ip);
+	struct config *config = config_load_text("test.yaml", text, (size_t)n, NULL, 0, &errors);
+	if (config == NULL)
+		fail_msg("%s", errors);
+	return config;
+}
 
 static int set_up(void **state)
 {
@@ -43,6 +56,7 @@ static int set_up(void **state)
 	    topic_reader_attach_stage(&f->tally, &f->instance, "ip", "tally", (struct topic_share){.n = 1},
 	                              &f->error) != 0)
 		return -1;
+	f->config = limits("{}");
 	f->now_ns = 1000 * NS_PER_SEC;
 	f->watch.reminder_ns = REMINDER_NS;
 	f->log = tmpfile();
@@ -59,6 +73,7 @@ static int tear_down(void **state)
 	topic_writer_detach(&f->writer);
 	instance_detach(&f->instance);
 	sandbox_remove(&f->sandbox);
+	config_free(f->config);
 	fclose(f->log);
 	close(f->standard_error);
 	free(f);
@@ -77,7 +92,7 @@ static unsigned look(struct fixture *f, uint64_t after_ns)
 	rewind(f->log);
 	assert_int_equal(ftruncate(fileno(f->log), 0), 0);
 	dup2(fileno(f->log), STDERR_FILENO);
-	assert_true(watch_step(&f->watch, f->now_ns) > f->now_ns);
+	assert_true(watch_step(&f->watch, f->config, f->now_ns) > f->now_ns);
 	dup2(f->standard_error, STDERR_FILENO);
 	rewind(f->log);
 	size_t n = fread(f->text, 1, sizeof f->text - 1, f->log);
@@ -285,6 +300,88 @@ static void what_was_known_survives_a_reload(void **state)
 	assert_int_equal(look(f, REMINDER_NS), 1);
 }
 
+static uint32_t state_of(struct fixture *f, const char *name)
+{
+	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++) {
+		const struct stream_group *group = f->watch.topic[0].group_segment[i].body;
+		if (group != NULL && strcmp(group->name, name) == 0)
+			return atomic_load(&group->state);
+	}
+	return GROUP_FREE;
+}
+
+static void limit(struct fixture *f, const char *ip)
+{
+	config_free(f->config);
+	f->config = limits(ip);
+}
+
+static void a_group_that_nobody_reads_lapses_after_max_idle(void **state)
+{
+	struct fixture *f = *state;
+	limit(f, "{max_idle: 1h}");
+	open_watch(f);
+	assert_int_equal(look(f, 0), 0);
+	visit(f, "archive");
+	assert_int_equal(look(f, NS_PER_SEC), 0);
+	write_records(f, 1500);
+	let_tally_read(f);
+	(void)look(f, NS_PER_SEC);
+	assert_int_equal(state_of(f, "archive"), GROUP_REQUIRED);
+	assert_int_equal(f->watch.lapsed, 0);
+	assert_true(look(f, 3600 * NS_PER_SEC) >= 1);
+	says(f, "a group lapsed: nobody reads it");
+	says(f, "topic=ip group=archive limit=topics.ip.max_idle no_reader_since=2");
+	says(f, "waiting_bytes=65536");
+	assert_int_equal(state_of(f, "archive"), GROUP_LAPSED);
+	assert_int_equal(f->watch.lapsed, 1);
+	write_records(f, 1000); /* there is room, though it has read nothing */
+	assert_int_equal(atomic_load(&f->writer.stream.shared->ledger.dropped), 476);
+	(void)look(f, NS_PER_SEC);
+	assert_int_equal(f->watch.lapsed, 1);
+}
+
+static void a_group_that_nobody_reads_lapses_when_too_much_waits_for_it(void **state)
+{
+	struct fixture *f = *state;
+	limit(f, "{max_idle: 0, max_lag: 32KiB}");
+	open_watch(f);
+	visit(f, "archive");
+	assert_int_equal(look(f, 0), 0);
+	write_records(f, 511);
+	let_tally_read(f);
+	assert_int_equal(look(f, 24 * 3600 * NS_PER_SEC), 0);
+	write_records(f, 1);
+	assert_int_equal(look(f, NS_PER_SEC), 1);
+	says(f, "group=archive limit=topics.ip.max_lag");
+	assert_int_equal(state_of(f, "archive"), GROUP_LAPSED);
+}
+
+static void a_group_with_a_reader_and_one_of_a_stage_never_lapse(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader reader;
+	limit(f, "{max_idle: 1s, max_lag: 1KiB}");
+	open_watch(f);
+	assert_int_equal(topic_reader_attach(&reader, &f->instance, "ip", "slow", GROUP_REQUIRED,
+	                                     STREAM_FROM_TAIL, &f->error),
+	                 0);
+	topic_reader_detach(&f->tally);
+	write_records(f, 1500);
+	for (unsigned i = 0; i < 3; i++)
+		(void)look(f, 3600 * NS_PER_SEC);
+	assert_int_equal(state_of(f, "slow"), GROUP_REQUIRED);
+	assert_int_equal(state_of(f, "tally"), GROUP_REQUIRED);
+	assert_int_equal(topic_group_lapse(&f->instance, "ip", "slow", &f->error), -EBUSY);
+	assert_int_equal(topic_group_lapse(&f->instance, "ip", "tally", &f->error), -EPERM);
+	assert_int_equal(topic_group_lapse(&f->instance, "ip", "none", &f->error), -ENOENT);
+	topic_reader_detach(&reader);
+	(void)look(f, NS_PER_SEC / 2);
+	assert_int_equal(state_of(f, "slow"), GROUP_REQUIRED); /* the look before it was a moment ago */
+	(void)look(f, NS_PER_SEC);
+	assert_int_equal(state_of(f, "slow"), GROUP_LAPSED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +401,12 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_second_group_is_named_when_the_first_is_gone, set_up,
 	                                        tear_down),
 	        cmocka_unit_test_setup_teardown(what_was_known_survives_a_reload, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_group_that_nobody_reads_lapses_after_max_idle, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(a_group_that_nobody_reads_lapses_when_too_much_waits_for_it,
+	                                        set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_group_with_a_reader_and_one_of_a_stage_never_lapse, set_up,
+	                                        tear_down),
 	};
 	alarm(60);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,6 +37,45 @@ def test_a_forgotten_reader_is_named_in_the_log_with_what_helps(instance, tmp_pa
     assert one.log().count("a topic is full") == 1
 
 
+def group_of(one, name, topic="ip"):
+    return next((group for group in one.topic(topic)["lanes"][0]["groups"] if group["group"] == name), None)
+
+
+def test_a_forgotten_reader_lapses_and_what_it_misses_is_counted(instance, tmp_path, rng):
+    config = small_topics(tmp_path)
+    config["topics"]["ip"]["max_lag"] = "48KiB"
+    one = instance(config=config)
+    consume = ("consume", "ip", "--group", "archvie", "--no-follow", "--", "cat")
+    assert one.millrace(*consume).returncode == 0
+    events = [ipevent(random_sha(rng), 1)] * 1000
+    sent = 0
+    while not group_of(one, "archvie")["lapsed"]:
+        send_paced(one.address(), events[:200], RATE)
+        sent += 200
+        assert sent < 100000
+    said = wait_until(lambda: re.search(r"warn supervisor.* a group lapsed: .*", one.log()), 10, "a line in the log")[0]
+    assert "topic=ip group=archvie limit=topics.ip.max_lag" in said
+    dropped = one.ledger("ip")["dropped"]
+    send_paced(one.address(), events, RATE)
+    send_paced(one.address(), events, RATE)
+    sent += 2000
+    wait_until(lambda: one.ledger("ip")["received"] == sent, 20, "all received")
+    wait_until(lambda: group_of(one, "tally")["waiting_records"] == 0, 20, "all counted")
+    assert one.ledger("ip")["dropped"] == dropped
+    group, written = group_of(one, "archvie"), one.ledger("ip")["written"]
+    assert group["lapsed"] and not group["required"] and group["missed_records"] >= 1000
+    assert group["read_records"] + group["missed_records"] + group["waiting_records"] == written
+    assert re.search(r"^ip +0 +archvie +lapsed ", one.millrace("stat").stdout, re.M)
+    assert one.stat()["supervisor"]["metrics"]["lapsed_groups"] == 1
+    # Its reader comes back.
+    result = one.millrace(*consume)
+    assert result.returncode == 0
+    group = group_of(one, "archvie")
+    assert group["required"] and not group["lapsed"] and group["waiting_records"] == 0
+    assert group["read_records"] == result.stdout.count("\n") > 0
+    assert group["read_records"] + group["missed_records"] == written
+
+
 # ---- topics that nobody keeps ----
 
 NOBODY = "nobody keeps this topic"
