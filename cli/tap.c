@@ -369,6 +369,16 @@ static int check_format(const struct arguments *arguments, const struct tap_opti
 	        options->topic);
 }
 
+/* Returns ARGUMENTS_GO_ON, or EXIT_USAGE after it printed the fault. */
+static int read_filters(const struct arguments *arguments, struct filters *filters,
+                        const struct argument_list *list, const char *topic)
+{
+	struct filters_why why;
+	if (filters_init(filters, flow_topic_type(topic), topic, list->item, list->n, &why) == 0)
+		return ARGUMENTS_GO_ON;
+	return arguments_error(arguments, "--filter: %s", why.text);
+}
+
 int command_tap(int argc, char **argv)
 {
 	struct tap_options options = {.instance = command_instance(), .format = "json", .count = UINT64_MAX};
@@ -414,7 +424,7 @@ int command_tap(int argc, char **argv)
 	if (status != ARGUMENTS_GO_ON)
 		return status;
 	options.topic = operands.item[0];
-	status = filters_init(&filters, &arguments, &filter_list, options.topic);
+	status = read_filters(&arguments, &filters, &filter_list, options.topic);
 	if (status == ARGUMENTS_GO_ON)
 		status = check_format(&arguments, &options);
 	if (status != ARGUMENTS_GO_ON) {

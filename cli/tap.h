@@ -6,7 +6,7 @@
 #ifndef CLI_TAP_H
 #define CLI_TAP_H
 
-#include "cli/filter.h"
+#include "event/filter.h"
 #include "cli/ndjson.h"
 
 /* From the command line. */

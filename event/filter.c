@@ -1,17 +1,28 @@
-#include "cli/filter.h"
+#include "event/filter.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <errno.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "event/query.h"
-#include "flow/flow.h"
 
 #define ROOM_MIN 4096u
+
+static int fault(struct filters_why *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int fault(struct filters_why *why, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(why->text, sizeof why->text, format, arguments);
+	va_end(arguments);
+	return -EINVAL;
+}
 
 /* Fields that have members: the parameters of tracking calls, under any name, and the data of
  * postbacks. */
@@ -32,24 +43,22 @@ static bool has_members(uint16_t type, const char *key)
 	}
 }
 
-static int check_key(const struct arguments *arguments, const char *topic, const struct filter *filter)
+static int check_key(uint16_t type, const char *topic, const struct filter *filter, struct filters_why *why)
 {
-	uint16_t type = flow_topic_type(topic);
 	char all[256] = "";
 	const char *key = filter->key;
 	if (filter->member != NULL && has_members(type, key))
-		return ARGUMENTS_GO_ON;
+		return 0;
 	if (filter->member == NULL && (type == EVENT_NONE || event_field_known(type, key)))
-		return ARGUMENTS_GO_ON;
+		return 0;
 	for (unsigned i = 0; event_field_name(type, i) != NULL; i++) {
 		const char *name = event_field_name(type, i);
 		size_t used = strlen(all);
 		snprintf(all + used, sizeof all - used, "%s%s%s", i > 0 ? ", " : "", name,
 		         has_members(type, name) ? " and its members, as in params.color" : "");
 	}
-	return arguments_error(arguments, "--filter: events of %s have no field \"%s%s%s\"; they have: %s",
-	                       topic, key, filter->member != NULL ? "." : "",
-	                       filter->member != NULL ? filter->member : "", all);
+	return fault(why, "events of %.40s have no field \"%s%s%.80s\"; they have: %s", topic, key,
+	             filter->member != NULL ? "." : "", filter->member != NULL ? filter->member : "", all);
 }
 
 /* Brings an address or hexadecimal digits into the form that events show. Leaves other values as
@@ -90,24 +99,24 @@ static void split(struct filter *filter, const char *text, const char *equals)
 	filter->value = canonical(filter, equals + 1);
 }
 
-int filters_init(struct filters *filters, const struct arguments *arguments, const struct argument_list *list,
-                 const char *topic)
+int filters_init(struct filters *filters, uint16_t type, const char *topic, const char *const *text, size_t n,
+                 struct filters_why *why)
 {
 	*filters = (struct filters){0};
-	if (list->n > FILTERS_MAX)
-		return arguments_error(arguments, "--filter: at most %u can be given", FILTERS_MAX);
-	for (size_t i = 0; i < list->n; i++) {
+	if (n > FILTERS_MAX)
+		return fault(why, "at most %u can be given", FILTERS_MAX);
+	for (size_t i = 0; i < n; i++) {
 		struct filter *filter = &filters->filter[filters->n];
-		const char *text = list->item[i], *equals = strchr(text, '=');
-		if (equals == NULL || equals == text || strcspn(text, ".=") >= sizeof filter->key)
-			return arguments_error(arguments, "--filter %s: must be KEY=VALUE", text);
-		split(filter, text, equals);
+		const char *equals = strchr(text[i], '=');
+		if (equals == NULL || equals == text[i] || strcspn(text[i], ".=") >= sizeof filter->key)
+			return fault(why, "\"%.120s\" must be KEY=VALUE", text[i]);
+		split(filter, text[i], equals);
 		filters->n++;
-		int status = check_key(arguments, topic, filter);
-		if (status != ARGUMENTS_GO_ON)
-			return status;
+		int result = check_key(type, topic, filter, why);
+		if (result != 0)
+			return result;
 	}
-	return ARGUMENTS_GO_ON;
+	return 0;
 }
 
 static void make_room(struct filters *filters, size_t bytes)

@@ -1,4 +1,4 @@
-/* Filters of tap: key=value; all must match.
+/* Filters of events: key=value; all must match. `millrace tap` and the sinks take them.
  *
  *     ip=10.0.0.1            a field of the event (docs/EVENTS.md), compared as text
  *     params.color=red       a parameter of a tracking call, decoded; of several with this name, one is enough
@@ -7,13 +7,17 @@
  * Values must match exactly, except that case and spelling of hexadecimal digits and addresses do
  * not matter.
  */
-#ifndef CLI_FILTER_H
-#define CLI_FILTER_H
+#ifndef EVENT_FILTER_H
+#define EVENT_FILTER_H
 
-#include "cli/arguments.h"
 #include "event/event.h"
 
 #define FILTERS_MAX 16u
+
+/* Room for an explanation. */
+struct filters_why {
+	char text[512];
+};
 
 struct filter {
 	char key[48]; /* of the field, without a member's name */
@@ -29,11 +33,12 @@ struct filters {
 	size_t room;
 };
 
-/* Reads the filters for a topic's events. Returns ARGUMENTS_GO_ON, or EXIT_USAGE after it printed
- * the fault: no "=", or a key that events of this topic do not have. In both cases the caller calls
+/* Compiles the filters for the events of a topic, whose records have this type (EVENT_NONE: any, and
+ * then every key is taken); the topic's name is for people. Returns 0, or -EINVAL with the fault in
+ * why: too many, no "=", or a key that these events do not have. In both cases the caller calls
  * filters_fini. Aborts when out of memory. */
-int filters_init(struct filters *filters, const struct arguments *arguments, const struct argument_list *list,
-                 const char *topic);
+int filters_init(struct filters *filters, uint16_t type, const char *topic, const char *const *text, size_t n,
+                 struct filters_why *why);
 
 /* True when all filters match. Aborts when out of memory. */
 bool filters_hold(struct filters *filters, const struct record *record);

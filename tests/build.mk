@@ -29,6 +29,7 @@ $(eval $(call unit,shm/queue_look,shm event base,-lck))
 $(eval $(call unit,event/event,shm event base,-ljansson))
 $(eval $(call unit,event/http,shm event base,-ljansson))
 $(eval $(call unit,event/encode,track shm event base,-ljansson))
+$(eval $(call unit,event/filter,event shm base,-ljansson))
 
 $(eval $(call unit,config/config,stage flow config shm event base,-lcyaml -lyaml))
 $(eval $(call unit,config/values,stage flow config shm event base,-lcyaml -lyaml))
