@@ -35,18 +35,28 @@ static void on_term(int signal)
 	signalled->draining = true;
 }
 
+static void on_request(int signal)
+{
+	(void)signal;
+	signalled->requested = true;
+}
+
 void loop_signals(struct stage *stage)
 {
 	struct sigaction term = {.sa_handler = on_term}, ignore = {.sa_handler = SIG_IGN};
+	struct sigaction request = {.sa_handler = on_request, .sa_flags = SA_RESTART};
 	sigset_t set;
 	signalled = stage;
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGUSR1);
 	sigaction(SIGINT, &ignore, NULL);
 	sigaction(SIGHUP, &ignore, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
 	sigaction(SIGTERM, &term, NULL);
-	/* Whoever forked this process may have had it blocked. */
+	sigaction(SIGUSR1, &request, NULL);
+	/* Whoever forked this process may have had SIGTERM blocked. The supervisor blocks SIGUSR1 for
+	 * us, so that one that comes before the handler waits for it. */
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 

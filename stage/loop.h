@@ -28,8 +28,9 @@ void loop_watch_parent(struct loop_parent *parent);
  * instance has another supervisor than the one that the stage joined. */
 bool loop_parent_gone(const struct loop_parent *parent, const struct instance_page *page);
 
-/* SIGTERM sets stage->draining from now on, without restarting what it interrupts; SIGINT, SIGHUP
- * and SIGPIPE are ignored. */
+/* SIGTERM sets stage->draining from now on, without restarting what it interrupts; SIGUSR1 sets
+ * stage->requested, also one that came while it was blocked; SIGINT, SIGHUP and SIGPIPE are
+ * ignored. */
 void loop_signals(struct stage *stage);
 
 /* Brings the metrics that every stage has up to date; the loop does it at each tick. */

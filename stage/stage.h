@@ -17,6 +17,10 @@
  * signal ends a wait in the kernel with EINTR; one that comes just before the wait is seen when the
  * wait ends, 500 ms later at most. SIGINT and SIGHUP are ignored: the supervisor decides.
  *
+ * SIGUSR1 sets `requested`: somebody wishes what this kind of stage offers (a sink finishes what it
+ * has open). A stage looks at the flag in poll or tick and clears it before it acts; one that does
+ * not look ignores the signal. A signal that comes before the stage is ready is kept for it.
+ *
  * A stage's main.c is:
  *
  *     int main(int argc, char **argv) { return stage_main(argc, argv, &tally_stage); }
@@ -59,7 +63,8 @@ struct stage {
 	uint64_t log_counted;          /* of log_dropped, in the control block already */
 	int socket[STAGE_SOCKETS_MAX]; /* handed down, bound, non-blocking */
 	unsigned n_sockets;
-	volatile bool draining; /* set by SIGTERM */
+	volatile bool draining;  /* set by SIGTERM */
+	volatile bool requested; /* set by SIGUSR1, cleared by the stage */
 	/* the instance's folder is gone: what is taken in now can be lost (loop.h) */
 	bool lost;
 	uint64_t now_ns;           /* CLOCK_MONOTONIC, read once per turn of the loop */

@@ -129,14 +129,15 @@ static void become_stage(const struct children *children, const struct child *ch
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_DFL);
-	sigset_t none;
-	sigemptyset(&none);
+	sigset_t kept;
+	sigemptyset(&kept);
+	sigaddset(&kept, SIGUSR1); /* a wish that comes before the stage can take it waits (loop.c) */
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) != 0)
 		_exit(126);
 	if (getppid() != supervisor) /* it died before the line above */
 		_exit(0);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	sigprocmask(SIG_SETMASK, &kept, NULL);
 	execv(path, (char *const *)(uintptr_t)argv);
 	log_error("cannot execute", "path=%s error=\"%s\"", path, strerror(errno));
 	_exit(127);

@@ -98,6 +98,25 @@ static void a_draining_stage_stays_until_it_says_that_it_has_drained(void **stat
 	assert_int_equal(stage->work->jobs, 0);
 }
 
+static void a_wish_is_kept_until_the_stage_can_take_it(void **state)
+{
+	struct stage_fixture *stage = *state;
+	sigset_t wish;
+	sigemptyset(&wish);
+	sigaddset(&wish, SIGUSR1);
+	/* As the supervisor starts it: blocked until the handler is there. */
+	sigprocmask(SIG_BLOCK, &wish, NULL);
+	pid_t pid = start_stage(stage);
+	kill(pid, SIGUSR1);
+	sigprocmask(SIG_UNBLOCK, &wish, NULL);
+	wait_running(stage);
+	wait_until(stage->work->requests == 1);
+	kill(pid, SIGUSR1);
+	wait_until(stage->work->requests == 2);
+	kill(pid, SIGTERM);
+	assert_int_equal(status_of(pid), 0);
+}
+
 /* Removes the folder of a running stage; true when the stage has said so within a second and a
  * half. */
 static bool says_that_its_folder_went(const struct stage_fixture *stage)
@@ -427,6 +446,7 @@ int main(int argc, char **argv)
 	        life(a_broken_configuration_is_told_line_by_line),
 	        life(sigterm_finishes_the_work_at_hand_and_exits_0),
 	        life(a_draining_stage_stays_until_it_says_that_it_has_drained),
+	        life(a_wish_is_kept_until_the_stage_can_take_it),
 	        life(a_stage_whose_folder_goes_finishes_says_so_and_exits_3),
 	        life(a_stage_that_only_reads_waits_for_its_supervisor_when_its_folder_goes),
 	        life(another_life_under_the_same_name_is_not_taken_for_a_new_page),

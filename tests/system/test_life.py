@@ -1,4 +1,5 @@
 """Whether what is attached to an instance knows what became of it: another page, a drain, its folder gone."""
+import contextlib
 import errno
 import os
 import shutil
@@ -10,7 +11,7 @@ import time
 import pytest
 
 import load
-from harness import BUILD, SLOW, Instance, default_config, wait_until
+from harness import BUILD, SLOW, Instance, default_config, processes, wait_until
 from http_help import EXAMPLE, Client, http_address, http_config
 
 SUPERVISOR_LOST = 4
@@ -290,3 +291,21 @@ def test_no_link_is_followed(root, tmp_path, shm_root, link):
     assert victim.read_text() == "precious"
     if link == "instance":
         assert list(elsewhere.iterdir()) == []
+
+
+# ---- wishes ----
+
+
+def test_a_wish_by_signal_ends_no_process_at_whatever_moment_it_comes(instance, tmp_path):
+    one = instance(config=full_config(tmp_path))
+    for _ in range(5):
+        killed = one.pid_of("tally.0")
+        os.kill(killed, signal.SIGKILL)
+        deadline = time.monotonic() + 20 * SLOW
+        while one.pid_of("tally.0") in (0, killed) or one.stage("tally.0")["state"] != "running":
+            assert time.monotonic() < deadline, one.log()
+            for pid in [one.process.pid, *processes.children(of=one.process.pid)]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGUSR1)
+    assert f"signal={int(signal.SIGUSR1)}" not in one.log(), one.log()
+    assert one.stage("tally.0")["restarts"] == 5, one.log()
