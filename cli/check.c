@@ -11,6 +11,7 @@
 #include "base/program.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "config/value.h"
 #include "shm/folder.h"
 #include "supervisor/home.h"
 #include "supervisor/plan.h"
@@ -43,7 +44,7 @@ static void print_keys(void)
 		       option[i].default_text[0] != 0 ? option[i].default_text : "none");
 		if (option[i].choices[0] != 0)
 			printf(", one of: %s", option[i].choices);
-		bool text = option[i].kind == CONFIG_STRING || option[i].kind == CONFIG_FILE;
+		bool text = config_value_is_text(&option[i]);
 		if (option[i].min_text[0] != 0 && !text)
 			printf(", from %s", option[i].min_text);
 		if (option[i].max_text[0] != 0 && !text)
@@ -272,7 +273,7 @@ static int check(struct options *options)
 	if (config == NULL)
 		fputs(errors, stderr);
 	else if (options->effective)
-		status = config_write(config, stdout) == 0 ? 0 : 1;
+		status = config_write_masked(config, stdout) == 0 ? 0 : 1;
 	else
 		status = show_plan(options, config);
 	config_free(config);

@@ -8,15 +8,26 @@
 #include "shm/instance.h"
 #include "base/address.h"
 #include "config/complete.h"
+#include "config/kinds.h"
 #include "config/value.h"
 
-static void check_option(const struct schema *schema, const struct config_node *node, const char *path,
-                         struct config_errors *errors)
+/* What has no default and was not written is missing where its section, parent, stands. */
+static void check_option(const struct schema *schema, const struct config_node *node,
+                         const struct config_node *parent, const char *path, struct config_errors *errors)
 {
-	struct config_why why;
-	if (node->kind == NODE_SCALAR && config_value_check(schema->option, node->text, &why) != 0)
-		config_error(errors, &node->origin, path, "%s", why.text);
-	if (node->kind == NODE_LIST && config_value_check_items(schema->option, node->n_children, &why) != 0)
+	static const char empty[] = "is empty";
+	struct config_why why = {""};
+	if (node->kind == NODE_SCALAR)
+		(void)config_value_check(schema->option, node->text, &why);
+	if (node->kind == NODE_LIST)
+		(void)config_value_check_items(schema->option, node->n_children, &why);
+	if (why.text[0] == '\0')
+		return;
+	bool missing = strcmp(node->origin.source, CONFIG_SOURCE_DEFAULT) == 0 &&
+	               strncmp(why.text, empty, strlen(empty)) == 0;
+	if (missing)
+		config_error(errors, &parent->origin, path, "is missing%s", why.text + strlen(empty));
+	else
 		config_error(errors, &node->origin, path, "%s", why.text);
 }
 
@@ -45,9 +56,15 @@ static void check_keys(const struct schema *schema, const struct config_node *no
 		char below[CONFIG_PATH_MAX];
 		config_path_key(below, path, key->name);
 		if (child == NULL)
-			continue; /* taken out, with an error */
+			continue; /* taken out, with an error, or not for this kind */
+		if (!config_kinds_take(path, node, key->name)) {
+			char why[600];
+			config_error(errors, &child->origin, below, "%s",
+			             config_kinds_explain(path, node, key->name, why, sizeof why));
+			continue;
+		}
 		if (key->kind == SCHEMA_OPTION)
-			check_option(key, child, below, errors);
+			check_option(key, child, node, below, errors);
 		else if (key->kind == SCHEMA_SECTION)
 			check_keys(key, child, below, errors);
 		else
@@ -155,7 +172,8 @@ enum check_kind {
 	CHECK_NETWORKS,
 	CHECK_ORIGINS,
 	CHECK_ROOM,
-	CHECK_ORDER
+	CHECK_ORDER,
+	CHECK_NAMES
 };
 
 #define CHECK_OTHERS_MAX 4u
@@ -170,6 +188,8 @@ struct check {
 #define ITEMS(list, key, kind)          {CHECK_##kind, list, key, {NULL}},
 #define ROOM(list, key, ...)            {CHECK_ROOM, list, key, {__VA_ARGS__}},
 #define ORDER(least, most, what, whose) {CHECK_ORDER, "", least, {most, what, whose}},
+#define NAMED(list, key)                {CHECK_NAMES, list, key, {NULL}},
+#define ONLY(...)                       /* kinds.c */
 
 static const struct check checks[] = {
 #include <checks.list> /* generated: every checks.def of the tree (mk/tables.mk) */
@@ -291,6 +311,45 @@ static void check_room(const struct config_node *tree, const struct check *row, 
 		check_room_of(entries->child[i], i, row, errors);
 }
 
+/* Not a letter with case, so that no two names look alike, and nothing that a role, a file or a path
+ * uses to part names. */
+#define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789_-"
+
+static const struct config_node *name_of(const struct config_node *entry, const char *key)
+{
+	const struct config_node *name = config_tree_find(entry, key);
+	return name != NULL && name->kind == NODE_SCALAR && name->text[0] != '\0' ? name : NULL;
+}
+
+static void check_name(const struct config_node *entries, size_t i, const struct check *row,
+                       struct config_errors *errors)
+{
+	const struct config_node *name = name_of(entries->child[i], row->key);
+	char path[CONFIG_PATH_MAX];
+	if (name == NULL)
+		return; /* said by its option */
+	snprintf(path, sizeof path, "%s[%zu].%s", row->list, i, row->key);
+	if (name->text[strspn(name->text, NAME_CHARACTERS)] != '\0')
+		config_error(errors, &name->origin, path, "\"%.60s\" cannot be a name; allowed: a-z 0-9 _ -",
+		             name->text);
+	for (size_t k = 0; k < i; k++) {
+		const struct config_node *other = name_of(entries->child[k], row->key);
+		if (other == NULL || strcmp(other->text, name->text) != 0)
+			continue;
+		config_error(errors, &name->origin, path,
+		             "\"%.60s\" is the name of %s[%zu] too; allowed: each name once", name->text,
+		             row->list, k);
+		return;
+	}
+}
+
+static void check_names(const struct config_node *tree, const struct check *row, struct config_errors *errors)
+{
+	const struct config_node *entries = node_of(tree, row->list);
+	for (size_t i = 0; entries != NULL && i < entries->n_children && !config_errors_full(errors); i++)
+		check_name(entries, i, row, errors);
+}
+
 static void check_instance(const struct config_node *tree, struct config_errors *errors)
 {
 	const struct config_node *node = config_tree_find(tree, "instance");
@@ -368,6 +427,8 @@ static void check_rows(const struct config_node *tree, struct config_errors *err
 			check_room(tree, &checks[i], errors);
 		else if (checks[i].kind == CHECK_ORDER)
 			check_order(tree, &checks[i], errors);
+		else if (checks[i].kind == CHECK_NAMES)
+			check_names(tree, &checks[i], errors);
 		else
 			check_items(tree, &checks[i], errors);
 	}

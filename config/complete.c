@@ -5,6 +5,8 @@
 
 #include "shm/segment.h"
 #include "base/address.h"
+#include "config/kinds.h"
+#include "config/value.h"
 
 void config_path_key(char *path, const char *parent, const char *name)
 {
@@ -149,6 +151,11 @@ static void complete_option(struct completing *completing, const struct schema *
                             struct config_node *parent, size_t i, const char *path)
 {
 	struct config_node *node = parent->child[i];
+	uint64_t choice;
+	/* To YAML the word null is no value; here it may be one. */
+	if (node->kind == NODE_NULL && node->text != NULL && schema->option->kind == CONFIG_CHOICE &&
+	    config_value_parse(schema->option, node->text, &choice) == 0)
+		node->kind = NODE_SCALAR;
 	if (node->kind == NODE_NULL) {
 		const struct config_origin origin = node->origin;
 		config_error(completing->errors, &origin, path, "has no value; allowed: a %s such as %s",
@@ -178,7 +185,7 @@ static void complete_entries(struct completing *completing, const struct schema 
 	}
 }
 
-/* All keys of the schema in one map. */
+/* All keys of the schema in one map, but those that an entry of this kind does not have. */
 static void complete_keys(struct completing *completing, const struct schema *schema,
                           struct config_node *node, const char *path)
 {
@@ -186,8 +193,11 @@ static void complete_keys(struct completing *completing, const struct schema *sc
 		return;
 	for (size_t k = 0; k < schema->n_children; k++) {
 		const struct schema *key = schema->child[k];
-		if (config_tree_find(node, key->name) == NULL)
+		if (config_tree_find(node, key->name) == NULL) {
+			if (!config_kinds_take(path, node, key->name))
+				continue;
 			config_tree_add(node, key->name, absent_node(key, completing->defaults));
+		}
 		size_t i = (size_t)config_tree_index(node, key->name);
 		struct config_node *child = node->child[i];
 		char below[CONFIG_PATH_MAX];

@@ -18,6 +18,8 @@
 
 struct config {
 	struct config_data data;
+	/* What was loaded, for config_written. The names of its sources are gone, their ranks stay. */
+	struct config_node *tree;
 };
 
 /* Order of the sources in the report of errors. */
@@ -71,6 +73,34 @@ static void expect_map(struct config_node *tree, struct config_errors *errors)
 		config_tree_free(config_tree_take(tree, tree->n_children - 1));
 }
 
+/* Whether the word stands in the text, with no letter, digit or _ next to it. */
+static bool has_word(const char *text, const char *word)
+{
+	static const char more[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+	size_t n = strlen(word);
+	for (const char *at = text; (at = strstr(at, word)) != NULL; at++)
+		if ((at == text || strchr(more, at[-1]) == NULL) &&
+		    (at[n] == '\0' || strchr(more, at[n]) == NULL))
+			return true;
+	return false;
+}
+
+/* Where a value was set, as errors cite it. One that names a secret, or a section that may hold it,
+ * ends after its key. */
+static char *set_name(const char *set)
+{
+	size_t n;
+	const struct config_option *option = config_options(&n);
+	int shown = (int)strlen(set);
+	char *name;
+	for (size_t i = 0; i < n; i++)
+		if (option[i].kind == CONFIG_SECRET && has_word(set, config_value_name(&option[i])))
+			shown = (int)strcspn(set, "=");
+	if (asprintf(&name, "--set %.*s%s", shown, set, set[shown] == '=' ? "=***" : "") < 0)
+		abort();
+	return name;
+}
+
 static void apply_sets(struct config_node *tree, const char *const *sets, char **names, size_t n_sets,
                        struct config_errors *errors)
 {
@@ -79,8 +109,7 @@ static void apply_sets(struct config_node *tree, const char *const *sets, char *
 	if (instance != NULL)
 		config_set_text(tree, "instance", instance, &origin, errors);
 	for (size_t i = 0; i < n_sets; i++) {
-		if (asprintf(&names[i], "--set %s", sets[i]) < 0)
-			abort();
+		names[i] = set_name(sets[i]);
 		origin = (struct config_origin){.source = names[i], .rank = RANK_SET + (unsigned)i};
 		config_set(tree, sets[i], &origin, errors);
 	}
@@ -103,7 +132,7 @@ static struct config *make(struct config_node *tree, const char *const *sets, si
 	config_complete(tree, &defaults, errors);
 	if (config_data_load(&config->data, tree, errors) || !config_errors_full(errors))
 		config_check(tree, errors);
-	config_tree_free(tree);
+	config->tree = tree;
 	if (errors->n > 0) {
 		config_free(config);
 		config = NULL;
@@ -176,10 +205,8 @@ static struct config *load_open(int fd, const char *path, const char *const *set
 
 struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors)
 {
-	if (path == NULL) {
-		const char *text = config_default_text();
-		return config_load_text("default", text, strlen(text), sets, n_sets, errors);
-	}
+	if (path == NULL) /* an empty file: the default's sections come to it */
+		return config_load_text("default", "", 0, sets, n_sets, errors);
 	int fd = open(path, READ_FLAGS);
 	return load_open(fd < 0 ? -errno : fd, path, sets, n_sets, errors);
 }
@@ -198,6 +225,7 @@ void config_free(struct config *config)
 	if (config == NULL)
 		return;
 	config_data_free(&config->data);
+	config_tree_free(config->tree);
 	free(config);
 }
 
@@ -206,29 +234,43 @@ int config_write(const struct config *config, FILE *out)
 	return config_data_write(&config->data, out);
 }
 
-bool config_same(const struct config *a, const struct config *b, const char *prefix)
+bool config_written(const struct config *config, const char *format, ...)
 {
-	struct config_place a_place, b_place;
-	bool in_a = config_data_find(&a->data, prefix, &a_place);
-	bool in_b = config_data_find(&b->data, prefix, &b_place);
-	return in_a && in_b ? config_data_same(&a_place, &b_place) : in_a == in_b;
+	char text[CONFIG_PATH_MAX];
+	const char *key = text;
+	const struct config_node *node = config->tree;
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	while (node != NULL) {
+		struct config_step step = config_step(&key, NULL, false);
+		if (step.kind == STEP_END)
+			return node->origin.rank != RANK_DEFAULT;
+		if (step.kind == STEP_INDEX && node->kind == NODE_LIST && step.index < node->n_children)
+			node = node->child[step.index];
+		else
+			node = step.kind == STEP_NAME ? config_tree_find(node, step.name) : NULL;
+	}
+	return false;
 }
 
-/* ---- files ---- */
+/* ---- all options of a kind ---- */
 
 typedef void option_fn(void *argument, const char *key, const struct config_place *place);
 
-/* Calls each for every option of the kind at or below place; key is that of place. */
+/* Calls each for every option of the kind at or below place that has a value; key is that of
+ * place. */
 static void each_option(const struct config_place *place, const char *key, enum config_type kind,
                         option_fn *each, void *argument)
 {
 	char below[CONFIG_PATH_MAX];
 	if (place->cells == NULL && place->schema->kind == SCHEMA_OPTION) {
-		if (place->schema->option->kind == kind)
+		if (place->schema->option->kind == kind && place->cell != NULL && place->cell->data != NULL)
 			each(argument, key, place);
 		return;
 	}
-	if (place->cells == NULL) {
+	if (place->cells == NULL) { /* a section that the entry's kind does not have has no entries */
 		struct config_place entry;
 		for (size_t i = 0; config_data_entry(place, i, &entry); i++) {
 			if (place->schema->kind == SCHEMA_ENTRIES)
@@ -245,6 +287,65 @@ static void each_option(const struct config_place *place, const char *key, enum 
 		each_option(&child, below, kind, each, argument);
 	}
 }
+
+/* ---- secrets ---- */
+
+#define MASK "***"
+
+/* The cells of the secrets while "***" is in their place. */
+struct masking {
+	struct config_cell **cell;
+	void **secret;
+	size_t n;
+};
+
+static void mask(void *argument, const char *key, const struct config_place *place)
+{
+	struct masking *masking = argument;
+	struct config_cell *cell = (struct config_cell *)(uintptr_t)place->cell;
+	(void)key;
+	if (((const char *)cell->data)[0] == '\0')
+		return;
+	masking->cell = reallocarray(masking->cell, masking->n + 1, sizeof(struct config_cell *));
+	masking->secret = reallocarray(masking->secret, masking->n + 1, sizeof(void *));
+	if (masking->cell == NULL || masking->secret == NULL)
+		abort();
+	masking->cell[masking->n] = cell;
+	masking->secret[masking->n++] = cell->data;
+	cell->data = (void *)(uintptr_t)MASK;
+}
+
+int config_write_masked(const struct config *config, FILE *out)
+{
+	struct masking masking = {0};
+	struct config_place root;
+	if (config_data_find(&config->data, "", &root))
+		each_option(&root, "", CONFIG_SECRET, mask, &masking);
+	int result = config_data_write(&config->data, out);
+	for (size_t i = 0; i < masking.n; i++)
+		masking.cell[i]->data = masking.secret[i];
+	free(masking.cell);
+	free(masking.secret);
+	return result;
+}
+
+/* ---- comparing ---- */
+
+bool config_same_entry(const struct config *a, const char *a_prefix, const struct config *b,
+                       const char *b_prefix)
+{
+	struct config_place a_place, b_place;
+	bool in_a = config_data_find(&a->data, a_prefix, &a_place);
+	bool in_b = config_data_find(&b->data, b_prefix, &b_place);
+	return in_a && in_b ? config_data_same(&a_place, &b_place) : in_a == in_b;
+}
+
+bool config_same(const struct config *a, const struct config *b, const char *prefix)
+{
+	return config_same_entry(a, prefix, b, prefix);
+}
+
+/* ---- files ---- */
 
 struct telling {
 	config_file_fn *each;
@@ -334,9 +435,12 @@ static struct config_place find(const struct config *config, char *key, const ch
 
 static void expect_type(const struct config_place *place, const char *key, bool right)
 {
-	if (right && place->schema->kind == SCHEMA_OPTION && place->cell != NULL)
+	bool is_option = place->schema->kind == SCHEMA_OPTION && place->cell != NULL;
+	if (right && is_option && (place->cell->data != NULL || place->schema->option->kind == CONFIG_LIST))
 		return;
-	log_error("a key of the configuration is asked for with the wrong type", "key=%s", key);
+	log_error(right && is_option ? "a key of the configuration is not for this kind of entry"
+	                             : "a key of the configuration is asked for with the wrong type",
+	          "key=%s", key);
 	abort();
 }
 

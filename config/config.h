@@ -17,9 +17,10 @@
  * Types: SIZE (bytes; suffixes KiB MiB GiB TiB and k M G T, decimal: "64MiB"), POWER (a SIZE that
  * is a power of two), DURATION (suffixes ns us ms s m h d; a number alone is seconds), COUNT
  * (integer), POWER_COUNT (a COUNT that is a power of two), BOOL, CHOICE, STRING, FILE (the path of
- * a file that the section's stage reads, see stage/file.h; "" names none), LIST (of strings; a
- * single value stands for a list of one). min and max bound the value, the bytes of a STRING or
- * FILE, a LIST's items. Sections may be lists (`ingest.udp`) or maps by name (`topics`).
+ * a file that the section's stage reads, see stage/file.h; "" names none), SECRET (a STRING that
+ * is shown nowhere: errors leave it out and config_write_masked writes "***"), LIST (of strings; a
+ * single value stands for a list of one). min and max bound the value, the bytes of a STRING,
+ * SECRET or FILE, a LIST's items. Sections may be lists (`ingest.udp`) or maps by name (`topics`).
  *
  * What is in force; the later replaces the earlier:
  *
@@ -49,6 +50,7 @@ enum config_type {
 	CONFIG_CHOICE,
 	CONFIG_STRING,
 	CONFIG_FILE,
+	CONFIG_SECRET,
 	CONFIG_LIST
 };
 
@@ -56,7 +58,7 @@ enum config_type {
 struct config_option {
 	const char *key; /* "ingest.udp[].receive_buffer", "topics.*.size" */
 	/* "size", "power of two", "duration", "count", "bool", "choice", "string", "file",
-	 * "list" */
+	 * "secret", "list" */
 	const char *type;
 	const char *default_text;        /* of a LIST: its items with a space between them */
 	const char *min_text, *max_text; /* in the type's units; "" when there is none */
@@ -88,14 +90,27 @@ void config_free(struct config *config);
 /* The embedded default as a commented YAML document. */
 const char *config_default_text(void);
 
-/* Writes the whole configuration in force, defaults included, as YAML that config_load takes.
- * Returns 0 or -errno. */
+/* Writes the whole configuration in force, defaults included, as YAML that config_load takes, secrets
+ * as they are: out must be for its user alone. Returns 0 or -errno. */
 int config_write(const struct config *config, FILE *out);
+
+/* The same for people: each SECRET that is not empty is "***". */
+int config_write_masked(const struct config *config, FILE *out);
 
 /* True when both have the same values in the section (all below `prefix`, such as "ingest.udp[0]"
  * or "tally"; "" is all): "64MiB" and "67108864" are the same. An entry that neither has is the
  * same, one that only one has is not. */
 bool config_same(const struct config *a, const struct config *b, const char *prefix);
+
+/* The same for two entries of one list that may have different places in it: "sinks[0]" of a and
+ * "sinks[2]" of b. */
+bool config_same_entry(const struct config *a, const char *a_prefix, const struct config *b,
+                       const char *b_prefix);
+
+/* True when somebody wrote the value at key (formatted as by printf): the file, the environment or
+ * --set; false when it is that of the embedded default or of its option. No name of a topic or
+ * queue may be in the key. */
+bool config_written(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
 
 /* Calls each for every FILE option in the section (as for config_same), in the order of the
  * documents: its key ("ingest.http[0].tokens") and the path that it names, "" when it names
@@ -116,7 +131,7 @@ int config_make_absolute(struct config *config, const char *folder, char **error
 uint64_t config_u64(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
 /* DURATION */
 uint64_t config_ns(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
-/* STRING, FILE, CHOICE */
+/* STRING, FILE, SECRET, CHOICE */
 const char *config_string(const struct config *config, const char *key, ...)
         __attribute__((format(printf, 2, 3)));
 

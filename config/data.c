@@ -121,27 +121,25 @@ static cyaml_config_t plain_config(void)
 }
 
 /* libcyaml keeps no memory for a list without items, and leaves out of what it writes whatever has
- * none: the default would come back. */
-static void keep_empty_lists(const struct config_place *place)
+ * none: the default would come back. node is what was loaded; what is not in it stays away. */
+static void keep_empty_lists(const struct config_place *place, const struct config_node *node)
 {
 	struct config_cell *cell = (struct config_cell *)(uintptr_t)place->cell;
-	if (place->cells == NULL && cell == NULL)
+	const struct schema *schema = place->schema;
+	if (node == NULL || (place->cells == NULL && cell == NULL))
 		return; /* nothing was loaded at all */
-	if (place->cells == NULL && place->schema->kind == SCHEMA_OPTION) {
-		if (place->schema->option->kind == CONFIG_LIST && cell->data == NULL &&
-		    (cell->data = cyaml_mem(NULL, NULL, sizeof(char *))) == NULL)
-			abort();
-		return;
-	}
+	if (place->cells == NULL && node->kind == NODE_LIST && cell->data == NULL &&
+	    (cell->data = cyaml_mem(NULL, NULL, sizeof(char *))) == NULL)
+		abort();
 	if (place->cells == NULL) {
 		struct config_place entry;
-		for (size_t i = 0; config_data_entry(place, i, &entry); i++)
-			keep_empty_lists(&entry);
+		for (size_t i = 0; i < node->n_children && config_data_entry(place, i, &entry); i++)
+			keep_empty_lists(&entry, node->child[i]);
 		return;
 	}
-	for (size_t i = 0; i < place->schema->n_children; i++) {
+	for (size_t i = 0; i < schema->n_children; i++) {
 		struct config_place key = config_data_key(place, i);
-		keep_empty_lists(&key);
+		keep_empty_lists(&key, config_tree_find(node, schema->child[i]->name));
 	}
 }
 
@@ -164,7 +162,7 @@ bool config_data_load(struct config_data *data, struct config_node *tree, struct
 		if (result == CYAML_OK) {
 			struct config_place root = {
 			        .schema = config_schema(), .value = data->top, .cells = data->root};
-			keep_empty_lists(&root);
+			keep_empty_lists(&root, tree);
 			return whole;
 		}
 		whole = false;
@@ -282,6 +280,8 @@ bool config_data_find(const struct config_data *data, const char *key, struct co
 static bool same_text(const struct config_option *option, const char *a, const char *b)
 {
 	uint64_t a_value, b_value;
+	if (a == NULL || b == NULL) /* not for this kind of entry */
+		return a == b;
 	if (strcmp(a, b) == 0)
 		return true;
 	return !config_value_is_text(option) && option->kind != CONFIG_LIST &&
@@ -332,7 +332,7 @@ static bool same_entries(const struct config_place *a, const struct config_place
 
 bool config_data_same(const struct config_place *a, const struct config_place *b)
 {
-	if (a->cells != NULL)
-		return same_keys(a, b);
+	if (a->cells != NULL || b->cells != NULL) /* an entry of another kind has not all sections */
+		return a->cells != NULL && b->cells != NULL && same_keys(a, b);
 	return a->schema->kind == SCHEMA_OPTION ? same_option(a, b) : same_entries(a, b);
 }

@@ -11,6 +11,7 @@
 #define CHOICE      CONFIG_CHOICE, "choice"
 #define STRING      CONFIG_STRING, "string"
 #define FILE        CONFIG_FILE, "file"
+#define SECRET      CONFIG_SECRET, "secret"
 #define LIST        CONFIG_LIST, "list"
 
 #define ENTRY(option_key, option_kind, type_name, default_value, min, max, words, help_text) \

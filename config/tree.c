@@ -212,9 +212,10 @@ static struct config_node *convert_scalar(struct reading *reading, const yaml_no
 		             "a value has control characters or line breaks");
 		return NULL;
 	}
+	struct config_node *scalar = config_tree_scalar((const char *)node->data.scalar.value, &origin);
 	if (is_null(node))
-		return config_tree_container(NODE_NULL, &origin);
-	return config_tree_scalar((const char *)node->data.scalar.value, &origin);
+		scalar->kind = NODE_NULL;
+	return scalar;
 }
 
 static struct config_node *convert_list(struct reading *reading, const yaml_node_t *node, unsigned depth)

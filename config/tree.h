@@ -29,7 +29,7 @@ enum config_node_kind { NODE_NULL, NODE_SCALAR, NODE_LIST, NODE_MAP };
 struct config_node {
 	enum config_node_kind kind;
 	char *key;  /* in a map, else NULL */
-	char *text; /* of a scalar */
+	char *text; /* of a scalar, and of a NODE_NULL that was written: "", "~", "null" */
 	struct config_origin origin;
 	struct config_node **child;
 	size_t n_children, room;

@@ -33,6 +33,8 @@ $(eval $(call unit,event/filter,event shm base,-ljansson))
 
 $(eval $(call unit,config/config,stage flow config shm event base,-lcyaml -lyaml))
 $(eval $(call unit,config/values,stage flow config shm event base,-lcyaml -lyaml))
+$(BUILD)/obj/tests/config/kinds_test.o: $(GEN)/options.list
+$(eval $(call unit,config/kinds,stage flow config shm event base,-lcyaml -lyaml))
 
 $(eval $(call unit,stage/stage,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/ports,stage flow config shm event base,-lcyaml -lyaml -lck))

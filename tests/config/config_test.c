@@ -30,8 +30,8 @@ static void an_unknown_key_is_named_with_the_nearest_known_one(void **state)
 static void an_unknown_section_with_all_its_content_is_one_error(void **state)
 {
 	(void)state;
-	assert_one_error("log: {level: info}\nsinks:\n  a: {b: [1, 2, {c: d}]}\n  e: f\n", "",
-	                 "f.yaml:2: sinks: unknown key; allowed: instance, ");
+	assert_one_error("log: {level: info}\noutlets:\n  a: {b: [1, 2, {c: d}]}\n  e: f\n", "",
+	                 "f.yaml:2: outlets: unknown key; allowed: instance, ");
 }
 
 static void a_wrong_structure_says_what_is_there_and_what_must_be(void **state)

@@ -51,12 +51,13 @@ static void every_option_takes_its_own_default_and_bounds(void **state)
 	assert_true(n >= 20);
 	for (size_t i = 0; i < n; i++) {
 		struct config_why why = {{0}};
-		if (config_value_check(&option[i], option[i].default_text, &why) != 0)
+		/* An entry of a list may have to say it. */
+		bool must = strstr(option[i].key, "[]") != NULL && option[i].default_text[0] == '\0';
+		if (config_value_check(&option[i], option[i].default_text, &why) != 0 && !must)
 			fail_msg("%s: default: %s", option[i].key, why.text);
 		assert_true(option[i].help[0] != '\0');
 		assert_true(option[i].kind != CONFIG_CHOICE || option[i].choices[0] != '\0');
-		if (option[i].kind == CONFIG_STRING || option[i].kind == CONFIG_FILE ||
-		    option[i].kind == CONFIG_LIST)
+		if (config_value_is_text(&option[i]) || option[i].kind == CONFIG_LIST)
 			continue;
 		if (option[i].min_text[0] != '\0')
 			assert_int_equal(config_value_check(&option[i], option[i].min_text, &why), 0);
