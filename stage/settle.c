@@ -253,17 +253,17 @@ static void free_first(struct settle *settle, struct settle_lane *lane)
 	settle->n_flights--;
 }
 
-void settle_land(struct settle *settle, struct settle_flight *flight, uint32_t effects, uint64_t now_ns)
+/* Moves the cursor over the flights at the front that have landed; returns when the last of them was
+ * opened, 0 for none. */
+static uint64_t move_over_landed(struct settle *settle, const struct settle_flight *flight)
 {
 	unsigned i = flight->reads, k = flight->lane;
 	struct settle_lane *lane = &settle->lane[i][k];
 	struct stream_reader *reader = &settle->ports->reader[i].lane[k];
-	flight->awaited -= effects;
 	if (lane->first->awaited != 0)
-		return;
-	uint64_t before = passed_bytes(reader);
+		return 0;
+	uint64_t before = passed_bytes(reader), begun_ns;
 	struct stream_mark end;
-	uint64_t begun_ns;
 	do {
 		end = lane->first->end;
 		begun_ns = lane->first->begun_ns;
@@ -271,7 +271,33 @@ void settle_land(struct settle *settle, struct settle_flight *flight, uint32_t e
 	} while (lane->first != NULL && lane->first->awaited == 0);
 	stream_settle_at(reader, &end);
 	settle->passed_bytes -= before - passed_bytes(reader);
-	note_success(settle, now_ns > begun_ns ? now_ns - begun_ns : 0);
+	return begun_ns;
+}
+
+void settle_land(struct settle *settle, struct settle_flight *flight, uint32_t effects, uint64_t now_ns)
+{
+	flight->awaited -= effects;
+	uint64_t begun_ns = move_over_landed(settle, flight);
+	if (begun_ns != 0)
+		note_success(settle, now_ns > begun_ns ? now_ns - begun_ns : 0);
+}
+
+void settle_close_flight(struct settle *settle, struct settle_flight *flight)
+{
+	flight->awaited--;
+	(void)move_over_landed(settle, flight);
+}
+
+uint64_t settle_oldest_ns(const struct settle *settle)
+{
+	uint64_t oldest_ns = UINT64_MAX;
+	for (unsigned i = 0; i < settle->ports->n_reads; i++)
+		for (unsigned k = 0; k < settle->ports->reader[i].n_lanes; k++) {
+			const struct settle_flight *first = settle->lane[i][k].first;
+			if (first != NULL && first->begun_ns < oldest_ns)
+				oldest_ns = first->begun_ns;
+		}
+	return oldest_ns;
 }
 
 void settle_return(struct settle *settle, unsigned i, unsigned lane)

@@ -16,8 +16,9 @@
  *
  * In flight:
  *
- *     records --sink--> effects --> store                        sent, in the order of the lane
- *        '--settle_open_flight, settle_fly        '--> answers --settle_land    in any order
+ *     records --sink--> effects --> store                                       in the order of the lane
+ *        '--settle_open_flight, settle_fly, settle_close_flight
+ *                                     '--> answers --settle_land                  in any order
  *
  *        lane:  ...... | flight | flight | flight | ......
  *               cursor ^          landed          ^ position       the cursor moves over the flights at the
@@ -157,10 +158,15 @@ struct settle_flight *settle_open_flight(struct settle *settle, unsigned i, unsi
 void settle_fly(struct settle *settle, struct settle_flight *flight, const struct record_batch *batch,
                 uint64_t records);
 
-/* `effects` of a flight are safe; the last of them lands it. The flight is settle's from then on.
- * Whoever opened the flight closes it with one more effect: nothing comes to it any more. A flight
- * without effects (all its records were left out) lands when it is closed. */
+/* `effects` of a flight are safe. It lands with the last of them, and is settle's from then on. */
 void settle_land(struct settle *settle, struct settle_flight *flight, uint32_t effects, uint64_t now_ns);
+
+/* Nothing more comes to the flight: before this it cannot land. One without effects (all its records
+ * were left out) lands now, which tells nothing of the store. */
+void settle_close_flight(struct settle *settle, struct settle_flight *flight);
+
+/* When the oldest flight was opened; UINT64_MAX while nothing is in flight. */
+uint64_t settle_oldest_ns(const struct settle *settle);
 
 /* The store will answer for none of the flights of a lane, nor for one that is open: they are
  * forgotten, and the reader goes back to the cursor. */

@@ -474,7 +474,7 @@ static struct settle_flight *send_some(unsigned lane, uint64_t n)
 	struct settle_flight *flight = settle_open_flight(&f.settle, 0, lane, f.now_ns);
 	assert_non_null(flight);
 	fly(flight, n);
-	settle_land(&f.settle, flight, 1, f.now_ns);
+	settle_close_flight(&f.settle, flight);
 	return flight;
 }
 
@@ -523,8 +523,12 @@ static void lanes_do_not_wait_for_each_other(void **state)
 	begin_in_flight(8);
 	write_numbers(0, 2);
 	write_numbers(1, 3);
+	assert_true(settle_oldest_ns(&f.settle) == UINT64_MAX);
 	struct settle_flight *first = send_some(0, 2);
-	land(send_some(1, 3), 3);
+	uint64_t begun_ns = f.now_ns++;
+	struct settle_flight *second = send_some(1, 3);
+	assert_int_equal(settle_oldest_ns(&f.settle), begun_ns);
+	land(second, 3);
 	assert_int_equal(lane_cursor(0), 0);
 	assert_int_equal(lane_cursor(1), 3);
 	land(first, 2);
@@ -568,10 +572,19 @@ static void a_flight_without_effects_lands_after_those_before_it(void **state)
 	assert_non_null(record_next(&batch));
 	assert_non_null(record_next(&batch));
 	settle_fly(&f.settle, left_out, &batch, 2);
-	land(left_out, 1);
+	settle_close_flight(&f.settle, left_out);
 	assert_int_equal(lane_cursor(0), 0);
 	land(first, 1);
 	assert_int_equal(lane_cursor(0), 3);
+	shm_explain(&f.error, "gone");
+	settle_fail(&f.settle, -ENOTCONN, &f.error);
+	left_out = settle_open_flight(&f.settle, 0, 0, f.now_ns);
+	assert_true(stream_peek(&f.ports.reader[0].lane[0], &batch));
+	assert_non_null(record_next(&batch));
+	settle_fly(&f.settle, left_out, &batch, 1);
+	settle_close_flight(&f.settle, left_out);
+	assert_int_equal(lane_cursor(0), 4);
+	assert_int_equal(metric(SETTLE_failing), 1); /* the store has said nothing */
 }
 
 static void batches_of_one_flight_land_together(void **state)
@@ -587,7 +600,7 @@ static void batches_of_one_flight_land_together(void **state)
 	assert_int_equal(lane_cursor(1), 0);
 	assert_int_equal(transaction->end.records, 10);
 	assert_int_equal(transaction->end.position, 10 * RECORD);
-	land(transaction, 1);
+	settle_close_flight(&f.settle, transaction);
 	assert_int_equal(lane_cursor(1), 10);
 }
 
