@@ -9,12 +9,13 @@
  *     STORE_PART     part n of the upload; the same number and bytes as often as need be --> etag
  *     STORE_LIST     the parts that the store has of the upload (after a reboot)
  *     STORE_FINISH   completes the upload from the parts given, unconditionally
- *     STORE_PUT      the whole object at once, only if there is none of this name
+ *     STORE_PUT      the whole object at once, only if there is none of this name; never asked of a store whose part_min is 1
  *
  * Results mean the same of every store:
  *
  *     0          done, for certain
- *     -EEXIST    PUT: an object of this name is there (whose it is, FIND tells)
+ *     -EEXIST    PUT: an object of this name is there (whose it is, FIND tells); FINISH: the same, of a store
+ *                that can finish the upload under another name
  *     -ENOENT    FIND: there is none; PART, FINISH, LIST: the store does not know the upload, which
  *                alone proves nothing: FIND tells whether it was completed
  *     -EAGAIN    not done for now: try again later (500, 503, SlowDown, too many requests, a connection
@@ -41,6 +42,9 @@
 
 enum store_action { STORE_PROBE, STORE_FIND, STORE_CREATE, STORE_PART, STORE_LIST, STORE_FINISH, STORE_PUT };
 
+/* Of the journal's four words of an object these are the store's; the others are upload.c's. */
+#define STORE_WORDS 2u
+
 struct store_part {
 	uint32_t number;
 	uint64_t bytes;
@@ -62,11 +66,17 @@ struct store_request {
 	uint32_t number;           /* of the part */
 	const struct iovec *piece; /* PART and PUT: the bytes */
 	unsigned n_pieces;
-	uint64_t bytes;                /* of all pieces */
-	const struct store_part *part; /* FINISH: all of them in order */
+	uint64_t bytes;  /* of all pieces */
+	uint64_t offset; /* PART: bytes of all parts before it */
+	uint64_t safe;   /* PART: bytes of those before the first that is not confirmed */
+	/* CREATE: it may have been done before under this name and token, and its answer was lost: an
+	 * upload that is there is taken up rather than left open */
+	bool again;
+	const struct store_part *part; /* FINISH: all of them in order; LIST: those once confirmed */
 	uint32_t n_parts;
-	/* of a directory, an object's words of the journal: see directory.c */
-	uint64_t words[4];
+	/* The object's words of the journal that belong to the store, in and out; what it sets in
+	 * CREATE is kept for it. What they mean is the store's: see directory.c. */
+	uint64_t words[STORE_WORDS];
 	/* ---- out ---- */
 	int result;
 	char reason[256];            /* "" when result is 0 */
@@ -93,6 +103,7 @@ struct store_traits {
 	uint32_t parts_max;
 	uint64_t object_max;    /* bytes */
 	size_t name_max;        /* bytes of an object's name */
+	size_t component_max;   /* bytes between two slashes of it; 0: as long as the name */
 	unsigned requests;      /* at a time */
 	uint64_t upload_max_ns; /* it forgets an upload after that; 0: never */
 	bool keeps_token;       /* FIND tells it */
@@ -122,12 +133,16 @@ struct store_ops {
 	unsigned (*wait)(struct store *store, struct store_wait *wait, unsigned n, uint64_t *timeout_ns);
 	/* Bytes of ordinary memory that it can come to hold. */
 	uint64_t (*memory_max)(const struct config *config, const char *section);
+	/* --check: could it be opened? Makes and changes nothing and asks no server. As `open`; NULL:
+	 * nothing to look at. */
+	int (*check)(const struct config *config, const char *section, struct shm_error *error);
 };
 
 extern const struct store_ops store_directory, store_s3, store_azure, store_null;
 
-/* The store that the section asks for: s3 when s3.bucket is set, azure when azure.container is, the
- * directory when neither is. -EINVAL with the reason when more than one is. */
+/* The store that the section asks for: s3 when s3.bucket is set, azure when azure.container is, null
+ * when store.discard is true, the directory when none is. -EINVAL with the reason when more than one
+ * is. */
 int store_choose(const struct store_ops **ops, const struct config *config, const char *section,
                  struct shm_error *error);
 

@@ -1,0 +1,1 @@
+$(eval $(call archive,objects,$(filter-out sink/objects/main.c,$(sort $(wildcard sink/objects/*.c)))))
