@@ -105,6 +105,8 @@ $(eval $(call unit,sink/tally/store_files,tally shm event base,-lsqlite3 -lck -p
 $(eval $(call unit,sink/tally/report,tally shm event base,-lsqlite3 -ljansson -lck -pthread))
 $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
 
+$(eval $(call unit,sink/objects/http,objects shm event base,-lcurl -lssl -lcrypto -pthread))
+
 $(eval $(call unit,supervisor/plan,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(BUILD)/obj/tests/supervisor/plan_entries_test.o: $(GEN)/options.list
 $(eval $(call unit,supervisor/plan_entries,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
