@@ -32,8 +32,10 @@ uint64_t private_filled(const struct segment *segment)
 {
 	const struct private_buffers *buffers = segment->body;
 	uint64_t filled = 0;
-	if (segment->body_bytes < sizeof *buffers ||
-	    atomic_load_explicit(&buffers->layout, memory_order_acquire) >> 48 != PRIVATE_KIND_BUFFERS >> 48)
+	if (segment->body_bytes < sizeof *buffers)
+		return 0;
+	uint64_t kind = atomic_load_explicit(&buffers->layout, memory_order_acquire) >> 48 << 48;
+	if (kind != PRIVATE_KIND_BUFFERS && kind != PRIVATE_KIND_JOURNAL)
 		return 0;
 	uint64_t at = buffers->mark_bytes;
 	for (uint64_t i = 0; i < buffers->n && at % sizeof(uint64_t) == 0 &&

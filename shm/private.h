@@ -34,20 +34,22 @@ _Static_assert(sizeof(struct private_note) <= PRIVATE_NOTE_BYTES, "it fits its s
 int private_attach(struct segment *segment, struct redo *redo, const struct instance *instance,
                    const char *role, struct shm_error *error);
 
-/* The beginning of a private segment that holds receive buffers (ingest/udp/buffers.h): enough for
- * others to count those that are filled and not committed. */
+/* The beginning of a private segment that holds receive buffers (ingest/udp/buffers.h) or a journal
+ * (sink/objects/journal.h): enough for others to count the buffers that are filled and not
+ * committed, or the objects that are not complete. */
 #define PRIVATE_KIND_BUFFERS (2ull << 48)
+#define PRIVATE_KIND_JOURNAL (3ull << 48)
 struct private_buffers {
-	_Atomic uint64_t layout; /* 0: never used; the upper 16 bits are PRIVATE_KIND_BUFFERS */
-	uint64_t n;              /* buffers */
+	_Atomic uint64_t layout; /* 0: never used; the upper 16 bits are one of these two */
+	uint64_t n;              /* buffers, or places of objects */
 	/* from the body's beginning to the first one's mark, a word that is not 0 while it holds
 	 * something */
 	uint64_t mark_bytes;
 	uint64_t stride_bytes; /* from mark to mark */
 };
 
-/* Buffers that are filled and not committed; 0 for a segment of another kind. The role must have no
- * live process. */
+/* Buffers that are filled and not committed, or objects that are not complete; 0 for a segment of
+ * another kind. The role must have no live process. */
 uint64_t private_filled(const struct segment *segment);
 
 #endif

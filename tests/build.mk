@@ -106,6 +106,7 @@ $(eval $(call unit,sink/tally/report,tally shm event base,-lsqlite3 -ljansson -l
 $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
 
 $(eval $(call unit,sink/objects/http,objects shm event base,-lcurl -lssl -lcrypto -pthread))
+$(eval $(call unit,sink/objects/journal,journal stage flow config shm event base,-lcyaml -lyaml -lck))
 
 $(eval $(call unit,supervisor/plan,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(BUILD)/obj/tests/supervisor/plan_entries_test.o: $(GEN)/options.list
