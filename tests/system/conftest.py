@@ -13,6 +13,7 @@ import harness
 from cli_help import Running
 from harness import Instance, processes
 from http_help import uring_allowed
+from store_help import StoreServer
 from supervisor_help import FakeInstance
 
 DEFAULT_LIMIT_S = 60
@@ -134,6 +135,20 @@ def started():
         if one.process.poll() is None:
             one.process.kill()
             one.process.wait()
+
+
+@pytest.fixture
+def store():
+    """store("--s3", ...) starts a server of tests/store; it ends with the test."""
+    servers = []
+
+    def make(*arguments):
+        servers.append(StoreServer(*arguments))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture(params=["uring", "epoll"])
