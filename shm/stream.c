@@ -108,9 +108,10 @@ static int open_lane(const char *directory, const char *name, bool writable, str
 }
 
 /* Opens, checks and maps a lane. Returns its base, or NULL with *result (-errno) and error set. */
-static char *map_lane(const char *directory, const char *name, int protection, size_t *mapped_bytes,
+static char *map_lane(const char *directory, const char *name, int protection, struct stream_file *file,
                       int *result, struct shm_error *error)
 {
+	struct stat status;
 	struct segment_header header;
 	int fd = open_lane(directory, name, (protection & PROT_WRITE) != 0, &header, error);
 	*result = fd < 0 ? fd : 0;
@@ -123,8 +124,11 @@ static char *map_lane(const char *directory, const char *name, int protection, s
 		            (unsigned long long)size);
 		*result = -EPROTO;
 	} else {
-		base = map_twice(fd, size, protection, mapped_bytes);
-		if (base == NULL) {
+		base = fstat(fd, &status) != 0 ? NULL : map_twice(fd, size, protection, &file->mapped_bytes);
+		if (base != NULL) {
+			file->device = status.st_dev;
+			file->inode = status.st_ino;
+		} else {
 			*result = -ENOMEM;
 			shm_explain(error, "%s/%s: cannot map %llu bytes twice", directory, name,
 			            (unsigned long long)size);
@@ -151,6 +155,13 @@ struct stream_shared *stream_head_map(const char *directory, const char *name, e
 	}
 	close(fd);
 	return base == MAP_FAILED ? NULL : shared_of(base);
+}
+
+bool stream_in_place(const struct stream_file *file, const char *directory, const char *name)
+{
+	struct stat status;
+	return folder_stat(directory, name, &status) == 0 && status.st_dev == file->device &&
+	       status.st_ino == file->inode;
 }
 
 void stream_head_unmap(const struct stream_shared *shared)
@@ -316,9 +327,9 @@ static uint64_t recount(const struct stream_writer *writer, uint64_t size)
 int stream_writer_attach(struct stream_writer *writer, const char *directory, const char *name, unsigned lane,
                          struct shm_error *error)
 {
-	size_t mapped_bytes;
+	struct stream_file file;
 	int result;
-	char *base = map_lane(directory, name, PROT_READ | PROT_WRITE, &mapped_bytes, &result, error);
+	char *base = map_lane(directory, name, PROT_READ | PROT_WRITE, &file, &result, error);
 	if (base == NULL)
 		return result;
 	struct stream_shared *shared = shared_of(base);
@@ -331,7 +342,7 @@ int stream_writer_attach(struct stream_writer *writer, const char *directory, co
 	        .intent = atomic_load_explicit(&shared->intent, memory_order_relaxed),
 	        .waypoint_shift = (unsigned)__builtin_ctzll(size / (STREAM_WAYPOINTS / 2)),
 	        .lane = lane,
-	        .mapped_bytes = mapped_bytes,
+	        .file = file,
 	};
 	writer->records = recount(writer, size);
 	writer->next_waypoint = ((writer->tail >> writer->waypoint_shift) + 1) << writer->waypoint_shift;
@@ -348,7 +359,7 @@ void stream_writer_group(struct stream_writer *writer, unsigned index, const str
 void stream_writer_detach(struct stream_writer *writer)
 {
 	if (writer->shared != NULL)
-		munmap(writer->data - DATA_OFFSET, writer->mapped_bytes);
+		munmap(writer->data - DATA_OFFSET, writer->file.mapped_bytes);
 	memset(writer, 0, sizeof *writer);
 }
 
@@ -500,10 +511,10 @@ static void start_at(struct stream_reader *reader, enum stream_start start)
 int stream_reader_map(struct stream_reader *reader, const char *directory, const char *name, bool optional,
                       struct shm_error *error)
 {
-	size_t mapped_bytes;
+	struct stream_file file;
 	int result;
 	memset(reader, 0, sizeof *reader);
-	char *base = map_lane(directory, name, PROT_READ, &mapped_bytes, &result, error);
+	char *base = map_lane(directory, name, PROT_READ, &file, &result, error);
 	if (base == NULL)
 		return result;
 	*reader = (struct stream_reader){
@@ -511,7 +522,7 @@ int stream_reader_map(struct stream_reader *reader, const char *directory, const
 	        .data = base + DATA_OFFSET,
 	        .size = shared_of(base)->size_bytes,
 	        .optional = optional,
-	        .mapped_bytes = mapped_bytes,
+	        .file = file,
 	};
 	if (optional) {
 		reader->copy_bytes = STREAM_COPY_BYTES;
@@ -586,7 +597,7 @@ int stream_reader_attach(struct stream_reader *reader, const char *directory, co
 void stream_reader_detach(struct stream_reader *reader)
 {
 	if (reader->shared != NULL)
-		munmap((char *)(uintptr_t)reader->data - DATA_OFFSET, reader->mapped_bytes);
+		munmap((char *)(uintptr_t)reader->data - DATA_OFFSET, reader->file.mapped_bytes);
 	free(reader->copy);
 	memset(reader, 0, sizeof *reader);
 }

@@ -142,6 +142,15 @@ void stream_head_unmap(const struct stream_shared *shared);
 /* ---- writing: one process per lane at a time (its role's lock sees to that, stage/control.h)
  * ---- */
 
+/* A lane's file as it is mapped. */
+struct stream_file {
+	size_t mapped_bytes;
+	uint64_t device, inode;
+};
+
+/* Whether the file that is mapped is still the one under the lane's name. One stat(2). */
+bool stream_in_place(const struct stream_file *file, const char *directory, const char *name);
+
 struct stream_writer {
 	struct stream_shared *shared;
 	char *data;    /* mapped twice, writable */
@@ -158,7 +167,7 @@ struct stream_writer {
 	/* The topic's groups, mapped read-only; NULL entries are skipped. Set with
 	 * stream_writer_group. */
 	const struct stream_group *group[STREAM_GROUPS_MAX];
-	size_t mapped_bytes;
+	struct stream_file file;
 };
 
 /* Number of the oldest record of which the lane can still give all bytes: a cursor before it has
@@ -237,7 +246,7 @@ struct stream_reader {
 	bool optional;
 	char *copy; /* STREAM_COPY_BYTES, or as much as the longest record needs; optional groups only */
 	size_t copy_bytes;
-	size_t mapped_bytes;
+	struct stream_file file;
 };
 
 /* Where a reader begins whose cursor was never used. */

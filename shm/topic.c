@@ -492,11 +492,36 @@ void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stre
 		join_writers(reader);
 }
 
+/* A lane was replaced after this reader mapped it and before its lock was seen: it was empty, so
+ * nothing that was passed lies in it. */
+static int follow_lane(struct topic_reader *reader, unsigned i, struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	const struct instance *instance = reader->instance;
+	instance_lane_name(name, instance->page->topic[reader->topic].name, i);
+	struct stream_reader before = reader->lane[i];
+	if (before.shared == NULL || stream_in_place(&before.file, instance->directory, name))
+		return 0;
+	int result = map_lane(reader, i, error);
+	if (result != 0) {
+		reader->lane[i] = before;
+		return result;
+	}
+	stream_reader_detach(&before);
+	stream_reader_begin(&reader->lane[i], &reader->group->cursor[i], STREAM_FROM_CURSOR);
+	return 0;
+}
+
 /* Writers of a new lane heed the group's cursor in it from the start: it has been in the group's
  * segment since that was made. */
 int topic_reader_follow(struct topic_reader *reader, struct shm_error *error)
 {
 	unsigned n_lanes = reader->instance->page->topic[reader->topic].n_lanes;
+	for (unsigned i = 0; i < reader->n_lanes && i < n_lanes; i++) {
+		int result = follow_lane(reader, i, error);
+		if (result != 0)
+			return result;
+	}
 	for (; reader->n_lanes < n_lanes; reader->n_lanes++) {
 		unsigned i = reader->n_lanes;
 		if (i % reader->share.n != reader->share.index)

@@ -117,8 +117,9 @@ int topic_has_reader(const char *directory, const char *topic, unsigned group);
 void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stream_start start);
 
 /* For a stage's reader, when the instance has another page (instance_follow): attaches to the lanes
- * that have come. Lanes that it has, what was passed in them, and cursors stay as they are. Returns
- * 0 or -errno as stream_reader_map; what could not be attached is tried by the next call. */
+ * that have come, and again to one whose file was replaced in the moment in which the reader
+ * attached (an empty one). Other lanes that it has, what was passed in them, and cursors stay as
+ * they are. Returns 0 or -errno as stream_reader_map; what could not be attached is tried by the next call. */
 int topic_reader_follow(struct topic_reader *reader, struct shm_error *error);
 
 /* Leaves. A required group stays with its cursors; an optional one is freed. */

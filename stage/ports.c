@@ -248,8 +248,10 @@ static int follow_writer(struct ports *ports, unsigned i, struct shm_error *erro
 	int lane = page == NULL ? -1 : lane_of(page, wanted->role);
 	if (lane < 0)
 		return stale(error, "topic", wanted->writes[i]);
+	char name[SEGMENT_NAME_MAX];
+	instance_lane_name(name, wanted->writes[i], (unsigned)lane);
 	if (topic == (int)writer->topic && lane == (int)writer->lane &&
-	    page->size_bytes == writer->stream.mask + 1)
+	    stream_in_place(&writer->stream.file, wanted->instance->directory, name))
 		return 0;
 	if (wanted->lane[i].received != 0 || wanted->lane[i].used != 0)
 		return -EAGAIN; /* a batch is being filled: the next tick */

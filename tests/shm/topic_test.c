@@ -373,7 +373,7 @@ static int claim_share(struct fixture *f, struct topic_reader *reader, unsigned 
 static bool is_zero(const struct stream_reader *lane)
 {
 	return lane->shared == NULL && lane->data == NULL && lane->cursor == NULL && lane->position == 0 &&
-	       lane->mapped_bytes == 0;
+	       lane->file.mapped_bytes == 0;
 }
 
 static void each_share_reads_its_own_lanes_and_no_others(void **state)

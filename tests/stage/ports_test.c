@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "stage/stage.h"
+#include "shm/folder.h"
 #include "tests/fixture/draw.h"
 #include "tests/fixture/instance.h"
 
@@ -420,6 +421,43 @@ static void a_lane_that_became_another_one_is_attached_anew_between_two_batches(
 	assert_int_equal(f.ports.writer[0].stream.shared->ledger.received, 1);
 }
 
+/* Removes a lane's file and makes another of the same size in its place, as a reload does with an
+ * empty one. */
+static void replace_lane(const char *topic, unsigned lane, uint64_t bytes)
+{
+	char name[SEGMENT_NAME_MAX];
+	instance_lane_name(name, topic, lane);
+	assert_int_equal(folder_unlink(f.sandbox.directory, name), 0);
+	assert_int_equal(stream_create(f.sandbox.directory, name, 7, bytes, &f.error), 0);
+}
+
+static void a_lane_replaced_while_the_stage_attached_is_attached_anew(void **state)
+{
+	(void)state;
+	struct ports_wanted wanted = copy_wants();
+	struct record_batch batch;
+	unsigned lane;
+	open_copy(&wanted);
+	const void *before = f.ports.reader[0].lane[0].shared;
+	replace_lane("in", 0, IN_BYTES);
+	replace_lane("out", 0, 1u << 20);
+	replace_page(first_topics, first_queues);
+	follow(0);
+	assert_ptr_not_equal(f.ports.reader[0].lane[0].shared, before);
+	write_in("source.0", 5);
+	assert_true(topic_peek(&f.ports.reader[0], &lane, &batch));
+	put_out(&f.lane[0], 1);
+	ports_commit(&f.ports);
+	struct shm_error error;
+	int result;
+	char name[SEGMENT_NAME_MAX];
+	struct stream_shared *written = stream_head_map(
+	        f.sandbox.directory, instance_lane_name(name, "out", 0), SEGMENT_READ, &result, &error);
+	assert_non_null(written);
+	assert_int_equal(written->records, 1);
+	stream_head_unmap(written);
+}
+
 static void what_only_a_new_life_can_follow_is_said(void **state)
 {
 	(void)state;
@@ -675,6 +713,7 @@ int main(int argc, char **argv)
 	        T(a_lane_that_is_not_there_yet_is_attached_by_a_later_look),
 	        T(a_share_takes_only_the_lanes_that_are_its_own),
 	        T(a_lane_that_became_another_one_is_attached_anew_between_two_batches),
+	        T(a_lane_replaced_while_the_stage_attached_is_attached_anew),
 	        T(what_only_a_new_life_can_follow_is_said),
 	        T(killed_and_with_another_page_two_stages_hand_on_each_record_once),
 	};
