@@ -85,8 +85,7 @@ static void put_unescaped(struct text *text, const struct event_value *value)
 		text->at += json_unescape(text->at, (const char *)value->bytes + 1, value->length - 2);
 }
 
-/* The value without quotes, as filters compare it. */
-static void put_bare(struct text *text, const struct event_value *value)
+void event_value_put(struct text *text, const struct event_value *value)
 {
 	switch (value->kind) {
 	case EVENT_VALUE_ABSENT:
@@ -125,7 +124,7 @@ static void put_bare(struct text *text, const struct event_value *value)
 static void put_quoted(struct text *text, const struct event_value *value)
 {
 	text_literal(text, "\"");
-	put_bare(text, value);
+	event_value_put(text, value);
 	text_literal(text, "\"");
 }
 
@@ -180,7 +179,7 @@ static void put_member(struct text *text, const struct event_field *field, const
 			text_literal(text, "null");
 		break;
 	default:
-		put_bare(text, value);
+		event_value_put(text, value);
 		break;
 	}
 }
@@ -231,7 +230,7 @@ static int payload_field(char *out, size_t size, const struct event_payload *pay
 	if (value.kind == EVENT_VALUE_ABSENT)
 		return -ENOENT;
 	struct text text = {.at = out, .end = out + (size > INT_MAX ? INT_MAX : size)};
-	put_bare(&text, &value);
+	event_value_put(&text, &value);
 	return text.full ? -ENOSPC : (int)(text.at - out);
 }
 

@@ -4,9 +4,15 @@
 
 #define NS_PER_MS 1000000u
 
-#define FIELD(key, get)                   \
-	{                                 \
-		key, sizeof(key) - 1, get \
+#define FIELD(key, get)                      \
+	{                                    \
+		key, sizeof(key) - 1, get, 0 \
+	}
+
+/* A field that is a signed number of the layout as it stands there. */
+#define NUMBER(key, get, layout, member)                            \
+	{                                                           \
+		key, sizeof(key) - 1, get, offsetof(layout, member) \
 	}
 
 /* Many JSON readers refuse an integer above 2^63 - 1; no honest event has one. */
@@ -149,7 +155,7 @@ static struct event_value get_metric(const struct event_payload *payload)
 static const struct event_field metric_fields[] = {
         CLIENT_FIELDS,
         FIELD("username", get_username),
-        FIELD("count", get_count),
+        NUMBER("count", get_count, struct event_metric, count),
         FIELD("metric", get_metric),
 };
 
@@ -314,9 +320,9 @@ static struct event_value get_text(const struct event_payload *payload)
 
 static const struct event_field log_fields[] = {
         CLIENT_FIELDS,
-        FIELD("client_id", get_client_id),
-        FIELD("content_id", get_content_id),
-        FIELD("timestamp", get_timestamp),
+        NUMBER("client_id", get_client_id, struct event_log, client_id),
+        NUMBER("content_id", get_content_id, struct event_log, content_id),
+        NUMBER("timestamp", get_timestamp, struct event_log, timestamp_ms),
         FIELD("text", get_text),
 };
 

@@ -1,8 +1,9 @@
 /* The fields of events: one table per type serves JSON and filters, so that they cannot disagree on
- * a name. For event.c alone. */
+ * a name. For event.c and template.c alone. */
 #ifndef EVENT_FIELDS_H
 #define EVENT_FIELDS_H
 
+#include "base/text.h"
 #include "event/event.h"
 
 enum event_value_kind {
@@ -38,6 +39,8 @@ struct event_field {
 	const char *key;
 	size_t key_bytes;
 	struct event_value (*get)(const struct event_payload *payload);
+	/* where in the payload the number lies that get gives, 64 bits; 0: it is not that simple */
+	uint32_t number_at;
 };
 
 /* The fields of a type in the order of the JSON form. *n is 0 for a type that is not known. */
@@ -45,5 +48,8 @@ const struct event_field *event_fields(uint16_t type, size_t *n);
 
 /* The field that a filter calls `key`, or NULL. */
 const struct event_field *event_fields_find(uint16_t type, const char *key);
+
+/* Writes the value without quotes, as filters compare it; nothing for one that is absent. */
+void event_value_put(struct text *text, const struct event_value *value);
 
 #endif

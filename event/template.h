@@ -2,18 +2,21 @@
  *
  *     "chat/{date}/content_logs_{date}_{client_id}"  + event -->  chat/2026-11-27/content_logs_2026-11-27_7
  *
- * Fields: those of the event (event.h, "type", "client_id", "params.color"), and
+ * Fields: those of the event (event.h: "type", "client_id"; "params.color" is the first parameter of
+ * that name, decoded), and
  *
  *     {topic}              of the record
- *     {date} {hour}        YYYY-MM-DD and HH in UTC, of the event's own time: log's timestamp, otherwise its arrival
+ *     {date} {hour}        YYYY-MM-DD and HH in UTC, of the event's own time: log's timestamp, otherwise its
+ *                          arrival; "_" outside the years 1970 to 9999
  *     {host} {instance}    of this machine and of millrace; {host} is the event's own field where it has one
  *     {n}                  a number that the user of the template gives
  *
  * No event can leave its place. A value's bytes other than A-Z a-z 0-9 - _ ~ and . are
  * percent-encoded (RFC 3986, unreserved), a value of dots alone has them encoded too, an empty or
  * missing one becomes "_". A value longer than TEMPLATE_VALUE_MAX encoded bytes is cut to a prefix
- * and "~" with 16 hexadecimal digits of a hash of the whole, so that two long ones stay apart; an
- * escape is never cut in two. The text around the fields is the configuration's and stands as it is.
+ * and "~" with 16 hexadecimal digits of a hash of the whole (SipHash-2-4 of its bytes, the key being
+ * zero), so that two long ones stay apart; an escape is never cut in two. The text around the fields
+ * is the configuration's and stands as it is.
  *
  * Compiled once. Expanding allocates nothing.
  */
@@ -31,16 +34,19 @@
 
 struct template; /* opaque */
 
-/* What the record does not say itself. */
+/* What the record does not say itself. A text that is NULL or empty becomes "_". */
 struct template_place {
 	const char *topic, *host, *instance;
 	uint64_t n;
+	/* CLOCK_REALTIME of records of outside programs, which say no time; 0: the present */
+	uint64_t now_ns;
 };
 
-/* Compiles text for events of these types (0-ended; flow_topic_type of the sink's topics). Returns 0
- * with *made, to be freed with template_free, or -EINVAL with what is wrong and what is allowed in
- * reason: an unknown field of one of the types, a brace without its other, more than
- * TEMPLATE_PARTS_MAX parts; -ENOMEM. */
+/* Compiles text for events of these types (0-ended; flow_topic_type of the sink's topics). NULL:
+ * which events will come is not known, any field of any event is taken. Returns 0 with *made, to be
+ * freed with template_free, or -EINVAL with what is wrong and what is allowed in reason: a field that
+ * one of the types does not have, a brace without its other, more than TEMPLATE_PARTS_MAX parts;
+ * -ENOMEM. Events of other types than these can be expanded all the same. */
 int template_compile(struct template **made, const char *text, const uint16_t *types, char *reason,
                      size_t reason_bytes);
 
@@ -55,10 +61,10 @@ int template_expand(const struct template *template, char *out, size_t size, con
 /* The bytes of the longest text that template_expand can write. */
 size_t template_most(const struct template *template);
 
-/* A number that is the same for two events only if template_expand gives the same text for both,
- * or by a chance of 2^-64: faster than expanding. key is secret words drawn at start, for events come
- * from the network. Events of which the text differs may be told apart by template_same.
- * -EINVAL as above is told by 0, which no text has. */
+/* A number made from the values of the fields, faster than the text. Events with different texts
+ * have the same by a chance of about 2^-60 alone; events of one type with one text have the same.
+ * key is secret words drawn at start, for events come from the network. 0 when event_check fails,
+ * which no event has. */
 uint64_t template_hash(const struct template *template, const struct record *record,
                        const struct template_place *place, const uint64_t key[2]);
 

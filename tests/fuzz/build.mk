@@ -21,6 +21,9 @@ $(eval $(call archive,json_oracle,$(JSON_ORACLE)))
 $(eval $(call fuzzer,json,tests/fuzz/json_fuzz.c $(JSON_FUZZED),,-ljansson))
 $(eval $(call fuzzer,json_body,tests/fuzz/json_body_fuzz.c $(JSON_FUZZED),,-ljansson))
 
+$(eval $(call archive,template_oracle,tests/fuzz/template_oracle.c))
+$(eval $(call fuzzer,template,tests/fuzz/template_fuzz.c tests/fuzz/template_oracle.c $(wildcard event/*.c) base/text.c,,-ljansson))
+
 $(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard config/*.c) base/address.c base/log.c base/output.c event/layout.c shm/segment.c shm/folder.c \
   base/text.c base/word.c,,-lcyaml -lyaml))
 
