@@ -185,6 +185,7 @@ void http_server_start_millrace(struct http_server *server, const char *entry)
 	snprintf(data, sizeof data, "%s/data", turns_directory());
 	snprintf(text, sizeof text,
 	         "data_dir: %s\nlog: {level: warn}\ntopics: {metric: {size: 64MiB}}\n"
+	         "sinks: []\n"
 	         "ingest:\n  http:\n    - {listen: ['127.0.0.1:0'], processes: 1%s%s}\n",
 	         data, entry[0] != '\0' ? ", " : "", entry);
 	write_file(path, sizeof path, "millrace.yaml", text);

@@ -49,8 +49,10 @@ static void exec_supervisor(const char *const *extra, const char *data_dir, int 
 	                                   "--set",
 	                                   "ingest.http=[]",
 	                                   "--set",
+	                                   "sinks=[]",
+	                                   "--set",
 	                                   "log.level=warn"};
-	unsigned used = 11;
+	unsigned used = 13;
 	for (; *extra != NULL && used < ARGS_MAX - 1; extra++)
 		arguments[used++] = *extra;
 	prctl(PR_SET_PDEATHSIG, SIGTERM);

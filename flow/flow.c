@@ -39,7 +39,11 @@ const char *const *flow_writes(const struct flow_stage *stage, const char *forma
 
 const char *flow_group(const struct flow_stage *stage, const char *role, char group[SHM_NAME_MAX])
 {
-	snprintf(group, SHM_NAME_MAX, "%s", stage->processes == FLOW_ENTRIES ? role : stage->name);
+	const char *dot = strrchr(role, '.');
+	const char *name = stage->processes != FLOW_ENTRIES      ? stage->name
+	                   : stage->kinds != NULL && dot != NULL ? dot + 1
+	                                                         : role;
+	snprintf(group, SHM_NAME_MAX, "%s", name);
 	return group;
 }
 

@@ -27,7 +27,9 @@ enum flow_processes {
 	/* The same, as many as the option `processes` of its section says. They share the lanes
 	 * of what they read. */
 	FLOW_SHARED,
-	FLOW_ENTRIES, /* One for each entry of the list `section`, whose option `topics` says what it reads. */
+	/* One for each entry of the list `section`, whose option `topics` says what it reads. Of a row
+	 * with `kinds` only for entries of these kinds: several rows then share the list. */
+	FLOW_ENTRIES,
 };
 
 /* What a stage writes when an entry's option `format` has this value. */
@@ -38,7 +40,7 @@ struct flow_format {
 
 /* Lists of names end with NULL; a list that is NULL is empty. */
 struct flow_stage {
-	const char *name;    /* of its roles without their numbers */
+	const char *name;    /* of its roles without their numbers, or the names of their entries */
 	const char *folder;  /* in the tree */
 	const char *program; /* in libexec/millrace */
 	enum flow_processes processes;
@@ -51,11 +53,16 @@ struct flow_stage {
 	/* Options outside of its section that it reads, too: a reload that changes one restarts
 	 * it. */
 	const char *const *other_options;
+	/* Values of the option `kind` of the entries that it serves. Each entry then has a name, and
+	 * its role is "<stage>.<name>". NULL: all entries, numbered by their places. */
+	const char *const *kinds;
 	/* Body of the private segment of each process, which its next life takes up: private_bytes,
-	 * and private_each_bytes for each of the option private_count of its section. 0: none. */
+	 * and private_each_bytes for each of the option private_count of its section, and as many
+	 * bytes as its option private_size says. 0: none. */
 	uint64_t private_bytes;
 	const char *private_count;
 	uint64_t private_each_bytes;
+	const char *private_size;
 };
 
 /* All stages in flow order; *n is set to their number. */
@@ -64,8 +71,15 @@ const struct flow_stage *flow_stages(size_t *n);
 /* The stage of that name, or NULL. */
 const struct flow_stage *flow_stage_find(const char *name);
 
-/* The stage of a role ("ingest-udp.3"), or NULL. */
+/* The stage of a role ("ingest-udp.3", "objects.logs"), or NULL. */
 const struct flow_stage *flow_stage_of_role(const char *role);
+
+/* Whether entry i of the stage's list, a row of FLOW_ENTRIES, is one that it serves. */
+bool flow_serves(const struct flow_stage *stage, const struct config *config, size_t i);
+
+/* The entry of the stage's list that a role of FLOW_ENTRIES serves; -1 when the configuration has
+ * none. */
+long flow_entry(const struct flow_stage *stage, const struct config *config, const char *role);
 
 /* Topic i that a process reads whose section is this one ("tally", "sink.objects[1]"), or NULL after
  * the last. */
@@ -77,8 +91,8 @@ const char *flow_reads(const struct flow_stage *stage, const struct config *conf
 const char *const *flow_writes(const struct flow_stage *stage, const char *format);
 
 /* The required group as which the processes of the stage read: the stage's name, for all processes
- * share the lanes; of FLOW_ENTRIES the role's name, for each reads everything. Writes it to group
- * and returns it. */
+ * share the lanes; of FLOW_ENTRIES the role's name, for each reads everything, or the name of the
+ * entry where entries have one. Writes it to group and returns it. */
 const char *flow_group(const struct flow_stage *stage, const char *role, char group[SHM_NAME_MAX]);
 
 /* Place in the order of start and drain: 0 takes in from outside; of any other stage 1 more than

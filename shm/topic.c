@@ -279,10 +279,14 @@ static int refuse_busy(struct claim *claim, int index, const char *name, int bus
 
 /* Whether the claimer may have the group at all: stages have theirs, outside programs the
  * others. */
-static int check_owner(struct claim *claim, int index, const char *name, bool stage, struct shm_error *error)
+static int check_owner(struct claim *claim, int index, const char *name, const struct topic_reader *reader,
+                       struct shm_error *error)
 {
+	bool stage = reader->stage;
 	bool configured = index >= 0 && atomic_load_explicit(&group_of(claim, index)->configured,
 	                                                     memory_order_relaxed) != 0;
+	if (index < 0 && reader->makes)
+		return 0;
 	if (stage && index < 0) {
 		shm_explain(error, "topic \"%s\" has no group \"%s\": the configuration in force made none",
 		            claim->topic, name);
@@ -310,7 +314,7 @@ static int choose_group(struct claim *claim, const char *name, struct topic_read
 {
 	enum group_state kind = reader->optional ? GROUP_OPTIONAL : GROUP_REQUIRED;
 	int index = find_group(claim, name);
-	int result = check_owner(claim, index, name, reader->stage, error);
+	int result = check_owner(claim, index, name, reader, error);
 	reader->made = index < 0;
 	if (result != 0)
 		return result;
@@ -366,6 +370,7 @@ static void make_group(struct topic_reader *reader, const char *name, enum strea
 	struct stream_group *group = reader->group;
 	memset(group, 0, sizeof *group);
 	snprintf(group->name, sizeof group->name, "%s", name);
+	atomic_store_explicit(&group->configured, reader->stage ? 1 : 0, memory_order_relaxed);
 	begin_lanes(reader, start);
 	atomic_store_explicit(&group->state, reader->optional ? GROUP_OPTIONAL : GROUP_REQUIRED,
 	                      memory_order_release);
@@ -580,6 +585,56 @@ int topic_group_forget(const struct instance *instance, const char *topic, const
 	}
 	end_claim(&claim, -1);
 	return result;
+}
+
+int topic_group_configure(const struct instance *instance, const char *topic, const char *name,
+                          struct shm_error *error)
+{
+	struct topic_reader reader;
+	const struct topic_reader wanted = {.instance = instance, .share.n = 1, .stage = true, .makes = true};
+	int result = attach_reader(&reader, &wanted, topic, name, STREAM_FROM_TAIL, error);
+	if (result == 0)
+		topic_reader_detach(&reader);
+	return result;
+}
+
+int topic_group_retire(const struct instance *instance, const char *topic, const char *name,
+                       struct shm_error *error)
+{
+	struct claim claim;
+	int result = begin_claim(&claim, instance, topic, error);
+	if (result != 0)
+		return result;
+	int index = find_group(&claim, name), busy = 0;
+	if (index < 0 ||
+	    atomic_load_explicit(&group_of(&claim, index)->configured, memory_order_relaxed) == 0) {
+		result = -ENOENT;
+		shm_explain(error, "topic \"%s\" has no group \"%s\" of a stage", topic, name);
+	} else if ((busy = topic_has_reader(instance->directory, topic, (unsigned)index)) != 0) {
+		result = refuse_busy(&claim, index, name, busy, error);
+	} else {
+		atomic_store_explicit(&group_of(&claim, index)->configured, 0, memory_order_relaxed);
+		free_group(&claim, index);
+	}
+	end_claim(&claim, -1);
+	return result;
+}
+
+bool topic_group_configured(const char *directory, const char *topic, unsigned index, char name[SHM_NAME_MAX])
+{
+	char file[SEGMENT_NAME_MAX];
+	struct segment segment = {0};
+	struct shm_error ignored;
+	if (segment_attach(&segment, directory, instance_group_name(file, topic, index), SEGMENT_GROUP,
+	                   SEGMENT_READ, &ignored) != 0)
+		return false;
+	const struct stream_group *group = segment.body;
+	bool configured = atomic_load_explicit(&group->state, memory_order_acquire) != GROUP_FREE &&
+	                  atomic_load_explicit(&group->configured, memory_order_relaxed) != 0;
+	if (configured)
+		snprintf(name, SHM_NAME_MAX, "%.*s", (int)sizeof group->name - 1, group->name);
+	segment_detach(&segment);
+	return configured;
 }
 
 int topic_group_lapse(const struct instance *instance, const char *topic, const char *name,

@@ -66,6 +66,7 @@ struct topic_reader {
 	unsigned group_index;
 	struct topic_share share; /* lanes of others are all zero */
 	bool stage;               /* claims for a stage */
+	bool makes;               /* makes the stage's group: for the supervisor */
 	bool optional;
 	bool made;     /* the group did not exist before */
 	int lock;      /* says that the group has a live reader; dies with the process */
@@ -130,6 +131,21 @@ void topic_reader_detach(struct topic_reader *reader);
  * stages). */
 int topic_group_forget(const struct instance *instance, const char *topic, const char *name,
                        struct shm_error *error);
+
+/* For the supervisor, when the configuration of a running instance changes: makes the required group
+ * of a stage in a topic that is there already. It begins with what is written from now on. Does
+ * nothing when there is one. -EPERM when an outside program has a group of this name. */
+int topic_group_configure(const struct instance *instance, const char *topic, const char *name,
+                          struct shm_error *error);
+
+/* And frees one that no stage is to read any more. -ENOENT when there is none that was made for a
+ * stage, -EBUSY while it has a reader. */
+int topic_group_retire(const struct instance *instance, const char *topic, const char *name,
+                       struct shm_error *error);
+
+/* Group `index` of the topic, when it was made for a stage: writes its name and returns true. */
+bool topic_group_configured(const char *directory, const char *topic, unsigned index,
+                            char name[SHM_NAME_MAX]);
 
 /* True when the topic has a required group of this name, with or without a reader. */
 bool topic_has_required(const struct instance *instance, const char *topic, const char *name);

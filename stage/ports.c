@@ -179,6 +179,9 @@ static int attach_queues(struct ports *ports, struct shm_error *error)
 int ports_open(struct ports *ports, const struct ports_wanted *wanted, struct shm_error *error)
 {
 	*ports = (struct ports){.wanted = *wanted, .page = wanted->instance->page};
+	if (wanted->reads == NULL)
+		ports->wanted.reads = ports->wanted.listed;
+	wanted = &ports->wanted;
 	int result = count_wanted(ports, error);
 	if (result != 0) {
 		*ports = (struct ports){0};

@@ -28,6 +28,7 @@
 #include "shm/private.h"
 #include "shm/queue.h"
 #include "shm/topic.h"
+#include "config/config.h"
 #include "stage/control.h"
 
 #define PORTS_READS_MAX  INSTANCE_TOPICS_MAX
@@ -38,10 +39,13 @@
  * is until ports_close. */
 struct ports_wanted {
 	const struct instance *instance;
-	const char *role;          /* "enrich.0" */
-	char group[SHM_NAME_MAX];  /* the name under which it reads */
-	struct topic_share share;  /* of the lanes that it reads; n = 0: all of them */
-	const char *const *reads;  /* topics, at most PORTS_READS_MAX */
+	const char *role;         /* "enrich.0" */
+	char group[SHM_NAME_MAX]; /* the name under which it reads */
+	struct topic_share share; /* of the lanes that it reads; n = 0: all of them */
+	/* Topics, at most PORTS_READS_MAX; NULL: those of `listed`, which ports_declare_listed fills
+	 * from the configuration. */
+	const char *const *reads;
+	const char *listed[PORTS_READS_MAX + 1];
 	const char *const *writes; /* topics, at most PORTS_WRITES_MAX */
 	const char *const *takes;  /* queues; with `puts` at most PORTS_QUEUES_MAX */
 	const char *const *puts;   /* queues */
@@ -72,6 +76,11 @@ struct ports {
  * the stage to set. format: the value of its entry's option `format`; NULL when it has none. A role
  * that the table does not have gets nothing. */
 struct ports_wanted ports_declared(const struct instance *instance, const char *role, const char *format);
+
+/* And for a role of FLOW_ENTRIES, whose row names no topics, what its entry in the configuration
+ * names and the instance keeps for its group: an entry of the embedded default may name topics that
+ * nothing writes. config outlives the ports. */
+void ports_declare_listed(struct ports_wanted *wanted, const struct config *config);
 
 /* Attaches all and finishes what the last life of the role had begun. Returns 0, or -errno with the
  * reason in error, and then nothing is held: -ENOENT for what the instance does not have, -EBUSY

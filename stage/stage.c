@@ -208,9 +208,12 @@ static int run_alone(const struct arguments *arguments, const struct stage_ops *
 
 static int check_role(struct stage *stage, struct shm_error *error)
 {
+	const struct flow_stage *row = flow_stage_find(stage->ops->name);
 	const char *dot = strrchr(stage->role, '.');
 	int i = instance_role_index(&stage->instance, stage->role);
-	if (dot == NULL || dot[1] == '\0' || strspn(dot + 1, "0123456789") != strlen(dot + 1) || i < 0) {
+	bool named = row != NULL && row->kinds != NULL; /* after its entry, else numbered */
+	if (dot == NULL || dot[1] == '\0' || i < 0 ||
+	    (!named && strspn(dot + 1, "0123456789") != strlen(dot + 1))) {
 		shm_explain(error, "the instance has no role \"%.40s\"; millrace stat lists those it has",
 		            stage->role);
 		return -ENOENT;
@@ -220,7 +223,7 @@ static int check_role(struct stage *stage, struct shm_error *error)
 		shm_explain(error, "the role \"%s\" is for the program %s", stage->role, program);
 		return -EINVAL;
 	}
-	stage->index = (unsigned)strtoul(dot + 1, NULL, 10);
+	stage->index = named ? 0 : (unsigned)strtoul(dot + 1, NULL, 10);
 	return 0;
 }
 
@@ -396,14 +399,22 @@ int stage_section(const struct stage *stage, char *section, size_t size, struct 
 {
 	const struct flow_stage *row = flow_stage_find(stage->ops->name);
 	char base[SHM_NAME_MAX];
-	size_t entry = stage->index; /* of FLOW_ENTRIES */
+	size_t entry = 0;
 	int result = 0;
 	help_section(stage->ops, base, sizeof base);
 	snprintf(section, size, "%s", base);
 	if (row == NULL || row->processes == FLOW_ONE || row->processes == FLOW_SHARED)
 		return 0;
-	if (row->processes != FLOW_ENTRIES)
+	if (row->processes == FLOW_ENTRIES) {
+		long found = flow_entry(row, stage->config, stage->role);
+		entry = (size_t)found;
+		if (found < 0) {
+			shm_explain(error, "%s: the configuration has no entry for it", stage->role);
+			result = -EINVAL;
+		}
+	} else {
 		result = stage_listener(stage, base, &entry, error);
+	}
 	if (result == 0)
 		snprintf(section, size, "%s[%zu]", base, entry);
 	return result;

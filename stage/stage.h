@@ -54,7 +54,7 @@
 struct stage {
 	const struct stage_ops *ops;
 	const char *role;         /* "tally.0" */
-	unsigned index;           /* the number after the role's last dot */
+	unsigned index;           /* the number after the role's last dot; 0 when it is a name */
 	struct instance instance; /* attached */
 	struct config *config;
 	struct segment control_segment;

@@ -195,7 +195,8 @@ int plan_role_index(const struct plan *plan, const char *name)
 	return -1;
 }
 
-static struct plan_role *add_role(struct making *making, const struct flow_stage *stage, unsigned number,
+/* name: the number or the name that comes after the stage's. */
+static struct plan_role *add_role(struct making *making, const struct flow_stage *stage, const char *name,
                                   const char *section)
 {
 	struct plan *plan = making->plan;
@@ -203,8 +204,12 @@ static struct plan_role *add_role(struct making *making, const struct flow_stage
 		wrong(making, "%s: more than %u processes in all", stage->section, INSTANCE_ROLES_MAX);
 		return NULL;
 	}
+	if (strlen(stage->name) + 1 + strlen(name) >= SHM_NAME_MAX) {
+		wrong(making, "%s.name: \"%s\" is too long for a process of %s", section, name, stage->name);
+		return NULL;
+	}
 	struct plan_role *role = &plan->role[plan->n_roles++];
-	snprintf(role->page.name, sizeof role->page.name, "%s.%u", stage->name, number);
+	snprintf(role->page.name, sizeof role->page.name, "%s.%s", stage->name, name);
 	snprintf(role->page.program, sizeof role->page.program, "%s", stage->program);
 	snprintf(role->section, sizeof role->section, "%s", section);
 	role->stage = stage;
@@ -214,7 +219,17 @@ static struct plan_role *add_role(struct making *making, const struct flow_stage
 	if (stage->private_each_bytes != 0)
 		role->private_bytes += stage->private_each_bytes *
 		                       config_u64(making->config, "%s.%s", section, stage->private_count);
+	if (stage->private_size != NULL)
+		role->private_bytes += config_u64(making->config, "%s.%s", section, stage->private_size);
 	return role;
+}
+
+static struct plan_role *add_numbered(struct making *making, const struct flow_stage *stage, unsigned number,
+                                      const char *section)
+{
+	char name[12];
+	snprintf(name, sizeof name, "%u", number);
+	return add_role(making, stage, name, section);
 }
 
 static void add_outputs(struct making *making, const char *format, struct plan_role *role)
@@ -246,7 +261,7 @@ static void add_listener_roles(struct making *making, const struct flow_stage *s
 {
 	struct plan_listener *listener = &making->plan->listener[index];
 	for (unsigned process = 0; process < listener->processes; process++) {
-		struct plan_role *role = add_role(making, stage, (*number)++, listener->section);
+		struct plan_role *role = add_numbered(making, stage, (*number)++, listener->section);
 		if (role == NULL)
 			return;
 		role->listener = (int)index;
@@ -334,7 +349,8 @@ static void add_inputs(struct making *making, struct plan_role *role)
 		int index = plan_topic_index(plan, topic);
 		if (index >= 0)
 			add_group(making, &plan->topic[index], role);
-		else if (stage->processes == FLOW_ENTRIES)
+		else if (stage->processes == FLOW_ENTRIES &&
+		         config_written(making->config, "%s.topics", role->section))
 			wrong(making,
 			      "%s.topics: nothing writes \"%s\"; allowed: topics that a stage or an outside program of this configuration writes",
 			      role->section, topic);
@@ -358,24 +374,97 @@ static bool has_input(const struct plan *plan, const struct flow_stage *stage)
 
 static void add_inner(struct making *making, const struct flow_stage *stage)
 {
-	const struct config *config = making->config;
-	bool entries = stage->processes == FLOW_ENTRIES;
 	uint64_t n = 1;
-	if (entries)
-		n = config_count(config, "%s", stage->section);
-	else if (!has_input(making->plan, stage))
+	if (!has_input(making->plan, stage))
 		n = 0;
 	else if (stage->processes == FLOW_SHARED)
-		n = config_u64(config, "%s.processes", stage->section);
+		n = config_u64(making->config, "%s.processes", stage->section);
 	for (unsigned i = 0; i < n; i++) {
-		char section[48];
-		if (entries)
-			snprintf(section, sizeof section, "%s[%u]", stage->section, i);
-		struct plan_role *role = add_role(making, stage, i, entries ? section : stage->section);
+		struct plan_role *role = add_numbered(making, stage, i, stage->section);
 		if (role == NULL)
 			return;
 		add_inputs(making, role);
 		add_outputs(making, NULL, role);
+	}
+}
+
+/* ---- stages with a process for each entry of a list ---- */
+
+/* Whether there is something to read for an entry. One that somebody wrote has a process in any
+ * case, as what is wrong with its topics is said then. */
+static bool entry_has_input(const struct making *making, const struct flow_stage *stage, const char *section)
+{
+	const char *topic;
+	for (size_t i = 0; (topic = flow_reads(stage, making->config, section, i)) != NULL; i++)
+		if (plan_topic_index(making->plan, topic) >= 0)
+			return true;
+	return config_written(making->config, "%s.topics", section);
+}
+
+/* The name of an entry is that of its group: one that a stage has reads as that stage. */
+static void check_entry_name(struct making *making, const char *name, const char *section)
+{
+	if (flow_stage_find(name) != NULL)
+		wrong(making, "%s.name: \"%s\" is the name of a stage; allowed: any other", section, name);
+}
+
+static void add_entry(struct making *making, const struct flow_stage *stage, unsigned i)
+{
+	char section[48];
+	struct plan_role *role;
+	snprintf(section, sizeof section, "%s[%u]", stage->section, i);
+	if (!entry_has_input(making, stage, section))
+		return;
+	if (stage->kinds != NULL) {
+		const char *name = config_string(making->config, "%s.name", section);
+		check_entry_name(making, name, section);
+		role = add_role(making, stage, name, section);
+	} else {
+		role = add_numbered(making, stage, i, section);
+	}
+	if (role == NULL)
+		return;
+	add_inputs(making, role);
+	add_outputs(making, NULL, role);
+}
+
+static void add_entries(struct making *making, const struct flow_stage *stage)
+{
+	size_t n = config_count(making->config, "%s", stage->section);
+	for (unsigned i = 0; i < n; i++)
+		if (flow_serves(stage, making->config, i))
+			add_entry(making, stage, i);
+}
+
+/* An entry of a kind for which no stage stands would be passed over in silence. */
+static void check_kinds(struct making *making, const struct flow_stage *stage)
+{
+	size_t n_stages, n = config_count(making->config, "%s", stage->section);
+	const struct flow_stage *stages = flow_stages(&n_stages);
+	for (size_t i = 0; i < n; i++) {
+		bool served = false;
+		for (size_t k = 0; k < n_stages; k++)
+			served |= stages[k].kinds != NULL && strcmp(stages[k].section, stage->section) == 0 &&
+			          flow_serves(&stages[k], making->config, i);
+		if (!served)
+			wrong(making, "%s[%zu].kind: this program has no stage of kind %s", stage->section, i,
+			      config_string(making->config, "%s[%zu].kind", stage->section, i));
+	}
+}
+
+static void add_all_entries(struct making *making)
+{
+	size_t n;
+	const struct flow_stage *stage = flow_stages(&n), *with_kinds = NULL;
+	for (size_t i = 0; i < n; i++) {
+		if (stage[i].processes != FLOW_ENTRIES)
+			continue;
+		add_entries(making, &stage[i]);
+		if (stage[i].kinds != NULL &&
+		    (with_kinds == NULL || strcmp(with_kinds->section, stage[i].section) != 0)) {
+			with_kinds = &stage[i];
+			check_kinds(making, with_kinds);
+		}
 	}
 }
 
@@ -401,8 +490,9 @@ struct plan *plan_make(const struct config *config, char **errors)
 			add_listeners(&making, &stage[i]);
 	add_outside_lanes(&making);
 	for (size_t i = 0; i < n; i++)
-		if (!takes_in(&stage[i]))
+		if (!takes_in(&stage[i]) && stage[i].processes != FLOW_ENTRIES)
 			add_inner(&making, &stage[i]);
+	add_all_entries(&making);
 	for (unsigned i = 0; i < plan->n_roles; i++)
 		plan->role[i].number = i + 1;
 	fclose(making.errors);

@@ -137,9 +137,12 @@ static bool settings_changed(const struct supervisor *supervisor, const struct c
 	if (index < 0)
 		return true;
 	const struct plan_role *role = &supervisor->next_plan->role[index];
-	return strcmp(role->section, child->role.section) != 0 || role->process != child->role.process ||
+	/* A role that is named after its entry goes with it to another place in the list. */
+	bool moved = role->stage->kinds == NULL && strcmp(role->section, child->role.section) != 0;
+	return moved || role->process != child->role.process ||
 	       role->private_bytes != child->role.private_bytes ||
-	       !config_same(supervisor->config, supervisor->next_config, role->section) ||
+	       !config_same_entry(supervisor->config, child->role.section, supervisor->next_config,
+	                          role->section) ||
 	       other_options_changed(supervisor, role->stage) || topics_changed(supervisor, name) ||
 	       queues_changed(supervisor, &child->role, role);
 }
@@ -303,6 +306,8 @@ static void begin_change(struct supervisor *supervisor, uint64_t now_ns)
 	ask_to_read_files(supervisor);
 	supervisor_take_options(supervisor, supervisor->config);
 	supervisor_close_unused(supervisor);
+	if (supervisor_add_children(supervisor, &error) != 0) /* none is new: the others follow */
+		log_error("a role cannot be added", "error=\"%s\"", error.text);
 	if (supervisor_write_config(supervisor, supervisor->config, &error) != 0)
 		log_error("the configuration file of the instance is not renewed", "error=\"%s\"",
 		          error.text);

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "stage/control.h"
 #include "base/log.h"
+#include "supervisor/groups.h"
 #include "supervisor/lane_file.h"
 #include "supervisor/queues.h"
 
@@ -191,8 +192,8 @@ static int apply_lane(const struct segments *segments, const struct plan_topic *
 	return result == 0 ? fit_lane(segments, topic, lane, old->lane_role[lane], error) : result;
 }
 
-static int apply_groups(const struct segments *segments, const struct plan_topic *topic, bool there,
-                        struct shm_error *error)
+static int apply_groups(const struct segments *segments, const struct plan *plan,
+                        const struct plan_topic *topic, bool there, struct shm_error *error)
 {
 	char name[SEGMENT_NAME_MAX];
 	int result = 0;
@@ -204,7 +205,7 @@ static int apply_groups(const struct segments *segments, const struct plan_topic
 			(void)segment_destroy(segments->directory, name);
 	}
 	if (there || result != 0)
-		return result;
+		return result != 0 ? result : groups_apply(plan, topic, error);
 	const char *required[PLAN_REQUIRED_MAX];
 	for (unsigned i = 0; i < topic->n_required; i++)
 		required[i] = topic->required[i];
@@ -217,7 +218,7 @@ static int apply_topic(const struct segments *segments, const struct plan *plan,
 {
 	const struct plan_topic *topic = &plan->topic[index];
 	const struct instance_topic *old = old_topic(segments, index);
-	int result = apply_groups(segments, topic, old != NULL, error);
+	int result = apply_groups(segments, plan, topic, old != NULL, error);
 	for (unsigned lane = 0; result == 0 && lane < topic->page.n_lanes; lane++)
 		result = apply_lane(segments, topic, lane, old, error);
 	return result;

@@ -79,8 +79,12 @@ int supervisor_add_children(struct supervisor *supervisor, struct shm_error *err
 	const struct plan *plan = supervisor->plan;
 	int fd[STAGE_SOCKETS_MAX], result = 0;
 	for (unsigned i = 0; result == 0 && i < plan->n_roles; i++) {
-		if (children_index(&supervisor->children, plan->role[i].page.name) >= 0)
+		int index = children_index(&supervisor->children, plan->role[i].page.name);
+		if (index >= 0) {
+			/* Its entry may have another place in its list by now. */
+			supervisor->children.child[index].role = plan->role[i];
 			continue;
+		}
 		unsigned n = sockets_of(&supervisor->sockets, &plan->role[i], fd);
 		result = children_add(&supervisor->children, &plan->role[i], fd, n, error);
 	}

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,10 @@ const struct config_option *built_in_options(size_t *n);
 static const struct config_option more_options[] = {
         OPTION("archive[].topics", LIST, "log", "1", "16", "", "what is kept")                  //
         OPTION("archive[].buffers", COUNT, "2", "1", "8", "", "of each process")                //
+        OPTION("keep[].name", STRING, "", "1", "40", "", "its name")                            //
+        OPTION("keep[].kind", CHOICE, "paper", "", "", "paper stone sand", "on what")           //
+        OPTION("keep[].topics", LIST, "log track", "1", "16", "", "what is kept")               //
+        OPTION("keep[].sheets", SIZE, "1MiB", "0", "1GiB", "", "memory of each")                //
         OPTION("deliver.processes", COUNT, "2", "1", "8", "", "processes that share the queue") //
 };
 
@@ -45,6 +50,18 @@ static const struct flow_stage more_stages[] = {
          .private_bytes = 4096,
          .private_count = "buffers",
          .private_each_bytes = 8192},
+        {.name = "paper",
+         .program = "paper",
+         .processes = FLOW_ENTRIES,
+         .section = "keep",
+         .kinds = NAMES("paper"),
+         .private_bytes = 4096,
+         .private_size = "sheets"},
+        {.name = "mineral",
+         .program = "mineral",
+         .processes = FLOW_ENTRIES,
+         .section = "keep",
+         .kinds = NAMES("stone")},
 };
 
 const struct config_option *config_options(size_t *n)
@@ -74,7 +91,8 @@ static struct config *config;
 static struct plan *make(const char *text, char **errors)
 {
 	config_free(config);
-	config = config_load_text("test.yaml", text, strlen(text), NULL, 0, errors);
+	static const char *const sets[] = {"sinks=[]"};
+	config = config_load_text("test.yaml", text, strlen(text), sets, 1, errors);
 	return config == NULL ? NULL : plan_make(config, errors);
 }
 
@@ -163,26 +181,107 @@ static void a_stage_finds_the_entry_that_it_serves(void **state)
 {
 	(void)state;
 	struct plan *plan = must_make(
-	        "archive: [{topics: ip}, {topics: ip}]\ningest: {udp: [{processes: 2}, {listen: ':1'}]}");
+	        "archive: [{topics: ip}, {topics: ip}]\ningest: {udp: [{processes: 2}, {listen: ':1'}]}\n"
+	        "keep: [{name: a, kind: stone, topics: ip}, {name: '1', topics: ip}]");
 	static const struct {
-		const char *name;
+		const char *name, *role;
 		unsigned index;
 		const char *section;
-	} roles[] = {{"archive", 1, "archive[1]"},
-	             {"deliver", 1, "deliver"},
-	             {"tally", 0, "tally"},
-	             {"ingest-udp", 1, "ingest.udp[0]"},
-	             {"ingest-udp", 2, "ingest.udp[1]"}};
+	} roles[] = {
+	        {"archive", "archive.1", 1, "archive[1]"},
+	        {"deliver", "deliver.1", 1, "deliver"},
+	        {"tally", "tally.0", 0, "tally"},
+	        {"ingest-udp", "ingest-udp.1", 1, "ingest.udp[0]"},
+	        {"ingest-udp", "ingest-udp.2", 2, "ingest.udp[1]"},
+	        {"mineral", "mineral.a", 0, "keep[0]"},
+	        {"paper", "paper.1", 0, "keep[1]"},
+	};
+	struct shm_error error;
+	char section[64];
 	for (size_t i = 0; i < N_OF(roles); i++) {
 		const struct stage_ops ops = {.name = roles[i].name};
 		const struct stage stage = {
-		        .ops = &ops, .role = "", .index = roles[i].index, .config = config};
-		struct shm_error error;
-		char section[64];
+		        .ops = &ops, .role = roles[i].role, .index = roles[i].index, .config = config};
 		assert_int_equal(stage_section(&stage, section, sizeof section, &error), 0);
 		assert_string_equal(section, roles[i].section);
 	}
+	const struct stage_ops ops = {.name = "paper"};
+	const struct stage gone = {.ops = &ops, .role = "paper.a", .config = config};
+	assert_int_equal(stage_section(&gone, section, sizeof section, &error), -EINVAL);
+	assert_string_equal(error.text, "paper.a: the configuration has no entry for it");
 	plan_free(plan);
+}
+
+static const char kept[] = "ingest: {http: [{listen: ':1'}]}\n"
+                           "keep:\n"
+                           "- {name: a, topics: [log], sheets: 8KiB}\n"
+                           "- {name: b-2, kind: stone, topics: [log, track]}\n"
+                           "- {name: c, topics: [track]}\n";
+
+static void entries_of_several_kinds_are_processes_of_several_stages_by_their_names(void **state)
+{
+	(void)state;
+	char group[SHM_NAME_MAX];
+	struct plan *plan = must_make(kept);
+	const struct plan_role *first = role_of(plan, "paper.a"), *second = role_of(plan, "mineral.b-2"),
+	                       *third = role_of(plan, "paper.c");
+	assert_string_equal(first->section, "keep[0]");
+	assert_string_equal(second->section, "keep[1]");
+	assert_string_equal(third->section, "keep[2]");
+	assert_string_equal(second->page.program, "mineral");
+	assert_int_equal(first->private_bytes, 4096 + 8192);
+	assert_int_equal(third->private_bytes, 4096 + 1048576);
+	assert_int_equal(second->private_bytes, 0);
+	assert_int_equal(first->rank, second->rank);
+	assert_string_equal(flow_group(second->stage, "mineral.b-2", group), "b-2");
+	const struct plan_topic *events = topic_of(plan, "log"), *track = topic_of(plan, "track");
+	assert_int_equal(events->n_required, 2);
+	assert_int_equal(track->n_required, 2);
+	assert_true(plan_reads(events, "paper.a") && plan_reads(events, "mineral.b-2"));
+	assert_true(plan_reads(track, "paper.c") && !plan_reads(events, "paper.c"));
+	plan_free(plan);
+}
+
+static void the_group_of_an_entry_stays_when_its_kind_or_its_place_changes(void **state)
+{
+	(void)state;
+	struct plan *plan =
+	        must_make("ingest: {http: [{listen: ':1'}]}\n"
+	                  "keep: [{name: c, topics: [track]}, {name: a, kind: stone, topics: [log]}]\n");
+	const struct plan_role *role = role_of(plan, "mineral.a");
+	assert_string_equal(role->section, "keep[1]");
+	assert_true(plan_reads(topic_of(plan, "log"), "mineral.a"));
+	assert_string_equal(topic_of(plan, "log")->required[0], "a");
+	assert_int_equal(flow_entry(role->stage, config, "mineral.a"), 1);
+	assert_int_equal(flow_entry(flow_stage_find("paper"), config, "paper.c"), 0);
+	assert_int_equal(flow_entry(flow_stage_find("paper"), config, "paper.a"), -1);
+	plan_free(plan);
+}
+
+/* The test's options have no embedded default, so the option's own stands for it. */
+static void topics_that_nobody_named_may_be_missing(void **state)
+{
+	(void)state;
+	struct plan *plan = must_make("ingest: {udp: [{listen: ':1'}]}\nkeep: [{name: a}]\n");
+	assert_int_equal(plan_role_index(plan, "paper.a"), -1);
+	plan_free(plan);
+	plan = must_make("ingest: {udp: [{listen: ':1'}]}\nkeep: [{name: a}]\n"
+	                 "topics: {track: {outside_lanes: 1}}\n");
+	assert_true(plan_reads(topic_of(plan, "track"), "paper.a"));
+	plan_free(plan);
+	assert_error("ingest: {udp: [{listen: ':1'}]}\nkeep: [{name: a, topics: [log]}]\n",
+	             "keep[0].topics: nothing writes \"log\"");
+}
+
+static void an_entry_without_a_stage_or_with_a_wrong_name_is_refused(void **state)
+{
+	(void)state;
+	assert_error("keep: [{name: a, kind: sand}]\n",
+	             "keep[0].kind: this program has no stage of kind sand");
+	assert_error("ingest: {http: [{listen: ':1'}]}\nkeep: [{name: enrich}]\n",
+	             "keep[0].name: \"enrich\" is the name of a stage; allowed: any other");
+	assert_error("ingest: {http: [{listen: ':1'}]}\nkeep: [{name: a2345678901234567890123456}]\n",
+	             "keep[0].name: \"a2345678901234567890123456\" is too long");
 }
 
 static void an_entry_may_read_what_outside_programs_write(void **state)
@@ -269,6 +368,10 @@ int main(void)
 	        cmocka_unit_test(without_entries_there_is_no_process),
 	        cmocka_unit_test(what_a_process_of_an_entry_reads_is_what_the_entry_says),
 	        cmocka_unit_test(a_stage_finds_the_entry_that_it_serves),
+	        cmocka_unit_test(entries_of_several_kinds_are_processes_of_several_stages_by_their_names),
+	        cmocka_unit_test(the_group_of_an_entry_stays_when_its_kind_or_its_place_changes),
+	        cmocka_unit_test(topics_that_nobody_named_may_be_missing),
+	        cmocka_unit_test(an_entry_without_a_stage_or_with_a_wrong_name_is_refused),
 	        cmocka_unit_test(an_entry_may_read_what_outside_programs_write),
 	        cmocka_unit_test(an_entry_that_names_wrong_topics_is_refused),
 	        cmocka_unit_test(entries_come_after_all_that_write_topics),

@@ -79,10 +79,111 @@ static struct lane_file_state look(unsigned lane)
 	return lane_state;
 }
 
+/* Applies the plan of the text with these required groups in its topic. */
+static void apply_with_groups(struct segments *segments, const char *text, const char *first,
+                              const char *second)
+{
+	struct shm_error error = {""};
+	struct plan *plan = plan_of("%s", text);
+	plan->topic[0].n_required = second == NULL ? 1 : 2;
+	snprintf(plan->topic[0].required[0], SHM_NAME_MAX, "%s", first);
+	snprintf(plan->topic[0].required[1], SHM_NAME_MAX, "%s", second == NULL ? "" : second);
+	if (segments_apply(segments, plan, &error) != 0)
+		fail_msg("%s", error.text);
+	plan_free(plan);
+}
+
+/* Records that wait for the group, which must be there; -1 when it is not. */
+static long waits_for(const char *group)
+{
+	struct shm_error error;
+	struct instance instance;
+	struct topic_reader reader;
+	struct record_batch batch;
+	unsigned lane;
+	long n = 0;
+	assert_int_equal(instance_attach(&instance, "test", SEGMENT_WRITE, &error), 0);
+	int result = topic_reader_attach_stage(&reader, &instance, "ip", group, (struct topic_share){.n = 1},
+	                                       &error);
+	if (result == 0) {
+		while (topic_peek(&reader, &lane, &batch)) {
+			uint64_t in_batch = 0;
+			while (record_next(&batch) != NULL)
+				in_batch++;
+			stream_pass(&reader.lane[lane], &batch, in_batch);
+			n += (long)in_batch;
+		}
+		topic_reader_detach(&reader);
+	}
+	instance_detach(&instance);
+	return result == 0 ? n : -1;
+}
+
 static const char small[] = "ingest: {udp: [{listen: ':1', buffers: 16}]}\ntopics: {ip: {size: 64KiB}}";
 static const char large[] = "ingest: {udp: [{listen: ':1', buffers: 16}]}\ntopics: {ip: {size: 256KiB}}";
 static const char two[] =
         "ingest: {udp: [{listen: ':1', buffers: 16, processes: 2}]}\ntopics: {ip: {size: 64KiB}}";
+
+static void a_group_that_the_configuration_adds_begins_with_what_comes_then(void **state)
+{
+	(void)state;
+	struct segments segments;
+	must_apply(&segments, small);
+	write_records("ingest-udp.0", 0, 5);
+	apply_with_groups(&segments, small, "tally", "lines");
+	assert_int_equal(waits_for("lines"), 0);
+	write_records("ingest-udp.0", 5, 3);
+	assert_int_equal(waits_for("lines"), 3);
+	assert_int_equal(waits_for("tally"), 8);
+	/* The same again changes nothing, nor does another order. */
+	apply_with_groups(&segments, small, "lines", "tally");
+	assert_int_equal(waits_for("lines"), 3);
+	assert_int_equal(waits_for("tally"), 8);
+	assert_int_equal(segments_remove(&segments), 0);
+	segments_fini(&segments);
+}
+
+static void a_group_that_the_configuration_drops_holds_nobody_up(void **state)
+{
+	(void)state;
+	struct segments segments;
+	must_apply(&segments, small);
+	apply_with_groups(&segments, small, "tally", "lines");
+	write_records("ingest-udp.0", 0, 4);
+	assert_int_equal(read_records(0), 4);
+	assert_string_equal(look(0).slowest, "lines");
+	apply_with_groups(&segments, small, "tally", NULL);
+	assert_int_equal(waits_for("lines"), -1);
+	assert_int_equal(look(0).waiting_records, 0);
+	/* Under the same name it begins anew. */
+	apply_with_groups(&segments, small, "tally", "lines");
+	assert_int_equal(waits_for("lines"), 0);
+	assert_int_equal(segments_remove(&segments), 0);
+	segments_fini(&segments);
+}
+
+static void a_group_of_an_outside_program_is_not_taken(void **state)
+{
+	(void)state;
+	struct segments segments;
+	struct shm_error error = {""};
+	struct instance instance;
+	struct topic_reader reader;
+	must_apply(&segments, small);
+	assert_int_equal(instance_attach(&instance, "test", SEGMENT_WRITE, &error), 0);
+	assert_int_equal(topic_reader_attach(&reader, &instance, "ip", "lines", GROUP_REQUIRED,
+	                                     STREAM_FROM_TAIL, &error),
+	                 0);
+	topic_reader_detach(&reader);
+	instance_detach(&instance);
+	struct plan *plan = plan_of("%s", small);
+	snprintf(plan->topic[0].required[plan->topic[0].n_required++], SHM_NAME_MAX, "lines");
+	assert_int_equal(segments_apply(&segments, plan, &error), -EPERM);
+	assert_non_null(strstr(error.text, "made by an outside program"));
+	plan_free(plan);
+	assert_int_equal(segments_remove(&segments), 0);
+	segments_fini(&segments);
+}
 
 static void all_segments_of_the_plan_are_made_and_removed(void **state)
 {
@@ -394,6 +495,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(all_segments_of_the_plan_are_made_and_removed,
 	                                        segments_set_up, segments_tear_down),
+	        cmocka_unit_test_setup_teardown(
+	                a_group_that_the_configuration_adds_begins_with_what_comes_then, segments_set_up,
+	                segments_tear_down),
+	        cmocka_unit_test_setup_teardown(a_group_that_the_configuration_drops_holds_nobody_up,
+	                                        segments_set_up, segments_tear_down),
+	        cmocka_unit_test_setup_teardown(a_group_of_an_outside_program_is_not_taken, segments_set_up,
+	                                        segments_tear_down),
 	        cmocka_unit_test_setup_teardown(the_next_supervisor_goes_on_from_the_cursors, segments_set_up,
 	                                        segments_tear_down),
 	        cmocka_unit_test_setup_teardown(new_lanes_are_added_and_the_old_page_says_replaced,

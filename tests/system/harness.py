@@ -122,9 +122,11 @@ class Instance:
     # ---- starting and ending ----
 
     def write_config(self, config):
-        """A dict (JSON is YAML) or the text of a file."""
+        """A dict (JSON is YAML) or the text of a file. A dict that names no sinks has none, so that nobody keeps what a test
+        does not say somebody keeps."""
         self.config = config
-        self.config_file.write_text(config if isinstance(config, str) else json.dumps(config, indent=1) + "\n")
+        text = config if isinstance(config, str) else json.dumps({"sinks": [], **config}, indent=1) + "\n"
+        self.config_file.write_text(text)
 
     def environment(self):
         return dict(os.environ, MILLRACE_INSTANCE=self.name, MILLRACE_SHM=str(self.shm_root))

@@ -56,7 +56,7 @@ def test_check_prints_configurations_that_it_takes_back(tmp_path):
 
 FLOW = [
     "--set", "ingest={udp: [{listen: ':5000', format: json, processes: 3}, {listen: [':5001', ':5002']}], http: [{listen: 'unix:/tmp/a\"b'}]}",
-    "--set", "enrich.processes=2", "--set", "topics.orders.outside_lanes=2", "--instance", "drawn",
+    "--set", "sinks=[]", "--set", "enrich.processes=2", "--set", "topics.orders.outside_lanes=2", "--instance", "drawn",
 ]
 
 
