@@ -13,8 +13,8 @@ HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/
 # What was fetched, seen from the programs in $(BUILD) as from those below PREFIX.
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,country.mmdb country.mmdb.licence regexes.yaml regexes.yaml.licence)
 
-.PHONY: all have-packages deps data run test unit system asan lint fuzz bench bench-http bench-http-slow check docs install clean help
-.PHONY: built-run built-test built-unit built-system built-asan built-fuzz built-lint
+.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help
+.PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint
 
 all: have-packages $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
 
@@ -66,6 +66,14 @@ system: ## the system tests alone
 	@$(AGAIN) built-system
 built-system: all $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds system $(CHOICE)
+
+test-peers: ## tests against moto, Azurite and Apache Kafka, fetched into $(BUILD)/peers; each is skipped where its registry is not reached
+	@scripts/install-packages build run test data
+	@scripts/fetch-data $(DATA)
+	@tests/peers/install $(BUILD)/peers
+	@$(AGAIN) built-peers
+built-peers: all $(TEST_PROGRAMS)
+	@$(RUN_TESTS) --kinds peers $(CHOICE)
 
 asan: ## all unit and system tests under the address and undefined-behaviour sanitizers, in $(BUILD)-asan
 	@scripts/install-packages build run test data

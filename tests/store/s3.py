@@ -6,7 +6,8 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html              5
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html  If-None-Match: 412, 409
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html    x-amz-checksum-*
 What the documents leave open is as AWS was seen to answer: a repeated Complete succeeds (adobe/S3Mock#2586) and gives NoSuchUpload on
-MinIO (minio/minio#13318); a part with a checksum that CreateMultipartUpload did not announce is refused (apache/opendal#4533).
+MinIO (minio/minio#13318); a part is refused with a checksum that CreateMultipartUpload did not announce (apache/opendal#4533), and
+without the one that it did (floci-io/floci#3093 has the answers of AWS).
 """
 import base64
 import binascii
@@ -359,9 +360,9 @@ class S3:
                                  ArgumentName="partNumber", ArgumentValue=number)
         upload = self.upload_of(request, bucket)
         name, value = self.checksum_header(request)
-        if name and name != upload.algorithm:
+        if name != upload.algorithm and (name or not upload.whole):
             raise request.refuse("InvalidRequest", f"Checksum Type mismatch occurred, expected checksum Type: {upload.algorithm or 'null'},"
-                                 f" actual checksum Type: {name}")
+                                 f" actual checksum Type: {name or 'null'}")
         if upload.algorithm and not name:
             value = base64.b64encode(request.body.digest(upload.algorithm)).decode()
         if number in upload.parts:

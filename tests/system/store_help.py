@@ -62,8 +62,12 @@ def s3_client(about, style="path", url=None, **more):
     import boto3  # pylint: disable=import-outside-toplevel
     from botocore.config import Config  # pylint: disable=import-outside-toplevel
 
-    config = Config(s3={"addressing_style": style}, retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=30 * SLOW,
-                    connect_timeout=10 * SLOW, signature_version="s3v4")
+    options = {"s3": {"addressing_style": style}, "retries": {"total_max_attempts": 1, "mode": "standard"}, "read_timeout": 30 * SLOW,
+               "connect_timeout": 10 * SLOW, "signature_version": "s3v4"}
+    try:
+        config = Config(request_checksum_calculation="when_required", response_checksum_validation="when_required", **options)
+    except TypeError:  # before boto3 1.36, which sends no checksums of its own accord
+        config = Config(**options)
     named = {"aws_access_key_id": about["access_key"], "aws_secret_access_key": about["secret_key"], "region_name": about["region"], **more}
     return boto3.client("s3", endpoint_url=url or about["urls"]["s3"], config=config, **named)
 

@@ -262,6 +262,8 @@ def test_an_upload_with_checksums_wants_one_of_each_part(servers, client):
     parts = put_parts(client, upload, [body], ChecksumCRC32C=in_base64(first))
     answer = client.upload_part(Bucket=BUCKET, Key="k", UploadId=upload, PartNumber=2, Body=b"end", ChecksumCRC32C=in_base64(second))
     parts.append({"PartNumber": 2, "ETag": answer["ETag"], "ChecksumCRC32C": answer["ChecksumCRC32C"]})
+    named = {"Bucket": BUCKET, "Key": "k", "UploadId": upload, "PartNumber": 3, "Body": b"x"}
+    assert code_of(client.upload_part, **named) == ("InvalidRequest", 400)
     without = [{name: part[name] for name in ("PartNumber", "ETag")} for part in parts]
     assert code_of(complete, client=client, upload=upload, parts=without) == ("InvalidRequest", 400)
     wrong = [parts[0], {**parts[1], "ChecksumCRC32C": in_base64(first)}]
