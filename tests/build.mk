@@ -109,6 +109,9 @@ $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsql
 
 $(eval $(call unit,sink/objects/http,objects shm event base,-lcurl -lssl -lcrypto -pthread))
 $(eval $(call unit,sink/objects/journal,journal stage flow config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,sink/objects/sigv4,objects shm event base,-lcrypto))
+$(eval $(call unit,sink/objects/s3_xml,objects shm event base,))
+$(eval $(call unit,sink/objects/checksum,objects shm event base,-lcrypto -lisal))
 
 $(eval $(call unit,supervisor/plan,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(BUILD)/obj/tests/supervisor/plan_entries_test.o: $(GEN)/options.list
@@ -135,3 +138,5 @@ $(eval $(call test_program,tests/mmdb_tool,tests/tool/mmdb_tool.c,fixture,))
 $(eval $(call test_program,tests/outside_writer,tests/tool/outside_writer.c,millrace_static shm event base,-lck -pthread))
 $(eval $(call test_program,tests/queue_tool,tests/tool/queue_tool.c,fixture shm event base,-lck))
 $(eval $(call test_program,tests/fake_stage,tests/tool/fake_stage.c,stage flow config shm event base,-lck))
+$(eval $(call test_program,tests/sigv4_tool,tests/tool/sigv4_tool.c,objects shm event base,-lcrypto))
+$(eval $(call test_program,tests/store_tool,tests/tool/store_tool.c,objects stage flow config shm event base,-lcurl -ljansson -lcyaml -lyaml -lisal -lcrypto -pthread))
