@@ -107,6 +107,7 @@ $(eval $(call unit,sink/tally/store_files,tally shm event base,-lsqlite3 -lck -p
 $(eval $(call unit,sink/tally/report,tally shm event base,-lsqlite3 -ljansson -lck -pthread))
 $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
 
+$(eval $(call unit,sink/objects/pack,pack,-lisal -lz -lzstd))
 $(eval $(call unit,sink/objects/http,objects shm event base,-lcurl -lssl -lcrypto -pthread))
 $(eval $(call unit,sink/objects/journal,journal stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,sink/objects/sigv4,objects shm event base,-lcrypto))
