@@ -150,7 +150,8 @@ static int check_state(struct checking *c, uint64_t word)
 {
 	const struct journal_place *place = &c->journal->place[c->object];
 	struct journal_state state = journal_state_of(place);
-	if (state.phase > JOURNAL_UPLOADING || journal_state_make(state) != word)
+	if (state.phase < JOURNAL_OPEN || state.phase > JOURNAL_UPLOADING ||
+	    journal_state_make(state) != word)
 		return refuse(c, "state %" PRIx64, c->object, word);
 	if (state.key_bytes == 0 || state.key_bytes > JOURNAL_KEY_MAX || state.name_bytes > JOURNAL_KEY_MAX ||
 	    state.upload_bytes > JOURNAL_UPLOAD_MAX)

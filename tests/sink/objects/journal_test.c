@@ -12,54 +12,30 @@
 
 #include "shm/private.h"
 #include "sink/objects/journal_inside.h"
+#include "tests/fixture/journal.h"
 
 #define BODY_BYTES (4u << 20)
 #define MEMBER     (256u * 1024)
-#define TOKEN      "0123456789abcdef0123456789abcdef"
 
 static const struct journal_bounds bounds = {.open_most = MEMBER, .packed_most = MEMBER + 100};
 
-/* One body, and the life that has it now. */
-static struct {
-	char *body;
-	struct redo redo;
-	struct journal *journal;
-	struct shm_error error;
-} f;
-
-static int live_on(void)
-{
-	journal_close(f.journal);
-	f.redo = (struct redo){0};
-	int result = journal_over(&f.journal, &f.redo, f.body, BODY_BYTES, &f.error);
-	if (result != 0)
-		return result;
-	redo_recover(&f.redo);
-	return journal_open(f.journal, &bounds, &f.error);
-}
+static struct journal_body f;
 
 static void next_life(void)
 {
-	assert_int_equal(live_on(), 0);
+	assert_int_equal(journal_body_live(&f), 0);
 }
 
 static int set_up(void **state)
 {
 	(void)state;
-	f.journal = NULL;
-	f.body = aligned_alloc(4096, BODY_BYTES);
-	if (f.body == NULL)
-		return -1;
-	memset(f.body, 0, BODY_BYTES);
-	return live_on();
+	return journal_body_make(&f, BODY_BYTES, bounds) == 0 ? journal_body_live(&f) : -1;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	journal_close(f.journal);
-	free(f.body);
-	f.journal = NULL;
+	journal_body_remove(&f);
 	return 0;
 }
 
@@ -67,10 +43,7 @@ static int tear_down(void **state)
 
 static uint64_t hash_of(const char *key)
 {
-	uint64_t hash = 14695981039346656037u;
-	for (; *key != '\0'; key++)
-		hash = (hash ^ (unsigned char)*key) * 1099511628211u;
-	return hash;
+	return journal_body_hash(0, key, strlen(key));
 }
 
 static journal_object find(const char *key)
@@ -80,7 +53,7 @@ static journal_object find(const char *key)
 
 static journal_object add(const char *key)
 {
-	return journal_add(f.journal, hash_of(key), key, strlen(key), TOKEN, 3, 2, 720, 1000);
+	return journal_add(f.journal, hash_of(key), key, strlen(key), JOURNAL_BODY_TOKEN, 3, 2, 720, 1000);
 }
 
 static bool append(journal_object object, const char *line)
@@ -117,39 +90,14 @@ static journal_object make(const char *key, const char *line)
 /* Its raw lines become a member of these bytes. */
 static void pack(journal_object object, const void *member, size_t bytes)
 {
-	struct journal_filling filling;
-	journal_fill(f.journal, object, &filling);
-	for (size_t at = 0, room; at < bytes; at += room) {
-		char *piece = journal_fill_room(&filling, &room);
-		assert_non_null(piece);
-		memcpy(piece, (const char *)member + at, bytes - at < room ? bytes - at : room);
-	}
-	journal_packed(f.journal, object, &filling, bytes);
+	assert_true(journal_body_pack(f.journal, object, member, bytes));
 }
 
-/* What pieces hold, taken seven at a time. Free it. */
-static char *gather(journal_object object, int number, size_t *bytes)
-{
-	char *all = malloc(BODY_BYTES);
-	struct iovec piece[7];
-	assert_non_null(all);
-	*bytes = 0;
-	for (unsigned from = 0, n = 1; from < n; from += 7) {
-		n = number < 0 ? journal_raw(f.journal, object, from, piece, 7)
-		               : journal_bytes(f.journal, object, (uint32_t)number, from, piece, 7);
-		for (unsigned i = 0; i < 7 && from + i < n; i++) {
-			memcpy(all + *bytes, piece[i].iov_base, piece[i].iov_len);
-			*bytes += piece[i].iov_len;
-		}
-	}
-	return all;
-}
-
-#define RAW (-1)
-static void assert_bytes(journal_object object, int number, const char *expected, size_t expected_bytes)
+#define RAW JOURNAL_BODY_RAW
+static void assert_bytes(journal_object object, uint32_t number, const char *expected, size_t expected_bytes)
 {
 	size_t bytes;
-	char *all = gather(object, number, &bytes);
+	char *all = journal_body_gather(f.journal, object, number, 7, &bytes);
 	assert_int_equal(bytes, expected_bytes);
 	assert_memory_equal(all, expected, bytes);
 	free(all);
@@ -190,7 +138,7 @@ static void a_committed_line_is_there_in_the_next_life_and_one_that_was_not_is_g
 	assert_int_equal(view.first_position, 720);
 	assert_int_equal(view.opened_ns, 1000);
 	assert_int_equal(view.touched_ns, 2000);
-	assert_memory_equal(view.token, TOKEN, JOURNAL_TOKEN_BYTES);
+	assert_memory_equal(view.token, JOURNAL_BODY_TOKEN, JOURNAL_TOKEN_BYTES);
 	assert_int_equal(view.key_bytes, 1);
 	assert_string_equal(view.key, "a");
 	assert_true(append(object, "three"));
@@ -408,7 +356,7 @@ static void raw_lines_become_members_and_members_parts(void **state)
 	assert_int_equal(part.last_epoch, 3);
 	assert_string_equal(part.etag, "");
 	size_t bytes;
-	char *all = gather(object, 1, &bytes);
+	char *all = journal_body_gather(f.journal, object, 1, 7, &bytes);
 	assert_int_equal(bytes, part.bytes);
 	assert_memory_equal(all, "<one two>", 9);
 	assert_memory_equal(all + 9, member, bytes - 9);
@@ -667,7 +615,7 @@ static void a_member_of_an_earlier_life_with_larger_bounds_can_still_be_packed(v
 	journal_commit(f.journal, NULL);
 	journal_close(f.journal);
 	struct journal_bounds smaller = {.open_most = 10000, .packed_most = 10100};
-	assert_int_equal(journal_over(&f.journal, &f.redo, f.body, BODY_BYTES, &f.error), 0);
+	assert_int_equal(journal_over(&f.journal, &f.redo, f.memory, BODY_BYTES, &f.error), 0);
 	assert_int_equal(journal_open(f.journal, &smaller, &f.error), 0);
 	assert_false(append(object, "x"));
 	assert_true(count().kept_blocks * JOURNAL_BLOCK_BYTES >= MEMBER + MEMBER / 100);
@@ -681,17 +629,17 @@ static void sizes_that_cannot_be_are_refused(void **state)
 	(void)state;
 	struct journal *journal;
 	struct redo redo = {0};
-	assert_int_equal(journal_over(&journal, &redo, f.body, 8192, &f.error), -EINVAL);
+	assert_int_equal(journal_over(&journal, &redo, f.memory, 8192, &f.error), -EINVAL);
 	assert_null(journal);
-	assert_int_equal(journal_over(&journal, &redo, f.body, JOURNAL_BYTES_MAX + 1, &f.error), -EINVAL);
-	assert_int_equal(journal_over(&journal, &redo, f.body, BODY_BYTES / 2, &f.error), -EPROTO);
+	assert_int_equal(journal_over(&journal, &redo, f.memory, JOURNAL_BYTES_MAX + 1, &f.error), -EINVAL);
+	assert_int_equal(journal_over(&journal, &redo, f.memory, BODY_BYTES / 2, &f.error), -EPROTO);
 	assert_non_null(strstr(f.error.text, "another build"));
 	assert_int_equal(journal_open_memory(&journal, 512 * 1024, &bounds, &f.error), -EINVAL);
 	assert_non_null(strstr(f.error.text, "too few"));
 	assert_null(journal);
 	uint64_t least = journal_tails_least(&bounds);
 	assert_int_equal(journal_open_memory(&journal, least, &bounds, &f.error), 0);
-	journal_object object = journal_add(journal, 1, "k", 1, TOKEN, 0, 0, 0, 0);
+	journal_object object = journal_add(journal, 1, "k", 1, JOURNAL_BODY_TOKEN, 0, 0, 0, 0);
 	char *line = pattern(MEMBER - 1, 1);
 	assert_true(journal_append(journal, object, line, MEMBER - 1, 0));
 	journal_close(journal);
@@ -710,7 +658,8 @@ static void the_default_size_has_room_for_ten_thousand_keys(void **state)
 	assert_int_equal(journal_open_memory(&journal, 512u << 20, &usual, &f.error), 0);
 	for (unsigned i = 0; i < 10000; i++) {
 		int n = snprintf(key, sizeof key, "key/%u", i);
-		journal_object object = journal_add(journal, i, key, (size_t)n, TOKEN, 0, 0, i, i);
+		journal_object object =
+		        journal_add(journal, i, key, (size_t)n, JOURNAL_BODY_TOKEN, 0, 0, i, i);
 		assert_int_not_equal(object, JOURNAL_NONE);
 		assert_true(journal_append(journal, object, key, (size_t)n, i));
 	}
@@ -726,7 +675,7 @@ static void the_default_size_has_room_for_ten_thousand_keys(void **state)
 	for (unsigned i = 0; i < 10000; i++) {
 		int n = snprintf(key, sizeof key, "key/%u", i);
 		journal_object object;
-		while ((object = journal_add(journal, i, key, (size_t)n, TOKEN, 0, 0, i, i)) ==
+		while ((object = journal_add(journal, i, key, (size_t)n, JOURNAL_BODY_TOKEN, 0, 0, i, i)) ==
 		       JOURNAL_NONE) {
 			struct journal_view view;
 			journal_object oldest = journal_oldest(journal);
@@ -745,7 +694,7 @@ static void the_default_size_has_room_for_ten_thousand_keys(void **state)
 static void others_can_count_the_objects_of_a_dead_role(void **state)
 {
 	(void)state;
-	struct segment segment = {.body = f.body, .body_bytes = BODY_BYTES};
+	struct segment segment = {.body = f.memory, .body_bytes = BODY_BYTES};
 	assert_int_equal(private_filled(&segment), 0);
 	make("a", "x");
 	make("b", "y");
