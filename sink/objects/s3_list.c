@@ -80,17 +80,32 @@ static int add_part(struct part_reader *reader)
 	return 0;
 }
 
+/* The path below the root element, "" for the root itself, NULL when it is another. S3 names it
+ * ListPartsResult, moto ListPartsResponse, and SDKs take either. */
+static const char *below_root(const char *path)
+{
+	static const char *const root[] = {"ListPartsResult", "ListPartsResponse"};
+	for (size_t i = 0; i < sizeof root / sizeof *root; i++) {
+		size_t n = strlen(root[i]);
+		if (strncmp(path, root[i], n) == 0 && (path[n] == '\0' || path[n] == '/'))
+			return path + n;
+	}
+	return NULL;
+}
+
 static void each_part(void *argument, const char *path, const char *text)
 {
 	struct part_reader *reader = argument;
-	const char *name;
-	if (strcmp(path, "ListPartsResult") == 0)
+	const char *below = below_root(path), *name;
+	if (below == NULL)
+		return;
+	if (below[0] == '\0')
 		reader->root = true;
-	else if (strcmp(path, "ListPartsResult/IsTruncated") == 0)
+	else if (strcmp(below, "/IsTruncated") == 0)
 		reader->parts->truncated = text != NULL && strcmp(text, "true") == 0;
-	else if (strcmp(path, "ListPartsResult/Part") == 0 && reader->wrong == 0)
+	else if (strcmp(below, "/Part") == 0 && reader->wrong == 0)
 		reader->wrong = add_part(reader);
-	else if (text == NULL || !is_in(path, "ListPartsResult/Part", &name))
+	else if (text == NULL || !is_in(below, "/Part", &name))
 		return;
 	else if (strcmp(name, "PartNumber") == 0)
 		reader->number = strtoull(text, NULL, 10);
