@@ -547,6 +547,7 @@ static void read_options(struct store *store, const struct config *config, const
 	        .component_max = NAME_MAX,
 	        .requests = REQUESTS,
 	        .keeps_token = true,
+	        .late_name = true,
 	};
 }
 

@@ -258,9 +258,10 @@ void journal_spooled(struct journal *journal, journal_object object, uint32_t nu
  * none and is JOURNAL_OPEN. */
 void journal_set_name(struct journal *journal, journal_object object, const char *name, size_t bytes);
 
-/* Upload id, at most JOURNAL_UPLOAD_MAX bytes: JOURNAL_NAMED becomes JOURNAL_UPLOADING. While no part
- * is confirmed it may be replaced (the store has lost the upload); killed in between it has none and
- * is JOURNAL_NAMED. After that it cannot: the bytes of confirmed parts are gone. */
+/* Upload id, at most JOURNAL_UPLOAD_MAX bytes: JOURNAL_NAMED becomes JOURNAL_UPLOADING. It may be
+ * replaced when the store has lost the upload; killed in between it has none and is JOURNAL_NAMED.
+ * The bytes of parts that were confirmed are gone: which of them no upload has any more is for the
+ * caller to write down (journal_set_word). */
 void journal_set_upload(struct journal *journal, journal_object object, const char *upload, size_t bytes);
 void journal_set_word(struct journal *journal, journal_object object, unsigned word, uint64_t value);
 

@@ -216,8 +216,8 @@ static int check_object(struct checking *c)
 	live->touched_ns = slot->touched_ns;
 	if ((result = check_parts(c)) != 0 || (result = check_packed(c)) != 0)
 		return result;
-	if (live->n_confirmed != 0 && state.phase != JOURNAL_UPLOADING)
-		return refuse(c, "%" PRIu32 " parts are in the store, and no upload", c->object,
+	if (live->n_confirmed != 0 && state.phase < JOURNAL_NAMED)
+		return refuse(c, "%" PRIu32 " parts are in the store, and it has no name", c->object,
 		              live->n_confirmed);
 	return check_open(c, slot);
 }

@@ -107,6 +107,7 @@ struct store_traits {
 	unsigned requests;      /* at a time */
 	uint64_t upload_max_ns; /* it forgets an upload after that; 0: never */
 	bool keeps_token;       /* FIND tells it */
+	bool late_name;         /* FINISH alone takes the name, so it can be another one than CREATE's */
 };
 
 struct store_wait {

@@ -202,8 +202,9 @@ static void members_and_parts_that_cannot_be_are_refused(void **state)
 	REFUSED("members", d.a->packed.raw_bytes = 1);
 	REFUSED("members", d.a->packed.bytes = 0);
 	REFUSED("members: commits", d.a->packed.first_epoch = 9);
-	REFUSED("parts are in the store, and no upload",
-	        d.parts_b[0].state = JOURNAL_ENTRY_CONFIRMED | JOURNAL_NONE);
+	REFUSED("parts are in the store, and it has no name",
+	        d.parts_b[0].state = JOURNAL_ENTRY_CONFIRMED | JOURNAL_NONE;
+	        d.b->state = (d.b->state & ~(UINT64_C(0xffff) << 32 | 0xff)) | JOURNAL_OPEN);
 }
 
 /* ---- anything ---- */

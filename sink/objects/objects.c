@@ -1,0 +1,412 @@
+#include "sink/objects/objects.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "shm/bell_poll.h"
+
+#define NAP_NS   NS_PER_MS         /* after work, before it asks to be woken: records come in crowds */
+#define LOOK_NS  (250 * NS_PER_MS) /* between two walks over all objects */
+#define REQUESTS 64u               /* more than any store has; for memory_max */
+
+enum objects_metric {
+#define METRIC(name, kind, help) OBJECTS_##name,
+#include "sink/objects/metrics.def"
+#undef METRIC
+	OBJECTS_METRIC_COUNT
+};
+_Static_assert((int)OBJECTS_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
+
+/* All objects shall be finished once the lanes are read up to here: a flush, or the drain. */
+struct wish {
+	bool open;
+	uint64_t tail[PORTS_READS_MAX][STREAM_LANES_MAX];
+};
+
+struct sink {
+	struct objects objects;
+	struct control *control;
+	struct ports ports;
+	struct redo redo;
+	struct bell_poll *bell;
+	unsigned next_topic;
+	bool blocked;  /* tails is full: nothing is read */
+	bool worked;   /* records were taken since the last idle */
+	bool flushing; /* a wish is granted, and not everything is in the store yet */
+	bool drain_wished;
+	bool draining; /* all was finished because of the drain: no more is read */
+	struct wish wish;
+	uint64_t looked_ns;
+	struct upload_counts told; /* in the metrics already */
+	struct lines_counts told_lines;
+};
+
+/* ---- starting ---- */
+
+static int open_bell(struct sink *sink, struct shm_error *error)
+{
+	struct bell *bell[PORTS_READS_MAX];
+	for (unsigned i = 0; i < sink->ports.n_reads; i++)
+		bell[i] = sink->ports.reader[i].bell;
+	int result = bell_poll_open(&sink->bell, bell, sink->ports.n_reads, NULL, NULL);
+	if (result != 0)
+		shm_explain(error, "cannot wait for records: %s", strerror(-result));
+	return result;
+}
+
+/* The journal first, for its note is that of the ports. */
+static int attach(struct sink *sink, struct stage *stage, struct journal **journal, struct shm_error *error)
+{
+	struct ports_wanted wanted = ports_declared(&stage->instance, stage->role, NULL);
+	ports_declare_listed(&wanted, stage->config);
+	wanted.redo = &sink->redo;
+	wanted.control = stage->control;
+	wanted.recovered_notes = OBJECTS_recovered_notes;
+	int result = journal_attach(journal, &sink->redo, &stage->instance, stage->role, error);
+	if (result == 0)
+		result = ports_open(&sink->ports, &wanted, error);
+	return result;
+}
+
+static int open_all(struct sink *sink, struct stage *stage, struct shm_error *error)
+{
+	struct objects *objects = &sink->objects;
+	struct journal *journal = NULL;
+	char section[SHM_NAME_MAX + 16];
+	int result = stage_section(stage, section, sizeof section, error);
+	if (result == 0)
+		result = attach(sink, stage, &journal, error);
+	if (result != 0) {
+		journal_close(journal);
+		return result;
+	}
+	result = objects_open(objects, stage->config, section, sink->ports.wanted.listed, error);
+	for (unsigned i = 0; result == 0 && i < objects->lines.n_topics; i++)
+		objects->lines.topic[i].number = (uint16_t)sink->ports.reader[i].topic;
+	if (result == 0)
+		result = journal_open(journal, &objects->bounds, error);
+	if (result != 0) {
+		journal_close(journal);
+		return result;
+	}
+	result = objects_begin(objects, journal, stage->instance.generation, error);
+	return result != 0 ? result : open_bell(sink, error);
+}
+
+static void close_all(struct sink *sink)
+{
+	bell_poll_close(sink->bell);
+	objects_close(&sink->objects);
+	ports_close(&sink->ports);
+	free(sink);
+}
+
+static uint64_t read_metric(const struct sink *sink, enum objects_metric metric)
+{
+	return atomic_load_explicit(&sink->control->metric[metric], memory_order_relaxed);
+}
+
+static int init(struct stage *stage, struct shm_error *error)
+{
+	struct sink *sink = calloc(1, sizeof *sink);
+	struct journal_counts counts;
+	if (sink == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	sink->control = stage->control;
+	int result = open_all(sink, stage, error);
+	if (result != 0) {
+		close_all(sink);
+		return result;
+	}
+	stage->own = sink;
+	stage->ports = &sink->ports;
+	/* one that the last life was asked for and did not come to */
+	if (read_metric(sink, OBJECTS_flushes_done) < read_metric(sink, OBJECTS_flushes_asked))
+		sink->wish.open = true;
+	journal_count(sink->objects.journal, &counts);
+	log_info("keeping objects", "sink=%s store=\"%s\" open_objects=%llu waiting_bytes=%llu",
+	         sink->objects.name, sink->objects.ops->traits(sink->objects.store)->name,
+	         (unsigned long long)(counts.objects - counts.free_objects),
+	         (unsigned long long)counts.waiting_bytes);
+	return 0;
+}
+
+/* ---- records ---- */
+
+static bool commit_batch(struct sink *sink, unsigned topic, unsigned lane, struct record_batch *batch,
+                         uint64_t n)
+{
+	if (n == 0 && !batch->corrupt)
+		return false;
+	stream_pass(&sink->ports.reader[topic].lane[lane], batch, n);
+	ports_note(&sink->ports, topic, lane);
+	journal_commit(sink->objects.journal, &sink->ports);
+	metric_add(sink->control, OBJECTS_commits, 1);
+	return true;
+}
+
+/* False when there was nothing to take. */
+static bool take_batch(struct sink *sink)
+{
+	struct objects *objects = &sink->objects;
+	struct record_batch batch;
+	unsigned lane, n = sink->ports.n_reads;
+	for (unsigned i = 0; i < n; i++) {
+		unsigned topic = (sink->next_topic + i) % n;
+		if (!topic_peek(&sink->ports.reader[topic], &lane, &batch))
+			continue;
+		sink->next_topic = (topic + 1) % n;
+		uint64_t taken = lines_take(&objects->lines, topic, lane, &batch, clock_real_ns());
+		bool worked = commit_batch(sink, topic, lane, &batch, taken);
+		if (!worked && journal_uncommitted(objects->journal)) /* an object that got no line */
+			journal_commit(objects->journal, &sink->ports);
+		worked |= objects_touch(objects);
+		sink->worked |= worked;
+		/* A line that finds no room although nothing is short waits for what is under way. */
+		sink->blocked = objects->lines.full && !worked;
+		if (worked || sink->blocked)
+			return worked;
+	}
+	return false;
+}
+
+static bool read_records(struct sink *sink, uint64_t now_ns)
+{
+	bool relieved = upload_relieve(sink->objects.upload, now_ns);
+	if (upload_short(sink->objects.upload)) {
+		metric_add(sink->control, OBJECTS_blocked, !sink->blocked);
+		sink->blocked = true;
+		return relieved;
+	}
+	sink->blocked = false;
+	return take_batch(sink) || relieved;
+}
+
+/* ---- what is told ---- */
+
+static void count_on(struct sink *sink, enum objects_metric metric, uint64_t now, uint64_t *told)
+{
+	metric_add(sink->control, metric, now - *told);
+	*told = now;
+}
+
+static void tell_counters(struct sink *sink)
+{
+	const struct upload_counts *now = upload_counts(sink->objects.upload);
+	const struct lines_counts *lines = &sink->objects.lines.counts;
+	struct upload_counts *told = &sink->told;
+	count_on(sink, OBJECTS_events, lines->events, &sink->told_lines.events);
+	count_on(sink, OBJECTS_filtered, lines->filtered, &sink->told_lines.filtered);
+	count_on(sink, OBJECTS_bad_records, lines->bad, &sink->told_lines.bad);
+	count_on(sink, OBJECTS_long_lines, lines->too_long, &sink->told_lines.too_long);
+	count_on(sink, OBJECTS_raw_bytes, now->raw_bytes, &told->raw_bytes);
+	count_on(sink, OBJECTS_packed_bytes, now->packed_bytes, &told->packed_bytes);
+	count_on(sink, OBJECTS_members, now->members, &told->members);
+	count_on(sink, OBJECTS_parts, now->parts, &told->parts);
+	count_on(sink, OBJECTS_objects, now->objects, &told->objects);
+	count_on(sink, OBJECTS_object_bytes, now->object_bytes, &told->object_bytes);
+	count_on(sink, OBJECTS_requests, now->requests, &told->requests);
+	count_on(sink, OBJECTS_retries, now->retries, &told->retries);
+	count_on(sink, OBJECTS_unavailable, now->unavailable, &told->unavailable);
+	count_on(sink, OBJECTS_refused, now->refused, &told->refused);
+	count_on(sink, OBJECTS_unknown, now->unknown, &told->unknown);
+	count_on(sink, OBJECTS_invalid, now->invalid, &told->invalid);
+	count_on(sink, OBJECTS_abandoned, now->abandoned, &told->abandoned);
+}
+
+static void tell_gauges(struct sink *sink)
+{
+	const struct upload_counts *now = upload_counts(sink->objects.upload);
+	struct journal_counts journal;
+	uint64_t waiting = 0, real_ns = clock_real_ns();
+	journal_count(sink->objects.journal, &journal);
+	for (unsigned i = 0; i < sink->ports.n_reads; i++)
+		for (unsigned k = 0; k < sink->ports.reader[i].n_lanes; k++)
+			if (sink->ports.reader[i].lane[k].shared != NULL)
+				waiting += stream_waiting_records(&sink->ports.reader[i].lane[k]);
+	metric_set(sink->control, OBJECTS_waiting_records, waiting);
+	metric_set(sink->control, OBJECTS_last_object_time, now->last_object_ns / NS_PER_SEC);
+	metric_set(sink->control, OBJECTS_open_objects, journal.objects - journal.free_objects);
+	metric_set(sink->control, OBJECTS_finishing_objects, journal.finishing);
+	metric_set(sink->control, OBJECTS_waiting_bytes, journal.waiting_bytes);
+	metric_set(sink->control, OBJECTS_oldest_unsafe_seconds,
+	           now->oldest_ns == 0 || now->oldest_ns > real_ns ? 0
+	                                                           : (real_ns - now->oldest_ns) / NS_PER_SEC);
+	metric_set(sink->control, OBJECTS_failing, now->failing_since_ns != 0);
+	metric_set(sink->control, OBJECTS_failing_since, now->failing_since_ns / NS_PER_SEC);
+}
+
+/* ---- flush and drain ---- */
+
+static void make_wish(struct sink *sink)
+{
+	sink->wish.open = true;
+	for (unsigned i = 0; i < sink->ports.n_reads; i++)
+		for (unsigned k = 0; k < sink->ports.reader[i].n_lanes; k++) {
+			const struct stream_reader *lane = &sink->ports.reader[i].lane[k];
+			sink->wish.tail[i][k] =
+			        lane->shared == NULL
+			                ? 0
+			                : atomic_load_explicit(&lane->shared->tail, memory_order_acquire);
+		}
+}
+
+static bool has_read(const struct sink *sink)
+{
+	for (unsigned i = 0; i < sink->ports.n_reads; i++)
+		for (unsigned k = 0; k < sink->ports.reader[i].n_lanes; k++) {
+			const struct stream_reader *lane = &sink->ports.reader[i].lane[k];
+			if (lane->shared != NULL && lane->position < sink->wish.tail[i][k])
+				return false;
+		}
+	return true;
+}
+
+static void follow_wishes(struct sink *sink, struct stage *stage)
+{
+	if (stage->requested) {
+		stage->requested = false;
+		metric_add(sink->control, OBJECTS_flushes_asked, 1);
+		make_wish(sink);
+	}
+	if (stage->draining && !sink->drain_wished) {
+		sink->drain_wished = true;
+		make_wish(sink);
+	}
+	if (sink->wish.open && has_read(sink)) {
+		sink->wish.open = false;
+		sink->flushing = true;
+		sink->draining = sink->drain_wished;
+		upload_finish_all(sink->objects.upload);
+	}
+	if (sink->flushing && !sink->wish.open && upload_unfinished(sink->objects.upload) == 0) {
+		sink->flushing = false;
+		tell_counters(sink); /* who waits for the flush looks at them next */
+		tell_gauges(sink);
+		metric_add(sink->control, OBJECTS_flushes_done,
+		           read_metric(sink, OBJECTS_flushes_asked) -
+		                   read_metric(sink, OBJECTS_flushes_done));
+	}
+}
+
+/* ---- the loop ---- */
+
+static bool poll_stage(struct stage *stage)
+{
+	struct sink *sink = stage->own;
+	bool worked = upload_work(sink->objects.upload, stage->now_ns);
+	follow_wishes(sink, stage);
+	if (!sink->draining)
+		worked |= read_records(sink, stage->now_ns);
+	return worked;
+}
+
+/* Whether a record waits that could be read. */
+static bool has_records(struct sink *sink)
+{
+	struct record_batch batch;
+	unsigned lane;
+	for (unsigned i = 0; i < sink->ports.n_reads; i++)
+		if (topic_peek(&sink->ports.reader[i], &lane, &batch))
+			return true;
+	return false;
+}
+
+static void idle(struct stage *stage, uint64_t timeout_ns)
+{
+	struct sink *sink = stage->own;
+	struct store_wait wait[OBJECTS_WAITS_MAX];
+	struct pollfd fd[OBJECTS_WAITS_MAX + 1];
+	unsigned n = upload_wait(sink->objects.upload, wait, OBJECTS_WAITS_MAX, stage->now_ns, &timeout_ns);
+	for (unsigned i = 0; i < n; i++)
+		fd[i] = (struct pollfd){.fd = wait[i].fd, .events = wait[i].events};
+	bool reads = !sink->blocked && !sink->draining, nap = sink->worked;
+	sink->worked = false;
+	if (reads && nap && timeout_ns > NAP_NS)
+		timeout_ns = NAP_NS;
+	if (reads && !nap) {
+		bell_poll_note(sink->bell);
+		if (has_records(sink) || bell_poll_arm(sink->bell))
+			return;
+		fd[n++] = (struct pollfd){.fd = bell_poll_fd(sink->bell), .events = POLLIN};
+	}
+	struct timespec time = {.tv_sec = (time_t)(timeout_ns / NS_PER_SEC),
+	                        .tv_nsec = (long)(timeout_ns % NS_PER_SEC)};
+	(void)ppoll(fd, n, &time, NULL); /* a signal ends it early, and that is right */
+}
+
+static void tick(struct stage *stage)
+{
+	struct sink *sink = stage->own;
+	if (stage->now_ns - sink->looked_ns >= LOOK_NS) {
+		sink->looked_ns = stage->now_ns;
+		upload_tick(sink->objects.upload, stage->now_ns, clock_real_ns());
+	}
+	tell_counters(sink);
+	tell_gauges(sink);
+	const struct upload_counts *counts = upload_counts(sink->objects.upload);
+	if (counts->failing_since_ns != 0)
+		control_note(sink->control, "failing: %s", counts->reason);
+	else
+		control_note(sink->control, "%s", sink->objects.ops->traits(sink->objects.store)->name);
+}
+
+/* Until all is in the store; the supervisor ends a drain that takes too long, and the next life goes
+ * on with what is in the journal. */
+static bool drained(struct stage *stage)
+{
+	const struct sink *sink = stage->own;
+	struct journal_counts counts;
+	journal_count(sink->objects.journal, &counts);
+	return sink->draining && counts.free_objects == counts.objects;
+}
+
+static void fini(struct stage *stage)
+{
+	struct sink *sink = stage->own;
+	tick(stage);
+	close_all(sink);
+	stage->own = NULL;
+}
+
+static uint64_t memory_max(const struct config *config, const char *section)
+{
+	const struct store_ops *ops;
+	struct shm_error error;
+	uint64_t tails = config_u64(config, "%s.tails", section);
+	uint64_t bytes = sizeof(struct sink) + journal_memory(tails);
+	bytes += upload_memory(tails / (3ull * JOURNAL_BLOCK_BYTES), REQUESTS,
+	                       config_u64(config, "%s.part_size", section));
+	bytes += pack_memory(config_string(config, "%s.compression", section));
+	bytes += 8 * config_u64(config, "%s.longest_line", section);
+	if (store_choose(&ops, config, section, &error) == 0)
+		bytes += ops->memory_max(config, section);
+	return bytes;
+}
+
+static const struct metric_description metrics[] = {
+#define METRIC METRIC_ROW
+#include "sink/objects/metrics.def"
+#undef METRIC
+};
+
+const struct stage_ops objects_stage = {
+        .name = "objects",
+        .help = "keeps events as lines of compressed objects, in a directory, on S3 or on Azure",
+        .metrics = metrics,
+        .n_metrics = OBJECTS_METRIC_COUNT,
+        .init = init,
+        .poll = poll_stage,
+        .tick = tick,
+        .idle = idle,
+        .drained = drained,
+        .fini = fini,
+        .alone = objects_alone,
+        .check = objects_check,
+        .memory_max = memory_max,
+};

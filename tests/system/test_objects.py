@@ -1,0 +1,169 @@
+"""Sinks of the kind objects with a directory as their store: what comes in by HTTP is in exactly one object, under the right
+name, whatever dies, is full or is hostile."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import SLOW, kill_pid, namespace, wait_until
+from http_help import Client, Load, http_address, request_bytes
+from objects_help import (DAY, DAY_MS, ROLE, STAMP, check_objects, flush, log_line, numbers_of, objects_config, open_parts, pid_of_sink, plain,
+                          read_directory, send_logs, sink_metrics, sink_note)
+
+KILLS = int(os.environ.get("MILLRACE_KILLS") or 30)
+
+
+@pytest.fixture
+def store_directory(tmp_path):
+    return tmp_path / "data" / "objects"
+
+
+# ---- what comes in is in an object ----
+
+
+def test_lines_are_in_objects_named_by_day_and_client(instance, tmp_path, store_directory):
+    millrace = instance(config=objects_config(tmp_path))
+    send_logs(millrace, range(1000))
+    send_logs(millrace, range(1000, 1010), client=77, stamp=STAMP + DAY_MS)
+    flush(millrace)
+    objects = read_directory(store_directory)
+    assert sorted(objects) == [f"chat/{DAY}/content_logs_{DAY}_{client}" for client in range(1, 6)] + [
+        "chat/2020-04-15/content_logs_2020-04-15_77"]
+    assert numbers_of(objects) == list(range(1010))
+    assert json.loads(objects[f"chat/{DAY}/content_logs_{DAY}_3"][0]) == log_line(2)
+    metrics = sink_metrics(millrace)
+    assert metrics["events"] == 1010 and metrics["objects"] == 6 and metrics["open_objects"] == 0 and metrics["waiting_bytes"] == 0
+    assert not open_parts(store_directory)
+
+
+def test_an_object_that_is_there_is_never_replaced(instance, tmp_path, store_directory):
+    millrace = instance(config=objects_config(tmp_path))
+    for turn in range(3):
+        send_logs(millrace, range(turn * 10, turn * 10 + 10), client=1)
+        flush(millrace)
+    objects = read_directory(store_directory)
+    bare = f"chat/{DAY}/content_logs_{DAY}_1"
+    assert len(objects) == 3 and bare in objects
+    assert sorted(json.loads(line)["content_id"] - 1 for line in objects[bare]) == list(range(10))
+    generation = millrace.stat()["generation"]
+    assert all(name == bare or name.startswith(f"{bare}_{millrace.name}-{generation}-log-0-") for name in objects), list(objects)
+    assert numbers_of(objects) == list(range(30))
+
+
+def test_an_end_completes_all_that_is_open(instance, tmp_path, store_directory):
+    millrace = instance(config=objects_config(tmp_path))
+    send_logs(millrace, range(2000))
+    assert millrace.stop() == 0
+    objects = read_directory(store_directory)
+    assert numbers_of(objects) == list(range(2000)) and len(objects) == 5
+    check_objects(objects)
+    assert not open_parts(store_directory)
+
+
+def test_objects_are_finished_by_size_and_by_age(instance, tmp_path, store_directory):
+    millrace = instance(config=objects_config(tmp_path, compression="none", finish={"size": "64KiB", "after": "2s"}))
+    send_logs(millrace, range(3000), client=1)
+    wait_until(lambda: numbers_of(read_directory(store_directory, plain)) == list(range(3000)), 20, "all objects, without a flush")
+    sizes = sorted((store_directory / name).stat().st_size for name in read_directory(store_directory, plain))
+    assert len(sizes) > 3 and sizes[-1] < 2 * 65536 and sizes[1] >= 65536, sizes
+
+
+def test_every_method_unpacks(instance, tmp_path):
+    methods = {"none": None, "isal:0": ["gzip", "-dc"], "isal:3": ["gzip", "-dc"], "zlib:9": ["gzip", "-dc"], "zstd:3": ["zstd", "-dc"]}
+    config = objects_config(tmp_path)
+    sink = config["sinks"][0]
+    config["sinks"] = [{**sink, "name": f"s{i}", "compression": method, "store": {**sink["store"], "directory": f"objects-{i}"}}
+                       for i, method in enumerate(methods)]
+    millrace = instance(config=config)
+    send_logs(millrace, range(500), client=1)
+    assert millrace.stop() == 0
+    for i, command in enumerate(methods.values()):
+        data = (tmp_path / "data" / f"objects-{i}" / "chat" / DAY / f"content_logs_{DAY}_1").read_bytes()
+        if command and shutil.which(command[0]) is None:
+            continue
+        plain = subprocess.run(command, input=data, capture_output=True, check=True).stdout if command else data
+        assert [json.loads(line)["content_id"] - 1 for line in plain.splitlines()] == list(range(500))
+
+
+def test_filters_and_formats_choose_what_is_kept(instance, tmp_path, store_directory):
+    config = objects_config(tmp_path, filter=["client_id=2"], format="json", key="only/{client_id}")
+    tracks = {**config["sinks"][0], "name": "tracks", "topics": ["track"], "filter": [], "format": "line", "key": "{topic}/{type}/{country}"}
+    config["sinks"].append(tracks)
+    millrace = instance(config=config)
+    send_logs(millrace, range(50))
+    with Client(http_address(millrace)) as client:
+        for _ in range(3):
+            assert client.ask("GET", "/t/app_open?a=1").status == 200
+    wait_until(lambda: sink_metrics(millrace, "objects.tracks")["events"] == 3, 20, "three tracking events")
+    metrics = sink_metrics(millrace)
+    assert millrace.stop() == 0
+    objects = read_directory(store_directory)
+    assert sorted(objects) == ["only/2", "track/app_open/XX"]
+    kept = [json.loads(line) for line in objects["only/2"]]
+    assert len(kept) == 10 and all(event["client_id"] == 2 and "-log-0-" in event["id"] for event in kept)
+    assert all(line.startswith("app_open type=") for line in objects["track/app_open/XX"])
+    assert metrics["filtered"] == 40 and metrics["events"] == 10
+
+
+# ---- values that would move a key ----
+
+HOSTILE = ["..", ".", "../../../../etc/passwd", "a/../../b", "/etc/passwd", "..%2f..%2f", "%2e%2e", "a\x00b", "a\nb", "\\..\\..", "+open",
+           "+open/x", "~", "", " ", "\u202e\u2066", "\u00fc", "a" * 10240, "%", "\u002e\u002e\u2215", "CON", "-rf", "$(id)"]
+
+
+def test_no_value_moves_a_key(instance, tmp_path, store_directory):
+    millrace = instance(config=objects_config(tmp_path, topics={"track": {"size": "4MiB"}, "track.raw": {"size": "4MiB"}}))
+    config = objects_config(tmp_path)
+    config["sinks"] = [{**config["sinks"][0], "name": "tracks", "topics": ["track"], "key": "in/{type}/{params.v}/end", "longest_line": "1MiB"}]
+    assert millrace.stop() == 0
+    millrace = instance(config=config)
+    batch = [{"type": value or "x", "params": {"v": value, "n": str(i)}} for i, value in enumerate(HOSTILE)]
+    with Client(http_address(millrace)) as client:
+        taken = 0
+        for event in batch:
+            reply = client.ask("POST", "/batch", json.dumps([event]).encode(), "Content-Type: application/json")
+            taken += reply.status == 200
+    assert taken > 10
+    wait_until(lambda: sink_metrics(millrace, "objects.tracks")["events"] == taken, 20, "all events")
+    assert millrace.stop() == 0
+    names = list(read_directory(store_directory))
+    assert names and all(name.startswith("in/") and name.endswith("/end") and name.count("/") == 3 for name in names), names
+    assert all(".." not in name.split("/") and len(max(name.split("/"), key=len)) <= 255 for name in names)
+    everywhere = {path.name for path in tmp_path.iterdir()}
+    assert everywhere <= {"data", *(f"{p}" for p in everywhere if p.startswith("test-"))}, everywhere
+    assert sum(len(lines) for lines in read_directory(store_directory).values()) == taken
+
+
+# ---- the process dies ----
+
+
+@pytest.mark.limit(60 + 6 * KILLS)
+@pytest.mark.parametrize("key", ["one/{instance}", "many/{date}"])
+def test_kills_under_load_lose_nothing_and_double_nothing(instance, tmp_path, store_directory, rng, key):
+    config = objects_config(tmp_path, topics={"log": {"size": "16MiB"}}, finish={"after": "1s", "size": "256KiB"}, compression="none",
+                            key=key)
+    millrace = instance(config=config)
+    load = Load(http_address(millrace), tmp_path, "--route", "log", "-c", 8, "-p", 4, "--rate", 6000, "--duration", 600)
+    try:
+        for kill in range(KILLS):
+            pid = wait_until(lambda: pid_of_sink(millrace), 20, "a life", pause=0.002)
+            time.sleep(rng.uniform(0, 0.25))
+            kill_pid(pid)
+            wait_until(lambda pid=pid: pid_of_sink(millrace) not in (None, pid), 20, f"the life after kill {kill}", pause=0.002)
+    finally:
+        load.end()
+    status = millrace.stop()
+    assert status == 0, millrace.log()[-5000:]
+    sent = load.acknowledged()
+    assert sent
+    found = sorted(json.loads(line)["content_id"] for lines in read_directory(store_directory, plain).values() for line in lines)
+    assert len(found) == len(set(found)), "an event is there twice"
+    missing = set(sent) - set(found)
+    assert not missing, f"{len(missing)} of {len(sent)} are missing, such as {sorted(missing)[:5]}"
+    assert not open_parts(store_directory), "an upload is left open"
+
