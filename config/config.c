@@ -405,6 +405,8 @@ int config_make_absolute(struct config *config, const char *folder, char **error
 	struct config_place root, data_dir;
 	if (config_data_find(&config->data, "", &root))
 		each_option(&root, "", CONFIG_FILE, make_absolute, &moving);
+	if (config_data_find(&config->data, "", &root))
+		each_option(&root, "", CONFIG_PATH, make_absolute, &moving);
 	if (config_data_find(&config->data, "data_dir", &data_dir))
 		make_absolute(&moving, "data_dir", &data_dir);
 	*error = moving.error;

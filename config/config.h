@@ -17,10 +17,11 @@
  * Types: SIZE (bytes; suffixes KiB MiB GiB TiB and k M G T, decimal: "64MiB"), POWER (a SIZE that
  * is a power of two), DURATION (suffixes ns us ms s m h d; a number alone is seconds), COUNT
  * (integer), POWER_COUNT (a COUNT that is a power of two), BOOL, CHOICE, STRING, FILE (the path of
- * a file that the section's stage reads, see stage/file.h; "" names none), SECRET (a STRING that
+ * a file that the section's stage reads, see stage/file.h; "" names none), PATH (of what it
+ * writes; "" where the stage has a place of its own), SECRET (a STRING that
  * is shown nowhere: errors leave it out and config_write_masked writes "***"), LIST (of strings; a
  * single value stands for a list of one). min and max bound the value, the bytes of a STRING,
- * SECRET or FILE, a LIST's items. Sections may be lists (`ingest.udp`) or maps by name (`topics`).
+ * SECRET, PATH or FILE, a LIST's items. Sections may be lists (`ingest.udp`) or maps by name (`topics`).
  *
  * What is in force; the later replaces the earlier:
  *
@@ -50,6 +51,7 @@ enum config_type {
 	CONFIG_CHOICE,
 	CONFIG_STRING,
 	CONFIG_FILE,
+	CONFIG_PATH,
 	CONFIG_SECRET,
 	CONFIG_LIST
 };
@@ -58,7 +60,7 @@ enum config_type {
 struct config_option {
 	const char *key; /* "ingest.udp[].receive_buffer", "topics.*.size" */
 	/* "size", "power of two", "duration", "count", "bool", "choice", "string", "file",
-	 * "secret", "list" */
+	 * "path", "secret", "list" */
 	const char *type;
 	const char *default_text;        /* of a LIST: its items with a space between them */
 	const char *min_text, *max_text; /* in the type's units; "" when there is none */
@@ -118,7 +120,7 @@ bool config_written(const struct config *config, const char *key, ...) __attribu
 typedef void config_file_fn(void *argument, const char *key, const char *path);
 void config_each_file(const struct config *config, const char *section, config_file_fn *each, void *argument);
 
-/* Makes data_dir and the path of every FILE absolute by putting folder in front, for readers with
+/* Makes data_dir and the path of every FILE and PATH absolute by putting folder in front, for readers with
  * another working directory. Returns 0, or -ENAMETOOLONG with "KEY: ..." in *error (malloced) when
  * a path is longer than its option takes or folder has control characters; the configuration is
  * then only good for config_free. */
@@ -131,7 +133,7 @@ int config_make_absolute(struct config *config, const char *folder, char **error
 uint64_t config_u64(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
 /* DURATION */
 uint64_t config_ns(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
-/* STRING, FILE, SECRET, CHOICE */
+/* STRING, FILE, PATH, SECRET, CHOICE */
 const char *config_string(const struct config *config, const char *key, ...)
         __attribute__((format(printf, 2, 3)));
 

@@ -11,6 +11,7 @@
 #define CHOICE      CONFIG_CHOICE, "choice"
 #define STRING      CONFIG_STRING, "string"
 #define FILE        CONFIG_FILE, "file"
+#define PATH        CONFIG_PATH, "path"
 #define SECRET      CONFIG_SECRET, "secret"
 #define LIST        CONFIG_LIST, "list"
 

@@ -124,6 +124,7 @@ int config_value_parse(const struct config_option *option, const char *text, uin
 		return parse_choice(option->choices, text, value);
 	case CONFIG_STRING:
 	case CONFIG_FILE:
+	case CONFIG_PATH:
 	case CONFIG_SECRET:
 		*value = strlen(text);
 		return 0;
@@ -136,7 +137,8 @@ int config_value_parse(const struct config_option *option, const char *text, uin
 
 bool config_value_is_text(const struct config_option *option)
 {
-	return option->kind == CONFIG_STRING || option->kind == CONFIG_FILE || option->kind == CONFIG_SECRET;
+	return option->kind == CONFIG_STRING || option->kind == CONFIG_FILE || option->kind == CONFIG_PATH ||
+	       option->kind == CONFIG_SECRET;
 }
 
 /* min and max of a text and a LIST are plain numbers. */
@@ -165,6 +167,7 @@ static const char *unit_help(const struct config_option *option)
 		return " (seconds, or with ns us ms s m h d)";
 	case CONFIG_STRING:
 	case CONFIG_FILE:
+	case CONFIG_PATH:
 	case CONFIG_SECRET:
 		return " bytes";
 	case CONFIG_LIST:

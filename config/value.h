@@ -30,7 +30,7 @@ int config_value_check_items(const struct config_option *option, size_t n, struc
 /* What the option takes, for people: "64KiB to 1GiB", "ipevent, raw, json". Returns buffer. */
 char *config_value_allowed(const struct config_option *option, char *buffer, size_t size);
 
-/* True of STRING, FILE and SECRET. */
+/* True of STRING, FILE, PATH and SECRET. */
 bool config_value_is_text(const struct config_option *option);
 
 /* Part of the key after the last dot: "format". */

@@ -337,10 +337,21 @@ static FILE *open_text(char **text, size_t *bytes)
 	return out;
 }
 
-static void announce(FILE *out, char **text)
+int home_output(const struct supervisor *supervisor)
+{
+	const struct plan *plan = supervisor->plan;
+	for (unsigned i = 0; i < plan->n_roles; i++)
+		if (plan->role[i].stage->kinds != NULL &&
+		    strcmp(config_string(supervisor->config, "%s.kind", plan->role[i].section), "stdout") ==
+		            0)
+			return STDERR_FILENO;
+	return STDOUT_FILENO;
+}
+
+static void announce(const struct supervisor *supervisor, FILE *out, char **text)
 {
 	if (fclose(out) == 0)
-		log_text(STDOUT_FILENO, *text);
+		log_text(home_output(supervisor), *text);
 	free(*text);
 }
 
@@ -350,7 +361,7 @@ void home_announce(const struct supervisor *supervisor)
 	size_t bytes;
 	FILE *out = open_text(&text, &bytes);
 	print_all(supervisor, out);
-	announce(out, &text);
+	announce(supervisor, out, &text);
 }
 
 void home_announce_listeners(const struct supervisor *supervisor, const struct sockets *known)
@@ -359,5 +370,5 @@ void home_announce_listeners(const struct supervisor *supervisor, const struct s
 	size_t bytes;
 	FILE *out = open_text(&text, &bytes);
 	print_listeners(&supervisor->sockets, supervisor->plan, known, out);
-	announce(out, &text);
+	announce(supervisor, out, &text);
 }

@@ -45,7 +45,11 @@ int home_make_data_dir(const char *path, struct shm_error *error);
  * same. */
 int home_try_data_dir(const char *path, struct shm_error *error);
 
-/* To standard output, without waiting for its reader: what listens where, the topics, where the
+/* Where people are told what is going on: standard output, or standard error when a sink writes its
+ * events to standard output. */
+int home_output(const struct supervisor *supervisor);
+
+/* To home_output, without waiting for its reader: what listens where, the topics, where the
  * data goes, how to stop. */
 void home_announce(const struct supervisor *supervisor);
 

@@ -287,9 +287,10 @@ static void say_ready(struct supervisor *supervisor)
 		if (children->child[i].phase != CHILD_UP)
 			log_error("a stage does not come up", "role=%s", children->child[i].role.page.name);
 	if (!supervisor->announced)
-		log_text(STDOUT_FILENO, children_all(children, -1, CHILD_UP)
-		                                ? "ready\n"
-		                                : "not all stages run yet: see the log and millrace stat\n");
+		log_text(home_output(supervisor),
+		         children_all(children, -1, CHILD_UP)
+		                 ? "ready\n"
+		                 : "not all stages run yet: see the log and millrace stat\n");
 	supervisor->announced = true;
 	log_info(children_all(children, -1, CHILD_UP) ? "all stages run" : "some stages do not run",
 	         "roles=%u", children->n);

@@ -1,0 +1,18 @@
+/* Files that a growing file was before: PATH.20261127T114537Z, and ...Z-2 for a second one in the same
+ * second. In the order of their names they are in the order of time. */
+#ifndef SINK_FILE_ROTATED_H
+#define SINK_FILE_ROTATED_H
+
+#include <stdint.h>
+
+/* Gives the file at path such a name; one that is there is never replaced. Returns 0 or -errno. */
+int rotated_rename(const char *path, uint64_t real_ns);
+
+/* Removes the oldest, so that `keep` are left; 0 keeps all. Returns 0, or the first -errno. */
+int rotated_remove(const char *path, uint64_t keep);
+
+/* The descriptor of the file with this device and inode in the folder of path, for writing; -ENOENT
+ * when none has them, another -errno. */
+int rotated_find(const char *path, uint64_t device, uint64_t inode);
+
+#endif
