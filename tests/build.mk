@@ -106,6 +106,8 @@ $(eval $(call unit,sink/tally/counts,tally shm event base,))
 $(eval $(call unit,sink/tally/store,tally shm event base,-lsqlite3 -lck -pthread))
 $(eval $(call unit,sink/tally/store_files,tally shm event base,-lsqlite3 -lck -pthread))
 $(eval $(call unit,sink/tally/report,tally shm event base,-lsqlite3 -ljansson -lck -pthread))
+$(eval $(call unit,sink/kafka/message,kafka stage flow config shm event base,-lrdkafka -ljansson -lcyaml -lyaml -lck -pthread))
+$(eval $(call unit,sink/kafka/kafka,kafka stage flow config shm event base,-lrdkafka -ljansson -lcyaml -lyaml -lck -pthread))
 $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
 
 $(eval $(call unit,sink/objects/pack,pack,-lisal -lz -lzstd))
