@@ -112,6 +112,7 @@ $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsql
 
 $(eval $(call unit,sink/objects/pack,pack,-lisal -lz -lzstd))
 $(eval $(call unit,sink/objects/http,objects shm event base,-lcurl -lssl -lcrypto -pthread))
+$(eval $(call unit,sink/objects/azure_sign,objects shm event base,-lcrypto))
 $(eval $(call unit,sink/objects/sigv4,objects shm event base,-lcrypto))
 $(eval $(call unit,sink/objects/s3_xml,objects shm event base,))
 $(eval $(call unit,sink/objects/checksum,objects shm event base,-lcrypto -lisal))
