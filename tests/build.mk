@@ -121,6 +121,8 @@ $(eval $(call unit,sink/objects/journal_damage,objects stage flow config shm eve
 $(eval $(call unit,sink/objects/journal_crash,objects stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,sink/objects/journal_model,objects stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,sink/objects/journal_step,objects stage flow config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,sink/objects/credentials,objects shm event base,-lcurl -ljansson -lcrypto -lisal))
+$(eval $(call unit,sink/objects/s3,objects stage flow config shm event base,-lcurl -ljansson -lcyaml -lyaml -lisal -lssl -lcrypto -pthread))
 
 $(eval $(call unit,supervisor/plan,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(BUILD)/obj/tests/supervisor/plan_entries_test.o: $(GEN)/options.list

@@ -250,11 +250,13 @@ static int open_container(struct credentials *c, struct shm_error *error)
 		        c->section);
 		return -EINVAL;
 	}
+	const char *token = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN");
 	if (!copy(c->path, sizeof c->path, variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")) ||
-	    !copy(c->token, sizeof c->token, variable("AWS_CONTAINER_AUTHORIZATION_TOKEN"))) {
-		shm_explain(error,
-		            "%s.credentials: AWS_CONTAINER_AUTHORIZATION_TOKEN or its _FILE is too long",
-		            c->section);
+	    (token[0] != '\0' && !credentials_take_value(c->token, sizeof c->token, token, strlen(token)))) {
+		shm_explain(
+		        error,
+		        "%s.credentials: AWS_CONTAINER_AUTHORIZATION_TOKEN or its _FILE is too long, or no value of a header",
+		        c->section);
 		return -EINVAL;
 	}
 	return 0;
@@ -492,7 +494,7 @@ static bool read_token(struct credentials *c, char *token, size_t size, uint64_t
 {
 	char text[TOKEN_FILE_MAX + 1];
 	ssize_t bytes = read_file(c->path, text, sizeof text);
-	bool good = bytes >= 0 && credentials_take(token, size, text, (size_t)bytes);
+	bool good = bytes >= 0 && credentials_take_value(token, size, text, (size_t)bytes);
 	if (!good) {
 		shm_explain(&c->why, "credentials (%s): %s: %s", credentials_kind(c), c->path,
 		            bytes < 0 ? strerror((int)-bytes) : "no token in it");
