@@ -37,7 +37,8 @@ enum kind { CONFIG, ENVIRONMENT, WEB_IDENTITY, PROFILE, CONTAINER, INSTANCE, KIN
 static const char *const kind_name[KINDS] = {"config", "environment", "web_identity",
                                              "file",   "container",   "instance"};
 
-/* What is being asked. An instance is asked three times: for a session, its role, the role's keys. */
+/* What is being asked. An instance is asked three times: for a session, its role, the role's
+ * keys. */
 enum step { IDLE, ASK_STS, ASK_CONTAINER, ASK_SESSION, ASK_ROLE, ASK_KEYS };
 
 struct credentials {
@@ -629,7 +630,8 @@ static void go_on(struct credentials *c, const struct http_request *answer, uint
 	ask(c, next, "GET", 1);
 }
 
-/* The request is ours and may be asked again with another text, so its answer is taken off first. */
+/* The request is ours and may be asked again with another text, so its answer is taken off
+ * first. */
 static void take_answer(struct credentials *c, uint64_t now_ns)
 {
 	struct http_request answer = c->request;

@@ -35,7 +35,8 @@ static void each(void *argument, const char *path, const char *text)
 static void try_xml(const char *text, size_t bytes)
 {
 	struct walk walk = {.elements = 0};
-	/* nothing expands: an element takes four bytes at least, and text is never longer than it was */
+	/* nothing expands: an element takes four bytes at least, and text is never longer than it
+	 * was */
 	if (s3_xml_read(text, bytes, each, &walk) == 0)
 		must(walk.elements > 0 && walk.elements * 4 + walk.text_bytes <= bytes);
 	struct s3_xml_error error;

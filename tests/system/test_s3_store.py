@@ -503,6 +503,7 @@ def test_keys_and_place_come_from_the_environment(store, tool):
     server = store("--s3")
     s3 = tool(server, server.environment(), access_key=None, secret_key=None, endpoint=None)
     assert s3("probe")["result"] == "done"
+    assert s3.said().count("objects go to S3") == 1 and "credentials=environment" in s3.said()
     old = {"AWS_ACCESS_KEY": server.keys["access_key"], "AWS_ACCESS_SECRET": server.keys["secret_key"]}
     assert tool(server, old, access_key=None, secret_key=None)("probe")["result"] == "done"
     server.control.add_credential("ASIASESSION000000001", "secret", "a session's token")

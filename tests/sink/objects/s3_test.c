@@ -300,8 +300,7 @@ static void only_so_many_requests_are_under_way_and_closing_forgets_them(void **
 	char endpoint[512], *errors = NULL;
 	snprintf(
 	        endpoint, sizeof endpoint,
-	        "sinks=[{name: a, kind: objects, topics: [log], store: {s3: {bucket: bbb, endpoint: \"http://127.0.0.1:%u\", "
-	        "access_key: k, secret_key: s, connections: 2}}}]",
+	        "sinks=[{name: a, kind: objects, topics: [log], store: {s3: {bucket: bbb, endpoint: \"http://127.0.0.1:%u\", access_key: k, secret_key: s, connections: 2}}}]",
 	        little_port(server));
 	const char *sets[] = {endpoint};
 	struct config *config = config_load_text("t", "", 0, sets, 1, &errors);
