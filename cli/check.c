@@ -136,7 +136,16 @@ static void add_memory_json(json_t *root, const struct plan *plan, const struct 
 	                    json_integer(tally < 0 ? 0 : (json_int_t)needs->memory_bytes[tally]));
 }
 
-static void print_plan_json(const struct plan *plan, const struct needs *needs)
+static json_t *environment_json(const struct config *config)
+{
+	json_t *notes = json_array();
+	const char *note;
+	for (size_t i = 0; (note = config_environment_note(config, i)) != NULL; i++)
+		json_array_append_new(notes, json_string(note));
+	return notes;
+}
+
+static void print_plan_json(const struct config *config, const struct plan *plan, const struct needs *needs)
 {
 	json_t *segments = json_array();
 	plan_each_segment(plan, append_segment, segments);
@@ -145,15 +154,19 @@ static void print_plan_json(const struct plan *plan, const struct needs *needs)
 	                         segments, "segments_bytes", (json_int_t)needs->segment_bytes,
 	                         "present_bytes", (json_int_t)needs->present_bytes, "available_bytes",
 	                         (json_int_t)needs->available_bytes);
+	json_object_set_new(root, "environment", environment_json(config));
 	add_memory_json(root, plan, needs);
 	json_object_set_new(root, "fits", json_boolean(fits(needs)));
 	(void)command_print_json(root, JSON_INDENT(2), stdout);
 	json_decref(root);
 }
 
-static void print_text(const struct plan *plan, const struct needs *needs)
+static void print_text(const struct config *config, const struct plan *plan, const struct needs *needs)
 {
 	char size[32];
+	const char *note;
+	for (size_t i = 0; (note = config_environment_note(config, i)) != NULL; i++)
+		printf("environment: %s\n", note);
 	plan_print(plan, stdout);
 	printf("room in %s: %llu bytes free", needs->root, (unsigned long long)needs->available_bytes);
 	if (needs->present_bytes > 0)
@@ -223,9 +236,9 @@ static int show_needs(const struct options *options, const struct config *config
 		status = command_fail("check", "%s: %s", needs.root, strerror(-result));
 	} else {
 		if (options->json)
-			print_plan_json(plan, &needs);
+			print_plan_json(config, plan, &needs);
 		else
-			print_text(plan, &needs);
+			print_text(config, plan, &needs);
 		if (!fits(&needs))
 			status = command_fail(
 			        "check",
@@ -268,7 +281,7 @@ static int check(struct options *options)
 		snprintf(name, sizeof name, "instance=%s", options->instance);
 		sets[n++] = name;
 	}
-	struct config *config = config_load(options->file, sets, n, &errors);
+	struct config *config = config_load_to_start(options->file, sets, n, &errors);
 	int status = 1;
 	if (config == NULL)
 		fputs(errors, stderr);

@@ -13,6 +13,7 @@
 #include "config/check.h"
 #include "config/complete.h"
 #include "config/data.h"
+#include "config/environment.h"
 #include "config/value.h"
 #include "base/log.h"
 
@@ -20,10 +21,8 @@ struct config {
 	struct config_data data;
 	/* What was loaded, for config_written. The names of its sources are gone, their ranks stay. */
 	struct config_node *tree;
+	struct config_environment environment;
 };
-
-/* Order of the sources in the report of errors. */
-enum source_rank { RANK_DEFAULT, RANK_FILE, RANK_ENVIRONMENT, RANK_SET };
 
 const char *config_default_text(void)
 {
@@ -105,21 +104,22 @@ static void apply_sets(struct config_node *tree, const char *const *sets, char *
                        struct config_errors *errors)
 {
 	const char *instance = segment_instance_named();
-	struct config_origin origin = {.source = "MILLRACE_INSTANCE", .rank = RANK_ENVIRONMENT};
+	struct config_origin origin = {.source = "MILLRACE_INSTANCE", .rank = CONFIG_RANK_ENVIRONMENT};
 	if (instance != NULL)
 		config_set_text(tree, "instance", instance, &origin, errors);
 	for (size_t i = 0; i < n_sets; i++) {
 		names[i] = set_name(sets[i]);
-		origin = (struct config_origin){.source = names[i], .rank = RANK_SET + (unsigned)i};
+		origin = (struct config_origin){.source = names[i], .rank = CONFIG_RANK_SET + (unsigned)i};
 		config_set(tree, sets[i], &origin, errors);
 	}
 }
 
-/* tree is the file's, or NULL when it could not be read; it is freed. */
-static struct config *make(struct config_node *tree, const char *const *sets, size_t n_sets,
+/* tree is the file's, or NULL when it could not be read; it is freed. environment: it is for a start,
+ * not that of a running instance. */
+static struct config *make(struct config_node *tree, const char *const *sets, size_t n_sets, bool environment,
                            struct config_errors *errors)
 {
-	struct config_origin defaults = {.source = CONFIG_SOURCE_DEFAULT, .rank = RANK_DEFAULT};
+	struct config_origin defaults = {.source = CONFIG_SOURCE_DEFAULT, .rank = CONFIG_RANK_DEFAULT};
 	struct config *config = config_alloc(sizeof *config);
 	char **names = config_alloc((n_sets + 1) * sizeof *names);
 	struct config_node *sections = default_tree(&defaults, errors);
@@ -128,6 +128,8 @@ static struct config *make(struct config_node *tree, const char *const *sets, si
 	expect_map(tree, errors);
 	config_complete_sections(tree, sections);
 	config_tree_free(sections);
+	if (environment)
+		config_environment_apply(tree, errors, &config->environment);
 	apply_sets(tree, sets, names, n_sets, errors);
 	config_complete(tree, &defaults, errors);
 	if (config_data_load(&config->data, tree, errors) || !config_errors_full(errors))
@@ -145,14 +147,21 @@ static struct config *make(struct config_node *tree, const char *const *sets, si
 	return config;
 }
 
+static struct config *load_document(const char *name, const char *text, size_t bytes, const char *const *sets,
+                                    size_t n_sets, bool environment, char **errors)
+{
+	struct config_errors found = {0};
+	struct config_origin origin = {.source = name, .rank = CONFIG_RANK_FILE, .line = 1};
+	struct config *config =
+	        make(config_tree_parse(text, bytes, &origin, &found), sets, n_sets, environment, &found);
+	*errors = config == NULL ? config_errors_text(&found) : NULL;
+	return config;
+}
+
 struct config *config_load_text(const char *name, const char *text, size_t bytes, const char *const *sets,
                                 size_t n_sets, char **errors)
 {
-	struct config_errors found = {0};
-	struct config_origin origin = {.source = name, .rank = RANK_FILE, .line = 1};
-	struct config *config = make(config_tree_parse(text, bytes, &origin, &found), sets, n_sets, &found);
-	*errors = config == NULL ? config_errors_text(&found) : NULL;
-	return config;
+	return load_document(name, text, bytes, sets, n_sets, false, errors);
 }
 
 /* Reads the whole file and closes it; fd may be -errno. Returns its text, or NULL with the reason
@@ -185,7 +194,7 @@ static char *read_file(int fd, size_t *bytes, const char **why)
 }
 
 static struct config *load_open(int fd, const char *path, const char *const *sets, size_t n_sets,
-                                char **errors)
+                                bool environment, char **errors)
 {
 	size_t bytes;
 	const char *why;
@@ -195,7 +204,7 @@ static struct config *load_open(int fd, const char *path, const char *const *set
 			abort();
 		return NULL;
 	}
-	struct config *config = config_load_text(path, text, bytes, sets, n_sets, errors);
+	struct config *config = load_document(path, text, bytes, sets, n_sets, environment, errors);
 	free(text);
 	return config;
 }
@@ -203,12 +212,23 @@ static struct config *load_open(int fd, const char *path, const char *const *set
 /* O_NONBLOCK: a pipe without a writer must not hold up the start. */
 #define READ_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK)
 
-struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors)
+static struct config *load(const char *path, const char *const *sets, size_t n_sets, bool environment,
+                           char **errors)
 {
 	if (path == NULL) /* an empty file: the default's sections come to it */
-		return config_load_text("default", "", 0, sets, n_sets, errors);
+		return load_document("default", "", 0, sets, n_sets, environment, errors);
 	int fd = open(path, READ_FLAGS);
-	return load_open(fd < 0 ? -errno : fd, path, sets, n_sets, errors);
+	return load_open(fd < 0 ? -errno : fd, path, sets, n_sets, environment, errors);
+}
+
+struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors)
+{
+	return load(path, sets, n_sets, false, errors);
+}
+
+struct config *config_load_to_start(const char *path, const char *const *sets, size_t n_sets, char **errors)
+{
+	return load(path, sets, n_sets, true, errors);
 }
 
 struct config *config_load_instance(const char *directory, const char *const *sets, size_t n_sets,
@@ -217,7 +237,7 @@ struct config *config_load_instance(const char *directory, const char *const *se
 	char path[FOLDER_PATH_MAX + sizeof CONFIG_INSTANCE_FILE];
 	snprintf(path, sizeof path, "%s/" CONFIG_INSTANCE_FILE, directory);
 	return load_open(folder_open(directory, CONFIG_INSTANCE_FILE, READ_FLAGS, 0), path, sets, n_sets,
-	                 errors);
+	                 false, errors);
 }
 
 void config_free(struct config *config)
@@ -226,7 +246,13 @@ void config_free(struct config *config)
 		return;
 	config_data_free(&config->data);
 	config_tree_free(config->tree);
+	config_environment_fini(&config->environment);
 	free(config);
+}
+
+const char *config_environment_note(const struct config *config, size_t i)
+{
+	return i < config->environment.n ? config->environment.note[i] : NULL;
 }
 
 int config_write(const struct config *config, FILE *out)
@@ -246,7 +272,7 @@ bool config_written(const struct config *config, const char *format, ...)
 	while (node != NULL) {
 		struct config_step step = config_step(&key, NULL, false);
 		if (step.kind == STEP_END)
-			return node->origin.rank != RANK_DEFAULT;
+			return node->origin.rank != CONFIG_RANK_DEFAULT;
 		if (step.kind == STEP_INDEX && node->kind == NODE_LIST && step.index < node->n_children)
 			node = node->child[step.index];
 		else

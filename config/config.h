@@ -25,7 +25,10 @@
  *
  * What is in force; the later replaces the earlier:
  *
- *     defaults of the options < embedded default < file < MILLRACE_INSTANCE < --set, in order
+ *     defaults of the options < embedded default < file < environment < --set, in order
+ *
+ * The environment is MILLRACE_INSTANCE and the variables of environment.def, which environment.h
+ * explains; ADDR and PORT of them are weaker than the file.
  *
  * A top-level section of the file replaces that of the embedded default: `ingest: {}` means no
  * listener, and a list `ingest.udp` stands for itself. Keys and topics that the file does not
@@ -78,7 +81,11 @@ const struct config_option *config_options(size_t *n);
  * with every error, one a line, in *errors (malloced, the caller frees it; NULL otherwise). */
 struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors);
 
-/* The same from the configuration in force, which lies in the instance's folder (folder.h). */
+/* The same, with all values of the environment: for whoever starts an instance, or says what would
+ * start. What runs has them in its configuration. */
+struct config *config_load_to_start(const char *path, const char *const *sets, size_t n_sets, char **errors);
+
+/* As config_load, from the configuration in force, which lies in the instance's folder (folder.h). */
 #define CONFIG_INSTANCE_FILE "config.yaml"
 struct config *config_load_instance(const char *directory, const char *const *sets, size_t n_sets,
                                     char **errors);
@@ -91,6 +98,10 @@ void config_free(struct config *config);
 
 /* The embedded default as a commented YAML document. */
 const char *config_default_text(void);
+
+/* What came of variables of the environment (environment.h), line i; NULL after the last, and for a
+ * configuration that is not one to start. Secrets are "***". */
+const char *config_environment_note(const struct config *config, size_t i);
 
 /* Writes the whole configuration in force, defaults included, as YAML that config_load takes, secrets
  * as they are: out must be for its user alone. Returns 0 or -errno. */

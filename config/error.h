@@ -17,11 +17,14 @@
 
 #define CONFIG_SOURCE_DEFAULT "default" /* source of values that nobody wrote */
 
+/* Order of the sources in the report of errors, and which is the stronger. */
+enum config_rank { CONFIG_RANK_DEFAULT, CONFIG_RANK_FILE, CONFIG_RANK_ENVIRONMENT, CONFIG_RANK_SET };
+
 /* Where a value was written. */
 struct config_origin {
 	/* "millrace.yaml", "--set a=b", "MILLRACE_INSTANCE"; lives as long as the errors */
 	const char *source;
-	unsigned rank; /* order of the sources */
+	unsigned rank; /* enum config_rank; of each further --set one more */
 	unsigned line; /* from 1; 0 when lines mean nothing there */
 };
 

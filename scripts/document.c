@@ -5,6 +5,7 @@
  *     document metrics [STAGE]      metrics of all stages, or of one ("ingest-udp")
  *     document reasons              why a record is rejected
  *     document topics               the built-in topics
+ *     document environment          variables of the environment that configure
  *     document routes               paths of the HTTP stage, what they take and answer
  *     document rules                what holds for each of its routes: types, CORS, tokens
  *     document elsewhere            paths that it has no route for, and its hint
@@ -21,6 +22,7 @@
 #include <string.h>
 
 #include "shm/ledger.h"
+#include "config/environment.h"
 #include "config/value.h"
 #include "stage/help.h"
 #include "supervisor/plan.h"
@@ -98,6 +100,16 @@ static int print_reasons(void)
 	puts(" |");
 	LEDGER_REASONS(X)
 #undef X
+	return 0;
+}
+
+static int print_environment(void)
+{
+	size_t n;
+	const struct config_variable *variable = config_variables(&n);
+	puts("| variable | effect |\n| --- | --- |");
+	for (size_t i = 0; i < n; i++)
+		printf("| `%s` | %s |\n", variable[i].name, variable[i].help);
 	return 0;
 }
 
@@ -233,6 +245,8 @@ int main(int argc, char **argv)
 		status = print_reasons();
 	else if (strcmp(what, "topics") == 0)
 		status = print_topics();
+	else if (strcmp(what, "environment") == 0)
+		status = print_environment();
 	else if (strcmp(what, "routes") == 0)
 		status = print_routes();
 	else if (strcmp(what, "rules") == 0)
@@ -247,7 +261,7 @@ int main(int argc, char **argv)
 		status = print_flow();
 	if (status == 2)
 		fprintf(stderr,
-		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | routes | rules | elsewhere | failures | default | flow\n");
+		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | environment | routes | rules | elsewhere | failures | default | flow\n");
 	else if (status == 1)
 		fprintf(stderr, "document: there is no %s \"%s\"\n", what, which);
 	return status;

@@ -34,7 +34,7 @@ struct config *supervisor_load(const struct supervisor *supervisor, char **error
 		snprintf(instance, sizeof instance, "instance=%s", options->instance);
 		sets[n++] = instance;
 	}
-	struct config *config = config_load(options->config_file, sets, n, errors);
+	struct config *config = config_load_to_start(options->config_file, sets, n, errors);
 	free(sets);
 	/* The stages and the commands that read config.yaml may run in another folder. */
 	if (config != NULL && config_make_absolute(config, supervisor->cwd, errors) != 0) {
@@ -186,11 +186,14 @@ static int make_all(struct supervisor *supervisor, struct shm_error *error)
 static int load_and_plan(struct supervisor *supervisor)
 {
 	char *errors = NULL;
+	const char *note;
 	supervisor->config = supervisor_load(supervisor, &errors);
 	if (supervisor->config != NULL)
 		supervisor->plan = plan_make(supervisor->config, &errors);
 	if (supervisor->plan != NULL) {
 		supervisor_take_options(supervisor, supervisor->config);
+		for (size_t i = 0; (note = config_environment_note(supervisor->config, i)) != NULL; i++)
+			log_info("environment", "variable=%s", note);
 		return 0;
 	}
 	log_text(STDERR_FILENO, errors == NULL ? "" : errors);

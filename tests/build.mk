@@ -34,6 +34,7 @@ $(eval $(call unit,event/filter,event shm base,-ljansson))
 $(eval $(call unit,event/template,template_oracle track shm event base,-ljansson))
 
 $(eval $(call unit,config/config,stage flow config shm event base,-lcyaml -lyaml))
+$(eval $(call unit,config/environment,stage flow config shm event base,-lcyaml -lyaml))
 $(eval $(call unit,config/values,stage flow config shm event base,-lcyaml -lyaml))
 $(BUILD)/obj/tests/config/kinds_test.o: $(GEN)/options.list
 $(eval $(call unit,config/kinds,stage flow config shm event base,-lcyaml -lyaml))
