@@ -28,7 +28,7 @@ const char *config_default_text(void)
 {
 	return "instance: default               # segments under /dev/shm/millrace/default; MILLRACE_INSTANCE and\n"
 	       "                                # --instance choose it for every command\n"
-	       "data_dir: millrace-data         # the counts (tally.db)\n"
+	       "data_dir: millrace-data         # the counts (tally.db), the objects\n"
 	       "drain_timeout: 30s\n"
 	       "ingest:\n"
 	       "  udp:\n"
@@ -46,6 +46,11 @@ const char *config_default_text(void)
 	       "  postback: {slots: 16384, slot_size: 4KiB}\n"
 	       "enrich: {processes: 1}\n"
 	       "tally: {applications: 100000, addresses_per_application: 65536, commit_interval: 1s}\n"
+	       "sinks:\n"
+	       "  - {name: logs, kind: objects, topics: [log], key: \"chat/{date}/content_logs_{date}_{client_id}\", "
+	       "tails: 64MiB}\n"
+	       "  - {name: tracks, kind: objects, topics: [track], key: \"track/{date}/{hour}/{instance}\", "
+	       "tails: 64MiB}\n"
 	       "log: {level: info, format: text}    # or json\n";
 }
 

@@ -825,6 +825,21 @@ static void take_answer(struct upload *upload, struct store_request *request, ui
 		add_remote(upload, job->object);
 }
 
+static void tell_failing(struct upload *upload, uint64_t now_ns, uint64_t real_ns)
+{
+	struct upload_counts *counts = &upload->counts;
+	if (now_ns >= upload->invalid_until_ns)
+		upload->invalid[0] = '\0';
+	const char *reason = upload->gate.failing_since_ns != 0 ? upload->gate.reason : upload->invalid;
+	snprintf(counts->reason, sizeof counts->reason, "%s", reason);
+	if (upload->gate.failing_since_ns != 0)
+		counts->failing_since_ns = upload->gate.failing_since_ns;
+	else if (reason[0] == '\0')
+		counts->failing_since_ns = 0;
+	else if (counts->failing_since_ns == 0)
+		counts->failing_since_ns = real_ns;
+}
+
 bool upload_work(struct upload *upload, uint64_t now_ns)
 {
 	struct store_request *request;
@@ -833,6 +848,8 @@ bool upload_work(struct upload *upload, uint64_t now_ns)
 		take_answer(upload, request, now_ns);
 		worked = true;
 	}
+	if (worked)
+		tell_failing(upload, now_ns, clock_real_ns());
 	worked |= work_locally(upload);
 	worked |= work_remotely(upload, now_ns);
 	return worked;
@@ -869,16 +886,7 @@ void upload_tick(struct upload *upload, uint64_t now_ns, uint64_t real_ns)
 		if (counts->oldest_ns == 0 || view.opened_ns < counts->oldest_ns)
 			counts->oldest_ns = view.opened_ns;
 	}
-	if (now_ns >= upload->invalid_until_ns)
-		upload->invalid[0] = '\0';
-	const char *reason = upload->gate.failing_since_ns != 0 ? upload->gate.reason : upload->invalid;
-	snprintf(counts->reason, sizeof counts->reason, "%s", reason);
-	if (upload->gate.failing_since_ns != 0)
-		counts->failing_since_ns = upload->gate.failing_since_ns;
-	else if (reason[0] == '\0')
-		counts->failing_since_ns = 0;
-	else if (counts->failing_since_ns == 0)
-		counts->failing_since_ns = real_ns;
+	tell_failing(upload, now_ns, real_ns);
 }
 
 void upload_finish_all(struct upload *upload)

@@ -7,10 +7,8 @@
 """
 import gzip
 import json
-import os
-import signal
 
-from harness import processes, wait_until
+from harness import processes
 from http_help import Client, http_address, http_config, request_bytes
 
 KEY = "chat/{date}/content_logs_{date}_{client_id}"
@@ -60,13 +58,10 @@ def pid_of_sink(millrace, role=ROLE):
     return next((pid for pid, command in found.items() if command and f"--role {role}" in command), None)
 
 
-def flush(millrace, role=ROLE, timeout=PATIENCE_S):
-    """SIGUSR1, until all that had been sent is in the store."""
-    asked = sink_metrics(millrace, role)["flushes_asked"]
-    os.kill(pid_of_sink(millrace, role), signal.SIGUSR1)
-    wait_until(lambda: sink_metrics(millrace, role)["flushes_asked"] > asked, 10, "the flush is noticed")
-    asked = sink_metrics(millrace, role)["flushes_asked"]
-    wait_until(lambda: sink_metrics(millrace, role)["flushes_done"] >= asked, timeout, "the flush")
+def flush(millrace, sink="logs", timeout=PATIENCE_S):
+    """Until all that had been sent is in the store."""
+    result = millrace.millrace("flush", sink, "--timeout", f"{timeout}s", timeout=timeout + 10)
+    assert result.returncode == 0, result.stderr
 
 
 def unpack(data):

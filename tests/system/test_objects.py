@@ -3,16 +3,14 @@ name, whatever dies, is full or is hostile."""
 import json
 import os
 import shutil
-import signal
 import subprocess
-import threading
 import time
 
 import pytest
 
-from harness import SLOW, kill_pid, namespace, wait_until
-from http_help import Client, Load, http_address, request_bytes
-from objects_help import (DAY, DAY_MS, ROLE, STAMP, check_objects, flush, log_line, numbers_of, objects_config, open_parts, pid_of_sink, plain,
+from harness import kill_pid, namespace, wait_until
+from http_help import Client, Load, http_address
+from objects_help import (DAY, DAY_MS, STAMP, check_objects, flush, log_line, numbers_of, objects_config, open_parts, pid_of_sink, plain,
                           read_directory, send_logs, sink_metrics, sink_note)
 
 KILLS = int(os.environ.get("MILLRACE_KILLS") or 30)
@@ -110,6 +108,49 @@ def test_filters_and_formats_choose_what_is_kept(instance, tmp_path, store_direc
     assert metrics["filtered"] == 40 and metrics["events"] == 10
 
 
+# ---- the operator ----
+
+
+def test_sinks_shows_what_is_open_and_flush_ends_it(instance, tmp_path):
+    millrace = instance(config=objects_config(tmp_path))
+    send_logs(millrace, range(20))
+    wait_until(lambda: sink_metrics(millrace)["events"] == 20, 20, "all events")
+    wait_until(lambda: sinks_of(millrace)[0]["open_objects"] == 5, 20, "five open objects")
+    one = sinks_of(millrace)[0]
+    assert one["name"] == "logs" and one["program"] == "objects" and one["waiting_bytes"] > 0 and not one["failing"], one
+    assert one["last_object_time"] == 0
+    flush(millrace)
+    one = sinks_of(millrace)[0]
+    assert one["open_objects"] == 0 and one["waiting_bytes"] == 0 and one["objects"] == 5 and one["last_object_time"] > 0
+    table = millrace.millrace("sinks").stdout
+    assert "logs" in table and "FAILING SINCE" in table
+    refused = millrace.millrace("flush", "nobody")
+    assert refused.returncode == 1 and 'no sink "nobody"' in refused.stderr and "logs" in refused.stderr
+
+
+def sinks_of(millrace):
+    result = millrace.millrace("sinks", "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)["sinks"]
+
+
+def test_the_default_keeps_logs_and_tracking_calls(instance, tmp_path, store_directory):
+    config = objects_config(tmp_path)
+    config.pop("sinks")
+    millrace = instance(start=False)
+    millrace.write_config(json.dumps(config))
+    millrace.start()
+    send_logs(millrace, range(10), client=1)
+    with Client(http_address(millrace)) as client:
+        assert client.ask("GET", "/t/app_open?a=1").status == 200
+    wait_until(lambda: sink_metrics(millrace, "objects.tracks")["events"] == 1, 20, "the tracking event")
+    result = millrace.millrace("flush")
+    assert result.returncode == 0, result.stderr
+    names = [name.split("/") for name in read_directory(store_directory)]
+    assert ["chat", DAY, f"content_logs_{DAY}_1"] in names and len(names) == 2
+    assert next(name for name in names if name[0] == "track")[3] == millrace.name
+
+
 # ---- values that would move a key ----
 
 HOSTILE = ["..", ".", "../../../../etc/passwd", "a/../../b", "/etc/passwd", "..%2f..%2f", "%2e%2e", "a\x00b", "a\nb", "\\..\\..", "+open",
@@ -137,6 +178,71 @@ def test_no_value_moves_a_key(instance, tmp_path, store_directory):
     everywhere = {path.name for path in tmp_path.iterdir()}
     assert everywhere <= {"data", *(f"{p}" for p in everywhere if p.startswith("test-"))}, everywhere
     assert sum(len(lines) for lines in read_directory(store_directory).values()) == taken
+
+
+# ---- the disk ----
+
+
+def test_a_full_disk_is_said_and_loses_nothing(instance, tmp_path):
+    if namespace() is None:
+        pytest.skip("no namespaces here")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    config = objects_config(tmp_path, compression="none", store={"directory": str(disk / "objects")})
+    script = f'mount -t tmpfs -o size=256k none {disk} && touch {disk}/mounted && exec "$0" "$@"'
+    millrace = instance(config=config, wrapper=[*namespace(), "sh", "-c", script])
+    send_logs(millrace, range(5000), client=1)
+    wait_until(lambda: sink_metrics(millrace)["failing"] == 1, 20, "failing")
+    assert "No space left on device" in sink_note(millrace), sink_note(millrace)
+    shown = sinks_of(millrace)[0]
+    assert shown["failing"] and shown["failing_since"] > 0
+    inside = f"/proc/{pid_of_sink(millrace)}/root"
+    subprocess.run(["nsenter", "-t", str(pid_of_sink(millrace)), "-m", "mount", "-o", "remount,size=64m", str(disk)], check=True)
+    flush(millrace)
+    objects = subprocess.run(["nsenter", "-t", str(pid_of_sink(millrace)), "-m", "sh", "-c", f"cat {disk}/objects/chat/*/*"], check=True,
+                             capture_output=True).stdout
+    assert sorted(json.loads(line)["content_id"] - 1 for line in objects.splitlines()) == list(range(5000)), inside
+
+
+def test_a_disk_below_min_free_is_not_written(instance, tmp_path, store_directory):
+    millrace = instance(config={**objects_config(tmp_path, store={"min_free": 99}), "drain_timeout": "1s"})
+    send_logs(millrace, range(10), client=1)
+    wait_until(lambda: sink_metrics(millrace)["failing"] == 1, 20, "failing")
+    assert "min_free" in sink_note(millrace)
+    assert not read_directory(store_directory)
+    millrace.write_config(objects_config(tmp_path))
+    millrace.kill(1)  # SIGHUP
+    wait_until(lambda: sink_metrics(millrace)["failing"] == 0 and sink_metrics(millrace)["refused"] >= 0, 30, "the new configuration")
+    flush(millrace)
+    assert numbers_of(read_directory(store_directory)) == list(range(10))
+
+
+def test_a_directory_that_is_moved_away_is_noticed_and_taken_up_again(instance, tmp_path, store_directory):
+    millrace = instance(config=objects_config(tmp_path, compression="none"))
+    send_logs(millrace, range(2000), client=1)
+    wait_until(lambda: sink_metrics(millrace)["parts"] > 0, 20, "a part")
+    store_directory.rename(tmp_path / "elsewhere")
+    send_logs(millrace, range(2000, 4000), client=1)
+    wait_until(lambda: sink_metrics(millrace)["failing"] == 1, 20, "failing")
+    assert "put it back" in sink_note(millrace)
+    (tmp_path / "elsewhere").rename(store_directory)
+    flush(millrace)
+    assert numbers_of(read_directory(store_directory, plain)) == list(range(4000))
+
+
+def test_old_objects_go_when_they_are_too_many(instance, tmp_path, store_directory):
+    config = objects_config(tmp_path, store={"keep": {"size": 1}})
+    (store_directory / "chat" / "old").mkdir(parents=True)
+    (store_directory / "other").mkdir()
+    (tmp_path / "outside").write_text("x" * 100)
+    for path in (store_directory / "chat" / "old" / "object", store_directory / "other" / "object"):
+        path.write_text("x" * 100)
+    (store_directory / "chat" / "link").symlink_to(tmp_path / "outside")
+    millrace = instance(config=config)
+    wait_until(lambda: not (store_directory / "chat" / "old").exists(), 20, "the old object is gone, and its directory")
+    assert (store_directory / "other" / "object").exists() and (tmp_path / "outside").exists()
+    assert (store_directory / "chat" / "link").is_symlink()
+    assert "old objects removed" in millrace.log()
 
 
 # ---- the process dies ----
