@@ -122,6 +122,8 @@ $(eval $(call unit,sink/objects/journal_crash,objects stage flow config shm even
 $(eval $(call unit,sink/objects/journal_model,objects stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,sink/objects/journal_step,objects stage flow config shm event base,-lcyaml -lyaml -lck))
 
+$(eval $(call unit,sink/file/growing,sink_file stage flow config shm event base,))
+
 $(eval $(call unit,supervisor/plan,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(BUILD)/obj/tests/supervisor/plan_entries_test.o: $(GEN)/options.list
 $(eval $(call unit,supervisor/plan_entries,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))

@@ -482,6 +482,11 @@ static bool poll_stage(struct stage *stage)
 	struct record_batch batch;
 	unsigned i, lane;
 	bool out = false, in;
+	if (stage->requested) { /* millrace flush: what waits is written now */
+		stage->requested = false;
+		if (settle_open(&sink->settle) && sink->kind != SINK_STDOUT)
+			sink->settle.due_ns = stage->now_ns;
+	}
 	if (sink->kind == SINK_STDOUT)
 		out = put_out(sink, stage->now_ns);
 	else

@@ -14,10 +14,12 @@
 
 #include "base/clock.h"
 
-#define SAME_SECOND_MAX 1000u
+#define TRIES     10u
+#define STAMP_MAX 48u /* with a number */
 
 /* 'd' is a digit. */
 static const char stamp_form[] = "ddddddddTddddddZ";
+#define STAMP_BYTES (sizeof stamp_form - 1)
 
 static int rename_new(const char *from, const char *to)
 {
@@ -29,24 +31,6 @@ static int rename_new(const char *from, const char *to)
 	if (link(from, to) != 0)
 		return -errno;
 	return unlink(from) == 0 ? 0 : -errno;
-}
-
-int rotated_rename(const char *path, uint64_t real_ns)
-{
-	time_t seconds = (time_t)(real_ns / NS_PER_SEC);
-	struct tm utc;
-	char name[PATH_MAX + 40], stamp[24];
-	if (gmtime_r(&seconds, &utc) == NULL || strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &utc) == 0)
-		return -EOVERFLOW;
-	for (unsigned i = 1; i < SAME_SECOND_MAX; i++) {
-		int n = snprintf(name, sizeof name, i == 1 ? "%s.%s" : "%s.%s-%u", path, stamp, i);
-		if (n >= PATH_MAX)
-			return -ENAMETOOLONG;
-		int result = rename_new(path, name);
-		if (result != -EEXIST)
-			return result;
-	}
-	return -EEXIST;
 }
 
 /* The folder of path, and the last part of it. */
@@ -103,6 +87,57 @@ static int list_rotated(DIR *folder, const char *base, struct names *names)
 	return 0;
 }
 
+static void free_names(struct names *names)
+{
+	for (size_t i = 0; i < names->n; i++)
+		free(names->name[i]);
+	free(names->name);
+}
+
+/* The last part of the name that the file gets: after all that are there, also when the clock was set
+ * back or one second has many. Removing the oldest must never find the newest. */
+static int next_stamp(const char *path, uint64_t real_ns, char stamp[STAMP_MAX])
+{
+	time_t seconds = (time_t)(real_ns / NS_PER_SEC);
+	struct tm utc;
+	const char *base, *last = NULL;
+	struct names names = {0};
+	if (gmtime_r(&seconds, &utc) == NULL || strftime(stamp, STAMP_MAX, "%Y%m%dT%H%M%SZ", &utc) == 0)
+		return -EOVERFLOW;
+	DIR *folder = open_folder(path, &base);
+	if (folder == NULL)
+		return -errno;
+	int result = list_rotated(folder, base, &names);
+	for (size_t i = 0; i < names.n && names.name[i] != NULL; i++)
+		if (last == NULL || strverscmp(names.name[i], last) > 0)
+			last = names.name[i];
+	if (result == 0 && last != NULL && strncmp(last + strlen(base) + 1, stamp, STAMP_BYTES) >= 0) {
+		const char *there = last + strlen(base) + 1;
+		unsigned long number =
+		        there[STAMP_BYTES] == '-' ? strtoul(there + STAMP_BYTES + 1, NULL, 10) : 1;
+		snprintf(stamp, STAMP_MAX, "%.*s-%lu", (int)STAMP_BYTES, there, number + 1);
+	}
+	free_names(&names);
+	closedir(folder);
+	return result;
+}
+
+int rotated_rename(const char *path, uint64_t real_ns)
+{
+	char name[PATH_MAX + STAMP_MAX + 1], stamp[STAMP_MAX];
+	int result = -EEXIST;
+	/* Another program may take the name in between. */
+	for (unsigned tries = 0; result == -EEXIST && tries < TRIES; tries++) {
+		result = next_stamp(path, real_ns, stamp);
+		if (result != 0)
+			return result;
+		if (snprintf(name, sizeof name, "%s.%s", path, stamp) >= PATH_MAX)
+			return -ENAMETOOLONG;
+		result = rename_new(path, name);
+	}
+	return result;
+}
+
 int rotated_remove(const char *path, uint64_t keep)
 {
 	const char *base;
@@ -116,9 +151,7 @@ int rotated_remove(const char *path, uint64_t keep)
 	for (size_t i = 0; result == 0 && i + keep < names.n; i++)
 		if (unlinkat(dirfd(folder), names.name[i], 0) != 0 && errno != ENOENT)
 			result = -errno;
-	for (size_t i = 0; i < names.n; i++)
-		free(names.name[i]);
-	free(names.name);
+	free_names(&names);
 	closedir(folder);
 	return result;
 }
