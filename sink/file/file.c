@@ -50,7 +50,7 @@ struct sink {
 	struct growing growing;
 	struct growing_counts counted;     /* that the metrics have */
 	uint64_t reloads;                  /* of the control block, that have been followed */
-	char rotate_error[200];            /* said */
+	struct shm_error rotate_error;     /* said */
 	uint32_t touched[PORTS_READS_MAX]; /* lanes that the next redo note has to name, a bit each */
 	/* stdout */
 	struct standard output;
@@ -94,9 +94,9 @@ static void rotate(struct sink *sink)
 	struct shm_error error = {""};
 	if (growing_rotate(&sink->growing, clock_real_ns(), &error) == 0)
 		return;
-	if (strncmp(sink->rotate_error, error.text, sizeof sink->rotate_error - 1) != 0)
+	if (strcmp(sink->rotate_error.text, error.text) != 0)
 		log_error("cannot rotate", "reason=\"%s\"", error.text);
-	snprintf(sink->rotate_error, sizeof sink->rotate_error, "%s", error.text);
+	sink->rotate_error = error;
 }
 
 static int commit_file(void *argument, const struct settle_cursor *cursor, unsigned n,

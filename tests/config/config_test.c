@@ -20,8 +20,9 @@ static void an_unknown_key_is_named_with_the_nearest_known_one(void **state)
 	assert_errors("ingest:\n  udp:\n    - format: raw\n      lsiten: ':1'\n", "",
 	              "f.yaml:4: ingest.udp[0].lsiten: unknown key, did you mean listen?; allowed: " UDP_KEYS
 	              "\n");
-	assert_errors("topics: {ip: {zzzzzz: 1}}", "",
-	              "f.yaml:1: topics.ip.zzzzzz: unknown key; allowed: size, when_full, outside_lanes\n");
+	assert_errors(
+	        "topics: {ip: {zzzzzz: 1}}", "",
+	        "f.yaml:1: topics.ip.zzzzzz: unknown key; allowed: size, when_full, max_idle, max_lag, outside_lanes\n");
 	assert_one_error(
 	        "commit_interval: 1s\n", "",
 	        "f.yaml:1: commit_interval: unknown key, did you mean tally.commit_interval?; allowed: ");
@@ -59,7 +60,7 @@ static void a_wrong_structure_says_what_is_there_and_what_must_be(void **state)
 	        "f.yaml:1: ingest.udp[0].listen[0]: is a list, must be a single value; allowed: texts such as [::]:4002\n");
 	assert_errors(
 	        "topics: [ip]\n", "",
-	        "f.yaml:1: topics: is a list, must be a section of keys; allowed: size, when_full, outside_lanes\n");
+	        "f.yaml:1: topics: is a list, must be a section of keys; allowed: size, when_full, max_idle, max_lag, outside_lanes\n");
 	assert_one_error("- a\n- b\n", "", "f.yaml:1: the document must be a section of keys");
 	assert_one_error("just words\n", "", "f.yaml:1: the document must be a section of keys");
 }
