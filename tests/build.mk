@@ -113,6 +113,7 @@ $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsql
 
 $(eval $(call unit,sink/objects/pack,pack,-lisal -lz -lzstd))
 $(eval $(call unit,sink/objects/http,objects shm event base,-lcurl -lssl -lcrypto -pthread))
+$(eval $(call unit,sink/objects/azure_sign,objects shm event base,-lcrypto))
 $(eval $(call unit,sink/objects/sigv4,objects shm event base,-lcrypto))
 $(eval $(call unit,sink/objects/s3_xml,objects shm event base,))
 $(eval $(call unit,sink/objects/checksum,objects shm event base,-lcrypto -lisal))
@@ -121,6 +122,8 @@ $(eval $(call unit,sink/objects/journal_damage,objects stage flow config shm eve
 $(eval $(call unit,sink/objects/journal_crash,objects stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,sink/objects/journal_model,objects stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,sink/objects/journal_step,objects stage flow config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,sink/objects/credentials,objects shm event base,-lcurl -ljansson -lcrypto -lisal))
+$(eval $(call unit,sink/objects/s3,objects stage flow config shm event base,-lcurl -ljansson -lcyaml -lyaml -lisal -lssl -lcrypto -pthread))
 
 $(eval $(call unit,sink/file/growing,sink_file stage flow config shm event base,))
 

@@ -37,7 +37,8 @@ enum kind { CONFIG, ENVIRONMENT, WEB_IDENTITY, PROFILE, CONTAINER, INSTANCE, KIN
 static const char *const kind_name[KINDS] = {"config", "environment", "web_identity",
                                              "file",   "container",   "instance"};
 
-/* What is being asked. An instance is asked three times: for a session, its role, the role's keys. */
+/* What is being asked. An instance is asked three times: for a session, its role, the role's
+ * keys. */
 enum step { IDLE, ASK_STS, ASK_CONTAINER, ASK_SESSION, ASK_ROLE, ASK_KEYS };
 
 struct credentials {
@@ -250,11 +251,13 @@ static int open_container(struct credentials *c, struct shm_error *error)
 		        c->section);
 		return -EINVAL;
 	}
+	const char *token = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN");
 	if (!copy(c->path, sizeof c->path, variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")) ||
-	    !copy(c->token, sizeof c->token, variable("AWS_CONTAINER_AUTHORIZATION_TOKEN"))) {
-		shm_explain(error,
-		            "%s.credentials: AWS_CONTAINER_AUTHORIZATION_TOKEN or its _FILE is too long",
-		            c->section);
+	    (token[0] != '\0' && !credentials_take_value(c->token, sizeof c->token, token, strlen(token)))) {
+		shm_explain(
+		        error,
+		        "%s.credentials: AWS_CONTAINER_AUTHORIZATION_TOKEN or its _FILE is too long, or no value of a header",
+		        c->section);
 		return -EINVAL;
 	}
 	return 0;
@@ -492,7 +495,7 @@ static bool read_token(struct credentials *c, char *token, size_t size, uint64_t
 {
 	char text[TOKEN_FILE_MAX + 1];
 	ssize_t bytes = read_file(c->path, text, sizeof text);
-	bool good = bytes >= 0 && credentials_take(token, size, text, (size_t)bytes);
+	bool good = bytes >= 0 && credentials_take_value(token, size, text, (size_t)bytes);
 	if (!good) {
 		shm_explain(&c->why, "credentials (%s): %s: %s", credentials_kind(c), c->path,
 		            bytes < 0 ? strerror((int)-bytes) : "no token in it");
@@ -627,7 +630,8 @@ static void go_on(struct credentials *c, const struct http_request *answer, uint
 	ask(c, next, "GET", 1);
 }
 
-/* The request is ours and may be asked again with another text, so its answer is taken off first. */
+/* The request is ours and may be asked again with another text, so its answer is taken off
+ * first. */
 static void take_answer(struct credentials *c, uint64_t now_ns)
 {
 	struct http_request answer = c->request;

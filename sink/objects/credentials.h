@@ -8,11 +8,11 @@
  *     instance       EC2's metadata, version 2; AWS_EC2_METADATA_SERVICE_ENDPOINT
  *
  * `auto` takes the first of these in this order that something is set for (the file: that there is
- * one), and instance when there is nothing. It is chosen once, when it is opened, by what is set and
- * not by what works: a web identity that is refused is an error, and never becomes the role of the
- * machine below.
+ * one), and instance when there is nothing. It is chosen once, when it is opened, by what is set
+ * and not by what works: a web identity that is refused is an error, and never becomes the role of
+ * the machine below.
  *
- *     (no keys) --fetch--> fresh --two thirds of their life, or 10 minutes before its end--> fetched again, the old ones stay in use
+ *     (no keys) --fetch--> fresh --10 minutes before their end, or after two thirds of a short life--> fetched again, the old ones stay in use
  *                            '-- the store says that they are over: credentials_refused --> (no keys), fetched at once
  *
  * Token files are read again at each fetch, because they are replaced. A fetch that fails is tried
@@ -60,8 +60,9 @@ void credentials_drive(struct credentials *credentials, uint64_t now_ns);
 int credentials_get(const struct credentials *credentials, uint64_t now_ns,
                     const struct credentials_keys **keys, uint64_t *generation, const char **reason);
 
-/* The store refused the keys of this generation as being over. True when newer ones are there or will
- * be fetched; false when there is no hope: keys that do not change, or that have just been fetched. */
+/* The store refused the keys of this generation as being over. True when newer ones are there or
+ * will be fetched; false when there is no hope: keys that do not change, or that have just been
+ * fetched. */
 bool credentials_refused(struct credentials *credentials, uint64_t generation, uint64_t now_ns);
 
 /* As store_ops.wait. */

@@ -23,17 +23,27 @@ static void trim(const char **text, size_t *bytes)
 		(*bytes)--;
 }
 
-bool credentials_take(char *out, size_t size, const char *text, size_t bytes)
+static bool take(char *out, size_t size, const char *text, size_t bytes, char least)
 {
 	trim(&text, &bytes);
 	if (bytes == 0 || bytes >= size)
 		return false;
 	for (size_t i = 0; i < bytes; i++)
-		if (text[i] <= ' ' || text[i] > '~')
+		if (text[i] < least || text[i] > '~')
 			return false;
 	memcpy(out, text, bytes);
 	out[bytes] = '\0';
 	return true;
+}
+
+bool credentials_take(char *out, size_t size, const char *text, size_t bytes)
+{
+	return take(out, size, text, bytes, '!');
+}
+
+bool credentials_take_value(char *out, size_t size, const char *text, size_t bytes)
+{
+	return take(out, size, text, bytes, ' ');
 }
 
 int64_t credentials_time(const char *text)

@@ -34,6 +34,9 @@ int credentials_of_sts(struct credentials_keys *keys, const char *text, size_t b
  * bytes that are not printable ASCII. */
 bool credentials_take(char *out, size_t size, const char *text, size_t bytes);
 
+/* The same for the value of a header, which may have spaces in it: "Basic dXNlcjo=". */
+bool credentials_take_value(char *out, size_t size, const char *text, size_t bytes);
+
 /* "2026-11-27T12:00:00Z", with a fraction too, as seconds since 1970; -1 when it is none. */
 int64_t credentials_time(const char *text);
 

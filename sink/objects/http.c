@@ -632,6 +632,15 @@ int http_header(const struct http_request *request, const char *name, char *valu
 	return -ENOENT;
 }
 
+int64_t http_date(const struct http_request *request)
+{
+	char value[64];
+	if (http_header(request, "Date", value, sizeof value) <= 0)
+		return 0;
+	time_t date = curl_getdate(value, NULL);
+	return date > 0 ? (int64_t)date : 0;
+}
+
 uint64_t http_retry_after_ns(const struct http_request *request, uint64_t most_ns)
 {
 	char value[64], *end;

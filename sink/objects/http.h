@@ -102,6 +102,9 @@ unsigned http_wait(struct http *http, struct store_wait *wait, unsigned n, uint6
  * matter. Returns its length, or -ENOENT, -ENOSPC. */
 int http_header(const struct http_request *request, const char *name, char *value, size_t size);
 
+/* The answer's Date, in seconds since 1970, or 0 when there is none. */
+int64_t http_date(const struct http_request *request);
+
 /* What Retry-After asks for, 0 when there is none; at most `most`. Seconds or a date (RFC 9110,
  * 10.2.3). */
 uint64_t http_retry_after_ns(const struct http_request *request, uint64_t most_ns);

@@ -80,8 +80,8 @@ static enum s3_checksum choose_checksum(const char *method, bool aws)
 	                                     : S3_CHECKSUM_OFF;
 }
 
-/* The probe asks for what the sink may do, and that may be bound to a prefix: the text that all keys
- * begin with. */
+/* The probe asks for what the sink may do, and that may be bound to a prefix: the text that all
+ * keys begin with. */
 static void name_probe(struct store *store, const char *key)
 {
 	size_t bytes = strcspn(key, "{");
@@ -243,6 +243,11 @@ static bool start(struct store *store, struct store_request *request)
 	request->found = NULL;
 	request->n_found = 0;
 	request->next = NULL;
+	if (!store->said_place)
+		log_info("objects go to S3", "section=%s store=%s url=%s region=%s credentials=%s",
+		         store->section, store->name, store->place.base, store->place.region,
+		         credentials_kind(store->credentials));
+	store->said_place = true;
 	work->request = request;
 	work->refreshed = work->reclocked = false;
 	work->parts = (struct s3_parts){.n = 0};

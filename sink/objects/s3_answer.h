@@ -24,8 +24,8 @@ struct s3_meaning {
 	char reason[256];          /* "403 AccessDenied: Access Denied" */
 };
 
-/* Judges an answer to a request for `action` that was not plain success: another status than wanted,
- * 200 with an error in its body, or no answer at all. region: the one that was asked. */
+/* Judges an answer to a request for `action` that was not plain success: another status than
+ * wanted, 200 with an error in its body, or no answer at all. region: the one that was asked. */
 void s3_judge(struct s3_meaning *meaning, const struct http_request *answer, enum store_action action,
               const char *region);
 

@@ -262,7 +262,8 @@ static void ask_uploads(struct s3_work *work)
 	build(work, S3_ASK_UPLOADS, "GET", "", 0, query);
 }
 
-/* One part of the list, whose etag is "ETAG" or "ETAG CRC". Returns its length; 0 when it is none. */
+/* One part of the list, whose etag is "ETAG" or "ETAG CRC". Returns its length; 0 when it is
+ * none. */
 static size_t write_part(char *out, size_t size, const struct store_part *part)
 {
 	size_t bytes = strcspn(part->etag, " ");

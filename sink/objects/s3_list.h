@@ -29,8 +29,8 @@ struct s3_upload {
 	char checksum[32];               /* "CRC32C"; "" when the store does not say */
 };
 
-/* Finds the youngest open upload of exactly this name. Returns 0, or -EINVAL when the text is no such
- * list. */
+/* Finds the youngest open upload of exactly this name. Returns 0, or -EINVAL when the text is no
+ * such list. */
 int s3_read_uploads(struct s3_upload *upload, const char *name, size_t name_bytes, const char *text,
                     size_t bytes);
 

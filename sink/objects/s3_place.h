@@ -29,8 +29,8 @@ struct s3_place {
 int s3_place_init(struct s3_place *place, const char *bucket, const char *region, const char *endpoint,
                   const char *style, struct shm_error *error);
 
-/* The URL of an object, or of the bucket when bytes is 0. query: encoded, "" none. Returns where the
- * query begins in url (after "?", or at the final 0), or -E2BIG. */
+/* The URL of an object, or of the bucket when bytes is 0. query: encoded, "" none. Returns where
+ * the query begins in url (after "?", or at the final 0), or -E2BIG. */
 int s3_place_url(const struct s3_place *place, char *url, size_t size, const char *name, size_t bytes,
                  const char *query);
 

@@ -1,5 +1,5 @@
-/* What s3.c (options, the loop of requests, signing) and s3_ask.c (which HTTP requests an action takes,
- * and what their answers mean) share; nobody else needs it.
+/* What s3.c (options, the loop of requests, signing) and s3_ask.c (which HTTP requests an action
+ * takes, and what their answers mean) share; nobody else needs it.
  *
  *     s3.c       start --> s3_begin --> [digest of the body] --> keys --> sent --> s3_take --> end, or the next request of the action
  *     s3_ask.c              '- builds a request                                      '- reads the answer
@@ -91,6 +91,7 @@ struct store {
 	/* what was learned of this store */
 	bool no_condition; /* it knows no If-None-Match */
 	bool may_head;     /* HEAD of an object that is there works: 403 means that there is none */
+	bool said_place;   /* once, with the first request */
 	bool said_listing; /* that 403 was met */
 	bool no_uploads;   /* ListMultipartUploads is not allowed */
 	int64_t skew_s;    /* what is added to our clock */

@@ -226,7 +226,8 @@ static bool read_document(struct reader *reader)
 
 int s3_xml_read(const char *text, size_t bytes, s3_xml_fn *each, void *argument)
 {
-	/* no entity is shorter than what it stands for: "&#1;" against one byte, "&#x800;" against three */
+	/* no entity is shorter than what it stands for: "&#1;" against one byte, "&#x800;" against
+	 * three */
 	struct reader reader = {.at = text, .end = text + bytes, .each = each, .argument = argument};
 	reader.text = malloc(bytes + 1);
 	if (reader.text == NULL)

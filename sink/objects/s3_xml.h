@@ -8,9 +8,9 @@
  *
  * Attributes and comments are skipped, namespaces are not looked at. White space may stand before
  * the document: S3 sends it to keep a connection open while it completes an upload. Refused: a
- * document type, CDATA, processing instructions after the first, entities other than the five of XML
- * and numeric ones, text between elements, anything after the root element. Nothing expands, so an
- * answer takes as much memory as it has bytes.
+ * document type, CDATA, processing instructions after the first, entities other than the five of
+ * XML and numeric ones, text between elements, anything after the root element. Nothing expands, so
+ * an answer takes as much memory as it has bytes.
  */
 #ifndef SINK_OBJECTS_S3_XML_H
 #define SINK_OBJECTS_S3_XML_H

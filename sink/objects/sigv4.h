@@ -3,9 +3,9 @@
  *     method, host, path, query, headers, hash of the body --> canonical request --SHA-256--> string to sign
  *     secret key --HMAC--> day --HMAC--> region --HMAC--> "s3" --HMAC--> key of the day --HMAC--> Authorization
  *
- * Source: "Signature Calculations for the Authorization Header" of the S3 API reference. What others
- * get wrong: the query is sorted by its encoded names, a name without a value is signed with "=", and
- * S3 takes the path as it is in the URL (other services encode it twice).
+ * Source: "Signature Calculations for the Authorization Header" of the S3 API reference. What
+ * others get wrong: the query is sorted by its encoded names, a name without a value is signed with
+ * "=", and S3 takes the path as it is in the URL (other services encode it twice).
  */
 #ifndef SINK_OBJECTS_SIGV4_H
 #define SINK_OBJECTS_SIGV4_H
@@ -53,8 +53,9 @@ struct sigv4_signed {
 int sigv4_sign(struct sigv4_signed *out, const struct sigv4_keys *keys, const struct sigv4_request *request,
                time_t now);
 
-/* Writes text percent-encoded as S3 wants it: all but A-Z a-z 0-9 - . _ ~ becomes %XX, "/" too unless
- * it is a path. Returns the length, or -E2BIG when size is too small. The result ends with 0. */
+/* Writes text percent-encoded as S3 wants it: all but A-Z a-z 0-9 - . _ ~ becomes %XX, "/" too
+ * unless it is a path. Returns the length, or -E2BIG when size is too small. The result ends with
+ * 0. */
 int sigv4_encode(char *out, size_t size, const char *text, size_t bytes, bool path);
 
 /* Lower-case hexadecimal digits of a SHA-256, with a final 0. */

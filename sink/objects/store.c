@@ -3,7 +3,7 @@
 #include <errno.h>
 
 /* The directory comes last: it is meant when no other is. */
-static const struct store_ops *const stores[] = {&store_null, &store_s3, &store_directory};
+static const struct store_ops *const stores[] = {&store_null, &store_s3, &store_azure, &store_directory};
 
 int store_choose(const struct store_ops **ops, const struct config *config, const char *section,
                  struct shm_error *error)

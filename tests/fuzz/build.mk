@@ -31,3 +31,5 @@ HTTP_ORACLE := $(addprefix tests/fuzz/,http_oracle.c http_oracle_chunked.c)
 
 $(eval $(call archive,http_oracle,$(HTTP_ORACLE)))
 $(eval $(call fuzzer,http,tests/fuzz/http_fuzz.c $(HTTP_ORACLE) $(HTTP_REQUEST_SOURCES),,-lhttp_parser))
+
+$(eval $(call fuzzer,s3,tests/fuzz/s3_fuzz.c $(addprefix sink/objects/,s3_xml.c s3_list.c credentials_text.c),,-ljansson -lcrypto))

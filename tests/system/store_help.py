@@ -12,12 +12,13 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
 import select
 import subprocess
 import sys
 import urllib.parse
 
-from harness import ROOT, SLOW
+from harness import BUILD, ROOT, SLOW
 
 sys.path.insert(0, str(ROOT / "tests"))
 from store.control import RemoteControl  # noqa: E402
@@ -55,6 +56,58 @@ class StoreServer:
             return self.process.wait()
         finally:
             self.process.stdout.close()
+
+
+def tool_body(number, size):
+    """As tests/store_tool makes it: 251 is the period of both terms."""
+    period = bytes((i * 31 + number * 7) % 251 for i in range(251))
+    return (period * (size // 251 + 1))[:size]
+
+
+class StoreTool:
+    """One store of a sink, open in tests/store_tool. store: what the section `store` says."""
+
+    def __init__(self, path, store, environment=None, clean=("AWS_", "AZURE_", "IDENTITY_", "HOME"), key="chat/{date}/{client_id}"):
+        config = {"sinks": [{"name": "logs", "kind": "objects", "topics": ["log"], "key": key, "store": store}]}
+        file = path / "store.yaml"
+        file.write_text(json.dumps(config))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(clean)}
+        self.log = open(path / "log", "w+", encoding="utf-8")  # pylint: disable=consider-using-with
+        self.process = subprocess.Popen(
+            [str(BUILD / "tests" / "store_tool"), str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
+            env={**kept, "HOME": str(path), **(environment or {})})
+
+    def begin(self, *fields):
+        self.process.stdin.write("\t".join(map(str, fields)) + "\n")
+        self.process.stdin.flush()
+
+    def end(self):
+        line = self.process.stdout.readline()
+        assert line, self.said()
+        return json.loads(line)
+
+    def __call__(self, *fields):
+        self.begin(*fields)
+        return self.end()
+
+    def said(self):
+        """Its log so far."""
+        self.log.flush()
+        with open(self.log.name, encoding="utf-8") as file:
+            return file.read()
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            status = self.process.wait(20 * SLOW)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            self.process.stdout.close()
+            self.log.close()
+        return status
 
 
 def s3_client(about, style="path", url=None, **more):

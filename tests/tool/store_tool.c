@@ -1,5 +1,5 @@
-/* store-tool CONFIG: the store of sinks[0], driven by commands on standard input, one a line, fields
- * separated by tabs. Each is done before the next is read; its result is a line of JSON.
+/* store-tool CONFIG: the store of sinks[0], driven by commands on standard input, one a line,
+ * fields separated by tabs. Each is done before the next is read; its result is a line of JSON.
  *
  *     probe
  *     find    NAME
