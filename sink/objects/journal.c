@@ -6,6 +6,8 @@
 
 #include "sink/objects/journal_inside.h"
 
+#define AHEAD_BYTES    256u
+#define AHEAD_OBJECTS  8u
 #define BLOCKS_A_PLACE 3u /* one for raw lines, one for members, one for a list of parts */
 #define LAST_PIECE     1u /* a packer may ask for room once more when it has filled the last byte */
 
@@ -71,14 +73,23 @@ static int refuse_layout(const struct journal *journal, uint64_t layout, struct 
 }
 
 /* The body is zero. The layout is stored last: a life killed before this lays it out again. */
-static void lay_out(struct journal *journal)
+static int lay_out(struct journal *journal, struct shm_error *error)
 {
 	struct journal_head *head = journal->head;
+	bool empty = journal_load(&head->epoch) == 0 && head->note.n == 0 &&
+	             atomic_load_explicit(&head->note.published, memory_order_relaxed) == 0;
+	for (uint32_t i = 0; empty && i < journal->n_objects; i++)
+		empty = journal_load(&journal->place[i].state) == 0;
+	if (!empty) {
+		shm_explain(error, "journal: it has no layout and yet it is not empty");
+		return -EPROTO;
+	}
 	head->about.n = journal->n_objects;
 	head->about.mark_bytes = (uint64_t)((char *)&journal->place[0].state - (char *)head);
 	head->about.stride_bytes = sizeof(struct journal_place);
 	head->n_blocks = journal->n_blocks;
 	journal_store(&head->about.layout, JOURNAL_LAYOUT);
+	return 0;
 }
 
 int journal_over(struct journal **made, struct redo *redo, void *body, size_t body_bytes,
@@ -111,7 +122,7 @@ int journal_over(struct journal **made, struct redo *redo, void *body, size_t bo
 	uint64_t layout = atomic_load_explicit(&head->about.layout, memory_order_acquire);
 	int result = 0;
 	if (layout == 0)
-		lay_out(journal);
+		result = lay_out(journal, error);
 	else if (layout != JOURNAL_LAYOUT || head->about.n != n_objects || head->n_blocks != n_blocks)
 		result = refuse_layout(journal, layout, error);
 	else
@@ -515,6 +526,10 @@ bool journal_append(struct journal *journal, journal_object object, const void *
 		live->at = at + bytes + 1;
 		live->room -= (uint32_t)bytes + 1;
 		live->open_bytes += bytes + 1;
+		/* The object's next line may be thousands of other objects' lines away: by then
+		 * the place for it has come. */
+		for (size_t i = 0; i < AHEAD_BYTES; i += SHM_LINE)
+			__builtin_prefetch(live->at + i, 1);
 	} else if (!extend(journal, live, line, bytes)) {
 		return false;
 	}
@@ -551,11 +566,20 @@ static void fill_slot(struct journal *journal, journal_object object, uint64_t e
 	journal_store(&slot->epoch, epoch);
 }
 
+/* With many keys each slot is a miss; those to come are fetched at the same time. */
+static void fetch_slots(const struct journal *journal, journal_object object)
+{
+	__builtin_prefetch(&journal->place[object].slot[0], 1);
+	__builtin_prefetch(&journal->place[object].slot[1], 1);
+}
+
 void journal_commit(struct journal *journal, const struct ports *ports)
 {
 	uint64_t epoch = journal_load(&journal->head->epoch) + 1;
 	for (uint32_t i = 0; i < journal->n_dirty; i++) {
 		struct journal_live *live = &journal->live[journal->dirty[i]];
+		if (i + AHEAD_OBJECTS < journal->n_dirty)
+			fetch_slots(journal, journal->dirty[i + AHEAD_OBJECTS]);
 		live->dirty = false;
 		if (live->lines == 0)
 			drop_added(journal, journal->dirty[i]);

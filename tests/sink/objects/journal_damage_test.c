@@ -111,6 +111,7 @@ static void another_layout_and_other_numbers_are_refused(void **state)
 	REFUSED("another build", d.head->about.n++);
 	REFUSED("another build", d.head->n_blocks--);
 	REFUSED("another build", d.head->about.layout = PRIVATE_LAYOUT);
+	REFUSED("not empty", d.head->about.layout = 0);
 	REFUSED("commit ", d.head->epoch = UINT64_MAX);
 }
 
