@@ -6,6 +6,7 @@ $(eval $(call test_program,libexec/millrace/bench-parse,bench/parse.c bench/opti
 $(eval $(call program,libexec/millrace/bench-udp,bench/udp.c bench/pipeline.c bench/port.c bench/options.c bench/turns.c,generator stage flow config shm event base,-lck))
 $(eval $(call program,libexec/millrace/bench-enrich,$(addprefix bench/,enrich.c enrich_channel.c agents.c options.c turns.c),enrich track geo data_file agent stage flow config shm event base,-lcyaml -lck -pthread -lmaxminddb -lhs -lpcre2-8 -lyaml))
 $(eval $(call test_program,libexec/millrace/bench-enrich-agent,bench/enrich_agent.c bench/agents.c bench/options.c bench/turns.c,agent data_file base,-lhs -lpcre2-8 -lyaml))
+$(eval $(call test_program,libexec/millrace/bench-journal,bench/journal.c bench/options.c bench/turns.c,objects stage flow config shm event base,-lck))
 # Not installed: they need nginx, wrk and slowhttptest, and a script of this tree. make bench-http runs them.
 $(eval $(call test_program,libexec/millrace/bench-http,bench/http.c bench/http_steer.c bench/http_server.c bench/port.c bench/options.c bench/turns.c,look stage flow config shm event base,-lck -lcyaml -lyaml))
 $(eval $(call test_program,libexec/millrace/bench-http-slow,bench/http_slow.c bench/http_server.c bench/port.c bench/options.c bench/turns.c,send_http generator look stage flow config shm event base,-ljansson -lck -lcyaml -lyaml -lm))
