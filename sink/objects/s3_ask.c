@@ -1,6 +1,6 @@
 /* Which HTTP requests an action takes, and what their answers mean for it.
  *
- *     PROBE    UploadPart of an upload that there is not
+ *     PROBE    UploadPart of an upload that there is not --> [GET, where the store stumbles over that]
  *     FIND     HEAD --> [GET, when it is not 200: HEAD has no body to say why] --> [an empty object, HEAD of it: see forbidden]
  *     CREATE   [ListMultipartUploads, ListParts, when it may have been done before] --> CreateMultipartUpload
  *     PART     UploadPart
@@ -643,15 +643,42 @@ static void take_put(struct s3_work *work, const struct http_request *answer, ui
 	s3_end(work, 0, "%s", "");
 }
 
+/* Some stores stumble over an upload that they never made. */
+static bool is_stumble(const struct http_request *answer, const struct s3_xml_error *error)
+{
+	static const char *const codes[] = {"InvalidArgument", "InvalidRequest", "MethodNotAllowed",
+	                                    "NotImplemented"};
+	if (answer->result != 0)
+		return false;
+	for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+		if (strcmp(error->code, codes[i]) == 0)
+			return true;
+	return error->code[0] == '\0' && (answer->status == 400 || answer->status == 500);
+}
+
 static void take_probe(struct s3_work *work, const struct http_request *answer, uint64_t now_ns)
 {
+	const struct store *store = work->store;
 	struct s3_meaning meaning = {.result = 0};
-	if (answer->result == 0 && answer->status >= 200 && answer->status < 300) {
+	s3_judge(&meaning, answer, STORE_PROBE, store->place.region);
+	if (meaning.result == -ENOENT ||
+	    (answer->result == 0 && answer->status >= 200 && answer->status < 300)) {
 		s3_end(work, 0, "%s", "");
-		return;
+	} else if (is_stumble(answer, &meaning.error)) {
+		build(work, S3_ASK_LOOK, "GET", store->probe_name, strlen(store->probe_name), "");
+		add_header(work, "Range: bytes=0-0");
+	} else {
+		refuse(work, answer, now_ns);
 	}
+}
+
+static void take_look(struct s3_work *work, const struct http_request *answer, uint64_t now_ns)
+{
+	struct s3_meaning meaning = {.result = 0};
 	s3_judge(&meaning, answer, STORE_PROBE, work->store->place.region);
-	if (meaning.result == -ENOENT)
+	bool found = answer->result == 0 &&
+	             (answer->status == 200 || answer->status == 206 || answer->status == 416);
+	if (found || strcmp(meaning.error.code, "NoSuchKey") == 0)
 		s3_end(work, 0, "%s", "");
 	else
 		refuse(work, answer, now_ns);
@@ -662,6 +689,9 @@ void s3_take(struct s3_work *work, const struct http_request *answer, uint64_t n
 	switch (work->ask) {
 	case S3_ASK_PROBE:
 		take_probe(work, answer, now_ns);
+		return;
+	case S3_ASK_LOOK:
+		take_look(work, answer, now_ns);
 		return;
 	case S3_ASK_HEAD:
 		take_head(work, answer, now_ns);

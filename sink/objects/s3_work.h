@@ -26,6 +26,7 @@ enum s3_checksum { S3_CHECKSUM_OFF, S3_CHECKSUM_CRC32C, S3_CHECKSUM_MD5 };
 /* An HTTP request of an action. */
 enum s3_ask {
 	S3_ASK_PROBE,     /* a part of an upload that there is not: NoSuchUpload says that we may write */
+	S3_ASK_LOOK,      /* is the bucket there at all: when the store stumbles over the former */
 	S3_ASK_HEAD,      /* is there such an object */
 	S3_ASK_WHY,       /* HEAD has no body: what is wrong is asked with GET */
 	S3_ASK_MARK,      /* writes an empty object, to learn with HEAD whether 403 means "missing" */

@@ -348,6 +348,17 @@ def test_the_probe_leaves_nothing_and_stays_below_the_prefix(store, tool):
     assert server.control.objects() == [] and server.control.uploads() == []
 
 
+def test_a_store_that_stumbles_over_the_probe_is_only_looked_at(store, tool):
+    server = store("--s3")
+    s3 = tool(server)
+    server.control.fault("custom", operation="UploadPart", count=0, status=500, body="Internal Server Error")
+    assert s3("probe")["result"] == "done"
+    assert server.control.objects() == []
+    server.control.fault("no_bucket", operation="GetObject", count=0)
+    result = s3("probe")
+    assert result["result"] == "denied" and "NoSuchBucket" in result["reason"]
+
+
 def test_403_of_a_missing_object_is_understood(store, tool):
     server = store("--s3")
     deny = {"operation": "?e?dObject", "count": 0}
