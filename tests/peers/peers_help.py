@@ -230,6 +230,11 @@ class Kafka(Peer):
         admin = self.admin()  # what it promises ends with it
         admin.create_topics([NewTopic(topic, partitions, 1, config=settings)])[topic].result(timeout=START_S * SLOW)
 
+    def delete(self, topic):
+        """A broker that was killed reads all that it has when it starts again."""
+        admin = self.admin()
+        admin.delete_topics([topic])[topic].result(timeout=START_S * SLOW)
+
     def consume(self, topic, isolation="read_committed", timeout=30.0):
         """All messages of a topic, up to the ends that it has now: (partition, offset, key, value), each partition in order."""
         from confluent_kafka import Consumer, TopicPartition  # pylint: disable=import-outside-toplevel
