@@ -10,3 +10,4 @@ $(eval $(call test_program,libexec/millrace/bench-journal,bench/journal.c bench/
 # Not installed: they need nginx, wrk and slowhttptest, and a script of this tree. make bench-http runs them.
 $(eval $(call test_program,libexec/millrace/bench-http,bench/http.c bench/http_steer.c bench/http_server.c bench/port.c bench/options.c bench/turns.c,look stage flow config shm event base,-lck -lcyaml -lyaml))
 $(eval $(call test_program,libexec/millrace/bench-http-slow,bench/http_slow.c bench/http_server.c bench/port.c bench/options.c bench/turns.c,send_http generator look stage flow config shm event base,-ljansson -lck -lcyaml -lyaml -lm))
+$(eval $(call program,libexec/millrace/bench-kafka,bench/kafka.c bench/options.c bench/turns.c,kafka stage flow config shm event base,-lrdkafka -ljansson -lcyaml -lyaml -lck -pthread))
