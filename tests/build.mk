@@ -150,6 +150,7 @@ $(eval $(call unit,lib/millrace,millrace_static shm event base,-lck))
 # Programs that tests start.
 $(eval $(call test_program,tests/mmdb_tool,tests/tool/mmdb_tool.c,fixture,))
 $(eval $(call test_program,tests/outside_writer,tests/tool/outside_writer.c,millrace_static shm event base,-lck -pthread))
+$(eval $(call test_program,tests/kafka_tool,tests/tool/kafka_tool.c,fixture,-lrdkafka))
 $(eval $(call test_program,tests/queue_tool,tests/tool/queue_tool.c,fixture shm event base,-lck))
 $(eval $(call test_program,tests/fake_stage,tests/tool/fake_stage.c,stage flow config shm event base,-lck))
 $(eval $(call test_program,tests/sigv4_tool,tests/tool/sigv4_tool.c,objects shm event base,-lcrypto))
