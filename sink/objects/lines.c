@@ -236,8 +236,11 @@ static enum taken take(struct lines *lines, const struct record *record, unsigne
 	journal_object object = find_object(lines, record, hash, topic, lane, position, real_ns, &why);
 	if (object == JOURNAL_NONE)
 		return why;
+	/* An object that was made for this line and has no room for it goes with the commit. */
+	if (!journal_append(lines->journal, object, line, bytes, real_ns))
+		return FULL;
 	touch(lines, object);
-	return journal_append(lines->journal, object, line, bytes, real_ns) ? TAKEN : FULL;
+	return TAKEN;
 }
 
 static void count(struct lines *lines, enum taken taken)

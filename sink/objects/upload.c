@@ -915,16 +915,22 @@ bool upload_short(const struct upload *upload)
 	return counts.free_blocks <= counts.kept_blocks || counts.free_objects == 0;
 }
 
-/* Packs what is worth it: lines that take two blocks or more. Returns how many members it made. */
+/* Packs what is worth it: lines that take two blocks or more. Returns how many members it made. What
+ * does not compress may take a block more than before: that ends before the blocks are used up which
+ * objects that are finished need. */
 static unsigned pack_open_members(struct upload *upload)
 {
 	struct journal_view view;
+	struct journal_counts counts;
 	unsigned n = 0;
 	for (journal_object object = journal_next(upload->journal, JOURNAL_NONE); object != JOURNAL_NONE;
 	     object = journal_next(upload->journal, object)) {
 		journal_look(upload->journal, object, &view);
 		if (view.open_bytes < 2ull * JOURNAL_BLOCK_BYTES)
 			continue;
+		journal_count(upload->journal, &counts);
+		if (counts.free_blocks < counts.kept_blocks)
+			break;
 		if (pack_lines(upload, object, &view) != 0)
 			break;
 		add_local(upload, object);
