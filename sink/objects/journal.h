@@ -23,8 +23,8 @@
  * (blocks, strings) is written before.
  *
  * Which blocks are free is not written down: opening walks all objects. A journal that makes no
- * sense (foreign, other layout, a chain that runs in a circle or shares a block) is refused with the
- * place, never guessed at, and left as it is.
+ * sense (foreign, other layout, a chain that runs in a circle or shares a block) is refused with
+ * the place, never guessed at, and left as it is.
  *
  * Room can always be made. Lines are refused while as few blocks are free as the packing of the
  * longest open member may take, and one for a list of parts. So when the journal is full of raw
@@ -54,12 +54,12 @@
 #define JOURNAL_PARTS_MAX   10000u              /* of one object, S3's limit */
 #define JOURNAL_BYTES_MAX   (UINT64_C(1) << 32) /* of a journal: words in a redo note have 32-bit offsets */
 
-/* Lanes whose cursors one commit may have (ports_note): a redo note has REDO_WORDS_MAX words, one of
- * them is the journal's. Whoever passes records of more lanes commits in between. */
+/* Lanes whose cursors one commit may have (ports_note): a redo note has REDO_WORDS_MAX words, one
+ * of them is the journal's. Whoever passes records of more lanes commits in between. */
 #define JOURNAL_COMMIT_LANES ((REDO_WORDS_MAX - 1) / STREAM_SETTLE_WORDS)
 
-/* How far an object has got. In this order; none is skipped but UPLOADING, which an object that fits
- * one request does without. */
+/* How far an object has got. In this order; none is skipped but UPLOADING, which an object that
+ * fits one request does without. */
 enum journal_phase {
 	JOURNAL_FREE,
 	JOURNAL_OPEN,      /* collects lines; the store knows nothing of it */
@@ -115,14 +115,14 @@ struct journal_part {
 
 /* What members come to. */
 struct journal_bounds {
-	/* Raw bytes of an open member: journal_append refuses what would make it longer. Those after
-	 * which the caller packs it (the option `member`), and its longest line. */
+	/* Raw bytes of an open member: journal_append refuses what would make it longer. Those
+	 * after which the caller packs it (the option `member`), and its longest line. */
 	uint64_t open_most;
 	uint64_t packed_most; /* what such a member may take when it is packed (pack_most) */
 };
 
-/* The least size of a journal with these bounds: room for one open member besides what lines may not
- * have. */
+/* The least size of a journal with these bounds: room for one open member besides what lines may
+ * not have. */
 uint64_t journal_tails_least(const struct journal_bounds *bounds);
 
 /* Bytes of ordinary memory that a journal of this size takes. */
@@ -130,22 +130,24 @@ uint64_t journal_memory(uint64_t tails);
 
 /* Takes up the journal in the role's private segment, whose body is as long as the option `tails`
  * says (made zeroed by the supervisor; the first life lays it out: a place for an object for each
- * three blocks) and sets note and region 0 of redo, so that ports_open recovers it together with the
- * cursors. In this order: journal_attach, ports_open, journal_open. redo stays as long as the
- * journal. Returns 0 or -errno with the reason and *journal NULL: -EPROTO when another build laid it
- * out; -EINVAL when it is too small or larger than JOURNAL_BYTES_MAX; otherwise as
+ * three blocks) and sets note and region 0 of redo, so that ports_open recovers it together with
+ * the cursors. In this order: journal_attach, ports_open, journal_open. redo stays as long as the
+ * journal. Returns 0 or -errno with the reason and *journal NULL: -EPROTO when another build laid
+ * it out; -EINVAL when it is too small or larger than JOURNAL_BYTES_MAX; otherwise as
  * segment_attach. */
 int journal_attach(struct journal **journal, struct redo *redo, const struct instance *instance,
                    const char *role, struct shm_error *error);
 
-/* The same over memory that the caller has, aligned to pages: for tests, and below journal_attach. */
+/* The same over memory that the caller has, aligned to pages: for tests, and below
+ * journal_attach. */
 int journal_over(struct journal **journal, struct redo *redo, void *body, size_t body_bytes,
                  struct shm_error *error);
 
-/* After ports_open (redo_recover, where there are no ports): walks all objects and checks them, then
- * drops what was not committed. Returns 0; -EPROTO with the place in error, and nothing has changed;
- * -EINVAL when the bounds ask for more blocks than there are; -ENOMEM. After a failure only
- * journal_close. An object of an earlier life with larger bounds keeps room for its packing. */
+/* After ports_open (redo_recover, where there are no ports): walks all objects and checks them,
+ * then drops what was not committed. Returns 0; -EPROTO with the place in error, and nothing has
+ * changed; -EINVAL when the bounds ask for more blocks than there are; -ENOMEM. After a failure
+ * only journal_close. An object of an earlier life with larger bounds keeps room for its
+ * packing. */
 int journal_open(struct journal *journal, const struct journal_bounds *bounds, struct shm_error *error);
 
 /* All of it in ordinary memory, new and empty: for a stage that runs alone and for benchmarks. */
@@ -164,9 +166,9 @@ journal_object journal_next(const struct journal *journal, journal_object object
 
 /* The object that takes lines of this key, or JOURNAL_NONE. hash: any number made from the key, the
  * same each time within one life (template_hash). Quick when the object was last found or added
- * under this hash; otherwise the key is looked for, and found from then on under this hash.
- * key NULL: by the hash alone, which spares making the key; JOURNAL_NONE then means that the key has
- * to be asked for. */
+ * under this hash; otherwise the key is looked for, and found from then on under this hash. key
+ * NULL: by the hash alone, which spares making the key; JOURNAL_NONE then means that the key has to
+ * be asked for. */
 journal_object journal_find(struct journal *journal, uint64_t hash, const char *key, size_t key_bytes);
 
 /* The object that got a line longest ago and is not finishing; JOURNAL_NONE when there is none.
@@ -187,8 +189,8 @@ void journal_count(const struct journal *journal, struct journal_counts *counts)
 bool journal_part(const struct journal *journal, journal_object object, uint32_t number,
                   struct journal_part *part);
 
-/* The bytes of a cut part, or of the members that are in no part yet (number 0), or the committed raw
- * lines of the open member (journal_raw): as pieces in order, at most n from piece `from` on.
+/* The bytes of a cut part, or of the members that are in no part yet (number 0), or the committed
+ * raw lines of the open member (journal_raw): as pieces in order, at most n from piece `from` on.
  * Returns how many there are in all. They stay until the part is confirmed or spooled (the members:
  * cut; the raw lines: packed). */
 unsigned journal_bytes(const struct journal *journal, journal_object object, uint32_t number, unsigned from,
@@ -198,9 +200,9 @@ unsigned journal_raw(const struct journal *journal, journal_object object, unsig
 
 /* ---- lines ---- */
 
-/* A new object that takes lines of this key, of which there is none (journal_find). The commit drops
- * it when it got no line. token: JOURNAL_TOKEN_BYTES. key: 1 to JOURNAL_KEY_MAX bytes. JOURNAL_NONE
- * when there is no place for one more or no block that lines may have. */
+/* A new object that takes lines of this key, of which there is none (journal_find). The commit
+ * drops it when it got no line. token: JOURNAL_TOKEN_BYTES. key: 1 to JOURNAL_KEY_MAX bytes.
+ * JOURNAL_NONE when there is no place for one more or no block that lines may have. */
 journal_object journal_add(struct journal *journal, uint64_t hash, const char *key, size_t key_bytes,
                            const char *token, uint16_t topic, uint16_t lane, uint64_t position,
                            uint64_t now_ns);
@@ -223,8 +225,8 @@ bool journal_uncommitted(const struct journal *journal);
 /* ---- steps; only when nothing is uncommitted ---- */
 
 /* Room for a member of the object: the rest of the block in which its last member ends, then blocks
- * that are nobody's yet (pack_room with this as its argument). The first piece may be as short as one
- * byte. One at a time; until journal_packed or journal_fill_drop nothing else is done to the
+ * that are nobody's yet (pack_room with this as its argument). The first piece may be as short as
+ * one byte. One at a time; until journal_packed or journal_fill_drop nothing else is done to the
  * journal. */
 struct journal_filling {
 	struct journal *journal;

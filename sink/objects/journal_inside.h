@@ -1,5 +1,5 @@
-/* Inside the journal: what lies in the segment, and what one life keeps beside it in ordinary memory.
- * For the journal's own files alone.
+/* Inside the journal: what lies in the segment, and what one life keeps beside it in ordinary
+ * memory. For the journal's own files alone.
  *
  *     segment                                          ordinary memory, made by journal_open
  *     head: epoch of the last commit, redo note        free blocks, free places
@@ -7,8 +7,8 @@
  *     next[b]: the block after b in its chain          by_hash, by_key: objects that take lines
  *     block[b]                                         oldest .. newest: the same, by their last line
  *
- * A chain is a first block and a number of bytes; all its blocks but the last are full, so the number
- * says where it ends, and next[] of the last one says nothing.
+ * A chain is a first block and a number of bytes; all its blocks but the last are full, so the
+ * number says where it ends, and next[] of the last one says nothing.
  *
  * What is stored in which order:
  *

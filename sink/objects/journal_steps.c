@@ -116,8 +116,8 @@ void journal_packed(struct journal *journal, journal_object object, struct journ
 
 /* ---- parts ---- */
 
-/* Where the entry of the next part goes, NULL when there is no block for it. It is in no list before
- * n_parts says so. */
+/* Where the entry of the next part goes, NULL when there is no block for it. It is in no list
+ * before n_parts says so. */
 static struct journal_entry *next_entry(struct journal *journal, journal_object object, uint32_t n,
                                         uint32_t *block)
 {

@@ -1,5 +1,5 @@
-/* The journal against a model of it in ordinary memory: random operations and deaths, and after each
- * some of all that can be asked. */
+/* The journal against a model of it in ordinary memory: random operations and deaths, and after
+ * each some of all that can be asked. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

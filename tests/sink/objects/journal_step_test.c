@@ -1,7 +1,7 @@
 /* A death at every instruction: the process under test is stepped through its work, and each time
- * its memory has changed, that memory is what SIGKILL would have left. A copy of it is opened as the
- * next life does; it must say what the journal said before the present operation or what it says
- * after it. */
+ * its memory has changed, that memory is what SIGKILL would have left. A copy of it is opened as
+ * the next life does; it must say what the journal said before the present operation or what it
+ * says after it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
