@@ -17,23 +17,44 @@ MIB = 1 << 20
 LONG = "x" * 60000  # a part of 5 MiB is 88 such lines
 
 
-class S3:
-    operations = ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject", "HeadObject"]
-    finish, part, put = "CompleteMultipartUpload", "UploadPart", "PutObject"
+class Kind:
+    """A store of the fault server, and the names of its requests."""
 
-    def __init__(self, store):
-        self.server = store("--s3")
-        self.control = self.server.control
-        self.options = {"s3": {"bucket": "bucket", "endpoint": self.server.urls["s3"], "region": self.server.about["region"],
-                               "credentials": "config", "access_key": self.server.keys["access_key"],
-                               "secret_key": self.server.keys["secret_key"], "stall_timeout": "1s"}}
+    def __init__(self, server, options):
+        self.server = server
+        self.control = server.control
+        self.options = {self.service: options}
 
     def objects(self, unpack=unpack):
         """{name: lines}"""
-        return {one["key"]: unpack(self.control.data(one["key"])) for one in self.control.objects()}
+        return {one["key"]: unpack(self.control.data(one["key"], **self.where)) for one in self.control.objects()}
 
 
-@pytest.fixture(params=[S3])
+class S3(Kind):
+    service, where = "s3", {}
+    operations = ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject", "HeadObject"]
+    finish, put = "CompleteMultipartUpload", "PutObject"
+
+    def __init__(self, store):
+        server = store("--s3")
+        super().__init__(server, {
+            "bucket": "bucket", "endpoint": server.urls["s3"], "region": server.about["region"], "credentials": "config",
+            "access_key": server.keys["access_key"], "secret_key": server.keys["secret_key"], "stall_timeout": "1s"})
+
+
+class Azure(Kind):
+    service, where = "azure", {"bucket": "container", "service": "azure"}
+    operations = ["PutBlock", "PutBlockList", "PutBlob", "GetBlobProperties"]
+    finish, put = "PutBlockList", "PutBlob"
+
+    def __init__(self, store):
+        server = store("--azure")
+        super().__init__(server, {
+            "account": server.keys["account"], "container": "container", "endpoint": server.urls["azure_account"], "credentials": "key",
+            "key": server.keys["account_key"], "stall_timeout": "1s"})
+
+
+@pytest.fixture(params=[S3, Azure])
 def kind(request, store):
     return request.param(store)
 
@@ -195,15 +216,16 @@ def test_a_store_that_is_gone_for_a_while_loses_nothing(instance, tmp_path, kind
     millrace = instance(config=config_for(tmp_path, kind, compression="none", finish={"after": "2s", "size": "12MiB"}))
     with Sender(millrace, 100) as sender:
         time.sleep(1)
-        kind.control.refuse(list(kind.options)[0])
+        kind.control.refuse(kind.service)
         wait_until(lambda: sink_metrics(millrace)["failing"] == 1, 20, "failing")
         time.sleep(6)
-        kind.control.refuse(list(kind.options)[0], False)
+        kind.control.refuse(kind.service, False)
         wait_until(lambda: sink_metrics(millrace)["failing"] == 0, 20, "the store works again")
     assert millrace.stop() == 0
     check_all(kind, sender.acknowledged)
 
 
+@pytest.mark.parametrize("kind", [S3], indirect=True)
 def test_a_lost_upload_costs_what_was_confirmed_and_is_written_down(instance, tmp_path, kind):
     millrace = instance(config=config_for(tmp_path, kind, compression="none"))
     send_logs(millrace, range(100), pipeline=4, client=1, text=LONG)
