@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define TELL_NS (10 * NS_PER_SEC) /* between two lines of the log */
+
 void gate_init(struct gate *gate, uint64_t first_ns, uint64_t most_ns, uint64_t seed)
 {
 	*gate = (struct gate){.first_ns = first_ns, .most_ns = most_ns, .random = seed | 1};
@@ -51,18 +53,25 @@ void gate_failed(struct gate *gate, int result, bool probe, const char *reason, 
 	if (gate->failing_since_ns != 0)
 		return;
 	gate->failing_since_ns = clock_real_ns();
+	/* one that fails and works in turn is not worth a line each time */
+	gate->told = gate->told_ns == 0 || now_ns - gate->told_ns >= TELL_NS;
+	if (!gate->told)
+		return;
+	gate->told_ns = now_ns;
 	log_error("the store fails, what is not in it is kept and tried again", "reason=\"%s\"", reason);
 }
 
-void gate_worked(struct gate *gate, bool probe)
+void gate_worked(struct gate *gate, bool probe, uint64_t now_ns)
 {
+	if (now_ns < gate->until_ns)
+		return; /* it was under way before the other one failed */
 	if (probe) {
 		gate->probed = true;
 		gate->until_ns = 0;
 		if (!gate->probe_failed)
 			return; /* what failed has still to show that it works */
 	}
-	if (gate->failing_since_ns != 0)
+	if (gate->failing_since_ns != 0 && gate->told)
 		log_info("the store works again", NULL);
 	gate->failures = 0;
 	gate->until_ns = 0;

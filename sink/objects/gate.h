@@ -23,6 +23,8 @@ struct gate {
 	bool probe_failed;          /* what failed last was a probe */
 	uint64_t failing_since_ns;  /* CLOCK_REALTIME; 0: OPEN */
 	char reason[256];
+	uint64_t told_ns; /* when the log said so last; CLOCK_MONOTONIC */
+	bool told;        /* of the present failure */
 };
 
 void gate_init(struct gate *gate, uint64_t first_ns, uint64_t most_ns, uint64_t seed);
@@ -34,7 +36,7 @@ bool gate_open(const struct gate *gate, unsigned under_way, uint64_t now_ns);
 void gate_failed(struct gate *gate, int result, bool probe, const char *reason, uint64_t wait_ns,
                  uint64_t now_ns);
 
-/* A request was answered. */
-void gate_worked(struct gate *gate, bool probe);
+/* A request was answered. One that was under way when another failed does not open the gate. */
+void gate_worked(struct gate *gate, bool probe, uint64_t now_ns);
 
 #endif

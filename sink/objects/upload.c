@@ -785,7 +785,7 @@ static void judge(struct upload *upload, const struct store_request *request, ui
 			return;
 		break;
 	default:
-		gate_worked(&upload->gate, probe);
+		gate_worked(&upload->gate, probe, now_ns);
 		return;
 	}
 	gate_failed(&upload->gate, request->result == -EINVAL ? -EACCES : request->result, probe,
