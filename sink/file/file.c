@@ -476,23 +476,33 @@ static bool pass(struct sink *sink, unsigned i, unsigned lane, struct record_bat
 	return taken.records != 0 || (waited && sink->lines.used == 0);
 }
 
+/* millrace flush: what was there when it was wished is read by now, and is written at once. */
+static void flush(struct stage *stage)
+{
+	struct sink *sink = stage->own;
+	if (!stage->requested)
+		return;
+	stage->requested = false;
+	if (sink->kind != SINK_STDOUT && settle_open(&sink->settle)) {
+		sink->settle.due_ns = stage->now_ns;
+		settle_poll(&sink->settle, stage->now_ns);
+	}
+}
+
 static bool poll_stage(struct stage *stage)
 {
 	struct sink *sink = stage->own;
 	struct record_batch batch;
 	unsigned i, lane;
 	bool out = false, in;
-	if (stage->requested) { /* millrace flush: what waits is written now */
-		stage->requested = false;
-		if (settle_open(&sink->settle) && sink->kind != SINK_STDOUT)
-			sink->settle.due_ns = stage->now_ns;
-	}
 	if (sink->kind == SINK_STDOUT)
 		out = put_out(sink, stage->now_ns);
 	else
 		settle_poll(&sink->settle, stage->now_ns);
-	if (!has_room(sink) || !peek(sink, &i, &lane, &batch))
+	if (!has_room(sink) || !peek(sink, &i, &lane, &batch)) {
+		flush(stage);
 		return out;
+	}
 	in = sink->kind == SINK_STDOUT ? fly(sink, i, lane, &batch, stage->now_ns)
 	                               : pass(sink, i, lane, &batch, stage->now_ns);
 	return in || out;

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import load
-from harness import MILLRACE, SLOW, default_config, namespace, wait_until
+from harness import BUILD, MILLRACE, SLOW, default_config, namespace, wait_until
 from http_help import EXAMPLE, LOG_EXAMPLE, Client, Load, ask, http_address, http_config
 
 KILLS = 30
@@ -175,6 +175,34 @@ def test_every_event_is_there_once_whatever_is_killed_and_moved(instance, tmp_pa
     assert not missing and len(counted) == len(acknowledged), f"{len(missing)} are missing: {sorted(missing)[:5]}"
     assert role(one)["restarts"] == KILLS
     assert metric(one, "foreign_changes") == 0
+
+
+def test_more_lanes_than_one_commit_can_name_are_committed_in_turns(instance, tmp_path):
+    """48 lanes of three topics get a record each while the sink is held, so that it finds all of them at once."""
+    path = tmp_path / "many.ndjson"
+    topics = ["orders", "visits", "clicks"]
+    config = {**default_config(tmp_path), "topics": {t: {"size": "64KiB", "outside_lanes": 16} for t in topics}}
+    one = instance(config=with_sinks(config, file_sink(path, topics=topics, write_interval="1m")))
+    os.kill(role(one)["pid"], signal.SIGSTOP)
+    try:
+        writers = [subprocess.Popen([str(BUILD / "tests" / "outside_writer"), one.name, topic], env=one.environment(),
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for topic in topics for _ in range(16)]
+        for number, writer in enumerate(writers):
+            assert writer.stdout.readline() == "ready\n"
+            writer.stdin.write(f"record {number}\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == "0\n"
+        for writer in writers:
+            writer.stdin.close()
+            assert writer.wait(20 * SLOW) == 0
+            writer.stdout.close()
+    finally:
+        os.kill(role(one)["pid"], signal.SIGCONT)
+    wait_until(lambda: metric(one, "commits") >= 1, what="a commit long before its time, as its lanes are many")
+    os.kill(role(one)["pid"], signal.SIGUSR1)  # millrace flush
+    wait_until(lambda: len(events_of(path)) == 48, what="all records")
+    assert len({event["id"] for event in events_of(path)}) == 48
+    wait_until(lambda: metric(one, "commits") == 2 and metric(one, "uncommitted_records") == 0, what="two commits")
 
 
 def test_a_new_supervisor_goes_on_in_the_same_file(instance, tmp_path):
