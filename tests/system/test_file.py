@@ -141,12 +141,13 @@ def test_ip_events_are_json_as_tap_shows_them(instance, tmp_path, rng):
 
 @pytest.mark.limit(180)
 def test_every_event_is_there_once_whatever_is_killed_and_moved(instance, tmp_path, rng):
-    """Kills of the sink under load; half the victims are held first, so that the kill finds them at work. Now and then
-    somebody moves the file away, and it is rotated by its size all the time."""
+    """Kills of the sink under load. Victims are held first, so that the kill finds them at work, and wait for the disk,
+    so that it comes between a write and its note. Now and then somebody moves the file away, and it is rotated by its
+    size all the time."""
     path = tmp_path / "crash.ndjson"
     config = http_config(tmp_path, topics={"log": {"size": "4MiB"}})
     config["restart_backoff_max"] = "10ms"
-    one = instance(config=with_sinks(config, file_sink(path, rotate={"size": "256KiB"}, write_interval="1ms")))
+    one = instance(config=with_sinks(config, file_sink(path, rotate={"size": "256KiB"}, write_interval="1ms", sync=True)))
     sender = Load(http_address(one), tmp_path, "--route", "log", "--rate", int(30000 / SLOW), "--duration", "120s", "-p", 4)
     moved = 0
     try:
