@@ -27,8 +27,6 @@ static const struct {
         {"InvalidBlockList", -ENOENT, AZURE_NO_REMEDY},
         /* blocks of another writer, with ids of another length, have the name */
         {"InvalidBlobOrBlock", -ENOENT, AZURE_NO_REMEDY},
-        {"BlobAlreadyExists", -EEXIST, AZURE_NO_REMEDY},
-        {"BlobImmutableDueToPolicy", -EEXIST, AZURE_NO_REMEDY},
         {"ContainerBeingDeleted", -EACCES, AZURE_NO_REMEDY},
         {"ContainerDisabled", -EACCES, AZURE_NO_REMEDY},
         {"AccountBeingCreated", -EAGAIN, AZURE_NO_REMEDY},
@@ -69,9 +67,8 @@ static int result_of_status(long status, enum store_action action)
 	case 404: /* no such container, or account */
 	case 407:
 		return -EACCES;
-	case 409:
-		return is_final(action) ? -EINPROGRESS : -EAGAIN;
-	case 412: /* of a PUT: there is one, or it has a lease */
+	case 409: /* BlobAlreadyExists, or BlobImmutableDueToPolicy, say */
+	case 412: /* ConditionNotMet; LeaseIdMissing */
 		return action == STORE_PUT ? -EEXIST : is_final(action) ? -EINPROGRESS : -EAGAIN;
 	case 501:
 	case 505:
