@@ -125,6 +125,7 @@ $(eval $(call unit,sink/objects/journal_crash,objects stage flow config shm even
 $(eval $(call unit,sink/objects/journal_model,objects stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,sink/objects/journal_step,objects stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,sink/objects/credentials,objects shm event base,-lcurl -ljansson -lcrypto -lisal))
+$(eval $(call unit,sink/objects/azure,objects stage flow config shm event base,-lcurl -ljansson -lcyaml -lyaml -lssl -lcrypto -lisal -pthread))
 $(eval $(call unit,sink/objects/s3,objects stage flow config shm event base,-lcurl -ljansson -lcyaml -lyaml -lisal -lssl -lcrypto -pthread))
 
 $(eval $(call unit,sink/file/growing,sink_file stage flow config shm event base,))
