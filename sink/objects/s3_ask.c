@@ -25,15 +25,16 @@
 #include "base/log.h"
 #include "sink/objects/checksum.h"
 
-#define TOKEN_HEADER  "x-amz-meta-millrace-token"
-#define PROBE_UPLOAD  "millrace-probe"
-#define MARK_NAME     ".millrace-probe"
-#define CRC_WORD      " crc32c" /* after the id of an upload */
-#define PAGE_PARTS    1000u
-#define PART_TEXT_MAX 224u       /* of one part in the list that completes an upload */
-#define DIGEST_STEP   (1u << 20) /* bytes; some 5 ms of SHA-256 and MD5 on a slow core */
-#define SKEW_LEAST_S  60
-#define QUERY_MAX     (3 * JOURNAL_UPLOAD_MAX + 128)
+#define TOKEN_HEADER   "x-amz-meta-millrace-token"
+#define PROBE_UPLOAD   "millrace-probe"
+#define MARK_NAME      ".millrace-probe"
+#define CRC_WORD       " crc32c" /* after the id of an upload */
+#define PAGE_PARTS     1000u
+#define PART_TEXT_MAX  224u       /* of one part in the list that completes an upload */
+#define DIGEST_STEP    (1u << 20) /* bytes; some 5 ms of SHA-256 and MD5 on a slow core */
+#define SKEW_LEAST_S   60
+#define SIGNED_HEADERS 4u /* that signing adds */
+#define QUERY_MAX      (3 * JOURNAL_UPLOAD_MAX + 128)
 
 /* ---- building ---- */
 
@@ -44,10 +45,12 @@ static void add_header(struct s3_work *work, const char *format, ...)
 	size_t room = sizeof work->lines - work->lines_bytes;
 	char *line = work->lines + work->lines_bytes;
 	va_list list;
+	if (work->state == S3_ENDED)
+		return; /* it could not be built */
 	va_start(list, format);
 	int n = vsnprintf(line, room, format, list);
 	va_end(list);
-	if (n < 0 || (size_t)n >= room) {
+	if (n < 0 || (size_t)n >= room || work->http.n_headers == HTTP_HEADERS_MAX - SIGNED_HEADERS) {
 		s3_end(work, -EINVAL, "the headers are too long");
 		return;
 	}
@@ -252,13 +255,12 @@ static void ask_parts(struct s3_work *work)
 static void ask_uploads(struct s3_work *work)
 {
 	char query[3 * JOURNAL_KEY_MAX + 64];
-	size_t n = (size_t)snprintf(query, sizeof query, "max-uploads=1000&prefix=");
-	if (sigv4_encode(query + n, sizeof query - n - sizeof "&uploads", work->request->name,
-	                 work->request->name_bytes, false) < 0) {
+	size_t n = (size_t)snprintf(query, sizeof query, "uploads&max-uploads=1000&prefix=");
+	if (sigv4_encode(query + n, sizeof query - n, work->request->name, work->request->name_bytes, false) <
+	    0) {
 		s3_end(work, -EINVAL, "the name is too long");
 		return;
 	}
-	strcat(query, "&uploads");
 	build(work, S3_ASK_UPLOADS, "GET", "", 0, query);
 }
 
@@ -503,9 +505,8 @@ static bool is_upload(const char *id)
 
 static void name_upload(char out[JOURNAL_UPLOAD_MAX + 1], const char *id, bool crc)
 {
-	size_t n = strlen(id);
-	memcpy(out, id, n);
-	strcpy(out + n, crc ? CRC_WORD : "");
+	snprintf(out, JOURNAL_UPLOAD_MAX + 1, "%.*s%s", (int)(JOURNAL_UPLOAD_MAX - sizeof CRC_WORD), id,
+	         crc ? CRC_WORD : "");
 }
 
 /* An upload whose creation got no answer has no parts: only such a one is taken up. */

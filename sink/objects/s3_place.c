@@ -150,6 +150,9 @@ int s3_place_init(struct s3_place *place, const char *bucket, const char *region
 	}
 	char host[256];
 	snprintf(host, sizeof host, "%.*s", (int)parts.host_bytes, parts.host);
+	for (char *at = host; *at != '\0'; at++)
+		if (*at >= 'A' && *at <= 'Z')
+			*at |= 0x20; /* what is signed is what libcurl sends, whatever it makes of a host */
 	place->tls = parts.tls;
 	place->aws = ends_with(host, ".amazonaws.com") || ends_with(host, ".amazonaws.com.cn");
 	if (!choose_style(place, style, &parts)) {

@@ -241,7 +241,7 @@ int s3_xml_read(const char *text, size_t bytes, s3_xml_fn *each, void *argument)
 static void keep(char *out, size_t size, const char *text)
 {
 	size_t n = 0;
-	for (; text[n] != '\0' && n < size - 1; n++)
+	for (; n < size - 1 && text[n] != '\0'; n++)
 		out[n] = (unsigned char)text[n] < ' ' || text[n] == 0x7f ? ' ' : text[n];
 	out[n] = '\0';
 }

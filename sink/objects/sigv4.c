@@ -75,7 +75,7 @@ static int compare_pairs(const void *one, const void *other)
 /* "b=2&a" --> a= & b=2 */
 static int put_query(struct text *text, const char *query)
 {
-	struct pair pair[SIGV4_QUERY_MAX];
+	struct pair pair[SIGV4_QUERY_MAX] = {{.name = {.at = query}}};
 	size_t n = 0;
 	for (const char *at = query; *at != '\0';) {
 		size_t length = strcspn(at, "&"), name = strcspn(at, "=&");

@@ -51,6 +51,9 @@ static void a_bucket_is_in_the_host_or_in_the_path(void **state)
 	             "s3.cn-north-1.amazonaws.com.cn");
 	assert_place("logs", "us-east-1", "http://minio:9000", "auto", "http://minio:9000/logs/a%20b/c?x=1",
 	             "minio:9000");
+	assert_place("logs", "us-east-1", "https://S3.EU-West-1.AmazonAWS.com/S", "auto",
+	             "https://logs.s3.eu-west-1.amazonaws.com/S/a%20b/c?x=1",
+	             "logs.s3.eu-west-1.amazonaws.com");
 	assert_place("logs", "us-east-1", "http://minio:9000", "virtual",
 	             "http://logs.minio:9000/a%20b/c?x=1", "logs.minio:9000");
 	assert_place("logs", "us-east-1", "https://h:443/", "path", "https://h/logs/a%20b/c?x=1", "h");
