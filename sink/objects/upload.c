@@ -915,9 +915,9 @@ bool upload_short(const struct upload *upload)
 	return counts.free_blocks <= counts.kept_blocks || counts.free_objects == 0;
 }
 
-/* Packs what is worth it: lines that take two blocks or more. Returns how many members it made. What
- * does not compress may take a block more than before: that ends before the blocks are used up which
- * objects that are finished need. */
+/* Packs what is worth it: lines that take two blocks or more. What does not compress may take a
+ * block more than before, so it stops before it has used up what finished objects need. Returns how
+ * many members it made. */
 static unsigned pack_open_members(struct upload *upload)
 {
 	struct journal_view view;
