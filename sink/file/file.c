@@ -463,7 +463,7 @@ static bool fly(struct sink *sink, unsigned i, unsigned lane, struct record_batc
 	settle_fly(&sink->settle, flight, batch, taken.records);
 	settle_close_flight(&sink->settle, flight);
 	sink->full = taken.full && sink->lines.used != 0;
-	return taken.records != 0;
+	return taken.records != 0 || batch->corrupt;
 }
 
 static bool pass(struct sink *sink, unsigned i, unsigned lane, struct record_batch *batch, uint64_t now_ns)
@@ -473,7 +473,7 @@ static bool pass(struct sink *sink, unsigned i, unsigned lane, struct record_bat
 	sink->touched[i] |= 1u << lane;
 	sink->full = taken.full && waited;
 	settle_pass(&sink->settle, i, lane, batch, taken.records, taken.full || !has_room(sink), now_ns);
-	return taken.records != 0 || (waited && sink->lines.used == 0);
+	return taken.records != 0 || batch->corrupt || (waited && sink->lines.used == 0);
 }
 
 /* millrace flush: what was there when it was wished is read by now, and is written at once. */

@@ -182,7 +182,9 @@ static int open_at(struct growing *growing, struct shm_error *error)
 			result = fstat(fd, &status) != 0 ? -errno : fit_length(growing, fd, &status);
 	} else if (result == 0) {
 		cut_elsewhere(growing);
-		result = take(growing, fd, &status);
+		result = growing->sync ? rotated_sync(growing->path) : 0; /* its name, too */
+		if (result == 0)
+			result = take(growing, fd, &status);
 	}
 	if (result != 0) {
 		close(fd);
@@ -311,7 +313,11 @@ int growing_rotate(struct growing *growing, uint64_t real_ns, struct shm_error *
 {
 	if (!is_due(growing, real_ns))
 		return 0;
-	int result = rotated_rename(growing->path, real_ns);
+	/* What has the name must be ours. */
+	int result = growing_look(growing, error);
+	if (result != 0 || !is_due(growing, real_ns))
+		return result;
+	result = rotated_rename(growing->path, real_ns);
 	if (result != 0) {
 		shm_explain(error, "%s: cannot be given another name: %s", growing->path, strerror(-result));
 		return result;

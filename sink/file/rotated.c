@@ -87,6 +87,18 @@ static int list_rotated(DIR *folder, const char *base, struct names *names)
 	return 0;
 }
 
+int rotated_sync(const char *path)
+{
+	const char *base;
+	DIR *folder = open_folder(path, &base);
+	if (folder == NULL)
+		return -errno;
+	int result =
+	        fsync(dirfd(folder)) == 0 || errno == EINVAL ? 0 : -errno; /* EINVAL: it has no such thing */
+	closedir(folder);
+	return result;
+}
+
 static void free_names(struct names *names)
 {
 	for (size_t i = 0; i < names->n; i++)

@@ -8,6 +8,9 @@
 /* Gives the file at path such a name; one that is there is never replaced. Returns 0 or -errno. */
 int rotated_rename(const char *path, uint64_t real_ns);
 
+/* Waits until the names in the folder of path are on the disk. Returns 0 or -errno. */
+int rotated_sync(const char *path);
+
 /* Removes the oldest, so that `keep` are left; 0 keeps all. Returns 0, or the first -errno. */
 int rotated_remove(const char *path, uint64_t keep);
 

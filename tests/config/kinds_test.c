@@ -23,6 +23,7 @@ const struct config_option *built_in_options(size_t *n);
 static const struct config_option more_options[] = {
         OPTION("sinks[].place.bucket.name", STRING, "", "0", "60", "", "where")        //
         OPTION("sinks[].place.bucket.secret_word", SECRET, "", "0", "20", "", "a key") //
+        OPTION("sinks[].place.folder", PATH, "", "0", "60", "", "a folder")            //
         OPTION("sinks[].place.after", DURATION, "60m", "1s", "1d", "", "a time")       //
 };
 
@@ -153,6 +154,21 @@ static void names_of_entries_are_checked(void **state)
 	                 "f.yaml:2: sinks[0].name: is empty; allowed: 1 to 20 bytes");
 }
 
+static void paths_become_absolute_for_programs_that_run_elsewhere(void **state)
+{
+	(void)state;
+	char *error = NULL;
+	struct config *config =
+	        load("sinks: [{name: a, topics: log, place: {folder: here/there}},\n"
+	             "        {name: b, topics: log, place: {folder: /there}}, {name: c, topics: log}]",
+	             "");
+	assert_int_equal(config_make_absolute(config, "/home", &error), 0);
+	assert_string_equal(config_string(config, "sinks[0].place.folder"), "/home/here/there");
+	assert_string_equal(config_string(config, "sinks[1].place.folder"), "/there");
+	assert_string_equal(config_string(config, "sinks[2].place.folder"), "");
+	config_free(config);
+}
+
 #define ONE_SECRET \
 	"sinks: [{name: a, kind: 'null', topics: log, place: {bucket: {name: b, secret_word: hush}}}]\n"
 
@@ -239,6 +255,7 @@ int main(void)
 	        cmocka_unit_test(what_an_entry_of_a_kind_does_not_have_is_not_there),
 	        cmocka_unit_test(entries_can_be_compared_at_other_places),
 	        cmocka_unit_test(names_of_entries_are_checked),
+	        cmocka_unit_test(paths_become_absolute_for_programs_that_run_elsewhere),
 	        cmocka_unit_test(a_secret_is_written_for_stages_and_masked_for_people),
 	        cmocka_unit_test(no_error_shows_a_secret),
 	        cmocka_unit_test(what_nobody_wrote_is_known),

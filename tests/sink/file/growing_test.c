@@ -305,6 +305,21 @@ static void rotated_files_keep_their_lines_and_the_oldest_go(void **state)
 	assert_content(f->path, "m\n");
 }
 
+static void a_file_of_somebody_else_is_not_rotated(void **state)
+{
+	struct fixture *f = *state;
+	char moved[128];
+	snprintf(moved, sizeof moved, "%s.moved", f->path);
+	must_write(f, "a\n");
+	assert_int_equal(rename(f->path, moved), 0);
+	f->growing.rotate_bytes = 2;
+	assert_int_equal(growing_rotate(&f->growing, clock_real_ns(), &f->error), 0);
+	assert_int_equal(f->growing.counts.rotations, 0);
+	must_write(f, "b\n");
+	assert_content(moved, "a\n");
+	assert_content(f->path, "b\n");
+}
+
 static void rotation_by_age_waits_for_a_line(void **state)
 {
 	struct fixture *f = *state;
@@ -382,6 +397,7 @@ int main(void)
 	        life(what_is_no_regular_file_is_refused),
 	        life(a_file_has_one_writer),
 	        life(rotated_files_keep_their_lines_and_the_oldest_go),
+	        life(a_file_of_somebody_else_is_not_rotated),
 	        life(rotation_by_age_waits_for_a_line),
 	        life(a_death_within_a_rotation_leaves_each_line_once),
 	        life(other_files_are_not_taken_for_rotated_ones),
