@@ -11,7 +11,10 @@
 #define EVENTS_MAX        64u               /* taken in one call */
 #define REPORTS_MAX       1024u             /* messages of a delivery report looked at together */
 #define WELL_NS           (60 * NS_PER_SEC) /* open so long without a fault: the next pause is the least */
-#define BATCH_BYTES       1000000u          /* librdkafka's default of batch.size */
+#define REFUSAL_NS        (60 * NS_PER_SEC) /* between two log lines about refused messages */
+#define TROUBLE_NS        (3 * NS_PER_SEC)  /* what a worker waits for is no trouble before that */
+#define REGISTER_NS       (500 * NS_PER_MS)
+#define BATCH_BYTES       1000000u /* librdkafka's default of batch.size */
 #define BATCH_BYTES_LEAST 1024u
 
 /* The first one counts, until it is acted on. */
@@ -27,6 +30,7 @@ static void fail(struct pipe *pipe, enum pipe_fault fault, const char *format, .
 	vsnprintf(pipe->reason, sizeof pipe->reason, format, arguments);
 	va_end(arguments);
 	pipe->fault = fault;
+	pipe->fault_ns = pipe->kafka->stage->now_ns;
 }
 
 /* ---- opening and closing ---- */
@@ -108,6 +112,7 @@ static void open_pipe(struct pipe *pipe, uint64_t now_ns)
 	pipe->fault = FAULT_NONE;
 	pipe->state = PIPE_READY;
 	if (pipe->kafka->exactly_once) {
+		pipe->trouble_ns = now_ns + TROUBLE_NS;
 		exactly_start(pipe->worker, pipe->rk);
 		pipe->state = PIPE_STARTING;
 	}
@@ -168,12 +173,20 @@ static void begin_single(struct pipe *pipe)
 	pipe->refused = false;
 }
 
+/* librdkafka 2.0.2 aborts the process when a producer is destroyed while it registers a partition with
+ * its transaction: that is given time to end. */
+static uint64_t act_ns(const struct pipe *pipe)
+{
+	return pipe->fault_ns + (pipe->flight == NULL ? 0 : REGISTER_NS);
+}
+
 static void act_on_fault(struct pipe *pipe, uint64_t now_ns)
 {
 	struct kafka *kafka = pipe->kafka;
 	struct shm_error error = {""};
 	enum pipe_fault fault = pipe->fault;
-	metric_add(kafka->control, KAFKA_rebuilds, 1);
+	if (fault != FAULT_STOP)
+		metric_add(kafka->control, KAFKA_rebuilds, 1);
 	if (pipe->flight != NULL)
 		metric_add(kafka->control, KAFKA_transactions_failed, 1);
 	shm_explain(&error, "%s", pipe->reason);
@@ -247,9 +260,12 @@ static bool refuse(struct pipe *pipe, unsigned i, rd_kafka_resp_err_t code)
 	if (kafka->stop_on_invalid)
 		fail(pipe, FAULT_STOP, "a message to %s was refused, and when_invalid is stop: %s", topic,
 		     rd_kafka_err2str(code));
-	else
-		log_warn("a message was refused and is passed over", "topic=%s reason=\"%s\"", topic,
-		         rd_kafka_err2str(code));
+	else if (kafka->stage->now_ns >= pipe->refusal_ns) {
+		log_warn(
+		        "a message was refused and is passed over; further ones are only counted for a while",
+		        "topic=%s reason=\"%s\"", topic, rd_kafka_err2str(code));
+		pipe->refusal_ns = kafka->stage->now_ns + REFUSAL_NS;
+	}
 	return !kafka->stop_on_invalid;
 }
 
@@ -282,6 +298,8 @@ static void count_queued(struct pipe *pipe, struct settle_flight *flight, uint64
 	pipe->kafka->queued_bytes += bytes;
 }
 
+_Static_assert(sizeof(void *) >= sizeof(uint64_t), "a position fits into a pointer");
+
 /* What comes back with the delivery report: the flight; of a transaction, whose flight is known, the
  * record's position. */
 static void *report_of(const struct pipe *pipe, struct settle_flight *flight, uint64_t position)
@@ -311,6 +329,16 @@ static bool skipped(const struct pipe *pipe, uint64_t position)
 	return false;
 }
 
+/* There is no room to note another record that is refused, and all that were noted lie before the
+ * position: the transaction ends here. */
+static bool skips_are_passed(const struct pipe *pipe, uint64_t position)
+{
+	for (unsigned i = 0; i < pipe->n_skips; i++)
+		if (pipe->skip[i] >= position)
+			return false;
+	return pipe->n_skips == PIPE_SKIPS_MAX;
+}
+
 /* Produces the records of the batch; each message is an effect of the flight. batch moves past what
  * was dealt with. Returns how many records that was. */
 static uint64_t fill(struct pipe *pipe, struct settle_flight *flight, struct record_batch *batch)
@@ -321,6 +349,8 @@ static uint64_t fill(struct pipe *pipe, struct settle_flight *flight, struct rec
 		struct message message;
 		struct record_batch at = *batch;
 		uint64_t position = batch->position;
+		if (skips_are_passed(pipe, position))
+			break;
 		const struct record *record = record_next(&at);
 		if (record == NULL) {
 			batch->corrupt = at.corrupt;
@@ -398,8 +428,9 @@ static void came_back(struct pipe *pipe, const rd_kafka_message_t *message, uint
 		struct settle_flight *flight = message->_private;
 		if (refuse(pipe, flight->reads, message->err))
 			settle_land(&pipe->kafka->settle, flight, 1, now_ns);
-	} else if (pipe->n_skips < PIPE_SKIPS_MAX && refuse(pipe, pipe->read, message->err)) {
-		pipe->skip[pipe->n_skips++] = (uint64_t)(uintptr_t)message->_private;
+	} else if (pipe->n_skips < PIPE_SKIPS_MAX) {
+		if (refuse(pipe, pipe->read, message->err))
+			pipe->skip[pipe->n_skips++] = (uint64_t)(uintptr_t)message->_private;
 		fail(pipe, FAULT_NOW, "%s: %s", topic, why);
 	}
 }
@@ -523,7 +554,8 @@ static bool commit_is_due(const struct pipe *pipe, uint64_t now_ns)
 	uint64_t passed =
 	        reader->position - atomic_load_explicit(&reader->cursor->position, memory_order_relaxed);
 	return now_ns >= pipe->commit_ns || !kafka_has_room(kafka) || pipe->full ||
-	       passed >= reader->size / 4 || (kafka->stage->draining && stream_waiting_bytes(reader) == 0);
+	       passed >= reader->size / 4 || skips_are_passed(pipe, reader->position) ||
+	       (kafka->stage->draining && stream_waiting_bytes(reader) == 0);
 }
 
 /* The worker has an answer, or is in trouble. True when it has one. */
@@ -570,6 +602,7 @@ static bool step_transaction(struct pipe *pipe, uint64_t now_ns)
 	case PIPE_CLOSING:
 		if (pipe->fault != FAULT_NONE || pipe->queued != 0)
 			return false;
+		pipe->trouble_ns = now_ns + TROUBLE_NS;
 		exactly_commit(pipe->worker, pipe->rk);
 		pipe->state = PIPE_COMMITTING;
 		return true;
@@ -593,7 +626,7 @@ bool pipe_serve(struct pipe *pipe, uint64_t now_ns)
 	if (pipe->kafka->exactly_once)
 		did |= step_transaction(pipe, now_ns);
 	worker_has_it = pipe->state == PIPE_STARTING || pipe->state == PIPE_COMMITTING;
-	if (pipe->fault != FAULT_NONE && !worker_has_it) {
+	if (pipe->fault != FAULT_NONE && !worker_has_it && now_ns >= act_ns(pipe)) {
 		act_on_fault(pipe, now_ns);
 		return true;
 	}
@@ -608,6 +641,10 @@ uint64_t pipe_due_ns(const struct pipe *pipe)
 {
 	if (pipe->state == PIPE_CLOSED)
 		return pipe->retry_ns;
+	if (pipe->state == PIPE_STARTING || pipe->state == PIPE_COMMITTING)
+		return UINT64_MAX; /* the worker's answer wakes the loop */
+	if (pipe->fault != FAULT_NONE)
+		return act_ns(pipe);
 	return pipe->state == PIPE_OPEN ? pipe->commit_ns : UINT64_MAX;
 }
 

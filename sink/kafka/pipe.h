@@ -51,9 +51,11 @@ struct pipe {
 	bool full;                     /* librdkafka takes no more until something is answered */
 	enum pipe_fault fault;         /* that pipe_serve is to act on */
 	char reason[512];              /* of the last one */
+	uint64_t fault_ns;             /* when it came */
 	uint64_t opened_ns, retry_ns, pause_ns;
 	uint64_t batch_bytes; /* 0: as the properties say */
 	bool single, refused; /* each message alone; one of them was refused since */
+	uint64_t refusal_ns;  /* when a refused message is logged again */
 	uint64_t until[PORTS_READS_MAX][STREAM_LANES_MAX]; /* single up to these positions */
 	/* exactly once */
 	unsigned read, lane; /* its lane */
