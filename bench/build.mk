@@ -5,6 +5,7 @@ $(BUILD)/obj/bench/parse.o: $(BUILD)/gen/ipevent.pb-c.h
 $(eval $(call test_program,libexec/millrace/bench-parse,bench/parse.c bench/options.c bench/turns.c $(BUILD)/gen/ipevent.pb-c.c,ipevent json http_request,-lprotobuf-c -ljansson -lhttp_parser))
 $(eval $(call program,libexec/millrace/bench-udp,bench/udp.c bench/pipeline.c bench/port.c bench/options.c bench/turns.c,generator stage flow config shm event base,-lck))
 $(eval $(call program,libexec/millrace/bench-enrich,$(addprefix bench/,enrich.c enrich_channel.c agents.c options.c turns.c),enrich track geo data_file agent stage flow config shm event base,-lcyaml -lck -pthread -lmaxminddb -lhs -lpcre2-8 -lyaml))
+$(eval $(call program,libexec/millrace/bench-objects,$(addprefix bench/,objects.c objects_receiver.c lines.c options.c turns.c),objects stage flow config shm event base,-lisal -lzstd -lz -lcurl -lcrypto -ljansson -lcyaml -lyaml -lck -pthread))
 $(eval $(call test_program,libexec/millrace/bench-enrich-agent,bench/enrich_agent.c bench/agents.c bench/options.c bench/turns.c,agent data_file base,-lhs -lpcre2-8 -lyaml))
 $(eval $(call test_program,libexec/millrace/bench-journal,bench/journal.c bench/options.c bench/turns.c,objects stage flow config shm event base,-lck))
 # Not installed: they need nginx, wrk and slowhttptest, and a script of this tree. make bench-http runs them.

@@ -100,7 +100,7 @@ bench: ## the benchmarks of the command, each against its reference
 	@scripts/install-packages build run bench data
 	@scripts/fetch-data $(DATA)
 	@$(AGAIN) all
-	@for what in stream queue udp enrich kafka; do $(BUILD)/bin/millrace bench $$what || exit; done
+	@for what in stream queue udp enrich objects kafka; do $(BUILD)/bin/millrace bench $$what || exit; done
 
 bench-http: ## POST /event against nginx, under wrk; ARGS="..." are passed on
 	@scripts/install-packages build run bench-http

@@ -64,10 +64,8 @@ static int open_pack(struct objects *objects, struct shm_error *error)
 	if (result != 0) {
 		objects->pack = NULL;
 		if (result == -EINVAL)
-			shm_explain(
-			        error,
-			        "%s.compression: \"%s\" is no method; allowed: none, isal:0 to 3, zlib:1 to 9, zstd:1 to 19",
-			        objects->section, method);
+			shm_explain(error, "%s.compression: \"%s\" is no method; allowed: " PACK_METHODS,
+			            objects->section, method);
 		else
 			shm_explain(error, "%s.compression: %s", objects->section, strerror(-result));
 		return result;

@@ -130,6 +130,7 @@ def run(arguments, **options):
 @pytest.mark.parametrize("arguments", [
     ["check"], ["check", "--json"], ["check", "--keys"], ["check", "--default"], ["check", "--effective"], ["help"], ["--version"],
     ["check", "--help"], ["run", "--help"], ["bench", "stream", "--help"], ["bench", "queue", "--help"], ["bench", "udp", "--help"],
+    ["bench", "objects", "--help"],
     ["bench", "enrich", "--help"],
     ["send", "udp", "--count", "10", "--output", "/dev/null"], ["send", "udp", "--count", "1000", "--output", "-"],
 ])
