@@ -112,8 +112,7 @@ class Moto(Peer):
     region, access_key, secret_key = "us-east-1", "moto", "moto-secret"
 
     def command(self):
-        program = str(Path(__file__).resolve().parent / "moto_server.py")
-        return [str(CACHE / "python" / "bin" / "python3"), program, "-H", "127.0.0.1", "-p", str(self.port.number)]
+        return [str(CACHE / "python" / "bin" / "python3"), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port.number)]
 
     @property
     def url(self):
