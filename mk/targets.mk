@@ -75,6 +75,10 @@ test-peers: ## tests against moto, Azurite and Apache Kafka, fetched into $(BUIL
 built-peers: all $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds peers $(CHOICE)
 
+crash-sinks: ## 1,000 kills of the sink on each store, under load; KILLS=n for another number
+	@scripts/install-packages build run test data
+	@MILLRACE_KILLS=$(or $(KILLS),1000) $(AGAIN) built-system ONLY="(test_objects or test_objects_stores) and kills"
+
 asan: ## all unit and system tests under the address and undefined-behaviour sanitizers, in $(BUILD)-asan
 	@scripts/install-packages build run test data
 	@scripts/fetch-data $(DATA)
