@@ -114,6 +114,7 @@ $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsql
 $(eval $(call unit,sink/objects/pack,pack,-lisal -lz -lzstd))
 $(eval $(call unit,sink/objects/upload,objects stage flow config shm event base,-lisal -lz -lzstd -lcyaml -lyaml -lck))
 $(eval $(call unit,sink/objects/directory,objects stage flow config shm event base,-lcyaml -lyaml -pthread))
+$(eval $(call unit,sink/objects/name,objects shm event base,))
 $(eval $(call unit,sink/objects/http,objects shm event base,-lcurl -lssl -lcrypto -pthread))
 $(eval $(call unit,sink/objects/azure_sign,objects shm event base,-lcrypto))
 $(eval $(call unit,sink/objects/sigv4,objects shm event base,-lcrypto))

@@ -67,13 +67,14 @@ static bool take_run(struct alone *alone, struct record_batch *run, unsigned top
 {
 	struct objects *objects = &alone->objects;
 	while (run->at < run->end) {
-		alone->records += lines_take(&objects->lines, topic, 0, run, clock_real_ns());
+		uint64_t n = lines_take(&objects->lines, topic, 0, run, clock_real_ns());
+		alone->records += n;
 		journal_commit(objects->journal, NULL);
 		(void)objects_touch(objects);
 		(void)upload_relieve(objects->upload, clock_monotonic_ns());
 		if (!work(objects))
 			return false;
-		if (objects->lines.full)
+		if (objects->lines.full && n == 0)
 			wait_for_store(objects);
 	}
 	return true;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "flow/flow.h"
+#include "sink/objects/name.h"
 
 #define DEFAULT_KEY "{topic}/{date}/{hour}/{instance}"
 #define AHEAD_FROM  1024u         /* bytes: so far ahead */
@@ -123,8 +124,10 @@ int lines_begin(struct lines *lines, struct journal *journal, uint64_t generatio
 	lines->stamp = calloc(counts.objects, sizeof *lines->stamp);
 	lines->touched = calloc(counts.objects, sizeof *lines->touched);
 	lines->line = malloc(LINE_ROOM);
+	lines->key_room = template_most(lines->template) + 1;
+	lines->key = malloc(lines->key_room);
 	lines->room = LINE_ROOM;
-	if (lines->stamp == NULL || lines->touched == NULL || lines->line == NULL ||
+	if (lines->stamp == NULL || lines->touched == NULL || lines->line == NULL || lines->key == NULL ||
 	    !draw(lines->hash_key, sizeof lines->hash_key))
 		return -ENOMEM;
 	for (unsigned i = 0; i < lines->n_topics; i++)
@@ -143,6 +146,7 @@ void lines_close(struct lines *lines)
 	free(lines->stamp);
 	free(lines->touched);
 	free(lines->line);
+	free(lines->key);
 	*lines = (struct lines){0};
 }
 
@@ -168,17 +172,18 @@ static journal_object find_object(struct lines *lines, const struct record *reco
 	journal_object object = journal_find(lines->journal, hash, NULL, 0);
 	if (object != JOURNAL_NONE)
 		return object;
-	int n = template_expand(lines->template, lines->key, JOURNAL_KEY_MAX, record, &lines->place);
-	if (n <= 0) {
-		*why = n == -ENOSPC ? TOO_LONG : BAD;
+	int expanded = template_expand(lines->template, lines->key, lines->key_room, record, &lines->place);
+	if (expanded <= 0) {
+		*why = BAD;
 		return JOURNAL_NONE;
 	}
-	object = journal_find(lines->journal, hash, lines->key, (size_t)n);
+	size_t n = name_shorten(lines->key, (size_t)expanded, LINES_KEY_MAX);
+	object = journal_find(lines->journal, hash, lines->key, n);
 	if (object != JOURNAL_NONE)
 		return object;
 	*why = FULL;
 	make_token(token);
-	return journal_add(lines->journal, hash, lines->key, (size_t)n, token, lines->topic[topic].number,
+	return journal_add(lines->journal, hash, lines->key, n, token, lines->topic[topic].number,
 	                   (uint16_t)lane, position, real_ns);
 }
 

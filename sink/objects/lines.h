@@ -18,6 +18,7 @@
 
 #define LINES_TOPICS_MAX PORTS_READS_MAX
 #define LINES_BATCH_MAX  8192u /* records at a time */
+#define LINES_KEY_MAX    800u  /* a longer key is shortened (name.h): it leaves room for a suffix */
 
 struct lines_topic {
 	const char *name;
@@ -43,7 +44,8 @@ struct lines {
 	struct record_copy copy;
 	char *line; /* buffer */
 	size_t room;
-	char key[JOURNAL_KEY_MAX + 1];
+	char *key; /* buffer */
+	size_t key_room;
 	/* of one batch: the objects that got lines */
 	uint32_t *stamp, n_objects, batch;
 	journal_object *touched;

@@ -38,6 +38,17 @@ static size_t put_part(char *out, const char *part, size_t n, size_t most)
 	return kept + HASH_BYTES;
 }
 
+size_t name_shorten(char *text, size_t bytes, size_t most)
+{
+	char whole[HASH_BYTES + 1];
+	if (bytes <= most)
+		return bytes;
+	size_t kept = whole_escapes(text, most - HASH_BYTES);
+	snprintf(whole, sizeof whole, "~%016llx", (unsigned long long)hash(text, bytes));
+	memcpy(text + kept, whole, HASH_BYTES);
+	return kept + HASH_BYTES;
+}
+
 size_t name_make(char out[JOURNAL_KEY_MAX], const struct store_traits *traits, const char *key,
                  size_t key_bytes, const char *suffix, unsigned attempt)
 {

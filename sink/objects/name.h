@@ -18,4 +18,7 @@
 size_t name_make(char out[JOURNAL_KEY_MAX], const struct store_traits *traits, const char *key,
                  size_t key_bytes, const char *suffix, unsigned attempt);
 
+/* Cuts text in place to at most `most` bytes (more than 17), in the way above. Returns its length. */
+size_t name_shorten(char *text, size_t bytes, size_t most);
+
 #endif

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -106,6 +107,50 @@ def test_filters_and_formats_choose_what_is_kept(instance, tmp_path, store_direc
     assert len(kept) == 10 and all(event["client_id"] == 2 and "-log-0-" in event["id"] for event in kept)
     assert all(line.startswith("app_open type=") for line in objects["track/app_open/XX"])
     assert metrics["filtered"] == 40 and metrics["events"] == 10
+
+
+def test_many_keys_stay_within_tails(instance, tmp_path, shm_root):
+    """10,000 keys and places for 318 objects: those that got a line longest ago are finished first."""
+    directory = shm_root / "objects-of-many-keys"
+    millrace = instance(config=objects_config(tmp_path, topics={"log": {"size": "4MiB"}}, key="{client_id}/{content_id}",
+                                              store={"directory": str(directory)}))
+    try:
+        send_logs(millrace, range(10000))
+        highest = sink_metrics(millrace)["waiting_bytes"]
+        flush(millrace)
+        assert highest <= 16 << 20 and sink_metrics(millrace)["objects"] == 10000
+        assert numbers_of(read_directory(directory)) == list(range(10000))
+        stats = Path("/proc", str(pid_of_sink(millrace)), "status").read_text()
+        resident = int(next(line for line in stats.splitlines() if line.startswith("RssAnon")).split()[1])
+        assert resident < 40000, f"{resident} kB of memory of its own"
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_a_key_that_is_too_long_is_shortened(instance, tmp_path, store_directory):
+    config = objects_config(tmp_path, topics={"track": {"size": "4MiB"}, "track.raw": {"size": "4MiB"}})
+    key = "/".join(f"{{params.{name}}}" for name in "abcdefgh")
+    config["sinks"] = [{**config["sinks"][0], "name": "tracks", "topics": ["track"], "key": "in/" + key}]
+    millrace = instance(config=config)
+    with Client(http_address(millrace)) as client:
+        for last in "xy":
+            query = "&".join(f"{name}={name * 180}" for name in "abcdefg") + f"&h={last}"
+            assert client.ask("GET", f"/t/open?{query}").status == 200
+    wait_until(lambda: sink_metrics(millrace, "objects.tracks")["events"] == 2, 20, "two events")
+    assert millrace.stop() == 0
+    names = list(read_directory(store_directory))
+    assert len(names) == 2 and all(name.startswith("in/aaa") and len(name) <= 800 for name in names), names
+
+
+def test_wrong_options_are_refused_with_their_key(instance, tmp_path):
+    wrong = {"sinks[0].format": {"format": "line"}, "sinks[0].compression": {"compression": "isal:4"}, "sinks[0].tails": {"member": "64MiB"},
+             "sinks[0].key": {"key": "a/../{date}"}, "sinks[0].filter": {"filter": ["colour=red"]},
+             "sinks[0].store": {"store": {"discard": True, "s3": {"bucket": "b"}}},
+             "sinks[0].store.directory": {"store": {"directory": "/etc/passwd/objects"}}}
+    for key, options in wrong.items():
+        one = instance(start=False, config=objects_config(tmp_path, **options))
+        result = one.millrace("check", "--config", one.config_file)
+        assert result.returncode == 1 and f"{key}: " in result.stderr, f"{key}: {result.stderr}"
 
 
 # ---- the operator ----
