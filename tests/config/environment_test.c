@@ -282,6 +282,59 @@ static void secrets_are_in_no_error_and_no_note(void **state)
 	config_free(config);
 }
 
+static void storage_azure_brings_the_log_to_a_container(void **state)
+{
+	(void)state;
+	struct config *config = started(LOGS, "STORAGE", "azure", "AZURE_CONTAINER", "box", "AZURE_ACC",
+	                                "account", "AZURE_KEY", "Z2VoZWlt", AWS_KEYS, NULL);
+	assert_value(config, "sinks[0].store.azure.container", "box");
+	assert_value(config, "sinks[0].store.azure.account", "account");
+	assert_value(config, "sinks[0].store.azure.key", "Z2VoZWlt");
+	assert_value(config, "sinks[0].store.azure.credentials", "key");
+	assert_value(config, "sinks[0].store.s3.bucket", "");
+	assert_note(config, "AZURE_KEY=*** -> sinks[0].store.azure.key=***");
+	config_free(config);
+	config = started(LOGS, "STORAGE", "azure", "AZURE_CONTAINER", "box", "AZURE_ACC", "account", NULL);
+	assert_value(config, "sinks[0].store.azure.credentials", "auto");
+	config_free(config);
+	config = started("sinks: {name: logs, topics: log, store: {azure: {container: mine}}}\n", "STORAGE",
+	                 "aws", AWS, NULL);
+	assert_value(config, "sinks[0].store.azure.container", "");
+	assert_value(config, "sinks[0].store.s3.bucket", "bucket");
+	config_free(config);
+}
+
+static void minutes_are_those_of_the_sinks_of_the_log(void **state)
+{
+	(void)state;
+	struct config *config =
+	        started(LOGS "  - {name: tracks, topics: [track]}\n", "QUEUE_TIMEOUT_MIN", "5", NULL);
+	assert_int_equal(config_ns(config, "sinks[0].finish.after"), 300 * UINT64_C(1000000000));
+	assert_int_equal(config_ns(config, "sinks[1].finish.after"), 3600 * UINT64_C(1000000000));
+	config_free(config);
+	config_free(started(LOGS, "QUEUE_TIMEOUT_MIN", "8640", NULL));
+	static const char *const bad[] = {"0", "8641", "1h", "-5", "1.5", "99999999999999999999"};
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		char expected[200];
+		snprintf(expected, sizeof expected,
+		         "QUEUE_TIMEOUT_MIN: \"%s\" is no number of minutes; allowed: 1 to 8640\n", bad[i]);
+		assert_refused(expected, LOGS, "QUEUE_TIMEOUT_MIN", bad[i], NULL);
+	}
+}
+
+static void the_embedded_default_takes_all_of_them(void **state)
+{
+	(void)state;
+	struct config *config = started(NULL, AWS_KEYS, "AWS_REGION", "eu-north-1", "QUEUE_TIMEOUT_MIN", "5",
+	                                "PORT", "8902", NULL);
+	assert_value(config, "sinks[0].name", "logs");
+	assert_value(config, "sinks[0].store.s3.bucket", "bucket");
+	assert_value(config, "sinks[1].name", "tracks");
+	assert_value(config, "sinks[1].store.s3.bucket", "");
+	assert_int_equal(config_ns(config, "sinks[0].finish.after"), 300 * UINT64_C(1000000000));
+	assert_listens(config, "[::]:8902");
+}
+
 /* ---- NO_UPLOAD ---- */
 
 static void no_upload_stores_nothing_whatever_storage_says(void **state)
@@ -349,6 +402,9 @@ int main(void)
 	        cmocka_unit_test(the_keys_of_the_standard_names_stay_where_they_are),
 	        cmocka_unit_test(what_storage_needs_and_has_not_is_an_error),
 	        cmocka_unit_test(secrets_are_in_no_error_and_no_note),
+	        cmocka_unit_test(storage_azure_brings_the_log_to_a_container),
+	        cmocka_unit_test(minutes_are_those_of_the_sinks_of_the_log),
+	        cmocka_unit_test(the_embedded_default_takes_all_of_them),
 	        cmocka_unit_test(no_upload_stores_nothing_whatever_storage_says),
 	        cmocka_unit_test(a_set_is_stronger_than_the_environment),
 	        cmocka_unit_test(what_runs_is_not_changed_by_the_environment_of_its_reader),
