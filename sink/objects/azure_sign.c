@@ -85,7 +85,7 @@ static int by_name(const void *a, const void *b)
 
 static int put_own_headers(struct text *out, const struct azure_signed *request)
 {
-	const char *own[HEADERS_MAX];
+	const char *own[HEADERS_MAX] = {NULL};
 	unsigned n = 0;
 	for (unsigned i = 0; i < request->n_headers; i++)
 		if (strncasecmp(request->header[i], OWN_PREFIX, sizeof OWN_PREFIX - 1) == 0) {
@@ -111,9 +111,11 @@ static bool put_decoded(struct text *out, const char *from, size_t bytes)
 	for (size_t i = 0; i < bytes; i++) {
 		char c = from[i];
 		if (c == '%') {
-			if (bytes - i < 3 || hex_value(from[i + 1]) < 0 || hex_value(from[i + 2]) < 0)
+			int high = bytes - i < 3 ? -1 : hex_value(from[i + 1]);
+			int low = bytes - i < 3 ? -1 : hex_value(from[i + 2]);
+			if (high < 0 || low < 0)
 				return false;
-			c = (char)(hex_value(from[i + 1]) << 4 | hex_value(from[i + 2]));
+			c = (char)(high << 4 | low);
 			i += 2;
 		}
 		if (c == '\n' || c == '\0')
@@ -134,7 +136,7 @@ static int by_parameter(const void *a, const void *b)
 
 static int put_query(struct text *out, const char *query)
 {
-	const char *parameter[PARAMETERS_MAX];
+	const char *parameter[PARAMETERS_MAX] = {NULL};
 	unsigned n = 0;
 	while (*query) {
 		if (n == PARAMETERS_MAX)

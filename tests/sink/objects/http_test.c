@@ -6,7 +6,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -548,6 +550,50 @@ static void a_name_that_does_not_exist_is_told(void **state)
 	http_request_fini(&request);
 }
 
+/* Instead of the C library's, for libcurl too. Names in .slow take two seconds to be looked up. */
+static atomic_uint slow_begun, slow_ended;
+int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **found)
+{
+	static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+	size_t length = name ? strlen(name) : 0;
+	if (length > 5 && strcmp(name + length - 5, ".slow") == 0) {
+		slow_begun++;
+		sleep(2);
+		slow_ended++;
+		return EAI_AGAIN;
+	}
+	if (!real)
+		real = (__typeof__(real))dlsym(RTLD_NEXT, "getaddrinfo");
+	return real(name, port, hints, found);
+}
+
+static void a_name_that_takes_long_holds_nobody_up(void **state)
+{
+	struct fixture *f = *state;
+	struct http_options options = usual;
+	options.connect_timeout_ns = 100 * NS_PER_MS;
+	open_with(f, &options);
+	char first[] = "http://a.slow/", second[] = "http://b.slow/";
+	uint64_t before = clock_monotonic_ns();
+	struct http_request request = {.method = "PUT", .url = first};
+	assert_true(http_start(f->http, &request));
+	assert_ptr_equal(await(f->http), &request);
+	assert_int_equal(request.result, -ETIMEDOUT);
+	assert_false(request.sent);
+	http_request_fini(&request);
+	request = (struct http_request){.method = "PUT", .url = second};
+	assert_true(http_start(f->http, &request));
+	while (slow_begun < 2)
+		assert_null(http_next(f->http, clock_monotonic_ns()));
+	http_close(f->http);
+	f->http = NULL;
+	assert_int_equal(slow_ended, 0);
+	assert_true(clock_monotonic_ns() - before < 2 * NS_PER_SEC);
+	while (slow_ended < 2) /* their threads end before the test does */
+		usleep(10000);
+	usleep(100000);
+}
+
 static void a_server_that_says_nothing_ends_by_the_stall_timeout(void **state)
 {
 	struct fixture *f = *state;
@@ -745,6 +791,7 @@ int main(void)
 	        WITH_SERVER(what_is_no_http_is_an_error),
 	        WITH_SERVER(a_url_that_is_none_is_an_error),
 	        WITH_SERVER(a_name_that_does_not_exist_is_told),
+	        WITH_SERVER(a_name_that_takes_long_holds_nobody_up),
 	        WITH_SERVER(a_server_that_says_nothing_ends_by_the_stall_timeout),
 	        WITH_SERVER(a_slow_answer_ends_by_the_total_timeout),
 	        WITH_SERVER(a_server_that_does_not_accept_ends_by_the_connect_timeout),
