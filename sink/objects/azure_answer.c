@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "sink/objects/s3_xml.h"
+#include "sink/objects/xml.h"
 
 #define RETRY_AFTER_MOST_NS (300 * NS_PER_SEC)
 
@@ -116,7 +116,7 @@ void azure_judge(struct azure_meaning *meaning, const struct http_request *answe
 		return;
 	}
 	if (answer->body != NULL && !answer->body_cut &&
-	    s3_xml_read(answer->body, answer->body_bytes, take_element, &error) != 0)
+	    xml_read(answer->body, answer->body_bytes, take_element, &error) != 0)
 		error = (struct error_text){.code = ""};
 	/* an answer to HEAD has no body */
 	if (http_header(answer, "x-ms-error-code", meaning->code, sizeof meaning->code) <= 0)

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "sink/objects/azure_work.h"
-#include "sink/objects/s3_xml.h"
+#include "sink/objects/xml.h"
 
 #define VERSION      "x-ms-version: 2021-12-02"
 #define TOKEN_HEADER "x-ms-meta-millracetoken"
@@ -421,7 +421,7 @@ static void take_blocks(struct azure_work *work, const struct http_request *answ
 	if (is_plain(answer, 200) && answer->body_cut) {
 		azure_end(work, -EINVAL, "the list of blocks is longer than %zu bytes", answer->body_bytes);
 	} else if (!is_plain(answer, 200) || answer->body == NULL ||
-	           s3_xml_read(answer->body, answer->body_bytes, each_block, &list) != 0 || !list.root) {
+	           xml_read(answer->body, answer->body_bytes, each_block, &list) != 0 || !list.root) {
 		refuse(work, answer);
 	} else if (list.bad) {
 		azure_end(work, -EAGAIN, "out of memory");

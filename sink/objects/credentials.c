@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "sink/objects/http.h"
-#include "sink/objects/s3_xml.h"
+#include "sink/objects/xml.h"
 
 #define NEVER           UINT64_MAX
 #define FILE_MAX        262144u /* bytes of a credentials file */
@@ -580,9 +580,9 @@ static void fail_answer(struct credentials *c, const struct http_request *answer
 		fail(c, nothing[0] != '\0' || answer->result == -EPROTO ? -EACCES : -EAGAIN, now_ns);
 		return;
 	}
-	struct s3_xml_error error = {.code = ""};
+	struct xml_error error = {.code = ""};
 	if (c->kind == WEB_IDENTITY && answer->body != NULL)
-		s3_xml_error(&error, answer->body, answer->body_bytes);
+		xml_error(&error, answer->body, answer->body_bytes);
 	shm_explain(&c->why, "credentials (%s): %s%s answered %ld%s%s%s%s", credentials_kind(c), nothing,
 	            service_name(c), answer->status, error.code[0] != '\0' ? " " : "", error.code,
 	            error.message[0] != '\0' ? ": " : "", error.message);

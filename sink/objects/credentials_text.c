@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "sink/objects/s3_xml.h"
+#include "sink/objects/xml.h"
 
 static bool is_white(char c)
 {
@@ -223,7 +223,7 @@ int credentials_of_sts(struct credentials_keys *keys, const char *text, size_t b
 {
 	memset(keys, 0, sizeof *keys);
 	struct sts sts = {.keys = keys};
-	if (s3_xml_read(text, bytes, take_element, &sts) != 0)
+	if (xml_read(text, bytes, take_element, &sts) != 0)
 		return refuse(keys, reason, size, "the answer is no XML of STS", "");
 	if (sts.bad || keys->access_key[0] == '\0' || keys->secret_key[0] == '\0' ||
 	    keys->session_token[0] == '\0' || keys->expires_s == 0)

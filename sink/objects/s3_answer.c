@@ -97,7 +97,7 @@ static void judge_silence(struct s3_meaning *meaning, const struct http_request 
 
 static void explain(struct s3_meaning *meaning, const struct http_request *answer, const char *region)
 {
-	const struct s3_xml_error *error = &meaning->error;
+	const struct xml_error *error = &meaning->error;
 	char right[64] = "", *reason = meaning->reason;
 	size_t size = sizeof meaning->reason;
 	int n = snprintf(reason, size, "%ld%s%s%s%s", answer->status, error->code[0] != '\0' ? " " : "",
@@ -118,7 +118,7 @@ void s3_judge(struct s3_meaning *meaning, const struct http_request *answer, enu
 		return;
 	}
 	if (answer->body != NULL && !answer->body_cut)
-		(void)s3_xml_error(&meaning->error, answer->body, answer->body_bytes);
+		(void)xml_error(&meaning->error, answer->body, answer->body_bytes);
 	meaning->result = result_of_status(answer->status, action);
 	for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
 		if (strcmp(codes[i].code, meaning->error.code) == 0) {

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "sink/objects/http.h"
-#include "sink/objects/s3_xml.h"
+#include "sink/objects/xml.h"
 #include "sink/objects/store.h"
 
 /* What can be done about it at once. */
@@ -20,8 +20,8 @@ struct s3_meaning {
 	int result;
 	enum s3_remedy remedy;
 	uint64_t wait_ns;
-	struct s3_xml_error error; /* code "" when the answer had none */
-	char reason[256];          /* "403 AccessDenied: Access Denied" */
+	struct xml_error error; /* code "" when the answer had none */
+	char reason[256];       /* "403 AccessDenied: Access Denied" */
 };
 
 /* Judges an answer to a request for `action` that was not plain success: another status than

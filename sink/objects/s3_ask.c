@@ -427,7 +427,7 @@ static void say_listing(struct store *store)
  * s3:GetObject for one that is there: and to take the latter for missing would overwrite it. AWS's
  * message often names the right that is missing. Otherwise an object that is surely there is looked
  * at: an empty one, next to the object in question. */
-static void take_forbidden(struct s3_work *work, const struct s3_xml_error *error,
+static void take_forbidden(struct s3_work *work, const struct xml_error *error,
                            const struct http_request *answer, uint64_t now_ns)
 {
 	struct store *store = work->store;
@@ -457,9 +457,9 @@ static void take_head(struct s3_work *work, const struct http_request *answer, u
 
 static void take_why(struct s3_work *work, const struct http_request *answer, uint64_t now_ns)
 {
-	struct s3_xml_error error = {.code = ""};
+	struct xml_error error = {.code = ""};
 	if (answer->body != NULL)
-		(void)s3_xml_error(&error, answer->body, answer->body_bytes);
+		(void)xml_error(&error, answer->body, answer->body_bytes);
 	if (answer->result == 0 && (answer->status == 200 || answer->status == 206))
 		take_found(work, answer);
 	else if (answer->result == 0 && answer->status == 416)
@@ -583,7 +583,7 @@ static void take_created(struct s3_work *work, const struct http_request *answer
 	char upload[JOURNAL_UPLOAD_MAX + 1] = "";
 	bool crc = work->store->checksum == S3_CHECKSUM_CRC32C;
 	if (answer->result != 0 || answer->status != 200 || answer->body == NULL || answer->body_cut ||
-	    s3_xml_read(answer->body, answer->body_bytes, each_created, upload) != 0 || upload[0] == '\0') {
+	    xml_read(answer->body, answer->body_bytes, each_created, upload) != 0 || upload[0] == '\0') {
 		refuse(work, answer, now_ns);
 	} else if (!is_upload(upload)) {
 		s3_end(work, -EINVAL, "the store's id of the upload is too long, or none");
@@ -615,9 +615,9 @@ static void take_part(struct s3_work *work, const struct http_request *answer, u
 
 static void take_finished(struct s3_work *work, const struct http_request *answer, uint64_t now_ns)
 {
-	struct s3_xml_error error = {.root = ""};
+	struct xml_error error = {.root = ""};
 	if (answer->result == 0 && answer->status == 200 && answer->body != NULL && !answer->body_cut)
-		(void)s3_xml_error(&error, answer->body, answer->body_bytes);
+		(void)xml_error(&error, answer->body, answer->body_bytes);
 	if (strcmp(error.root, "CompleteMultipartUploadResult") == 0)
 		s3_end(work, 0, "%s", "");
 	else
@@ -645,7 +645,7 @@ static void take_put(struct s3_work *work, const struct http_request *answer, ui
 }
 
 /* Some stores stumble over an upload that they never made. */
-static bool is_stumble(const struct http_request *answer, const struct s3_xml_error *error)
+static bool is_stumble(const struct http_request *answer, const struct xml_error *error)
 {
 	static const char *const codes[] = {"InvalidArgument", "InvalidRequest", "MethodNotAllowed",
 	                                    "NotImplemented"};

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sink/objects/s3_xml.h"
+#include "sink/objects/xml.h"
 
 #define ROOM_STEP 1000u
 
@@ -121,7 +121,7 @@ int s3_read_parts(struct s3_parts *parts, const char *text, size_t bytes)
 {
 	struct part_reader reader = {.parts = parts};
 	parts->truncated = false;
-	int result = s3_xml_read(text, bytes, each_part, &reader);
+	int result = xml_read(text, bytes, each_part, &reader);
 	if (result != 0 || !reader.root)
 		return result != 0 ? result : -EINVAL;
 	return reader.wrong == 0 && parts->truncated && reader.n == 0 ? -EPROTO : reader.wrong;
@@ -174,6 +174,6 @@ int s3_read_uploads(struct s3_upload *upload, const char *name, size_t name_byte
 {
 	struct upload_reader reader = {.best = upload, .name = name, .name_bytes = name_bytes};
 	upload->id[0] = upload->checksum[0] = '\0';
-	int result = s3_xml_read(text, bytes, each_upload, &reader);
+	int result = xml_read(text, bytes, each_upload, &reader);
 	return result != 0 ? result : reader.root ? 0 : -EINVAL;
 }

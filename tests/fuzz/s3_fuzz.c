@@ -6,7 +6,7 @@
 
 #include "sink/objects/credentials_text.h"
 #include "sink/objects/s3_list.h"
-#include "sink/objects/s3_xml.h"
+#include "sink/objects/xml.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -27,7 +27,7 @@ static void each(void *argument, const char *path, const char *text)
 	unsigned depth = 1;
 	for (const char *at = path; *at != '\0'; at++)
 		depth += *at == '/';
-	must(path[0] != '\0' && depth <= S3_XML_DEPTH_MAX);
+	must(path[0] != '\0' && depth <= XML_DEPTH_MAX);
 	walk->elements++;
 	walk->text_bytes += text != NULL ? strlen(text) : 0;
 }
@@ -37,10 +37,10 @@ static void try_xml(const char *text, size_t bytes)
 	struct walk walk = {.elements = 0};
 	/* nothing expands: an element takes four bytes at least, and text is never longer than it
 	 * was */
-	if (s3_xml_read(text, bytes, each, &walk) == 0)
+	if (xml_read(text, bytes, each, &walk) == 0)
 		must(walk.elements > 0 && walk.elements * 4 + walk.text_bytes <= bytes);
-	struct s3_xml_error error;
-	(void)s3_xml_error(&error, text, bytes);
+	struct xml_error error;
+	(void)xml_error(&error, text, bytes);
 	struct s3_parts parts = {.n = 0};
 	if (s3_read_parts(&parts, text, bytes) == 0)
 		for (uint32_t i = 0; i < parts.n; i++) {

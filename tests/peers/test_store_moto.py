@@ -1,8 +1,8 @@
 """The sink's store on moto: every action, driven by tests/store_tool, and read back by boto3."""
 import pytest
 
-from store_help import s3_client
-from test_s3_store import MIB, OTHER, PART, TOKEN, Tool, body, upload
+from store_help import s3_client, tool_body
+from test_s3_store import MIB, OTHER, PART, TOKEN, Tool, upload
 
 BUCKET = "objects"
 NAME = "chat/2026-11-27/a b%2F\u00e4+=&?#'*"
@@ -47,7 +47,7 @@ def test_an_object_goes_up_in_parts_and_is_read_back(client, tool, checksum):
     found = store("find", NAME)
     assert (found["result"], found["token"], found["bytes"]) == ("done", TOKEN, 2 * PART + 1001)
     got = client.get_object(Bucket=BUCKET, Key=NAME)
-    assert got["Body"].read() == body(1, PART) + body(2, PART + 1) + body(3, 1000)
+    assert got["Body"].read() == tool_body(1, PART) + tool_body(2, PART + 1) + tool_body(3, 1000)
     assert got["ContentEncoding"] == "gzip"
     assert client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
 
@@ -65,7 +65,7 @@ def test_an_object_goes_up_at_once_unless_there_is_one(client, tool):
     store = tool()
     assert store("put", "chat/a", TOKEN, 2 * MIB + 3)["result"] == "done"
     assert store("put", "chat/a", OTHER, 100)["result"] == "exists"
-    assert client.get_object(Bucket=BUCKET, Key="chat/a")["Body"].read() == body(1, 2 * MIB + 3)
+    assert client.get_object(Bucket=BUCKET, Key="chat/a")["Body"].read() == tool_body(1, 2 * MIB + 3)
     assert store("find", "chat/a")["token"] == TOKEN
 
 

@@ -1,70 +1,20 @@
 """The store on S3, driven by tests/store_tool against the fault server: every action, and what each fault means (sink/objects/store.h)."""
-import json
-import os
-import subprocess
-
 import pytest
 
-from harness import BUILD, SLOW, wait_until
+from harness import SLOW, wait_until
+from store_help import StoreTool, tool_body
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"
 MIB = 1 << 20
 PART = 5 * MIB
-AWS = ("AWS_", "HOME")
 
 
-def body(number, size):
-    """As store_tool makes it: 251 is the period of both terms."""
-    period = bytes((i * 31 + number * 7) % 251 for i in range(251))
-    return (period * (size // 251 + 1))[:size]
-
-
-class Tool:
-    """One store, open."""
+class Tool(StoreTool):
+    """The store of a bucket, open."""
 
     def __init__(self, path, environment=None, section=None, **s3):
-        store = {"s3": {"bucket": "bucket", **s3}, **(section or {})}
-        config = {"sinks": [{"name": "logs", "kind": "objects", "topics": ["log"], "key": "chat/{date}/{client_id}", "store": store}]}
-        file = path / "store.yaml"
-        file.write_text(json.dumps(config))
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(AWS)}
-        self.log = open(path / "log", "w+", encoding="utf-8")  # pylint: disable=consider-using-with
-        self.process = subprocess.Popen(
-            [str(BUILD / "tests" / "store_tool"), str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
-            env={**clean, "HOME": str(path), **(environment or {})})
-
-    def begin(self, *fields):
-        self.process.stdin.write("\t".join(map(str, fields)) + "\n")
-        self.process.stdin.flush()
-
-    def end(self):
-        line = self.process.stdout.readline()
-        assert line, self.said()
-        return json.loads(line)
-
-    def __call__(self, *fields):
-        self.begin(*fields)
-        return self.end()
-
-    def said(self):
-        """Its log so far."""
-        self.log.flush()
-        with open(self.log.name, encoding="utf-8") as file:
-            return file.read()
-
-    def close(self):
-        self.process.stdin.close()
-        try:
-            status = self.process.wait(20 * SLOW)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
-        finally:
-            self.process.stdout.close()
-            self.log.close()
-        return status
+        super().__init__(path, {"s3": {"bucket": "bucket", **s3}, **(section or {})}, environment)
 
 
 @pytest.fixture
@@ -110,7 +60,7 @@ def test_an_object_goes_up_in_parts_and_is_found(store, tool):
     assert s3("finish", name, number, *parts)["result"] == "done"
     found = s3("find", name)
     assert (found["result"], found["token"], found["bytes"]) == ("done", TOKEN, 2 * PART + 1001)
-    assert server.control.data(name) == body(1, PART) + body(2, PART + 1) + body(3, 1000)
+    assert server.control.data(name) == tool_body(1, PART) + tool_body(2, PART + 1) + tool_body(3, 1000)
     assert server.control.uploads() == [] and server.control.aborts() == 0
     stored = server.control.objects()[0]
     assert stored["headers"]["content-encoding"] == "gzip" and stored["headers"]["content-type"] == "application/x-ndjson"
@@ -120,7 +70,7 @@ def test_an_object_goes_up_at_once_unless_there_is_one(store, tool):
     server = store("--s3")
     s3 = tool(server)
     assert s3("put", "chat/a", TOKEN, 2 * MIB + 3)["result"] == "done"
-    assert server.control.data("chat/a") == body(1, 2 * MIB + 3)
+    assert server.control.data("chat/a") == tool_body(1, 2 * MIB + 3)
     again = s3("put", "chat/a", OTHER, 100)
     assert again["result"] == "exists" and "PreconditionFailed" in again["reason"]
     found = s3("find", "chat/a")
@@ -201,7 +151,7 @@ def test_a_part_that_is_cut_off_is_sent_again_and_the_object_is_whole(store, too
     part = s3("part", "chat/a", made, 1, PART)
     assert part["result"] == "done"
     assert s3("finish", "chat/a", made, f"1={part['etag']}")["result"] == "done"
-    assert server.control.data("chat/a") == body(1, PART)
+    assert server.control.data("chat/a") == tool_body(1, PART)
 
 
 def test_a_store_that_refuses_connections_is_tried_again(store, tool):
@@ -393,7 +343,7 @@ def test_a_store_without_conditions_is_looked_at_first(store, tool):
     server.control.fault("custom", operation="PutObject", status=501, code="NotImplemented")
     assert s3("put", "chat/a", TOKEN, 2000)["result"] == "done"
     assert s3.said().count("If-None-Match") == 1
-    assert server.control.data("chat/a") == body(1, 2000)
+    assert server.control.data("chat/a") == tool_body(1, 2000)
     assert s3("put", "chat/a", OTHER, 10)["result"] == "exists"
     assert s3("put", "chat/b", OTHER, 10)["result"] == "done"
     assert s3.said().count("If-None-Match") == 1
@@ -488,7 +438,7 @@ def test_tls_is_verified_and_protects_the_body(store, tool):
     s3 = tool(server, ca_file=server.ca_file)
     number, parts = upload(s3, "chat/a", [PART])
     assert s3("finish", "chat/a", number, *parts)["result"] == "done"
-    assert server.control.data("chat/a") == body(1, PART)
+    assert server.control.data("chat/a") == tool_body(1, PART)
     assert headers_of(server, "UploadPart")[-1]["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
     signed = tool(server, ca_file=server.ca_file, sign_payload="always")
     assert signed("put", "chat/b", TOKEN, 100)["result"] == "done"

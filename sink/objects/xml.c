@@ -1,4 +1,4 @@
-#include "sink/objects/s3_xml.h"
+#include "sink/objects/xml.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -15,13 +15,13 @@
 
 struct reader {
 	const char *at, *end;
-	char path[S3_XML_DEPTH_MAX * S3_XML_NAME_MAX];
-	size_t path_bytes[S3_XML_DEPTH_MAX + 1]; /* of the path at each depth */
-	bool has_elements[S3_XML_DEPTH_MAX + 1];
+	char path[XML_DEPTH_MAX * XML_NAME_MAX];
+	size_t path_bytes[XML_DEPTH_MAX + 1]; /* of the path at each depth */
+	bool has_elements[XML_DEPTH_MAX + 1];
 	unsigned depth;
 	char *text; /* of the element that is open, with room for the whole document */
 	size_t text_bytes;
-	s3_xml_fn *each;
+	xml_fn *each;
 	void *argument;
 };
 
@@ -67,7 +67,7 @@ static size_t name_length(const struct reader *reader)
 	size_t n = 0, left = (size_t)(reader->end - reader->at);
 	while (n < left && is_name(reader->at[n]))
 		n++;
-	return n < S3_XML_NAME_MAX ? n : 0;
+	return n < XML_NAME_MAX ? n : 0;
 }
 
 /* The character of &#10; or &#xA; whose digits begin at the reader. */
@@ -167,7 +167,7 @@ static bool close_element(struct reader *reader)
 static bool open_tag(struct reader *reader)
 {
 	size_t length = name_length(reader), before = reader->path_bytes[reader->depth];
-	if (length == 0 || reader->depth == S3_XML_DEPTH_MAX || !is_blank(reader))
+	if (length == 0 || reader->depth == XML_DEPTH_MAX || !is_blank(reader))
 		return false;
 	reader->text_bytes = 0;
 	reader->has_elements[reader->depth++] = true;
@@ -224,7 +224,7 @@ static bool read_document(struct reader *reader)
 	return reader->at == reader->end;
 }
 
-int s3_xml_read(const char *text, size_t bytes, s3_xml_fn *each, void *argument)
+int xml_read(const char *text, size_t bytes, xml_fn *each, void *argument)
 {
 	/* no entity is shorter than what it stands for: "&#1;" against one byte, "&#x800;" against
 	 * three */
@@ -248,7 +248,7 @@ static void keep(char *out, size_t size, const char *text)
 
 static void take_error(void *argument, const char *path, const char *text)
 {
-	struct s3_xml_error *error = argument;
+	struct xml_error *error = argument;
 	if (strchr(path, '/') == NULL)
 		keep(error->root, sizeof error->root, path);
 	if (text == NULL)
@@ -267,10 +267,10 @@ static void take_error(void *argument, const char *path, const char *text)
 		keep(error->endpoint, sizeof error->endpoint, text);
 }
 
-int s3_xml_error(struct s3_xml_error *error, const char *text, size_t bytes)
+int xml_error(struct xml_error *error, const char *text, size_t bytes)
 {
 	memset(error, 0, sizeof *error);
-	int result = s3_xml_read(text, bytes, take_error, error);
+	int result = xml_read(text, bytes, take_error, error);
 	if (result != 0)
 		memset(error, 0, sizeof *error);
 	return result;

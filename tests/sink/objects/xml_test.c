@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "sink/objects/s3_xml.h"
+#include "sink/objects/xml.h"
 
 struct seen {
 	char text[2048];
@@ -28,7 +28,7 @@ static int read_exactly(const char *text, size_t bytes, struct seen *seen)
 	char *copy = malloc(bytes > 0 ? bytes : 1);
 	memcpy(copy, text, bytes);
 	seen->text[0] = '\0';
-	int result = s3_xml_read(copy, bytes, note, seen);
+	int result = xml_read(copy, bytes, note, seen);
 	free(copy);
 	return result;
 }
@@ -137,10 +137,10 @@ static void every_cut_of_an_answer_is_refused(void **state)
 static void tells_the_error_of_an_answer(void **state)
 {
 	(void)state;
-	struct s3_xml_error error;
+	struct xml_error error;
 	static const char redirect[] =
 	        "<Error><Code>PermanentRedirect</Code><Message>use\nthe endpoint</Message><Endpoint>b.s3-eu.amazonaws.com</Endpoint><Region>eu-west-1</Region></Error>";
-	assert_int_equal(s3_xml_error(&error, redirect, strlen(redirect)), 0);
+	assert_int_equal(xml_error(&error, redirect, strlen(redirect)), 0);
 	assert_string_equal(error.root, "Error");
 	assert_string_equal(error.code, "PermanentRedirect");
 	assert_string_equal(error.message, "use the endpoint");
@@ -148,15 +148,15 @@ static void tells_the_error_of_an_answer(void **state)
 	assert_string_equal(error.region, "eu-west-1");
 	static const char sts[] =
 	        "<ErrorResponse xmlns='x'><Error><Type>Sender</Type><Code>ExpiredToken</Code><Message>m</Message></Error><RequestId>1</RequestId></ErrorResponse>";
-	assert_int_equal(s3_xml_error(&error, sts, strlen(sts)), 0);
+	assert_int_equal(xml_error(&error, sts, strlen(sts)), 0);
 	assert_string_equal(error.root, "ErrorResponse");
 	assert_string_equal(error.code, "ExpiredToken");
 	static const char good[] =
 	        "<CompleteMultipartUploadResult><ETag>&quot;x&quot;</ETag></CompleteMultipartUploadResult>";
-	assert_int_equal(s3_xml_error(&error, good, strlen(good)), 0);
+	assert_int_equal(xml_error(&error, good, strlen(good)), 0);
 	assert_string_equal(error.root, "CompleteMultipartUploadResult");
 	assert_string_equal(error.code, "");
-	assert_int_equal(s3_xml_error(&error, "<Error><Code>A</Code>", 21), -EINVAL);
+	assert_int_equal(xml_error(&error, "<Error><Code>A</Code>", 21), -EINVAL);
 	assert_string_equal(error.code, "");
 }
 
@@ -164,9 +164,9 @@ static void a_long_message_is_cut(void **state)
 {
 	(void)state;
 	char text[1024];
-	struct s3_xml_error error;
+	struct xml_error error;
 	int length = snprintf(text, sizeof text, "<Error><Message>%0900d</Message></Error>", 7);
-	assert_int_equal(s3_xml_error(&error, text, (size_t)length), 0);
+	assert_int_equal(xml_error(&error, text, (size_t)length), 0);
 	assert_int_equal(strlen(error.message), sizeof error.message - 1);
 }
 
