@@ -8,6 +8,8 @@ import pytest
 
 from cli_help import millrace
 from harness import SLOW, default_config, wait_until
+from objects_help import check_objects, flush, numbers_of, objects_config, send_logs, sink_metrics
+from test_objects_stores import S3
 
 LOGS = "sinks:\n  - {name: logs, topics: [log]}\n"
 AWS = {"STORAGE": "aws", "AWS_BUCKET": "b-7", "AWS_REGION": "eu-north-1", "AWS_ACCESS_KEY": "AKIDEXAMPLE", "AWS_ACCESS_SECRET": "geheim"}
@@ -68,3 +70,30 @@ def test_a_run_listens_where_the_variables_say_and_a_reload_takes_the_same(insta
     one.process.send_signal(signal.SIGHUP)
     wait_until(lambda: "configuration taken, no stage changes" in one.log(), 10, "the reload")
     assert (one.directory / "config.yaml").read_text() == written
+
+
+def test_the_environment_of_the_earlier_streamer_brings_the_log_to_s3(instance, store, tmp_path, monkeypatch):
+    kind = S3(store)
+    for name, value in {
+        "STORAGE": "aws", "AWS_BUCKET": "bucket", "AWS_REGION": kind.server.about["region"], "QUEUE_TIMEOUT_MIN": "5",
+        "AWS_ACCESS_KEY": kind.server.keys["access_key"], "AWS_ACCESS_SECRET": kind.server.keys["secret_key"],
+        "AWS_ENDPOINT_URL": kind.server.urls["s3"],
+    }.items():
+        monkeypatch.setenv(name, value)
+    one = instance(config=objects_config(tmp_path, part_size="5MiB", tails="64MiB"))
+    assert "QUEUE_TIMEOUT_MIN=5 -> sinks[0].finish.after=5m" in one.log()
+    assert kind.server.keys["secret_key"] not in one.log()
+    send_logs(one, range(500))
+    flush(one)
+    objects = kind.objects()
+    check_objects(objects)
+    assert numbers_of(objects) == list(range(500))
+
+
+def test_no_upload_makes_objects_and_stores_none(instance, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_UPLOAD", "1")
+    one = instance(config=objects_config(tmp_path))
+    send_logs(one, range(100))
+    flush(one)
+    assert sink_metrics(one)["events"] == 100 and sink_metrics(one)["objects"] == 5
+    assert not list((tmp_path / "data").rglob("content_logs*"))
