@@ -47,6 +47,7 @@ struct slot {
 	bool alone;             /* one of the requests is not of a part: no other may go */
 	bool settle;            /* FIND has to tell what became of it */
 	bool gone;              /* the store said that it does not know the upload */
+	bool unknown;           /* a PUT or FINISH had no certain answer: an object may be ours */
 	bool recreate;          /* it needs another upload */
 	bool flush;             /* upload_finish_all waits for it */
 	bool removed;           /* it may still stand in a row */
@@ -307,6 +308,7 @@ static bool take_name(struct upload *upload, journal_object object, const struct
 		journal_set_name(upload->journal, object, name, n);
 	}
 	upload->slot[object].name_hash = name_hash(name, n);
+	upload->slot[object].unknown = false;
 	return true;
 }
 
@@ -647,7 +649,7 @@ static void handle_settled(struct upload *upload, struct job *job, const struct 
 	}
 	bool ours = upload->traits->keeps_token
 	                    ? strncmp(request->token_found, view->token, JOURNAL_TOKEN_BYTES) == 0
-	                    : request->bytes_found == bytes;
+	                    : slot->unknown && request->bytes_found == bytes;
 	if (ours && request->bytes_found == bytes && view->finishing) {
 		complete(upload, job->object, bytes);
 		return;
@@ -754,10 +756,12 @@ static void handle_finished(struct upload *upload, struct job *job)
 		complete(upload, job->object, bytes);
 		return;
 	case -ENOENT:
-		slot->settle = slot->gone = true;
+		slot->settle = slot->gone = slot->unknown = true;
+		return;
+	case -EINPROGRESS:
+		slot->settle = slot->unknown = true;
 		return;
 	case -EEXIST:
-	case -EINPROGRESS:
 		slot->settle = true;
 		return;
 	default:
@@ -1004,7 +1008,7 @@ static void take_up(struct upload *upload)
 		struct slot *slot = &upload->slot[object];
 		if (view.phase >= JOURNAL_NAMED)
 			slot->name_hash = name_hash(name, current_name(upload, &view, name));
-		slot->settle = (view.words[WORD_FLAGS] & FLAG_SENT) != 0;
+		slot->settle = slot->unknown = (view.words[WORD_FLAGS] & FLAG_SENT) != 0;
 		/* a name was taken for another upload, which is not there yet (lose) */
 		slot->recreate = view.phase == JOURNAL_UPLOADING && view.words[WORD_LOST] != 0 &&
 		                 (view.words[WORD_FLAGS] & FLAG_CREATED) == 0;

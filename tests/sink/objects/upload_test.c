@@ -356,6 +356,19 @@ static void an_upload_that_is_lost_costs_what_was_confirmed(void **state)
 	assert_non_null(scripted_find("a_t-0"));
 }
 
+static void nothing_remains_of_an_upload_that_was_lost_with_all_its_lines(void **state)
+{
+	(void)state;
+	add_lines("a", 128);
+	assert_int_equal(upload_counts(f.upload)->parts, 1);
+	add_lines("a", 128);
+	assert_int_equal(upload_counts(f.upload)->parts, 2);
+	lose_upload();
+	finish_all();
+	assert_int_equal(f.n_abandoned, 1);
+	check_lines(256);
+}
+
 static void an_upload_that_is_lost_before_a_part_costs_nothing(void **state)
 {
 	(void)state;
@@ -458,6 +471,19 @@ static void a_store_that_drops_tokens_is_asked_for_sizes(void **state)
 	add_lines("a", 300);
 	finish_all();
 	assert_int_equal(scripted.count[STORE_FINISH], 1);
+	check_lines(0);
+}
+
+static void a_size_alone_proves_nothing_when_the_answer_was_certain(void **state)
+{
+	(void)state;
+	scripted.traits.keeps_token = false;
+	scripted_foreign("a");
+	scripted_find("a")->bytes = 10ull * LINE;
+	add_lines("a", 10);
+	finish_all();
+	assert_non_null(scripted_find("a_t-0"));
+	scripted_find("a")->bytes = 0;
 	check_lines(0);
 }
 
@@ -614,6 +640,7 @@ int main(void)
 	        TEST(a_lost_create_is_taken_up_again),
 	        TEST(parts_may_be_answered_in_any_order),
 	        TEST(an_upload_that_is_lost_costs_what_was_confirmed),
+	        TEST(nothing_remains_of_an_upload_that_was_lost_with_all_its_lines),
 	        TEST(an_upload_that_is_lost_before_a_part_costs_nothing),
 	        TEST(nothing_is_asked_before_the_wait_is_over),
 	        TEST(after_a_failure_one_request_goes_at_a_time),
@@ -621,6 +648,7 @@ int main(void)
 	        TEST(a_request_that_is_never_taken_holds_up_its_object_alone),
 	        TEST(a_late_name_is_chosen_anew),
 	        TEST(a_store_that_drops_tokens_is_asked_for_sizes),
+	        TEST(a_size_alone_proves_nothing_when_the_answer_was_certain),
 	        TEST(an_object_is_finished_by_its_age_and_by_the_stores_patience),
 	        TEST(an_object_is_finished_at_its_size),
 	        TEST(an_object_has_no_more_parts_than_the_store_takes),
