@@ -4,8 +4,8 @@
  *     lane (filled while the clock stands) --kafka stage--> librdkafka --> mock cluster, a process of its own
  *     array of the same messages ---------producev loop---> librdkafka --> the same
  *
- * A turn ends when the last message is confirmed (and, of ours, the lane's cursor has moved). The mock
- * answers for what it then throws away: it keeps 5 MiB a partition. */
+ * A turn ends when the last message is confirmed (and, of ours, the lane's cursor has moved). The
+ * mock answers for what it then throws away: it keeps 5 MiB a partition. */
 #include <errno.h>
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
@@ -292,9 +292,9 @@ static void print(const struct options *options, const struct turns *turns)
 {
 	const char *where = options->brokers[0] == '\0' ? "librdkafka's mock cluster" : options->brokers;
 	if (options->json) {
-		printf("{\"bench\":\"kafka\",\"brokers\":\"%s\",\"bytes\":%u,\"librdkafka\":\"%s\",\"per_s\":%.0f,"
-		       "\"producev_per_s\":%.0f,\"ratio\":%.3f}\n",
-		       options->brokers[0] == '\0' ? "mock" : options->brokers, options->bytes,
+		printf("{\"bench\":\"kafka\",\"brokers\":\"%s\",\"bytes\":%u,",
+		       options->brokers[0] == '\0' ? "mock" : options->brokers, options->bytes);
+		printf("\"librdkafka\":\"%s\",\"per_s\":%.0f,\"producev_per_s\":%.0f,\"ratio\":%.3f}\n",
 		       rd_kafka_version_str(), turns_median(turns->ours, turns->n),
 		       turns_median(turns->reference, turns->n), turns_ratio(turns));
 		return;

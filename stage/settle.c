@@ -253,8 +253,8 @@ static void free_first(struct settle *settle, struct settle_lane *lane)
 	settle->n_flights--;
 }
 
-/* Moves the cursor over the flights at the front that have landed; returns when the last of them was
- * opened, 0 for none. */
+/* Moves the cursor over the flights at the front that have landed; returns when the last of them
+ * was opened, 0 for none. */
 static uint64_t move_over_landed(struct settle *settle, const struct settle_flight *flight)
 {
 	unsigned i = flight->reads, k = flight->lane;

@@ -33,10 +33,10 @@
  * has both leaves both as they were; one killed between store and cursor leaves the store ahead,
  * and the next begins, in each lane, at the later of the two (settle_take_up).
  *
- * Failing: said once in the log, told by `failing` and the note in the control block. At once: tried
- * again by each tick; the sink may read on as long as it has room. In flight: the sink says so
- * (settle_fail) and tries again as its store has it; what lands ends it. What was read stays in the
- * lanes, which then fill, and writers drop or refuse as their topic says.
+ * Failing: said once in the log, told by `failing` and the note in the control block. At once:
+ * tried again by each tick; the sink may read on as long as it has room. In flight: the sink says
+ * so (settle_fail) and tries again as its store has it; what lands ends it. What was read stays in
+ * the lanes, which then fill, and writers drop or refuse as their topic says.
  *
  * Draining: what was passed is committed at once; what is in flight is waited for. While that fails
  * the stage stays, until whoever drains it loses patience; the lanes then still hold what the store
@@ -161,8 +161,8 @@ void settle_fly(struct settle *settle, struct settle_flight *flight, const struc
 /* `effects` of a flight are safe. It lands with the last of them, and is settle's from then on. */
 void settle_land(struct settle *settle, struct settle_flight *flight, uint32_t effects, uint64_t now_ns);
 
-/* Nothing more comes to the flight: before this it cannot land. One without effects (all its records
- * were left out) lands now, which tells nothing of the store. */
+/* Nothing more comes to the flight: before this it cannot land. One without effects (all its
+ * records were left out) lands now, which tells nothing of the store. */
 void settle_close_flight(struct settle *settle, struct settle_flight *flight);
 
 /* When the oldest flight was opened; UINT64_MAX while nothing is in flight. */
@@ -172,8 +172,8 @@ uint64_t settle_oldest_ns(const struct settle *settle);
  * forgotten, and the reader goes back to the cursor. */
 void settle_return(struct settle *settle, unsigned i, unsigned lane);
 
-/* The store takes nothing at the moment; the sink goes on trying. result is -errno, error the reason
- * as `stat` shows it. */
+/* The store takes nothing at the moment; the sink goes on trying. result is -errno, error the
+ * reason as `stat` shows it. */
 void settle_fail(struct settle *settle, int result, const struct shm_error *error);
 
 /* The store is there again, though nothing has landed yet. */
@@ -196,8 +196,8 @@ void settle_tick(struct settle *settle, uint64_t now_ns);
 /* While draining, when nothing is left to read: commits; true when all is safe. */
 bool settle_drained(struct settle *settle);
 
-/* At the end: one more attempt, and the flights are freed. True when all is safe. What was in flight
- * is read again by the next life: the store's answers no longer count. */
+/* At the end: one more attempt, and the flights are freed. True when all is safe. What was in
+ * flight is read again by the next life: the store's answers no longer count. */
 bool settle_finish(struct settle *settle);
 
 /* What the control block's note says while the store does not fail. */

@@ -101,7 +101,8 @@ static int set_all(rd_kafka_conf_t *conf, const struct properties *properties, c
 	return result;
 }
 
-/* The user's, after ours that the user may replace. brokers: "" for a handle that connects nowhere. */
+/* The user's, after ours that the user may replace. brokers: "" for a handle that connects nowhere.
+ * */
 static int set_common(struct cluster *cluster, rd_kafka_conf_t *conf, const char *brokers,
                       struct shm_error *error)
 {
@@ -137,7 +138,8 @@ static int set_producer(const struct cluster *cluster, rd_kafka_conf_t *conf,
 	if (result == 0 && id != NULL)
 		result = set_number(conf, "transaction.timeout.ms", cluster->transaction_ms,
 		                    "transaction.timeout", error);
-	/* The sink counts what is in flight itself; librdkafka gets a little more, for positions. */
+	/* The sink counts what is in flight itself; librdkafka gets a little more, for positions.
+	 * */
 	if (result == 0)
 		result = set_number(conf, "queue.buffering.max.messages", cluster->queue_messages + 16,
 		                    "queue.messages", error);
@@ -153,8 +155,8 @@ static int set_producer(const struct cluster *cluster, rd_kafka_conf_t *conf,
 
 /* ---- handles ---- */
 
-/* What comes before the handle has its queue for log lines: properties that are for the other kind of
- * handle. */
+/* What comes before the handle has its queue for log lines: properties that are for the other kind
+ * of handle. */
 static void drop_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
 	(void)rk;

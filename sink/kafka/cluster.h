@@ -5,8 +5,8 @@
  *                                                                             '--cluster_reader----> rd_kafka_t
  *
  * A producer is idempotent, asks all replicas, and never gives a message up by time: what is in
- * flight stays until the brokers have answered. So it may only fail as a whole, and is then made anew
- * (pipe.h).
+ * flight stays until the brokers have answered. So it may only fail as a whole, and is then made
+ * anew (pipe.h).
  */
 #ifndef SINK_KAFKA_CLUSTER_H
 #define SINK_KAFKA_CLUSTER_H
@@ -40,8 +40,8 @@ int cluster_init(struct cluster *cluster, const struct config *config, const cha
                  struct shm_error *error);
 void cluster_fini(struct cluster *cluster);
 
-/* Takes what *file holds in place of what was read before, for handles that are made from now on. Any
- * thread. */
+/* Takes what *file holds in place of what was read before, for handles that are made from now on.
+ * Any thread. */
 void cluster_replace_file(struct cluster *cluster, struct properties *file);
 
 /* A producer that connects by itself; its events (delivery reports, errors, log lines) come to its
@@ -49,8 +49,8 @@ void cluster_replace_file(struct cluster *cluster, struct properties *file);
 rd_kafka_t *cluster_producer(struct cluster *cluster, const struct cluster_producer *wish,
                              struct shm_error *error);
 
-/* A consumer that reads committed messages and tells the end of a partition. NULL with the reason in
- * error. */
+/* A consumer that reads committed messages and tells the end of a partition. NULL with the reason
+ * in error. */
 rd_kafka_t *cluster_reader(struct cluster *cluster, struct shm_error *error);
 
 /* Would librdkafka take the properties? Makes a producer that knows no broker, and removes it:

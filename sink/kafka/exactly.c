@@ -128,8 +128,8 @@ static rd_kafka_event_t *create_topic(struct exactly *exactly, rd_kafka_queue_t 
 	return event;
 }
 
-/* Whether it is there: 1, 0, -ECANCELED. Asked as a consumer, which does not have brokers create it, or
- * it would not be compacted. */
+/* Whether it is there: 1, 0, -ECANCELED. Asked as a consumer, which does not have brokers create
+ * it, or it would not be compacted. */
 static int topic_exists(struct exactly *exactly, rd_kafka_t *reader, rd_kafka_topic_t *topic)
 {
 	while (!atomic_load(&exactly->end)) {
@@ -176,8 +176,7 @@ static int ensure_topic(struct exactly *exactly, rd_kafka_t *reader, rd_kafka_to
 		char what[400];
 		snprintf(
 		        what, sizeof what,
-		        "there is no topic %s, and the brokers do not create it (make one, of one partition, with "
-		        "cleanup.policy=compact): ",
+		        "there is no topic %s, and the brokers do not create it (make one of one partition, with cleanup.policy=compact): ",
 		        exactly->positions);
 		in_trouble(exactly, what, why);
 	}

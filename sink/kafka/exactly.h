@@ -1,5 +1,5 @@
-/* Exactly once: each lane has a producer with a transactional id of its own, and the position in the
- * lane is a message of the transaction.
+/* Exactly once: each lane has a producer with a transactional id of its own, and the position in
+ * the lane is a message of the transaction.
  *
  *     begin, messages ..., position --> topic `positions`, partition 0, key = transactional id
  *                                        {"generation":7,"position":4096,"records":17}
@@ -8,9 +8,9 @@
  *     killed between commit and cursor: the position read back is ahead of the cursor, the lane goes on there
  *
  * The transactional calls of librdkafka wait for brokers, and its documents advise against cutting
- * them short. So a thread of each lane, the worker, makes them, and the loop goes on serving delivery
- * reports, without which a commit would not end. The loop hands over one job at a time and touches
- * the producer's transaction only when there is none.
+ * them short. So a thread of each lane, the worker, makes them, and the loop goes on serving
+ * delivery reports, without which a commit would not end. The loop hands over one job at a time and
+ * touches the producer's transaction only when there is none.
  *
  *     loop                                    worker
  *     exactly_start  ---- job ------------->  init_transactions (fences and ends the last life's transaction),
@@ -42,8 +42,8 @@ struct exactly_position {
  * more threads. */
 struct exactly *exactly_new(struct cluster *cluster, const char *id, const char *positions, int wake);
 
-/* Ends the worker: waits until its present call returns, at most about a second while it starts, and
- * the transaction's time-out while it commits. NULL is allowed. */
+/* Ends the worker: waits until its present call returns, at most about a second while it starts,
+ * and the transaction's time-out while it commits. NULL is allowed. */
 void exactly_free(struct exactly *exactly);
 
 /* Jobs; only while there is none. rk must stay until the answer. */

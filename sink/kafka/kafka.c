@@ -167,7 +167,8 @@ static int look_at_pipe(const struct pipe *pipe, struct shm_error *error)
 	return -ENOTCONN;
 }
 
-/* Asked while nothing is in flight. librdkafka tells when brokers go, and nothing when they come. */
+/* Asked while nothing is in flight. librdkafka tells when brokers go, and nothing when they come.
+ * */
 static int look(void *sink, struct shm_error *error)
 {
 	struct kafka *kafka = sink;

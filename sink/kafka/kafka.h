@@ -46,8 +46,8 @@ struct kafka {
 	uint64_t rebuild_least_ns, rebuild_most_ns, stalled_ns, commit_ns;
 	const char *positions;                    /* topic */
 	char transactional_id[TRANSACTIONAL_MAX]; /* how the ids of all lanes begin */
-	/* At least once there is one for all lanes; exactly once one for each lane that there is, at
-	 * `pipe` by topic and lane too. */
+	/* At least once there is one for all lanes; exactly once one for each lane that there is,
+	 * at `pipe` by topic and lane too. */
 	struct pipe *pipes[SETTLE_CURSORS_MAX], *pipe[PORTS_READS_MAX][STREAM_LANES_MAX];
 	unsigned n_pipes;
 	unsigned next_read; /* topic whose turn it is */

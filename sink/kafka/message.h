@@ -42,8 +42,8 @@ struct message {
 
 enum message_kind { MESSAGE_SENT, MESSAGE_FILTERED, MESSAGE_BAD };
 
-/* Prepares for these topics, in this order, with the options of the section. Returns 0, or -errno with
- * "KEY: WHAT" in error, KEY without the section. messages_fini in both cases. */
+/* Prepares for these topics, in this order, with the options of the section. Returns 0, or -errno
+ * with "KEY: WHAT" in error, KEY without the section. messages_fini in both cases. */
 int messages_init(struct messages *messages, const struct config *config, const char *section,
                   const char *const *topics, struct shm_error *error);
 void messages_fini(struct messages *messages);
@@ -55,8 +55,8 @@ enum message_kind message_make(struct messages *messages, unsigned i, unsigned l
                                const struct record_batch *batch, const struct record *record,
                                uint64_t position, struct message *message);
 
-/* Replaces {topic}, {host} and {instance} in a text of the configuration. Returns 0, or -EINVAL with
- * what is wrong in error. topic NULL: that field is not allowed. */
+/* Replaces {topic}, {host} and {instance} in a text of the configuration. Returns 0, or -EINVAL
+ * with what is wrong in error. topic NULL: that field is not allowed. */
 int message_name(char *out, size_t size, const char *text, const char *topic, const char *host,
                  const char *instance, struct shm_error *error);
 

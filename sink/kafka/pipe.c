@@ -173,8 +173,8 @@ static void begin_single(struct pipe *pipe)
 	pipe->refused = false;
 }
 
-/* librdkafka 2.0.2 aborts the process when a producer is destroyed while it registers a partition with
- * its transaction: that is given time to end. */
+/* librdkafka 2.0.2 aborts the process when a producer is destroyed while it registers a partition
+ * with its transaction: that is given time to end. */
 static uint64_t act_ns(const struct pipe *pipe)
 {
 	return pipe->fault_ns + (pipe->flight == NULL ? 0 : REGISTER_NS);
@@ -300,8 +300,8 @@ static void count_queued(struct pipe *pipe, struct settle_flight *flight, uint64
 
 _Static_assert(sizeof(void *) >= sizeof(uint64_t), "a position fits into a pointer");
 
-/* What comes back with the delivery report: the flight; of a transaction, whose flight is known, the
- * record's position. */
+/* What comes back with the delivery report: the flight; of a transaction, whose flight is known,
+ * the record's position. */
 static void *report_of(const struct pipe *pipe, struct settle_flight *flight, uint64_t position)
 {
 	return !pipe->kafka->exactly_once ? (void *)flight : (void *)(uintptr_t)position;
@@ -373,8 +373,8 @@ static uint64_t fill(struct pipe *pipe, struct settle_flight *flight, struct rec
 	return n;
 }
 
-/* The flight of the open transaction; begins one when there is none. NULL with a fault, or when there
- * is no room for a flight. */
+/* The flight of the open transaction; begins one when there is none. NULL with a fault, or when
+ * there is no room for a flight. */
 static struct settle_flight *transaction(struct pipe *pipe, uint64_t now_ns)
 {
 	if (pipe->state == PIPE_OPEN)

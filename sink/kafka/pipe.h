@@ -9,11 +9,11 @@
  * confirmed comes twice (at least once), or was in a transaction that is never committed (exactly
  * once). That is the only repair: it keeps the order of a lane, whatever failed.
  *
- * A message that the broker refuses takes its whole batch with it, and the answer does not say which
- * one it was, or whether the batch was too large and no message is. So the lanes are sent once more,
- * each message alone (`single`), until they are past what had been read. What is refused then is
- * the message's own fault: counted, logged, passed over (or the sink stops, when_invalid). When
- * nothing is, it was the batch, and batches are half as large from then on.
+ * A message that the broker refuses takes its whole batch with it, and the answer does not say
+ * which one it was, or whether the batch was too large and no message is. So the lanes are sent
+ * once more, each message alone (`single`), until they are past what had been read. What is refused
+ * then is the message's own fault: counted, logged, passed over (or the sink stops, when_invalid).
+ * When nothing is, it was the batch, and batches are half as large from then on.
  */
 #ifndef SINK_KAFKA_PIPE_H
 #define SINK_KAFKA_PIPE_H
@@ -91,8 +91,8 @@ void pipe_renew(struct pipe *pipe);
 bool pipe_takes(const struct pipe *pipe);
 
 /* Gives records of the batch, of lane `lane` of topic i, to the producer, KAFKA_FLIGHT_RECORDS at
- * most, and the reader moves on. They are a flight, or part of the open transaction. True when it did
- * something; false when there is no room, or something failed. */
+ * most, and the reader moves on. They are a flight, or part of the open transaction. True when it
+ * did something; false when there is no room, or something failed. */
 bool pipe_send(struct pipe *pipe, unsigned i, unsigned lane, struct record_batch *batch, uint64_t now_ns);
 
 /* When pipe_serve has to be called at the latest, whether there are events or not; UINT64_MAX: it

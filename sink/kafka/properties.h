@@ -1,9 +1,10 @@
 /* Properties of librdkafka as the user sets them: "NAME=VALUE", in the option `properties` or one a
  * line in the file `properties_file`.
  *
- * Which ones are ours: those that the promises of the sink hang on (acks, enable.idempotence), those
- * that an option of ours says (queue.buffering.max.messages), and those that change what comes back
- * to us (delivery.report.only.error). librdkafka itself says which names and values there are.
+ * Which ones are ours: those that the promises of the sink hang on (acks, enable.idempotence),
+ * those that an option of ours says (queue.buffering.max.messages), and those that change what
+ * comes back to us (delivery.report.only.error). librdkafka itself says which names and values
+ * there are.
  */
 #ifndef SINK_KAFKA_PROPERTIES_H
 #define SINK_KAFKA_PROPERTIES_H

@@ -122,8 +122,9 @@ def test_a_million_events_are_there_in_order(bus, kafka):
 
 
 @pytest.mark.limit(240)
-def test_a_broker_that_dies_and_comes_back_loses_nothing(bus, kafka, rng):
-    millrace, topic = bus(log_size="256MiB")
+@pytest.mark.parametrize("exactly_once", [False, True])
+def test_a_broker_that_dies_and_comes_back_loses_nothing(bus, kafka, rng, exactly_once):
+    millrace, topic = bus(log_size="256MiB", exactly_once=exactly_once, transaction={"interval": "200ms"})
     sender = Sender(millrace)
     for _ in range(2):
         time.sleep(rng.uniform(0.5, 1.5))
@@ -133,7 +134,7 @@ def test_a_broker_that_dies_and_comes_back_loses_nothing(bus, kafka, rng):
     count = sender.stop()
     assert millrace.stop() == 0
     # At least once: a producer that failed is made anew, and says again what was not confirmed to it.
-    check(kafka.consume(topic), count, once=False)
+    check(kafka.consume(topic, timeout=100), count, once=exactly_once)
 
 
 @pytest.mark.limit(240)

@@ -1,5 +1,5 @@
-/* The kafka stage, by its own five functions, against librdkafka's mock cluster: two lanes of numbered
- * records, and what of them lies in the Kafka topic. */
+/* The kafka stage, by its own five functions, against librdkafka's mock cluster: two lanes of
+ * numbered records, and what of them lies in the Kafka topic. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

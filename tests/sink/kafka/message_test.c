@@ -23,8 +23,8 @@ static struct config *sink(const char *options)
 {
 	char text[2048];
 	snprintf(text, sizeof text,
-	         "instance: here\ningest: {}\nsinks:\n  - {name: bus, kind: kafka, topics: [log], brokers: "
-	         "[\"127.0.0.1:9\"]%s%s}\n",
+	         "instance: here\ningest: {}\nsinks:\n"
+	         "  - {name: bus, kind: kafka, topics: [log], brokers: [\"127.0.0.1:9\"]%s%s}\n",
 	         options[0] == '\0' ? "" : ", ", options);
 	return load(text, "");
 }
