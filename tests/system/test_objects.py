@@ -261,6 +261,18 @@ def test_a_disk_below_min_free_is_not_written(instance, tmp_path, store_director
     assert numbers_of(read_directory(store_directory)) == list(range(10))
 
 
+def test_what_a_failing_store_did_not_take_is_there_after_the_next_start(instance, tmp_path, store_directory):
+    millrace = instance(config={**objects_config(tmp_path, store={"min_free": 99}), "drain_timeout": "1s"})
+    send_logs(millrace, range(500))
+    wait_until(lambda: sink_metrics(millrace)["failing"] == 1, 20, "failing")
+    assert millrace.stop() == 3
+    assert not read_directory(store_directory)
+    millrace.write_config(objects_config(tmp_path))
+    millrace.start()
+    flush(millrace)
+    assert numbers_of(read_directory(store_directory)) == list(range(500))
+
+
 def test_a_directory_that_is_moved_away_is_noticed_and_taken_up_again(instance, tmp_path, store_directory):
     millrace = instance(config=objects_config(tmp_path, compression="none"))
     send_logs(millrace, range(2000), client=1)
