@@ -92,6 +92,11 @@ static int open_all(struct sink *sink, struct stage *stage, struct shm_error *er
 		journal_close(journal);
 		return result;
 	}
+	result = index_open(&objects->index, config_string(stage->config, "data_dir"), objects->name, error);
+	if (result != 0) {
+		journal_close(journal);
+		return result;
+	}
 	result = objects_begin(objects, journal, stage->instance.generation, error);
 	return result != 0 ? result : open_bell(sink, error);
 }
@@ -217,6 +222,7 @@ static void tell_counters(struct sink *sink)
 	count_on(sink, OBJECTS_unknown, now->unknown, &told->unknown);
 	count_on(sink, OBJECTS_invalid, now->invalid, &told->invalid);
 	count_on(sink, OBJECTS_abandoned, now->abandoned, &told->abandoned);
+	count_on(sink, OBJECTS_recovered, now->recovered, &told->recovered);
 }
 
 static void tell_gauges(struct sink *sink)
@@ -237,6 +243,7 @@ static void tell_gauges(struct sink *sink)
 	metric_set(sink->control, OBJECTS_oldest_unsafe_seconds,
 	           now->oldest_ns == 0 || now->oldest_ns > real_ns ? 0
 	                                                           : (real_ns - now->oldest_ns) / NS_PER_SEC);
+	metric_set(sink->control, OBJECTS_left_uploads, now->left);
 	metric_set(sink->control, OBJECTS_failing, now->failing_since_ns != 0);
 	metric_set(sink->control, OBJECTS_failing_since, now->failing_since_ns / NS_PER_SEC);
 }

@@ -27,6 +27,7 @@ struct objects {
 	struct pack *pack;
 	const struct store_ops *ops;
 	struct store *store;
+	struct index *index; /* NULL: alone */
 	struct journal *journal;
 	struct journal_bounds bounds;
 	struct upload_options options;

@@ -112,6 +112,7 @@ int objects_begin(struct objects *objects, struct journal *journal, uint64_t gen
 	objects->journal = journal;
 	objects->generation = generation;
 	int result = lines_begin(&objects->lines, journal, generation);
+	objects->options.index = objects->index;
 	if (result == 0)
 		result = upload_open(&objects->upload, &objects->options, journal, objects->pack,
 		                     objects->ops, objects->store);
@@ -142,6 +143,7 @@ void objects_close(struct objects *objects)
 		upload_close(objects->upload);
 	else if (objects->store != NULL)
 		objects->ops->close(objects->store);
+	index_close(objects->index);
 	journal_close(objects->journal);
 	if (objects->pack != NULL)
 		pack_close(objects->pack);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "sink/objects/gate.h"
 #include "sink/objects/name.h"
+#include "sink/objects/recover.h"
 
 #define PIECES        64u /* of raw lines, at a time */
 #define WORK_MEMBERS  4u  /* packed by one upload_work */
@@ -83,6 +84,7 @@ struct upload {
 	struct job probe;
 	struct early *early;
 	unsigned n_jobs, n_busy;
+	struct recover *recover; /* NULL: nothing is left from before a reboot */
 	uint64_t flushing, relieved_ns, invalid_until_ns;
 	char invalid[256];
 	struct upload_counts counts;
@@ -560,6 +562,12 @@ static bool work_remotely(struct upload *upload, uint64_t now_ns)
 	bool worked = false;
 	if (!upload->gate.probed)
 		return send_probe(upload, now_ns);
+	if (upload->recover != NULL && gate_open(&upload->gate, upload->n_busy, now_ns) &&
+	    recover_work(upload->recover, now_ns)) {
+		upload->n_busy++;
+		upload->counts.requests++;
+		worked = true;
+	}
 	for (uint32_t n = upload->remote.n; n > 0; n--) {
 		journal_object object = upload->remote.object[upload->remote.first];
 		if (!upload->slot[object].removed && !ask_store(upload, object, now_ns))
@@ -571,11 +579,81 @@ static bool work_remotely(struct upload *upload, uint64_t now_ns)
 	return worked;
 }
 
+/* ---- the index ---- */
+
+static void index_object(struct upload *upload, journal_object object)
+{
+	struct index *index = upload->options->index;
+	struct journal_view view;
+	struct journal_part part;
+	journal_look(upload->journal, object, &view);
+	if (index == NULL || view.phase != JOURNAL_UPLOADING)
+		return;
+	index_opened(index, &view, pack_encoding(upload->pack), upload->options->type);
+	for (uint64_t i = view.words[WORD_LOST] + 1; i <= view.n_confirmed; i++) {
+		struct store_part confirmed = {.number = (uint32_t)i};
+		if (!journal_part(upload->journal, object, (uint32_t)i, &part))
+			return;
+		confirmed.bytes = part.bytes;
+		memcpy(confirmed.etag, part.etag, sizeof confirmed.etag);
+		index_confirmed(index, view.token, &confirmed);
+	}
+}
+
+static void write_index(struct upload *upload, uint64_t now_ns)
+{
+	index_begin(upload->options->index);
+	for (journal_object object = journal_next(upload->journal, JOURNAL_NONE); object != JOURNAL_NONE;
+	     object = journal_next(upload->journal, object))
+		index_object(upload, object);
+	index_end(upload->options->index, now_ns);
+}
+
+static void index_part(struct upload *upload, journal_object object, const struct journal_part *part,
+                       const char *etag)
+{
+	struct journal_view view;
+	struct store_part confirmed = {.number = part->number, .bytes = part->bytes};
+	if (upload->options->index == NULL)
+		return;
+	journal_look(upload->journal, object, &view);
+	snprintf(confirmed.etag, sizeof confirmed.etag, "%s", etag);
+	index_confirmed(upload->options->index, view.token, &confirmed);
+}
+
+static void index_forget(struct upload *upload, journal_object object)
+{
+	struct journal_view view;
+	journal_look(upload->journal, object, &view);
+	if (upload->options->index != NULL && view.phase == JOURNAL_UPLOADING)
+		index_done(upload->options->index, view.token);
+}
+
+/* What became of an upload that was left open before a reboot. */
+static void handle_recovered(void *argument, const struct recover_end *end)
+{
+	struct upload *upload = argument;
+	struct journal_view view = index_view(end->entry);
+	if (end->lost == NULL) {
+		upload->counts.recovered++;
+		upload->counts.last_object_ns = clock_real_ns();
+		log_info("an upload that was open before the machine started is complete",
+		         "key=\"%s\" bytes=%llu", end->entry->key, (unsigned long long)end->bytes);
+		return;
+	}
+	log_error("an upload that was open before the machine started is lost",
+	          "key=\"%s\" upload=\"%s\" bytes=%llu reason=\"%s\"", end->entry->key, end->entry->upload,
+	          (unsigned long long)end->bytes, end->lost);
+	upload->counts.abandoned++;
+	upload->options->abandoned(upload->options->argument, &view, end->bytes, end->lost);
+}
+
 /* ---- answers ---- */
 
 static void forget(struct upload *upload, journal_object object)
 {
 	struct slot *slot = &upload->slot[object];
+	index_forget(upload, object);
 	upload->flushing -= slot->flush;
 	journal_remove(upload->journal, object);
 	*slot = (struct slot){.local = slot->local, .remote = slot->remote, .removed = true};
@@ -688,6 +766,7 @@ static void handle_created(struct upload *upload, struct job *job, const struct 
 		if (request->words[i] != view->words[i])
 			journal_set_word(upload->journal, job->object, i, request->words[i]);
 	journal_set_upload(upload->journal, job->object, request->upload_made, strlen(request->upload_made));
+	index_object(upload, job->object);
 	upload->slot[job->object].recreate = false;
 }
 
@@ -698,6 +777,7 @@ static void confirm(struct upload *upload, journal_object object, uint32_t numbe
 	if (journal_part(upload->journal, object, number, &part)) {
 		upload->counts.parts++;
 		upload->counts.part_bytes += part.bytes;
+		index_part(upload, object, &part, etag);
 	}
 	journal_confirm(upload->journal, object, number, etag);
 	for (unsigned i = 0; i < upload->n_jobs; i++) {
@@ -801,6 +881,11 @@ static void take_answer(struct upload *upload, struct store_request *request, ui
 	struct job *job = request->owner;
 	struct journal_view view;
 	judge(upload, request, now_ns);
+	if (request->owner == upload->recover) {
+		upload->n_busy--;
+		recover_answer(upload->recover, request, now_ns);
+		return;
+	}
 	job->busy = false;
 	upload->n_busy--;
 	if (job == &upload->probe)
@@ -832,6 +917,9 @@ static void take_answer(struct upload *upload, struct store_request *request, ui
 static void tell_failing(struct upload *upload, uint64_t now_ns, uint64_t real_ns)
 {
 	struct upload_counts *counts = &upload->counts;
+	if (upload->options->index != NULL && index_is_long(upload->options->index, now_ns))
+		write_index(upload, now_ns);
+	counts->left = upload->recover == NULL ? 0 : recover_left(upload->recover);
 	if (now_ns >= upload->invalid_until_ns)
 		upload->invalid[0] = '\0';
 	const char *reason = upload->gate.failing_since_ns != 0 ? upload->gate.reason : upload->invalid;
@@ -1016,6 +1104,24 @@ static void take_up(struct upload *upload)
 	}
 }
 
+/* What the journal has is the journal's; the rest was left before a reboot. */
+static int take_up_index(struct upload *upload)
+{
+	struct index *index = upload->options->index;
+	struct journal_view view;
+	if (index == NULL)
+		return 0;
+	for (journal_object object = journal_next(upload->journal, JOURNAL_NONE); object != JOURNAL_NONE;
+	     object = journal_next(upload->journal, object)) {
+		journal_look(upload->journal, object, &view);
+		index_drop_left(index, view.token);
+	}
+	write_index(upload, clock_monotonic_ns());
+	if (index_left(index, 0) == NULL)
+		return 0;
+	return recover_open(&upload->recover, index, upload->ops, upload->store, handle_recovered, upload);
+}
+
 static bool allocate(struct upload *upload)
 {
 	upload->slot = calloc(upload->n_slots, sizeof *upload->slot);
@@ -1030,6 +1136,7 @@ static bool allocate(struct upload *upload)
 
 static void free_all(struct upload *upload)
 {
+	recover_close(upload->recover);
 	for (unsigned i = 0; upload->job != NULL && i < upload->n_jobs; i++) {
 		free(upload->job[i].piece);
 		free(upload->job[i].part);
@@ -1059,7 +1166,7 @@ int upload_open(struct upload **made, const struct upload_options *options, stru
 	upload->n_slots = (uint32_t)counts.objects;
 	upload->n_jobs = upload->traits->requests;
 	read_options(upload, options);
-	if (!allocate(upload)) {
+	if (!allocate(upload) || take_up_index(upload) != 0) {
 		free_all(upload);
 		return -ENOMEM;
 	}

@@ -32,6 +32,7 @@
 #ifndef SINK_OBJECTS_UPLOAD_H
 #define SINK_OBJECTS_UPLOAD_H
 
+#include "sink/objects/index.h"
 #include "sink/objects/journal.h"
 #include "sink/objects/pack.h"
 #include "sink/objects/store.h"
@@ -50,6 +51,9 @@ struct upload_options {
 	void (*abandoned)(void *argument, const struct journal_view *object, uint64_t bytes,
 	                  const char *reason);
 	void *argument;
+	/* What the store may know, for after a reboot; what it has left is completed. NULL: none. It is
+	 * closed by its owner, after upload_close. */
+	struct index *index;
 	uint64_t seed; /* of the jitter */
 };
 
@@ -61,7 +65,9 @@ struct upload_counts {
 	uint64_t parts, part_bytes;     /* confirmed */
 	uint64_t objects, object_bytes; /* finished */
 	uint64_t abandoned;
+	uint64_t recovered; /* uploads left open by an earlier life of the machine, completed */
 	/* ---- as of now ---- */
+	uint64_t left;           /* such uploads that are not dealt with */
 	uint64_t last_object_ns; /* CLOCK_REALTIME of the last one finished by this life; 0: none */
 	uint64_t open_objects, finishing,
 	        oldest_ns;         /* as of the last tick; CLOCK_REALTIME of the oldest line, 0: none */

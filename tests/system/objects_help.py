@@ -7,8 +7,10 @@
 """
 import gzip
 import json
+import shutil
+import signal
 
-from harness import processes
+from harness import kill_pid, processes
 from http_help import Client, http_address, http_config, request_bytes
 
 KEY = "chat/{date}/content_logs_{date}_{client_id}"
@@ -99,3 +101,14 @@ def check_objects(objects, key=lambda event: f"chat/{DAY}/content_logs_{DAY}_{ev
         for line in lines:
             expected = key(json.loads(line))
             assert name == expected or name.startswith(expected + "_"), f"{line} lies in {name}"
+
+
+def reboot(millrace):
+    """Every process is killed before it can finish anything, and what was in memory goes."""
+    millrace.kill(signal.SIGSTOP)
+    stages = processes.children(of=millrace.process.pid)
+    for pid in stages:
+        kill_pid(pid)
+    millrace.kill()
+    shutil.rmtree(millrace.directory)
+    millrace.start()

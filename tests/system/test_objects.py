@@ -12,7 +12,7 @@ import pytest
 from harness import kill_pid, namespace, wait_until
 from http_help import Client, Load, http_address
 from objects_help import (DAY, DAY_MS, STAMP, check_objects, flush, log_line, numbers_of, objects_config, open_parts, pid_of_sink, plain,
-                          read_directory, send_logs, sink_metrics, sink_note)
+                          read_directory, reboot, send_logs, sink_metrics, sink_note)
 
 KILLS = int(os.environ.get("MILLRACE_KILLS") or 30)
 
@@ -329,3 +329,17 @@ def test_kills_under_load_lose_nothing_and_double_nothing(instance, tmp_path, st
     assert not missing, f"{len(missing)} of {len(sent)} are missing, such as {sorted(missing)[:5]}"
     assert not open_parts(store_directory), "an upload is left open"
 
+
+# ---- the machine starts again ----
+
+
+def test_after_a_reboot_what_was_confirmed_is_in_an_object(instance, tmp_path, store_directory):
+    millrace = instance(config=objects_config(tmp_path, compression="none"))
+    send_logs(millrace, range(3000), client=1)
+    wait_until(lambda: sink_metrics(millrace)["parts"] >= 3, 30, "three confirmed parts")
+    assert not read_directory(store_directory, plain) and len(open_parts(store_directory)) == 1
+    reboot(millrace)
+    wait_until(lambda: sink_metrics(millrace)["recovered"] == 1, 30, "the upload is complete")
+    found = numbers_of(read_directory(store_directory, plain))
+    assert len(found) > 1000 and found == list(range(len(found))) and not open_parts(store_directory)
+    assert sink_metrics(millrace)["left_uploads"] == 0

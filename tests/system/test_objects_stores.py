@@ -9,7 +9,7 @@ import pytest
 
 from harness import kill_pid, wait_until
 from http_help import Client, http_address, request_bytes
-from objects_help import (check_objects, flush, log_line, numbers_of, objects_config, pid_of_sink, plain, send_logs, sink_metrics, sink_note,
+from objects_help import (check_objects, flush, log_line, numbers_of, objects_config, pid_of_sink, plain, reboot, send_logs, sink_metrics, sink_note,
                           unpack)
 
 KILLS = int(os.environ.get("MILLRACE_KILLS") or 30)
@@ -239,3 +239,25 @@ def test_a_lost_upload_costs_what_was_confirmed_and_is_written_down(instance, tm
     assert sink_metrics(millrace)["abandoned"] == 1
     lines = (tmp_path / "data" / "sinks" / "logs.abandoned").read_text().splitlines()
     assert len(lines) == 1 and json.loads(lines[0])["upload"] and json.loads(lines[0])["bytes"] >= 5 * MIB
+
+
+# ---- the machine starts again ----
+
+
+def test_after_a_reboot_what_was_confirmed_is_in_an_object(instance, tmp_path, kind):
+    millrace = instance(config=config_for(tmp_path, kind, compression="none"))
+    send_logs(millrace, range(260), pipeline=4, client=1, text=LONG)
+    wait_until(lambda: sink_metrics(millrace)["parts"] >= 2, 30, "two confirmed parts")
+    assert not kind.objects(plain)
+    reboot(millrace)
+    wait_until(lambda: sink_metrics(millrace)["recovered"] == 1, 30, "the upload is complete")
+    metrics = sink_metrics(millrace)
+    assert metrics["left_uploads"] == 0 and metrics["abandoned"] == 0
+    found = numbers_of(kind.objects(plain))
+    assert len(found) >= 2 * 5 * MIB // (len(LONG) + 200) and found == list(range(len(found)))
+    assert not kind.control.uploads() and not kind.control.aborts()
+    reboot(millrace)
+    send_logs(millrace, range(1000, 1010), client=1)
+    flush(millrace)
+    assert sink_metrics(millrace)["recovered"] == 0
+    assert numbers_of(kind.objects(plain)) == found + list(range(1000, 1010))

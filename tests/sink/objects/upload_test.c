@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "sink/objects/upload.h"
 #include "tests/fixture/journal.h"
+#include "tests/fixture/sandbox.h"
 #include "tests/fixture/scripted_store.h"
 
 #define BODY_BYTES (8u << 20)
@@ -623,11 +624,196 @@ static void every_line_is_in_one_object_whatever_happens(void **state)
 	}
 }
 
+/* ---- after a reboot ---- */
+
+static struct sandbox disk;
+
+/* The machine starts again: what was memory is gone, the index and the store are not. */
+static void reboot(void)
+{
+	struct journal_bounds bounds = f.body.bounds;
+	struct shm_error error;
+	if (f.upload != NULL)
+		upload_close(f.upload);
+	f.upload = NULL;
+	journal_body_leave(&f.body);
+	journal_body_remove(&f.body);
+	index_close(f.options.index);
+	assert_int_equal(index_open(&f.options.index, disk.directory, "logs", &error), 0);
+	assert_int_equal(journal_body_make(&f.body, BODY_BYTES, bounds), 0);
+	live_on();
+}
+
+static int set_up_disk(void **state)
+{
+	return set_up(state) != 0 || sandbox_make(&disk) != 0 ? -1 : 0;
+}
+
+static int tear_down_disk(void **state)
+{
+	(void)tear_down(state);
+	index_close(f.options.index);
+	sandbox_remove(&disk);
+	return 0;
+}
+
+/* Lines that are in the store, each once. */
+static unsigned lines_kept(void)
+{
+	unsigned n = 0;
+	unsigned char *seen = calloc(f.n_lines + 1, 1);
+	for (unsigned i = 0; i < scripted.n_objects; i++)
+		for (size_t at = 0; at < scripted.object[i].bytes; at += LINE, n++)
+			assert_int_equal(seen[strtoul(scripted.object[i].data + at, NULL, 10)]++, 0);
+	free(seen);
+	return n;
+}
+
+static void recovered(unsigned n)
+{
+	work();
+	for (unsigned i = 0; upload_counts(f.upload)->left != 0 || i < 2; i++) {
+		assert_true(i < 100);
+		later(NS_PER_SEC);
+	}
+	assert_int_equal(upload_counts(f.upload)->recovered, n);
+}
+
+static void after_a_reboot_confirmed_parts_come_to_light(void **state)
+{
+	(void)state;
+	reboot();
+	add_lines("a", 300);
+	add_lines("b", 10); /* the store knows nothing of it */
+	assert_int_equal(scripted.n_objects, 0);
+	assert_int_equal(scripted_open_uploads(), 1);
+	reboot();
+	recovered(1);
+	assert_int_equal(scripted_open_uploads(), 0);
+	assert_int_equal(lines_kept(), 256);
+	assert_int_equal(f.n_abandoned, 0);
+	reboot();
+	recovered(0);
+	add_lines("a", 300);
+	finish_all();
+	assert_int_equal(scripted.n_objects, 2);
+	assert_int_equal(lines_kept(), 556);
+}
+
+static void what_was_complete_before_a_reboot_is_not_completed_again(void **state)
+{
+	(void)state;
+	reboot();
+	answer_so(STORE_FINISH, 1, true, -EINPROGRESS); /* the answer came with the reboot */
+	add_lines("a", 300);
+	upload_finish_all(f.upload);
+	for (unsigned i = 0; scripted.count[STORE_FINISH] == 0; i++) {
+		assert_true(i < 100);
+		later(NS_PER_SEC);
+	}
+	unsigned finished = scripted.count[STORE_FINISH];
+	reboot();
+	recovered(1);
+	assert_int_equal(scripted.count[STORE_FINISH], finished);
+	assert_int_equal(lines_kept(), 300);
+}
+
+static void a_lost_answer_after_a_reboot_is_settled(void **state)
+{
+	static const int results[] = {-EINPROGRESS, -ENOENT, -EAGAIN};
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		char key[2] = {(char)('a' + i), '\0'};
+		reboot();
+		add_lines(key, 300);
+		answer_so(STORE_FINISH, 1, i != 2, results[i]);
+		reboot();
+		recovered(1);
+		assert_int_equal(scripted.n_objects, i + 1);
+		assert_int_equal(scripted_open_uploads(), 0);
+	}
+	assert_int_equal(lines_kept(), 3 * 256);
+	assert_int_equal(f.n_abandoned, 0);
+}
+
+static void an_upload_that_is_lost_before_a_reboot_is_told(void **state)
+{
+	(void)state;
+	reboot();
+	add_lines("a", 300);
+	scripted.upload[0].over = true; /* an administrator's rule aborted it */
+	reboot();
+	recovered(0);
+	assert_int_equal(f.n_abandoned, 1);
+	reboot();
+	recovered(0);
+	assert_int_equal(f.n_abandoned, 1); /* once */
+}
+
+/* The store would replace what it has under the name. */
+static void an_object_of_somebody_else_is_not_replaced_after_a_reboot(void **state)
+{
+	(void)state;
+	reboot();
+	add_lines("a", 300);
+	scripted_foreign("a");
+	reboot();
+	recovered(0);
+	assert_int_equal(f.n_abandoned, 1);
+	assert_int_equal(scripted_find("a")->bytes, 0);
+}
+
+static void with_a_late_name_the_next_one_is_taken_after_a_reboot(void **state)
+{
+	(void)state;
+	scripted.traits.late_name = true;
+	reboot();
+	add_lines("a", 300);
+	scripted_foreign("a");
+	reboot();
+	recovered(1);
+	assert_int_equal(scripted_find("a")->bytes, 0);
+	assert_int_equal(scripted.n_objects, 2);
+	assert_int_equal(lines_kept(), 256);
+}
+
+/* A kill leaves the index and the journal: the journal's objects are its own. */
+static void a_kill_alone_leaves_nothing_to_recover(void **state)
+{
+	struct shm_error error;
+	(void)state;
+	reboot();
+	add_lines("a", 300);
+	upload_close(f.upload);
+	f.upload = NULL;
+	index_close(f.options.index);
+	assert_int_equal(index_open(&f.options.index, disk.directory, "logs", &error), 0);
+	assert_non_null(index_left(f.options.index, 0));
+	live_on();
+	assert_null(index_left(f.options.index, 0));
+	add_lines("a", 300);
+	finish_all();
+	assert_int_equal(upload_counts(f.upload)->recovered, 0);
+	check_lines(0);
+	reboot();
+	recovered(0);
+	assert_int_equal(lines_kept(), 600);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+#define DISK(test) cmocka_unit_test_setup_teardown(test, set_up_disk, tear_down_disk)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        DISK(after_a_reboot_confirmed_parts_come_to_light),
+	        DISK(what_was_complete_before_a_reboot_is_not_completed_again),
+	        DISK(a_lost_answer_after_a_reboot_is_settled),
+	        DISK(an_upload_that_is_lost_before_a_reboot_is_told),
+	        DISK(an_object_of_somebody_else_is_not_replaced_after_a_reboot),
+	        DISK(with_a_late_name_the_next_one_is_taken_after_a_reboot),
+	        DISK(a_kill_alone_leaves_nothing_to_recover),
 	        TEST(a_small_object_is_one_put),
 	        TEST(a_large_object_is_an_upload_in_parts),
 	        TEST(a_name_that_is_taken_gets_a_suffix),
