@@ -558,33 +558,68 @@ void topic_reader_detach(struct topic_reader *reader)
 	segment_detach(&group);
 }
 
-static void explain_stage_group(const char *name, const char *topic, struct shm_error *error)
+static bool is_configured(struct claim *claim, int index)
 {
-	shm_explain(error, "group \"%s\" of topic \"%s\" belongs to a stage of the configuration", name,
-	            topic);
+	return atomic_load_explicit(&group_of(claim, index)->configured, memory_order_relaxed) != 0;
 }
 
-int topic_group_forget(const struct instance *instance, const char *topic, const char *name,
-                       struct shm_error *error)
+static void lapse_group(struct claim *claim, int index)
+{
+	atomic_store_explicit(&group_of(claim, index)->state, GROUP_LAPSED, memory_order_release);
+}
+
+static void retire_group(struct claim *claim, int index)
+{
+	atomic_store_explicit(&group_of(claim, index)->configured, 0, memory_order_relaxed);
+	free_group(claim, index);
+}
+
+/* Changes a group that nobody reads: a stage's, or an outside program's; of this state alone when
+ * that is not GROUP_FREE. */
+static int change_group(const struct instance *instance, const char *topic, const char *name, bool stage,
+                        enum group_state state, void (*change)(struct claim *claim, int index),
+                        struct shm_error *error)
 {
 	struct claim claim;
 	int result = begin_claim(&claim, instance, topic, error);
 	if (result != 0)
 		return result;
 	int index = find_group(&claim, name), busy = 0;
-	if (index < 0) {
+	if (index < 0 || (stage && !is_configured(&claim, index)) ||
+	    (state != GROUP_FREE && atomic_load_explicit(&group_of(&claim, index)->state,
+	                                                 memory_order_relaxed) != (uint32_t)state)) {
 		result = -ENOENT;
-		shm_explain(error, "topic \"%s\" has no group \"%s\"", topic, name);
-	} else if (atomic_load_explicit(&group_of(&claim, index)->configured, memory_order_relaxed) != 0) {
+		shm_explain(error, "topic \"%s\" has no %sgroup \"%s\"%s", topic,
+		            state == GROUP_REQUIRED ? "required " : "", name, stage ? " of a stage" : "");
+	} else if (!stage && is_configured(&claim, index)) {
 		result = -EPERM;
-		explain_stage_group(name, topic, error);
-	} else if ((busy = has_live_reader(instance, topic, (unsigned)index, 0)) != 0) {
+		shm_explain(error, "group \"%s\" of topic \"%s\" belongs to a stage of the configuration",
+		            name, topic);
+	} else if ((busy = topic_has_reader(instance->directory, topic, (unsigned)index)) != 0) {
 		result = refuse_busy(&claim, index, name, busy, error);
 	} else {
-		free_group(&claim, index);
+		change(&claim, index);
 	}
 	end_claim(&claim, -1);
 	return result;
+}
+
+int topic_group_forget(const struct instance *instance, const char *topic, const char *name,
+                       struct shm_error *error)
+{
+	return change_group(instance, topic, name, false, GROUP_FREE, free_group, error);
+}
+
+int topic_group_retire(const struct instance *instance, const char *topic, const char *name,
+                       struct shm_error *error)
+{
+	return change_group(instance, topic, name, true, GROUP_FREE, retire_group, error);
+}
+
+int topic_group_lapse(const struct instance *instance, const char *topic, const char *name,
+                      struct shm_error *error)
+{
+	return change_group(instance, topic, name, false, GROUP_REQUIRED, lapse_group, error);
 }
 
 int topic_group_configure(const struct instance *instance, const char *topic, const char *name,
@@ -595,28 +630,6 @@ int topic_group_configure(const struct instance *instance, const char *topic, co
 	int result = attach_reader(&reader, &wanted, topic, name, STREAM_FROM_TAIL, error);
 	if (result == 0)
 		topic_reader_detach(&reader);
-	return result;
-}
-
-int topic_group_retire(const struct instance *instance, const char *topic, const char *name,
-                       struct shm_error *error)
-{
-	struct claim claim;
-	int result = begin_claim(&claim, instance, topic, error);
-	if (result != 0)
-		return result;
-	int index = find_group(&claim, name), busy = 0;
-	if (index < 0 ||
-	    atomic_load_explicit(&group_of(&claim, index)->configured, memory_order_relaxed) == 0) {
-		result = -ENOENT;
-		shm_explain(error, "topic \"%s\" has no group \"%s\" of a stage", topic, name);
-	} else if ((busy = topic_has_reader(instance->directory, topic, (unsigned)index)) != 0) {
-		result = refuse_busy(&claim, index, name, busy, error);
-	} else {
-		atomic_store_explicit(&group_of(&claim, index)->configured, 0, memory_order_relaxed);
-		free_group(&claim, index);
-	}
-	end_claim(&claim, -1);
 	return result;
 }
 
@@ -635,30 +648,6 @@ bool topic_group_configured(const char *directory, const char *topic, unsigned i
 		snprintf(name, SHM_NAME_MAX, "%.*s", (int)sizeof group->name - 1, group->name);
 	segment_detach(&segment);
 	return configured;
-}
-
-int topic_group_lapse(const struct instance *instance, const char *topic, const char *name,
-                      struct shm_error *error)
-{
-	struct claim claim;
-	int result = begin_claim(&claim, instance, topic, error);
-	if (result != 0)
-		return result;
-	int index = find_group(&claim, name), busy = 0;
-	struct stream_group *group = index < 0 ? NULL : group_of(&claim, index);
-	if (group == NULL || atomic_load_explicit(&group->state, memory_order_relaxed) != GROUP_REQUIRED) {
-		result = -ENOENT;
-		shm_explain(error, "topic \"%s\" has no required group \"%s\"", topic, name);
-	} else if (atomic_load_explicit(&group->configured, memory_order_relaxed) != 0) {
-		result = -EPERM;
-		explain_stage_group(name, topic, error);
-	} else if ((busy = has_live_reader(instance, topic, (unsigned)index, 0)) != 0) {
-		result = refuse_busy(&claim, index, name, busy, error);
-	} else {
-		atomic_store_explicit(&group->state, GROUP_LAPSED, memory_order_release);
-	}
-	end_claim(&claim, -1);
-	return result;
 }
 
 bool topic_has_required(const struct instance *instance, const char *topic, const char *name)
