@@ -20,7 +20,7 @@ struct options {
 
 /* One sink that is flushed. */
 struct flush {
-	const char *name;
+	char *name;
 	uint64_t asked_before;
 	uint64_t told_ns; /* when it was signalled last */
 	bool noticed, done;
@@ -133,31 +133,37 @@ static int wait_for(struct snapshot_source *source, struct snapshot *snapshot, s
 	}
 }
 
+static int flush_chosen(struct snapshot_source *source, struct snapshot *snapshot,
+                        const struct options *options, const struct operands *operands)
+{
+	struct flush flush[INSTANCE_ROLES_MAX];
+	for (size_t i = 0; i < operands->n; i++) {
+		const struct snapshot_stage *stage = find(snapshot, operands->item[i]);
+		if (stage == NULL || !can_flush(stage))
+			return say_unknown(snapshot, operands->item[i]);
+	}
+	unsigned n = choose(snapshot, operands, flush);
+	int status = wait_for(source, snapshot, flush, n, options);
+	for (unsigned i = 0; i < n; i++)
+		free(flush[i].name);
+	return status;
+}
+
 static int flush_sinks(const struct options *options, const struct operands *operands)
 {
 	struct snapshot_source *source = malloc(sizeof *source);
-	struct snapshot *snapshot = malloc(sizeof *snapshot);
-	struct flush flush[INSTANCE_ROLES_MAX];
+	struct snapshot *snapshot = calloc(1, sizeof *snapshot);
 	struct shm_error error;
-	unsigned n = 0;
+	int status;
 	if (source == NULL || snapshot == NULL)
 		abort();
-	int result = snapshot_open(source, options->instance, &error);
-	int status = result == 0 ? 0 : command_no_instance("flush", options->instance, result, &error);
-	if (result == 0 && (result = snapshot_take(source, snapshot, &error)) != 0)
-		status = command_no_instance("flush", options->instance, result, &error);
-	for (size_t i = 0; i < operands->n && status == 0; i++) {
-		const struct snapshot_stage *stage = find(snapshot, operands->item[i]);
-		if (stage == NULL || !can_flush(stage))
-			status = say_unknown(snapshot, operands->item[i]);
-	}
-	if (status == 0) {
-		n = choose(snapshot, operands, flush);
-		status = wait_for(source, snapshot, flush, n, options);
-	}
-	for (unsigned i = 0; i < n; i++)
-		free((char *)(uintptr_t)flush[i].name);
+	int opened = snapshot_open(source, options->instance, &error);
+	int result = opened == 0 ? snapshot_take(source, snapshot, &error) : opened;
 	if (result == 0)
+		status = flush_chosen(source, snapshot, options, operands);
+	else
+		status = command_no_instance("flush", options->instance, result, &error);
+	if (opened == 0)
 		snapshot_close(source);
 	free(source);
 	free(snapshot);

@@ -1,5 +1,5 @@
-/* Uploads that a store lost for good, kept in data_dir/sinks/NAME.abandoned, one JSON object a line:
- * `millrace sinks` lists them with the remedy. The file is for people; they delete it.
+/* Uploads that a store lost for good, kept in data_dir/sinks/NAME.abandoned, one JSON object a
+ * line: `millrace sinks` lists them with the remedy. The file is for people; they delete it.
  *
  *     {"time": 1764244800, "store": "s3://bucket", "key": "...", "name": "...", "upload": "...", "token": "...", "bytes": 8388608, "reason": "..."}
  */

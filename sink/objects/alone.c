@@ -27,7 +27,8 @@ static void wait_for_store(struct objects *objects)
 	(void)poll(fd, n, (int)((timeout_ns + NS_PER_MS - 1) / NS_PER_MS));
 }
 
-/* Steps until nothing more can be done at once. False when the store fails: there is nobody to wait. */
+/* Steps until nothing more can be done at once. False when the store fails: there is nobody to
+ * wait. */
 static bool work(struct objects *objects)
 {
 	while (upload_work(objects->upload, clock_monotonic_ns()))

@@ -5,9 +5,9 @@
  *     FINISH   fsync, renameat2(RENAME_NOREPLACE) to the object's name, fsync of both directories
  *     FIND     an object whose inode and time of birth are those of the words is ours (its token is found)
  *
- * So a life that was killed between the rename and its confirmation knows its own object again. Each
- * object goes this way: PUT is not needed. A thread does all that may wait for the disk; it takes the
- * requests in order.
+ * So a life that was killed between the rename and its confirmation knows its own object again.
+ * Each object goes this way: PUT is not needed. A thread does all that may wait for the disk; it
+ * takes the requests in order.
  *
  *     loop    start --> waiting --.                 .--> done --> next       eventfd: done is not empty
  *     thread                      '-- one by one --'
@@ -145,8 +145,8 @@ static bool is_ours(const struct store_request *request, const uint64_t words[ST
 	return request->words[WORD_INODE] != 0 && memcmp(request->words, words, sizeof request->words) == 0;
 }
 
-/* The part file of the request's upload, when it is the one that CREATE made. Returns the descriptor,
- * or what the request ends with. */
+/* The part file of the request's upload, when it is the one that CREATE made. Returns the
+ * descriptor, or what the request ends with. */
 static int open_part(struct store *store, struct store_request *request, int flags, struct statx *status)
 {
 	char name[JOURNAL_TOKEN_BYTES + 8];

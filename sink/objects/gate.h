@@ -4,9 +4,9 @@
  *      ^                          ^        the bound doubles each time                |
  *      '------- it works ---------'---------------- it fails -------------------------'
  *
- * Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"): many sinks that lost the same
- * store do not come back at once. What a person must mend (-EACCES) waits for half the longest bound
- * at least, and is probed first, as is a store at the start.
+ * Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"): many sinks that lost the
+ * same store do not come back at once. What a person must mend (-EACCES) waits for half the longest
+ * bound at least, and is probed first, as is a store at the start.
  */
 #ifndef SINK_OBJECTS_GATE_H
 #define SINK_OBJECTS_GATE_H
@@ -32,7 +32,8 @@ void gate_init(struct gate *gate, uint64_t first_ns, uint64_t most_ns, uint64_t 
 /* May a request go, while so many are under way? Of an unprobed store: a probe alone may. */
 bool gate_open(const struct gate *gate, unsigned under_way, uint64_t now_ns);
 
-/* A request has failed: result is -EAGAIN, -EACCES or -EINPROGRESS. wait_ns: what the store asked for. */
+/* A request has failed: result is -EAGAIN, -EACCES or -EINPROGRESS. wait_ns: what the store asked
+ * for. */
 void gate_failed(struct gate *gate, int result, bool probe, const char *reason, uint64_t wait_ns,
                  uint64_t now_ns);
 

@@ -96,7 +96,7 @@ int lines_open(struct lines *lines, const struct config *config, const char *sec
 		return -EINVAL;
 	}
 	int result = open_key(lines, config, section, topics, error);
-	for (unsigned i = 0; topics[i] != NULL && i < LINES_TOPICS_MAX && result == 0; i++)
+	for (unsigned i = 0; i < LINES_TOPICS_MAX && topics[i] != NULL && result == 0; i++)
 		result = open_topic(lines, config, section, topics[i], error);
 	if (result != 0) {
 		lines_close(lines);
@@ -278,8 +278,8 @@ uint64_t lines_take(struct lines *lines, unsigned topic, unsigned lane, struct r
 		if (record == NULL)
 			break;
 		fetch_ahead(batch);
-		/* Other processes can write to the lane: what is checked is a copy. Without memory it
-		 * is as without room: tried again. */
+		/* Other processes can write to the lane: what is checked is a copy. Without memory
+		 * it is as without room: tried again. */
 		record = record_copy(&lines->copy, record->payload, batch->length, batch->type);
 		enum taken taken =
 		        record == NULL ? FULL : take(lines, record, topic, lane, before.position, real_ns);

@@ -63,8 +63,8 @@ int lines_open(struct lines *lines, const struct config *config, const char *sec
 /* Where they go. generation: of the instance. Returns 0 or -ENOMEM. */
 int lines_begin(struct lines *lines, struct journal *journal, uint64_t generation);
 
-/* Takes at most LINES_BATCH_MAX records; batch stands after the last that was taken. Returns how many
- * that were. Nothing is committed. real_ns: CLOCK_REALTIME. */
+/* Takes at most LINES_BATCH_MAX records; batch stands after the last that was taken. Returns how
+ * many that were. Nothing is committed. real_ns: CLOCK_REALTIME. */
 uint64_t lines_take(struct lines *lines, unsigned topic, unsigned lane, struct record_batch *batch,
                     uint64_t real_ns);
 

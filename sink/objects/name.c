@@ -8,7 +8,8 @@
 static uint64_t hash(const char *text, size_t n)
 {
 	uint64_t value =
-	        0xcbf29ce484222325u; /* FNV-1a: tells names apart that nobody chose to collide in it alone */
+	        /* FNV-1a: tells names apart that nobody chose to collide in it alone */
+	        0xcbf29ce484222325u;
 	for (size_t i = 0; i < n; i++)
 		value = (value ^ (unsigned char)text[i]) * 0x100000001b3u;
 	return value;
@@ -76,6 +77,5 @@ size_t name_make(char out[JOURNAL_KEY_MAX], const struct store_traits *traits, c
 		out[n++] = '/';
 		at = slash + 1;
 	}
-	memcpy(out + n, tail, tail_bytes);
-	return n + tail_bytes;
+	return n + put_part(out + n, tail, tail_bytes, tail_bytes);
 }

@@ -1,4 +1,5 @@
-/* The store that keeps nothing: every request succeeds at once. For benchmarks, and for NO_UPLOAD=1. */
+/* The store that keeps nothing: every request succeeds at once. For benchmarks, and for
+ * NO_UPLOAD=1. */
 #include "sink/objects/store.h"
 
 #include <errno.h>

@@ -172,7 +172,8 @@ static bool take_batch(struct sink *sink)
 			journal_commit(objects->journal, &sink->ports);
 		worked |= objects_touch(objects);
 		sink->worked |= worked;
-		/* A line that finds no room although nothing is short waits for what is under way. */
+		/* A line that finds no room although nothing is short waits for what is under
+		 * way. */
 		sink->blocked = objects->lines.full && !worked;
 		if (worked || sink->blocked)
 			return worked;
@@ -363,8 +364,8 @@ static void tick(struct stage *stage)
 		control_note(sink->control, "%s", sink->objects.ops->traits(sink->objects.store)->name);
 }
 
-/* Until all is in the store; the supervisor ends a drain that takes too long, and the next life goes
- * on with what is in the journal. */
+/* Until all is in the store; the supervisor ends a drain that takes too long, and the next life
+ * goes on with what is in the journal. */
 static bool drained(struct stage *stage)
 {
 	const struct sink *sink = stage->own;

@@ -1,5 +1,5 @@
-/* The objects stage: reads its topics as the required group of the sink's name, and brings each event
- * into exactly one object of a store.
+/* The objects stage: reads its topics as the required group of the sink's name, and brings each
+ * event into exactly one object of a store.
  *
  *     lanes --> lines.h --> journal.h: lines, and the lanes' cursors in one redo note
  *                                |
@@ -54,8 +54,8 @@ void objects_close(struct objects *objects);
 /* Could objects_open do it? Makes and changes nothing (stage_ops.check). */
 int objects_check(const struct config *config, const char *section, struct shm_error *error);
 
-/* The stage alone: the records of a file, as they lie in a lane, into the store of the first sink of
- * this kind; ends when all is in the store. Returns the exit status. */
+/* The stage alone: the records of a file, as they lie in a lane, into the store of the first sink
+ * of this kind; ends when all is in the store. Returns the exit status. */
 int objects_alone(const struct config *config, FILE *input, FILE *output);
 
 #endif

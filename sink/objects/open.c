@@ -1,5 +1,5 @@
-/* How a sink is put together from its options: for the stage, for --check and for the stage alone. It
- * is apart from objects.c, which is the loop. */
+/* How a sink is put together from its options: for the stage, for --check and for the stage alone.
+ * It is apart from objects.c, which is the loop. */
 #include "sink/objects/objects.h"
 
 #include <errno.h>

@@ -8,7 +8,7 @@ static const struct store_ops *const stores[] = {&store_null, &store_s3, &store_
 int store_choose(const struct store_ops **ops, const struct config *config, const char *section,
                  struct shm_error *error)
 {
-	const unsigned last = sizeof stores / sizeof *stores - 1;
+	const unsigned last = sizeof stores / sizeof stores[0] - 1;
 	*ops = NULL;
 	for (unsigned i = 0; i < last; i++) {
 		if (!stores[i]->meant(config, section))

@@ -69,8 +69,8 @@ struct store_request {
 	uint64_t bytes;  /* of all pieces */
 	uint64_t offset; /* PART: bytes of all parts before it */
 	uint64_t safe;   /* PART: bytes of those before the first that is not confirmed */
-	/* CREATE: it may have been done before under this name and token, and its answer was lost: an
-	 * upload that is there is taken up rather than left open */
+	/* CREATE: it may have been done before under this name and token, and its answer was lost:
+	 * an upload that is there is taken up rather than left open */
 	bool again;
 	const struct store_part *part; /* FINISH: all of them in order; LIST: those once confirmed */
 	uint32_t n_parts;
@@ -98,7 +98,9 @@ struct store; /* opaque */
 struct store_traits {
 	const char *name; /* for people: "s3://bucket", "directory /var/lib/objects" */
 	uint64_t
-	        part_min; /* bytes of every part but the last: 5 MiB of S3, 1 MiB of Azure, 1 of a directory */
+	        /* bytes of every part but the last: 5 MiB of S3, 1 MiB of Azure, 1 of a
+	         * directory */
+	        part_min;
 	uint64_t part_max;
 	uint32_t parts_max;
 	uint64_t object_max;    /* bytes */
@@ -119,8 +121,8 @@ struct store_ops {
 	const char *kind; /* "directory", "s3", "azure", "null" */
 	/* Is it the one that the section asks for? */
 	bool (*meant)(const struct config *config, const char *section);
-	/* Reads the options, allocates; no request yet. section: "sinks[2]". Returns 0 or -errno with
-	 * "KEY: WHAT" in error. */
+	/* Reads the options, allocates; no request yet. section: "sinks[2]". Returns 0 or -errno
+	 * with "KEY: WHAT" in error. */
 	int (*open)(struct store **store, const struct config *config, const char *section,
 	            struct shm_error *error);
 	void (*close)(struct store *store); /* what is under way is given up, its requests forgotten */
@@ -134,16 +136,16 @@ struct store_ops {
 	unsigned (*wait)(struct store *store, struct store_wait *wait, unsigned n, uint64_t *timeout_ns);
 	/* Bytes of ordinary memory that it can come to hold. */
 	uint64_t (*memory_max)(const struct config *config, const char *section);
-	/* --check: could it be opened? Makes and changes nothing and asks no server. As `open`; NULL:
-	 * nothing to look at. */
+	/* --check: could it be opened? Makes and changes nothing and asks no server. As `open`;
+	 * NULL: nothing to look at. */
 	int (*check)(const struct config *config, const char *section, struct shm_error *error);
 };
 
 extern const struct store_ops store_directory, store_s3, store_azure, store_null;
 
-/* The store that the section asks for: s3 when s3.bucket is set, azure when azure.container is, null
- * when store.discard is true, the directory when none is. -EINVAL with the reason when more than one
- * is. */
+/* The store that the section asks for: s3 when s3.bucket is set, azure when azure.container is,
+ * null when store.discard is true, the directory when none is. -EINVAL with the reason when more
+ * than one is. */
 int store_choose(const struct store_ops **ops, const struct config *config, const char *section,
                  struct shm_error *error);
 

@@ -22,8 +22,8 @@ struct tree {
 	int open_fd; /* of path/+open */
 };
 
-/* Opens the directory, makes it and those above it when they are not there. Returns 0 or -errno with
- * nothing open. */
+/* Opens the directory, makes it and those above it when they are not there. Returns 0 or -errno
+ * with nothing open. */
 int tree_open(struct tree *tree);
 void tree_close(struct tree *tree);
 
@@ -33,8 +33,8 @@ void tree_close(struct tree *tree);
 int tree_look(struct tree *tree);
 
 /* 0 when an object of this name could lie below a tree: parts between slashes, none of them empty,
- * "." or "..", none longer than NAME_MAX, none but those of uploads called +open, no NUL. -EINVAL or
- * -ENAMETOOLONG otherwise. */
+ * "." or "..", none longer than NAME_MAX, none but those of uploads called +open, no NUL. -EINVAL
+ * or -ENAMETOOLONG otherwise. */
 int tree_name(const char *name, size_t bytes);
 
 /* Opens the directory in which the object lies and copies the last part of its name to last. make:

@@ -667,8 +667,8 @@ static void complete(struct upload *upload, journal_object object, uint64_t byte
 	forget(upload, object);
 }
 
-/* What is confirmed is gone. What the journal still has of the object goes into another upload, under
- * another name: parts keep their numbers, those up to WORD_LOST are left out. */
+/* What is confirmed is gone. What the journal still has of the object goes into another upload,
+ * under another name: parts keep their numbers, those up to WORD_LOST are left out. */
 static void lose(struct upload *upload, journal_object object, const struct journal_view *view,
                  const char *reason, uint64_t now_ns)
 {
@@ -879,7 +879,7 @@ static void judge(struct upload *upload, const struct store_request *request, ui
 static void take_answer(struct upload *upload, struct store_request *request, uint64_t now_ns)
 {
 	struct job *job = request->owner;
-	struct journal_view view;
+	struct journal_view view = {0};
 	judge(upload, request, now_ns);
 	if (request->owner == upload->recover) {
 		upload->n_busy--;

@@ -20,12 +20,13 @@
  *     LOST              what is confirmed there is gone: told (abandoned); what the journal still has goes into another upload
  *     done              journal_remove
  *
- * A life that finds "sent" written down begins with SETTLE: the request may have been answered after
- * the last life's death. One that finds "created" asks CREATE with `again`. Nothing is ever aborted.
+ * A life that finds "sent" written down begins with SETTLE: the request may have been answered
+ * after the last life's death. One that finds "created" asks CREATE with `again`. Nothing is ever
+ * aborted.
  *
  * The store fails: no more requests until a time drawn between 0 and a bound that doubles (full
- * jitter; the store's own Retry-After, when that is longer), then one at a time until one works. What
- * a person must mend (-EACCES) is probed before anything else.
+ * jitter; the store's own Retry-After, when that is longer), then one at a time until one works.
+ * What a person must mend (-EACCES) is probed before anything else.
  *
  * One thread; nothing blocks. Call it when nothing in the journal is uncommitted.
  */
@@ -47,7 +48,8 @@ struct upload_options {
 	const char *type;                    /* media type of objects */
 	/* Writes "INSTANCE-ID" of the object's first event, 0-ended. */
 	void (*suffix)(void *argument, const struct journal_view *object, char *out, size_t size);
-	/* An upload was lost for good; reason: the store's words. bytes: those that were confirmed. */
+	/* An upload was lost for good; reason: the store's words. bytes: those that were
+	 * confirmed. */
 	void (*abandoned)(void *argument, const struct journal_view *object, uint64_t bytes,
 	                  const char *reason);
 	void *argument;
@@ -60,7 +62,8 @@ struct upload_options {
 /* Since upload_open. */
 struct upload_counts {
 	uint64_t requests, retries; /* started; of these parts and finishes that were sent again */
-	uint64_t unavailable, refused, unknown, invalid; /* answers -EAGAIN; -EACCES; -EINPROGRESS; -EINVAL */
+	/* answers -EAGAIN; -EACCES; -EINPROGRESS; -EINVAL */
+	uint64_t unavailable, refused, unknown, invalid;
 	uint64_t members, raw_bytes, packed_bytes;
 	uint64_t parts, part_bytes;     /* confirmed */
 	uint64_t objects, object_bytes; /* finished */
@@ -79,7 +82,8 @@ struct upload_counts {
 int upload_open(struct upload **made, const struct upload_options *options, struct journal *journal,
                 struct pack *pack, const struct store_ops *ops, struct store *store);
 
-/* What is under way is forgotten; closes the store, which may still write from the journal until then. */
+/* What is under way is forgotten; closes the store, which may still write from the journal until
+ * then. */
 void upload_close(struct upload *upload);
 
 /* The object has something to do: its open member is full. */
@@ -89,7 +93,8 @@ void upload_touch(struct upload *upload, journal_object object);
  * now_ns: CLOCK_MONOTONIC. */
 bool upload_work(struct upload *upload, uint64_t now_ns);
 
-/* What the clock decides; real_ns: CLOCK_REALTIME. Walks all objects: a few times a second at most. */
+/* What the clock decides; real_ns: CLOCK_REALTIME. Walks all objects: a few times a second at
+ * most. */
 void upload_tick(struct upload *upload, uint64_t now_ns, uint64_t real_ns);
 
 /* Every object that takes lines is finished from now on. */
@@ -101,8 +106,8 @@ uint64_t upload_unfinished(const struct upload *upload);
 /* Blocks or places for objects are short: nothing more may be read before upload_relieve. */
 bool upload_short(const struct upload *upload);
 
-/* When lines may have less than an eighth of the blocks: packs open members, then finishes the object that
- * got a line longest ago. True when it did something. */
+/* When lines may have less than an eighth of the blocks: packs open members, then finishes the
+ * object that got a line longest ago. True when it did something. */
 bool upload_relieve(struct upload *upload, uint64_t now_ns);
 
 /* As store_ops.wait; now_ns as for upload_work. */

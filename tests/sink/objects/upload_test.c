@@ -1,5 +1,5 @@
-/* Uploads against a store that answers, or does not, as each test says: what is asked of it in which
- * order, and that every line is in exactly one object whatever happens. */
+/* Uploads against a store that answers, or does not, as each test says: what is asked of it in
+ * which order, and that every line is in exactly one object whatever happens. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
