@@ -74,7 +74,8 @@ static json_t *sink_json(const struct snapshot_stage *stage, const char *data_di
 	static const char *const names[] = {
 	        "open_objects",  "waiting_bytes", "waiting_records",  "uncommitted_records",
 	        "objects",       "object_bytes",  "last_object_time", "oldest_unsafe_seconds",
-	        "failing_since", "abandoned"};
+	        "failing_since", "abandoned",     "spool_parts",      "spool_bytes",
+	        "spooled"};
 	char path[PATH_MAX];
 	json_t *one = json_object();
 	bool failing = sink_metric(stage, "failing") != 0;
@@ -141,7 +142,7 @@ static void print_sinks(const struct snapshot *snapshot)
 	struct grid grid;
 	grid_init(
 	        &grid,
-	        "<SINK <STAGE <STATE >UNREAD >OPEN_OBJECTS >WAITING >OLDEST <LAST_OBJECT >FINISHED <FAILING_SINCE");
+	        "<SINK <STAGE <STATE >UNREAD >OPEN_OBJECTS >WAITING >SPOOL >OLDEST <LAST_OBJECT >FINISHED <FAILING_SINCE");
 	for (unsigned i = 0; i < snapshot->n_stages; i++) {
 		const struct snapshot_stage *stage = &snapshot->stage[i];
 		if (!sink_is(stage))
@@ -152,6 +153,7 @@ static void print_sinks(const struct snapshot *snapshot)
 		metric_cell(&grid, stage, "waiting_records");
 		metric_cell(&grid, stage, "open_objects");
 		bytes_cell(&grid, stage, "waiting_bytes");
+		bytes_cell(&grid, stage, "spool_bytes");
 		if (sink_has_metric(stage, "oldest_unsafe_seconds"))
 			grid_time(&grid, sink_metric(stage, "oldest_unsafe_seconds") * NS_PER_SEC);
 		else

@@ -112,9 +112,10 @@ $(eval $(call unit,sink/kafka/kafka,kafka stage flow config shm event base,-lrdk
 $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
 
 $(eval $(call unit,sink/objects/pack,pack,-lisal -lz -lzstd))
+$(eval $(call unit,sink/objects/upload,objects stage flow config shm event base,-lisal -lz -lzstd -ljansson -lcyaml -lyaml -lck -lcrypto -pthread))
+$(eval $(call unit,sink/objects/spool,objects stage flow config shm event base,-lisal -lz -lzstd -ljansson -lcyaml -lyaml -lck -lcrypto -pthread))
 $(eval $(call unit,sink/objects/directory,objects stage flow config shm event base,-lcyaml -lyaml -pthread))
 $(eval $(call unit,sink/objects/name,objects shm event base,))
-$(eval $(call unit,sink/objects/upload,objects stage flow config shm event base,-lisal -lz -lzstd -ljansson -lcyaml -lyaml -lck))
 $(eval $(call unit,sink/objects/index,objects shm event base,-ljansson -pthread))
 $(eval $(call unit,sink/objects/http,objects shm event base,-lcurl -lssl -lcrypto -pthread))
 $(eval $(call unit,sink/objects/azure_sign,objects shm event base,-lcrypto))

@@ -654,29 +654,13 @@ static uint64_t memory_max(const struct config *config, const char *section)
 	return sizeof(struct store) + KEEP_ONCE * (JOURNAL_KEY_MAX + 64);
 }
 
-/* The directory, or the nearest one above it in which it would be made, lets us write. */
 static int check(const struct config *config, const char *section, struct shm_error *error)
 {
 	char path[PATH_MAX];
 	int result = read_path(path, config, section, error);
 	if (result != 0)
 		return result;
-	struct stat status;
-	while (stat(path, &status) != 0) {
-		char *slash = strrchr(path, '/');
-		if (errno != ENOENT) {
-			result = -errno;
-			break;
-		}
-		if (slash == NULL)
-			snprintf(path, sizeof path, ".");
-		else
-			slash[slash == path] = '\0';
-	}
-	if (result == 0 && !S_ISDIR(status.st_mode))
-		result = -ENOTDIR;
-	if (result == 0 && faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0)
-		result = -errno;
+	result = tree_could_write(path);
 	if (result != 0)
 		shm_explain(error, "%s.store.directory: %.300s: %s", section, path, strerror(-result));
 	return result;

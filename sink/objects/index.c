@@ -116,7 +116,7 @@ static bool read_part(struct index *index, const json_t *line, const char *token
 	json_int_t bytes = json_integer_value(json_object_get(line, "bytes"));
 	if (entry == NULL || etag == NULL || strlen(etag) >= JOURNAL_ETAG_MAX || bytes <= 0 || number <= 0 ||
 	    number > JOURNAL_PARTS_MAX || entry->n_parts >= JOURNAL_PARTS_MAX ||
-	    (entry->n_parts != 0 && number != entry->part[entry->n_parts - 1].number + 1))
+	    (entry->n_parts != 0 && number <= entry->part[entry->n_parts - 1].number))
 		return false;
 	struct store_part *more = reallocarray(entry->part, entry->n_parts + 1, sizeof *more);
 	if (more == NULL)

@@ -42,6 +42,7 @@ struct sink {
 	uint64_t looked_ns;
 	struct upload_counts told; /* in the metrics already */
 	struct lines_counts told_lines;
+	uint64_t told_spooled;
 };
 
 /* ---- starting ---- */
@@ -97,7 +98,10 @@ static int open_all(struct sink *sink, struct stage *stage, struct shm_error *er
 		journal_close(journal);
 		return result;
 	}
-	result = objects_begin(objects, journal, stage->instance.generation, error);
+	objects->journal = journal;
+	result = objects_spool(objects, error);
+	if (result == 0)
+		result = objects_begin(objects, journal, stage->instance.generation, error);
 	return result != 0 ? result : open_bell(sink, error);
 }
 
@@ -201,6 +205,15 @@ static void count_on(struct sink *sink, enum objects_metric metric, uint64_t now
 	*told = now;
 }
 
+/* All 0 when there is none. */
+static struct spool_counts count_spool(const struct sink *sink)
+{
+	struct spool_counts counts = {.reason = ""};
+	if (sink->objects.spool != NULL)
+		spool_count(sink->objects.spool, &counts);
+	return counts;
+}
+
 static void tell_counters(struct sink *sink)
 {
 	const struct upload_counts *now = upload_counts(sink->objects.upload);
@@ -224,6 +237,7 @@ static void tell_counters(struct sink *sink)
 	count_on(sink, OBJECTS_invalid, now->invalid, &told->invalid);
 	count_on(sink, OBJECTS_abandoned, now->abandoned, &told->abandoned);
 	count_on(sink, OBJECTS_recovered, now->recovered, &told->recovered);
+	count_on(sink, OBJECTS_spooled, count_spool(sink).spooled, &sink->told_spooled);
 }
 
 static void tell_gauges(struct sink *sink)
@@ -245,6 +259,8 @@ static void tell_gauges(struct sink *sink)
 	           now->oldest_ns == 0 || now->oldest_ns > real_ns ? 0
 	                                                           : (real_ns - now->oldest_ns) / NS_PER_SEC);
 	metric_set(sink->control, OBJECTS_left_uploads, now->left);
+	metric_set(sink->control, OBJECTS_spool_parts, count_spool(sink).parts);
+	metric_set(sink->control, OBJECTS_spool_bytes, count_spool(sink).bytes);
 	metric_set(sink->control, OBJECTS_failing, now->failing_since_ns != 0);
 	metric_set(sink->control, OBJECTS_failing_since, now->failing_since_ns / NS_PER_SEC);
 }
@@ -358,8 +374,12 @@ static void tick(struct stage *stage)
 	tell_counters(sink);
 	tell_gauges(sink);
 	const struct upload_counts *counts = upload_counts(sink->objects.upload);
+	const char *spool = count_spool(sink).reason;
 	if (counts->failing_since_ns != 0)
-		control_note(sink->control, "failing: %s", counts->reason);
+		control_note(sink->control, "failing: %s%s%s", counts->reason,
+		             spool[0] != '\0' ? "; spool: " : "", spool);
+	else if (spool[0] != '\0')
+		control_note(sink->control, "spool: %s", spool);
 	else
 		control_note(sink->control, "%s", sink->objects.ops->traits(sink->objects.store)->name);
 }
@@ -390,6 +410,10 @@ static uint64_t memory_max(const struct config *config, const char *section)
 	uint64_t bytes = sizeof(struct sink) + journal_memory(tails);
 	bytes += upload_memory(tails / (3ull * JOURNAL_BLOCK_BYTES), REQUESTS,
 	                       config_u64(config, "%s.part_size", section));
+	bytes += spool_memory(config_u64(config, "%s.spool.size", section),
+	                      config_u64(config, "%s.part_size", section) +
+	                              2 * config_u64(config, "%s.member", section) +
+	                              2 * config_u64(config, "%s.longest_line", section));
 	bytes += pack_memory(config_string(config, "%s.compression", section));
 	bytes += 8 * config_u64(config, "%s.longest_line", section);
 	if (store_choose(&ops, config, section, &error) == 0)

@@ -31,6 +31,7 @@ struct objects {
 	struct journal *journal;
 	struct journal_bounds bounds;
 	struct upload_options options;
+	struct spool *spool; /* NULL: none */
 	struct upload *upload;
 	const struct instance *instance; /* NULL: alone */
 	uint64_t generation;
@@ -39,6 +40,10 @@ struct objects {
 /* Opens lines, pack and store of the section. Returns 0, or -errno with "KEY: WHAT" in error. */
 int objects_open(struct objects *objects, const struct config *config, const char *section,
                  const char *const *topics, struct shm_error *error);
+
+/* Opens the spool of the section, when it has one or the journal has parts in it. Before objects_begin;
+ * objects->journal is set. Returns 0 or -errno with "KEY: WHAT" in error. */
+int objects_spool(struct objects *objects, struct shm_error *error);
 
 /* With the journal, which objects_close closes: begins. Returns 0 or -errno with the reason. */
 int objects_begin(struct objects *objects, struct journal *journal, uint64_t generation,

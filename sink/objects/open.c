@@ -3,6 +3,7 @@
 #include "sink/objects/objects.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -106,6 +107,24 @@ int objects_open(struct objects *objects, const struct config *config, const cha
 	return result;
 }
 
+int objects_spool(struct objects *objects, struct shm_error *error)
+{
+	char path[PATH_MAX], owner[300];
+	struct shm_error why;
+	int result = spool_path(path, objects->config, objects->section, error);
+	if (result != 0)
+		return result;
+	snprintf(owner, sizeof owner, "instance %.100s sink %.100s\n",
+	         config_string(objects->config, "instance"), objects->name);
+	result = spool_open(&objects->spool, path, owner,
+	                    config_u64(objects->config, "%s.spool.size", objects->section), objects->journal,
+	                    &why);
+	if (result != 0)
+		shm_explain(error, "%s.spool.directory: %.400s", objects->section, why.text);
+	objects->options.spool = objects->spool;
+	return result;
+}
+
 int objects_begin(struct objects *objects, struct journal *journal, uint64_t generation,
                   struct shm_error *error)
 {
@@ -143,6 +162,7 @@ void objects_close(struct objects *objects)
 		upload_close(objects->upload);
 	else if (objects->store != NULL)
 		objects->ops->close(objects->store);
+	spool_close(objects->spool);
 	index_close(objects->index);
 	journal_close(objects->journal);
 	if (objects->pack != NULL)
@@ -161,6 +181,8 @@ int objects_check(const struct config *config, const char *section, struct shm_e
 	int result = prepare(&objects, config, section, topics, error);
 	if (result == 0 && objects.ops->check != NULL)
 		result = objects.ops->check(config, section, error);
+	if (result == 0)
+		result = spool_check(config, section, error);
 	objects_close(&objects);
 	return result;
 }

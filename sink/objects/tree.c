@@ -8,8 +8,7 @@
 
 #define DIRECTORY_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 
-/* Makes the directory and what is missing above it; symbolic links above it are the user's own. */
-static int make_path(const char *path)
+int tree_make_path(const char *path)
 {
 	char part[PATH_MAX];
 	size_t n = strlen(path);
@@ -25,12 +24,31 @@ static int make_path(const char *path)
 	return 0;
 }
 
+int tree_could_write(const char *path)
+{
+	char at[PATH_MAX];
+	struct stat status;
+	strcpy(at, path);
+	while (stat(at, &status) != 0) {
+		char *slash = strrchr(at, '/');
+		if (errno != ENOENT)
+			return -errno;
+		if (slash == NULL)
+			strcpy(at, ".");
+		else
+			slash[slash == at] = '\0';
+	}
+	if (!S_ISDIR(status.st_mode))
+		return -ENOTDIR;
+	return faccessat(AT_FDCWD, at, W_OK | X_OK, AT_EACCESS) == 0 ? 0 : -errno;
+}
+
 int tree_open(struct tree *tree)
 {
 	int result = 0;
 	tree->fd = open(tree->path, DIRECTORY_FLAGS);
 	if (tree->fd < 0 && errno == ENOENT) {
-		result = make_path(tree->path);
+		result = tree_make_path(tree->path);
 		tree->fd = result == 0 ? open(tree->path, DIRECTORY_FLAGS) : -1;
 	}
 	if (tree->fd < 0)

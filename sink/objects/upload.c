@@ -10,6 +10,7 @@
 #include "sink/objects/gate.h"
 #include "sink/objects/name.h"
 #include "sink/objects/recover.h"
+#include "sink/objects/spool.h"
 
 #define PIECES        64u /* of raw lines, at a time */
 #define WORK_MEMBERS  4u  /* packed by one upload_work */
@@ -18,6 +19,8 @@
 #define INVALID_NS    (30 * NS_PER_SEC) /* before a refused request is sent again */
 #define MISSING_TRIES 3u                /* times in a row that an upload must not be there to be lost */
 #define SUFFIX_BYTES  200u
+#define OLDEST        64u    /* objects of the spool that are asked for before all others */
+#define GONE_ETAG     "gone" /* of a part that the spool has lost, which the object is without */
 
 /* The words of an object that are ours (store.h has the others). */
 enum { WORD_FLAGS = STORE_WORDS, WORD_LOST };
@@ -32,6 +35,7 @@ struct job {
 	struct store_request request;
 	journal_object object;
 	bool busy, settle; /* settle: of FIND, what it is for */
+	uint32_t spooled;  /* the part whose bytes are the spool's; 0: none */
 	struct iovec *piece;
 	unsigned room; /* pieces */
 	struct store_part *part;
@@ -40,19 +44,19 @@ struct job {
 
 /* What this life knows of an object; all zero of one that has nothing to do. */
 struct slot {
-	uint64_t name_hash;     /* 0: it has no name yet */
-	uint64_t hold_until_ns; /* nothing is asked of the store before */
-	uint32_t sent;          /* the highest part that was sent */
-	uint16_t under_way;     /* requests */
-	uint8_t missing;        /* times in a row that the store knew neither upload nor object */
-	bool alone;             /* one of the requests is not of a part: no other may go */
-	bool settle;            /* FIND has to tell what became of it */
-	bool gone;              /* the store said that it does not know the upload */
-	bool unknown;           /* a PUT or FINISH had no certain answer: an object may be ours */
-	bool recreate;          /* it needs another upload */
-	bool flush;             /* upload_finish_all waits for it */
-	bool removed;           /* it may still stand in a row */
-	bool local, remote;     /* it is in that line */
+	uint64_t name_hash;      /* 0: it has no name yet */
+	uint64_t hold_until_ns;  /* nothing is asked of the store before */
+	uint32_t sent;           /* the highest part that was sent */
+	uint16_t under_way;      /* requests */
+	uint8_t missing;         /* times in a row that the store knew neither upload nor object */
+	bool alone;              /* one of the requests is not of a part: no other may go */
+	bool settle;             /* FIND has to tell what became of it */
+	bool gone;               /* the store said that it does not know the upload */
+	bool unknown;            /* a PUT or FINISH had no certain answer: an object may be ours */
+	bool recreate;           /* it needs another upload */
+	bool flush;              /* upload_finish_all waits for it */
+	bool removed;            /* it may still stand in a row */
+	bool local, remote, cut; /* it is in that line */
 };
 
 /* Objects that have something to do, each once. */
@@ -80,12 +84,13 @@ struct upload {
 	struct slot *slot; /* one for each object */
 	uint32_t n_slots;
 	struct row local, remote; /* to be packed and cut; to be asked of the store */
+	struct row cut;           /* may have parts for the spool */
 	struct job *job;
 	struct job probe;
 	struct early *early;
 	unsigned n_jobs, n_busy;
 	struct recover *recover; /* NULL: nothing is left from before a reboot */
-	uint64_t flushing, relieved_ns, invalid_until_ns;
+	uint64_t flushing, relieved_ns, cut_ns, invalid_until_ns;
 	char invalid[256];
 	struct upload_counts counts;
 };
@@ -121,6 +126,14 @@ static void add_remote(struct upload *upload, journal_object object)
 		return;
 	upload->slot[object].remote = true;
 	row_push(&upload->remote, object);
+}
+
+static void add_cut(struct upload *upload, journal_object object)
+{
+	if (upload->options->spool == NULL || upload->slot[object].cut)
+		return;
+	upload->slot[object].cut = true;
+	row_push(&upload->cut, object);
 }
 
 void upload_touch(struct upload *upload, journal_object object)
@@ -167,11 +180,12 @@ static bool is_full(const struct upload *upload, const struct journal_view *view
 	return bytes >= upload->finish_bytes || view->n_parts + 1 >= parts;
 }
 
-/* A whole object that goes as one request. */
+/* A whole object that goes as one request; for the spool it may have become a part. */
 static bool is_small(const struct upload *upload, const struct journal_view *view)
 {
-	return view->finishing && view->phase < JOURNAL_UPLOADING && view->n_parts == 0 &&
-	       view->open_bytes == 0 && view->packed_bytes < upload->traits->part_min;
+	return view->finishing && view->phase < JOURNAL_UPLOADING && view->open_bytes == 0 &&
+	       (view->n_parts == 0 || (view->n_parts == 1 && view->packed_bytes == 0)) &&
+	       view->packed_bytes + view->cut_bytes < upload->traits->part_min;
 }
 
 static bool must_cut(const struct upload *upload, const struct journal_view *view)
@@ -199,6 +213,7 @@ static int prepare(struct upload *upload, journal_object object, struct journal_
 	if (must_cut(upload, view)) {
 		if (journal_cut(upload->journal, object) == 0)
 			return -ENOSPC;
+		add_cut(upload, object);
 		journal_look(upload->journal, object, view);
 	}
 	return 0;
@@ -323,6 +338,10 @@ static void set_flag(struct upload *upload, journal_object object, const struct 
 
 /* ---- requests ---- */
 
+/* They are with the answers. */
+static void forget(struct upload *upload, journal_object object);
+static void forget_early(struct upload *upload, journal_object object);
+
 static struct job *free_job(struct upload *upload)
 {
 	for (unsigned i = 0; i < upload->n_jobs; i++)
@@ -368,18 +387,28 @@ static bool send(struct upload *upload, struct job *job)
 	return true;
 }
 
-/* All pieces of a part, or of what is in no part. False without memory. */
-static bool list_pieces(struct upload *upload, struct job *job, uint32_t number)
+static bool more_pieces(struct job *job, unsigned n)
 {
-	unsigned n = journal_bytes(upload->journal, job->object, number, 0, job->piece, job->room);
-	if (n > job->room) {
-		struct iovec *more = reallocarray(job->piece, n, sizeof *more);
-		if (more == NULL)
-			return false;
-		job->piece = more;
-		job->room = n;
-		n = journal_bytes(upload->journal, job->object, number, 0, job->piece, job->room);
-	}
+	struct iovec *more = n > job->room ? reallocarray(job->piece, n, sizeof *more) : job->piece;
+	if (more == NULL)
+		return false;
+	job->piece = more;
+	job->room = n > job->room ? n : job->room;
+	return true;
+}
+
+/* All pieces of a part, or of what is in no part; spooled: its bytes, when they lie in the spool. False
+ * without memory. */
+static bool list_pieces(struct upload *upload, struct job *job, uint32_t number, const void *spooled)
+{
+	struct journal_part part;
+	unsigned n = spooled != NULL ? 1 : journal_bytes(upload->journal, job->object, number, 0, NULL, 0);
+	if (!more_pieces(job, n))
+		return false;
+	if (spooled == NULL)
+		n = journal_bytes(upload->journal, job->object, number, 0, job->piece, n);
+	else if (journal_part(upload->journal, job->object, number, &part))
+		job->piece[0] = (struct iovec){.iov_base = (void *)(uintptr_t)spooled, .iov_len = part.bytes};
 	job->request.piece = job->piece;
 	job->request.n_pieces = n;
 	for (unsigned i = 0; i < n; i++)
@@ -400,12 +429,74 @@ static bool send_find(struct upload *upload, struct job *job, journal_object obj
 	return send(upload, job);
 }
 
-static bool send_put(struct upload *upload, struct job *job, journal_object object,
-                     const struct journal_view *view)
+/* The bytes of a cut part that lies in the spool; NULL of one in the journal. */
+static enum spool_fetched fetch(struct upload *upload, journal_object object, uint32_t number,
+                                uint64_t now_ns, const void **data, const char **reason)
 {
+	struct journal_part part;
+	*data = NULL;
+	*reason = "there is no spool";
+	if (!journal_part(upload->journal, object, number, &part) || !part.spooled)
+		return SPOOL_READY;
+	if (upload->options->spool == NULL)
+		return SPOOL_GONE;
+	return spool_fetch(upload->options->spool, object, number, now_ns, data, reason);
+}
+
+/* As send, of what `fetch` gave. */
+static bool send_spooled(struct upload *upload, struct job *job, uint32_t number, const void *data)
+{
+	if (!list_pieces(upload, job, number, data) || !send(upload, job))
+		return false;
+	if (data == NULL)
+		return true;
+	job->spooled = number;
+	spool_use(upload->options->spool, job->object, number);
+	return true;
+}
+
+/* The spool has lost a part, of whose object nothing is under way: the object goes on without it. */
+static void lose_spooled(struct upload *upload, journal_object object, const struct journal_view *view,
+                         uint32_t number, const char *reason)
+{
+	struct journal_part part;
+	char words[200];
+	if (!journal_part(upload->journal, object, number, &part))
+		return;
+	snprintf(words, sizeof words, "part %u was in the spool: %s", number, reason);
+	log_error("a part in the spool is lost", "key=\"%.*s\" part=%u bytes=%llu reason=\"%s\"",
+	          (int)view->key_bytes, view->key, number, (unsigned long long)part.bytes, reason);
+	upload->counts.abandoned++;
+	upload->options->abandoned(upload->options->argument, view, part.bytes, words);
+	if (view->phase < JOURNAL_UPLOADING) { /* it is all of the object */
+		forget(upload, object);
+		return;
+	}
+	/* Those after it that were answered were sent to where they are not any more. */
+	forget_early(upload, object);
+	journal_confirm(upload->journal, object, number, GONE_ETAG);
+	if (upload->options->spool != NULL)
+		spool_drop(upload->options->spool, object, number);
+}
+
+static bool is_gone(const struct journal_part *part)
+{
+	return strcmp(part->etag, GONE_ETAG) == 0;
+}
+
+static bool send_put(struct upload *upload, struct job *job, journal_object object,
+                     const struct journal_view *view, uint64_t now_ns)
+{
+	const void *data;
+	const char *reason;
+	enum spool_fetched fetched = fetch(upload, object, view->n_parts, now_ns, &data, &reason);
+	if (fetched == SPOOL_GONE)
+		lose_spooled(upload, object, view, view->n_parts, reason);
+	if (fetched != SPOOL_READY)
+		return true;
 	set_flag(upload, object, view, FLAG_SENT);
 	fill_job(upload, job, object, view, STORE_PUT);
-	return list_pieces(upload, job, 0) && send(upload, job);
+	return send_spooled(upload, job, view->n_parts, data);
 }
 
 static bool send_create(struct upload *upload, struct job *job, journal_object object,
@@ -424,13 +515,13 @@ static uint64_t parts_bytes(const struct upload *upload, journal_object object, 
 	struct journal_part part;
 	uint64_t bytes = 0;
 	for (uint64_t i = from; i < to; i++)
-		if (journal_part(upload->journal, object, (uint32_t)i, &part))
+		if (journal_part(upload->journal, object, (uint32_t)i, &part) && !is_gone(&part))
 			bytes += part.bytes;
 	return bytes;
 }
 
 static bool send_part(struct upload *upload, struct job *job, journal_object object,
-                      const struct journal_view *view, uint32_t number)
+                      const struct journal_view *view, uint32_t number, const void *data)
 {
 	struct slot *slot = &upload->slot[object];
 	fill_job(upload, job, object, view, STORE_PART);
@@ -439,7 +530,7 @@ static bool send_part(struct upload *upload, struct job *job, journal_object obj
 	job->request.safe = parts_bytes(upload, object, view->words[WORD_LOST] + 1, view->n_confirmed + 1ull);
 	job->request.offset =
 	        job->request.safe + parts_bytes(upload, object, view->n_confirmed + 1ull, number);
-	if (!list_pieces(upload, job, number) || !send(upload, job))
+	if (!send_spooled(upload, job, number, data))
 		return false;
 	upload->counts.retries += number <= slot->sent;
 	if (number > slot->sent)
@@ -447,28 +538,41 @@ static bool send_part(struct upload *upload, struct job *job, journal_object obj
 	return true;
 }
 
-static bool send_finish(struct upload *upload, struct job *job, journal_object object,
-                        const struct journal_view *view)
+/* The confirmed parts of the upload, as FINISH wants them. False without memory. */
+static bool list_parts(struct upload *upload, struct job *job, journal_object object,
+                       const struct journal_view *view)
 {
 	struct journal_part part;
-	uint64_t lost = view->words[WORD_LOST];
-	upload->counts.retries += (view->words[WORD_FLAGS] & FLAG_SENT) != 0;
-	set_flag(upload, object, view, FLAG_SENT);
-	fill_job(upload, job, object, view, STORE_FINISH);
+	uint32_t n = 0, lost = (uint32_t)view->words[WORD_LOST];
 	free(job->part);
 	job->part = calloc(view->n_parts - lost, sizeof *job->part);
 	if (job->part == NULL)
 		return false;
-	for (uint32_t i = 0; i < view->n_parts - lost; i++) {
-		if (!journal_part(upload->journal, object, (uint32_t)lost + i + 1, &part))
+	for (uint32_t number = lost + 1; number <= view->n_parts; number++) {
+		if (!journal_part(upload->journal, object, number, &part))
 			return false;
-		job->part[i].number = part.number;
-		job->part[i].bytes = part.bytes;
-		memcpy(job->part[i].etag, part.etag, sizeof part.etag);
+		if (is_gone(&part))
+			continue;
+		job->part[n].number = part.number;
+		job->part[n].bytes = part.bytes;
+		memcpy(job->part[n++].etag, part.etag, sizeof part.etag);
 	}
 	job->request.part = job->part;
-	job->request.n_parts = (uint32_t)(view->n_parts - lost);
-	return send(upload, job);
+	job->request.n_parts = n;
+	return true;
+}
+
+static bool send_finish(struct upload *upload, struct job *job, journal_object object,
+                        const struct journal_view *view)
+{
+	if (parts_bytes(upload, object, view->words[WORD_LOST] + 1, view->n_parts + 1ull) == 0) {
+		forget(upload, object); /* the spool has lost all that was left of it */
+		return true;
+	}
+	upload->counts.retries += (view->words[WORD_FLAGS] & FLAG_SENT) != 0;
+	set_flag(upload, object, view, FLAG_SENT);
+	fill_job(upload, job, object, view, STORE_FINISH);
+	return list_parts(upload, job, object, view) && send(upload, job);
 }
 
 static bool is_under_way(const struct upload *upload, journal_object object, uint32_t number)
@@ -487,15 +591,26 @@ static bool is_under_way(const struct upload *upload, journal_object object, uin
 
 /* Each returns false when a request could not be started: the object keeps its place in the row. */
 
+/* A part is started when those before it are: one that the spool has lost must be known before. */
 static bool send_parts(struct upload *upload, journal_object object, const struct journal_view *view,
                        uint64_t now_ns)
 {
+	const void *data;
+	const char *reason;
 	for (uint32_t number = view->n_confirmed + 1; number <= view->n_parts; number++) {
 		if (is_under_way(upload, object, number))
 			continue;
 		struct job *job = free_job(upload);
-		if (job == NULL || !gate_open(&upload->gate, upload->n_busy, now_ns) ||
-		    !send_part(upload, job, object, view, number))
+		if (job == NULL || !gate_open(&upload->gate, upload->n_busy, now_ns))
+			return false;
+		enum spool_fetched fetched = fetch(upload, object, number, now_ns, &data, &reason);
+		if (fetched == SPOOL_GONE && upload->slot[object].under_way == 0) {
+			lose_spooled(upload, object, view, number, reason);
+			continue;
+		}
+		if (fetched != SPOOL_READY)
+			return true; /* the spool or an answer brings it back */
+		if (!send_part(upload, job, object, view, number, data))
 			return false;
 	}
 	return true;
@@ -514,7 +629,7 @@ static bool begin(struct upload *upload, struct job *job, journal_object object,
 			return true;
 		journal_look(upload->journal, object, view);
 	}
-	return small ? send_put(upload, job, object, view) : send_create(upload, job, object, view);
+	return small ? send_put(upload, job, object, view, now_ns) : send_create(upload, job, object, view);
 }
 
 static bool ask_store(struct upload *upload, journal_object object, uint64_t now_ns)
@@ -522,8 +637,9 @@ static bool ask_store(struct upload *upload, journal_object object, uint64_t now
 	struct slot *slot = &upload->slot[object];
 	struct journal_view view;
 	journal_look(upload->journal, object, &view);
-	if (!wants_store(&view) || slot->alone || slot->hold_until_ns > now_ns)
-		return true; /* an answer or the clock brings it back */
+	if (!wants_store(&view) || slot->alone || slot->hold_until_ns > now_ns ||
+	    (upload->options->spool != NULL && spool_busy(upload->options->spool, object)))
+		return true; /* an answer, the clock or the spool brings it back */
 	if (view.finishing &&
 	    (view.open_bytes != 0 || (view.packed_bytes != 0 && !is_small(upload, &view)))) {
 		add_local(upload, object);
@@ -538,8 +654,11 @@ static bool ask_store(struct upload *upload, journal_object object, uint64_t now
 		return slot->under_way != 0 || send_create(upload, job, object, &view);
 	if (view.phase != JOURNAL_UPLOADING)
 		return begin(upload, job, object, &view, now_ns);
-	if (view.n_confirmed < view.n_parts)
-		return send_parts(upload, object, &view, now_ns);
+	if (view.n_confirmed < view.n_parts && !send_parts(upload, object, &view, now_ns))
+		return false;
+	journal_look(upload->journal, object, &view);
+	if (view.n_confirmed < view.n_parts || !wants_store(&view))
+		return true;
 	return slot->under_way != 0 || send_finish(upload, job, object, &view);
 }
 
@@ -557,17 +676,31 @@ static bool send_probe(struct upload *upload, uint64_t now_ns)
 	return true;
 }
 
+/* What was spooled first goes before all else. False when no more can be asked for now. */
+static bool ask_for_oldest(struct upload *upload, uint64_t now_ns)
+{
+	journal_object object[OLDEST];
+	unsigned n = spool_oldest(upload->options->spool, object, OLDEST);
+	for (unsigned i = 0; i < n; i++)
+		if (!ask_store(upload, object[i], now_ns))
+			return false;
+	return true;
+}
+
 static bool work_remotely(struct upload *upload, uint64_t now_ns)
 {
-	bool worked = false;
+	uint64_t requests = upload->counts.requests;
 	if (!upload->gate.probed)
 		return send_probe(upload, now_ns);
 	if (upload->recover != NULL && gate_open(&upload->gate, upload->n_busy, now_ns) &&
 	    recover_work(upload->recover, now_ns)) {
 		upload->n_busy++;
 		upload->counts.requests++;
-		worked = true;
 	}
+	if (upload->options->spool != NULL && gate_open(&upload->gate, upload->n_busy, now_ns) &&
+	    !ask_for_oldest(upload, now_ns))
+		return upload->counts.requests != requests;
+	bool worked = upload->counts.requests != requests;
 	for (uint32_t n = upload->remote.n; n > 0; n--) {
 		journal_object object = upload->remote.object[upload->remote.first];
 		if (!upload->slot[object].removed && !ask_store(upload, object, now_ns))
@@ -594,6 +727,8 @@ static void index_object(struct upload *upload, journal_object object)
 		struct store_part confirmed = {.number = (uint32_t)i};
 		if (!journal_part(upload->journal, object, (uint32_t)i, &part))
 			return;
+		if (is_gone(&part))
+			continue;
 		confirmed.bytes = part.bytes;
 		memcpy(confirmed.etag, part.etag, sizeof confirmed.etag);
 		index_confirmed(index, view.token, &confirmed);
@@ -650,13 +785,27 @@ static void handle_recovered(void *argument, const struct recover_end *end)
 
 /* ---- answers ---- */
 
+static void drop_spooled(struct upload *upload, journal_object object)
+{
+	struct journal_view view;
+	struct journal_part part;
+	if (upload->options->spool == NULL)
+		return;
+	journal_look(upload->journal, object, &view);
+	for (uint32_t number = view.n_confirmed + 1; number <= view.n_parts; number++)
+		if (journal_part(upload->journal, object, number, &part) && part.spooled)
+			spool_drop(upload->options->spool, object, number);
+}
+
 static void forget(struct upload *upload, journal_object object)
 {
 	struct slot *slot = &upload->slot[object];
 	index_forget(upload, object);
+	drop_spooled(upload, object);
 	upload->flushing -= slot->flush;
 	journal_remove(upload->journal, object);
-	*slot = (struct slot){.local = slot->local, .remote = slot->remote, .removed = true};
+	*slot = (struct slot){
+	        .local = slot->local, .remote = slot->remote, .cut = slot->cut, .removed = true};
 }
 
 static void complete(struct upload *upload, journal_object object, uint64_t bytes)
@@ -719,7 +868,7 @@ static void handle_settled(struct upload *upload, struct job *job, const struct 
 	struct slot *slot = &upload->slot[job->object];
 	bool small = is_small(upload, view);
 	uint64_t bytes =
-	        small ? view->packed_bytes
+	        small ? view->packed_bytes + view->cut_bytes
 	              : parts_bytes(upload, job->object, view->words[WORD_LOST] + 1, view->n_parts + 1ull);
 	if (request->result == -ENOENT) {
 		handle_missing(upload, job->object, view, "it is not there", now_ns);
@@ -773,13 +922,15 @@ static void handle_created(struct upload *upload, struct job *job, const struct 
 /* Parts are confirmed in order, so that those confirmed are always the first ones. */
 static void confirm(struct upload *upload, journal_object object, uint32_t number, const char *etag)
 {
-	struct journal_part part;
+	struct journal_part part = {0};
 	if (journal_part(upload->journal, object, number, &part)) {
 		upload->counts.parts++;
 		upload->counts.part_bytes += part.bytes;
 		index_part(upload, object, &part, etag);
 	}
 	journal_confirm(upload->journal, object, number, etag);
+	if (part.spooled)
+		spool_drop(upload->options->spool, object, number);
 	for (unsigned i = 0; i < upload->n_jobs; i++) {
 		struct early *early = &upload->early[i];
 		if (early->object != object || early->number != number + 1)
@@ -892,6 +1043,11 @@ static void take_answer(struct upload *upload, struct store_request *request, ui
 		return;
 	struct slot *slot = &upload->slot[job->object];
 	slot->under_way--;
+	if (job->spooled != 0)
+		spool_free(upload->options->spool, job->object, job->spooled);
+	job->spooled = 0;
+	if (request->result != 0)
+		add_cut(upload, job->object); /* while it was under way it was passed over */
 	if (request->action != STORE_PART)
 		slot->alone = false;
 	journal_look(upload->journal, job->object, &view);
@@ -932,6 +1088,113 @@ static void tell_failing(struct upload *upload, uint64_t now_ns, uint64_t real_n
 		counts->failing_since_ns = real_ns;
 }
 
+/* ---- the spool ---- */
+
+static void finish(struct upload *upload, journal_object object)
+{
+	journal_finish(upload->journal, object);
+	add_local(upload, object);
+}
+
+/* Room gets short: earlier when the store fails, for then nothing else makes any. */
+static bool wants_spool(const struct upload *upload)
+{
+	struct journal_counts counts;
+	if (upload->options->spool == NULL)
+		return false;
+	journal_count(upload->journal, &counts);
+	uint64_t part = upload->gate.failing_since_ns != 0 ? 4 : 16;
+	return counts.free_blocks <= counts.kept_blocks + counts.blocks / part;
+}
+
+/* The first part that is in memory and not under way. False when there is none. */
+static bool find_unsafe(const struct upload *upload, journal_object object, struct journal_part *part)
+{
+	struct journal_view view;
+	journal_look(upload->journal, object, &view);
+	for (uint32_t number = view.n_confirmed + 1; number <= view.n_parts; number++)
+		if (journal_part(upload->journal, object, number, part) && !part->spooled &&
+		    !is_under_way(upload, object, number))
+			return true;
+	return false;
+}
+
+static bool work_on_spool(struct upload *upload, uint64_t now_ns)
+{
+	struct spool *spool = upload->options->spool;
+	struct journal_part part;
+	journal_object object;
+	bool worked = false;
+	if (spool == NULL)
+		return false;
+	while ((object = spool_next(spool, now_ns)) != JOURNAL_NONE) {
+		add_remote(upload, object);
+		add_cut(upload, object);
+		worked = true;
+	}
+	for (uint32_t n = upload->cut.n; n > 0 && wants_spool(upload) && spool_idle(spool); n--) {
+		object = row_pop(&upload->cut);
+		struct slot *slot = &upload->slot[object];
+		slot->cut = false;
+		if (slot->removed)
+			continue;
+		/* A request of another kind may have its bytes, or be its end. */
+		bool later = slot->alone || spool_busy(spool, object);
+		if (!later && !find_unsafe(upload, object, &part))
+			continue;
+		if (!later && spool_takes(spool, part.bytes, now_ns))
+			worked |= spool_write(spool, object, part.number);
+		add_cut(upload, object);
+	}
+	return worked;
+}
+
+/* What is in no part, and takes more memory than the list of parts that it would get. */
+static bool is_worth_cutting(const struct upload *upload, journal_object object,
+                             const struct journal_view *view)
+{
+	return view->packed_bytes > JOURNAL_BLOCK_BYTES && !upload->slot[object].alone &&
+	       (!view->finishing || view->open_bytes == 0);
+}
+
+/* Makes parts for the spool of what is largest. A part below the store's least is an object's last:
+ * such an object is finished first. True when it did something. */
+static bool cut_early(struct upload *upload, uint64_t now_ns)
+{
+	struct journal_view view;
+	struct journal_counts counts;
+	uint64_t largest = 0, cut = 0;
+	if (upload->cut.n > upload->n_jobs || !spool_takes(upload->options->spool, 0, now_ns) ||
+	    now_ns - upload->cut_ns < RELIEF_NS)
+		return false;
+	upload->cut_ns = now_ns;
+	journal_count(upload->journal, &counts);
+	for (journal_object object = journal_next(upload->journal, JOURNAL_NONE); object != JOURNAL_NONE;
+	     object = journal_next(upload->journal, object)) {
+		journal_look(upload->journal, object, &view);
+		if (is_worth_cutting(upload, object, &view) && view.packed_bytes > largest)
+			largest = view.packed_bytes;
+	}
+	for (journal_object object = journal_next(upload->journal, JOURNAL_NONE);
+	     object != JOURNAL_NONE && cut < counts.blocks / 16 * JOURNAL_BLOCK_BYTES;
+	     object = journal_next(upload->journal, object)) {
+		journal_look(upload->journal, object, &view);
+		if (!is_worth_cutting(upload, object, &view) || view.packed_bytes < largest / 2)
+			continue;
+		cut += view.packed_bytes;
+		if (!view.finishing &&
+		    (view.packed_bytes < upload->traits->part_min || is_full(upload, &view))) {
+			finish(upload, object);
+			continue;
+		}
+		if (journal_cut(upload->journal, object) == 0)
+			break;
+		add_cut(upload, object);
+		add_remote(upload, object);
+	}
+	return cut != 0;
+}
+
 bool upload_work(struct upload *upload, uint64_t now_ns)
 {
 	struct store_request *request;
@@ -942,18 +1205,13 @@ bool upload_work(struct upload *upload, uint64_t now_ns)
 	}
 	if (worked)
 		tell_failing(upload, now_ns, clock_real_ns());
+	worked |= work_on_spool(upload, now_ns);
 	worked |= work_locally(upload);
 	worked |= work_remotely(upload, now_ns);
 	return worked;
 }
 
 /* ---- the clock, pressure, all at once ---- */
-
-static void finish(struct upload *upload, journal_object object)
-{
-	journal_finish(upload->journal, object);
-	add_local(upload, object);
-}
 
 void upload_tick(struct upload *upload, uint64_t now_ns, uint64_t real_ns)
 {
@@ -969,6 +1227,8 @@ void upload_tick(struct upload *upload, uint64_t now_ns, uint64_t real_ns)
 			finish(upload, object);
 			view.finishing = true;
 		}
+		if (view.cut_bytes != 0 && upload->options->spool != NULL)
+			add_remote(upload, object); /* it may have found no place to be read to */
 		if (slot->hold_until_ns != 0 && slot->hold_until_ns <= now_ns) {
 			slot->hold_until_ns = 0;
 			add_remote(upload, object);
@@ -1042,6 +1302,12 @@ bool upload_relieve(struct upload *upload, uint64_t now_ns)
 		if (pack_open_members(upload) != 0)
 			return true;
 	}
+	if (wants_spool(upload) && cut_early(upload, now_ns))
+		return true;
+	/* What is small gives more room to nobody, neither in the spool nor in a store that fails. */
+	if (upload->options->spool != NULL && upload->gate.failing_since_ns != 0 &&
+	    counts.free_objects != 0 && spool_takes(upload->options->spool, 0, now_ns))
+		return false;
 	journal_object object = journal_oldest(upload->journal);
 	if (object == JOURNAL_NONE || counts.finishing >= 4ull * upload->n_jobs)
 		return false;
@@ -1054,6 +1320,12 @@ unsigned upload_wait(struct upload *upload, struct store_wait *wait, unsigned n,
 {
 	unsigned used = upload->ops->wait(upload->store, wait, n, timeout_ns);
 	bool waiting = upload->remote.n != 0 || !upload->gate.probed;
+	if (upload->options->spool != NULL && used < n) {
+		struct spool_counts counts;
+		spool_count(upload->options->spool, &counts);
+		waiting |= counts.parts != 0;
+		wait[used++] = spool_wait(upload->options->spool);
+	}
 	uint64_t until_ns = upload->gate.until_ns;
 	if (waiting && until_ns > now_ns && until_ns - now_ns < *timeout_ns)
 		*timeout_ns = until_ns - now_ns;
@@ -1101,6 +1373,8 @@ static void take_up(struct upload *upload)
 		slot->recreate = view.phase == JOURNAL_UPLOADING && view.words[WORD_LOST] != 0 &&
 		                 (view.words[WORD_FLAGS] & FLAG_CREATED) == 0;
 		add_local(upload, object);
+		if (view.cut_bytes != 0)
+			add_cut(upload, object);
 	}
 }
 
@@ -1127,11 +1401,12 @@ static bool allocate(struct upload *upload)
 	upload->slot = calloc(upload->n_slots, sizeof *upload->slot);
 	upload->job = calloc(upload->n_jobs, sizeof *upload->job);
 	upload->early = calloc(upload->n_jobs, sizeof *upload->early);
-	upload->local.size = upload->remote.size = upload->n_slots;
+	upload->local.size = upload->remote.size = upload->cut.size = upload->n_slots;
 	upload->local.object = calloc(upload->n_slots, sizeof(journal_object));
 	upload->remote.object = calloc(upload->n_slots, sizeof(journal_object));
+	upload->cut.object = calloc(upload->n_slots, sizeof(journal_object));
 	return upload->slot != NULL && upload->job != NULL && upload->early != NULL &&
-	       upload->local.object != NULL && upload->remote.object != NULL;
+	       upload->local.object != NULL && upload->remote.object != NULL && upload->cut.object != NULL;
 }
 
 static void free_all(struct upload *upload)
@@ -1146,6 +1421,7 @@ static void free_all(struct upload *upload)
 	free(upload->early);
 	free(upload->local.object);
 	free(upload->remote.object);
+	free(upload->cut.object);
 	free(upload);
 }
 
@@ -1184,7 +1460,7 @@ void upload_close(struct upload *upload)
 uint64_t upload_memory(uint64_t objects, unsigned requests, uint64_t part_bytes)
 {
 	uint64_t pieces = part_bytes / JOURNAL_BLOCK_BYTES + 64;
-	return sizeof(struct upload) + objects * (sizeof(struct slot) + 2 * sizeof(journal_object)) +
+	return sizeof(struct upload) + objects * (sizeof(struct slot) + 3 * sizeof(journal_object)) +
 	       requests * (sizeof(struct job) + sizeof(struct early) + pieces * sizeof(struct iovec)) +
 	       JOURNAL_PARTS_MAX * sizeof(struct store_part);
 }

@@ -36,6 +36,7 @@
 #include "sink/objects/index.h"
 #include "sink/objects/journal.h"
 #include "sink/objects/pack.h"
+#include "sink/objects/spool.h"
 #include "sink/objects/store.h"
 
 struct upload; /* opaque */
@@ -48,8 +49,9 @@ struct upload_options {
 	const char *type;                    /* media type of objects */
 	/* Writes "INSTANCE-ID" of the object's first event, 0-ended. */
 	void (*suffix)(void *argument, const struct journal_view *object, char *out, size_t size);
-	/* An upload was lost for good; reason: the store's words. bytes: those that were
-	 * confirmed. */
+	struct spool *spool; /* NULL: none; it stays open until upload_close */
+	/* An upload was lost for good; reason: the store's words. bytes: those that were confirmed. Or a
+	 * part that was in the spool. */
 	void (*abandoned)(void *argument, const struct journal_view *object, uint64_t bytes,
 	                  const char *reason);
 	void *argument;

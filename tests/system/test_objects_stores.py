@@ -225,6 +225,43 @@ def test_a_store_that_is_gone_for_a_while_loses_nothing(instance, tmp_path, kind
     check_all(kind, sender.acknowledged)
 
 
+def spool_files(tmp_path):
+    return [path for path in (tmp_path / "data" / "spool" / "logs").iterdir() if path.name != "owner"]
+
+
+@pytest.mark.limit(180)
+def test_a_spool_takes_what_memory_does_not_hold_while_the_store_is_gone(instance, tmp_path, kind, rng):
+    """Each request is answered 200 although several times `tails` comes in and the sink is killed meanwhile."""
+    config = config_for(tmp_path, kind, compression="none", finish={"after": "1h", "size": "24MiB"}, spool={"size": "1GiB"})
+    config["sinks"][0].update(tails="24MiB", member="64KiB")
+    millrace = instance(config=config)
+    sent = 0
+    kind.control.refuse(kind.service)
+    for _ in range(6):
+        for client in (1, 2):
+            send_logs(millrace, range(sent, sent + 120), pipeline=4, client=client, text=LONG)
+            sent += 120
+            time.sleep(rng.uniform(0, 0.1))
+            pid = pid_of_sink(millrace)
+            kill_pid(pid)
+            wait_until(lambda pid=pid: pid_of_sink(millrace) not in (None, pid), 20, "the next life", pause=0.005)
+            # the lane holds two of these: it need not hold what a dead sink does not read
+            wait_until(lambda: sink_metrics(millrace)["waiting_records"] < 120, 30, "it reads")
+    wait_until(lambda: sink_metrics(millrace)["failing"] == 1 and sink_metrics(millrace)["waiting_records"] == 0, 30, "all is read")
+    wait_until(lambda: sink_metrics(millrace)["spool_parts"] == len(spool_files(tmp_path)), 30, "all is counted")
+    assert sink_metrics(millrace)["spool_bytes"] > 36 * MIB and sink_metrics(millrace)["spooled"] > 0
+    shown = json.loads(millrace.millrace("sinks", "--json").stdout)["sinks"][0]
+    assert shown["spool_parts"] > 0 and shown["spool_bytes"] > 36 * MIB
+    kind.control.refuse(kind.service, False)
+    for _ in range(3):
+        time.sleep(rng.uniform(0, 0.5))
+        kill_pid(wait_until(lambda: pid_of_sink(millrace), 20, "a life", pause=0.005))
+    flush(millrace, timeout=90)
+    check_all(kind, range(sent))
+    metrics = sink_metrics(millrace)
+    assert metrics["spool_bytes"] == 0 and metrics["abandoned"] == 0 and not spool_files(tmp_path)
+
+
 @pytest.mark.parametrize("kind", [S3], indirect=True)
 def test_a_lost_upload_costs_what_was_confirmed_and_is_written_down(instance, tmp_path, kind):
     millrace = instance(config=config_for(tmp_path, kind, compression="none"))
