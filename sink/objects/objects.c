@@ -255,9 +255,11 @@ static void tell_gauges(struct sink *sink)
 	metric_set(sink->control, OBJECTS_open_objects, journal.objects - journal.free_objects);
 	metric_set(sink->control, OBJECTS_finishing_objects, journal.finishing);
 	metric_set(sink->control, OBJECTS_waiting_bytes, journal.waiting_bytes);
+	/* as of the last tick: what was open then may be complete by now */
+	bool none =
+	        now->oldest_ns == 0 || now->oldest_ns > real_ns || journal.free_objects == journal.objects;
 	metric_set(sink->control, OBJECTS_oldest_unsafe_seconds,
-	           now->oldest_ns == 0 || now->oldest_ns > real_ns ? 0
-	                                                           : (real_ns - now->oldest_ns) / NS_PER_SEC);
+	           none ? 0 : (real_ns - now->oldest_ns) / NS_PER_SEC);
 	metric_set(sink->control, OBJECTS_left_uploads, now->left);
 	metric_set(sink->control, OBJECTS_spool_parts, count_spool(sink).parts);
 	metric_set(sink->control, OBJECTS_spool_bytes, count_spool(sink).bytes);
