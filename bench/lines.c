@@ -152,11 +152,18 @@ static size_t write_text(char *out)
 	return n - 1;
 }
 
+/* Some write more than others, or their members would all be full at the same time. */
+static int64_t draw_client(void)
+{
+	return 1 + (int64_t)((uint64_t)draw() % LINES_CLIENTS * (3 + (uint64_t)draw() % LINES_CLIENTS) /
+	                     (LINES_CLIENTS + 3));
+}
+
 static size_t write_object(char *out, struct event_log *event, uint64_t i)
 {
 	char text[TEXT_MOST + 20];
 	size_t n = write_text(text);
-	event->client_id = 1 + draw() % LINES_CLIENTS;
+	event->client_id = draw_client();
 	event->content_id = 40000 + draw() % 50000;
 	event->timestamp_ms = (int64_t)(DAY_MS + i / 8);
 	event->text_offset = 8;

@@ -68,4 +68,8 @@ size_t template_most(const struct template *template);
 uint64_t template_hash(const struct template *template, const struct record *record,
                        const struct template_place *place, const uint64_t key[2]);
 
+/* Whether template_hash reads no more of events of this type than their struct: what follows it
+ * need not be there. */
+bool template_hash_fixed(const struct template *template, uint16_t type);
+
 #endif

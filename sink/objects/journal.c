@@ -515,24 +515,22 @@ static bool extend(struct journal *journal, struct journal_live *live, const cha
 	return true;
 }
 
-bool journal_append(struct journal *journal, journal_object object, const void *line, size_t bytes,
-                    uint64_t now_ns)
+/* The line lies at live->at. */
+static inline void end_line(struct journal_live *live, size_t bytes)
+{
+	live->at[bytes] = '\n';
+	live->at += bytes + 1;
+	live->room -= (uint32_t)bytes + 1;
+	live->open_bytes += bytes + 1;
+	/* The object's next line may be thousands of other objects' lines away: by then the place
+	 * for it has come. */
+	for (size_t i = 0; i < AHEAD_BYTES; i += SHM_LINE)
+		__builtin_prefetch(live->at + i, 1);
+}
+
+static inline void count_line(struct journal *journal, journal_object object, size_t bytes, uint64_t now_ns)
 {
 	struct journal_live *live = &journal->live[object];
-	if (__builtin_expect(bytes < live->room, 1)) {
-		char *at = live->at;
-		memcpy(at, line, bytes);
-		at[bytes] = '\n';
-		live->at = at + bytes + 1;
-		live->room -= (uint32_t)bytes + 1;
-		live->open_bytes += bytes + 1;
-		/* The object's next line may be thousands of other objects' lines away: by then
-		 * the place for it has come. */
-		for (size_t i = 0; i < AHEAD_BYTES; i += SHM_LINE)
-			__builtin_prefetch(live->at + i, 1);
-	} else if (!extend(journal, live, line, bytes)) {
-		return false;
-	}
 	journal->waiting_bytes += bytes + 1;
 	live->lines++;
 	live->touched_ns = now_ns;
@@ -541,6 +539,58 @@ bool journal_append(struct journal *journal, journal_object object, const void *
 		journal->dirty[journal->n_dirty++] = object;
 		journal_keys_touch(journal, object);
 	}
+}
+
+bool journal_append(struct journal *journal, journal_object object, const void *line, size_t bytes,
+                    uint64_t now_ns)
+{
+	struct journal_live *live = &journal->live[object];
+	if (__builtin_expect(bytes < live->room, 1)) {
+		memcpy(live->at, line, bytes);
+		end_line(live, bytes);
+	} else if (!extend(journal, live, line, bytes)) {
+		return false;
+	}
+	count_line(journal, object, bytes, now_ns);
+	return true;
+}
+
+/* Sixteen bytes, wherever they lie. */
+typedef unsigned char sixteen __attribute__((vector_size(16)));
+struct sixteen_at {
+	sixteen bytes;
+} __attribute__((packed, may_alias));
+
+/* Copies n bytes, 16 at least. True when no newline is in the copy. What lies in `from` may change
+ * meanwhile: each load is done once (volatile), what is stored is what is looked at, and where the
+ * last step overlaps the one before its bytes replace those. */
+static inline bool copy_line(char *to, const char *from, size_t n)
+{
+	const sixteen newline = (sixteen){0} + '\n';
+	sixteen found = {0};
+	uint64_t half[2];
+	for (size_t at = 0;; at = at + 16 < n - 16 ? at + 16 : n - 16) {
+		sixteen now = ((const volatile struct sixteen_at *)(const void *)(from + at))->bytes;
+		((struct sixteen_at *)(void *)(to + at))->bytes = now;
+		found |= (sixteen)(now == newline);
+		if (at == n - 16)
+			break;
+	}
+	memcpy(half, &found, sizeof half);
+	return (half[0] | half[1]) == 0;
+}
+
+bool journal_append_object(struct journal *journal, journal_object object, const void *line, size_t bytes,
+                           uint64_t now_ns)
+{
+	struct journal_live *live = &journal->live[object];
+	if (bytes < sizeof(sixteen) || bytes >= live->room)
+		return false;
+	/* Beyond the object's length nothing says anything yet. */
+	if (!copy_line(live->at, line, bytes) || live->at[0] != '{' || live->at[bytes - 1] != '}')
+		return false;
+	end_line(live, bytes);
+	count_line(journal, object, bytes, now_ns);
 	return true;
 }
 

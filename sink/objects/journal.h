@@ -214,6 +214,12 @@ journal_object journal_add(struct journal *journal, uint64_t hash, const char *k
 bool journal_append(struct journal *journal, journal_object object, const void *line, size_t bytes,
                     uint64_t now_ns);
 
+/* The same for one JSON object out of memory that other processes may write: what is looked at is
+ * the copy. False, and nothing has changed, when that is no `{...}` on one line, or does not fit
+ * without more blocks: then it takes the long way, over record_copy. */
+bool journal_append_object(struct journal *journal, journal_object object, const void *line, size_t bytes,
+                           uint64_t now_ns);
+
 /* Commits the lines since the last commit together with what the redo note holds already
  * (ports_note, of at most JOURNAL_COMMIT_LANES lanes): one note, published and applied by
  * ports_commit. ports NULL: there are none. */

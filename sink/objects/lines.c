@@ -1,6 +1,8 @@
 #include "sink/objects/lines.h"
 
 #include <errno.h>
+#include <stdalign.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -230,8 +232,6 @@ static enum taken take(struct lines *lines, const struct record *record, unsigne
 	struct lines_topic *of = &lines->topic[topic];
 	enum taken why = BAD;
 	size_t bytes;
-	lines->place.topic = of->name;
-	lines->place.now_ns = real_ns;
 	uint64_t hash = template_hash(lines->template, record, &lines->place, lines->hash_key);
 	if (hash == 0)
 		return BAD;
@@ -248,6 +248,32 @@ static enum taken take(struct lines *lines, const struct record *record, unsigne
 		return FULL;
 	touch(lines, object);
 	return TAKEN;
+}
+
+/* A log, as nearly all are: its object goes from the lane into the journal, copied once. Its struct
+ * is read once, before anything in it is used; where the object ends is what that copy says, held
+ * against the length that the batch has checked. False, and nothing has changed, for all that is
+ * not as usual: that takes the long way, from the record as it is then. */
+static bool take_log(struct lines *lines, const struct record *record, const struct record_batch *batch,
+                     uint64_t real_ns)
+{
+	alignas(uint64_t) unsigned char room[sizeof(struct record) + sizeof(struct event_log)];
+	struct record *head = (void *)room;
+	struct event_log *event = (void *)head->payload;
+	if (batch->type != EVENT_LOG || batch->length < sizeof *event)
+		return false;
+	memcpy(record_put(head, EVENT_LOG, batch->length), record->payload, sizeof *event);
+	atomic_signal_fence(memory_order_seq_cst); /* from here on it is not read again */
+	uint64_t hash = template_hash(lines->template, head, &lines->place, lines->hash_key);
+	if (hash == 0 || event->object_bytes > lines->longest)
+		return false;
+	journal_object object = journal_find(lines->journal, hash, NULL, 0);
+	if (object == JOURNAL_NONE ||
+	    !journal_append_object(lines->journal, object, record->payload + sizeof *event,
+	                           event->object_bytes, real_ns))
+		return false;
+	touch(lines, object);
+	return true;
 }
 
 static void count(struct lines *lines, enum taken taken)
@@ -269,6 +295,10 @@ uint64_t lines_take(struct lines *lines, unsigned topic, unsigned lane, struct r
                     uint64_t real_ns)
 {
 	uint64_t n = 0;
+	bool logs = lines->format == ENCODE_AUTO && lines->topic[topic].filters.n == 0 &&
+	            template_hash_fixed(lines->template, EVENT_LOG);
+	lines->place.topic = lines->topic[topic].name;
+	lines->place.now_ns = real_ns;
 	lines->full = false;
 	lines->batch++;
 	lines->n_touched = 0;
@@ -278,6 +308,11 @@ uint64_t lines_take(struct lines *lines, unsigned topic, unsigned lane, struct r
 		if (record == NULL)
 			break;
 		fetch_ahead(batch);
+		if (logs && take_log(lines, record, batch, real_ns)) {
+			lines->counts.events++;
+			n++;
+			continue;
+		}
 		/* Other processes can write to the lane: what is checked is a copy. Without memory
 		 * it is as without room: tried again. */
 		record = record_copy(&lines->copy, record->payload, batch->length, batch->type);

@@ -243,6 +243,64 @@ static void lines_of_any_length_run_over_the_ends_of_blocks(void **state)
 	free(expected);
 }
 
+static void an_object_of_others_memory_is_copied_whole_when_it_is_one_line(void **state)
+{
+	(void)state;
+	char expected[JOURNAL_BLOCK_BYTES];
+	size_t bytes = 0;
+	journal_object object = add("a");
+	assert_false(journal_append_object(f.journal, object, "{7890123456789012345}", 21, 1)); /* no block */
+	assert_true(append(object, "x"));
+	memcpy(expected, "x\n", 2);
+	bytes = 2;
+	for (size_t n = 1; n < 130; n++) {
+		char *line = pattern(n, (unsigned)n);
+		line[0] = '{';
+		line[n - 1] = '}';
+		assert_int_equal(journal_append_object(f.journal, object, line, n, 1), n >= 16);
+		if (n >= 16) {
+			memcpy(expected + bytes, line, n);
+			bytes += n;
+			expected[bytes++] = '\n';
+		}
+		for (size_t i = 0; n >= 16 && i < n; i++) {
+			char was = line[i];
+			line[i] = '\n';
+			assert_false(journal_append_object(f.journal, object, line, n, 1));
+			line[i] = was;
+		}
+		free(line);
+	}
+	assert_false(journal_append_object(f.journal, object, "{789012345678901234x", 20, 1));
+	assert_false(journal_append_object(f.journal, object, "x789012345678901234}", 20, 1));
+	assert_int_equal(look(object).lines, 1 + 130 - 16);
+	journal_commit(f.journal, NULL);
+	next_life();
+	object = find("a");
+	assert_bytes(object, RAW, expected, bytes);
+	assert_int_equal(count().waiting_bytes, bytes);
+}
+
+static void an_object_of_others_memory_does_not_run_over_the_end_of_a_block(void **state)
+{
+	(void)state;
+	char *line = pattern(JOURNAL_BLOCK_BYTES - 100, 1);
+	journal_object object = add("a");
+	assert_true(append(object, line)); /* 99 bytes are left */
+	free(line);
+	line = pattern(99, 2);
+	line[0] = '{';
+	line[98] = line[97] = '}';
+	assert_false(journal_append_object(f.journal, object, line, 99, 1));
+	assert_true(journal_append_object(f.journal, object, line, 98, 1));
+	assert_false(journal_append_object(f.journal, object, line, 98, 1));
+	assert_int_equal(look(object).open_bytes, JOURNAL_BLOCK_BYTES);
+	journal_commit(f.journal, NULL);
+	journal_finish(f.journal, object);
+	assert_false(journal_append_object(f.journal, object, line, 98, 1));
+	free(line);
+}
+
 static void an_open_member_takes_no_more_than_the_bound(void **state)
 {
 	(void)state;
@@ -713,6 +771,8 @@ int main(void)
 	        TEST(one_commit_covers_all_objects),
 	        TEST(an_object_without_a_line_is_dropped_by_the_commit_and_by_a_death),
 	        TEST(lines_of_any_length_run_over_the_ends_of_blocks),
+	        TEST(an_object_of_others_memory_is_copied_whole_when_it_is_one_line),
+	        TEST(an_object_of_others_memory_does_not_run_over_the_end_of_a_block),
 	        TEST(an_open_member_takes_no_more_than_the_bound),
 	        TEST(an_object_is_found_by_its_hash_alone_once_its_key_was_asked_for),
 	        TEST(the_oldest_is_the_one_that_got_a_line_longest_ago),

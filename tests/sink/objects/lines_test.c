@@ -24,12 +24,14 @@ static struct {
 	char *lane;
 } f;
 
-static int set_up(void **state)
+static const char numbers[] =
+        "sinks: [{name: logs, kind: objects, topics: [log], key: \"k/{date}/{client_id}\"}]\n";
+
+static int set_up_with(const char *configuration)
 {
-	(void)state;
 	static const char *const topics[] = {"log", NULL};
 	struct shm_error error = {""};
-	f.config = load(text, "");
+	f.config = load(configuration, "");
 	f.lane = aligned_alloc(8, 2 * LONGEST);
 	if (f.config == NULL || f.lane == NULL ||
 	    journal_open_memory(&f.journal, journal_tails_least(&bounds), &bounds, &error) != 0 ||
@@ -38,6 +40,18 @@ static int set_up(void **state)
 		return -1;
 	}
 	return lines_begin(&f.lines, f.journal, 7);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	return set_up_with(text);
+}
+
+static int set_up_numbers(void **state)
+{
+	(void)state;
+	return set_up_with(numbers);
 }
 
 static int tear_down(void **state)
@@ -106,12 +120,73 @@ static void an_object_that_has_no_room_for_its_first_line_is_not_touched(void **
 	assert_int_equal(journal_find(f.journal, 0, "k/log", 5), f.lines.touched[0]);
 }
 
+/* Takes one log of this object, whose length is said to be so much more. */
+static void take_log(const char *object, int64_t client, uint32_t more)
+{
+	uint32_t bytes = (uint32_t)strlen(object), length = (uint32_t)sizeof(struct event_log) + bytes;
+	struct event_log *event = record_put(f.lane, EVENT_LOG, length);
+	*event = (struct event_log){.object_bytes = bytes + more, .timestamp_ms = 1, .client_id = client};
+	memcpy(event->object, object, bytes);
+	struct record_batch batch = {.at = f.lane, .end = f.lane + record_bytes(length), .position = 64};
+	assert_int_equal(lines_take(&f.lines, 0, 0, &batch, 1000), 1);
+}
+
+static void assert_lines(const char *key, const char *expected)
+{
+	size_t bytes;
+	journal_commit(f.journal, NULL);
+	journal_object object = journal_find(f.journal, 1, key, strlen(key));
+	assert_int_not_equal(object, JOURNAL_NONE);
+	char *all = journal_body_gather(f.journal, object, JOURNAL_BODY_RAW, 7, &bytes);
+	assert_int_equal(bytes, strlen(expected));
+	assert_memory_equal(all, expected, bytes);
+	free(all);
+}
+
+static void the_short_way_of_a_log_ends_where_the_long_one_does(void **state)
+{
+	(void)state;
+	assert_true(template_hash_fixed(f.lines.template, EVENT_LOG));
+	take_log("{\"text\":\"the first, with its key\"}", 7, 0); /* the long way */
+	take_log("{\"text\":\"and one from the lane\"}", 7, 0);
+	take_log("{\"text\":\"of another one's\"}", 8, 0);
+	take_log("{\"text\":\"and one from the lane\"}", 8, 0);
+	take_log("{\"a\":1}", 8, 0); /* short: the long way */
+	assert_lines("k/1970-01-01/7",
+	             "{\"text\":\"the first, with its key\"}\n{\"text\":\"and one from the lane\"}\n");
+	assert_lines("k/1970-01-01/8",
+	             "{\"text\":\"of another one's\"}\n{\"text\":\"and one from the lane\"}\n{\"a\":1}\n");
+	assert_int_equal(f.lines.counts.events, 5);
+	assert_int_equal(f.lines.n_touched, 1);
+}
+
+static void a_log_that_is_not_as_it_should_be_spoils_no_line(void **state)
+{
+	(void)state;
+	const char *good = "{\"text\":\"good, and long enough\"}";
+	take_log(good, 7, 0);
+	take_log(good, 7, 1);
+	take_log(good, 7, UINT32_MAX); /* one less */
+	take_log(good, 7, UINT32_MAX / 2);
+	assert_int_equal(f.lines.counts.bad, 3);
+	take_log("{\"text\":\"two\nlines of thirty bytes\"}", 7, 0);
+	assert_int_equal(f.lines.counts.events, 2);
+	assert_lines("k/1970-01-01/7",
+	             "{\"text\":\"good, and long enough\"}\n"
+	             "{\"id\":\"0000000000000007-log-0-64\",\"ts\":0,\"ip\":null,\"client_id\":7,"
+	             "\"content_id\":0,\"timestamp\":1,\"text\":\"\"}\n");
+}
+
 int main(void)
 {
 	alarm(60);
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(an_object_that_has_no_room_for_its_first_line_is_not_touched,
 	                                        set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(the_short_way_of_a_log_ends_where_the_long_one_does,
+	                                        set_up_numbers, tear_down),
+	        cmocka_unit_test_setup_teardown(a_log_that_is_not_as_it_should_be_spoils_no_line,
+	                                        set_up_numbers, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
