@@ -407,12 +407,9 @@ static void succeed(struct credentials *c, const struct credentials_keys *keys, 
 static void take_keys(struct credentials *c, struct credentials_keys *keys, const struct http_request *answer,
                       uint64_t now_ns)
 {
-	char date[64];
-	int64_t now_s = (int64_t)(clock_real_ns() / NS_PER_SEC);
-	if (http_header(answer, "Date", date, sizeof date) > 0) {
-		time_t theirs = curl_getdate(date, NULL);
-		now_s = theirs > 0 ? (int64_t)theirs : now_s;
-	}
+	int64_t now_s = http_date(answer);
+	if (now_s == 0)
+		now_s = (int64_t)(clock_real_ns() / NS_PER_SEC);
 	if (keys->expires_s == 0) {
 		succeed(c, keys, NEVER, now_ns);
 	} else if (keys->expires_s <= now_s) {

@@ -30,7 +30,7 @@ static int meaning_of(enum store_action action, long status, const char *code)
 	char head[128];
 	snprintf(head, sizeof head, "x-ms-error-code: %s\n", code);
 	struct http_request answer = {.status = status, .answer = code[0] ? head : NULL};
-	struct azure_meaning meaning;
+	struct cloud_meaning meaning;
 	azure_judge(&meaning, &answer, action, 0);
 	return meaning.result;
 }
@@ -95,7 +95,7 @@ static void silence_means_what_had_been_sent(void **state)
 	for (unsigned i = 0; i < sizeof silence / sizeof *silence; i++) {
 		struct http_request answer = {
 		        .result = silence[i].result, .sent = silence[i].sent, .reason = "words"};
-		struct azure_meaning meaning;
+		struct cloud_meaning meaning;
 		azure_judge(&meaning, &answer, STORE_FIND, 0);
 		assert_int_equal(meaning.result, silence[i].find);
 		azure_judge(&meaning, &answer, STORE_PUT, 0);
@@ -112,10 +112,10 @@ static void the_reason_is_the_first_line_of_the_stores_message(void **state)
 	        "<Message>Server failed to a &lt;b&gt;.\nRequestId:1\nTime:2</Message>\n"
 	        "<AuthenticationErrorDetail>secret</AuthenticationErrorDetail></Error>";
 	struct http_request answer = {.status = 403, .body = body, .body_bytes = sizeof body - 1};
-	struct azure_meaning meaning;
+	struct cloud_meaning meaning;
 	azure_judge(&meaning, &answer, STORE_PUT, 0);
 	assert_string_equal(meaning.reason, "403 AuthenticationFailed: Server failed to a <b>.");
-	assert_int_equal(meaning.remedy, AZURE_NEW_CREDENTIALS);
+	assert_int_equal(meaning.remedy, CLOUD_NEW_KEYS);
 	answer.body_bytes -= 3; /* cut off: nothing of it counts */
 	azure_judge(&meaning, &answer, STORE_PUT, 0);
 	assert_string_equal(meaning.reason, "403");
@@ -127,14 +127,13 @@ static void a_clock_is_wrong_when_dates_are_far_apart(void **state)
 	(void)state;
 	char head[] = "Date: Sun, 06 Nov 1994 08:49:37 GMT\nx-ms-error-code: AuthenticationFailed\n";
 	struct http_request answer = {.status = 403, .answer = head};
-	struct azure_meaning meaning;
+	struct cloud_meaning meaning;
 	azure_judge(&meaning, &answer, STORE_PUT, 784111777 + 500);
-	assert_int_equal(meaning.remedy, AZURE_NEW_CREDENTIALS);
+	assert_int_equal(meaning.remedy, CLOUD_NEW_KEYS);
 	azure_judge(&meaning, &answer, STORE_PUT, 784111777 + 1000);
-	assert_int_equal(meaning.remedy, AZURE_NEW_CLOCK);
-	assert_int_equal(meaning.skew_s, -1000);
+	assert_int_equal(meaning.remedy, CLOUD_NEW_CLOCK);
 	azure_judge(&meaning, &answer, STORE_PUT, 784111777 - 1000);
-	assert_int_equal(meaning.skew_s, 1000);
+	assert_int_equal(meaning.remedy, CLOUD_NEW_CLOCK);
 }
 
 /* ---- managed identities ---- */

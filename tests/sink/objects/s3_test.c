@@ -200,9 +200,9 @@ static void the_youngest_upload_of_exactly_the_name_is_found(void **state)
 
 /* ---- answers ---- */
 
-static struct s3_meaning judge(long status, const char *head, const char *body, enum store_action action)
+static struct cloud_meaning judge(long status, const char *head, const char *body, enum store_action action)
 {
-	struct s3_meaning meaning;
+	struct cloud_meaning meaning;
 	struct http_request answer = {.status = status,
 	                              .answer = (char *)(uintptr_t)head,
 	                              .body = (char *)(uintptr_t)body,
@@ -241,12 +241,12 @@ static void a_status_without_a_code_has_a_meaning(void **state)
 static void a_code_says_more_than_the_status(void **state)
 {
 	(void)state;
-	struct s3_meaning meaning =
+	struct cloud_meaning meaning =
 	        judge(400, "", "<Error><Code>ExpiredToken</Code><Message>over</Message></Error>", STORE_PART);
-	assert_int_equal(meaning.remedy, S3_NEW_KEYS);
+	assert_int_equal(meaning.remedy, CLOUD_NEW_KEYS);
 	assert_string_equal(meaning.reason, "400 ExpiredToken: over");
 	meaning = judge(403, "", "<Error><Code>RequestTimeTooSkewed</Code></Error>", STORE_PART);
-	assert_int_equal(meaning.remedy, S3_NEW_CLOCK);
+	assert_int_equal(meaning.remedy, CLOUD_NEW_CLOCK);
 	assert_int_equal(judge(400, "", "<Error><Code>RequestTimeout</Code></Error>", STORE_PART).result,
 	                 -EAGAIN);
 	assert_int_equal(judge(404, "", "<Error><Code>NoSuchUpload</Code></Error>", STORE_FINISH).result,
@@ -279,7 +279,7 @@ static void without_an_answer_it_matters_whether_anything_was_sent(void **state)
 	        {-EPROTO, false, STORE_PROBE, -EACCES},     {-EINVAL, false, STORE_PUT, -EINVAL},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		struct s3_meaning meaning;
+		struct cloud_meaning meaning;
 		struct http_request answer = {.result = rows[i].error, .sent = rows[i].sent, .reason = "why"};
 		s3_judge(&meaning, &answer, rows[i].action, "us-east-1");
 		assert_int_equal(meaning.result, rows[i].result);
