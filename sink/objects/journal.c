@@ -55,7 +55,7 @@ uint64_t journal_memory(uint64_t tails)
 {
 	uint64_t places = places_for(tails), blocks = blocks_for(tails);
 	return sizeof(struct journal) + places * (sizeof(struct journal_live) + 2 * sizeof(uint32_t)) +
-	       2 * journal_table_bytes(places) + 2 * blocks * sizeof(uint32_t);
+	       2 * journal_table_bytes(places) + blocks * sizeof(uint32_t) + journal_free_bytes(blocks);
 }
 
 /* ---- attaching ---- */
@@ -161,7 +161,7 @@ void journal_close(struct journal *journal)
 		return;
 	journal_keys_close(journal);
 	free(journal->live);
-	free(journal->free_block);
+	journal_free_close(journal);
 	free(journal->free_object);
 	free(journal->dirty);
 	if (journal->redo != &journal->own_redo)
@@ -178,11 +178,10 @@ static int allocate(struct journal *journal, uint32_t **owner)
 {
 	uint64_t n_objects = journal->n_objects, n_blocks = journal->n_blocks;
 	journal->live = aligned_alloc(SHM_LINE, n_objects * sizeof *journal->live);
-	journal->free_block = malloc(n_blocks * sizeof(uint32_t));
 	journal->free_object = malloc(n_objects * sizeof(uint32_t));
 	journal->dirty = malloc(n_objects * sizeof(uint32_t));
 	*owner = malloc(n_blocks * sizeof(uint32_t));
-	if (journal->live == NULL || journal->free_block == NULL || journal->free_object == NULL ||
+	if (!journal_free_open(journal) || journal->live == NULL || journal->free_object == NULL ||
 	    journal->dirty == NULL || *owner == NULL)
 		return -ENOMEM;
 	memset(journal->live, 0, n_objects * sizeof *journal->live);
@@ -495,7 +494,8 @@ static bool extend(struct journal *journal, struct journal_live *live, const cha
 	while (live->open_bytes < end) {
 		uint64_t in_block = live->open_bytes % JOURNAL_BLOCK_BYTES;
 		if (in_block == 0) {
-			uint32_t block = journal_take(journal);
+			uint32_t block =
+			        journal_take(journal, live->open_bytes == 0 ? JOURNAL_NONE : live->open_last);
 			/* Beyond the committed length, as the bytes are. */
 			*(live->open_bytes == 0 ? &live->open_first : &journal->next[live->open_last]) =
 			        block;

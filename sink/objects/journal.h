@@ -191,8 +191,8 @@ bool journal_part(const struct journal *journal, journal_object object, uint32_t
 
 /* The bytes of a cut part, or of the members that are in no part yet (number 0), or the committed
  * raw lines of the open member (journal_raw): as pieces in order, at most n from piece `from` on.
- * Returns how many there are in all. They stay until the part is confirmed or spooled (the members:
- * cut; the raw lines: packed). */
+ * Blocks that are neighbours are one piece. Returns how many there are in all. They stay until the
+ * part is confirmed or spooled (the members: cut; the raw lines: packed). */
 unsigned journal_bytes(const struct journal *journal, journal_object object, uint32_t number, unsigned from,
                        struct iovec *piece, unsigned n);
 unsigned journal_raw(const struct journal *journal, journal_object object, unsigned from, struct iovec *piece,

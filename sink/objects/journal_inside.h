@@ -149,6 +149,17 @@ struct journal_table {
 	} * entry;
 };
 
+/* Which blocks are free: by groups of neighbours. A chain that begins gets a group of which all are
+ * free, while there is one, and goes on in it: so its blocks lie in a row most of the time, and are
+ * read as one piece. */
+struct journal_free {
+	uint64_t *mask;         /* of a group: bit i is set when its block i is free */
+	uint32_t *whole, *some; /* stacks of groups: all free; some */
+	uint32_t n_whole, n_some;
+	uint32_t *at; /* where a group is in its stack */
+};
+#define JOURNAL_GROUP_BLOCKS 32u
+
 struct journal {
 	struct journal_head *head;
 	struct journal_place *place;
@@ -162,7 +173,8 @@ struct journal {
 	uint32_t oldest, newest;
 	uint64_t waiting_bytes;
 	struct journal_live *live;
-	uint32_t *free_block, *free_object, *dirty; /* stacks */
+	struct journal_free free;
+	uint32_t *free_object, *dirty; /* stacks */
 	struct journal_table by_hash, by_key;
 	uint64_t secret[4]; /* of the hash of keys, which come from the network */
 	struct segment segment;
@@ -207,16 +219,17 @@ static inline uint64_t journal_blocks(uint64_t bytes)
 /* Left by packing, for a list of parts. */
 #define JOURNAL_LIST_BLOCKS 1u
 
-/* There is one. */
-static inline uint32_t journal_take(struct journal *journal)
-{
-	return journal->free_block[--journal->n_free];
-}
+/* Bytes of ordinary memory for that many blocks. */
+uint64_t journal_free_bytes(uint64_t n_blocks);
 
-static inline void journal_give(struct journal *journal, uint32_t block)
-{
-	journal->free_block[journal->n_free++] = block;
-}
+/* None is free yet. Returns false without memory. */
+bool journal_free_open(struct journal *journal);
+void journal_free_close(struct journal *journal);
+
+/* A block, of which there is one: the neighbour of `after` where it can be had, the last one of the
+ * chain (JOURNAL_NONE: it begins). */
+uint32_t journal_take(struct journal *journal, uint32_t after);
+void journal_give(struct journal *journal, uint32_t block);
 
 /* Frees a chain of n blocks. */
 void journal_give_chain(struct journal *journal, uint32_t first, uint64_t n);

@@ -42,7 +42,10 @@ void *journal_fill_room(void *argument, size_t *bytes)
 	}
 	if (journal->n_free <= JOURNAL_LIST_BLOCKS)
 		return NULL;
-	uint32_t block = journal_take(journal);
+	/* It goes on where the member before it ends. */
+	uint32_t block = journal_take(journal, filling->first != JOURNAL_NONE
+	                                               ? filling->last
+	                                               : journal->live[filling->object].packed_last);
 	if (filling->first == JOURNAL_NONE)
 		filling->first = block;
 	else
@@ -126,7 +129,7 @@ static struct journal_entry *next_entry(struct journal *journal, journal_object 
 	if (n % JOURNAL_ENTRIES == 0) {
 		if (journal->n_free == 0)
 			return NULL;
-		*block = journal_take(journal);
+		*block = journal_take(journal, JOURNAL_NONE);
 		if (n != 0)
 			journal->next[live->parts_last] = *block;
 	}

@@ -422,7 +422,8 @@ int pack_add(struct pack *pack, const void *raw, size_t bytes)
 	while (bytes > 0 && !pack->failed) {
 		size_t n = GATHER_BYTES - pack->gathered_bytes;
 		n = n < bytes ? n : bytes;
-		if (n == GATHER_BYTES) {
+		if (n == GATHER_BYTES) { /* nothing is gathered, and there is enough without it */
+			n = bytes;
 			(void)run(pack, from, n, false);
 		} else {
 			memcpy(pack->gathered + pack->gathered_bytes, from, n);

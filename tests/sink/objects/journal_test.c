@@ -301,6 +301,19 @@ static void an_object_of_others_memory_does_not_run_over_the_end_of_a_block(void
 	free(line);
 }
 
+static void chains_that_grow_by_turns_lie_in_a_row_each(void **state)
+{
+	(void)state;
+	char *line = pattern(JOURNAL_BLOCK_BYTES - 1, 3);
+	journal_object a = add("a"), b = add("b");
+	for (unsigned i = 0; i < MEMBER / JOURNAL_BLOCK_BYTES; i++)
+		assert_true(append(a, line) && append(b, line));
+	journal_commit(f.journal, NULL);
+	assert_int_equal(journal_raw(f.journal, a, 0, NULL, 0), 1);
+	assert_int_equal(journal_raw(f.journal, b, 0, NULL, 0), 1);
+	free(line);
+}
+
 static void an_open_member_takes_no_more_than_the_bound(void **state)
 {
 	(void)state;
@@ -773,6 +786,7 @@ int main(void)
 	        TEST(lines_of_any_length_run_over_the_ends_of_blocks),
 	        TEST(an_object_of_others_memory_is_copied_whole_when_it_is_one_line),
 	        TEST(an_object_of_others_memory_does_not_run_over_the_end_of_a_block),
+	        TEST(chains_that_grow_by_turns_lie_in_a_row_each),
 	        TEST(an_open_member_takes_no_more_than_the_bound),
 	        TEST(an_object_is_found_by_its_hash_alone_once_its_key_was_asked_for),
 	        TEST(the_oldest_is_the_one_that_got_a_line_longest_ago),
