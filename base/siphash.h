@@ -1,6 +1,6 @@
 /* SipHash: a keyed hash of bytes that strangers choose (J.-P. Aumasson, D. J. Bernstein, SipHash: a
- * fast short-input PRF, INDOCRYPT 2012). Without the key nobody finds two inputs of one hash, except
- * by luck.
+ * fast short-input PRF, INDOCRYPT 2012). Without the key nobody finds two inputs of one hash,
+ * except by luck.
  *
  *     siphash_init(&hash, key, 1, 3);  siphash_add(&hash, bytes, n);  ...  siphash_end(&hash)
  *

@@ -6,8 +6,8 @@
  *   3. to a directory                     the same lines; compared with 1
  *   4. to a receiver that speaks S3       (objects_receiver.h) the same
  *
- * 1 and 2 are measured by the time that the core works for them (CPU time): nobody else's work counts.
- * 3 and 4 wait for others, and are measured by the clock too. */
+ * 1 and 2 are measured by the time that the core works for them (CPU time): nobody else's work
+ * counts. 3 and 4 wait for others, and are measured by the clock too. */
 #include <isa-l/igzip_lib.h>
 #include <poll.h>
 #include <stdio.h>

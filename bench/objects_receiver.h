@@ -1,5 +1,5 @@
-/* A receiver that speaks as much S3 as the objects sink asks for and keeps nothing: as fast as a store
- * can be on one machine. A process of its own; takes any signature.
+/* A receiver that speaks as much S3 as the objects sink asks for and keeps nothing: as fast as a
+ * store can be on one machine. A process of its own; takes any signature.
  *
  *     POST ?uploads      an upload id           PUT           200 and an ETag
  *     POST ?uploadId=    200, completed         GET ?list..   an empty list

@@ -311,8 +311,8 @@ static void check_room(const struct config_node *tree, const struct check *row, 
 		check_room_of(entries->child[i], i, row, errors);
 }
 
-/* Not a letter with case, so that no two names look alike, and nothing that a role, a file or a path
- * uses to part names. */
+/* Not a letter with case, so that no two names look alike, and nothing that a role, a file or a
+ * path uses to part names. */
 #define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789_-"
 
 static const struct config_node *name_of(const struct config_node *entry, const char *key)

@@ -19,7 +19,8 @@
 
 struct config {
 	struct config_data data;
-	/* What was loaded, for config_written. The names of its sources are gone, their ranks stay. */
+	/* What was loaded, for config_written. The names of its sources are gone, their ranks
+	 * stay. */
 	struct config_node *tree;
 	struct config_environment environment;
 };
@@ -47,10 +48,8 @@ const char *config_default_text(void)
 	       "enrich: {processes: 1}\n"
 	       "tally: {applications: 100000, addresses_per_application: 65536, commit_interval: 1s}\n"
 	       "sinks:\n"
-	       "  - {name: logs, kind: objects, topics: [log], key: \"chat/{date}/content_logs_{date}_{client_id}\", "
-	       "tails: 64MiB}\n"
-	       "  - {name: tracks, kind: objects, topics: [track], key: \"track/{date}/{hour}/{instance}\", "
-	       "tails: 64MiB}\n"
+	       "  - {name: logs, kind: objects, topics: [log], key: \"chat/{date}/content_logs_{date}_{client_id}\", tails: 64MiB}\n"
+	       "  - {name: tracks, kind: objects, topics: [track], key: \"track/{date}/{hour}/{instance}\", tails: 64MiB}\n"
 	       "log: {level: info, format: text}    # or json\n";
 }
 
@@ -119,8 +118,8 @@ static void apply_sets(struct config_node *tree, const char *const *sets, char *
 	}
 }
 
-/* tree is the file's, or NULL when it could not be read; it is freed. environment: it is for a start,
- * not that of a running instance. */
+/* tree is the file's, or NULL when it could not be read; it is freed. environment: it is for a
+ * start, not that of a running instance. */
 static struct config *make(struct config_node *tree, const char *const *sets, size_t n_sets, bool environment,
                            struct config_errors *errors)
 {

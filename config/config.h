@@ -17,11 +17,11 @@
  * Types: SIZE (bytes; suffixes KiB MiB GiB TiB and k M G T, decimal: "64MiB"), POWER (a SIZE that
  * is a power of two), DURATION (suffixes ns us ms s m h d; a number alone is seconds), COUNT
  * (integer), POWER_COUNT (a COUNT that is a power of two), BOOL, CHOICE, STRING, FILE (the path of
- * a file that the section's stage reads, see stage/file.h; "" names none), PATH (of what it
- * writes; "" where the stage has a place of its own), SECRET (a STRING that
- * is shown nowhere: errors leave it out and config_write_masked writes "***"), LIST (of strings; a
- * single value stands for a list of one). min and max bound the value, the bytes of a STRING,
- * SECRET, PATH or FILE, a LIST's items. Sections may be lists (`ingest.udp`) or maps by name (`topics`).
+ * a file that the section's stage reads, see stage/file.h; "" names none), PATH (of what it writes;
+ * "" where the stage has a place of its own), SECRET (a STRING that is shown nowhere: errors leave
+ * it out and config_write_masked writes "***"), LIST (of strings; a single value stands for a list
+ * of one). min and max bound the value, the bytes of a STRING, SECRET, PATH or FILE, a LIST's
+ * items. Sections may be lists (`ingest.udp`) or maps by name (`topics`).
  *
  * What is in force; the later replaces the earlier:
  *
@@ -85,7 +85,8 @@ struct config *config_load(const char *path, const char *const *sets, size_t n_s
  * start. What runs has them in its configuration. */
 struct config *config_load_to_start(const char *path, const char *const *sets, size_t n_sets, char **errors);
 
-/* As config_load, from the configuration in force, which lies in the instance's folder (folder.h). */
+/* As config_load, from the configuration in force, which lies in the instance's folder
+ * (folder.h). */
 #define CONFIG_INSTANCE_FILE "config.yaml"
 struct config *config_load_instance(const char *directory, const char *const *sets, size_t n_sets,
                                     char **errors);
@@ -103,8 +104,8 @@ const char *config_default_text(void);
  * configuration that is not one to start. Secrets are "***". */
 const char *config_environment_note(const struct config *config, size_t i);
 
-/* Writes the whole configuration in force, defaults included, as YAML that config_load takes, secrets
- * as they are: out must be for its user alone. Returns 0 or -errno. */
+/* Writes the whole configuration in force, defaults included, as YAML that config_load takes,
+ * secrets as they are: out must be for its user alone. Returns 0 or -errno. */
 int config_write(const struct config *config, FILE *out);
 
 /* The same for people: each SECRET that is not empty is "***". */
@@ -131,10 +132,10 @@ bool config_written(const struct config *config, const char *key, ...) __attribu
 typedef void config_file_fn(void *argument, const char *key, const char *path);
 void config_each_file(const struct config *config, const char *section, config_file_fn *each, void *argument);
 
-/* Makes data_dir and the path of every FILE and PATH absolute by putting folder in front, for readers with
- * another working directory. Returns 0, or -ENAMETOOLONG with "KEY: ..." in *error (malloced) when
- * a path is longer than its option takes or folder has control characters; the configuration is
- * then only good for config_free. */
+/* Makes data_dir and the path of every FILE and PATH absolute by putting folder in front, for
+ * readers with another working directory. Returns 0, or -ENAMETOOLONG with "KEY: ..." in *error
+ * (malloced) when a path is longer than its option takes or folder has control characters; the
+ * configuration is then only good for config_free. */
 int config_make_absolute(struct config *config, const char *folder, char **error);
 
 /* Values. The key is formatted as by printf: config_u64(c, "ingest.udp[%zu].processes", i). Asking

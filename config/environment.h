@@ -3,8 +3,8 @@
  *
  *     the file's tree, with the default's sections --config_environment_apply--> + values of the environment --> --set
  *
- * Only for a start (config_load_to_start): config.yaml of a running instance has the values, and the
- * environment of whoever reads it must not change them.
+ * Only for a start (config_load_to_start): config.yaml of a running instance has the values, and
+ * the environment of whoever reads it must not change them.
  *
  * Some of the names are in many environments by chance. So:
  *   - ADDR and PORT name the first HTTP listener alone, and give way to a file that says where it listens
@@ -18,8 +18,8 @@
 
 #include "config/tree.h"
 
-/* What came of the variables, one line each: "PORT=3000 -> ingest.http[0].listen=[::]:3000". Secrets
- * are "***". */
+/* What came of the variables, one line each: "PORT=3000 -> ingest.http[0].listen=[::]:3000".
+ * Secrets are "***". */
 struct config_environment {
 	char **note;
 	size_t n;

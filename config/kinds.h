@@ -14,12 +14,12 @@
 
 #include "config/tree.h"
 
-/* Whether an entry takes the key. path is the entry's ("sinks[0]"); true for whatever is no entry of
- * a list with kinds, and for an entry whose kind is none that there is. */
+/* Whether an entry takes the key. path is the entry's ("sinks[0]"); true for whatever is no entry
+ * of a list with kinds, and for an entry whose kind is none that there is. */
 bool config_kinds_take(const char *path, const struct config_node *entry, const char *key);
 
-/* Says that the key is for other kinds, and what this entry takes: "is for kind kafka, this entry is
- * of kind file; allowed: name, kind, ...". Returns buffer. */
+/* Says that the key is for other kinds, and what this entry takes: "is for kind kafka, this entry
+ * is of kind file; allowed: name, kind, ...". Returns buffer. */
 char *config_kinds_explain(const char *path, const struct config_node *entry, const char *key, char *buffer,
                            size_t size);
 

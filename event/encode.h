@@ -7,8 +7,8 @@
  *     record   the payload's bytes, whatever the type
  *
  * No newline and no final 0. Output of all formats but `record` has no newline within: it is one
- * line. A log whose object is no `{...}` on one line, which no sender of ours makes, comes as JSON in
- * `auto` too.
+ * line. A log whose object is no `{...}` on one line, which no sender of ours makes, comes as JSON
+ * in `auto` too.
  */
 #ifndef EVENT_ENCODE_H
 #define EVENT_ENCODE_H

@@ -33,10 +33,10 @@ struct filters {
 	size_t room;
 };
 
-/* Compiles the filters for the events of a topic, whose records have this type (EVENT_NONE: any, and
- * then every key is taken); the topic's name is for people. Returns 0, or -EINVAL with the fault in
- * why: too many, no "=", or a key that these events do not have. In both cases the caller calls
- * filters_fini. Aborts when out of memory. */
+/* Compiles the filters for the events of a topic, whose records have this type (EVENT_NONE: any,
+ * and then every key is taken); the topic's name is for people. Returns 0, or -EINVAL with the
+ * fault in why: too many, no "=", or a key that these events do not have. In both cases the caller
+ * calls filters_fini. Aborts when out of memory. */
 int filters_init(struct filters *filters, uint16_t type, const char *topic, const char *const *text, size_t n,
                  struct filters_why *why);
 

@@ -340,7 +340,8 @@ static bool dots_alone(struct source source)
 	return true;
 }
 
-/* Encodes what fits into `room`. Returns the bytes written; *all says whether that was everything. */
+/* Encodes what fits into `room`. Returns the bytes written; *all says whether that was
+ * everything. */
 static size_t encode(char *out, size_t room, struct source source, bool dots, bool *all)
 {
 	const char *bytes;

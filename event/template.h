@@ -2,8 +2,8 @@
  *
  *     "chat/{date}/content_logs_{date}_{client_id}"  + event -->  chat/2026-11-27/content_logs_2026-11-27_7
  *
- * Fields: those of the event (event.h: "type", "client_id"; "params.color" is the first parameter of
- * that name, decoded), and
+ * Fields: those of the event (event.h: "type", "client_id"; "params.color" is the first parameter
+ * of that name, decoded), and
  *
  *     {topic}              of the record
  *     {date} {hour}        YYYY-MM-DD and HH in UTC, of the event's own time: log's timestamp, otherwise its
@@ -14,9 +14,9 @@
  * No event can leave its place. A value's bytes other than A-Z a-z 0-9 - _ ~ and . are
  * percent-encoded (RFC 3986, unreserved), a value of dots alone has them encoded too, an empty or
  * missing one becomes "_". A value longer than TEMPLATE_VALUE_MAX encoded bytes is cut to a prefix
- * and "~" with 16 hexadecimal digits of a hash of the whole (SipHash-2-4 of its bytes, the key being
- * zero), so that two long ones stay apart; an escape is never cut in two. The text around the fields
- * is the configuration's and stands as it is.
+ * and "~" with 16 hexadecimal digits of a hash of the whole (SipHash-2-4 of its bytes, the key
+ * being zero), so that two long ones stay apart; an escape is never cut in two. The text around the
+ * fields is the configuration's and stands as it is.
  *
  * Compiled once. Expanding allocates nothing.
  */
@@ -44,9 +44,9 @@ struct template_place {
 
 /* Compiles text for events of these types (0-ended; flow_topic_type of the sink's topics). NULL:
  * which events will come is not known, any field of any event is taken. Returns 0 with *made, to be
- * freed with template_free, or -EINVAL with what is wrong and what is allowed in reason: a field that
- * one of the types does not have, a brace without its other, more than TEMPLATE_PARTS_MAX parts;
- * -ENOMEM. Events of other types than these can be expanded all the same. */
+ * freed with template_free, or -EINVAL with what is wrong and what is allowed in reason: a field
+ * that one of the types does not have, a brace without its other, more than TEMPLATE_PARTS_MAX
+ * parts; -ENOMEM. Events of other types than these can be expanded all the same. */
 int template_compile(struct template **made, const char *text, const uint16_t *types, char *reason,
                      size_t reason_bytes);
 

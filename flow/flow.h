@@ -27,8 +27,8 @@ enum flow_processes {
 	/* The same, as many as the option `processes` of its section says. They share the lanes
 	 * of what they read. */
 	FLOW_SHARED,
-	/* One for each entry of the list `section`, whose option `topics` says what it reads. Of a row
-	 * with `kinds` only for entries of these kinds: several rows then share the list. */
+	/* One for each entry of the list `section`, whose option `topics` says what it reads. Of a
+	 * row with `kinds` only for entries of these kinds: several rows then share the list. */
 	FLOW_ENTRIES,
 };
 
@@ -53,8 +53,8 @@ struct flow_stage {
 	/* Options outside of its section that it reads, too: a reload that changes one restarts
 	 * it. */
 	const char *const *other_options;
-	/* Values of the option `kind` of the entries that it serves. Each entry then has a name, and
-	 * its role is "<stage>.<name>". NULL: all entries, numbered by their places. */
+	/* Values of the option `kind` of the entries that it serves. Each entry then has a name,
+	 * and its role is "<stage>.<name>". NULL: all entries, numbered by their places. */
 	const char *const *kinds;
 	/* Body of the private segment of each process, which its next life takes up: private_bytes,
 	 * and private_each_bytes for each of the option private_count of its section, and as many
@@ -81,8 +81,8 @@ bool flow_serves(const struct flow_stage *stage, const struct config *config, si
  * none. */
 long flow_entry(const struct flow_stage *stage, const struct config *config, const char *role);
 
-/* Topic i that a process reads whose section is this one ("tally", "sink.objects[1]"), or NULL after
- * the last. */
+/* Topic i that a process reads whose section is this one ("tally", "sink.objects[1]"), or NULL
+ * after the last. */
 const char *flow_reads(const struct flow_stage *stage, const struct config *config, const char *section,
                        size_t i);
 

@@ -378,8 +378,8 @@ static void make_group(struct topic_reader *reader, const char *name, enum strea
 		join_writers(reader);
 }
 
-/* A group that lapsed is required again: as a new group, but its cursors go on where they are, or at
- * the oldest record there is. */
+/* A group that lapsed is required again: as a new group, but its cursors go on where they are, or
+ * at the oldest record there is. */
 static void restore_group(struct topic_reader *reader)
 {
 	struct stream_group *group = reader->group;

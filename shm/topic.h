@@ -96,9 +96,9 @@ int topic_reader_attach_stage(struct topic_reader *reader, const struct instance
                               const char *name, struct topic_share share, struct shm_error *error);
 
 /* For the supervisor: the group is required no longer, because nobody has read it for too long
- * (GROUP_LAPSED). The next topic_reader_attach as GROUP_REQUIRED makes it required again: it goes on
- * at its cursors, or at the oldest record there is, and counts what it missed. Returns 0; -ENOENT no
- * such required group; -EPERM it belongs to a stage; -EBUSY it has a live reader. */
+ * (GROUP_LAPSED). The next topic_reader_attach as GROUP_REQUIRED makes it required again: it goes
+ * on at its cursors, or at the oldest record there is, and counts what it missed. Returns 0;
+ * -ENOENT no such required group; -EPERM it belongs to a stage; -EBUSY it has a live reader. */
 int topic_group_lapse(const struct instance *instance, const char *topic, const char *name,
                       struct shm_error *error);
 
@@ -120,7 +120,8 @@ void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stre
 /* For a stage's reader, when the instance has another page (instance_follow): attaches to the lanes
  * that have come, and again to one whose file was replaced in the moment in which the reader
  * attached (an empty one). Other lanes that it has, what was passed in them, and cursors stay as
- * they are. Returns 0 or -errno as stream_reader_map; what could not be attached is tried by the next call. */
+ * they are. Returns 0 or -errno as stream_reader_map; what could not be attached is tried by the
+ * next call. */
 int topic_reader_follow(struct topic_reader *reader, struct shm_error *error);
 
 /* Leaves. A required group stays with its cursors; an optional one is freed. */
@@ -132,9 +133,9 @@ void topic_reader_detach(struct topic_reader *reader);
 int topic_group_forget(const struct instance *instance, const char *topic, const char *name,
                        struct shm_error *error);
 
-/* For the supervisor, when the configuration of a running instance changes: makes the required group
- * of a stage in a topic that is there already. It begins with what is written from now on. Does
- * nothing when there is one. -EPERM when an outside program has a group of this name. */
+/* For the supervisor, when the configuration of a running instance changes: makes the required
+ * group of a stage in a topic that is there already. It begins with what is written from now on.
+ * Does nothing when there is one. -EPERM when an outside program has a group of this name. */
 int topic_group_configure(const struct instance *instance, const char *topic, const char *name,
                           struct shm_error *error);
 

@@ -55,8 +55,8 @@ void loop_signals(struct stage *stage)
 	sigaction(SIGPIPE, &ignore, NULL);
 	sigaction(SIGTERM, &term, NULL);
 	sigaction(SIGUSR1, &request, NULL);
-	/* Whoever forked this process may have had SIGTERM blocked. The supervisor blocks SIGUSR1 for
-	 * us, so that one that comes before the handler waits for it. */
+	/* Whoever forked this process may have had SIGTERM blocked. The supervisor blocks SIGUSR1
+	 * for us, so that one that comes before the handler waits for it. */
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 

@@ -42,8 +42,8 @@ struct ports_wanted {
 	const char *role;         /* "enrich.0" */
 	char group[SHM_NAME_MAX]; /* the name under which it reads */
 	struct topic_share share; /* of the lanes that it reads; n = 0: all of them */
-	/* Topics, at most PORTS_READS_MAX; NULL: those of `listed`, which ports_declare_listed fills
-	 * from the configuration. */
+	/* Topics, at most PORTS_READS_MAX; NULL: those of `listed`, which ports_declare_listed
+	 * fills from the configuration. */
 	const char *const *reads;
 	const char *listed[PORTS_READS_MAX + 1];
 	const char *const *writes; /* topics, at most PORTS_WRITES_MAX */
@@ -54,7 +54,8 @@ struct ports_wanted {
 	/* NULL: the stage commits without a note. One whose note is NULL gets that of the role's
 	 * private segment; otherwise the stage has set note and region 0. */
 	struct redo *redo;
-	bool takes_up; /* it finishes what its last life had taken (ports_take_up); else that is given back */
+	/* it finishes what its last life had taken (ports_take_up); else that is given back */
+	bool takes_up;
 	/* Notes of the last life that were applied are counted here; NULL: nowhere. */
 	struct control *control;
 	unsigned recovered_notes; /* the metric */

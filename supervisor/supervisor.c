@@ -100,7 +100,8 @@ static void block_signals(struct supervisor *supervisor)
 		sigaddset(&set, wanted[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN); /* a closed terminal must not end us */
-	/* It is for stages. A child has this, too, until it blocks the signal: nothing dies of it. */
+	/* It is for stages. A child has this, too, until it blocks the signal: nothing dies of
+	 * it. */
 	signal(SIGUSR1, SIG_IGN);
 	supervisor->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (supervisor->signals < 0)

@@ -75,8 +75,8 @@ struct watch {
 void watch_open(struct watch *watch, const char *directory, const char *instance,
                 const struct instance_page *page);
 
-/* Looks when it is time. config: that in force, for the limits of groups. Returns when to call again,
- * CLOCK_MONOTONIC. */
+/* Looks when it is time. config: that in force, for the limits of groups. Returns when to call
+ * again, CLOCK_MONOTONIC. */
 uint64_t watch_step(struct watch *watch, const struct config *config, uint64_t now_ns);
 
 void watch_close(struct watch *watch);

@@ -94,7 +94,8 @@ int rotated_sync(const char *path)
 	if (folder == NULL)
 		return -errno;
 	int result =
-	        fsync(dirfd(folder)) == 0 || errno == EINVAL ? 0 : -errno; /* EINVAL: it has no such thing */
+	        /* EINVAL: it has no such thing */
+	        fsync(dirfd(folder)) == 0 || errno == EINVAL ? 0 : -errno;
 	closedir(folder);
 	return result;
 }
@@ -106,8 +107,8 @@ static void free_names(struct names *names)
 	free(names->name);
 }
 
-/* The last part of the name that the file gets: after all that are there, also when the clock was set
- * back or one second has many. Removing the oldest must never find the newest. */
+/* The last part of the name that the file gets: after all that are there, also when the clock was
+ * set back or one second has many. Removing the oldest must never find the newest. */
 static int next_stamp(const char *path, uint64_t real_ns, char stamp[STAMP_MAX])
 {
 	time_t seconds = (time_t)(real_ns / NS_PER_SEC);

@@ -1,5 +1,6 @@
-/* Files that a growing file was before: PATH.20261127T114537Z, and ...Z-2 for a second one in the same
- * second (or when the clock was set back). They sort as versions do (sort -V, ls -v), the oldest first. */
+/* Files that a growing file was before: PATH.20261127T114537Z, and ...Z-2 for a second one in the
+ * same second (or when the clock was set back). They sort as versions do (sort -V, ls -v), the
+ * oldest first. */
 #ifndef SINK_FILE_ROTATED_H
 #define SINK_FILE_ROTATED_H
 

@@ -1,5 +1,5 @@
-/* What azure.c (options, credentials) and azure_ask.c (which HTTP requests an action takes, and what
- * their answers mean) share; nobody else needs it. cloud.h drives them.
+/* What azure.c (options, credentials) and azure_ask.c (which HTTP requests an action takes, and
+ * what their answers mean) share; nobody else needs it. cloud.h drives them.
  *
  * Azure has no uploads: blocks are put under a blob's name, and a list of them makes the blob. Our
  * upload id is what the list needs besides the blocks: "TOKEN/ENCODING/TYPE". A block's id is made
@@ -25,7 +25,8 @@
 #define AZURE_BLOCK_MAX   57u   /* base64 of it, with a final 0 */
 
 enum azure_ask {
-	AZURE_ASK_WRITE, /* PROBE: a list of a block that there is not: InvalidBlockList says that we may write */
+	/* PROBE: a list of a block that there is not: InvalidBlockList says that we may write */
+	AZURE_ASK_WRITE,
 	AZURE_ASK_READ, /* PROBE: HEAD of a blob that there is not: BlobNotFound says that we may read */
 	AZURE_ASK_HEAD,
 	AZURE_ASK_BLOCK,
@@ -59,7 +60,9 @@ struct store {
 	struct azure_key key;
 	char sas[AZURE_SAS_MAX + 1];
 	const char *
-	        secret_file; /* key or SAS are read from it, again when they are refused; NULL: from the configuration */
+	        /* key or SAS are read from it, again when they are refused; NULL: from the
+	         * configuration */
+	        secret_file;
 	struct azure_identity *identity; /* NULL: another kind */
 	bool doubt;                      /* the last request failed: bodies wait for 100 Continue */
 };

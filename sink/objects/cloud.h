@@ -57,7 +57,8 @@ struct cloud_kind {
 	const char *name; /* of its options: sinks[2].store.NAME */
 	size_t store_bytes, work_bytes;
 	size_t answer_max; /* bytes of an answer */
-	/* Reads the options below key; sets name and traits. Returns 0 or -errno with the reason. */
+	/* Reads the options below key; sets name and traits. Returns 0 or -errno with the
+	 * reason. */
 	int (*open)(struct store *store, const struct config *config, const char *key,
 	            struct shm_error *error);
 	void (*close)(struct store *store); /* also what open left half done */
@@ -156,12 +157,13 @@ struct cloud_code {
 bool cloud_is_final(enum store_action action);
 
 /* Judges an answer to a request for `action` that was not plain success: another status than
- * wanted, 200 with an error in its body, or no answer at all. code, message: what the store says. */
+ * wanted, 200 with an error in its body, or no answer at all. code, message: what the store
+ * says. */
 void cloud_judge(struct cloud_meaning *meaning, const struct http_request *answer, enum store_action action,
                  const struct cloud_code *codes, size_t n_codes, const char *code, const char *message);
 
-/* Applies the remedy: the same request once more. Ends the work with the result where there is none,
- * or it has not helped. */
+/* Applies the remedy: the same request once more. Ends the work with the result where there is
+ * none, or it has not helped. */
 void cloud_refuse(struct cloud_work *work, const struct http_request *answer,
                   const struct cloud_meaning *meaning);
 

@@ -1,5 +1,6 @@
-/* The index: what a store may know of uploads that are open, on disk, for the time after a reboot. The
- * journal itself is memory and goes with the machine; parts that the store has confirmed do not.
+/* The index: what a store may know of uploads that are open, on disk, for the time after a reboot.
+ * The journal itself is memory and goes with the machine; parts that the store has confirmed do
+ * not.
  *
  *     <data_dir>/sinks/NAME.open     one JSON object a line, appended
  *
@@ -12,9 +13,9 @@
  * missing. The journal is always right: an entry that it has, too, is the journal's. Entries that
  * only the file has are left over: recover.h completes them.
  *
- * The file is written anew, without what is done, at the start and when it has become long. One that
- * cannot be written (disk full) holds up nothing: it is said once, and written anew once that works.
- * <data_dir>/sinks/NAME.lock is held by the one process that may write it.
+ * The file is written anew, without what is done, at the start and when it has become long. One
+ * that cannot be written (disk full) holds up nothing: it is said once, and written anew once that
+ * works. <data_dir>/sinks/NAME.lock is held by the one process that may write it.
  */
 #ifndef SINK_OBJECTS_INDEX_H
 #define SINK_OBJECTS_INDEX_H
@@ -41,8 +42,8 @@ int index_open(struct index **made, const char *data_dir, const char *sink, stru
 /* NULL is allowed. */
 void index_close(struct index *index);
 
-/* The entry as a look at the journal would show it: key, name, upload, token, words. It points into the
- * entry. */
+/* The entry as a look at the journal would show it: key, name, upload, token, words. It points into
+ * the entry. */
 struct journal_view index_view(const struct index_entry *entry);
 
 /* Entry i of those that were left open and are not dropped; NULL after the last. */

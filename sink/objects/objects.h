@@ -41,8 +41,8 @@ struct objects {
 int objects_open(struct objects *objects, const struct config *config, const char *section,
                  const char *const *topics, struct shm_error *error);
 
-/* Opens the spool of the section, when it has one or the journal has parts in it. Before objects_begin;
- * objects->journal is set. Returns 0 or -errno with "KEY: WHAT" in error. */
+/* Opens the spool of the section, when it has one or the journal has parts in it. Before
+ * objects_begin; objects->journal is set. Returns 0 or -errno with "KEY: WHAT" in error. */
 int objects_spool(struct objects *objects, struct shm_error *error);
 
 /* With the journal, which objects_close closes: begins. Returns 0 or -errno with the reason. */

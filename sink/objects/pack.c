@@ -8,8 +8,8 @@
 #include <zlib.h>
 #include <zstd.h>
 
-/* ISA-L copies input of fewer bytes, and what it may refer back to (32 KiB) with each call of it, which
- * takes a sixth of the time for pieces of 16 KiB. */
+/* ISA-L copies input of fewer bytes, and what it may refer back to (32 KiB) with each call of it,
+ * which takes a sixth of the time for pieces of 16 KiB. */
 #define GATHER_BYTES (128u * 1024u)
 
 /* Bytes that are to be compressed, and where they go: a step moves all four. */
@@ -29,8 +29,8 @@ struct method {
 	int (*open)(struct pack *pack);
 	void (*close)(struct pack *pack);
 	void (*begin)(struct pack *pack);
-	/* Compresses some of what there is. last: nothing comes after it; DONE when all of the member
-	 * is written, otherwise when all of the input is taken. Wants room when GO_ON. */
+	/* Compresses some of what there is. last: nothing comes after it; DONE when all of the
+	 * member is written, otherwise when all of the input is taken. Wants room when GO_ON. */
 	enum step (*step)(struct pack *pack, struct flow *flow, bool last);
 	size_t (*bound)(const struct pack *pack, size_t raw_bytes);
 	uint64_t (*memory)(const struct pack *pack);
@@ -150,8 +150,8 @@ static enum step isal_step(struct pack *pack, struct flow *flow, bool last)
 	return flow->in_bytes == 0 ? STEP_DONE : STEP_GO_ON;
 }
 
-/* Level 0 has one code for all texts, whose longest words have 15 bits; the others make one for each
- * block, or store it. */
+/* Level 0 has one code for all texts, whose longest words have 15 bits; the others make one for
+ * each block, or store it. */
 static size_t isal_bound(const struct pack *pack, size_t raw_bytes)
 {
 	return raw_bytes + (pack->level == 0 ? raw_bytes : raw_bytes / 8) + 1024;

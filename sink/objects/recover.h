@@ -1,4 +1,5 @@
-/* Uploads that an earlier life of the machine left open: what is confirmed of them is brought to light.
+/* Uploads that an earlier life of the machine left open: what is confirmed of them is brought to
+ * light.
  *
  *     index: left open, and the journal does not have it
  *        |
@@ -8,8 +9,8 @@
  *        |
  *      FINISH with them --> done | lost answer --> FIND
  *
- * The events of parts that were never confirmed went with the memory. One upload after the other, one
- * request at a time; the gate before the store is the caller's.
+ * The events of parts that were never confirmed went with the memory. One upload after the other,
+ * one request at a time; the gate before the store is the caller's.
  */
 #ifndef SINK_OBJECTS_RECOVER_H
 #define SINK_OBJECTS_RECOVER_H

@@ -565,10 +565,10 @@ static int open_directory(struct spool *spool, struct shm_error *error)
 	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 	spool->directory = open(spool->path, flags);
 	if (spool->directory < 0 && errno == ENOENT && spool->n != 0) {
-		shm_explain(error,
-		            "%.300s: there is no such directory, and %u parts are in the spool: put it back; "
-		            "an empty one gives them up",
-		            spool->path, spool->n);
+		shm_explain(
+		        error,
+		        "%.300s: there is no such directory, and %u parts are in the spool: put it back; an empty one gives them up",
+		        spool->path, spool->n);
 		return -ENOENT;
 	}
 	if (spool->directory < 0 && errno == ENOENT) {

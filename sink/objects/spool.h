@@ -6,7 +6,8 @@
  *
  * A part keeps its number and its bytes. The journal says which parts are here: a file that it does
  * not know was written by a life that was killed before it said so, and is removed at the start. A
- * part whose file is gone, short or another one is lost (SPOOL_GONE), and nothing is sent in its place.
+ * part whose file is gone, short or another one is lost (SPOOL_GONE), and nothing is sent in its
+ * place.
  *
  * A thread does what waits for the disk, in the order in which it is asked. All else is the loop's.
  */
@@ -29,10 +30,10 @@ struct spool_counts {
 	const char *reason;    /* why it cannot be written or read; "": it can */
 };
 
-/* Takes up the spool in the directory, which it makes. size: bytes of all files; 0: what is there is
- * sent, nothing is added. owner: the directory belongs to it for good; another's is refused. With size
- * 0 and no part in the spool *made is NULL. The journal stays open until spool_close. Returns 0, or
- * -errno with the reason. */
+/* Takes up the spool in the directory, which it makes. size: bytes of all files; 0: what is there
+ * is sent, nothing is added. owner: the directory belongs to it for good; another's is refused.
+ * With size 0 and no part in the spool *made is NULL. The journal stays open until spool_close.
+ * Returns 0, or -errno with the reason. */
 int spool_open(struct spool **made, const char *directory, const char *owner, uint64_t size,
                struct journal *journal, struct shm_error *error);
 
@@ -49,15 +50,15 @@ bool spool_takes(const struct spool *spool, uint64_t bytes, uint64_t now_ns);
 bool spool_idle(const struct spool *spool);
 
 /* Begins to write a cut part that is not in the spool. The blocks, and the object, stay until
- * spool_busy is false; then the part is in the spool, or it could not be written and is where it was.
- * Only when spool_takes and spool_idle. False without memory. */
+ * spool_busy is false; then the part is in the spool, or it could not be written and is where it
+ * was. Only when spool_takes and spool_idle. False without memory. */
 bool spool_write(struct spool *spool, journal_object object, uint32_t number);
 
 /* A part of the object is being written. */
 bool spool_busy(const struct spool *spool, journal_object object);
 
-/* Takes what the thread has done. An object of which a part was written or read, JOURNAL_NONE: nothing
- * more. Nothing in the journal is uncommitted. */
+/* Takes what the thread has done. An object of which a part was written or read, JOURNAL_NONE:
+ * nothing more. Nothing in the journal is uncommitted. */
 journal_object spool_next(struct spool *spool, uint64_t now_ns);
 
 enum spool_fetched {
@@ -66,7 +67,8 @@ enum spool_fetched {
 	SPOOL_GONE,
 };
 
-/* The bytes of a part in the spool. READY: data stays until spool_free or spool_drop; GONE: *reason. */
+/* The bytes of a part in the spool. READY: data stays until spool_free or spool_drop; GONE:
+ * *reason. */
 enum spool_fetched spool_fetch(struct spool *spool, journal_object object, uint32_t number, uint64_t now_ns,
                                const void **data, const char **reason);
 
@@ -77,8 +79,8 @@ void spool_free(struct spool *spool, journal_object object, uint32_t number);
 /* The part is confirmed, or nobody wants it any more: its file goes. */
 void spool_drop(struct spool *spool, journal_object object, uint32_t number);
 
-/* Objects with parts here, in the order in which they were spooled; at most n, each once. Returns how
- * many. */
+/* Objects with parts here, in the order in which they were spooled; at most n, each once. Returns
+ * how many. */
 unsigned spool_oldest(const struct spool *spool, journal_object *object, unsigned n);
 
 /* A descriptor that is readable when spool_next has something. */

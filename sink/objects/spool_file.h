@@ -25,12 +25,13 @@ struct spool_file {
 	uint64_t sequence; /* those that were spooled later have a greater one */
 };
 
-/* Writes the file, whose trailer it fills, in the place of one that has the name; file and directory
- * are safe when it returns 0. -errno: nothing of it is left, as far as the disk lets it. */
+/* Writes the file, whose trailer it fills, in the place of one that has the name; file and
+ * directory are safe when it returns 0. -errno: nothing of it is left, as far as the disk lets
+ * it. */
 int spool_file_write(int directory, const struct spool_file *file, const struct iovec *piece, unsigned n);
 
-/* Reads the part to data, which has room for its bytes. 0; -ENOENT: it is gone, short, or not the one
- * that was written: reason says which; otherwise -errno, and it may be read later. */
+/* Reads the part to data, which has room for its bytes. 0; -ENOENT: it is gone, short, or not the
+ * one that was written: reason says which; otherwise -errno, and it may be read later. */
 int spool_file_read(int directory, const struct spool_file *file, void *data, const char **reason);
 
 /* What its trailer says; 0 when it cannot be read. */

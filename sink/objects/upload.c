@@ -133,7 +133,8 @@ bool upload_relieve(struct upload *upload, uint64_t now_ns)
 	}
 	if (upload_wants_spool(upload) && upload_cut_early(upload, now_ns))
 		return true;
-	/* What is small gives more room to nobody, neither in the spool nor in a store that fails. */
+	/* What is small gives more room to nobody, neither in the spool nor in a store that
+	 * fails. */
 	if (upload->options->spool != NULL && upload->gate.failing_since_ns != 0 &&
 	    counts.free_objects != 0 && spool_takes(upload->options->spool, 0, now_ns))
 		return false;

@@ -50,13 +50,13 @@ struct upload_options {
 	/* Writes "INSTANCE-ID" of the object's first event, 0-ended. */
 	void (*suffix)(void *argument, const struct journal_view *object, char *out, size_t size);
 	struct spool *spool; /* NULL: none; it stays open until upload_close */
-	/* An upload was lost for good; reason: the store's words. bytes: those that were confirmed. Or a
-	 * part that was in the spool. */
+	/* An upload was lost for good; reason: the store's words. bytes: those that were confirmed.
+	 * Or a part that was in the spool. */
 	void (*abandoned)(void *argument, const struct journal_view *object, uint64_t bytes,
 	                  const char *reason);
 	void *argument;
-	/* What the store may know, for after a reboot; what it has left is completed. NULL: none. It is
-	 * closed by its owner, after upload_close. */
+	/* What the store may know, for after a reboot; what it has left is completed. NULL: none.
+	 * It is closed by its owner, after upload_close. */
 	struct index *index;
 	uint64_t seed; /* of the jitter */
 };

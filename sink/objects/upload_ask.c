@@ -162,8 +162,8 @@ static bool more_pieces(struct job *job, unsigned n)
 	return true;
 }
 
-/* All pieces of a part, or of what is in no part; spooled: its bytes, when they lie in the spool. False
- * without memory. */
+/* All pieces of a part, or of what is in no part; spooled: its bytes, when they lie in the spool.
+ * False without memory. */
 static bool list_pieces(struct upload *upload, struct job *job, uint32_t number, const void *spooled)
 {
 	struct journal_part part;
@@ -220,7 +220,8 @@ static bool send_spooled(struct upload *upload, struct job *job, uint32_t number
 	return true;
 }
 
-/* The spool has lost a part, of whose object nothing is under way: the object goes on without it. */
+/* The spool has lost a part, of whose object nothing is under way: the object goes on without
+ * it. */
 static void lose_spooled(struct upload *upload, journal_object object, const struct journal_view *view,
                          uint32_t number, const char *reason)
 {

@@ -115,7 +115,8 @@ bool upload_wants_store(const struct journal_view *view);
 /* Whether the spool should take what memory does not hold. */
 bool upload_wants_spool(const struct upload *upload);
 
-/* Finishes or cuts objects before their time, so that the spool can take them. True when it did something. */
+/* Finishes or cuts objects before their time, so that the spool can take them. True when it did
+ * something. */
 bool upload_cut_early(struct upload *upload, uint64_t now_ns);
 
 /* What is to be done in memory, and for the spool. True when something was done. */

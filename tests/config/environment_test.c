@@ -58,8 +58,8 @@ static void write_file(const char *text)
 	assert_int_equal(fclose(file), 0);
 }
 
-/* The configuration that would start from the text (NULL: the embedded default) with these variables:
- * name, value, ..., NULL. */
+/* The configuration that would start from the text (NULL: the embedded default) with these
+ * variables: name, value, ..., NULL. */
 static struct config *started(const char *text, ...)
 {
 	va_list names;

@@ -78,12 +78,12 @@ static void a_section_within_an_entry_has_its_values(void **state)
 static void an_option_of_another_kind_is_refused_with_what_is_allowed(void **state)
 {
 	(void)state;
-	assert_one_error("sinks:\n"
-	                 "- {name: a, kind: file, topics: [log],\n"
-	                 "   key: x}\n",
-	                 "",
-	                 "f.yaml:3: sinks[0].key: is for kind objects kafka, this entry is of kind file; "
-	                 "allowed: name, kind, topics, filter, format");
+	assert_one_error(
+	        "sinks:\n"
+	        "- {name: a, kind: file, topics: [log],\n"
+	        "   key: x}\n",
+	        "",
+	        "f.yaml:3: sinks[0].key: is for kind objects kafka, this entry is of kind file; allowed: name, kind, topics, filter, format");
 	/* The default is a kind, too. */
 	struct config *config = load("sinks: [{name: a, topics: [log], key: '{date}'}]\n", "");
 	assert_string_equal(config_string(config, "sinks[0].key"), "{date}");

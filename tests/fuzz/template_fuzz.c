@@ -1,6 +1,6 @@
-/* Any values in the fields of an event: template_expand must write what the oracle does, and the key
- * stays in its place. The first bytes choose the template, the type of the event and how the rest is
- * divided among its texts. */
+/* Any values in the fields of an event: template_expand must write what the oracle does, and the
+ * key stays in its place. The first bytes choose the template, the type of the event and how the
+ * rest is divided among its texts. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,8 +9,8 @@
 int template_oracle(char *out, size_t size, const char *text, const struct record *record,
                     const struct template_place *place);
 
-/* True when template_expand writes what the oracle does, within template_most and in exactly as much
- * room, and when no component of the path between slashes is empty, "." or ".." because of the
+/* True when template_expand writes what the oracle does, within template_most and in exactly as
+ * much room, and when no component of the path between slashes is empty, "." or ".." because of the
  * event, nor one more or less than the template has. What is wrong is on standard error. */
 bool template_agrees(const char *text, const struct record *record, const struct template_place *place);
 

@@ -219,7 +219,8 @@ static size_t number_of(const char *head, const char *end, const char *name)
 	return at == NULL ? 0 : strtoul(at + strlen(name), NULL, 10);
 }
 
-/* One answer after the other, each as long as it says. Returns how many there are; a 100 is none. */
+/* One answer after the other, each as long as it says. Returns how many there are; a 100 is
+ * none. */
 static unsigned check_answers(const char *const *methods)
 {
 	const char *at = fixture.answers, *last = fixture.answers + fixture.used;

@@ -299,7 +299,8 @@ static void rotated_files_keep_their_lines_and_the_oldest_go(void **state)
 	snprintf(name, sizeof name, "%s.20261127T123000Z-13", f->path);
 	assert_content(name, "y\n");
 	assert_int_equal(files_in(f), 2);
-	/* Another inode number does not come into it: the next file may have that of one removed. */
+	/* Another inode number does not come into it: the next file may have that of one
+	 * removed. */
 	must_write(f, "m\n");
 	assert_int_equal(f->growing.counts.foreign_changes, 0);
 	assert_content(f->path, "m\n");

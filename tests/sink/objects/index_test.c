@@ -1,4 +1,5 @@
-/* The index of uploads on disk: what is read back, what a cut or foreign line does, who may write it. */
+/* The index of uploads on disk: what is read back, what a cut or foreign line does, who may write
+ * it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -171,10 +171,10 @@ static void a_log_that_is_not_as_it_should_be_spoils_no_line(void **state)
 	assert_int_equal(f.lines.counts.bad, 3);
 	take_log("{\"text\":\"two\nlines of thirty bytes\"}", 7, 0);
 	assert_int_equal(f.lines.counts.events, 2);
-	assert_lines("k/1970-01-01/7",
-	             "{\"text\":\"good, and long enough\"}\n"
-	             "{\"id\":\"0000000000000007-log-0-64\",\"ts\":0,\"ip\":null,\"client_id\":7,"
-	             "\"content_id\":0,\"timestamp\":1,\"text\":\"\"}\n");
+	assert_lines(
+	        "k/1970-01-01/7",
+	        "{\"text\":\"good, and long enough\"}\n"
+	        "{\"id\":\"0000000000000007-log-0-64\",\"ts\":0,\"ip\":null,\"client_id\":7,\"content_id\":0,\"timestamp\":1,\"text\":\"\"}\n");
 }
 
 int main(void)

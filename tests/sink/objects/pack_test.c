@@ -263,7 +263,8 @@ static void no_bytes_are_a_member_too(void **state)
 	}
 }
 
-/* Bytes that do not compress, of 8 bits and of 7, in the lengths at which libraries begin a block. */
+/* Bytes that do not compress, of 8 bits and of 7, in the lengths at which libraries begin a
+ * block. */
 static void no_member_is_longer_than_was_said(void **state)
 {
 	(void)state;

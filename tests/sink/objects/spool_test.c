@@ -1,5 +1,5 @@
-/* The spool under uploads: a store that is down for longer than memory lasts, a sink that dies meanwhile,
- * and a disk that loses what was given to it. */
+/* The spool under uploads: a store that is down for longer than memory lasts, a sink that dies
+ * meanwhile, and a disk that loses what was given to it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
