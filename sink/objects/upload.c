@@ -66,7 +66,6 @@ void upload_tick(struct upload *upload, uint64_t now_ns, uint64_t real_ns)
 	}
 	if (upload->options->index != NULL && index_is_long(upload->options->index, now_ns))
 		upload_write_index(upload, now_ns);
-	counts->left = upload->recover == NULL ? 0 : recover_left(upload->recover);
 	tell_failing(upload, now_ns, real_ns);
 }
 
@@ -223,8 +222,11 @@ static int take_up_index(struct upload *upload)
 	upload_write_index(upload, clock_monotonic_ns());
 	if (index_left(index, 0) == NULL)
 		return 0;
-	return recover_open(&upload->recover, index, upload->ops, upload->store, upload_handle_recovered,
-	                    upload);
+	int result = recover_open(&upload->recover, index, upload->ops, upload->store,
+	                          upload_handle_recovered, upload);
+	if (result == 0)
+		upload->counts.left = recover_left(upload->recover);
+	return result;
 }
 
 static bool allocate(struct upload *upload)

@@ -334,6 +334,7 @@ void upload_take_answer(struct upload *upload, struct store_request *request, ui
 	if (request->owner == upload->recover) {
 		upload->n_busy--;
 		recover_answer(upload->recover, request, now_ns);
+		upload->counts.left = recover_left(upload->recover);
 		return;
 	}
 	job->busy = false;

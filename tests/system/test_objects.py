@@ -99,6 +99,7 @@ def test_filters_and_formats_choose_what_is_kept(instance, tmp_path, store_direc
         for _ in range(3):
             assert client.ask("GET", "/t/app_open?a=1").status == 200
     wait_until(lambda: sink_metrics(millrace, "objects.tracks")["events"] == 3, 20, "three tracking events")
+    wait_until(lambda: sink_metrics(millrace)["filtered"] == 40, 20, "what is filtered is counted")
     metrics = sink_metrics(millrace)
     assert millrace.stop() == 0
     objects = read_directory(store_directory)
@@ -335,7 +336,9 @@ def test_kills_under_load_lose_nothing_and_double_nothing(instance, tmp_path, st
 
 def test_after_a_reboot_what_was_confirmed_is_in_an_object(instance, tmp_path, store_directory):
     millrace = instance(config=objects_config(tmp_path, compression="none"))
-    send_logs(millrace, range(3000), client=1)
+    for turn in range(8):  # a batch goes into one part whole
+        send_logs(millrace, range(turn * 500, turn * 500 + 500), client=1)
+        wait_until(lambda: sink_metrics(millrace)["events"] == turn * 500 + 500, 30, "all are taken")
     wait_until(lambda: sink_metrics(millrace)["parts"] >= 3, 30, "three confirmed parts")
     assert not read_directory(store_directory, plain) and len(open_parts(store_directory)) == 1
     reboot(millrace)
