@@ -297,6 +297,8 @@ static bool same_option(const struct config_place *a, const struct config_place 
 		return same_text(a->schema->option, a->cell->data, b->cell->data);
 	if (a->cell->n != b->cell->n)
 		return false;
+	if (a->cell->data == NULL || b->cell->data == NULL) /* lists without items */
+		return true;
 	for (size_t i = 0; i < a->cell->n; i++)
 		if (strcmp(((char *const *)a->cell->data)[i], ((char *const *)b->cell->data)[i]) != 0)
 			return false;

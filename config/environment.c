@@ -185,7 +185,7 @@ static bool keeps_log(const struct config_node *sink)
 static bool check_plain(const struct applying *applying, const struct row *row)
 {
 	const char *value = applying->value[row - rows];
-	if (config_tree_is_plain((const unsigned char *)value, strlen(value)))
+	if (value == NULL || config_tree_is_plain((const unsigned char *)value, strlen(value)))
 		return true;
 	REFUSE(applying, row->name, "has control characters or line breaks, or is no UTF-8");
 	return false;
