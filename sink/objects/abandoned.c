@@ -9,16 +9,9 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "sink/objects/index.h"
 
 #define LINE_BYTES (8u * (JOURNAL_KEY_MAX + JOURNAL_UPLOAD_MAX + 1024u))
-
-static void put(struct text *text, const char *name, const char *value, size_t bytes)
-{
-	text_literal(text, ", \"");
-	text_put(text, name, strlen(name));
-	text_literal(text, "\": ");
-	text_string(text, (const unsigned char *)value, bytes);
-}
 
 static int append(const char *path, const char *line, size_t bytes)
 {
@@ -41,14 +34,14 @@ int abandoned_add(const char *data_dir, const char *sink, const char *store,
 	struct text text = {.at = line, .end = line + sizeof line};
 	text_literal(&text, "{\"time\": ");
 	text_unsigned(&text, clock_real_ns() / NS_PER_SEC);
-	put(&text, "store", store, strlen(store));
-	put(&text, "key", object->key, object->key_bytes);
-	put(&text, "name", object->name, object->name_bytes);
-	put(&text, "upload", object->upload, object->upload_bytes);
-	put(&text, "token", object->token, JOURNAL_TOKEN_BYTES);
+	index_put(&text, "store", store, strlen(store));
+	index_put(&text, "key", object->key, object->key_bytes);
+	index_put(&text, "name", object->name, object->name_bytes);
+	index_put(&text, "upload", object->upload, object->upload_bytes);
+	index_put(&text, "token", object->token, JOURNAL_TOKEN_BYTES);
 	text_literal(&text, ", \"bytes\": ");
 	text_unsigned(&text, bytes);
-	put(&text, "reason", reason, strlen(reason));
+	index_put(&text, "reason", reason, strlen(reason));
 	text_literal(&text, "}\n");
 	if (text.full || snprintf(path, sizeof path, "%s/sinks", data_dir) >= (int)sizeof path)
 		return -ENAMETOOLONG;

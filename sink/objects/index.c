@@ -200,7 +200,7 @@ static void write_line(struct index *index, const struct text *text, const char 
 	pthread_mutex_unlock(&index->mutex);
 }
 
-static void put(struct text *text, const char *name, const char *value, size_t bytes)
+void index_put(struct text *text, const char *name, const char *value, size_t bytes)
 {
 	text_literal(text, ", \"");
 	text_put(text, name, strlen(name));
@@ -221,11 +221,11 @@ void index_opened(struct index *index, const struct journal_view *object, const 
 	struct text text = {.at = line, .end = line + sizeof line};
 	text_literal(&text, "{\"open\": ");
 	text_string(&text, (const unsigned char *)object->token, JOURNAL_TOKEN_BYTES);
-	put(&text, "key", object->key, object->key_bytes);
-	put(&text, "name", object->name, object->name_bytes);
-	put(&text, "upload", object->upload, object->upload_bytes);
-	put(&text, "encoding", encoding, strlen(encoding));
-	put(&text, "type", type, strlen(type));
+	index_put(&text, "key", object->key, object->key_bytes);
+	index_put(&text, "name", object->name, object->name_bytes);
+	index_put(&text, "upload", object->upload, object->upload_bytes);
+	index_put(&text, "encoding", encoding, strlen(encoding));
+	index_put(&text, "type", type, strlen(type));
 	for (unsigned i = 0; i < STORE_WORDS; i++)
 		put_number(&text, i == 0 ? ", \"words\": [" : ", ", object->words[i]);
 	text_literal(&text, "]}\n");
@@ -240,7 +240,7 @@ void index_confirmed(struct index *index, const char *token, const struct store_
 	text_string(&text, (const unsigned char *)token, JOURNAL_TOKEN_BYTES);
 	put_number(&text, ", \"number\": ", part->number);
 	put_number(&text, ", \"bytes\": ", part->bytes);
-	put(&text, "etag", part->etag, strlen(part->etag));
+	index_put(&text, "etag", part->etag, strlen(part->etag));
 	text_literal(&text, "}\n");
 	write_line(index, &text, line);
 }

@@ -20,6 +20,7 @@
 #ifndef SINK_OBJECTS_INDEX_H
 #define SINK_OBJECTS_INDEX_H
 
+#include "base/text.h"
 #include "sink/objects/journal.h"
 #include "sink/objects/store.h"
 
@@ -65,5 +66,8 @@ bool index_is_long(const struct index *index, uint64_t now_ns);
  * is left and not dropped is kept. On failure the old file stays. */
 void index_begin(struct index *index);
 void index_end(struct index *index, uint64_t now_ns);
+
+/* Writes a member of a JSON object that is not its first: , "name": "value". bytes: of the value. */
+void index_put(struct text *text, const char *name, const char *value, size_t bytes);
 
 #endif
