@@ -19,8 +19,7 @@
 
 #include "base/clock.h"
 #include "sink/objects/upload.h"
-#include "tests/fixture/journal.h"
-#include "tests/fixture/scripted_store.h"
+#include "tests/fixture/uploads.h"
 
 #define BODY_BYTES (2u << 20)
 #define MEMBER     4096u
@@ -29,34 +28,25 @@
 #define SIZE       (64u << 20)
 #define PATIENCE   20000u /* times 1 ms */
 
+static struct uploads f;
+
 static struct {
-	struct journal_body body;
-	struct pack *pack;
-	struct upload *upload;
 	struct spool *spool;
-	struct upload_options options;
-	uint64_t now_ns, real_ns, size;
-	unsigned n_lines;
+	uint64_t size;
 	unsigned n_abandoned;
 	uint64_t abandoned_bytes, random;
 	char path[64];
-} f;
+} own;
 
 static bool down;
-
-static void suffix(void *argument, const struct journal_view *object, char *out, size_t size)
-{
-	(void)argument;
-	snprintf(out, size, "t-%llu", (unsigned long long)object->first_position);
-}
 
 static void abandoned(void *argument, const struct journal_view *object, uint64_t bytes, const char *reason)
 {
 	(void)argument;
 	(void)object;
 	assert_non_null(strstr(reason, "spool"));
-	f.n_abandoned++;
-	f.abandoned_bytes += bytes;
+	own.n_abandoned++;
+	own.abandoned_bytes += bytes;
 }
 
 static struct scripted_answer unless_down(const struct store_request *request)
@@ -68,55 +58,39 @@ static struct scripted_answer unless_down(const struct store_request *request)
 
 static void leave(void)
 {
-	if (f.upload != NULL)
-		upload_close(f.upload);
-	f.upload = NULL;
-	spool_close(f.spool);
-	f.spool = NULL;
-	journal_body_leave(&f.body);
+	uploads_leave(&f);
+	spool_close(own.spool);
+	own.spool = NULL;
 }
 
+/* The spool takes up what the journal has, so the journal comes first. */
 static void live_on(void)
 {
 	struct shm_error error;
 	leave();
 	assert_int_equal(journal_body_live(&f.body), 0);
-	if (spool_open(&f.spool, f.path, "us\n", f.size, f.body.journal, &error) != 0)
+	if (spool_open(&own.spool, own.path, "us\n", own.size, f.body.journal, &error) != 0)
 		fail_msg("%s", error.text);
-	f.options.spool = f.spool;
-	assert_int_equal(
-	        upload_open(&f.upload, &f.options, f.body.journal, f.pack, &scripted_ops, scripted_open()),
-	        0);
+	f.options.spool = own.spool;
+	uploads_open(&f);
 }
 
 static int set_up(void **state)
 {
 	(void)state;
-	memset(&f, 0, sizeof f);
-	scripted_reset();
-	scripted.decide = unless_down;
+	memset(&own, 0, sizeof own);
+	own.random = 88172645463325252u;
+	own.size = SIZE;
 	down = false;
-	f.now_ns = 1000 * NS_PER_SEC;
-	f.real_ns = 5000 * NS_PER_SEC;
-	f.random = 88172645463325252u;
-	f.size = SIZE;
-	f.options = (struct upload_options){
-	        .part_bytes = PART,
-	        .member_bytes = MEMBER,
-	        .finish_after_ns = 3600 * NS_PER_SEC,
-	        .finish_bytes = 1u << 20,
-	        .backoff_ns = NS_PER_SEC,
-	        .backoff_max_ns = 4 * NS_PER_SEC,
-	        .type = "text/plain",
-	        .suffix = suffix,
-	        .abandoned = abandoned,
-	        .seed = 7,
-	};
-	struct journal_bounds bounds = {.open_most = 2 * MEMBER, .packed_most = 2 * MEMBER};
-	snprintf(f.path, sizeof f.path, "/tmp/millrace_spool_XXXXXX");
-	if (mkdtemp(f.path) == NULL || pack_open(&f.pack, "none") != 0 ||
-	    journal_body_make(&f.body, BODY_BYTES, bounds) != 0)
+	snprintf(own.path, sizeof own.path, "/tmp/millrace_spool_XXXXXX");
+	if (mkdtemp(own.path) == NULL || uploads_make(&f, (struct uploads_sizes){.body_bytes = BODY_BYTES,
+	                                                                         .part_bytes = PART,
+	                                                                         .member_bytes = MEMBER,
+	                                                                         .line_bytes = LINE}) != 0)
 		return -1;
+	scripted.decide = unless_down;
+	f.options.backoff_max_ns = 4 * NS_PER_SEC;
+	f.options.abandoned = abandoned;
 	live_on();
 	return 0;
 }
@@ -127,13 +101,13 @@ static unsigned each_file(void (*what)(const char *path))
 	char path[400];
 	struct dirent *entry;
 	unsigned n = 0;
-	DIR *directory = opendir(f.path);
+	DIR *directory = opendir(own.path);
 	assert_non_null(directory);
 	while ((entry = readdir(directory)) != NULL) {
 		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "owner") == 0)
 			continue;
 		n++;
-		snprintf(path, sizeof path, "%s/%s", f.path, entry->d_name);
+		snprintf(path, sizeof path, "%s/%s", own.path, entry->d_name);
 		if (what != NULL)
 			what(path);
 	}
@@ -151,51 +125,28 @@ static int tear_down(void **state)
 	char path[128];
 	(void)state;
 	leave();
-	journal_body_remove(&f.body);
-	pack_close(f.pack);
-	scripted_reset();
+	uploads_remove(&f);
 	(void)each_file(delete_file);
-	snprintf(path, sizeof path, "%s/owner", f.path);
+	snprintf(path, sizeof path, "%s/owner", own.path);
 	(void)unlink(path);
-	return rmdir(f.path);
+	return rmdir(own.path);
 }
 
 /* ---- steps ---- */
 
-static void work(void)
-{
-	for (unsigned i = 0; upload_work(f.upload, f.now_ns); i++)
-		assert_true(i < 10000);
-}
-
-static void pass(uint64_t ns)
-{
-	f.now_ns += ns;
-	f.real_ns += ns;
-	upload_tick(f.upload, f.now_ns, f.real_ns);
-	work();
-}
-
 /* For the spool's thread, at most a millisecond. */
 static void wait_a_little(void)
 {
-	struct pollfd fd = {.fd = spool_wait(f.spool).fd, .events = POLLIN};
+	struct pollfd fd = {.fd = spool_wait(own.spool).fd, .events = POLLIN};
 	(void)poll(&fd, 1, 1);
-	work();
+	uploads_work(&f);
 }
 
 static struct spool_counts counts(void)
 {
 	struct spool_counts now;
-	spool_count(f.spool, &now);
+	spool_count(own.spool, &now);
 	return now;
-}
-
-static uint64_t objects_left(void)
-{
-	struct journal_counts now;
-	journal_count(f.body.journal, &now);
-	return now.objects - now.free_objects;
 }
 
 /* As the loop of the stage does it. False when there is no room for the line. */
@@ -203,7 +154,7 @@ static bool make_room(unsigned patience)
 {
 	for (unsigned i = 0; i < patience; i++) {
 		while (upload_relieve(f.upload, f.now_ns))
-			work();
+			uploads_work(&f);
 		if (!upload_short(f.upload))
 			return true;
 		f.now_ns += 60 * NS_PER_MS;
@@ -214,27 +165,10 @@ static bool make_room(unsigned patience)
 
 static unsigned add_some(const char *key, unsigned n, unsigned patience)
 {
-	struct journal *journal = f.body.journal;
-	struct journal_view view;
-	uint64_t hash = journal_body_hash(0, key, strlen(key));
 	for (unsigned i = 0; i < n; i++) {
-		char line[LINE], token[JOURNAL_TOKEN_BYTES + 1];
 		if (!make_room(patience))
 			return i;
-		journal_object object = journal_find(journal, hash, key, strlen(key));
-		if (object == JOURNAL_NONE) {
-			snprintf(token, sizeof token, "%032u", 99999 - f.n_lines);
-			object = journal_add(journal, hash, key, strlen(key), token, 0, 0, f.n_lines,
-			                     f.real_ns);
-		}
-		assert_int_not_equal(object, JOURNAL_NONE);
-		snprintf(line, sizeof line, "%0*u", (int)LINE - 1, f.n_lines++);
-		assert_true(journal_append(journal, object, line, LINE - 1, f.real_ns));
-		journal_body_commit(&f.body, f.n_lines);
-		journal_look(journal, object, &view);
-		if (view.open_bytes >= MEMBER)
-			upload_touch(f.upload, object);
-		work();
+		uploads_add(&f, key);
 	}
 	return n;
 }
@@ -248,11 +182,11 @@ static void add_lines(const char *key, unsigned n)
 static void finish_all(void)
 {
 	upload_finish_all(f.upload);
-	work();
-	for (unsigned i = 0; objects_left() != 0 || counts().parts != 0; i++) {
+	uploads_work(&f);
+	for (unsigned i = 0; uploads_left(&f) != 0 || counts().parts != 0; i++) {
 		assert_true(i < PATIENCE);
 		wait_a_little();
-		pass(300 * NS_PER_MS);
+		uploads_later(&f, 300 * NS_PER_MS);
 	}
 	assert_int_equal(each_file(NULL), 0);
 	assert_int_equal(counts().bytes, 0);
@@ -261,20 +195,7 @@ static void finish_all(void)
 /* Each line is in the store once, but for so many. */
 static void check_lines(unsigned missing)
 {
-	unsigned char *seen = calloc(f.n_lines + 1, 1);
-	unsigned n = 0;
-	for (unsigned i = 0; i < scripted.n_objects; i++) {
-		const struct scripted_object *object = &scripted.object[i];
-		assert_int_equal(object->bytes % LINE, 0);
-		for (size_t at = 0; at < object->bytes; at += LINE) {
-			unsigned number = (unsigned)strtoul(object->data + at, NULL, 10);
-			assert_true(number < f.n_lines);
-			assert_int_equal(seen[number]++, 0);
-			n++;
-		}
-	}
-	free(seen);
-	assert_int_equal(f.n_lines - n, missing);
+	assert_int_equal(f.n_lines - uploads_kept(&f, NULL), missing);
 }
 
 /* The store is down and so much is spooled. */
@@ -302,7 +223,7 @@ static void an_outage_that_outlasts_memory_loses_nothing(void **state)
 	assert_int_not_equal(each_file(NULL), 0);
 	down = false;
 	finish_all();
-	assert_int_equal(f.n_abandoned, 0);
+	assert_int_equal(own.n_abandoned, 0);
 	assert_int_equal(scripted_open_uploads(), 0);
 	check_lines(0);
 }
@@ -364,12 +285,12 @@ static void the_next_life_knows_the_order(void **state)
 		add_lines("a", 60);
 		add_lines("c", 60);
 		upload_finish_all(f.upload);
-		work();
+		uploads_work(&f);
 	}
-	unsigned n = spool_oldest(f.spool, before, 8);
+	unsigned n = spool_oldest(own.spool, before, 8);
 	assert_true(n >= 3);
 	live_on();
-	assert_int_equal(spool_oldest(f.spool, after, 8), n);
+	assert_int_equal(spool_oldest(own.spool, after, 8), n);
 	assert_memory_equal(before, after, n * sizeof *before);
 	down = false;
 	finish_all();
@@ -379,13 +300,13 @@ static void the_next_life_knows_the_order(void **state)
 static void a_full_spool_is_as_none(void **state)
 {
 	(void)state;
-	f.size = 200000;
+	own.size = 200000;
 	live_on();
 	down = true;
 	unsigned n = add_some("a", 100000, 50);
 	assert_true(n < 100000);
 	assert_true(upload_short(f.upload));
-	assert_true(counts().bytes <= f.size && counts().bytes > f.size / 2);
+	assert_true(counts().bytes <= own.size && counts().bytes > own.size / 2);
 	down = false;
 	add_lines("a", 100);
 	finish_all();
@@ -396,7 +317,7 @@ static void what_is_spooled_is_sent_when_the_option_is_gone(void **state)
 {
 	(void)state;
 	fill("a", 3);
-	f.size = 0;
+	own.size = 0;
 	live_on();
 	assert_true(counts().parts >= 3);
 	down = false;
@@ -500,16 +421,16 @@ static void a_part_whose_file_is_not_what_was_written_is_lost_and_nothing_else(v
 		(void)each_file(harm_first);
 		down = false;
 		upload_finish_all(f.upload);
-		for (unsigned k = 0; objects_left() != 0; k++) {
+		for (unsigned k = 0; uploads_left(&f) != 0; k++) {
 			assert_true(k < PATIENCE);
 			wait_a_little();
-			pass(300 * NS_PER_MS);
+			uploads_later(&f, 300 * NS_PER_MS);
 		}
-		assert_int_equal(f.n_abandoned, 1);
+		assert_int_equal(own.n_abandoned, 1);
 		assert_int_equal(upload_counts(f.upload)->abandoned, 1);
 		assert_int_equal(scripted_open_uploads(), 0);
-		assert_true(f.abandoned_bytes > 0);
-		check_lines((unsigned)(f.abandoned_bytes / LINE));
+		assert_true(own.abandoned_bytes > 0);
+		check_lines((unsigned)(own.abandoned_bytes / LINE));
 	}
 }
 
@@ -523,19 +444,19 @@ static void an_object_that_was_all_in_the_spool_is_given_up_when_its_file_is(voi
 	(void)each_file(delete_file);
 	down = false;
 	upload_finish_all(f.upload);
-	for (unsigned k = 0; objects_left() != 0; k++) {
+	for (unsigned k = 0; uploads_left(&f) != 0; k++) {
 		assert_true(k < PATIENCE);
 		wait_a_little();
-		pass(300 * NS_PER_MS);
+		uploads_later(&f, 300 * NS_PER_MS);
 	}
-	assert_true(f.n_abandoned >= 2);
-	check_lines((unsigned)(f.abandoned_bytes / LINE));
+	assert_true(own.n_abandoned >= 2);
+	check_lines((unsigned)(own.abandoned_bytes / LINE));
 }
 
 static void put_file(const char *name)
 {
 	char path[200];
-	snprintf(path, sizeof path, "%s/%s", f.path, name);
+	snprintf(path, sizeof path, "%s/%s", own.path, name);
 	int fd = open(path, O_WRONLY | O_CREAT, 0600);
 	assert_true(fd >= 0);
 	close(fd);
@@ -551,8 +472,8 @@ static void files_that_the_journal_does_not_know_are_removed_at_the_start(void *
 	put_file("0123456789abcdef0123456789abcdef.10001");
 	put_file("0123456789ABCDEF0123456789abcdef.1");
 	put_file("mine");
-	snprintf(path, sizeof path, "%s/0123456789abcdef0123456789abcdef.2", f.path);
-	snprintf(target, sizeof target, "%s/mine", f.path);
+	snprintf(path, sizeof path, "%s/0123456789abcdef0123456789abcdef.2", own.path);
+	snprintf(target, sizeof target, "%s/mine", own.path);
 	assert_int_equal(symlink(target, path), 0);
 	live_on();
 	assert_true(counts().parts >= 2);
@@ -567,19 +488,19 @@ static void a_directory_that_is_not_its_own_is_refused(void **state)
 	struct shm_error error;
 	char path[200];
 	(void)state;
-	assert_int_equal(spool_open(&other, f.path, "us\n", SIZE, f.body.journal, &error), -EBUSY);
-	spool_close(f.spool);
-	f.options.spool = f.spool = NULL;
-	assert_int_equal(spool_open(&other, f.path, "them\n", SIZE, f.body.journal, &error), -EEXIST);
+	assert_int_equal(spool_open(&other, own.path, "us\n", SIZE, f.body.journal, &error), -EBUSY);
+	spool_close(own.spool);
+	f.options.spool = own.spool = NULL;
+	assert_int_equal(spool_open(&other, own.path, "them\n", SIZE, f.body.journal, &error), -EEXIST);
 	live_on();
 	fill("a", 1);
-	snprintf(path, sizeof path, "%s.away", f.path);
-	assert_int_equal(rename(f.path, path), 0);
+	snprintf(path, sizeof path, "%s.away", own.path);
+	assert_int_equal(rename(own.path, path), 0);
 	leave();
 	assert_int_equal(journal_body_live(&f.body), 0);
-	assert_int_equal(spool_open(&other, f.path, "us\n", SIZE, f.body.journal, &error), -ENOENT);
+	assert_int_equal(spool_open(&other, own.path, "us\n", SIZE, f.body.journal, &error), -ENOENT);
 	assert_non_null(strstr(error.text, "put it back"));
-	assert_int_equal(rename(path, f.path), 0);
+	assert_int_equal(rename(path, own.path), 0);
 	live_on();
 	down = false;
 	finish_all();
@@ -590,10 +511,10 @@ static void a_directory_that_is_not_its_own_is_refused(void **state)
 
 static uint64_t draw(uint64_t most)
 {
-	f.random ^= f.random << 13;
-	f.random ^= f.random >> 7;
-	f.random ^= f.random << 17;
-	return f.random % most;
+	own.random ^= own.random << 13;
+	own.random ^= own.random >> 7;
+	own.random ^= own.random << 17;
+	return own.random % most;
 }
 
 static struct scripted_answer at_random(const struct store_request *request)
@@ -617,7 +538,7 @@ static void every_line_is_in_one_object_whenever_the_sink_dies(void **state)
 	for (unsigned round = 0; round < 12; round++) {
 		assert_int_equal(tear_down(state), 0);
 		assert_int_equal(set_up(state), 0);
-		f.random = (seed + round) * 0x9e3779b97f4a7c15u | 1;
+		own.random = (seed + round) * 0x9e3779b97f4a7c15u | 1;
 		scripted.last_first = round % 3 == 0;
 		scripted.traits.part_min = round % 4 == 3 ? 1 : round % 4 == 2 ? 1u << 18 : 5120;
 		scripted.traits.late_name = round % 4 == 3;
@@ -631,7 +552,7 @@ static void every_line_is_in_one_object_whenever_the_sink_dies(void **state)
 			if (draw(8) == 0)
 				upload_finish_all(f.upload);
 			for (uint64_t n = draw(6); n > 0; n--) {
-				pass(draw(2 * NS_PER_SEC));
+				uploads_later(&f, draw(2 * NS_PER_SEC));
 				if (draw(2) == 0)
 					wait_a_little();
 			}
@@ -642,7 +563,7 @@ static void every_line_is_in_one_object_whenever_the_sink_dies(void **state)
 		down = false;
 		scripted.decide = unless_down;
 		finish_all();
-		assert_int_equal(f.n_abandoned, 0);
+		assert_int_equal(own.n_abandoned, 0);
 		check_lines(0);
 	}
 	assert_true(spooled > 20);

@@ -12,170 +12,72 @@
 
 #include "base/clock.h"
 #include "sink/objects/upload.h"
-#include "tests/fixture/journal.h"
 #include "tests/fixture/sandbox.h"
-#include "tests/fixture/scripted_store.h"
+#include "tests/fixture/uploads.h"
 
 #define BODY_BYTES (8u << 20)
 #define MEMBER     1024u
 #define PART       8192u
 #define LINE       64u /* bytes of a line, its newline included */
 
-static struct {
-	struct journal_body body;
-	struct pack *pack;
-	struct upload *upload;
-	struct upload_options options;
-	uint64_t now_ns, real_ns;
-	unsigned n_lines; /* made so far */
-	unsigned n_abandoned;
-	uint64_t random;
-} f;
-
-static void suffix(void *argument, const struct journal_view *object, char *out, size_t size)
-{
-	(void)argument;
-	snprintf(out, size, "t-%llu", (unsigned long long)object->first_position);
-}
+static struct uploads f;
+static unsigned n_abandoned;
+static uint64_t random_state;
 
 static void abandoned(void *argument, const struct journal_view *object, uint64_t bytes, const char *reason)
 {
 	(void)argument;
 	(void)object;
 	assert_true(bytes > 0 && reason[0] != '\0');
-	f.n_abandoned++;
-}
-
-/* The next life of the sink; the last one died as it was. */
-static void live_on(void)
-{
-	if (f.upload != NULL)
-		upload_close(f.upload);
-	f.upload = NULL;
-	journal_body_leave(&f.body);
-	assert_int_equal(journal_body_live(&f.body), 0);
-	assert_int_equal(
-	        upload_open(&f.upload, &f.options, f.body.journal, f.pack, &scripted_ops, scripted_open()),
-	        0);
+	n_abandoned++;
 }
 
 static int set_up(void **state)
 {
 	(void)state;
-	memset(&f, 0, sizeof f);
-	scripted_reset();
-	f.now_ns = 1000 * NS_PER_SEC;
-	f.real_ns = 5000 * NS_PER_SEC;
-	f.random = 88172645463325252u;
-	f.options = (struct upload_options){
-	        .part_bytes = PART,
-	        .member_bytes = MEMBER,
-	        .finish_after_ns = 3600 * NS_PER_SEC,
-	        .finish_bytes = 1u << 20,
-	        .backoff_ns = NS_PER_SEC,
-	        .backoff_max_ns = 60 * NS_PER_SEC,
-	        .type = "text/plain",
-	        .suffix = suffix,
-	        .abandoned = abandoned,
-	        .seed = 7,
-	};
-	struct journal_bounds bounds = {.open_most = 2 * MEMBER, .packed_most = 2 * MEMBER};
-	if (pack_open(&f.pack, "none") != 0 || journal_body_make(&f.body, BODY_BYTES, bounds) != 0)
+	n_abandoned = 0;
+	random_state = 88172645463325252u;
+	if (uploads_make(&f, (struct uploads_sizes){.body_bytes = BODY_BYTES,
+	                                            .part_bytes = PART,
+	                                            .member_bytes = MEMBER,
+	                                            .line_bytes = LINE}) != 0)
 		return -1;
-	live_on();
+	f.options.abandoned = abandoned;
+	uploads_live(&f);
 	return 0;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	if (f.upload != NULL)
-		upload_close(f.upload);
-	journal_body_leave(&f.body);
-	journal_body_remove(&f.body);
-	pack_close(f.pack);
-	scripted_reset();
+	uploads_remove(&f);
 	return 0;
 }
 
 /* ---- steps ---- */
 
-/* All that can be done without the clock. */
-static void work(void)
-{
-	for (unsigned i = 0; upload_work(f.upload, f.now_ns); i++)
-		assert_true(i < 10000);
-}
-
-static void later(uint64_t ns)
-{
-	f.now_ns += ns;
-	f.real_ns += ns;
-	upload_tick(f.upload, f.now_ns, f.real_ns);
-	work();
-}
-
-static uint64_t key_hash(const char *key)
-{
-	return journal_body_hash(0, key, strlen(key));
-}
-
-/* n more lines of the key, each its own number. */
 static void add_lines(const char *key, unsigned n)
 {
-	struct journal *journal = f.body.journal;
-	struct journal_view view;
-	for (unsigned i = 0; i < n; i++) {
-		char line[LINE];
-		journal_object object = journal_find(journal, key_hash(key), key, strlen(key));
-		if (object == JOURNAL_NONE) {
-			char token[JOURNAL_TOKEN_BYTES + 1];
-			snprintf(token, sizeof token, "%032u", f.n_lines);
-			object = journal_add(journal, key_hash(key), key, strlen(key), token, 0, 0, f.n_lines,
-			                     f.real_ns);
-		}
-		assert_int_not_equal(object, JOURNAL_NONE);
-		snprintf(line, sizeof line, "%063u", f.n_lines++);
-		assert_true(journal_append(journal, object, line, LINE - 1, f.real_ns));
-		journal_body_commit(&f.body, f.n_lines);
-		journal_look(journal, object, &view);
-		if (view.open_bytes >= MEMBER)
-			upload_touch(f.upload, object);
-		work();
-	}
-}
-
-static uint64_t objects_left(void)
-{
-	struct journal_counts counts;
-	journal_count(f.body.journal, &counts);
-	return counts.objects - counts.free_objects;
+	for (unsigned i = 0; i < n; i++)
+		uploads_add(&f, key);
 }
 
 /* Everything is finished and in the store. */
 static void finish_all(void)
 {
 	upload_finish_all(f.upload);
-	work();
-	for (unsigned i = 0; objects_left() != 0; i++) {
+	uploads_work(&f);
+	for (unsigned i = 0; uploads_left(&f) != 0; i++) {
 		assert_true(i < 1000);
-		later(NS_PER_SEC);
+		uploads_later(&f, NS_PER_SEC);
 	}
 }
 
-/* How often each line is in the store; those before `from` may be missing. */
+/* Each line is in the store once; those before `from` may be missing. */
 static void check_lines(unsigned from)
 {
 	unsigned char *seen = calloc(f.n_lines + 1, 1);
-	for (unsigned i = 0; i < scripted.n_objects; i++) {
-		const struct scripted_object *object = &scripted.object[i];
-		assert_int_equal(object->bytes % LINE, 0);
-		for (size_t at = 0; at < object->bytes; at += LINE) {
-			unsigned number = (unsigned)strtoul(object->data + at, NULL, 10);
-			assert_true(number < f.n_lines);
-			assert_int_equal(seen[number]++, 0);
-		}
-	}
+	(void)uploads_kept(&f, seen);
 	for (unsigned i = from; i < f.n_lines; i++)
 		if (!seen[i])
 			fail_msg("line %u of %u is in no object", i, f.n_lines);
@@ -260,7 +162,7 @@ static void a_suffix_can_be_asked_for_always(void **state)
 {
 	(void)state;
 	f.options.suffix_always = true;
-	live_on();
+	uploads_live(&f);
 	add_lines("a", 10);
 	finish_all();
 	assert_null(scripted_find("a"));
@@ -300,7 +202,7 @@ static void a_finish_whose_answer_is_lost_is_found(void **state)
 		finish_all();
 		assert_int_equal(scripted.count[STORE_FINISH], i + 1);
 	}
-	assert_int_equal(f.n_abandoned, 0);
+	assert_int_equal(n_abandoned, 0);
 	check_lines(0);
 }
 
@@ -311,7 +213,7 @@ static void no_such_upload_alone_proves_nothing(void **state)
 	add_lines("a", 300);
 	finish_all();
 	assert_int_equal(scripted.count[STORE_FINISH], 3);
-	assert_int_equal(f.n_abandoned, 0);
+	assert_int_equal(n_abandoned, 0);
 	check_lines(0);
 }
 
@@ -352,7 +254,7 @@ static void an_upload_that_is_lost_costs_what_was_confirmed(void **state)
 	lose_upload();
 	add_lines("a", 200);
 	finish_all();
-	assert_int_equal(f.n_abandoned, 1);
+	assert_int_equal(n_abandoned, 1);
 	check_lines(PART / LINE);
 	assert_non_null(scripted_find("a_t-0"));
 }
@@ -366,7 +268,7 @@ static void nothing_remains_of_an_upload_that_was_lost_with_all_its_lines(void *
 	assert_int_equal(upload_counts(f.upload)->parts, 2);
 	lose_upload();
 	finish_all();
-	assert_int_equal(f.n_abandoned, 1);
+	assert_int_equal(n_abandoned, 1);
 	check_lines(256);
 }
 
@@ -377,7 +279,7 @@ static void an_upload_that_is_lost_before_a_part_costs_nothing(void **state)
 	add_lines("a", 200);
 	lose_upload();
 	finish_all();
-	assert_int_equal(f.n_abandoned, 0);
+	assert_int_equal(n_abandoned, 0);
 	check_lines(0);
 }
 
@@ -391,15 +293,15 @@ static void nothing_is_asked_before_the_wait_is_over(void **state)
 	add_lines("a", 10);
 	add_lines("b", 10);
 	upload_finish_all(f.upload);
-	work();
+	uploads_work(&f);
 	assert_string_equal(scripted.order, "PWW"); /* they were under way together, one worked */
 	assert_int_not_equal(upload_counts(f.upload)->failing_since_ns, 0);
-	later(19 * NS_PER_SEC);
+	uploads_later(&f, 19 * NS_PER_SEC);
 	assert_string_equal(scripted.order, "PWW");
-	later(NS_PER_SEC);
+	uploads_later(&f, NS_PER_SEC);
 	assert_string_equal(scripted.order, "PWWW");
 	assert_int_equal(upload_counts(f.upload)->failing_since_ns, 0);
-	assert_int_equal(objects_left(), 0);
+	assert_int_equal(uploads_left(&f), 0);
 	check_lines(0);
 }
 
@@ -413,7 +315,7 @@ static void after_a_failure_one_request_goes_at_a_time(void **state)
 		add_lines(key, 5);
 	}
 	upload_finish_all(f.upload);
-	work();
+	uploads_work(&f);
 	assert_string_equal(scripted.order, "P");
 	assert_int_not_equal(upload_counts(f.upload)->failing_since_ns, 0);
 	finish_all();
@@ -439,10 +341,10 @@ static void a_request_that_is_never_taken_holds_up_its_object_alone(void **state
 	answer_so(STORE_PUT, 1, false, -EINVAL);
 	add_lines("a", 10);
 	upload_finish_all(f.upload);
-	work();
+	uploads_work(&f);
 	add_lines("b", 10);
 	upload_finish_all(f.upload);
-	work();
+	uploads_work(&f);
 	assert_null(scripted_find("a"));
 	assert_non_null(scripted_find("b"));
 	assert_int_not_equal(upload_counts(f.upload)->failing_since_ns, 0);
@@ -455,7 +357,7 @@ static void a_late_name_is_chosen_anew(void **state)
 	(void)state;
 	scripted.traits.part_min = 1;
 	scripted.traits.late_name = true;
-	live_on();
+	uploads_live(&f);
 	add_lines("a", 200);
 	scripted_foreign("a");
 	finish_all();
@@ -494,15 +396,15 @@ static void an_object_is_finished_by_its_age_and_by_the_stores_patience(void **s
 {
 	(void)state;
 	add_lines("a", 10);
-	later(3599 * NS_PER_SEC);
-	assert_int_equal(objects_left(), 1);
-	later(2 * NS_PER_SEC);
-	assert_int_equal(objects_left(), 0);
+	uploads_later(&f, 3599 * NS_PER_SEC);
+	assert_int_equal(uploads_left(&f), 1);
+	uploads_later(&f, 2 * NS_PER_SEC);
+	assert_int_equal(uploads_left(&f), 0);
 	scripted.traits.upload_max_ns = 100 * NS_PER_SEC;
-	live_on();
+	uploads_live(&f);
 	add_lines("b", 10);
-	later(101 * NS_PER_SEC);
-	assert_int_equal(objects_left(), 0);
+	uploads_later(&f, 101 * NS_PER_SEC);
+	assert_int_equal(uploads_left(&f), 0);
 	check_lines(0);
 }
 
@@ -510,7 +412,7 @@ static void an_object_is_finished_at_its_size(void **state)
 {
 	(void)state;
 	f.options.finish_bytes = 4 * PART;
-	live_on();
+	uploads_live(&f);
 	add_lines("a", 2000);
 	finish_all();
 	assert_true(scripted.n_objects >= 3);
@@ -523,7 +425,7 @@ static void an_object_has_no_more_parts_than_the_store_takes(void **state)
 {
 	(void)state;
 	scripted.traits.parts_max = 4;
-	live_on();
+	uploads_live(&f);
 	add_lines("a", 2000);
 	finish_all();
 	assert_true(scripted.n_objects >= 3);
@@ -541,21 +443,21 @@ static void lines_that_find_no_room_are_made_room_for(void **state)
 		while (upload_short(f.upload)) {
 			assert_true(upload_relieve(f.upload, f.now_ns) || upload_work(f.upload, f.now_ns));
 			f.now_ns += 100 * NS_PER_MS;
-			work();
+			uploads_work(&f);
 		}
 		add_lines(key, 2);
 	}
-	assert_true(scripted.n_objects > 0 || objects_left() > 100);
+	assert_true(scripted.n_objects > 0 || uploads_left(&f) > 100);
 }
 
 /* ---- anything, at any time ---- */
 
 static uint64_t draw(uint64_t most)
 {
-	f.random ^= f.random << 13;
-	f.random ^= f.random >> 7;
-	f.random ^= f.random << 17;
-	return f.random % most;
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state % most;
 }
 
 static bool wild; /* requests fail */
@@ -587,12 +489,12 @@ static void a_life_at_random(void)
 		(void)upload_work(f.upload, f.now_ns);
 		f.now_ns += draw(2 * NS_PER_SEC);
 	}
-	later(draw(40 * NS_PER_SEC));
+	uploads_later(&f, draw(40 * NS_PER_SEC));
 	if (draw(2) == 0) {
 		/* what is under way is done, and nobody hears of it */
 		for (unsigned i = 0; i < scripted.n_waiting && draw(3) != 0; i++)
 			(void)scripted_ops.next(NULL, 0);
-		live_on();
+		uploads_live(&f);
 	}
 }
 
@@ -605,7 +507,7 @@ static void every_line_is_in_one_object_whatever_happens(void **state)
 	for (unsigned round = 0; round < 60; round++) {
 		assert_int_equal(tear_down(NULL), 0);
 		assert_int_equal(set_up(NULL), 0);
-		f.random = (seed + round) * 0x9e3779b97f4a7c15u | 1;
+		random_state = (seed + round) * 0x9e3779b97f4a7c15u | 1;
 		scripted.repeats = round % 2 == 0;
 		scripted.last_first = round % 3 == 0;
 		scripted.traits.keeps_token = true;
@@ -613,13 +515,13 @@ static void every_line_is_in_one_object_whatever_happens(void **state)
 		scripted.traits.late_name = round % 5 == 4;
 		scripted.decide = at_random;
 		f.options.finish_bytes = 4 * PART;
-		live_on();
+		uploads_live(&f);
 		wild = true;
 		for (unsigned life = 0; life < 25; life++)
 			a_life_at_random();
 		wild = false;
 		finish_all();
-		assert_int_equal(f.n_abandoned, 0);
+		assert_int_equal(n_abandoned, 0);
 		check_lines(0);
 	}
 }
@@ -641,7 +543,7 @@ static void reboot(void)
 	index_close(f.options.index);
 	assert_int_equal(index_open(&f.options.index, disk.directory, "logs", &error), 0);
 	assert_int_equal(journal_body_make(&f.body, BODY_BYTES, bounds), 0);
-	live_on();
+	uploads_live(&f);
 }
 
 static int set_up_disk(void **state)
@@ -657,24 +559,12 @@ static int tear_down_disk(void **state)
 	return 0;
 }
 
-/* Lines that are in the store, each once. */
-static unsigned lines_kept(void)
-{
-	unsigned n = 0;
-	unsigned char *seen = calloc(f.n_lines + 1, 1);
-	for (unsigned i = 0; i < scripted.n_objects; i++)
-		for (size_t at = 0; at < scripted.object[i].bytes; at += LINE, n++)
-			assert_int_equal(seen[strtoul(scripted.object[i].data + at, NULL, 10)]++, 0);
-	free(seen);
-	return n;
-}
-
 static void recovered(unsigned n)
 {
-	work();
+	uploads_work(&f);
 	for (unsigned i = 0; upload_counts(f.upload)->left != 0 || i < 2; i++) {
 		assert_true(i < 100);
-		later(NS_PER_SEC);
+		uploads_later(&f, NS_PER_SEC);
 	}
 	assert_int_equal(upload_counts(f.upload)->recovered, n);
 }
@@ -690,14 +580,14 @@ static void after_a_reboot_confirmed_parts_come_to_light(void **state)
 	reboot();
 	recovered(1);
 	assert_int_equal(scripted_open_uploads(), 0);
-	assert_int_equal(lines_kept(), 256);
-	assert_int_equal(f.n_abandoned, 0);
+	assert_int_equal(uploads_kept(&f, NULL), 256);
+	assert_int_equal(n_abandoned, 0);
 	reboot();
 	recovered(0);
 	add_lines("a", 300);
 	finish_all();
 	assert_int_equal(scripted.n_objects, 2);
-	assert_int_equal(lines_kept(), 556);
+	assert_int_equal(uploads_kept(&f, NULL), 556);
 }
 
 static void what_was_complete_before_a_reboot_is_not_completed_again(void **state)
@@ -709,13 +599,13 @@ static void what_was_complete_before_a_reboot_is_not_completed_again(void **stat
 	upload_finish_all(f.upload);
 	for (unsigned i = 0; scripted.count[STORE_FINISH] == 0; i++) {
 		assert_true(i < 100);
-		later(NS_PER_SEC);
+		uploads_later(&f, NS_PER_SEC);
 	}
 	unsigned finished = scripted.count[STORE_FINISH];
 	reboot();
 	recovered(1);
 	assert_int_equal(scripted.count[STORE_FINISH], finished);
-	assert_int_equal(lines_kept(), 300);
+	assert_int_equal(uploads_kept(&f, NULL), 300);
 }
 
 static void a_lost_answer_after_a_reboot_is_settled(void **state)
@@ -732,8 +622,8 @@ static void a_lost_answer_after_a_reboot_is_settled(void **state)
 		assert_int_equal(scripted.n_objects, i + 1);
 		assert_int_equal(scripted_open_uploads(), 0);
 	}
-	assert_int_equal(lines_kept(), 3 * 256);
-	assert_int_equal(f.n_abandoned, 0);
+	assert_int_equal(uploads_kept(&f, NULL), 3 * 256);
+	assert_int_equal(n_abandoned, 0);
 }
 
 static void an_upload_that_is_lost_before_a_reboot_is_told(void **state)
@@ -744,10 +634,10 @@ static void an_upload_that_is_lost_before_a_reboot_is_told(void **state)
 	scripted.upload[0].over = true; /* an administrator's rule aborted it */
 	reboot();
 	recovered(0);
-	assert_int_equal(f.n_abandoned, 1);
+	assert_int_equal(n_abandoned, 1);
 	reboot();
 	recovered(0);
-	assert_int_equal(f.n_abandoned, 1); /* once */
+	assert_int_equal(n_abandoned, 1); /* once */
 }
 
 /* The store would replace what it has under the name. */
@@ -759,7 +649,7 @@ static void an_object_of_somebody_else_is_not_replaced_after_a_reboot(void **sta
 	scripted_foreign("a");
 	reboot();
 	recovered(0);
-	assert_int_equal(f.n_abandoned, 1);
+	assert_int_equal(n_abandoned, 1);
 	assert_int_equal(scripted_find("a")->bytes, 0);
 }
 
@@ -774,7 +664,7 @@ static void with_a_late_name_the_next_one_is_taken_after_a_reboot(void **state)
 	recovered(1);
 	assert_int_equal(scripted_find("a")->bytes, 0);
 	assert_int_equal(scripted.n_objects, 2);
-	assert_int_equal(lines_kept(), 256);
+	assert_int_equal(uploads_kept(&f, NULL), 256);
 }
 
 /* A kill leaves the index and the journal: the journal's objects are its own. */
@@ -789,7 +679,7 @@ static void a_kill_alone_leaves_nothing_to_recover(void **state)
 	index_close(f.options.index);
 	assert_int_equal(index_open(&f.options.index, disk.directory, "logs", &error), 0);
 	assert_non_null(index_left(f.options.index, 0));
-	live_on();
+	uploads_live(&f);
 	assert_null(index_left(f.options.index, 0));
 	add_lines("a", 300);
 	finish_all();
@@ -797,7 +687,7 @@ static void a_kill_alone_leaves_nothing_to_recover(void **state)
 	check_lines(0);
 	reboot();
 	recovered(0);
-	assert_int_equal(lines_kept(), 600);
+	assert_int_equal(uploads_kept(&f, NULL), 600);
 }
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
