@@ -38,7 +38,8 @@ class Running:
             )
 
     def lines(self):
-        return [line for line in self.out.read_text().split("\n") if line]
+        """Its whole lines so far: what follows the last newline is still being written."""
+        return [line for line in self.out.read_text().split("\n")[:-1] if line]
 
     def errors(self):
         return self.err.read_text()
