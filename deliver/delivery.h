@@ -53,6 +53,7 @@ struct delivery {
 	char *url, *body; /* of this attempt; freed with it */
 	/* of the list it is in: free, held of its host, parking, ending */
 	struct delivery *next, *previous;
+	unsigned hosts_part; /* hosts.c's: where it has the delivery; zero at first */
 };
 
 #endif
