@@ -1,8 +1,11 @@
 /* The record of an attempt: topic `delivery`, struct event_delivery (event/event.h).
  *
- * Secrets are redacted before anything is written: in URLs the user's password, and the values of
- * parameters whose name is, or ends with after "_" or "-", a word of deliver.redact (api_key,
- * X-Token); they become "***". The answer's body is written as it came, its first 4 KiB.
+ * Secrets are redacted before anything is written: in URLs the user's password (the user, where
+ * there is no password), and the values of parameters, in query or fragment, whose name is a word of
+ * deliver.redact or ends with one as a part of its own: token, api_token, X-Token, user.token,
+ * user[token], userToken. They become "***". Case does not count, and %XX in names is looked
+ * through. What stands in a path is not redacted: nothing there says what it is. The answer's body
+ * is written as it came, its first 4 KiB.
  */
 #ifndef DELIVER_RECORD_H
 #define DELIVER_RECORD_H
@@ -11,19 +14,24 @@
 #include "deliver/retry.h"
 #include "shm/lane.h"
 
+#define RECORD_URL_MAX   8192u /* bytes of it that are kept */
+#define RECORD_ERROR_MAX 512u
+
 struct redact; /* opaque; one thread */
 
 /* From deliver.redact. NULL: no memory. */
 struct redact *redact_new(const struct config *config);
 void redact_free(struct redact *redact);
 
-/* Writes the URL with *** for secrets, cut to `size` - 1 bytes, and a final 0. Returns its
- * bytes. */
-size_t redact_url(const struct redact *redact, const char *url, char *out, size_t size);
+/* Writes the URL with *** for secrets, cut to `size` - 1 bytes, and a final 0. size is at least 1.
+ * Works for a template and for what is no URL too. Returns its bytes. */
+size_t redact_url(const struct redact *redact, const char *url, size_t bytes, char *out, size_t size);
 
 struct record_attempt {
-	const struct delivery
-	        *delivery; /* its request has ended, or it was never started (request.result says why) */
+	/* Its request has ended, or it was never started (request.result says why). `attempts` are
+	 * those that ended before this one. Where there is no `url`, that of the postback is
+	 * shown. */
+	const struct delivery *delivery;
 	enum retry_outcome outcome;
 	const char *error; /* "" none */
 	int64_t next_ms;   /* of the next attempt, CLOCK_REALTIME; 0 none */

@@ -36,6 +36,13 @@ static bool postback_check(const struct event_postback *event, uint64_t length)
 	       event->method < POSTBACK_METHOD_COUNT;
 }
 
+static bool delivery_check(const struct event_delivery *event, uint64_t length)
+{
+	return length == sizeof *event + (uint64_t)event->endpoint_bytes + event->url_bytes +
+	                         event->error_bytes + event->body_bytes &&
+	       event->method < POSTBACK_METHOD_COUNT && event->outcome < OUTCOME_COUNT;
+}
+
 static bool payload_check(const struct event_payload *payload)
 {
 	const void *at = payload->at;
@@ -56,6 +63,8 @@ static bool payload_check(const struct event_payload *payload)
 		return length >= sizeof(struct event_log) && log_check(at, length);
 	case EVENT_POSTBACK:
 		return length >= sizeof(struct event_postback) && postback_check(at, length);
+	case EVENT_DELIVERY:
+		return length >= sizeof(struct event_delivery) && delivery_check(at, length);
 	default:
 		return payload->type >= EVENT_OUTSIDE;
 	}
@@ -75,6 +84,15 @@ static void put_key(struct text *text, const struct event_field *field, const ch
 	text_put(text, field->key, field->key_bytes);
 	text_put(text, suffix, strlen(suffix));
 	text_literal(text, "\":");
+}
+
+/* An id is two numbers, so its bytes lie in the machine's order. */
+static void put_postback_id(struct text *text, const uint64_t id[2])
+{
+	if (!text_room(text, EVENT_POSTBACK_ID_BYTES))
+		return;
+	for (unsigned i = 0; i < EVENT_POSTBACK_ID_BYTES; i++)
+		*text->at++ = hex_lower((unsigned)(id[i / 16] >> (60 - 4 * (i % 16))));
 }
 
 static void put_unescaped(struct text *text, const struct event_value *value)
@@ -110,6 +128,9 @@ void event_value_put(struct text *text, const struct event_value *value)
 		break;
 	case EVENT_VALUE_HEX:
 		text_hex(text, value->bytes, value->length);
+		break;
+	case EVENT_VALUE_ID:
+		put_postback_id(text, value->bytes);
 		break;
 	case EVENT_VALUE_ADDRESS:
 		if (address_known(value->bytes))
@@ -169,6 +190,7 @@ static void put_member(struct text *text, const struct event_field *field, const
 		event_params_put(text, value->bytes, value->length);
 		break;
 	case EVENT_VALUE_HEX:
+	case EVENT_VALUE_ID:
 	case EVENT_VALUE_IPV4:
 		put_quoted(text, value);
 		break;
@@ -189,9 +211,7 @@ static void put_id(struct text *text, const struct event_payload *payload, const
 {
 	text_literal(text, "{\"id\":\"");
 	if (payload->type == EVENT_POSTBACK) {
-		char id[EVENT_POSTBACK_ID_BYTES];
-		event_postback_id(id, payload->at);
-		text_put(text, id, sizeof id);
+		put_postback_id(text, ((const struct event_postback *)payload->at)->id);
 	} else {
 		text_put(text, origin, strlen(origin));
 		text_literal(text, "-");
@@ -284,8 +304,8 @@ int event_postback_field(char *out, size_t size, const void *payload, uint32_t l
 
 void event_postback_id(char out[EVENT_POSTBACK_ID_BYTES], const struct event_postback *postback)
 {
-	for (unsigned i = 0; i < EVENT_POSTBACK_ID_BYTES; i++)
-		out[i] = hex_lower((unsigned)(postback->id[i / 16] >> (60 - 4 * (i % 16))));
+	struct text text = {.at = out, .end = out + EVENT_POSTBACK_ID_BYTES};
+	put_postback_id(&text, postback->id);
 }
 
 const char *event_field_name(uint16_t type, unsigned i)
@@ -308,4 +328,14 @@ const char *postback_method_name(unsigned method)
 #undef METHOD
 	};
 	return method < POSTBACK_METHOD_COUNT ? names[method] : NULL;
+}
+
+const char *delivery_outcome_name(unsigned outcome)
+{
+	static const char *const names[] = {
+#define OUTCOME(symbol, name) [OUTCOME_##symbol] = (name),
+	        DELIVERY_OUTCOMES(OUTCOME)
+#undef OUTCOME
+	};
+	return outcome < OUTCOME_COUNT ? names[outcome] : NULL;
 }

@@ -11,6 +11,7 @@
  *     track.raw   EVENT_TRACK_RAW   struct event_track_raw, then type, query, agent, host
  *     log         EVENT_LOG         struct event_log, then the object as the client sent it
  *     track       EVENT_TRACK       struct event_track, then type, host, pod, device, browser, engine, version, os, city, query
+ *     delivery    EVENT_DELIVERY    struct event_delivery, then endpoint, url, error, body
  *
  *     queue
  *     postback    EVENT_POSTBACK    struct event_postback, then url, data
@@ -26,6 +27,9 @@
  *     log         client_id, content_id, timestamp, text
  *     track       type, params (the query, decoded: {"a": "1", "b": ["2", "3"]}), host, pod, klag (ms), country, city, device, browser,
  *                 engine, version, os, client_ts, dnt     as in track.raw
+ *     delivery    postback (its id), endpoint, method, url, attempt, outcome, status, error (only when there is one), dns_us,
+ *                 connect_us, tls_us, first_byte_us, total_us, next_ts (only when there is one), postback_ts, body or body_hex.
+ *                 ts is when the attempt began, ip the server's address
  *     postback    method, url, data (an object)
  *     outside     record_type, length, data or data_hex   (no ts and no source: the payload is the program's own)
  *
@@ -47,6 +51,7 @@ enum event_type {
 	EVENT_LOG = 5,
 	EVENT_POSTBACK = 6,
 	EVENT_TRACK = 7,
+	EVENT_DELIVERY = 8,
 	EVENT_OUTSIDE = 256, /* this and above belong to outside programs; shown as bytes */
 };
 
@@ -176,6 +181,46 @@ _Static_assert(sizeof(struct event_postback) == 56, "a multiple of 8");
 
 #define EVENT_POSTBACK_ID_BYTES 32u
 
+/* OUTCOME(symbol, name): what came of an attempt to deliver a postback. */
+#define DELIVERY_OUTCOMES(OUTCOME)      \
+	OUTCOME(DELIVERED, "delivered") \
+	OUTCOME(AGAIN, "again")         \
+	OUTCOME(DEAD, "dead")           \
+	OUTCOME(GONE, "gone")
+
+enum delivery_outcome {
+#define OUTCOME(symbol, name) OUTCOME_##symbol,
+	DELIVERY_OUTCOMES(OUTCOME)
+#undef OUTCOME
+	        OUTCOME_COUNT,
+};
+
+/* An attempt to deliver a postback, once it has ended. */
+struct event_delivery {
+	uint64_t arrival_ns; /* when it began */
+	uint8_t source[16];  /* the server; zero when no connection was tried */
+	uint16_t source_port;
+	uint16_t status;      /* of the answer; 0 none */
+	uint32_t attempt;     /* from 1 */
+	uint64_t id[2];       /* of the postback */
+	uint64_t postback_ns; /* when the postback arrived */
+	int64_t next_ms;      /* when it is tried again, CLOCK_REALTIME; 0 never */
+	/* name look-up; then from the start of the request: connected, TLS done, first byte of the
+	 * answer, end. 0: it did not come to it */
+	uint32_t dns_us, connect_us, tls_us, first_byte_us, total_us;
+	uint16_t endpoint_bytes;
+	uint16_t error_bytes;
+	uint32_t url_bytes;
+	uint32_t body_bytes;
+	uint8_t method;  /* enum postback_method */
+	uint8_t outcome; /* enum delivery_outcome */
+	uint16_t reserved[3];
+	/* endpoint, url (as sent, secrets redacted), error, body (the answer's first bytes, as they
+	 * came) */
+	char text[];
+};
+_Static_assert(sizeof(struct event_delivery) == 104, "a multiple of 8");
+
 #define EVENT_PARAMS_MAX 4096u
 
 /* True when the payload is exactly as long as its fields say and its type is known (or
@@ -217,5 +262,8 @@ void event_postback_id(char out[EVENT_POSTBACK_ID_BYTES], const struct event_pos
 
 /* "GET" for POSTBACK_GET; NULL outside the enum. */
 const char *postback_method_name(unsigned method);
+
+/* "delivered" for OUTCOME_DELIVERED; NULL outside the enum. */
+const char *delivery_outcome_name(unsigned outcome);
 
 #endif

@@ -354,6 +354,109 @@ static const struct event_field postback_fields[] = {
         FIELD("data", get_data),
 };
 
+/* ---- delivery ---- */
+
+static const struct event_delivery *delivery_of(const struct event_payload *payload)
+{
+	return payload->at;
+}
+
+static struct event_value get_delivery_postback(const struct event_payload *payload)
+{
+	return (struct event_value){.kind = EVENT_VALUE_ID,
+	                            .bytes = delivery_of(payload)->id,
+	                            .length = sizeof delivery_of(payload)->id};
+}
+
+static struct event_value get_delivery_endpoint(const struct event_payload *payload)
+{
+	return text_value(delivery_of(payload)->text, delivery_of(payload)->endpoint_bytes);
+}
+
+static struct event_value get_delivery_method(const struct event_payload *payload)
+{
+	const char *name = postback_method_name(delivery_of(payload)->method);
+	return text_value(name, strlen(name));
+}
+
+static struct event_value get_delivery_url(const struct event_payload *payload)
+{
+	const struct event_delivery *event = delivery_of(payload);
+	return text_value(event->text + event->endpoint_bytes, event->url_bytes);
+}
+
+static struct event_value get_delivery_outcome(const struct event_payload *payload)
+{
+	const char *name = delivery_outcome_name(delivery_of(payload)->outcome);
+	return text_value(name, strlen(name));
+}
+
+static struct event_value get_delivery_error(const struct event_payload *payload)
+{
+	const struct event_delivery *event = delivery_of(payload);
+	struct event_value value =
+	        text_value(event->text + event->endpoint_bytes + event->url_bytes, event->error_bytes);
+	if (value.length == 0)
+		value.kind = EVENT_VALUE_ABSENT;
+	return value;
+}
+
+static struct event_value get_delivery_body(const struct event_payload *payload)
+{
+	const struct event_delivery *event = delivery_of(payload);
+	return (struct event_value){.kind = EVENT_VALUE_BYTES,
+	                            .bytes = event->text + event->endpoint_bytes + event->url_bytes +
+	                                     event->error_bytes,
+	                            .length = event->body_bytes};
+}
+
+static struct event_value get_delivery_next(const struct event_payload *payload)
+{
+	struct event_value value = signed_value(delivery_of(payload)->next_ms);
+	if (value.number == 0)
+		value.kind = EVENT_VALUE_ABSENT;
+	return value;
+}
+
+static struct event_value get_delivery_postback_ts(const struct event_payload *payload)
+{
+	return unsigned_value(delivery_of(payload)->postback_ns / NS_PER_MS);
+}
+
+#define GET_COUNT(member)                                                                    \
+	static struct event_value get_delivery_##member(const struct event_payload *payload) \
+	{                                                                                    \
+		return unsigned_value(delivery_of(payload)->member);                         \
+	}
+
+GET_COUNT(attempt)
+GET_COUNT(status)
+GET_COUNT(dns_us)
+GET_COUNT(connect_us)
+GET_COUNT(tls_us)
+GET_COUNT(first_byte_us)
+GET_COUNT(total_us)
+
+static const struct event_field delivery_fields[] = {
+        CLIENT_FIELDS,
+        FIELD("postback", get_delivery_postback),
+        FIELD("endpoint", get_delivery_endpoint),
+        FIELD("method", get_delivery_method),
+        FIELD("url", get_delivery_url),
+        FIELD("attempt", get_delivery_attempt),
+        FIELD("outcome", get_delivery_outcome),
+        FIELD("status", get_delivery_status),
+        FIELD("error", get_delivery_error),
+        FIELD("dns_us", get_delivery_dns_us),
+        FIELD("connect_us", get_delivery_connect_us),
+        FIELD("tls_us", get_delivery_tls_us),
+        FIELD("first_byte_us", get_delivery_first_byte_us),
+        FIELD("total_us", get_delivery_total_us),
+        FIELD("next_ts", get_delivery_next),
+        FIELD("postback_ts", get_delivery_postback_ts),
+        FIELD("body", get_delivery_body),
+};
+
 /* ---- records of outside programs: millrace knows nothing of what is in them ---- */
 
 static struct event_value get_record_type(const struct event_payload *payload)
@@ -401,6 +504,9 @@ const struct event_field *event_fields(uint16_t type, size_t *n)
 	case EVENT_TRACK:
 		*n = COUNT_OF(enriched_fields);
 		return enriched_fields;
+	case EVENT_DELIVERY:
+		*n = COUNT_OF(delivery_fields);
+		return delivery_fields;
 	case EVENT_POSTBACK:
 		*n = COUNT_OF(postback_fields);
 		return postback_fields;

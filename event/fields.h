@@ -14,6 +14,7 @@ enum event_value_kind {
 	EVENT_VALUE_TEXT,
 	EVENT_VALUE_BYTES, /* text when text_valid, hexadecimal under "<key>_hex" when not */
 	EVENT_VALUE_HEX,
+	EVENT_VALUE_ID,      /* a postback's, two numbers of 64 bits */
 	EVENT_VALUE_ADDRESS, /* 16 bytes; null when all zero */
 	EVENT_VALUE_IPV4,
 	EVENT_VALUE_STRING, /* a JSON string with its quotes */

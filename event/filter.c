@@ -78,7 +78,8 @@ static char *canonical(const struct filter *filter, const char *value)
 	if (copy == NULL)
 		abort();
 	if (filter->member == NULL &&
-	    (strcmp(filter->key, "sha") == 0 || strcmp(filter->key, "app_sha256") == 0))
+	    (strcmp(filter->key, "sha") == 0 || strcmp(filter->key, "app_sha256") == 0 ||
+	     strcmp(filter->key, "postback") == 0))
 		for (char *c = copy; *c != 0; c++)
 			*c = (char)tolower((unsigned char)*c);
 	return copy;

@@ -11,5 +11,8 @@ const size_t segment_payload_layout[] = {
         sizeof(struct event_postback),
         offsetof(struct event_postback, id),
         POSTBACK_METHOD_COUNT,
+        sizeof(struct event_delivery),
+        offsetof(struct event_delivery, endpoint_bytes),
+        OUTCOME_COUNT,
 };
 const size_t segment_payload_layouts = sizeof segment_payload_layout / sizeof segment_payload_layout[0];

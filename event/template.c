@@ -79,8 +79,9 @@ static const struct event_field *field_of(const struct part *part, uint16_t type
 
 static bool possible(const struct part *part, const uint16_t *types)
 {
-	static const uint16_t all[] = {EVENT_IP,  EVENT_RAW,      EVENT_METRIC, EVENT_TRACK_RAW,
-	                               EVENT_LOG, EVENT_POSTBACK, EVENT_TRACK,  EVENT_OUTSIDE};
+	static const uint16_t all[] = {EVENT_IP,        EVENT_RAW,      EVENT_METRIC,
+	                               EVENT_TRACK_RAW, EVENT_LOG,      EVENT_POSTBACK,
+	                               EVENT_TRACK,     EVENT_DELIVERY, EVENT_OUTSIDE};
 	if (types == NULL) {
 		for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 			if (field_of(part, all[i]) != NULL)
@@ -491,6 +492,7 @@ static void put_field(struct text *text, const struct part *part, const struct e
 	case EVENT_VALUE_SIGNED:
 	case EVENT_VALUE_UNSIGNED:
 	case EVENT_VALUE_IPV4:
+	case EVENT_VALUE_ID:
 	case EVENT_VALUE_HEX: /* has no byte to be encoded, and is short */
 		event_value_put(text, value);
 		return;

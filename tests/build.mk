@@ -29,6 +29,7 @@ $(eval $(call unit,shm/queue_look,shm event base,-lck))
 
 $(eval $(call unit,event/event,shm event base,-ljansson))
 $(eval $(call unit,event/http,shm event base,-ljansson))
+$(eval $(call unit,event/delivery,event shm base,-ljansson))
 $(eval $(call unit,event/encode,track shm event base,-ljansson))
 $(eval $(call unit,event/filter,event shm base,-ljansson))
 $(eval $(call unit,event/template,template_oracle track shm event base,-ljansson))
@@ -133,6 +134,8 @@ $(eval $(call unit,sink/objects/azure,objects stage flow config shm event base,-
 $(eval $(call unit,sink/objects/s3,objects stage flow config shm event base,-lcurl -ljansson -lcyaml -lyaml -lisal -lssl -lcrypto -pthread))
 
 $(eval $(call unit,sink/file/growing,sink_file stage flow config shm event base,))
+
+$(eval $(call unit,deliver/record,deliver stage flow config shm event base,-lcyaml -lyaml -ljansson -lck))
 
 $(eval $(call unit,supervisor/plan,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(BUILD)/obj/tests/supervisor/plan_entries_test.o: $(GEN)/options.list

@@ -119,7 +119,7 @@ static void only_tracking_events_have_a_tracking_line(void **state)
 	union slot slot;
 	assert_int_equal(encode_event(line, sizeof line, ENCODE_LINE, sent(&slot), origin, 0), -EINVAL);
 	for (unsigned type = 0; type < 300; type++) {
-		bool known = (type >= EVENT_IP && type <= EVENT_TRACK) || type >= EVENT_OUTSIDE;
+		bool known = (type >= EVENT_IP && type <= EVENT_DELIVERY) || type >= EVENT_OUTSIDE;
 		assert_int_equal(encode_possible(ENCODE_LINE, (uint16_t)type), type == EVENT_TRACK);
 		assert_int_equal(encode_possible(ENCODE_AUTO, (uint16_t)type), known);
 		assert_int_equal(encode_possible(ENCODE_JSON, (uint16_t)type), known);

@@ -239,6 +239,7 @@ static void make_lengths_small(const struct record *record, void *payload)
 	struct event_track_raw *track = payload;
 	struct event_log *entry = payload;
 	struct event_postback *postback = payload;
+	struct event_delivery *delivery = payload;
 	switch (record->type) {
 	case EVENT_RAW:
 		raw->length = draw() % 300;
@@ -263,6 +264,14 @@ static void make_lengths_small(const struct record *record, void *payload)
 		postback->url_bytes = draw() % 100;
 		postback->data_bytes = draw() % 20;
 		break;
+	case EVENT_DELIVERY:
+		delivery->method = (uint8_t)(draw() % POSTBACK_METHOD_COUNT);
+		delivery->outcome = (uint8_t)(draw() % OUTCOME_COUNT);
+		delivery->endpoint_bytes = draw() % 50;
+		delivery->url_bytes = draw() % 100;
+		delivery->error_bytes = draw() % 50;
+		delivery->body_bytes = draw() % 100;
+		break;
 	}
 }
 
@@ -270,13 +279,13 @@ static void make_lengths_small(const struct record *record, void *payload)
 static void random_payloads_become_json_that_a_parser_takes(void **state)
 {
 	(void)state;
-	static const uint16_t types[] = {EVENT_IP,  EVENT_RAW,      EVENT_METRIC, EVENT_TRACK_RAW,
-	                                 EVENT_LOG, EVENT_POSTBACK, EVENT_OUTSIDE};
+	static const uint16_t types[] = {EVENT_IP,  EVENT_RAW,      EVENT_METRIC,   EVENT_TRACK_RAW,
+	                                 EVENT_LOG, EVENT_POSTBACK, EVENT_DELIVERY, EVENT_OUTSIDE};
 	unsigned taken = 0;
 	for (unsigned i = 0; i < 60000; i++) {
 		union slot slot;
 		uint32_t length = draw() % 600;
-		unsigned char *payload = record_put(&slot, types[draw() % 7], length);
+		unsigned char *payload = record_put(&slot, types[draw() % 8], length);
 		bool high = draw() % 2;
 		for (uint32_t at = 0; at < length; at++)
 			payload[at] = (unsigned char)(high ? draw() : draw() % 128);

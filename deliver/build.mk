@@ -1,0 +1,1 @@
+$(eval $(call archive,deliver,$(addprefix deliver/,record.c)))
