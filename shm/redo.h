@@ -8,6 +8,10 @@
  * The note holds absolute values, so applying it twice does no harm. It lies in the writer's own
  * segment (SEGMENT_PRIVATE). Words are named by region and offset, because the next life maps them
  * elsewhere. Publishing is the commit point: one release store.
+ *
+ * The next life may have other regions, or the same in another order (the list of topics was
+ * edited): so the note also says how its life called them. Words of a region that the next life
+ * does not have are for something that nobody uses any more, and are dropped.
  */
 #ifndef SHM_REDO_H
 #define SHM_REDO_H
@@ -15,6 +19,7 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Enough for the greatest batch there is, 64 receive buffers and two lanes, even when the ledger
@@ -23,8 +28,9 @@
 #define REDO_REGIONS_MAX 8u
 
 struct redo_note {
-	_Atomic uint32_t published; /* 1 from redo_publish until all words are stored */
-	uint32_t n;                 /* words in use */
+	_Atomic uint32_t published;      /* 1 from redo_publish until all words are stored */
+	uint32_t n;                      /* words in use */
+	uint64_t name[REDO_REGIONS_MAX]; /* redo.name of the life that fills it; while it is empty alone */
 	struct redo_word {
 		uint32_t region;
 		uint32_t offset; /* bytes from the region's base */
@@ -32,12 +38,25 @@ struct redo_note {
 	} word[REDO_WORDS_MAX];
 };
 
-/* A note and where its regions lie in this life. The order of regions is part of the shared
- * layout. */
+/* A note and where its regions lie in this life. A region has a name (redo_name), or 0: then its
+ * number is part of the shared layout. */
 struct redo {
 	struct redo_note *note;
 	char *base[REDO_REGIONS_MAX];
+	uint64_t name[REDO_REGIONS_MAX];
 };
+
+/* The name of a region for what it is ("lane", "group") and of what: FNV-1a, never 0. */
+static inline uint64_t redo_name(const char *kind, const char *of)
+{
+	uint64_t hash = 0xcbf29ce484222325;
+	for (; *kind != '\0'; kind++)
+		hash = (hash ^ (unsigned char)*kind) * 0x100000001b3;
+	hash *= 0x100000001b3; /* a 0 between the two */
+	for (; *of != '\0'; of++)
+		hash = (hash ^ (unsigned char)*of) * 0x100000001b3;
+	return hash != 0 ? hash : 1;
+}
 
 /* Adds "*target becomes value"; target lies in region. The caller sees to it that no word is added
  * twice. */
@@ -58,13 +77,15 @@ static inline void redo_publish(struct redo *redo)
 	atomic_store_explicit(&redo->note->published, 1, memory_order_release);
 }
 
-/* Stores all words (release, in the order they were added) and empties the note. */
-static inline void redo_apply(struct redo *redo)
+/* Stores all words whose region has a base (release, in the order they were added) and empties the
+ * note. */
+static inline void redo_store(struct redo_note *note, char *const base[REDO_REGIONS_MAX])
 {
-	struct redo_note *note = redo->note;
 	for (uint32_t i = 0; i < note->n; i++) {
-		_Atomic uint64_t *target =
-		        (_Atomic uint64_t *)(void *)(redo->base[note->word[i].region] + note->word[i].offset);
+		char *region = base[note->word[i].region];
+		if (region == NULL)
+			continue;
+		_Atomic uint64_t *target = (_Atomic uint64_t *)(void *)(region + note->word[i].offset);
 		atomic_store_explicit(target, note->word[i].value, memory_order_release);
 	}
 	atomic_store_explicit(&note->published, 0, memory_order_release);
@@ -74,13 +95,39 @@ static inline void redo_apply(struct redo *redo)
 	note->n = 0;
 }
 
-/* What a new life does first. Returns true when the last one had published and not finished. */
+static inline void redo_apply(struct redo *redo)
+{
+	redo_store(redo->note, redo->base);
+}
+
+/* Where region i of the last life lies in this one; NULL: it is not there any more. */
+static inline char *redo_base_now(const struct redo *redo, unsigned i)
+{
+	uint64_t name = redo->note->name[i];
+	if (name == 0)
+		return redo->name[i] == 0 ? redo->base[i] : NULL;
+	for (unsigned k = 0; k < REDO_REGIONS_MAX; k++)
+		if (redo->name[k] == name)
+			return redo->base[k];
+	return NULL;
+}
+
+/* What a new life does first, with base and name set. Returns true when the last one had published
+ * and not finished. */
 static inline bool redo_recover(struct redo *redo)
 {
-	bool published = atomic_load_explicit(&redo->note->published, memory_order_acquire) == 1;
-	if (published)
-		redo_apply(redo);
-	redo->note->n = 0;
+	struct redo_note *note = redo->note;
+	bool published = atomic_load_explicit(&note->published, memory_order_acquire) == 1;
+	if (published) {
+		char *base[REDO_REGIONS_MAX];
+		for (unsigned i = 0; i < REDO_REGIONS_MAX; i++)
+			base[i] = redo_base_now(redo, i);
+		redo_store(note, base);
+	}
+	note->n = 0;
+	/* It is empty: whoever finds it with half of the names has no word to look up. */
+	for (unsigned i = 0; i < REDO_REGIONS_MAX; i++)
+		note->name[i] = redo->name[i];
 	return published;
 }
 

@@ -57,6 +57,17 @@ static int attach_private(struct ports *ports, struct shm_error *error)
 	return private_attach(&ports->private_segment, wanted->redo, wanted->instance, wanted->role, error);
 }
 
+/* By the topic, whose place in the list may be another one in the next life. */
+static void name_region(const struct ports *ports, unsigned region, const char *kind, const char *topic,
+                        void *base)
+{
+	struct redo *redo = ports->wanted.redo;
+	if (redo == NULL)
+		return;
+	redo->base[region] = base;
+	redo->name[region] = redo_name(kind, topic);
+}
+
 static int attach_writer(struct ports *ports, unsigned i, struct shm_error *error)
 {
 	const struct ports_wanted *wanted = &ports->wanted;
@@ -65,8 +76,7 @@ static int attach_writer(struct ports *ports, unsigned i, struct shm_error *erro
 	if (result != 0)
 		return result;
 	lane_stream(&wanted->lane[i], writer);
-	if (wanted->redo != NULL)
-		wanted->redo->base[1 + i] = (char *)writer->stream.shared;
+	name_region(ports, 1 + i, "lane", wanted->writes[i], writer->stream.shared);
 	return 0;
 }
 
@@ -78,8 +88,9 @@ static int attach_reader(struct ports *ports, unsigned i, struct shm_error *erro
 		share = (struct topic_share){.n = 1};
 	int result = topic_reader_attach_stage(&ports->reader[i], wanted->instance, wanted->reads[i],
 	                                       wanted->group, share, error);
-	if (result == 0 && wanted->redo != NULL)
-		wanted->redo->base[1 + ports->n_writes + i] = (char *)ports->reader[i].group;
+	if (result == 0)
+		name_region(ports, 1 + ports->n_writes + i, "group", wanted->reads[i],
+		            ports->reader[i].group);
 	return result;
 }
 

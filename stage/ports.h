@@ -15,9 +15,10 @@
  * attaches again. Lanes and queues lie in the stage's own memory, so that its hot path reaches them
  * without asking here.
  *
- * The redo note, where a stage commits by one, has a fixed order of regions, which the next life
- * relies on: 0 is the private segment, then come the lanes in the order of `writes`, then the
- * groups in the order of `reads`. Regions after these are the stage's own.
+ * The redo note, where a stage commits by one, names its regions: 0 is the private segment, then
+ * come the lanes in the order of `writes`, then the groups in the order of `reads`, each under its
+ * topic's name, so that the next life may have others or another order. Regions after these are the
+ * stage's own, by number.
  *
  *     records of an input --> lane_keep ... stream_pass; ports_note; ports_commit     exactly once: one note for all
  */

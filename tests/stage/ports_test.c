@@ -272,6 +272,56 @@ static void a_published_note_of_the_last_life_is_applied_once_and_counted(void *
 	}
 }
 
+/* Passes all of "in" and dies between publishing and storing. */
+static void pass_and_die(const struct ports_wanted *wanted)
+{
+	struct record_batch batch;
+	unsigned lane;
+	open_copy(wanted);
+	assert_true(topic_peek(&f.ports.reader[0], &lane, &batch));
+	while (record_next(&batch) != NULL)
+		;
+	stream_pass(&f.ports.reader[0].lane[0], &batch, 5);
+	ports_note(&f.ports, 0, lane);
+	redo_publish(&f.redo);
+	ports_close(&f.ports);
+}
+
+static void a_note_of_a_life_with_other_topics_goes_where_it_was_meant(void **state)
+{
+	(void)state;
+	struct ports_wanted reads = copy_wants(), both = copy_wants();
+	struct record_batch batch;
+	unsigned lane;
+	reads.writes = NULL;
+	write_in("source.0", 5);
+	pass_and_die(&reads); /* its group is region 1, which is the lane "out" of the next life */
+	open_copy(&both);
+	assert_int_equal(f.control->metric[3], 1);
+	assert_int_equal(f.ports.reader[0].lane[0].records, 5);
+	assert_false(topic_peek(&f.ports.reader[0], &lane, &batch));
+	assert_int_equal(f.ports.writer[0].stream.records, 0);
+	assert_int_equal(f.ports.writer[0].stream.tail, 0);
+}
+
+static void words_for_what_the_next_life_does_not_have_are_dropped(void **state)
+{
+	(void)state;
+	struct ports_wanted reads = copy_wants(), writes = copy_wants();
+	reads.writes = NULL;
+	writes.reads = NULL; /* none are listed */
+	write_in("source.0", 5);
+	pass_and_die(&reads);
+	open_copy(&writes);
+	assert_int_equal(f.control->metric[3], 1);
+	assert_int_equal(f.ports.writer[0].stream.records, 0);
+	assert_int_equal(f.ports.writer[0].stream.tail, 0);
+	ports_close(&f.ports);
+	open_copy(&reads);
+	assert_int_equal(f.control->metric[3], 1);
+	assert_int_equal(f.ports.reader[0].lane[0].records, 0);
+}
+
 /* A life that takes two messages, fills a third slot and dies. */
 static void take_and_die(const struct ports_wanted *wanted)
 {
@@ -707,6 +757,8 @@ int main(int argc, char **argv)
 	        T(the_flow_table_says_what_a_role_wants),
 	        T(what_cannot_be_opened_says_why_and_holds_nothing),
 	        T(a_published_note_of_the_last_life_is_applied_once_and_counted),
+	        T(a_note_of_a_life_with_other_topics_goes_where_it_was_meant),
+	        T(words_for_what_the_next_life_does_not_have_are_dropped),
 	        T(what_the_last_life_had_taken_is_given_back),
 	        T(a_stage_that_takes_up_gets_what_its_last_life_had_taken),
 	        T(lanes_that_come_are_read_and_what_was_passed_stays),
