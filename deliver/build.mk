@@ -1,1 +1,1 @@
-$(eval $(call archive,deliver,$(addprefix deliver/,record.c)))
+$(eval $(call archive,deliver,$(filter-out deliver/main.c,$(sort $(wildcard deliver/*.c)))))
