@@ -384,7 +384,7 @@ static uint32_t die_in_commit(uint32_t stored)
 {
 	struct words words;
 	open_one(0, 1);
-	memset(enrich[0].redo.note, 0, sizeof *enrich[0].redo.note);
+	memset(enrich[0].redo.note->word, 0, sizeof enrich[0].redo.note->word);
 	enrich_fixture_write(&fixture, 0, 10);
 	write_other(0, EVENT_METRIC, 64);
 	save(&words);
