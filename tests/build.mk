@@ -138,6 +138,7 @@ $(eval $(call unit,sink/file/growing,sink_file stage flow config shm event base,
 $(eval $(call unit,deliver/data,deliver shm event base,))
 $(eval $(call unit,deliver/record,deliver stage flow config shm event base,-lcyaml -lyaml -ljansson -lck))
 $(eval $(call unit,deliver/target,deliver shm event base,-lidn2 -lcurl))
+$(eval $(call unit,deliver/waiting,deliver stage flow config shm event base,-lsqlite3 -ljansson))
 
 $(eval $(call unit,supervisor/plan,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(BUILD)/obj/tests/supervisor/plan_entries_test.o: $(GEN)/options.list

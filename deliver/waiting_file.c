@@ -1,0 +1,504 @@
+/* The file of waiting.h: how it is made, checked and opened. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "deliver/waiting_db.h"
+
+#define APPLICATION_ID 0x6d696c6c /* "mill" */
+
+#define BUSY_MS       1000             /* another process commits */
+#define OPEN_NS       (5 * NS_PER_SEC) /* others make the file, or recover its log */
+#define OPEN_PAUSE_NS (20 * NS_PER_MS)
+
+#define CACHE_KIB      "16384"
+#define LOG_SHRINKS_TO "33554432" /* the log file, when it starts over */
+
+#define TEXT(x)  #x
+#define VALUE(x) TEXT(x)
+
+static const char schema[] =
+        "CREATE TABLE postback ("
+        " seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, owner TEXT NOT NULL,"
+        " due_ms INTEGER NOT NULL, endpoint TEXT NOT NULL, origin TEXT NOT NULL, method TEXT NOT NULL,"
+        " arrival_ns INTEGER NOT NULL, source BLOB NOT NULL, source_port INTEGER NOT NULL,"
+        " attempts INTEGER NOT NULL, first_ms INTEGER NOT NULL, dead_ms INTEGER NOT NULL, reason TEXT NOT NULL,"
+        " url TEXT NOT NULL, data TEXT NOT NULL, history TEXT NOT NULL) STRICT;"
+        "CREATE INDEX postback_later ON postback (due_ms) WHERE state = " STATE_LATER ";"
+        "CREATE INDEX postback_parked ON postback (endpoint, due_ms) WHERE state = " STATE_PARKED ";"
+        "CREATE INDEX postback_claimed ON postback (owner) WHERE state = " STATE_CLAIMED ";"
+        "CREATE INDEX postback_dead ON postback (dead_ms) WHERE state = " STATE_DEAD ";"
+        "CREATE TABLE gone (endpoint TEXT PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+        "CREATE INDEX gone_until ON gone (until_ms);"
+        "CREATE TABLE total (state INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;"
+        "INSERT INTO total VALUES (" STATE_LATER ", 0), (" STATE_PARKED ", 0), (" STATE_CLAIMED ", 0),"
+        " (" STATE_DEAD ", 0);"
+        "CREATE TRIGGER total_insert AFTER INSERT ON postback BEGIN"
+        " UPDATE total SET rows = rows + 1 WHERE state = NEW.state; END;"
+        "CREATE TRIGGER total_delete AFTER DELETE ON postback BEGIN"
+        " UPDATE total SET rows = rows - 1 WHERE state = OLD.state; END;"
+        "CREATE TRIGGER total_update AFTER UPDATE OF state ON postback WHEN OLD.state <> NEW.state BEGIN"
+        " UPDATE total SET rows = rows - 1 WHERE state = OLD.state;"
+        " UPDATE total SET rows = rows + 1 WHERE state = NEW.state; END;"
+        "CREATE VIEW waiting AS SELECT id, CASE state WHEN " STATE_LATER " THEN 'later' WHEN " STATE_PARKED
+        " THEN 'parked' ELSE 'claimed' END AS state, owner, due_ms, endpoint, origin, method, arrival_ns, source,"
+        " source_port, attempts, first_ms, url, data, history FROM postback WHERE state <> " STATE_DEAD ";"
+        "CREATE VIEW dead AS SELECT id, dead_ms, reason, endpoint, origin, method, arrival_ns, source, source_port,"
+        " attempts, first_ms, url, data, history FROM postback WHERE state = " STATE_DEAD ";"
+        "PRAGMA application_id=" VALUE(APPLICATION_ID) "; PRAGMA user_version=" VALUE(WAITING_VERSION) ";";
+
+static const char settings[] =
+        "PRAGMA synchronous=NORMAL;PRAGMA wal_autocheckpoint=0;PRAGMA trusted_schema=OFF;"
+        "PRAGMA journal_size_limit=" LOG_SHRINKS_TO ";PRAGMA cache_size=-" CACHE_KIB ";";
+
+static const char *const text_of[WAITING_STATEMENT_COUNT] = {
+#define STATEMENT(name, text) [SQL_##name] = text,
+        WAITING_STATEMENTS
+#undef STATEMENT
+};
+
+const char *waiting_statement_text(enum waiting_statement which)
+{
+	return text_of[which];
+}
+
+/* ---- results ---- */
+
+int waiting_errno(int sqlite_result)
+{
+	switch (sqlite_result & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_DONE:
+	case SQLITE_ROW:
+		return 0;
+	case SQLITE_FULL:
+		return -ENOSPC;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return -EBUSY;
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_PERM:
+	case SQLITE_READONLY:
+	case SQLITE_CANTOPEN:
+		return -EACCES;
+	case SQLITE_NOTADB:
+	case SQLITE_CORRUPT:
+	case SQLITE_SCHEMA:
+	case SQLITE_ERROR:
+		return -EPROTO;
+	default:
+		return -EIO;
+	}
+}
+
+int waiting_failed(struct waiting *waiting, int sqlite_result)
+{
+	int result = waiting_errno(sqlite_result);
+	shm_explain(&waiting->reason, "%s: %s", waiting->path[0], sqlite3_errmsg(waiting->db));
+	return result != 0 ? result : -EIO;
+}
+
+const char *waiting_reason(const struct waiting *waiting)
+{
+	return waiting->reason.text;
+}
+
+sqlite3_stmt *waiting_statement(struct waiting *waiting, enum waiting_statement which)
+{
+	return waiting->statement[which];
+}
+
+int waiting_step(struct waiting *waiting, sqlite3_stmt *statement)
+{
+	int result = sqlite3_step(statement);
+	if (result == SQLITE_ROW)
+		return 1;
+	int reported = result == SQLITE_DONE ? 0 : waiting_failed(waiting, result);
+	sqlite3_reset(statement);
+	return reported;
+}
+
+int waiting_run(struct waiting *waiting, sqlite3_stmt *statement)
+{
+	int result = waiting_step(waiting, statement);
+	if (result > 0)
+		sqlite3_reset(statement);
+	return result < 0 ? result : 0;
+}
+
+int waiting_execute(struct waiting *waiting, const char *text)
+{
+	int result = sqlite3_exec(waiting->db, text, NULL, NULL, NULL);
+	return result == SQLITE_OK ? 0 : waiting_failed(waiting, result);
+}
+
+/* One integer that a query gives. Returns an SQLite result code. */
+static int ask_number(sqlite3 *db, const char *text, int64_t *number)
+{
+	sqlite3_stmt *statement;
+	int result = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
+	if (result != SQLITE_OK)
+		return result;
+	result = sqlite3_step(statement);
+	if (result == SQLITE_ROW)
+		*number = sqlite3_column_int64(statement, 0);
+	int last = sqlite3_finalize(statement);
+	return result == SQLITE_ROW ? last : result == SQLITE_DONE ? SQLITE_ERROR : result;
+}
+
+/* ---- whose file is it ---- */
+
+static int explain_errno(const char *path, int failed, struct shm_error *error)
+{
+	shm_explain(error, "%s: %s", path, strerror(failed));
+	return -failed;
+}
+
+/* Returns 0 when it is ours, 1 when it is empty. */
+static int judge(const char *path, int64_t application, int64_t version, int64_t tables,
+                 struct shm_error *error)
+{
+	if (application == 0 && version == 0 && tables == 0)
+		return 1;
+	if (application != APPLICATION_ID) {
+		shm_explain(error,
+		            "%s: a database, but not of millrace; move it away or set another data_dir",
+		            path);
+		return -EPROTO;
+	}
+	if (version == WAITING_VERSION)
+		return 0;
+	shm_explain(
+	        error,
+	        "%s: has version %lld, this program reads and writes version %d; use the program that made "
+	        "it or move it away",
+	        path, (long long)version, WAITING_VERSION);
+	return -EPROTO;
+}
+
+static int explain_foreign(const char *path, struct shm_error *error)
+{
+	shm_explain(error, "%s: not an SQLite database; move it away or set another data_dir", path);
+	return -EPROTO;
+}
+
+static int check_database(struct waiting *waiting, struct shm_error *error)
+{
+	int64_t application = 0, version = 0, tables = 0;
+	int result = ask_number(waiting->db, "PRAGMA application_id", &application);
+	if (result == SQLITE_OK)
+		result = ask_number(waiting->db, "PRAGMA user_version", &version);
+	if (result == SQLITE_OK)
+		result = ask_number(waiting->db, "SELECT count(*) FROM sqlite_schema", &tables);
+	if (result == SQLITE_NOTADB)
+		return explain_foreign(waiting->path[0], error);
+	if (result != SQLITE_OK) {
+		shm_explain(error, "%s: %s", waiting->path[0], sqlite3_errmsg(waiting->db));
+		return waiting_errno(result);
+	}
+	return judge(waiting->path[0], application, version, tables, error);
+}
+
+static int name_files(struct waiting *waiting, const char *data_dir, struct shm_error *error)
+{
+	static const char *const end[WAITING_FILES] = {"", "-wal", "-shm"};
+	if (strlen(data_dir) > 4096) {
+		shm_explain(error, "data_dir %.100s...: the name is too long", data_dir);
+		return -ENAMETOOLONG;
+	}
+	for (unsigned i = 0; i < WAITING_FILES; i++)
+		snprintf(waiting->path[i], WAITING_PATH_ROOM, "%s/" WAITING_FILE "%s", data_dir, end[i]);
+	return 0;
+}
+
+/* Each file must be one that can be read and written, or one that can be made. 1: the database is
+ * there. */
+static int check_place(const struct waiting *waiting, const char *data_dir, struct shm_error *error)
+{
+	bool there = true;
+	for (unsigned i = WAITING_FILES; i-- > 0;) {
+		const char *path = waiting->path[i];
+		struct stat status;
+		there = stat(path, &status) == 0;
+		if (!there && errno != ENOENT)
+			return explain_errno(path, errno, error);
+		if (!there)
+			continue;
+		if (S_ISDIR(status.st_mode))
+			return explain_errno(path, EISDIR, error);
+		if (!S_ISREG(status.st_mode)) {
+			shm_explain(error, "%s: not a regular file; move it away or set another data_dir",
+			            path);
+			return -EPROTO;
+		}
+		if (access(path, R_OK | W_OK) != 0)
+			return explain_errno(path, errno, error);
+	}
+	if (access(data_dir, W_OK | X_OK) != 0)
+		return explain_errno(data_dir, errno, error);
+	return there;
+}
+
+/* ---- opening ---- */
+
+/* SQLite would make it for everybody to read; the log and its index get the mode of the
+ * database. */
+static int make_file(const struct waiting *waiting, struct shm_error *error)
+{
+	int fd = open(waiting->path[0], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return errno == EEXIST ? 0 : explain_errno(waiting->path[0], errno, error);
+	close(fd);
+	return 0;
+}
+
+/* Before the log is begun, so that the file's own first page says whose it is (waiting_try).
+ * Another process may have been faster. */
+static int make_schema(struct waiting *waiting)
+{
+	int64_t version = 0;
+	int result = waiting_execute(waiting, "BEGIN IMMEDIATE");
+	if (result != 0)
+		return result;
+	int sqlite_result = ask_number(waiting->db, "PRAGMA user_version", &version);
+	if (sqlite_result != SQLITE_OK)
+		result = waiting_failed(waiting, sqlite_result);
+	else if (version == 0)
+		result = waiting_execute(waiting, schema);
+	if (result == 0)
+		return waiting_execute(waiting, "COMMIT");
+	(void)sqlite3_exec(waiting->db, "ROLLBACK", NULL, NULL, NULL);
+	return result;
+}
+
+/* SQLite answers with the mode that is in force, which stays another one where the file system has
+ * no shared memory for the log's index. */
+static int begin_log(struct waiting *waiting)
+{
+	sqlite3_stmt *statement;
+	int result = sqlite3_prepare_v2(waiting->db, "PRAGMA journal_mode=WAL", -1, &statement, NULL);
+	if (result != SQLITE_OK)
+		return waiting_failed(waiting, result);
+	int reported = 0;
+	result = sqlite3_step(statement);
+	const char *mode = result == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
+	if (mode == NULL) {
+		reported = waiting_failed(waiting, result);
+	} else if (strcmp(mode, "wal") != 0) {
+		shm_explain(&waiting->reason,
+		            "%s: cannot have a write-ahead log, SQLite stays in journal mode \"%s\"; set a "
+		            "data_dir on a local file system",
+		            waiting->path[0], mode);
+		reported = -EOPNOTSUPP;
+	}
+	sqlite3_finalize(statement);
+	return reported;
+}
+
+static int after_commit(void *argument, sqlite3 *db, const char *name, int pages)
+{
+	(void)db;
+	(void)name;
+	struct waiting *waiting = argument;
+	waiting->log_bytes = (uint64_t)pages * waiting->page_bytes;
+	return SQLITE_OK;
+}
+
+static int set_up_connection(struct waiting *waiting)
+{
+	int keep_log = 1;
+	int64_t page_bytes = 0;
+	int result = begin_log(waiting);
+	if (result == 0)
+		result = waiting_execute(waiting, settings);
+	if (result != 0)
+		return result;
+	/* The log's files stay when the last process closes: SQLite would delete them by name, and
+	 * after a move the names may be those of another database in use. */
+	int sqlite_result = sqlite3_file_control(waiting->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_log);
+	if (sqlite_result == SQLITE_OK)
+		sqlite_result = ask_number(waiting->db, "PRAGMA page_size", &page_bytes);
+	waiting->page_bytes = (uint64_t)page_bytes;
+	sqlite3_wal_hook(waiting->db, after_commit, waiting);
+	for (int i = 0; sqlite_result == SQLITE_OK && i < WAITING_STATEMENT_COUNT; i++)
+		sqlite_result = sqlite3_prepare_v3(waiting->db, text_of[i], -1, SQLITE_PREPARE_PERSISTENT,
+		                                   &waiting->statement[i], NULL);
+	return sqlite_result == SQLITE_OK ? 0 : waiting_failed(waiting, sqlite_result);
+}
+
+static int take_back(struct waiting *waiting)
+{
+	int result = waiting_run(waiting, waiting_statement(waiting, SQL_BEGIN));
+	if (result != 0)
+		return result;
+	sqlite3_stmt *statement = waiting_statement(waiting, SQL_TAKE_BACK);
+	sqlite3_bind_text(statement, 1, waiting->role, -1, SQLITE_STATIC);
+	result = waiting_run(waiting, statement);
+	if (result == 0)
+		result = waiting_run(waiting, waiting_statement(waiting, SQL_COMMIT));
+	if (result != 0)
+		waiting_cancel(waiting);
+	return result;
+}
+
+/* All are open by now. SQLite is asked about the database: it compares with the file that it
+ * opened. */
+static int note_files(struct waiting *waiting, struct shm_error *error)
+{
+	int moved = 0;
+	for (unsigned i = 0; i < WAITING_FILES; i++) {
+		struct stat status;
+		if (stat(waiting->path[i], &status) != 0)
+			return explain_errno(waiting->path[i], errno, error);
+		waiting->file[i].device = status.st_dev;
+		waiting->file[i].inode = status.st_ino;
+	}
+	(void)sqlite3_file_control(waiting->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+	if (!moved)
+		return 0;
+	shm_explain(error, "%s: replaced while it was opened", waiting->path[0]);
+	return -ESTALE;
+}
+
+static int open_database(struct waiting *waiting, struct shm_error *error)
+{
+	int result = sqlite3_open_v2(waiting->path[0], &waiting->db,
+	                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+	if (result != SQLITE_OK) {
+		shm_explain(error, "%s: %s", waiting->path[0], sqlite3_errmsg(waiting->db));
+		return waiting_errno(result);
+	}
+	sqlite3_extended_result_codes(waiting->db, 1);
+	sqlite3_busy_timeout(waiting->db, BUSY_MS);
+	result = check_database(waiting, error);
+	if (result < 0)
+		return result;
+	result = result == 1 ? make_schema(waiting) : 0;
+	if (result == 0)
+		result = set_up_connection(waiting);
+	if (result == 0)
+		result = take_back(waiting);
+	if (result != 0) {
+		*error = waiting->reason;
+		return result;
+	}
+	return note_files(waiting, error);
+}
+
+static void close_database(struct waiting *waiting)
+{
+	for (int i = 0; i < WAITING_STATEMENT_COUNT; i++) {
+		sqlite3_finalize(waiting->statement[i]);
+		waiting->statement[i] = NULL;
+	}
+	sqlite3_close(waiting->db);
+	waiting->db = NULL;
+}
+
+/* Processes that start together: one makes the file, and while it does, or recovers a log, the
+ * others may be refused. */
+static int open_in_time(struct waiting *waiting, struct shm_error *error)
+{
+	uint64_t until = clock_monotonic_ns() + OPEN_NS;
+	for (;;) {
+		int result = open_database(waiting, error);
+		if (result == 0)
+			return 0;
+		close_database(waiting);
+		if (result != -EBUSY || clock_monotonic_ns() >= until)
+			return result;
+		nanosleep(&(struct timespec){.tv_nsec = OPEN_PAUSE_NS}, NULL);
+	}
+}
+
+int waiting_open(struct waiting **waiting, const char *data_dir, const char *role, struct shm_error *error)
+{
+	/* Statistics of memory cost a lock at each allocation. Refused, to no harm, once SQLite is in
+	 * use. */
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+	struct waiting *made = calloc(1, sizeof *made);
+	if (made == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	made->log_most = WAITING_LOG_BYTES;
+	snprintf(made->role, sizeof made->role, "%s", role);
+	int result = name_files(made, data_dir, error);
+	if (result == 0 && role[0] != '\0' && mkdir(data_dir, 0755) != 0 && errno != EEXIST) {
+		result = -errno;
+		shm_explain(error, "data_dir %s: cannot make it: %s", data_dir, strerror(-result));
+	}
+	if (result == 0)
+		result = check_place(made, data_dir, error);
+	if (result == 0 && role[0] == '\0')
+		result = explain_errno(made->path[0], ENOENT, error);
+	if (result == 0)
+		result = make_file(made, error);
+	if (result >= 0)
+		result = open_in_time(made, error);
+	if (result != 0) {
+		waiting_close(made);
+		return result;
+	}
+	*waiting = made;
+	return 0;
+}
+
+void waiting_close(struct waiting *waiting)
+{
+	if (waiting == NULL)
+		return;
+	close_database(waiting);
+	free(waiting->endpoint);
+	free(waiting->postback);
+	free(waiting);
+}
+
+/* ---- trying ---- */
+
+static int64_t number_at(const unsigned char *at)
+{
+	return (int32_t)((uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3]);
+}
+
+/* The database's first 100 bytes (SQLite's file format, 1.3): version at 60, application at 68. */
+static int try_header(const char *path, struct shm_error *error)
+{
+	static const char magic[16] = "SQLite format 3";
+	unsigned char header[100];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	ssize_t n = fd < 0 ? -1 : pread(fd, header, sizeof header, 0);
+	int failed = errno;
+	if (fd >= 0)
+		close(fd);
+	if (n < 0)
+		return explain_errno(path, failed, error);
+	if (n == 0)
+		return 0;
+	if (n < (ssize_t)sizeof header || memcmp(header, magic, sizeof magic) != 0)
+		return explain_foreign(path, error);
+	return judge(path, number_at(header + 68), number_at(header + 60), 1, error);
+}
+
+int waiting_try(const char *data_dir, struct shm_error *error)
+{
+	struct waiting *tried = calloc(1, sizeof *tried);
+	if (tried == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	int result = name_files(tried, data_dir, error);
+	if (result == 0 && access(data_dir, F_OK) == 0)
+		result = check_place(tried, data_dir, error);
+	if (result == 1)
+		result = try_header(tried->path[0], error);
+	free(tried);
+	return result;
+}
