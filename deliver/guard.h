@@ -59,6 +59,10 @@ void guard_close(struct guard *guard);
  * (the old ones stay). */
 int guard_refresh(struct guard *guard);
 
+/* These n addresses are the machine's (IPv4 as ::ffff:a.b.c.d), until guard_refresh. Returns 0 or
+ * -ENOMEM. */
+int guard_own(struct guard *guard, const uint8_t (*address)[16], size_t n);
+
 /* By name and port, before anything is looked up. *by_name is set to true when an entry of allow
  * names the host: then guard_address is asked with it. */
 enum guard_verdict guard_name(const struct guard *guard, const char *host, uint16_t port, bool *by_name);
