@@ -1,4 +1,5 @@
-/* millrace send udp|http: the test clients. This is udp; http is send_http.c. */
+/* millrace send udp|http|postback: the test clients. This is udp; the others are
+ * send_http_command.c and send_postback_command.c. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -216,11 +217,12 @@ static const struct argument table[] = {
 
 static const struct arguments arguments = {
         .command = "send",
-        .usage = "udp|http [ADDRESS] [OPTION]...",
+        .usage = "udp|http|postback [ADDRESS] [OPTION]...",
         .purpose =
                 "udp sends test events to ADDRESS (default " DEFAULT_ADDRESS
                 ") and prints what it sent: how many were valid,\n"
-                "and how many must be rejected for which reason. The account is exact. These are its options;\nmillrace send http --help tells those of http.",
+                "and how many must be rejected for which reason. The account is exact. These are its options;\n"
+                "millrace send http --help and millrace send postback --help tell the others.",
         .example = "  millrace send udp --count 1M --corrupt 30 --gso 64",
         .table = table,
         .n = sizeof table / sizeof table[0],
@@ -234,11 +236,12 @@ static int parse(int argc, char **argv)
 	int status = arguments_parse(&arguments, argc, argv, &operands);
 	if (status != ARGUMENTS_GO_ON)
 		return status;
-	if (strcmp(operands.item[0], "http") == 0)
+	if (strcmp(operands.item[0], "http") == 0 || strcmp(operands.item[0], "postback") == 0)
 		return arguments_error(&arguments,
-		                       "http comes first: millrace send http [URL|ADDRESS] [OPTION]...");
+		                       "%s comes first: millrace send %s [URL|ADDRESS] [OPTION]...",
+		                       operands.item[0], operands.item[0]);
 	if (strcmp(operands.item[0], "udp") != 0)
-		return arguments_error(&arguments, "cannot send over \"%s\"; there are: udp, http",
+		return arguments_error(&arguments, "cannot send over \"%s\"; there are: udp, http, postback",
 		                       operands.item[0]);
 	if (given.corrupt > 0 && strcmp(given.format, "raw") == 0)
 		return arguments_error(&arguments,
@@ -258,6 +261,8 @@ int command_send(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "http") == 0)
 		return send_http_command(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "postback") == 0)
+		return send_postback_command(argc - 1, argv + 1);
 	int status = parse(argc, argv);
 	if (status != ARGUMENTS_GO_ON)
 		return status;

@@ -71,8 +71,8 @@ static bool expected(const struct send_http_settings *settings, const struct sen
 	if (answer->status < 200 || answer->status > 299)
 		return false;
 	uint32_t batch = settings->request.batch;
-	bool counted =
-	        settings->request.route == SEND_HTTP_BATCH || settings->request.route == SEND_HTTP_INGEST;
+	enum send_http_route route = settings->request.route;
+	bool counted = route == SEND_HTTP_BATCH || route == SEND_HTTP_INGEST || route == SEND_HTTP_POSTBACK;
 	return !counted || accepted(answer, batch) == batch;
 }
 

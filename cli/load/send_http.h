@@ -78,7 +78,9 @@ void send_http_run(const struct send_http_settings *settings, struct send_http_r
  * sent. */
 bool send_http_as_expected(const struct send_http_result *result);
 
-/* The command `millrace send http`; argv[0] is "http". */
+/* The commands `millrace send http` and `millrace send postback`; argv[0] is "http" or
+ * "postback". */
 int send_http_command(int argc, char **argv);
+int send_postback_command(int argc, char **argv);
 
 #endif

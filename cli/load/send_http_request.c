@@ -1,5 +1,6 @@
 #include "cli/load/send_http_request.h"
 
+#include "base/clock.h"
 #include "cli/load/generator_message.h"
 
 /* ---- bodies and queries ---- */
@@ -128,10 +129,46 @@ static void postbacks(struct send_http_text *out, const struct send_http_request
 	send_http_put(out, "]}");
 }
 
+/* A letter for each 6 bits of a draw: the data does not compress to nothing. */
+static void put_data(struct send_http_text *out, struct generator_random *random, uint32_t bytes)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	uint64_t bits = 0;
+	for (uint32_t i = 0; i < bytes; i++, bits >>= 6) {
+		if (i % 10 == 0)
+			bits = generator_draw(random);
+		*out->at++ = letters[bits & 63];
+	}
+}
+
+static void numbered_postbacks(struct send_http_text *out, const struct send_http_request_settings *settings,
+                               struct generator_random *random, uint64_t first)
+{
+	uint64_t now_us = clock_real_ns() / NS_PER_US;
+	send_http_put(out, "{\"endpoint\":{\"method\":\"");
+	send_http_put(out, settings->method);
+	send_http_put(out, "\",\"url\":\"");
+	send_http_put(out, settings->endpoint);
+	send_http_put(out, "\"},\"data\":[");
+	for (uint32_t i = 0; i < settings->batch; i++) {
+		send_http_put(out, i > 0 ? ",{\"n\":" : "{\"n\":");
+		send_http_put_number(out, first + i);
+		send_http_put(out, ",\"t\":");
+		send_http_put_number(out, now_us);
+		if (settings->data_bytes > 0) {
+			send_http_put(out, ",\"data\":\"");
+			put_data(out, random, settings->data_bytes);
+			send_http_put(out, "\"");
+		}
+		send_http_put(out, "}");
+	}
+	send_http_put(out, "]}");
+}
+
 /* The most bytes of the body. */
 static size_t body_room(const struct send_http_request_settings *settings)
 {
-	return ENVELOPE + SEND_HTTP_TEXT_MAX + (size_t)settings->batch * EVENT_BYTES;
+	return ENVELOPE + SEND_HTTP_TEXT_MAX + (size_t)settings->batch * (EVENT_BYTES + settings->data_bytes);
 }
 
 /* Makes the body. Only the corruptions of bodies change it. first: unique number of the first
@@ -157,6 +194,9 @@ static void make_body(struct send_http_text *out, const struct send_http_request
 		break;
 	case SEND_HTTP_INGEST:
 		postbacks(out, settings, random, first, corruption);
+		break;
+	case SEND_HTTP_POSTBACK:
+		numbered_postbacks(out, settings, random, first);
 		break;
 	}
 	size_t bytes = (size_t)(out->at - begin);
@@ -201,7 +241,7 @@ static const struct corruption {
 #undef CORRUPTION
 };
 
-static const char *const path[] = {"/event", "/log", "", "/batch", "/ingest"};
+static const char *const path[] = {"/event", "/log", "", "/batch", "/ingest", "/ingest"};
 static const char *const agents[] = {
         "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0",
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36",

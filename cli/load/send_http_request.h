@@ -3,9 +3,13 @@
  *     seed, number --send_http_request_make--> POST /event HTTP/1.1 ... {"username":"user7","count":<event>,"metric":"login"}
  *
  * A request depends only on the seed and its number, so it can be made again. Each event carries a
- * unique number, in count (event), content_id (log) or the parameter n (track, batch, ingest): a
+ * unique number, in count (event), content_id (log) or n (the others): a
  * request has `batch` of them, and request i starts at first + i * batch. So a test can compare the
  * acknowledged events with the stored ones.
+ *
+ * A postback (of the command `send postback`) is {"n":<number>,"t":<time>,"data":"..."}: t is when
+ * the request was made, in microseconds of CLOCK_REALTIME. It alone differs when a request is made
+ * again.
  *
  * The mix "collector" is that of BEHAVIOUR's metric collector: 20 random events to 1 example event,
  * which is always the same.
@@ -20,9 +24,17 @@
 
 #define SEND_HTTP_BATCH_MAX 10000u
 #define SEND_HTTP_TEXT_MAX  1024u     /* bytes of each text of the settings */
+#define SEND_HTTP_DATA_MAX  65536u    /* bytes of the data of a postback */
 #define SEND_HTTP_EXAMPLE   12412414u /* count of the example event */
 
-enum send_http_route { SEND_HTTP_EVENT, SEND_HTTP_LOG, SEND_HTTP_TRACK, SEND_HTTP_BATCH, SEND_HTTP_INGEST };
+enum send_http_route {
+	SEND_HTTP_EVENT,
+	SEND_HTTP_LOG,
+	SEND_HTTP_TRACK,
+	SEND_HTTP_BATCH,
+	SEND_HTTP_INGEST,
+	SEND_HTTP_POSTBACK, /* /ingest for `send postback`; never corrupted */
+};
 
 /* The ways to corrupt a request. */
 enum send_http_corruption {
@@ -42,11 +54,14 @@ struct send_http_request_settings {
 	uint64_t first; /* unique number of the first event, at least 1 */
 	/* events in a request, 1 .. SEND_HTTP_BATCH_MAX; 1 except for batch and ingest */
 	uint32_t batch;
-	uint64_t time_ms;     /* the time in events that have one */
-	const char *host;     /* the Host field */
-	const char *prefix;   /* before the route's path: "" or "/behind/a/proxy" */
-	const char *token;    /* bearer token, NULL for none */
-	const char *endpoint; /* target of postbacks: a URL without a query */
+	uint64_t time_ms;   /* the time in events that have one */
+	const char *host;   /* the Host field */
+	const char *prefix; /* before the route's path: "" or "/behind/a/proxy" */
+	const char *token;  /* bearer token, NULL for none */
+	/* target of postbacks: a URL without a query; for SEND_HTTP_POSTBACK a template */
+	const char *endpoint;
+	const char *method;  /* SEND_HTTP_POSTBACK: of the endpoint */
+	uint32_t data_bytes; /* SEND_HTTP_POSTBACK: length of data, 0: there is none */
 };
 
 /* A request that was made. */

@@ -85,7 +85,7 @@ def numbers_of(method, target, body):
         return [event["params"]["n"] for event in events]
     if path == "/ingest":
         posted = load(body)
-        refuse_unless(posted["endpoint"]["method"] == "GET" and is_text(posted["endpoint"]["url"]))
+        refuse_unless(posted["endpoint"]["method"] in ("GET", "POST", "PUT", "PATCH", "DELETE") and is_text(posted["endpoint"]["url"]))
         refuse_unless(isinstance(posted.get("data"), list) and posted["data"])
         return [int(element["n"]) for element in posted["data"]]
     refuse_unless(path.startswith("/t/"), 404)

@@ -358,7 +358,7 @@ def test_the_manual_page_and_the_completion_know_all_options():
     )
     result = subprocess.run(["bash", "-uc", script], capture_output=True, text=True, check=True, env=dict(os.environ))
     protocols, http, routes, formats, udp = result.stdout.splitlines()
-    assert set(protocols.split()) == {"udp", "http"}
+    assert set(protocols.split()) == {"udp", "http", "postback"}
     assert set(http.split()) == {f"--{option}" for option in options}
     assert set(routes.split()) == set(ROUTES) and set(formats.split()) == {"ipevent", "raw", "json"}
     assert "--gso" in udp.split() and "--route" not in udp.split()
