@@ -6,8 +6,12 @@
  * One interface, so that another one can follow; the first is on libcurl multi (sender_curl.c). TLS
  * is always verified. Never a proxy of the environment. HTTP/1.1, or HTTP/2 where the request
  * wishes it and TLS's ALPN agrees. Answers in gzip or deflate are unpacked, up to the limit of what
- * is kept. A connection is kept for the next request of its origin, for at most `lifetime`; at most
- * `connections_kept` idle ones in all. SIGPIPE is ignored by the process.
+ * is kept. A connection is kept for the next request of its origin, for at most `lifetime` and half
+ * a minute without one; at most `connections_kept` idle ones in all. SIGPIPE is ignored by the
+ * process.
+ *
+ * An answer counts when its head is whole, whatever becomes of its body: the server has dealt with
+ * the request. Of a body 64 KiB are read at most, then its connection is closed.
  *
  * A kept connection may turn out dead when the request has been sent: then the request ends with
  * -EPIPE and `reused`, for whoever sent it to decide (a postback is sent again at once, with the
@@ -66,21 +70,22 @@ struct sender_request {
 	bool http2;
 	void *owner;
 	/* out */
-	/* 0: there was a whole answer (of its body 4 KiB are enough: the rest need not come in
-	 * time); -ETIMEDOUT; -ECONNREFUSED, -EHOSTUNREACH and what else connect(2) says; -EPROTO:
-	 * TLS; -EPIPE: the connection was lost; -EBADMSG: an answer that is none; -EACCES: vet
-	 * refused; -EMSGSIZE: a head over 64 KiB; -EINVAL: a URL or header that is none; -ENOMEM */
+	/* 0: there was an answer; -ETIMEDOUT; -ECONNREFUSED, -EHOSTUNREACH and what else connect(2)
+	 * says; -EPROTO: TLS; -EPIPE: the connection was lost; -EBADMSG: an answer that is none;
+	 * -EACCES: vet refused; -EMSGSIZE: a head over 64 KiB; -EINVAL: a URL, method or header
+	 * that is none, or a URL whose host is not the place's; -ENOMEM */
 	int result;
 	bool sent;       /* at least one byte of the request went out */
 	bool reused;     /* over a kept connection */
 	unsigned status; /* 0 when no head came */
 	uint32_t connect_us, tls_us, first_byte_us,
-	        total_us;    /* each from the start; 0: it did not come to it */
-	uint8_t address[16]; /* of the server; zero: none */
+	        total_us;    /* each from the start; 0: it did not come to it; the first two of a
+	                      * kept connection are 0 */
+	uint8_t address[16]; /* of the server, or the last that was tried; zero: none */
 	uint16_t port;
 	/* -1: none; a date has become seconds from now (RFC 9110, 10.2.3) */
 	int64_t retry_after_s;
-	char location[2048];           /* "" none */
+	char location[2048];           /* as an absolute URL (RFC 3986, 5.2); "" none */
 	char answer[SENDER_BODY_KEPT]; /* first bytes of its body */
 	uint32_t answer_bytes;
 	char reason[160]; /* the library's words when result is not 0 */
@@ -96,14 +101,15 @@ struct sender_ops {
 	int (*open)(struct sender **sender, const struct sender_options *options, struct shm_error *error);
 	/* Requests under way are the caller's again, without an answer. */
 	void (*close)(struct sender *sender);
-	/* 0; -EAGAIN when `requests` are under way; -ENOMEM. */
+	/* 0: next will give it back, never start; -EAGAIN when `requests` are under way; -ENOMEM. */
 	int (*start)(struct sender *sender, struct sender_request *request, uint64_t now_ns);
-	/* Takes a request back before its end; it may have been sent. */
+	/* Takes a request back before next has given it; it may have been sent. */
 	void (*cancel)(struct sender *sender, struct sender_request *request);
 	/* A request that has ended, or NULL. Drives all. */
 	struct sender_request *(*next)(struct sender *sender, uint64_t now_ns);
-	/* Addresses of an origin are not to be used any more: idle connections to it are closed
-	 * when the library can. */
+	/* The addresses of the place are not to be used any more. Once for each place that goes, or
+	 * the library keeps them for ever. libcurl cannot close single connections: those that are
+	 * idle go when they are old, or unused for half a minute. */
 	void (*forget)(struct sender *sender, const struct sender_place *place);
 	int (*fd)(const struct sender *sender); /* POLLIN: call next */
 	uint64_t (*timeout)(const struct sender *sender, uint64_t timeout_ns, uint64_t now_ns);

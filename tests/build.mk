@@ -137,6 +137,8 @@ $(eval $(call unit,sink/file/growing,sink_file stage flow config shm event base,
 
 $(eval $(call unit,deliver/data,deliver shm event base,))
 $(eval $(call unit,deliver/record,deliver stage flow config shm event base,-lcyaml -lyaml -ljansson -lck))
+$(eval $(call unit,deliver/sender,deliver shm event base,-lcurl -lssl -lcrypto -lz -pthread))
+$(eval $(call unit,deliver/sign,deliver stage flow config shm event base,-lcrypto))
 $(eval $(call unit,deliver/target,deliver shm event base,-lidn2 -lcurl))
 $(eval $(call unit,deliver/waiting,deliver stage flow config shm event base,-lsqlite3 -ljansson))
 

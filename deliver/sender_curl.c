@@ -1,0 +1,412 @@
+#include <errno.h>
+#include <openssl/x509_vfy.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "deliver/sender_inside.h"
+
+#define EVENTS_MAX 256
+
+/* What libcurl 7.88 and OpenSSL 3.0 take: for each handle, for each connection with TLS, and for
+ * the system's certificates. */
+#define HANDLE_BYTES       (16u << 10)
+#define CONNECTION_BYTES   (96u << 10)
+#define CERTIFICATES_BYTES (8u << 20)
+
+static struct curl_sender *of(struct sender *sender)
+{
+	return (struct curl_sender *)sender;
+}
+
+/* ---- what libcurl waits for ---- */
+
+/* A descriptor that cannot be added is one that nothing is heard of: its request times out. */
+static int watch(CURL *easy, curl_socket_t fd, int what, void *argument, void *unused)
+{
+	struct curl_sender *sender = argument;
+	struct epoll_event event = {.data.fd = fd};
+	(void)easy, (void)unused;
+	if (what == CURL_POLL_REMOVE) {
+		epoll_ctl(sender->epoll, EPOLL_CTL_DEL, fd, NULL);
+		return 0;
+	}
+	if (what & CURL_POLL_IN)
+		event.events |= EPOLLIN;
+	if (what & CURL_POLL_OUT)
+		event.events |= EPOLLOUT;
+	if (epoll_ctl(sender->epoll, EPOLL_CTL_ADD, fd, &event) != 0 && errno == EEXIST)
+		epoll_ctl(sender->epoll, EPOLL_CTL_MOD, fd, &event);
+	return 0;
+}
+
+static int set_timer(CURLM *multi, long timeout_ms, void *argument)
+{
+	struct curl_sender *sender = argument;
+	(void)multi;
+	sender->timer_ns = timeout_ms < 0 ? SENDER_NEVER : sender->now_ns + (uint64_t)timeout_ms * NS_PER_MS;
+	return 0;
+}
+
+/* ---- opening ---- */
+
+static bool open_multi(struct curl_sender *sender)
+{
+	sender->multi = curl_multi_init();
+	sender->pins = pins_new();
+	if (sender->multi == NULL || sender->pins == NULL)
+		return false;
+	curl_multi_setopt(sender->multi, CURLMOPT_SOCKETFUNCTION, watch);
+	curl_multi_setopt(sender->multi, CURLMOPT_SOCKETDATA, sender);
+	curl_multi_setopt(sender->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+	curl_multi_setopt(sender->multi, CURLMOPT_TIMERDATA, sender);
+	return true;
+}
+
+/* A file without a certificate would be noticed at the first request only. */
+static int check_ca_file(const char *path, struct shm_error *error)
+{
+	if (path[0] == '\0')
+		return 0;
+	if (access(path, R_OK) != 0) {
+		int r = -errno;
+		shm_explain(error, "%s: %s", path, strerror(-r));
+		return r;
+	}
+	X509_STORE *store = X509_STORE_new();
+	bool good = store != NULL && X509_STORE_load_file(store, path) == 1;
+	X509_STORE_free(store);
+	if (!good)
+		shm_explain(error, "%s: there is no certificate in it; allowed: certificates in PEM", path);
+	return good ? 0 : -EINVAL;
+}
+
+static void sender_close(struct sender *opened);
+
+static int sender_open(struct sender **opened, const struct sender_options *options, struct shm_error *error)
+{
+	int r = check_ca_file(options->ca_file, error);
+	if (r != 0)
+		return r;
+	struct curl_sender *sender = calloc(1, sizeof *sender);
+	if (sender == NULL) {
+		shm_explain(error, "libcurl: %s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	sender->sender.ops = &sender_curl;
+	sender->options = *options;
+	sender->timer_ns = sender->due_ns = SENDER_NEVER;
+	sender->done_end = &sender->done;
+	sender->epoll = epoll_create1(EPOLL_CLOEXEC);
+	r = sender->epoll < 0 ? -errno : 0;
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+	sender->slot = calloc(options->requests, sizeof *sender->slot);
+	sender->ca_file = strdup(options->ca_file);
+	sender->user_agent = strdup(options->user_agent);
+	if (r == 0 && (sender->slot == NULL || sender->ca_file == NULL || sender->user_agent == NULL ||
+	               !open_multi(sender)))
+		r = -ENOMEM;
+	if (r != 0) {
+		shm_explain(error, "libcurl: %s", strerror(-r));
+		sender_close(&sender->sender);
+		return r;
+	}
+	*opened = &sender->sender;
+	return 0;
+}
+
+/* ---- requests ---- */
+
+/* Idle connections are those that libcurl has besides the busy ones. */
+static void limit_connections(struct curl_sender *sender)
+{
+	curl_multi_setopt(sender->multi, CURLMOPT_MAXCONNECTS,
+	                  (long)(sender->n_busy + sender->options.connections_kept));
+}
+
+static struct slot *take_slot(struct curl_sender *sender)
+{
+	struct slot *slot = sender->free;
+	if (slot != NULL) {
+		sender->free = slot->next;
+	} else {
+		if (sender->n_made == sender->options.requests)
+			return NULL;
+		slot = &sender->slot[sender->n_made++];
+		slot->sender = sender;
+	}
+	slot->previous = NULL;
+	slot->next = sender->busy;
+	if (sender->busy != NULL)
+		sender->busy->previous = slot;
+	sender->busy = slot;
+	sender->n_busy++;
+	limit_connections(sender);
+	return slot;
+}
+
+/* What is left of the transfer goes, its connection too unless it has ended by itself. */
+static void release(struct slot *slot)
+{
+	struct curl_sender *sender = slot->sender;
+	if (slot->easy != NULL)
+		curl_multi_remove_handle(sender->multi, slot->easy);
+	slot->request->own = NULL;
+	slot->request = NULL;
+	if (slot->previous != NULL)
+		slot->previous->next = slot->next;
+	else
+		sender->busy = slot->next;
+	if (slot->next != NULL)
+		slot->next->previous = slot->previous;
+	slot->next = sender->free;
+	sender->free = slot;
+	sender->n_busy--;
+	limit_connections(sender);
+	if (sender->n_busy == 0)
+		sender->due_ns = SENDER_NEVER;
+}
+
+/* The addresses of the place have to be in libcurl's cache before any request counts on them, so a
+ * transfer that brings them begins at once. */
+static int add_with_pins(struct slot *slot, struct curl_slist *list)
+{
+	struct curl_sender *sender = slot->sender;
+	int running;
+	curl_easy_setopt(slot->easy, CURLOPT_RESOLVE, list);
+	bool added = curl_multi_add_handle(sender->multi, slot->easy) == CURLM_OK;
+	if (added) {
+		curl_multi_socket_action(sender->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		pins_set(sender->pins, slot->request->place);
+	}
+	curl_easy_setopt(slot->easy, CURLOPT_RESOLVE, NULL);
+	curl_slist_free_all(list);
+	return added ? 0 : -ENOMEM;
+}
+
+static int begin(struct slot *slot)
+{
+	struct curl_slist *list;
+	int r = sender_handle_set(slot);
+	if (r == 0)
+		r = pins_list(slot->sender->pins, slot->request->place, &list);
+	if (r != 0)
+		return r;
+	if (list != NULL)
+		return add_with_pins(slot, list);
+	return curl_multi_add_handle(slot->sender->multi, slot->easy) == CURLM_OK ? 0 : -ENOMEM;
+}
+
+static void give_back(struct curl_sender *sender, struct sender_request *request)
+{
+	request->next = NULL;
+	*sender->done_end = request;
+	sender->done_end = &request->next;
+}
+
+static void clear_answer(struct sender_request *request)
+{
+	request->result = 0;
+	request->sent = request->reused = false;
+	request->status = 0;
+	request->connect_us = request->tls_us = request->first_byte_us = request->total_us = 0;
+	memset(request->address, 0, sizeof request->address);
+	request->port = 0;
+	request->retry_after_s = -1;
+	request->location[0] = '\0';
+	request->answer_bytes = 0;
+	request->reason[0] = '\0';
+}
+
+static int sender_start(struct sender *started, struct sender_request *request, uint64_t now_ns)
+{
+	struct curl_sender *sender = of(started);
+	struct slot *slot = take_slot(sender);
+	if (slot == NULL)
+		return -EAGAIN;
+	sender->now_ns = now_ns;
+	clear_answer(request);
+	request->own = slot;
+	slot->request = request;
+	slot->state = SLOT_CONNECTING;
+	slot->begun_ns = now_ns;
+	slot->tries = 0;
+	slot->opened = slot->head_whole = slot->redirects = false;
+	slot->result = 0;
+	slot->why = "";
+	slot->head_bytes = slot->body_bytes = 0;
+	slot->error[0] = '\0';
+	sender_due(slot, request->connect_timeout_ns);
+	int r = begin(slot);
+	if (r == 0)
+		return 0;
+	release(slot);
+	if (r == -ENOMEM)
+		return r;
+	request->result = r;
+	snprintf(request->reason, sizeof request->reason,
+	         "the method, the URL or a header is none, or there is no address");
+	give_back(sender, request);
+	return 0;
+}
+
+/* The request has ended: with libcurl's code, or with slot->result when that is set. */
+static void finish(struct slot *slot, CURLcode code)
+{
+	struct sender_request *request = slot->request;
+	sender_answer_end(slot, code);
+	release(slot);
+	give_back(slot->sender, request);
+}
+
+static void sender_cancel(struct sender *started, struct sender_request *request)
+{
+	struct curl_sender *sender = of(started);
+	if (request->own != NULL) {
+		release(request->own);
+		return;
+	}
+	struct sender_request **at = &sender->done;
+	while (*at != NULL && *at != request)
+		at = &(*at)->next;
+	if (*at == NULL)
+		return;
+	*at = request->next;
+	if (*at == NULL)
+		sender->done_end = at;
+}
+
+static void sender_close(struct sender *opened)
+{
+	struct curl_sender *sender = of(opened);
+	if (sender == NULL)
+		return;
+	while (sender->busy != NULL)
+		release(sender->busy);
+	for (unsigned i = 0; i < sender->n_made; i++)
+		curl_easy_cleanup(sender->slot[i].easy);
+	curl_multi_cleanup(sender->multi);
+	if (sender->epoll >= 0)
+		close(sender->epoll);
+	pins_free(sender->pins);
+	free(sender->slot);
+	free(sender->ca_file);
+	free(sender->user_agent);
+	free(sender);
+	curl_global_cleanup();
+}
+
+/* ---- the loop ---- */
+
+static void end_late(struct curl_sender *sender)
+{
+	static const char *const why[] = {
+	        [SLOT_CONNECTING] = "there was no connection in time",
+	        [SLOT_WAITING] = "there was no answer in time",
+	        [SLOT_ANSWERING] = "the answer's head was not whole in time",
+	};
+	uint64_t due_ns = SENDER_NEVER;
+	for (struct slot *slot = sender->busy, *next; slot != NULL; slot = next) {
+		next = slot->next;
+		if (slot->due_ns > sender->now_ns) {
+			due_ns = slot->due_ns < due_ns ? slot->due_ns : due_ns;
+			continue;
+		}
+		slot->result = -ETIMEDOUT;
+		slot->why = why[slot->state];
+		finish(slot, CURLE_OPERATION_TIMEDOUT);
+	}
+	sender->due_ns = due_ns;
+}
+
+static void take_ended(struct curl_sender *sender)
+{
+	int left;
+	for (CURLMsg *message; (message = curl_multi_info_read(sender->multi, &left)) != NULL;) {
+		struct slot *slot = NULL;
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		CURLcode code = message->data.result;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&slot);
+		finish(slot, code);
+	}
+}
+
+static void drive(struct curl_sender *sender)
+{
+	struct epoll_event event[EVENTS_MAX];
+	int running, n = epoll_wait(sender->epoll, event, EVENTS_MAX, 0);
+	for (int i = 0; i < n; i++) {
+		int mask = (event[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
+		           (event[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+		           (event[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+		curl_multi_socket_action(sender->multi, event[i].data.fd, mask, &running);
+	}
+	if (sender->timer_ns <= sender->now_ns) {
+		sender->timer_ns = SENDER_NEVER; /* libcurl sets it anew */
+		curl_multi_socket_action(sender->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+	take_ended(sender);
+	if (sender->due_ns <= sender->now_ns)
+		end_late(sender);
+}
+
+static struct sender_request *sender_next(struct sender *started, uint64_t now_ns)
+{
+	struct curl_sender *sender = of(started);
+	sender->now_ns = now_ns;
+	if (sender->done == NULL && sender->n_busy > 0)
+		drive(sender);
+	struct sender_request *request = sender->done;
+	if (request == NULL)
+		return NULL;
+	sender->done = request->next;
+	if (sender->done == NULL)
+		sender->done_end = &sender->done;
+	request->next = NULL;
+	return request;
+}
+
+static void sender_forget(struct sender *started, const struct sender_place *place)
+{
+	pins_forget(of(started)->pins, place);
+}
+
+static int sender_fd(const struct sender *started)
+{
+	return ((const struct curl_sender *)started)->epoll;
+}
+
+static uint64_t sender_timeout(const struct sender *started, uint64_t timeout_ns, uint64_t now_ns)
+{
+	const struct curl_sender *sender = (const struct curl_sender *)started;
+	if (sender->done != NULL)
+		return 0;
+	if (sender->n_busy == 0)
+		return timeout_ns;
+	uint64_t at = sender->timer_ns < sender->due_ns ? sender->timer_ns : sender->due_ns;
+	uint64_t left = at <= now_ns ? 0 : at - now_ns;
+	return left < timeout_ns ? left : timeout_ns;
+}
+
+static uint64_t sender_memory_max(const struct sender_options *options)
+{
+	return CERTIFICATES_BYTES + (uint64_t)options->requests * (sizeof(struct slot) + HANDLE_BYTES) +
+	       ((uint64_t)options->requests + options->connections_kept) * CONNECTION_BYTES;
+}
+
+const struct sender_ops sender_curl = {
+        .name = "curl",
+        .open = sender_open,
+        .close = sender_close,
+        .start = sender_start,
+        .cancel = sender_cancel,
+        .next = sender_next,
+        .forget = sender_forget,
+        .fd = sender_fd,
+        .timeout = sender_timeout,
+        .memory_max = sender_memory_max,
+};

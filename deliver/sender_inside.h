@@ -1,0 +1,90 @@
+/* The inside of the sender on libcurl: what its sources share.
+ *
+ *     sender_curl.c     opening, requests, libcurl's loop
+ *     sender_handle.c   a handle: its options, its time-outs, what libcurl asks before it connects and sends
+ *     sender_answer.c   the head and the body of an answer, and what its end means
+ *     pins.c            names in libcurl's cache
+ *
+ *     request --start--> CONNECTING --PREREQ--> WAITING --first line of the head--> ANSWERING --> ended
+ *                         connect_timeout        first_byte_timeout                  (timeout, from the start, in all of them)
+ */
+#ifndef DELIVER_SENDER_INSIDE_H
+#define DELIVER_SENDER_INSIDE_H
+
+#include <curl/curl.h>
+
+#include "deliver/pins.h"
+#include "deliver/sender.h"
+
+#define SENDER_NEVER      UINT64_MAX
+#define SENDER_HEAD_MAX   65536u /* bytes of an answer's head */
+#define SENDER_BODY_READ  65536u /* bytes of a body that are read, unpacked, to keep the connection */
+#define SENDER_METHOD_MAX 8u
+
+enum slot_state { SLOT_CONNECTING, SLOT_WAITING, SLOT_ANSWERING };
+
+/* A handle, and the request that it is busy with. */
+struct slot {
+	struct curl_sender *sender;
+	struct slot *next, *previous;   /* free ones; busy ones */
+	CURL *easy;                     /* NULL: not made yet */
+	struct sender_request *request; /* NULL: free */
+	enum slot_state state;
+	uint64_t begun_ns, due_ns; /* due: when it has taken too long in its state */
+	unsigned tries;            /* how often it was about to be sent */
+	bool opened;               /* a connection, for itself */
+	int result;                /* why we ended it; 0: libcurl knows */
+	const char *why;           /* ours, "" or a constant */
+	/* of the answer */
+	bool head_whole; /* what comes now is body, or trailers */
+	bool redirects;  /* there is a Location */
+	size_t head_bytes, body_bytes;
+	/* The headers, with Expect before them and room for Content-Type after. libcurl reads the
+	 * list where it lies (CURLOPT_HTTPHEADER). */
+	struct curl_slist header[SENDER_HEADERS_MAX + 2];
+	/* what the handle is set to */
+	struct {
+		char method[SENDER_METHOD_MAX]; /* "": nothing yet */
+		bool body, http2, uncached;
+		long connect_ms;
+		uint32_t zone;
+	} set;
+	char error[CURL_ERROR_SIZE]; /* libcurl's */
+};
+
+struct curl_sender {
+	struct sender sender; /* first */
+	CURLM *multi;
+	int epoll;
+	uint64_t now_ns;   /* the caller's, of this call */
+	uint64_t timer_ns; /* when libcurl wants to be called at the latest */
+	uint64_t due_ns;   /* not after the first due_ns of busy slots */
+	struct sender_options options;
+	char *ca_file, *user_agent;
+	struct pins *pins;
+	struct slot *slot, *free, *busy;
+	unsigned n_made, n_busy;
+	struct sender_request *done, **done_end;
+};
+
+/* ---- sender_answer.c ---- */
+
+/* CURLOPT_HEADERFUNCTION, CURLOPT_WRITEFUNCTION. */
+size_t sender_answer_head(char *from, size_t size, size_t n, void *slot);
+size_t sender_answer_body(char *from, size_t size, size_t n, void *slot);
+
+/* Says in the request what has come of it: libcurl's code, or slot->result when that is set. */
+void sender_answer_end(struct slot *slot, CURLcode code);
+
+/* ---- sender_handle.c ---- */
+
+/* Sets the handle up for its request; made when there is none. Returns 0; -EINVAL; -ENOMEM. */
+int sender_handle_set(struct slot *slot);
+
+/* What comes next has timeout_ns, and the whole request until its end. */
+void sender_due(struct slot *slot, uint64_t timeout_ns);
+
+/* The first line of a head has come. */
+void sender_answering(struct slot *slot);
+
+#endif
