@@ -11,6 +11,7 @@ import pytest
 
 import harness
 from cli_help import Running
+from dns_help import Dns
 from harness import Instance, processes
 from http_help import uring_allowed
 from store_help import StoreServer
@@ -135,6 +136,13 @@ def started():
         if one.process.poll() is None:
             one.process.kill()
             one.process.wait()
+
+
+@pytest.fixture
+def dns():
+    """A name server of tests/dns; it ends with the test."""
+    with Dns() as server:
+        yield server
 
 
 @pytest.fixture
