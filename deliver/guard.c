@@ -163,15 +163,23 @@ static enum guard_verdict judge(const struct guard *guard, const uint8_t address
 		return GUARD_DENIED;
 	if (by_name || listed(guard->allow, guard->n_allow, address, port))
 		return GUARD_PASSES;
-	return is_own(guard, address) ? GUARD_OWN : built_in(address);
+	enum guard_verdict verdict = built_in(address);
+	return verdict != GUARD_LOOPBACK && is_own(guard, address) ? GUARD_OWN : verdict;
+}
+
+/* :: and ::1 have the form of compatible addresses, and are none (RFC 4291, 2.5.5.1). */
+static bool may_embed(const uint8_t address[16])
+{
+	enum guard_verdict verdict = built_in(address);
+	return !guard_is_mapped(address) && verdict != GUARD_UNSPECIFIED && verdict != GUARD_LOOPBACK;
 }
 
 enum guard_verdict guard_address(const struct guard *guard, const uint8_t address[16], uint16_t port,
                                  bool by_name)
 {
 	enum guard_verdict verdict = judge(guard, address, port, by_name);
-	bool mapped = guard_is_mapped(address);
-	for (size_t i = 0; !mapped && i < sizeof embedding / sizeof embedding[0]; i++) {
+	bool embeds = may_embed(address);
+	for (size_t i = 0; embeds && i < sizeof embedding / sizeof embedding[0]; i++) {
 		uint8_t inner[16];
 		/* what is inside says more than that the form is reserved */
 		if ((verdict != GUARD_PASSES && verdict != GUARD_RESERVED) ||

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -194,7 +195,7 @@ static void hear(void *argument, int status, int timeouts, struct ares_addrinfo 
 	struct ask *ask = argument;
 	struct names *names = ask->names;
 	if (ask->wanted && !names->closing) {
-		uint64_t took_ns = names->now_ns - ask->started_ns;
+		uint64_t took_ns = names->now_ns > ask->started_ns ? names->now_ns - ask->started_ns : 0;
 		int result = result_of(status);
 		ask_drop(names, ask);
 		if (result == 0 && (info == NULL || info->nodes == NULL)) {
@@ -220,7 +221,7 @@ static void hear(void *argument, int status, int timeouts, struct ares_addrinfo 
 /* Those whose time is over. */
 static void end_late(struct names *names)
 {
-	while (names->oldest != NULL && names->now_ns - names->oldest->started_ns >= names->timeout_ns) {
+	while (names->oldest != NULL && names->now_ns >= names->oldest->started_ns + names->timeout_ns) {
 		struct ask *ask = names->oldest;
 		ask_drop(names, ask);
 		tell_failure(names, ask->asker, -ETIMEDOUT, names->now_ns - ask->started_ns,
@@ -381,6 +382,18 @@ uint64_t names_timeout(const struct names *names, uint64_t timeout_ns, uint64_t 
 
 /* ---- asking ---- */
 
+/* localhost and what is below it never leaves the machine (RFC 6761, 6.3). */
+static unsigned find_localhost(const char *name, uint8_t (*address)[16])
+{
+	static const uint8_t loopback[2][16] = {{[15] = 1}, {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}};
+	static const char localhost[] = "localhost";
+	size_t n = strlen(name), own = sizeof localhost - 1;
+	if (n < own || strcasecmp(name + n - own, localhost) != 0 || (n > own && name[n - own - 1] != '.'))
+		return 0;
+	memcpy(address, loopback, sizeof loopback);
+	return 2;
+}
+
 /* What is known without a query. */
 static bool answer_at_once(struct names *names, const char *host, void *asker)
 {
@@ -399,6 +412,7 @@ static bool answer_at_once(struct names *names, const char *host, void *asker)
 		memcpy(name, host, bytes);
 		name[bytes] = '\0';
 		n = names_file_find(names->file, name, address, NAMES_ADDRESSES_MAX);
+		n = n > 0 ? n : find_localhost(name, address);
 		holds = HOSTS_FILE_NS;
 	}
 	if (n == 0)

@@ -10,6 +10,9 @@
  * forms that inet_aton(3) takes (2130706433, 0x7f.1, 0177.0.0.1), since those are what libcurl and
  * others would take it for.
  *
+ * Names are asked for as they are: no search list of resolv.conf(5). localhost and names below it
+ * are loopback (RFC 6761). The hosts file and resolv.conf are looked at again once a second.
+ *
  * Answers are not kept here: the asker keeps them until they expire (hosts.h).
  */
 #ifndef DELIVER_NAMES_H
@@ -24,8 +27,9 @@ struct names; /* opaque; one thread */
 
 struct names_answer {
 	void *asker;
-	/* 0; -ENOENT: there is no such name, or none of its kind; -ETIMEDOUT; -EIO: the servers
-	 * failed, refused or cannot be reached; -EINVAL: no name; -ECANCELED never comes out */
+	/* 0; -ENOENT: there is no such name, or it has no addresses; -ETIMEDOUT: no answer in time;
+	 * -EIO: the servers failed or refused; -EINVAL: no name. Servers that cannot be reached are
+	 * one of -EIO and -ETIMEDOUT */
 	int result;
 	unsigned n;                               /* at least 1 when result is 0 */
 	uint8_t address[NAMES_ADDRESSES_MAX][16]; /* IPv4 as ::ffff:a.b.c.d */
@@ -46,10 +50,12 @@ int names_open(struct names **names, const struct config *config, struct shm_err
 void names_close(struct names *names);
 
 /* Asks for the addresses of a host (target.host). False when `most` are under way: ask again later.
- * The answer comes from names_next, never from here. */
+ * What needs no query has places of its own, twice `most` in all. The answer comes from names_next,
+ * never from here. */
 bool names_start(struct names *names, const char *host, void *asker, uint64_t now_ns);
 
-/* The answer for this asker is not wanted any more. */
+/* The answers for this asker are not wanted any more. A query of it keeps its place until c-ares has
+ * done with it: by an answer, or after `timeout` or little more. */
 void names_forget(struct names *names, void *asker);
 
 /* Drives all; never blocks. False when no answer has come. */
