@@ -35,3 +35,5 @@ $(eval $(call fuzzer,http,tests/fuzz/http_fuzz.c $(HTTP_ORACLE) $(HTTP_REQUEST_S
 $(eval $(call fuzzer,s3,tests/fuzz/s3_fuzz.c $(addprefix sink/objects/,xml.c s3_list.c credentials_text.c),,-ljansson -lcrypto))
 $(eval $(call fuzzer,journal,tests/fuzz/journal_fuzz.c tests/fixture/journal.c $(wildcard sink/objects/journal*.c) base/log.c base/output.c base/text.c event/layout.c \
   $(wildcard shm/*.c),,-lck))
+
+$(eval $(call fuzzer,guard,tests/fuzz/guard_fuzz.c deliver/guard_entry.c deliver/names_text.c base/address.c,,))
