@@ -28,6 +28,15 @@ int private_attach(struct segment *segment, struct redo *redo, const struct inst
 	return 0;
 }
 
+_Atomic uint64_t *private_decided(const struct segment *segment)
+{
+	struct private_note *own = segment->body;
+	if (own == NULL || segment->body_bytes < sizeof *own ||
+	    atomic_load_explicit(&own->layout, memory_order_acquire) != PRIVATE_LAYOUT)
+		return NULL;
+	return &own->decided;
+}
+
 uint64_t private_filled(const struct segment *segment)
 {
 	const struct private_buffers *buffers = segment->body;

@@ -3,7 +3,7 @@
  *
  * The private segment of a stage that needs its redo note there and nothing else:
  *
- *     body of <role>.private:   | layout | lives | redo note |
+ *     body of <role>.private:   | layout | lives | told | decided | redo note |
  *
  * The supervisor creates it zeroed, PRIVATE_NOTE_BYTES long (flow/flow.def); the first life sets
  * the layout, each one counts itself.
@@ -22,6 +22,8 @@ struct private_note {
 	/* what one life has logged and later ones do not repeat while it lasts; the stage chooses
 	 * the value */
 	_Atomic uint64_t told;
+	/* not 0: all that the role is filling in queues is to be published (queue_commit_all) */
+	_Atomic uint64_t decided;
 	alignas(SHM_LINE) struct redo_note note;
 };
 #define PRIVATE_KIND_NOTE (1ull << 48) /* in the upper 16 bits of the layout */
@@ -33,6 +35,10 @@ _Static_assert(sizeof(struct private_note) <= PRIVATE_NOTE_BYTES, "it fits its s
  * when another build laid it out; otherwise as segment_attach. */
 int private_attach(struct segment *segment, struct redo *redo, const struct instance *instance,
                    const char *role, struct shm_error *error);
+
+/* The word by which the dead process of the role may have decided (`decided` above); NULL in a
+ * segment of another kind. */
+_Atomic uint64_t *private_decided(const struct segment *segment);
 
 /* The beginning of a private segment that holds receive buffers (ingest/udp/buffers.h) or a journal
  * (sink/objects/journal.h): enough for others to count the buffers that are filled and not

@@ -304,6 +304,37 @@ int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t le
 	return 0;
 }
 
+/* Where others find it when this process is dead by then. */
+static void store_length(const struct queue *queue, const struct queue_slot *slot)
+{
+	if (slot->length > queue->slot_bytes)
+		abort();
+	memcpy((char *)slot->data - QUEUE_LENGTH_BYTES + offsetof(struct queue_prefix, length), &slot->length,
+	       sizeof slot->length);
+}
+
+int queue_commit_all(struct queue *queue, const struct queue_slot *slot, uint32_t n,
+                     _Atomic uint64_t *decided)
+{
+	int result = 0;
+	if (n == 1) /* is one as it is */
+		return queue_commit(queue, slot, slot->length);
+	for (uint32_t i = 0; i < n; i++)
+		store_length(queue, &slot[i]);
+	QUEUE_GAP("commit_all: filled");
+	/* Release: whoever sees it sees the messages and their lengths. */
+	atomic_store_explicit(decided, 1, memory_order_release);
+	QUEUE_GAP("commit_all: decided");
+	for (uint32_t i = 0; i < n; i++) {
+		int one = queue_commit(queue, &slot[i], slot[i].length);
+		result = one != 0 ? one : result;
+		QUEUE_GAP("commit_all: one");
+	}
+	atomic_store_explicit(decided, 0, memory_order_release);
+	QUEUE_GAP("commit_all: done");
+	return result;
+}
+
 int queue_cancel(struct queue *queue, const struct queue_slot *slot)
 {
 	uint64_t word;
@@ -504,6 +535,28 @@ struct queue_repaired queue_repair(struct queue *queue, unsigned role)
 	}
 	settle(queue);
 	return repaired;
+}
+
+uint64_t queue_commit_filled(struct queue *queue, unsigned role)
+{
+	uint64_t n = 0;
+	for (uint64_t index = 0; index < queue->slots && role != 0; index++) {
+		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
+		while (word_owned_by(word, role) && queue_word_phase(word) == QUEUE_FILLING) {
+			/* As queue_commit does it; settle announces it. */
+			uint32_t lap = (uint32_t)queue_word_lap(word);
+			memcpy(queue->data + index * queue->stride_bytes + offsetof(struct queue_prefix, lap),
+			       &lap, sizeof lap);
+			uint64_t next = word_make(queue_word_lap(word), 0, QUEUE_READY) | (word & PASSED);
+			if (!swap(&queue->word[index], &word, next, memory_order_acq_rel))
+				continue;
+			QUEUE_GAP("commit_filled: slot");
+			n++;
+			break;
+		}
+	}
+	settle(queue);
+	return n;
 }
 
 bool queue_resume(struct queue *queue, uint32_t *next, struct queue_slot *slot)

@@ -53,6 +53,15 @@
  * taken at least once, and more than once only if its taker died or gave it back. Both calls also
  * announce and ring, because the dead process may have been about to.
  *
+ * Several as one. A producer may claim slots for several messages and publish all of them or none,
+ * whenever it dies. One word, in memory that outlives the process, decides:
+ *
+ *     reserve, fill ...   lengths --> *decided = 1 --> commit, commit, ... --> *decided = 0
+ *     '---- death: none -------------'------- death: all, by queue_commit_filled --'
+ *
+ * Takers may see the first ones before the last. Those that a death leaves FILLING wait until the
+ * role is repaired.
+ *
  * Memory order. Commit releases what was filled, take acquires it; done and cancel release the
  * slot, reserve acquires it. An announcement is a release after the word that it is about, and a
  * taker acquires `returned` before it looks at words: if it passes a place that is about to become
@@ -216,6 +225,13 @@ bool queue_has_room(const struct queue *queue, uint64_t n);
  * was published. */
 int queue_commit(struct queue *queue, const struct queue_slot *slot, uint32_t length);
 
+/* Publishes n slots, slot->length bytes each, as one: after a death all of them count, or none, if
+ * whoever repairs the role calls queue_commit_filled where *decided is not 0. The role has no other
+ * slot claimed to fill, in any queue. decided is 0 before and after. Returns 0, or -EPERM as
+ * queue_commit: then those that still were this role's are published. */
+int queue_commit_all(struct queue *queue, const struct queue_slot *slot, uint32_t n,
+                     _Atomic uint64_t *decided);
+
 /* Gives the slot up unfilled. Rings `released`. Returns 0 or -EPERM as queue_commit. */
 int queue_cancel(struct queue *queue, const struct queue_slot *slot);
 
@@ -248,6 +264,11 @@ struct queue_repaired {
  * caller knows that no process of that role lives. May be repeated; must be, when the caller itself
  * died in the middle. Looks at all words. */
 struct queue_repaired queue_repair(struct queue *queue, unsigned role);
+
+/* Before queue_repair or queue_resume, when the dead process of the role had decided to publish all
+ * that it was filling (queue_commit_all): publishes it. Afterwards, and after the same on all other
+ * queues that the role puts into, set the word back to 0. May be repeated. Returns how many. */
+uint64_t queue_commit_filled(struct queue *queue, unsigned role);
 
 /* For the next life of a role, before it claims anything: hands out, one a call, the messages that
  * the last life had taken and not finished, in the order of slots, and drops what it was filling.

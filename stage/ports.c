@@ -173,8 +173,19 @@ static int attach_queue(struct ports *ports, unsigned i, struct shm_error *error
 		return result;
 	}
 	queue_use_bells(queue, &instance->bells->queue[index][0], &instance->bells->queue[index][1]);
-	finish_claims(ports, i);
 	return 0;
+}
+
+/* Where the last life had decided to publish what it was filling. The word is set back when that
+ * has been done in all queues. */
+static void publish_decided(struct ports *ports)
+{
+	_Atomic uint64_t *decided = private_decided(&ports->private_segment);
+	if (decided == NULL || atomic_load_explicit(decided, memory_order_acquire) == 0)
+		return;
+	for (unsigned i = ports->n_takes; i < ports->n_queues; i++)
+		ports->published += queue_commit_filled(&ports->wanted.queue[i], ports->role_number);
+	atomic_store_explicit(decided, 0, memory_order_release);
 }
 
 static int attach_queues(struct ports *ports, struct shm_error *error)
@@ -182,7 +193,18 @@ static int attach_queues(struct ports *ports, struct shm_error *error)
 	int result = 0;
 	for (unsigned i = 0; result == 0 && i < ports->n_queues; i++)
 		result = attach_queue(ports, i, error);
-	return result;
+	if (result != 0)
+		return result;
+	publish_decided(ports);
+	for (unsigned i = 0; i < ports->n_queues; i++)
+		finish_claims(ports, i);
+	return 0;
+}
+
+int ports_put_all(struct ports *ports, struct queue *queue, const struct queue_slot *slot, uint32_t n)
+{
+	_Atomic uint64_t *decided = private_decided(&ports->private_segment);
+	return queue_commit_all(queue, slot, n, decided != NULL ? decided : &ports->undecided);
 }
 
 /* ---- open, close ---- */

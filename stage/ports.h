@@ -6,7 +6,8 @@
  *
  *     ports_open:  attach --> finish what the last life had begun --> in use
  *                    |          a published redo note is applied, once, and counted; then all is attached anew
- *                    |          slots it was filling are freed, messages it had taken are given back or handed out
+ *                    |          slots it was filling are freed, or published where it had decided to (ports_put_all);
+ *                    |          messages it had taken are given back or handed out
  *                    '- on failure nothing is held
  *     ports_follow: the supervisor has put another instance page in place (SIGHUP): lanes that came are read too
  *     ports_close
@@ -71,7 +72,8 @@ struct ports {
 	struct segment private_segment;               /* zero where the stage has its own */
 	unsigned role_number;                         /* its claims in queues name it by this */
 	uint32_t resume[PORTS_QUEUES_MAX];            /* how far ports_take_up has got */
-	uint64_t given_back, dropped;                 /* claims of the last life in queues */
+	uint64_t given_back, dropped, published;      /* claims of the last life in queues */
+	_Atomic uint64_t undecided; /* stands for `decided` where there is no private segment */
 };
 
 /* What the flow table declares for a role (flow.h): its group, topics and queues. The rest is for
@@ -107,6 +109,11 @@ int ports_follow(struct ports *ports, struct shm_error *error);
 struct topic_reader *ports_reader(struct ports *ports, const char *topic);
 struct topic_writer *ports_writer(struct ports *ports, const char *topic);
 struct queue *ports_queue(struct ports *ports, const char *queue);
+
+/* Publishes the n filled slots of the queue, all of them or none, whenever this life may end
+ * (queue_commit_all). The stage has no other slots claimed to fill. For ports that are all zero
+ * too. Returns as queue_commit_all. */
+int ports_put_all(struct ports *ports, struct queue *queue, const struct queue_slot *slot, uint32_t n);
 
 /* Hands out, one a call, the messages of the queue that the last life had taken and not finished;
  * false after the last. Finish each with queue_done or queue_give_back. Before anything else is

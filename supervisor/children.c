@@ -144,12 +144,13 @@ static void become_stage(const struct children *children, const struct child *ch
 }
 
 static void wait_again(struct children *children, struct child *child, uint64_t now_ns);
+static void settle_claims(const struct children *children, struct child *child, bool ran, uint64_t now_ns);
 
 void children_start(struct children *children, unsigned index, uint64_t now_ns)
 {
 	struct child *child = &children->child[index];
 	pid_t supervisor = getpid();
-	child->asked = child->unasked = child->killed = false;
+	child->asked = child->unasked = child->killed = child->claims = false;
 	child->started_ns = now_ns;
 	atomic_store_explicit(&child->control->throttled, 0, memory_order_relaxed);
 	child->pid = fork();
@@ -159,6 +160,7 @@ void children_start(struct children *children, unsigned index, uint64_t now_ns)
 		log_error("cannot start a process", "role=%s error=\"%s\"", child->role.page.name,
 		          strerror(errno));
 		wait_again(children, child, now_ns);
+		settle_claims(children, child, false, now_ns);
 		return;
 	}
 	child->phase = CHILD_STARTING;
@@ -191,6 +193,31 @@ static void wait_again(struct children *children, struct child *child, uint64_t 
 	atomic_store_explicit(&child->control->throttled, delay_ns == 0 ? 0 : 1, memory_order_relaxed);
 }
 
+static bool says_running(const struct child *child)
+{
+	return atomic_load_explicit(&child->control->state, memory_order_acquire) == STAGE_RUNNING &&
+	       atomic_load_explicit(&child->control->pid, memory_order_relaxed) == (uint32_t)child->pid;
+}
+
+/* What it had claimed in queues: for its next life, or for others. ran: its last life was
+ * running. */
+static void settle_claims(const struct children *children, struct child *child, bool ran, uint64_t now_ns)
+{
+	bool soon = child->phase == CHILD_WAITING && child->restart_at_ns <= now_ns + CLAIMS_KEPT_NS;
+	child->claims = ran && soon && child->role.stage->takes != NULL;
+	if (!child->claims)
+		queues_repair(children->directory, &child->role);
+}
+
+/* A dead role gets no next life. */
+static void put_down(const struct children *children, struct child *child)
+{
+	child->phase = CHILD_DOWN;
+	if (child->claims)
+		queues_repair(children->directory, &child->role);
+	child->claims = false;
+}
+
 static void log_death(const struct child *child, int status, const char *what)
 {
 	if (WIFSIGNALED(status))
@@ -213,12 +240,11 @@ static void handle_unasked_end(struct children *children, struct child *child, u
 	child->pid = 0;
 }
 
-static void handle_death(struct children *children, struct child *child, int status, uint64_t now_ns)
+static void answer_death(struct children *children, struct child *child, int status, uint64_t now_ns)
 {
 	bool ended = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	bool by_sigterm = ended || (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 	atomic_store_explicit(&child->control->last_exit, status, memory_order_relaxed);
-	queues_repair(children->directory, &child->role);
 	if (children->start_none || (child->stopping && (ended || child->stop_tries >= STOP_TRIES))) {
 		if (!ended)
 			log_death(child, status,
@@ -247,6 +273,13 @@ static void handle_death(struct children *children, struct child *child, int sta
 	child->pid = 0;
 }
 
+static void handle_death(struct children *children, struct child *child, int status, uint64_t now_ns)
+{
+	bool ran = says_running(child);
+	answer_death(children, child, status, now_ns);
+	settle_claims(children, child, ran, now_ns);
+}
+
 static void bury(struct children *children, uint64_t now_ns)
 {
 	int status;
@@ -269,7 +302,7 @@ void children_start_none(struct children *children)
 	children->start_none = true;
 	for (unsigned i = 0; i < children->n; i++)
 		if (children->child[i].phase == CHILD_WAITING)
-			children->child[i].phase = CHILD_DOWN;
+			put_down(children, &children->child[i]);
 }
 
 void children_stop(struct children *children, unsigned index, uint64_t now_ns)
@@ -292,7 +325,7 @@ void children_ending(struct children *children)
 	children->ending = true;
 	for (unsigned i = 0; i < children->n; i++)
 		if (children->child[i].phase == CHILD_WAITING && children->child[i].unasked)
-			children->child[i].phase = CHILD_DOWN;
+			put_down(children, &children->child[i]);
 }
 
 void children_finish(struct children *children, unsigned index, uint64_t now_ns)
@@ -306,12 +339,13 @@ void children_finish(struct children *children, unsigned index, uint64_t now_ns)
 	children_start(children, index, now_ns);
 }
 
-void child_kill(struct child *child)
+void children_kill(struct children *children, unsigned index)
 {
+	struct child *child = &children->child[index];
 	child->stopping = true;
 	child->stop_tries = STOP_TRIES;
 	if (child->phase == CHILD_WAITING)
-		child->phase = CHILD_DOWN;
+		put_down(children, child);
 	if (child->phase == CHILD_DOWN || child->killed)
 		return;
 	child->killed = true;
@@ -321,12 +355,6 @@ void child_kill(struct child *child)
 }
 
 /* ---- watching ---- */
-
-static bool says_running(const struct child *child)
-{
-	return atomic_load_explicit(&child->control->state, memory_order_acquire) == STAGE_RUNNING &&
-	       atomic_load_explicit(&child->control->pid, memory_order_relaxed) == (uint32_t)child->pid;
-}
 
 static void check_heartbeat(const struct children *children, struct child *child, uint64_t now_ns)
 {

@@ -9,8 +9,13 @@
  *
  * The first death is answered at once. A role that keeps dying within QUICK_DEATH_NS of its start
  * waits restart_backoff, then twice as long each time, up to restart_backoff_max; its control block
- * says `throttled` meanwhile. A life longer than GOOD_LIFE_NS forgets that. What the dead had
- * claimed in queues is given back at once (queues.h); the rest the next life repairs.
+ * says `throttled` meanwhile. A life longer than GOOD_LIFE_NS forgets that.
+ *
+ * What the dead had claimed in queues is repaired at once (queues.h), but for a role that takes from
+ * them: its next life finishes what it had taken, if it comes soon. Nobody waits for the dead
+ * longer than CLAIMS_KEPT_NS and one start: when the next life is to begin later, or never, or the
+ * last one died before it ran, the messages are given back for others to take. The rest the next
+ * life repairs.
  *
  * children_stop asks a role to end (SIGTERM, once it runs). One that dies of something else on the
  * way is started up to STOP_TRIES times more, so that it can finish what it had taken in.
@@ -35,6 +40,7 @@
 #define STOP_TRIES       3u
 #define START_TIMEOUTS   6u /* a start may last this many stage_timeouts: it may read a large database */
 #define UNASKED_PAUSE_NS (200 * NS_PER_MS)
+#define CLAIMS_KEPT_NS   NS_PER_SEC
 
 enum child_phase { CHILD_DOWN, CHILD_STARTING, CHILD_UP, CHILD_WAITING };
 
@@ -47,8 +53,9 @@ struct child {
 	enum child_phase phase;
 	bool stopping;          /* children_stop was called */
 	bool asked;             /* SIGTERM was sent to this life */
-	bool killed;            /* SIGKILL was sent to this life by child_kill */
+	bool killed;            /* SIGKILL was sent to this life by children_kill */
 	bool unasked;           /* WAITING or DOWN: another process's SIGTERM ended its last life */
+	bool claims;            /* WAITING: what its last life had taken from queues is for the next */
 	bool changing;          /* a new configuration changes or removes it (reload.h) */
 	unsigned stop_tries;    /* lives begun since then */
 	bool finished;          /* it got one more life to finish (children_finish) */
@@ -109,7 +116,7 @@ void children_ending(struct children *children);
 void children_finish(struct children *children, unsigned index, uint64_t now_ns);
 
 /* SIGKILL for a role that is not DOWN, once, and no new life. */
-void child_kill(struct child *child);
+void children_kill(struct children *children, unsigned index);
 
 /* Reaps the dead and answers deaths, notices which roles have come up, starts those that are due,
  * kills those whose heartbeat stopped. Call it when SIGCHLD came and when children_due says. */

@@ -150,7 +150,7 @@ static bool cut_short(struct supervisor *supervisor, uint64_t *due_ns)
 {
 	struct children *children = &supervisor->children;
 	for (unsigned i = 0; i < children->n && !supervisor->killed; i++)
-		child_kill(&children->child[i]);
+		children_kill(children, i);
 	supervisor->killed = true;
 	*due_ns = UINT64_MAX; /* SIGCHLD comes */
 	return children_all(children, -1, CHILD_DOWN);

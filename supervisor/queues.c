@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "shm/folder.h"
+#include "shm/private.h"
 #include "base/log.h"
 #include "supervisor/lane_file.h"
 
@@ -158,44 +159,87 @@ uint64_t queues_waiting(const struct segments *segments, FILE *text)
 
 /* ---- what the dead had claimed ---- */
 
-/* Repairs roles first .. last of queue number `index`; bells may be NULL when no process sleeps. */
+/* A role whose process is dead. */
+struct dead {
+	unsigned number;
+	struct segment private;    /* of one that puts into queues; zero: it never lived, or puts nothing */
+	_Atomic uint64_t *decided; /* its word there, or NULL (private.h) */
+};
+
+static int open_dead(struct dead *dead, const char *directory, const char *role, unsigned number,
+                     struct shm_error *error)
+{
+	char name[SEGMENT_NAME_MAX];
+	const struct flow_stage *stage = flow_stage_of_role(role);
+	*dead = (struct dead){.number = number};
+	if (stage == NULL || stage->puts == NULL)
+		return 0;
+	int result = segment_attach(&dead->private, directory, instance_private_name(name, role),
+	                            SEGMENT_PRIVATE, SEGMENT_WRITE, error);
+	dead->decided = result == 0 ? private_decided(&dead->private) : NULL;
+	return result == -ENOENT ? 0 : result;
+}
+
+static void close_dead(struct dead *dead)
+{
+	segment_detach(&dead->private);
+}
+
+/* When all queues are repaired that it puts into. */
+static void forget_decision(const struct dead *dead)
+{
+	if (dead->decided != NULL && atomic_load_explicit(dead->decided, memory_order_relaxed) != 0)
+		atomic_store_explicit(dead->decided, 0, memory_order_release);
+}
+
+/* Repairs queue number `index`; bells may be NULL when no process sleeps. */
 static int repair(const char *directory, const char *name, unsigned index, struct bells_page *bells,
-                  unsigned first, unsigned last, struct shm_error *error)
+                  const struct dead *dead, unsigned n_dead, struct shm_error *error)
 {
 	struct mapped mapped = {0};
 	struct queue_repaired sum = {0};
+	uint64_t published = 0;
 	int result = map(&mapped, directory, name, error);
 	if (result != 0)
 		return result;
 	if (bells != NULL)
 		queue_use_bells(&mapped.queue, &bells->queue[index][0], &bells->queue[index][1]);
-	for (unsigned number = first; number <= last; number++) {
-		struct queue_repaired repaired = queue_repair(&mapped.queue, number);
+	for (unsigned i = 0; i < n_dead; i++) {
+		if (dead[i].decided != NULL &&
+		    atomic_load_explicit(dead[i].decided, memory_order_acquire) != 0)
+			published += queue_commit_filled(&mapped.queue, dead[i].number);
+		struct queue_repaired repaired = queue_repair(&mapped.queue, dead[i].number);
 		sum.dropped += repaired.dropped;
 		sum.given_back += repaired.given_back;
 	}
 	unmap(&mapped);
-	if (sum.dropped + sum.given_back != 0)
+	if (sum.dropped + sum.given_back + published != 0)
 		log_info("messages claimed by dead processes are free again",
-		         "queue=%s unfinished=%llu given_back=%llu", name, (unsigned long long)sum.dropped,
-		         (unsigned long long)sum.given_back);
+		         "queue=%s unfinished=%llu given_back=%llu published=%llu", name,
+		         (unsigned long long)sum.dropped, (unsigned long long)sum.given_back,
+		         (unsigned long long)published);
 	return 0;
 }
 
 static int repair_role(const char *directory, const struct plan_role *role, struct shm_error *error)
 {
 	struct segment page = {0}, bells = {0};
-	int result = segment_attach(&page, directory, "instance", SEGMENT_INSTANCE, SEGMENT_READ, error);
+	struct dead dead;
+	int result = open_dead(&dead, directory, role->page.name, role->number, error);
+	if (result == 0)
+		result = segment_attach(&page, directory, "instance", SEGMENT_INSTANCE, SEGMENT_READ, error);
 	if (result == 0)
 		result = segment_attach(&bells, directory, "bells", SEGMENT_BELLS, SEGMENT_WRITE, error);
 	const struct instance_page *about = page.body;
 	for (unsigned i = 0; result == 0 && i < about->n_queues; i++)
 		for (unsigned k = 0; result == 0 && k < role->n_queues; k++)
 			if (strcmp(role->queue[k], about->queue[i].name) == 0)
-				result = repair(directory, role->queue[k], i, bells.body, role->number,
-				                role->number, error);
+				result = repair(directory, role->queue[k], i, bells.body, &dead, 1, error);
+	if (result == 0)
+		forget_decision(&dead);
 	segment_detach(&bells);
 	segment_detach(&page);
+	close_dead(&dead);
 	return result;
 }
 
@@ -210,16 +254,37 @@ void queues_repair(const char *directory, const struct plan_role *role)
 		          role->page.name, error.text);
 }
 
+/* Numbers beyond those of the page are of roles that are no more. */
+static int open_all(const struct segments *segments, struct dead *dead, struct shm_error *error)
+{
+	const struct instance_page *page = segments->old;
+	int result = 0;
+	for (unsigned i = 0; i < INSTANCE_ROLES_MAX; i++) {
+		dead[i] = (struct dead){.number = i + 1};
+		if (result == 0 && i < page->n_roles)
+			result = open_dead(&dead[i], segments->directory, page->role[i].name, i + 1, error);
+	}
+	return result;
+}
+
 int queues_repair_all(const struct segments *segments, struct shm_error *error)
 {
 	char file[SEGMENT_NAME_MAX];
-	int result = 0;
-	for (unsigned i = 0; result == 0 && segments->old != NULL && i < segments->old->n_queues; i++) {
+	struct dead dead[INSTANCE_ROLES_MAX];
+	if (segments->old == NULL || segments->old->n_queues == 0)
+		return 0;
+	int result = open_all(segments, dead, error);
+	for (unsigned i = 0; result == 0 && i < segments->old->n_queues; i++) {
 		const char *name = segments->old->queue[i].name;
 		result = segments_check_generation(segments, instance_queue_name(file, name), SEGMENT_QUEUE,
 		                                   error);
 		if (result == 0)
-			result = repair(segments->directory, name, i, NULL, 1, INSTANCE_ROLES_MAX, error);
+			result = repair(segments->directory, name, i, NULL, dead, INSTANCE_ROLES_MAX, error);
+	}
+	for (unsigned i = 0; i < INSTANCE_ROLES_MAX; i++) {
+		if (result == 0)
+			forget_decision(&dead[i]);
+		close_dead(&dead[i]);
 	}
 	return result;
 }

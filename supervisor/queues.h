@@ -5,8 +5,10 @@
  *                       |                 |
  *                       v  queues_repair  v      the role that claimed it is dead
  *                      free             ready
+ *                  or ready, where the role had decided to publish all (queue_commit_all)
  *
- * The slots' words alone are read and written; a message is never looked at.
+ * The slots' words alone are read and written, and the laps before messages; a message is never
+ * looked at.
  */
 #ifndef SUPERVISOR_QUEUES_H
 #define SUPERVISOR_QUEUES_H
@@ -33,8 +35,8 @@ int queues_apply(const struct segments *segments, const struct plan *plan, unsig
  * wanted) is told each queue that has some: "queue postback: 12 messages". */
 uint64_t queues_waiting(const struct segments *segments, FILE *text);
 
-/* What a role's dead process had claimed: slots that it was filling are free again, messages that
- * it had taken are ready again, and sleepers are woken. The role must have no live process.
+/* What a role's dead process had claimed: slots that it was filling are free again, or published
+ * where it had decided so, messages that it had taken are ready again, and sleepers are woken. The role must have no live process.
  * Logs what it found. */
 void queues_repair(const char *directory, const struct plan_role *role);
 

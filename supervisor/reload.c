@@ -395,7 +395,7 @@ static void each_changing(struct supervisor *supervisor, uint64_t now_ns, bool i
 		if (in_time)
 			children_stop(children, i, now_ns);
 		else
-			child_kill(child);
+			children_kill(children, i);
 	}
 }
 

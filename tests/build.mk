@@ -150,6 +150,7 @@ $(eval $(call unit,supervisor/sockets_stream,supervisor stage flow config shm ev
 $(eval $(call unit,supervisor/segments,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/orphans,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/watch,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,supervisor/children,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/queues,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 
 $(eval $(call unit,cli/arguments,,$(BUILD)/obj/cli/arguments.o $(BUILD)/lib/libbase.a))

@@ -236,8 +236,7 @@ void outlet_fill(struct outlet *outlet, uint32_t i, uint32_t length, const struc
 
 void outlet_put(struct outlet *outlet, unsigned place, uint32_t n)
 {
-	for (uint32_t i = 0; i < n; i++)
-		(void)queue_commit(queue_at(outlet, place), &outlet->slot[i], outlet->slot[i].length);
+	(void)ports_put_all(&outlet->ports, queue_at(outlet, place), outlet->slot, n);
 }
 
 void outlet_next_id(struct outlet *outlet, uint64_t id[2])

@@ -127,8 +127,8 @@ static inline void *outlet_slot(struct outlet *outlet, uint32_t i)
 /* The payload of slot i is complete and takes `length` bytes. Writes its head. */
 void outlet_fill(struct outlet *outlet, uint32_t i, uint32_t length, const struct outlet_source *source);
 
-/* Puts the n claimed slots into the queue. A death in the middle leaves some of them there; no
- * client was told that they were taken. */
+/* Puts the n claimed slots into the queue, all of them or none, even if this process dies in the
+ * middle (ports_put_all). */
 void outlet_put(struct outlet *outlet, unsigned place, uint32_t n);
 
 /* An id that no other message of the instance has, in any life of any process. */

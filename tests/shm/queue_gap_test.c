@@ -1,7 +1,7 @@
 /* A process dies in every gap of the queue's code, between a claim and what must follow it. Then:
  * the others go on at once although nothing has been repaired; after repair every message that was
- * published has been found once, what was being filled never, and all slots are free. queue.c is
- * compiled in with its gaps opened. */
+ * published has been found once, what was being filled never, and all slots are free. Messages that
+ * are published as one are all found or none. queue.c is compiled in with its gaps opened. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,10 +20,11 @@
 #include <unistd.h>
 
 static const char *fatal_gap = "";
+static unsigned survived; /* so often it is passed before */
 
 static void queue_test_gap(const char *name)
 {
-	if (strcmp(name, fatal_gap) == 0)
+	if (strcmp(name, fatal_gap) == 0 && survived-- == 0)
 		raise(SIGKILL);
 }
 
@@ -34,11 +35,14 @@ static void queue_test_gap(const char *name)
 #define NUMBERS       2000u
 #define FROM_THE_DEAD 1000u /* the dying process numbers its messages from here */
 
+#define AS_ONE 5u /* messages that are published as one */
+
 enum role { PARENT = 1, DYING, THIRD };
 
 struct field {
 	_Atomic uint32_t turn;          /* 1: the dying process is ready; 2: it may go on */
 	_Atomic uint8_t acked[NUMBERS]; /* its pushes that returned */
+	_Atomic uint64_t decided;       /* of the dying one, or of THIRD */
 	alignas(SHM_LINE) struct queue_shared queue;
 };
 
@@ -50,7 +54,9 @@ struct scene {
 	void (*after)(struct scene *);     /* parent, after the repair */
 	/* number that must be found although its push never returned */
 	unsigned extra;
-	unsigned gone; /* with the numbers 1 .. gone the dead was done */
+	unsigned extras;   /* and so many after it */
+	unsigned survived; /* passes of the gap before the fatal one */
+	unsigned gone;     /* with the numbers 1 .. gone the dead was done */
 	struct field *field;
 	struct queue parent, dying, third;
 	struct queue_slot slot;
@@ -172,9 +178,38 @@ static void dying_pays_a_debt(struct scene *scene)
 			atomic_store(&scene->field->acked[number], 1);
 }
 
+static void claim_as_one(struct queue *queue, struct queue_slot slot[AS_ONE])
+{
+	for (uint64_t i = 0; i < AS_ONE; i++) {
+		uint64_t number = FROM_THE_DEAD + i;
+		if (!queue_reserve(queue, &slot[i]))
+			_exit(1);
+		memcpy(slot[i].data, &number, sizeof number);
+		slot[i].length = sizeof number;
+	}
+}
+
+static void dying_publishes_as_one(struct scene *scene)
+{
+	struct queue_slot slot[AS_ONE];
+	claim_as_one(&scene->dying, slot);
+	atomic_store(&scene->field->turn, 1);
+	if (scene->meanwhile != NULL)
+		wait_for_turn(scene, 2);
+	queue_commit_all(&scene->dying, slot, AS_ONE, &scene->field->decided);
+}
+
+/* What whoever repairs a role does. */
+static void repair(struct queue *queue, struct scene *scene, unsigned role)
+{
+	if (atomic_load(&scene->field->decided) != 0)
+		queue_commit_filled(queue, role);
+	queue_repair(queue, role);
+}
+
 static void dying_repairs(struct scene *scene)
 {
-	queue_repair(&scene->dying, THIRD);
+	repair(&scene->dying, scene, THIRD);
 }
 
 static void dying_resumes(struct scene *scene)
@@ -217,7 +252,18 @@ static void third_has_died(struct scene *scene)
 
 static void third_is_repaired(struct scene *scene)
 {
-	queue_repair(&scene->parent, THIRD);
+	repair(&scene->parent, scene, THIRD);
+}
+
+/* As after a death right after the decision. */
+static void third_has_decided(struct scene *scene)
+{
+	struct queue_slot slot[AS_ONE];
+	three_messages(scene);
+	claim_as_one(&scene->third, slot);
+	for (unsigned i = 0; i < AS_ONE; i++)
+		store_length(&scene->third, &slot[i]);
+	atomic_store(&scene->field->decided, 1);
 }
 
 static void third_fills_slowly(struct scene *scene)
@@ -264,6 +310,7 @@ static void run_dying(struct scene *scene)
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		fatal_gap = scene->gap;
+		survived = scene->survived;
 		scene->script(scene);
 		_exit(0); /* it never came to its gap */
 	}
@@ -301,7 +348,8 @@ static void others_go_on(struct scene *scene)
 static void expect_nothing_lost_nor_leaked(struct scene *scene)
 {
 	for (unsigned number = 1; number < NUMBERS; number++) {
-		bool published = number < scene->next || number == scene->extra ||
+		bool extra = number >= scene->extra && number <= scene->extra + scene->extras;
+		bool published = number < scene->next || (scene->extra != 0 && extra) ||
 		                 atomic_load(&scene->field->acked[number]);
 		unsigned expected = published && number > scene->gone;
 		if (scene->seen[number] != expected)
@@ -329,7 +377,7 @@ static void play(struct scene *scene)
 		scene->prepare(scene);
 	run_dying(scene);
 	others_go_on(scene);
-	queue_repair(&scene->parent, DYING);
+	repair(&scene->parent, scene, DYING);
 	if (scene->after != NULL)
 		scene->after(scene);
 	while (take_one(scene))
@@ -387,10 +435,45 @@ static void a_death_in_any_gap_stalls_nobody_and_loses_nothing(void **state)
 		play(&scenes[i]);
 }
 
+/* Dies at every step of publishing several, others at rest, passing its slots and going round
+ * them. */
+static void messages_published_as_one_are_all_there_after_a_death_or_none(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *gap;
+		bool all;
+		unsigned times;
+	} gaps[] = {
+	        {"commit_all: filled", false, 1},    {"commit_all: decided", true, 1},
+	        {"commit: filled", true, AS_ONE},    {"commit: published", true, AS_ONE},
+	        {"commit: announced", true, AS_ONE}, {"commit_all: one", true, AS_ONE},
+	        {"commit_all: done", true, 1},
+	};
+	static void (*const meanwhile[])(struct scene *) = {NULL, parent_passes, parent_goes_round};
+	for (size_t i = 0; i < sizeof gaps / sizeof gaps[0]; i++)
+		for (unsigned k = 0; k < gaps[i].times * 3; k++)
+			play(&(struct scene){.gap = gaps[i].gap,
+			                     .survived = k / 3,
+			                     .script = dying_publishes_as_one,
+			                     .meanwhile = meanwhile[k % 3],
+			                     .extra = gaps[i].all ? FROM_THE_DEAD : 0,
+			                     .extras = AS_ONE - 1});
+	for (unsigned k = 0; k < AS_ONE; k++)
+		play(&(struct scene){.gap = "commit_filled: slot",
+		                     .survived = k,
+		                     .prepare = third_has_decided,
+		                     .script = dying_repairs,
+		                     .after = third_is_repaired,
+		                     .extra = FROM_THE_DEAD,
+		                     .extras = AS_ONE - 1});
+}
+
 int main(void)
 {
 	alarm(30);
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(a_death_in_any_gap_stalls_nobody_and_loses_nothing)};
+	        cmocka_unit_test(a_death_in_any_gap_stalls_nobody_and_loses_nothing),
+	        cmocka_unit_test(messages_published_as_one_are_all_there_after_a_death_or_none)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

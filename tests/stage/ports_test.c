@@ -382,6 +382,83 @@ static void a_stage_that_takes_up_gets_what_its_last_life_had_taken(void **state
 	assert_int_equal(counts.filling, 0);
 }
 
+/* A life that dies when it has published the first of three messages that it puts as one, or right
+ * before it has decided to. */
+static void put_and_die(const struct ports_wanted *wanted, bool decided)
+{
+	struct queue_slot slot[3];
+	open_copy(wanted);
+	for (uint64_t i = 0; i < 3; i++) {
+		uint32_t length = sizeof i;
+		assert_true(queue_reserve(&f.queue[0], &slot[i]));
+		memcpy(slot[i].data, &i, sizeof i);
+		memcpy((char *)slot[i].data - QUEUE_LENGTH_BYTES, &length, sizeof length);
+	}
+	if (decided) {
+		atomic_store(&ports_private(&f.ports)->decided, 1);
+		assert_int_equal(queue_commit(&f.queue[0], &slot[0], sizeof(uint64_t)), 0);
+	}
+	ports_close(&f.ports);
+}
+
+static unsigned take_all(void)
+{
+	struct queue_slot slot;
+	unsigned n = 0;
+	for (; queue_take(&f.queue[0], &slot); n++) {
+		assert_int_equal(slot.length, sizeof(uint64_t));
+		assert_int_equal(number_in(&slot), n);
+		assert_int_equal(queue_done(&f.queue[0], &slot), 0);
+	}
+	return n;
+}
+
+static void what_the_last_life_had_decided_to_put_is_put(void **state)
+{
+	(void)state;
+	struct ports_wanted wanted = copy_wants();
+	wanted.puts = jobs;
+	put_and_die(&wanted, true);
+	open_copy(&wanted);
+	assert_int_equal(f.ports.published, 2);
+	assert_int_equal(f.ports.dropped, 0);
+	assert_int_equal(atomic_load(&ports_private(&f.ports)->decided), 0);
+	assert_int_equal(take_all(), 3);
+	ports_close(&f.ports);
+	put_and_die(&wanted, false);
+	open_copy(&wanted);
+	assert_int_equal(f.ports.published, 0);
+	assert_int_equal(f.ports.dropped, 3);
+	assert_int_equal(take_all(), 0);
+}
+
+static void several_messages_are_put_as_one(void **state)
+{
+	(void)state;
+	struct ports_wanted wanted = copy_wants();
+	struct queue_slot slot[3];
+	struct ports none_open = {0};
+	wanted.puts = jobs;
+	open_copy(&wanted);
+	for (unsigned n = 0; n <= 3; n++) {
+		for (uint64_t i = 0; i < n; i++) {
+			assert_true(queue_reserve(&f.queue[0], &slot[i]));
+			memcpy(slot[i].data, &i, sizeof i);
+			slot[i].length = sizeof i;
+		}
+		assert_int_equal(ports_put_all(n == 2 ? &none_open : &f.ports, &f.queue[0], slot, n), 0);
+		assert_int_equal(atomic_load(&ports_private(&f.ports)->decided), 0);
+		assert_int_equal(take_all(), n);
+	}
+	/* Repaired while it lived: what was taken from it is not put. */
+	assert_true(queue_reserve(&f.queue[0], &slot[0]) && queue_reserve(&f.queue[0], &slot[1]));
+	assert_int_equal(queue_cancel(&f.queue[0], &slot[0]), 0);
+	slot[0].length = slot[1].length = sizeof(uint64_t);
+	memset(slot[1].data, 0, sizeof(uint64_t));
+	assert_int_equal(ports_put_all(&f.ports, &f.queue[0], slot, 2), -EPERM);
+	assert_int_equal(take_all(), 1);
+}
+
 /* ---- another page ---- */
 
 static void follow(int expected)
@@ -761,6 +838,8 @@ int main(int argc, char **argv)
 	        T(words_for_what_the_next_life_does_not_have_are_dropped),
 	        T(what_the_last_life_had_taken_is_given_back),
 	        T(a_stage_that_takes_up_gets_what_its_last_life_had_taken),
+	        T(what_the_last_life_had_decided_to_put_is_put),
+	        T(several_messages_are_put_as_one),
 	        T(lanes_that_come_are_read_and_what_was_passed_stays),
 	        T(a_lane_that_is_not_there_yet_is_attached_by_a_later_look),
 	        T(a_share_takes_only_the_lanes_that_are_its_own),

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shm/private.h"
 #include "supervisor/queues.h"
 
 static const char http[] = "ingest: {http: [{listen: ':1', processes: 2}]}\n"
@@ -126,8 +127,9 @@ static void a_queue_that_nobody_uses_shrinks_once_it_is_empty(void **state)
 	segments_fini(&segments);
 }
 
-/* In a process of its own: claims as `role` and stays; says so by a byte. */
-static pid_t claim_and_stay(unsigned role)
+/* In a process of its own: claims two slots as `role`, and takes a message where it shall, and
+ * stays; says so by a byte. */
+static pid_t claim(unsigned role, bool takes)
 {
 	int ready[2];
 	char byte;
@@ -141,7 +143,7 @@ static pid_t claim_and_stay(unsigned role)
 		bool claimed = queue_attach(&queue, sandbox.directory, "postback.queue", SEGMENT_WRITE, role,
 		                            &error) == 0 &&
 		               queue_reserve(&queue, &slot) && queue_reserve(&queue, &slot) &&
-		               queue_take(&queue, &slot);
+		               (!takes || queue_take(&queue, &slot));
 		if (!claimed || write(ready[1], "x", 1) != 1)
 			_exit(1);
 		for (;;)
@@ -151,6 +153,70 @@ static pid_t claim_and_stay(unsigned role)
 	assert_int_equal(read(ready[0], &byte, 1), 1);
 	close(ready[0]);
 	return child;
+}
+
+static pid_t claim_and_stay(unsigned role)
+{
+	return claim(role, true);
+}
+
+static pid_t claim_and_stay_filling(unsigned role)
+{
+	return claim(role, false);
+}
+
+/* In a process of its own: fills two slots as the role, decides to publish them, and stays. Returns
+ * when it has. */
+static pid_t decide_and_stay(const struct plan_role *role)
+{
+	int ready[2];
+	char byte;
+	assert_int_equal(pipe(ready), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		struct queue queue;
+		struct queue_slot slot;
+		struct instance instance;
+		struct segment private = {0};
+		struct redo redo = {0};
+		struct shm_error error;
+		bool joined = instance_attach(&instance, "test", SEGMENT_READ, &error) == 0 &&
+		              private_attach(&private, &redo, &instance, role->page.name, &error) == 0 &&
+		              queue_attach(&queue, sandbox.directory, "postback.queue", SEGMENT_WRITE,
+		                           role->number, &error) == 0;
+		for (unsigned i = 0; joined && i < 2; i++) {
+			uint32_t length = sizeof i;
+			joined = queue_reserve(&queue, &slot);
+			memcpy((char *)slot.data - QUEUE_LENGTH_BYTES, &length, sizeof length);
+			memcpy(slot.data, &i, sizeof i);
+		}
+		if (!joined)
+			_exit(1);
+		atomic_store(&((struct private_note *)private.body)->decided, 1);
+		if (write(ready[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	return child;
+}
+
+static uint64_t decided_of(const struct plan_role *role)
+{
+	char name[SEGMENT_NAME_MAX];
+	struct segment private = {0};
+	struct shm_error error;
+	assert_int_equal(segment_attach(&private, sandbox.directory,
+	                                instance_private_name(name, role->page.name), SEGMENT_PRIVATE,
+	                                SEGMENT_READ, &error),
+	                 0);
+	uint64_t decided = atomic_load(private_decided(&private));
+	segment_detach(&private);
+	return decided;
 }
 
 static void kill_and_bury(pid_t child)
@@ -189,6 +255,34 @@ static void what_a_dead_role_had_claimed_is_given_back_and_nobody_elses(void **s
 	segments_fini(&segments);
 }
 
+static void what_a_dead_role_had_decided_to_publish_is_published(void **state)
+{
+	(void)state;
+	struct segments segments;
+	struct shm_error error = {""};
+	must_apply(&segments, http);
+	struct plan *plan = plan_of(http);
+	pid_t first = decide_and_stay(&plan->role[0]), second = claim_and_stay_filling(plan->role[1].number);
+	kill_and_bury(first);
+	assert_int_equal(decided_of(&plan->role[0]), 1);
+	queues_repair(sandbox.directory, &plan->role[0]);
+	assert_int_equal(decided_of(&plan->role[0]), 0);
+	assert_int_equal(look_at_queue().counts.ready, 2);
+	assert_int_equal(look_at_queue().counts.filling, 2);
+	assert_int_equal(take_messages(), 2);
+	/* and the next supervisor does it for all that died with the last one */
+	kill_and_bury(decide_and_stay(&plan->role[0]));
+	kill_and_bury(second);
+	segments_fini(&segments);
+	assert_int_equal(segments_look(&segments, sandbox.directory, &error), 0);
+	assert_int_equal(queues_repair_all(&segments, &error), 0);
+	assert_int_equal(decided_of(&plan->role[0]), 0);
+	assert_int_equal(look_at_queue().counts.filling, 0);
+	assert_int_equal(take_messages(), 2);
+	plan_free(plan);
+	segments_fini(&segments);
+}
+
 /* Who sleeps because no message was ready must learn that one is again. */
 static void giving_back_wakes_who_waits(void **state)
 {
@@ -220,6 +314,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_queue_that_nobody_uses_shrinks_once_it_is_empty,
 	                                        segments_set_up, segments_tear_down),
 	        cmocka_unit_test_setup_teardown(what_a_dead_role_had_claimed_is_given_back_and_nobody_elses,
+	                                        segments_set_up, segments_tear_down),
+	        cmocka_unit_test_setup_teardown(what_a_dead_role_had_decided_to_publish_is_published,
 	                                        segments_set_up, segments_tear_down),
 	        cmocka_unit_test_setup_teardown(giving_back_wakes_who_waits, segments_set_up,
 	                                        segments_tear_down),

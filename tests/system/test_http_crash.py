@@ -3,8 +3,11 @@
 The load remembers the number of every event that was answered 2xx; a required group reads all that is in the topic. A request
 whose answer was lost with a connection is not sent again, so a number that is there twice was stored twice.
 """
+import collections
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +16,7 @@ import time
 import pytest
 
 from harness import MILLRACE, SLOW, kill_pid, kill_supervisor, processes, wait_until
-from http_help import Knocker, Load, ask, events, http_address, http_config, metric, request_bytes
+from http_help import Client, Knocker, Load, ask, events, http_address, http_config, metric, request_bytes
 
 POSTBACKS_WAIT = 3  # exit status of a supervisor that leaves messages in a queue
 KILLS = 15
@@ -170,8 +173,9 @@ def test_kills_of_the_supervisor_too_lose_nothing_when_somebody_else_holds_the_s
 
 
 @pytest.mark.limit(180)
-def test_kills_lose_no_postback_that_was_acknowledged_and_leave_none_torn(instance, tmp_path, rng, backend):
-    each, slots = 5, 1 << 17
+@pytest.mark.parametrize("each", [5, 50])
+def test_kills_lose_no_postback_that_was_acknowledged_and_leave_no_request_in_part(instance, tmp_path, rng, backend, each):
+    slots = 1 << 17
     config = http_config(tmp_path, backend, processes=2, queue={"slots": slots, "slot_size": 256})
     millrace = instance(config=config)
     endpoint = "http://127.0.0.1:9/data"
@@ -187,11 +191,60 @@ def test_kills_lose_no_postback_that_was_acknowledged_and_leave_none_torn(instan
     taken = check_account(account, load, [int(event["data"]["n"]) for event in found])
     print(f"{taken} acknowledged, {account['unanswered']} requests unanswered, {len(found)} in the queue")
     assert len({event["id"] for event in found}) == len(found)
+    whole = collections.Counter((int(event["data"]["n"]) - 1) // each for event in found)
+    assert set(whole.values()) == {each}, "of a request, answered or not, all postbacks are there or none"
     shape = {(tuple(event), event["method"], event["url"], tuple(event["data"]), event["ip"]) for event in found}
     assert len(shape) == 1 and next(iter(shape))[2].startswith(endpoint), "every one is whole"
     queue = millrace.stat()["queues"][0]
     assert (queue["filling"], queue["ready"], queue["taken"]) == (0, len(found), 0)
     assert ask(http_address(millrace), "GET", "/readyz").status == 200
+    assert millrace.stop() == POSTBACKS_WAIT
+
+
+@pytest.mark.limit(180)
+def test_a_request_whose_stage_is_killed_in_the_middle_of_it_is_stored_whole_or_not_at_all(instance, tmp_path, rng, backend):
+    """Large requests one after the other, so that a kill often comes between the first commit of one and its last."""
+    each, requests, tries = 500, 12, 30
+    millrace = instance(config=http_config(tmp_path, backend, queue={"slots": 1 << 18, "slot_size": 128}))
+    body = request_bytes("POST", "/ingest", {"endpoint": {"method": "GET", "url": "http://h/"}, "data": [{"n": n} for n in range(each)]})
+
+    def stored():
+        queue = millrace.stat()["queues"][0]
+        return queue["ready"] if queue["filling"] == queue["taken"] == 0 else None
+
+    def send(kill_after=None):
+        """Returns the pid of the stage, requests that were answered, and how long it took."""
+        pid, = wait_until(lambda: len(found := stages_of(millrace)) == 1 and found, 20, "a stage")
+        answered = 0
+        with Client(http_address(millrace)) as client:
+            client.send(request_bytes("GET", "/healthz"))
+            assert client.reply().status == 200
+            processes.pause(pid)
+            client.send(requests * body)
+            begun = time.monotonic()
+            processes.resume(pid)
+            if kill_after is not None:
+                time.sleep(kill_after)
+                assert kill_pid(pid)
+            with contextlib.suppress(EOFError, ConnectionError):
+                for _ in range(requests):
+                    assert client.reply("POST").status == 202
+                    answered += 1
+            return pid, answered, time.monotonic() - begun
+
+    took = min(send()[2] for _ in range(3))
+    before, cut = 3 * requests * each, 0
+    for _ in range(tries):
+        pid, answered, _ = send(kill_after=rng.uniform(0, took))
+        wait_until(lambda p=pid: stages_of(millrace) not in ([], [p]), 20, "the next life")
+        now = wait_until(lambda: stored() or None, 20, "a queue without claims")
+        whole, rest = divmod(now - before, each)
+        assert rest == 0, f"{rest} of {each} are in the queue"
+        assert answered <= whole <= requests
+        cut += whole < requests
+        before = now
+    finished = sum(int(n) > 0 for n in re.findall(r"published=(\d+)", millrace.log()))
+    print(f"{requests} requests take {took * 1000:.1f} ms; killed before the last {cut} times, {finished} times in the middle of one's commits")
     assert millrace.stop() == POSTBACKS_WAIT
 
 
