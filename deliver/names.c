@@ -15,9 +15,11 @@
 #include "deliver/names_servers.h"
 #include "deliver/names_text.h"
 
+#ifndef RESOLV_CONF /* a test has its own */
 #define RESOLV_CONF "/etc/resolv.conf"
-#define CHANNELS    2u /* the one in use, and one whose servers have been replaced, until its queries are over */
-#define EVENTS_MAX  32
+#endif
+#define CHANNELS   2u /* the one in use, and one whose servers have been replaced, until its queries are over */
+#define EVENTS_MAX 32
 #define FIRST_WAIT_MS \
 	10u /* at least so long is waited for a server the first time, rather than ask it more often */
 #define LOOK_NS       NS_PER_SEC        /* so often it is looked whether files have changed */

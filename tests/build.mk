@@ -175,3 +175,4 @@ $(eval $(call test_program,tests/store_tool,tests/tool/store_tool.c,objects stag
 
 $(eval $(call unit,deliver/guard,deliver stage flow config shm event base,-lcares -lcyaml -lyaml))
 $(eval $(call unit,deliver/names,deliver stage flow config shm event base,-lcares -lcyaml -lyaml))
+$(eval $(call unit,deliver/names_change,deliver stage flow config shm event base,-lcares -lcyaml -lyaml))

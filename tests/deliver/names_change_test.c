@@ -1,0 +1,81 @@
+/* Name servers of the system that change while look-ups are under way. The source is included whole
+ * with another path for resolv.conf: nothing but the file can tell it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static char resolv_conf[64];
+#define RESOLV_CONF resolv_conf
+#include "deliver/names.c"
+
+#include <poll.h>
+
+#include "tests/fixture/config.h"
+
+static char folder[] = "/tmp/millrace-names.XXXXXX";
+
+static void write_servers(const char *text)
+{
+	char other[80];
+	snprintf(other, sizeof other, "%s.new", resolv_conf);
+	FILE *file = fopen(other, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(rename(other, resolv_conf), 0);
+}
+
+/* 127.0.0.2 and on, port 53: nobody is there, or whoever it is says nothing of use. */
+static void look_ups_go_to_new_servers_and_those_under_way_end_at_the_old_ones(void **state)
+{
+	(void)state;
+	struct names *names;
+	struct names_answer answer;
+	struct shm_error error;
+	int asker[3];
+	assert_non_null(mkdtemp(folder));
+	snprintf(resolv_conf, sizeof resolv_conf, "%s/resolv.conf", folder);
+	write_servers("nameserver 127.0.0.2\n");
+	struct config *config = load("deliver: {dns: {timeout: 200ms, tries: 1}}\n", "");
+	assert_int_equal(names_open(&names, config, &error), 0);
+	config_free(config);
+	uint64_t now_ns = clock_monotonic_ns();
+	assert_true(names_start(names, "a.test", &asker[0], now_ns));
+	unsigned first = names->current;
+	write_servers("nameserver 127.0.0.3\nnameserver 127.0.0.4\n");
+	assert_true(names_start(names, "a.test", &asker[1], now_ns)); /* not looked at yet */
+	assert_int_equal(names->current, first);
+	assert_true(names_start(names, "a.test", &asker[2], now_ns + LOOK_NS));
+	assert_int_not_equal(names->current, first);
+	assert_int_equal(names->channel[first].n_asks, 2);
+	assert_int_equal(names->channel[names->current].n_asks, 1);
+	names_forget(names, &asker[0]);
+	names_forget(names, &asker[1]);
+	names_forget(names, &asker[2]);
+	uint64_t end_ns = now_ns + 30 * NS_PER_SEC;
+	while (names->n_asks > 0 || names->channel[first].ares != NULL) {
+		struct pollfd fd = {.fd = names_fd(names), .events = POLLIN};
+		assert_true(clock_monotonic_ns() < end_ns);
+		poll(&fd, 1, (int)(names_timeout(names, NS_PER_SEC, clock_monotonic_ns()) / NS_PER_MS) + 1);
+		assert_false(names_next(names, &answer, clock_monotonic_ns()));
+	}
+	/* with the old channel gone there is room for the next change */
+	write_servers("nameserver 127.0.0.5\n");
+	assert_true(names_start(names, "a.test", &asker[0], clock_monotonic_ns() + 2 * LOOK_NS));
+	assert_int_equal(names->current, first);
+	names_close(names);
+	assert_int_equal(unlink(resolv_conf), 0);
+	assert_int_equal(rmdir(folder), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(look_ups_go_to_new_servers_and_those_under_way_end_at_the_old_ones),
+	};
+	alarm(60);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
