@@ -160,7 +160,7 @@ $(eval $(call unit,cli/clean,clean supervisor stage flow config shm event base,-
 $(eval $(call unit,cli/load/generator,generator ipevent json shm event base,-ljansson))
 $(eval $(call unit,cli/load/send_http,send_http generator shm event base,-ljansson -lm))
 $(eval $(call unit,cli/load/send_http_request,send_http generator shm event base,-ljansson -lm))
-$(eval $(call unit,cli/catch/catch_request,catch generator event shm base,-ljansson -lm))
+$(eval $(call unit,cli/catch/catch_request,catch deliver generator event shm base,-ljansson -lcrypto -lm))
 
 $(eval $(call unit,lib/millrace,millrace_static shm event base,-lck))
 

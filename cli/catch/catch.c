@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/catch/catch_log.h"
+#include "cli/catch/catch_signature.h"
 #include "cli/load/generator_message.h"
 
 #define EVENTS       256
@@ -105,7 +106,10 @@ static uint32_t take_due(struct catch *catch)
 static void watch(struct catch *catch, uint32_t index, uint32_t events)
 {
 	struct epoll_event event = {.events = events, .data.u32 = index};
-	if (epoll_ctl(catch->epoll, EPOLL_CTL_MOD, catch->connection[index].fd, &event) < 0)
+	int fd = catch->connection[index].fd;
+	/* One whose peer has gone during a delay is not watched any more. */
+	if (epoll_ctl(catch->epoll, EPOLL_CTL_MOD, fd, &event) < 0 &&
+	    (errno != ENOENT || epoll_ctl(catch->epoll, EPOLL_CTL_ADD, fd, &event) < 0))
 		catch->error = -errno;
 }
 
@@ -307,7 +311,10 @@ static bool take_request(struct catch *catch, uint32_t index, const char *data)
 	double draws[2] = {draw(catch), draw(catch)};
 	struct catch_fate fate = catch_rules_fate(catch->settings->rules, data + request->target.at,
 	                                          request->target.bytes, draws);
-	enum catch_signature signature = CATCH_UNCHECKED;
+	enum catch_signature signature =
+	        catch_signature_check(catch->settings->sign, catch->settings->tolerance_s, request, data,
+	                              (int64_t)(now_us / 1000000));
+	catch->account.signature[signature]++;
 	catch_account_take(&catch->account, &postback);
 	catch->last_ns = catch->now_ns;
 	if (catch->settings->log != NULL) {

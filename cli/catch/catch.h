@@ -20,6 +20,8 @@
 
 #define CATCH_CONNECTIONS_MAX 100000u
 
+struct sign;
+
 struct catch_settings {
 	struct sockaddr_storage address;
 	socklen_t address_bytes;
@@ -30,10 +32,12 @@ struct catch_settings {
 	uint64_t entries; /* postbacks that the account tracks */
 	uint64_t seed;
 	const struct catch_rules *rules;
-	uint32_t retry_after_s; /* in answers 429 and 503; 0: not */
-	const char *location;   /* in answers 3xx; NULL: none */
-	const char *body;       /* of answers; "" for none */
-	FILE *log;              /* a JSON line for each request, or NULL */
+	uint32_t retry_after_s;  /* in answers 429 and 503; 0: not */
+	const char *location;    /* in answers 3xx; NULL: none */
+	const char *body;        /* of answers; "" for none */
+	FILE *log;               /* a JSON line for each request, or NULL */
+	const struct sign *sign; /* secrets that signatures are checked with, or NULL */
+	uint64_t tolerance_s;    /* how far the time of a signature may be from now */
 };
 
 /* 127.0.0.1 with a port that the kernel chooses, and the defaults of the command. */

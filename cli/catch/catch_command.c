@@ -9,15 +9,16 @@
 #include "cli/arguments.h"
 #include "cli/catch/catch.h"
 #include "cli/command.h"
+#include "deliver/sign.h"
 
 #define DEFAULT_ADDRESS "127.0.0.1:0"
 #define BODY_MAX        16384u
 #define MEMORY_MAX      (64ull << 30)
 
 static struct options {
-	const char *address, *body, *location, *log, *expect;
+	const char *address, *body, *location, *log, *expect, *secrets;
 	struct argument_list answer, delay, hang, close;
-	uint64_t retry_after, connections, head, limit, memory, idle, numbers, seed;
+	uint64_t retry_after, connections, head, limit, memory, idle, numbers, seed, tolerance;
 	bool json;
 	struct catch_until until;
 	struct catch_rules rules;
@@ -32,6 +33,7 @@ static struct options {
         .idle = 600 * NS_PER_SEC,
         .numbers = 10000000,
         .seed = 1,
+        .tolerance = 300 * NS_PER_SEC,
 };
 
 static const struct argument table[] = {
@@ -57,6 +59,12 @@ static const struct argument table[] = {
         {"expect", 'e', ARGUMENT_STRING, "FILE",
          "at the end, read the numbers that send postback --acknowledged\nwrote, and tell what is missing",
          &given.expect, 0, 0, NULL},
+        {"secrets", 's', ARGUMENT_STRING, "FILE",
+         "check the signatures (Standard Webhooks) with these secrets, one\na line", &given.secrets, 0, 0,
+         NULL},
+        {"tolerance", 0, ARGUMENT_DURATION, "T",
+         "how far the time of a signature may be from now (default 5m)", &given.tolerance, NS_PER_SEC,
+         86400 * NS_PER_SEC, NULL},
         {"log", 'l', ARGUMENT_STRING, "FILE", "write each request as a line of JSON", &given.log, 0, 0, NULL},
         {"seed", 0, ARGUMENT_COUNT, "N", "the same seed makes the same choices (default 1)", &given.seed, 0,
          UINT64_MAX, NULL},
@@ -84,7 +92,7 @@ static const struct arguments arguments = {
                 "as it is told to, and keeps account: which came how often, under which id, and how long after it was\n"
                 "sent. A postback is known by the parameter n of its URL or body, which millrace send postback sets,\n"
                 "or else by its Idempotency-Key or webhook-id. Ctrl-C ends it with the account; the exit code is 1 when\n"
-                "something is missing (--expect).\n\n"
+                "something is missing (--expect) or a signature was bad (--secrets).\n\n"
                 "--answer, --delay, --hang and --close may be given several times; /PATH= before the value says that it\n"
                 "is for the targets that begin so: --answer /down=503.\n\n"
                 "deliver does not send to addresses of this machine unless it may: run millrace with\n"
@@ -149,6 +157,7 @@ static int complete(void)
 	settings->retry_after_s = (uint32_t)given.retry_after;
 	settings->location = given.location;
 	settings->body = given.body;
+	settings->tolerance_s = given.tolerance / NS_PER_SEC;
 	given.until.progress = isatty(STDERR_FILENO);
 	return ARGUMENTS_GO_ON;
 }
@@ -201,18 +210,11 @@ static int receive(struct catch *catch)
 	return error == 0 ? status : command_fail("catch", "%s", strerror(-error));
 }
 
-int command_catch(int argc, char **argv)
+/* Receives with the log open, if there is one. */
+static int catch_all(void)
 {
-	struct operands operands;
-	int status = arguments_parse(&arguments, argc, argv, &operands);
-	if (status == ARGUMENTS_GO_ON) {
-		if (operands.n > 0)
-			given.address = operands.item[0];
-		status = complete();
-	}
-	if (status != ARGUMENTS_GO_ON)
-		return status;
 	struct catch_settings *settings = &given.settings;
+	int status;
 	if (given.log != NULL && (settings->log = fopen(given.log, "we")) == NULL)
 		return command_fail("catch", "%s: %s", given.log, strerror(errno));
 	struct catch *catch;
@@ -225,5 +227,26 @@ int command_catch(int argc, char **argv)
 	}
 	if (settings->log != NULL && fclose(settings->log) != 0)
 		status = command_fail("catch", "%s: %s", given.log, strerror(errno));
+	return status;
+}
+
+int command_catch(int argc, char **argv)
+{
+	struct operands operands;
+	int status = arguments_parse(&arguments, argc, argv, &operands);
+	if (status == ARGUMENTS_GO_ON) {
+		if (operands.n > 0)
+			given.address = operands.item[0];
+		status = complete();
+	}
+	if (status != ARGUMENTS_GO_ON)
+		return status;
+	struct sign *sign = NULL;
+	struct shm_error why;
+	if (given.secrets != NULL && sign_open(&sign, given.secrets, &why) < 0)
+		return command_fail("catch", "%s", why.text);
+	given.settings.sign = sign;
+	status = catch_all();
+	sign_close(sign);
 	return status;
 }

@@ -1,4 +1,7 @@
 """millrace catch against clients that show every byte."""
+import base64
+import hashlib
+import hmac
 import json
 import os
 import re
@@ -475,6 +478,46 @@ def test_the_log_has_all_of_each_request(tmp_path):
     assert any(name == "x-odd" and value.startswith('a"b') for name, value in first["headers"])
     assert second["number"] == 7 and second["status"] == 0 and second["failure"] == "close"
     assert abs(second["ts"] / 1000 - time.time()) < 60 * SLOW
+
+
+def signed(secret, number, age=0, body=None, field=None):
+    """A request with the three fields of Standard Webhooks; body and field are what is sent instead of what was signed."""
+    stamp, data = int(time.time()) - age, b"n=%d" % number
+    text = b"msg-%d.%d." % (number, stamp) + data
+    made = base64.b64encode(hmac.new(base64.b64decode(secret), text, hashlib.sha256).digest()).decode()
+    fields = [f"webhook-id: msg-{number}", f"webhook-timestamp: {stamp}", f"webhook-signature: {field or 'v1,' + made}"]
+    return post(body or data, *fields)
+
+
+def test_signatures_are_checked_and_the_bad_ones_told_apart(tmp_path):
+    old, new, other = (base64.b64encode(os.urandom(32)).decode() for _ in range(3))
+    (tmp_path / "secrets").write_text(f"# rotated\nwhsec_{new}\nwhsec_{old}\n")
+    (tmp_path / "secrets").chmod(0o600)
+    good = [signed(new, 1), signed(old, 2), signed(new, 3, age=200), signed(new, 4, age=-200)]
+    wrong = [signed(other, 5), signed(new, 6, body=b"n=7"), signed(new, 8, field="v1,"), signed(new, 9, field="x" * 300 + " v1,AAAA")]
+    stale = [signed(new, 10, age=1000), signed(new, 11, age=-1000)]
+    unsigned = [get(12), get(13, "webhook-id: a", "webhook-signature: v1,A"), signed(new, 14, field="v1," + "A" * 5000)]
+    requests = good + wrong + stale + unsigned
+    with Catch("--secrets", tmp_path / "secrets", "--log", tmp_path / "log") as catch, catch.connect() as connection:
+        connection.sendall(b"".join(requests))
+        assert statuses(connection, len(requests)) == [200] * len(requests)
+        account = catch.account(status=1)
+    assert account["signatures"] == {"bad": 9, "good": 4, "unsigned": 3, "stale": 2, "wrong": 4}
+    logged = [json.loads(line)["signature"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert logged == ["good"] * 4 + ["wrong"] * 4 + ["stale"] * 2 + ["unsigned"] * 3
+
+
+def test_good_signatures_alone_are_zero_and_a_bad_file_is_named(tmp_path):
+    secret = base64.b64encode(os.urandom(24)).decode()
+    (tmp_path / "secrets").write_text(f"whsec_{secret}\n")
+    (tmp_path / "secrets").chmod(0o600)
+    with Catch("--secrets", tmp_path / "secrets", "--tolerance", "1h") as catch, catch.connect() as connection:
+        connection.sendall(signed(secret, 1, age=3000))
+        assert statuses(connection, 1) == [200]
+        assert catch.account()["signatures"]["good"] == 1
+    (tmp_path / "secrets").write_text("whsec_short\n")
+    result = subprocess.run([MILLRACE, "catch", "--secrets", tmp_path / "secrets"], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert result.returncode == 1 and f"{tmp_path}/secrets" in result.stderr and "short" not in result.stderr
 
 
 @pytest.mark.parametrize(
