@@ -9,7 +9,7 @@
  *     host       of an origin: connections, rate, addresses
  *     endpoint   of a URL's template up to its query: its circuit, those that are held
  *
- * Room. A host has room for `waiting` held deliveries, and for no more than four times as many
+ * Room. A host has room for `waiting` deliveries besides those that its connections take, and for no more than four times as many
  * deliveries, held and started, as are free in the whole process (a dynamic threshold: A. Choudhury
  * and E. Hahne, 1998): one host alone gets four fifths of in_flight, a hundred that hang together
  * leave some for the next. What is parked comes back by hosts_room, which gives one endpoint at
@@ -122,7 +122,7 @@ bool hosts_ended(struct hosts *hosts, struct delivery *delivery, bool good, bool
 /* The delivery leaves memory: its host and endpoint no longer know it, and its pointers to them are
  * NULL. Also for one that is held, or started and taken back: a probe that ends so leaves the next
  * one due. */
-void hosts_release(struct hosts *hosts, struct delivery *delivery);
+void hosts_release(struct hosts *hosts, struct delivery *delivery, uint64_t now_ns);
 
 /* Held ones of endpoints whose circuit is open or gone (delivery->endpoint->circuit.state says
  * which), one a call, to be parked or dead; NULL: none. The delivery is held no longer, and still
@@ -138,11 +138,6 @@ void hosts_set_gone(struct hosts *hosts, const char *endpoint, uint64_t until_ns
 /* When there may be something that there is not now: for hosts_next a token, for hosts_room a probe
  * or the end of gone. UINT64_MAX: nothing. Answers of names wake by names_fd. */
 uint64_t hosts_due_ns(const struct hosts *hosts, uint64_t now_ns);
-
-/* A number that grows when room appears that hosts_room did not give before: a circuit closes or is
- * to be probed, a host that was full has less than half. While it stays the same and no row was
- * parked since, waiting_claim need not be asked again. */
-uint64_t hosts_openings(const struct hosts *hosts);
 
 /* Places whose addresses have changed, one a call: for sender_ops.forget. NULL: none. To be called
  * until NULL in each turn. */

@@ -8,9 +8,11 @@
  *
  * Of several entries that match, the one with the longest `match` counts, and a URL's beginning
  * before a host. What an entry does not say is as `deliver` says it. A URL's beginning matches
- * whole segments: "https://h/v2" takes /v2 and /v2/x, not /v20. Limits of a host (connections,
- * rate, waiting) are those of the entry for its host, of `match: HOST` or HOST:PORT, for its
- * endpoints share them.
+ * whole segments: "https://h/v2" takes /v2 and /v2/x, not /v20; "https://h/v2/" takes /v2/x alone.
+ * It is read as a target's URL is, so case, default ports and names beyond ASCII are as there.
+ * Limits of a host (connections, rate, waiting) are those of the entry for its host, of `match:
+ * HOST` or HOST:PORT, for its endpoints share them: the entry of a URL's beginning cannot have its
+ * own.
  */
 #ifndef DELIVER_POLICY_H
 #define DELIVER_POLICY_H

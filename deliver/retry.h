@@ -1,12 +1,13 @@
 /* What an attempt's end means, and when the next one is.
  *
  *     2xx                              delivered
- *     no answer: connection, TLS, time again
- *     408 425 429 5xx                  again; Retry-After counts
+ *     410                              gone: the endpoint takes no more (with `gone: 0` as below)
  *     status in `final`                dead (400 405 413 414 422 and 3xx by default)
- *     410                              gone: the endpoint takes no more
- *     other 4xx, 1xx, what is left     again
- *     refused by the guard             dead
+ *     all other answers                again: 408 425 429 5xx, other 4xx, 1xx, what is no status; Retry-After counts
+ *     no answer: name, connection,     again
+ *       TLS, time
+ *     refused by the guard; a URL      dead
+ *       that no request can have
  *
  * Waits: schedule[i] after attempt i + 1, or base * factor^i, at most cap. Each is shortened or
  * lengthened by up to `jitter` of itself, by chance. Retry-After lengthens the wait, up to
@@ -23,6 +24,10 @@
 
 #define RETRY_SCHEDULE_MAX 64u
 
+/* What `final` can name: from 300 up to 599. */
+#define RETRY_STATUS     300u
+#define RETRY_STATUS_END 600u
+
 enum retry_outcome { RETRY_DELIVERED, RETRY_AGAIN, RETRY_DEAD, RETRY_GONE };
 
 struct retry {
@@ -30,10 +35,12 @@ struct retry {
 	unsigned n; /* waits; attempts are one more */
 	double jitter;
 	uint64_t retry_after_most_ns;
-	uint8_t final[75]; /* bit (status - 100 + ...): a status 100 to 699 that is not tried again */
+	bool gone; /* 410 says that the endpoint is gone (section.gone is not 0) */
+	uint8_t final[(RETRY_STATUS_END - RETRY_STATUS + 7) /
+	              8]; /* bit (status - RETRY_STATUS): not tried again */
 };
 
-/* From section.retry.* and section.final. Returns 0, or -EINVAL with "KEY: ..." in error. */
+/* From section.retry.*, section.final and section.gone. Returns 0, or -EINVAL with "KEY: ..." in error. */
 int retry_init(struct retry *retry, const struct config *config, const char *section,
                struct shm_error *error);
 

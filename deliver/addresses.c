@@ -1,0 +1,120 @@
+#include "deliver/addresses.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define LEAST_NS (100 * NS_PER_MS)
+
+static bool usable(const struct addresses *addresses, const struct sender_place *place, uint64_t stale_ns,
+                   uint64_t now_ns)
+{
+	return place->n > 0 && (now_ns < addresses->expires_ns || now_ns - addresses->expires_ns < stale_ns);
+}
+
+enum addresses_state addresses_look(const struct addresses *addresses, const struct sender_place *place,
+                                    uint64_t stale_ns, uint64_t now_ns)
+{
+	if (usable(addresses, place, stale_ns, now_ns))
+		return ADDRESSES_KNOWN;
+	return addresses->failed != 0 && now_ns < addresses->failed_until_ns ? ADDRESSES_FAILED
+	                                                                     : ADDRESSES_NONE;
+}
+
+bool addresses_to_ask(const struct addresses *addresses, const struct sender_place *place, uint64_t now_ns)
+{
+	return !addresses->asking && (place->n == 0 || now_ns >= addresses->expires_ns) &&
+	       (addresses->failed == 0 || now_ns >= addresses->failed_until_ns);
+}
+
+/* The first that is forbidden, or n. */
+static unsigned vet(const struct names_answer *answer, const struct guard *guard, uint16_t port, bool by_name,
+                    enum guard_verdict *why)
+{
+	unsigned i = 0;
+	for (; i < answer->n; i++)
+		if ((*why = guard_address(guard, answer->address[i], port, by_name)) != GUARD_PASSES)
+			break;
+	return i;
+}
+
+static void explain(struct addresses *addresses, const uint8_t address[16])
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	char text[INET6_ADDRSTRLEN] = "";
+	bool is_mapped = memcmp(address, mapped, sizeof mapped) == 0;
+	inet_ntop(is_mapped ? AF_INET : AF_INET6, address + (is_mapped ? sizeof mapped : 0), text,
+	          sizeof text);
+	snprintf(addresses->reason, sizeof addresses->reason, "%s is %s", text,
+	         guard_verdict_text(addresses->why));
+}
+
+static bool same_addresses(const struct sender_place *place, const struct names_answer *answer)
+{
+	if (place->n != answer->n || place->zone != answer->zone)
+		return false;
+	for (unsigned i = 0; i < answer->n; i++) {
+		unsigned k = 0;
+		while (k < place->n && memcmp(place->address[k], answer->address[i], 16) != 0)
+			k++;
+		if (k == place->n)
+			return false;
+	}
+	return true;
+}
+
+/* Name servers turn the order at each answer: the same addresses in another one are no news. */
+static bool replace(struct sender_place *place, const struct names_answer *answer, uint64_t *serial)
+{
+	bool others = place->n > 0;
+	if (same_addresses(place, answer))
+		return false;
+	place->n = answer->n;
+	memcpy(place->address, answer->address, sizeof place->address);
+	place->zone = answer->zone;
+	place->serial = ++*serial;
+	return others;
+}
+
+static bool take_failure(struct addresses *addresses, struct sender_place *place, int result,
+                         uint64_t expires_ns, uint64_t *serial)
+{
+	bool others = place->n > 0;
+	addresses->failed = result;
+	addresses->failed_until_ns = expires_ns;
+	/* That a server does not answer says nothing of the addresses; these two do. */
+	if (result != -ENOENT && result != -EACCES)
+		return false;
+	place->n = 0;
+	place->serial = ++*serial;
+	return others;
+}
+
+bool addresses_answer(struct addresses *addresses, struct sender_place *place,
+                      const struct names_answer *answer, const struct guard *guard, uint64_t stale_ns,
+                      uint64_t *serial, uint64_t now_ns)
+{
+	addresses->asking = false;
+	if (!usable(addresses, place, stale_ns, now_ns))
+		addresses->answered_ns = now_ns;
+	addresses->why = GUARD_PASSES;
+	if (answer->result != 0 || answer->n == 0) {
+		int result = answer->result != 0 ? answer->result : -ENOENT;
+		snprintf(addresses->reason, sizeof addresses->reason, "%s", answer->reason);
+		return take_failure(addresses, place, result, answer->expires_ns, serial);
+	}
+	unsigned i = vet(answer, guard, place->port, addresses->by_name, &addresses->why);
+	if (i < answer->n) {
+		explain(addresses, answer->address[i]);
+		return take_failure(addresses, place, -EACCES, answer->expires_ns, serial);
+	}
+	addresses->failed = 0;
+	addresses->reason[0] = '\0';
+	/* Those that wait for it can use it, also when it holds for no time at all. */
+	uint64_t least_ns = now_ns + LEAST_NS;
+	addresses->expires_ns = answer->expires_ns > least_ns ? answer->expires_ns : least_ns;
+	return replace(place, answer, serial);
+}
