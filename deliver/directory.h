@@ -29,6 +29,7 @@ struct host_entry {
 	struct due due;               /* waits for a token */
 	bool refusing;                /* turn is in the list of those */
 	struct link moved;
+	struct link holding; /* has held ones */
 	/* the table's */
 	uint64_t hash;
 	struct host_entry *chain;

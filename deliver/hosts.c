@@ -11,6 +11,12 @@
 /* Calls of hosts_next between two looks at names while there is always something to start. */
 #define CALLS_BETWEEN_LOOKS 64u
 
+/* Of all deliveries so manieth parts: what is kept for hosts below their part, and what is so little
+ * that others have to give some back. */
+#define KEPT_FREE      8u
+#define PRESSED_FREE   32u
+#define CROWDING_LOOKS 32u
+
 /* Where a delivery is; delivery->hosts_part. */
 enum part { PART_NONE, PART_HELD, PART_REDIRECTED, PART_STARTED, PART_ENDED };
 
@@ -21,7 +27,8 @@ struct hosts {
 	 * answer of names or an end: whatever ends its waiting calls settle_host. */
 	struct list ready, to_ask, refusing;
 	struct list overflow; /* endpoints with held ones whose circuit is open or gone */
-	struct list unclosed, moved;
+	struct list unclosed, moved, holding;
+	unsigned n_holding;
 	struct dues host_dues, endpoint_dues;
 	uint64_t serial;
 	unsigned calls; /* of hosts_next since it looked at names */
@@ -40,8 +47,8 @@ struct hosts *hosts_new(const struct hosts_options *options)
 	if (hosts == NULL)
 		return NULL;
 	hosts->options = *options;
-	struct list *const lists[] = {&hosts->ready,    &hosts->to_ask,   &hosts->refusing,
-	                              &hosts->overflow, &hosts->unclosed, &hosts->moved};
+	struct list *const lists[] = {&hosts->ready,    &hosts->to_ask, &hosts->refusing, &hosts->overflow,
+	                              &hosts->unclosed, &hosts->moved,  &hosts->holding};
 	for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
 		list_init(lists[i]);
 	if (directory_init(&hosts->directory, hosts_most, endpoints_most) != 0) {
@@ -91,6 +98,20 @@ static struct host_entry *host_of(const struct delivery *delivery)
 static struct endpoint_entry *endpoint_of(const struct delivery *delivery)
 {
 	return (struct endpoint_entry *)delivery->endpoint;
+}
+
+/* One more or less is held at the host. */
+static void count_held(struct hosts *hosts, struct host_entry *host, bool more)
+{
+	host->host.held += more ? 1 : -1u;
+	hosts->counts.held += more ? 1 : -1u;
+	if (more && host->host.held == 1) {
+		list_push(&hosts->holding, &host->holding);
+		hosts->n_holding++;
+	} else if (host->host.held == 0) {
+		list_remove(&host->holding);
+		hosts->n_holding--;
+	}
 }
 
 /* ---- where a host belongs ---- */
@@ -158,8 +179,7 @@ static struct delivery *take_held(struct hosts *hosts, struct host_entry *host)
 		if (endpoint->endpoint.held > 0)
 			list_push(&host->endpoints, &endpoint->turn);
 	}
-	host->host.held--;
-	hosts->counts.held--;
+	count_held(hosts, host, false);
 	return delivery;
 }
 
@@ -285,6 +305,13 @@ static unsigned free_deliveries(const struct hosts *hosts)
 	                                                    : 0;
 }
 
+/* The part of all deliveries that a host may have whatever the others do. */
+static unsigned part_of(const struct hosts *hosts, unsigned holders)
+{
+	unsigned part = hosts->options.deliveries / (holders + 1);
+	return part > 0 ? part : 1;
+}
+
 /* host NULL: one that is not known, with that policy. */
 static unsigned room_of(const struct hosts *hosts, const struct host_entry *host,
                         const struct policy_host *policy)
@@ -293,11 +320,13 @@ static unsigned room_of(const struct hosts *hosts, const struct host_entry *host
 	uint64_t unused = free_deliveries(hosts);
 	uint64_t wants = (uint64_t)policy->waiting +
 	                 (started < policy->connections ? policy->connections - started : 0);
-	uint64_t share = 4 * unused;
 	uint64_t room = wants > held ? wants - held : 0;
-	/* Each one that is taken makes the share smaller by four, and what is used greater by one. */
-	share = share > (uint64_t)held + started ? (share - held - started + 4) / 5 : 0;
-	return at_most(at_most(room, share), unused);
+	uint64_t part = part_of(hosts, hosts->n_holding + (held == 0));
+	uint64_t below = part > (uint64_t)held + started ? part - held - started : 0;
+	uint64_t spare = unused > hosts->options.deliveries / KEPT_FREE
+	                         ? unused - hosts->options.deliveries / KEPT_FREE
+	                         : 0;
+	return at_most(at_most(room, below > spare ? below : spare), unused);
 }
 
 static const struct policy_host *policy_of_origin(const struct hosts *hosts, const char *origin)
@@ -374,8 +403,7 @@ static void hold(struct hosts *hosts, struct delivery *delivery, struct host_ent
 	if (endpoint->endpoint.in_memory++ == 0)
 		directory_regard_endpoint(&hosts->directory, endpoint);
 	held_push(&endpoint->held, delivery);
-	host->host.held++;
-	hosts->counts.held++;
+	count_held(hosts, host, true);
 	hosts->in_memory++;
 	if (endpoint->endpoint.held++ == 0)
 		settle_endpoint(hosts, endpoint, now_ns);
@@ -437,8 +465,7 @@ enum hosts_verdict hosts_redirect(struct hosts *hosts, struct delivery *delivery
 	delivery->hosts_part = PART_REDIRECTED;
 	delivery->held_ns = now_ns;
 	held_push(&host->redirected, delivery);
-	host->host.held++;
-	hosts->counts.held++;
+	count_held(hosts, host, true);
 	settle_host(hosts, old, now_ns);
 	settle_host(hosts, host, now_ns);
 	return HOSTS_HELD;
@@ -525,20 +552,42 @@ struct delivery *hosts_refused(struct hosts *hosts, int *result, enum guard_verd
 	return delivery;
 }
 
+/* An endpoint of a host that has more than its part while hardly anything is free, or NULL. Looks
+ * at a few hosts a call, in turns. */
+static struct endpoint_entry *crowding(struct hosts *hosts)
+{
+	if (free_deliveries(hosts) > hosts->options.deliveries / PRESSED_FREE)
+		return NULL;
+	for (unsigned looks = 0; looks < CROWDING_LOOKS && hosts->n_holding > 0; looks++) {
+		struct link *first = list_first(&hosts->holding);
+		struct host_entry *host = LIST_OF(struct host_entry, holding, first);
+		struct link *endpoint = list_first(&host->endpoints);
+		list_remove(first);
+		list_push(&hosts->holding, first);
+		if (host->host.held + host->host.started > part_of(hosts, hosts->n_holding) &&
+		    endpoint != NULL)
+			return LIST_OF(struct endpoint_entry, turn, endpoint);
+	}
+	return NULL;
+}
+
 struct delivery *hosts_overflow(struct hosts *hosts, uint64_t now_ns)
 {
 	struct link *first = list_first(&hosts->overflow);
-	if (first == NULL)
+	struct endpoint_entry *endpoint =
+	        first != NULL ? LIST_OF(struct endpoint_entry, turn, first) : crowding(hosts);
+	if (endpoint == NULL)
 		return NULL;
-	struct endpoint_entry *endpoint = LIST_OF(struct endpoint_entry, turn, first);
-	struct delivery *delivery = endpoint->held.first;
+	/* Of those that may start the newest, so that the others keep their places. */
+	struct delivery *delivery = first != NULL ? endpoint->held.first : endpoint->held.last;
 	held_remove(&endpoint->held, delivery);
 	delivery->hosts_part = PART_ENDED;
 	delivery->probe = false;
-	endpoint->host->host.held--;
-	hosts->counts.held--;
-	if (--endpoint->endpoint.held == 0)
-		settle_endpoint(hosts, endpoint, now_ns);
+	count_held(hosts, endpoint->host, false);
+	if (--endpoint->endpoint.held == 0) {
+		list_remove(&endpoint->turn);
+		settle_host(hosts, endpoint->host, now_ns);
+	}
 	return delivery;
 }
 
@@ -582,8 +631,7 @@ static void unhold(struct hosts *hosts, struct delivery *delivery)
 {
 	struct host_entry *host = host_of(delivery);
 	struct endpoint_entry *endpoint = endpoint_of(delivery);
-	host->host.held--;
-	hosts->counts.held--;
+	count_held(hosts, host, false);
 	if (delivery->hosts_part == PART_REDIRECTED) {
 		held_remove(&host->redirected, delivery);
 	} else {

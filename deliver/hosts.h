@@ -9,11 +9,12 @@
  *     host       of an origin: connections, rate, addresses
  *     endpoint   of a URL's template up to its query: its circuit, those that are held
  *
- * Room. A host has room for `waiting` deliveries besides those that its connections take, and for no more than four times as many
- * deliveries, held and started, as are free in the whole process (a dynamic threshold: A. Choudhury
- * and E. Hahne, 1998): one host alone gets four fifths of in_flight, a hundred that hang together
- * leave some for the next. What is parked comes back by hosts_room, which gives one endpoint at
- * most half of what is free, so that the next endpoint of the same host finds some too.
+ * Room. A host has room for `waiting` deliveries besides those that its connections take. Of all
+ * deliveries of the process an eighth is for hosts that have less than their part (as many parts as
+ * hosts hold some, and one more). When even a thirty-second is no longer free, hosts_overflow gives
+ * held ones of hosts with more than their part, to be parked: so hosts that hang keep no more than
+ * their connections. What is parked comes back by hosts_room, which gives one endpoint at most half
+ * of what is free, so that the next endpoint of the same host finds some too.
  *
  * Round robin: each turn of a host starts as many as its quantum allows (deficit round robin, M.
  * Shreedhar and G. Varghese, 1995; all requests count 1, so the quantum is 1 and a host's deficit
@@ -125,7 +126,7 @@ bool hosts_ended(struct hosts *hosts, struct delivery *delivery, bool good, bool
 void hosts_release(struct hosts *hosts, struct delivery *delivery, uint64_t now_ns);
 
 /* Held ones of endpoints whose circuit is open or gone (delivery->endpoint->circuit.state says
- * which), one a call, to be parked or dead; NULL: none. The delivery is held no longer, and still
+ * which), and of hosts with too many of them, one a call, to be parked or dead; NULL: none. The delivery is held no longer, and still
  * to be released. To be called until NULL in each turn. */
 struct delivery *hosts_overflow(struct hosts *hosts, uint64_t now_ns);
 

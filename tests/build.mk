@@ -141,8 +141,10 @@ $(eval $(call unit,deliver/sender,deliver shm event base,-lcurl -lssl -lcrypto -
 $(eval $(call unit,deliver/sign,deliver stage flow config shm event base,-lcrypto))
 $(eval $(call unit,deliver/target,deliver shm event base,-lidn2 -lcurl))
 $(eval $(call unit,deliver/waiting,deliver stage flow config shm event base,-lsqlite3 -ljansson))
+$(eval $(call unit,deliver/hosts,deliver stage flow config shm event base,))
+$(eval $(call unit,deliver/policy,deliver stage flow config shm event base,-lcyaml -lyaml -lidn2 -lcurl -lcrypto -lck))
 $(eval $(call unit,deliver/retry,deliver stage flow config shm event base,-lcyaml -lyaml))
-$(eval $(call unit,deliver/hosts_simulation,deliver stage flow config shm event base,-lcyaml -lyaml))
+$(eval $(call unit,deliver/hosts_simulation,deliver stage flow config shm event base,))
 
 $(eval $(call unit,supervisor/plan,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(BUILD)/obj/tests/supervisor/plan_entries_test.o: $(GEN)/options.list
