@@ -190,6 +190,7 @@ struct check {
 #define ORDER(least, most, what, whose) {CHECK_ORDER, "", least, {most, what, whose}},
 #define NAMED(list, key)                {CHECK_NAMES, list, key, {NULL}},
 #define ONLY(...)                       /* kinds.c */
+#define INHERITS(...)                   /* complete.c */
 
 static const struct check checks[] = {
 #include <checks.list> /* generated: every checks.def of the tree (mk/tables.mk) */

@@ -12,6 +12,8 @@
  *     NAMED(list, key)                  in each entry of `list` the text `key` is a name (a-z 0-9 _ -), and no other entry has it
  *     ONLY(list, choice, kinds, keys)   in `list` these keys are for entries whose option `choice` is one of these kinds (words with a
  *                                       space between them; of a nested section its first name): config/kinds.h
+ *     INHERITS(list, section, a, b)     what an entry of `list` does not say it has from the section that the list is in (complete.c); of
+ *                                       `a` and `b`, keys of its section `section` that stand for each other, neither when it says one
  */
 #ifndef CONFIG_CHECK_H
 #define CONFIG_CHECK_H

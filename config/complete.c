@@ -39,7 +39,34 @@ void config_complete_sections(struct config_node *tree, struct config_node *defa
 struct completing {
 	const struct config_origin *defaults;
 	struct config_errors *errors;
+	const struct inherits *inherits;  /* of the entry, or NULL */
+	const struct config_node *parent; /* what its section has of it at home, or NULL */
 };
+
+/* A row INHERITS of a checks.def: see config/check.h. */
+struct inherits {
+	const char *list, *section, *either[2];
+};
+
+#define INHERITS(list, section, a, b) {list, section, {a, b}},
+#define ITEMS(...)
+#define ROOM(...)
+#define ORDER(...)
+#define NAMED(...)
+#define ONLY(...)
+
+static const struct inherits inherits[] = {
+#include <checks.list> /* generated: every checks.def of the tree (mk/tables.mk) */
+        {NULL, NULL, {NULL, NULL}},
+};
+
+static const struct inherits *inherits_of(const char *list)
+{
+	for (size_t i = 0; inherits[i].list != NULL; i++)
+		if (strcmp(inherits[i].list, list) == 0)
+			return &inherits[i];
+	return NULL;
+}
 
 /* The option's default as nodes: a scalar, or a list of the words of default_text. */
 static struct config_node *default_node(const struct config_option *option,
@@ -82,6 +109,42 @@ static struct config_node *wrap(struct config_node *parent, size_t i)
 	parent->child[i] = list;
 	config_tree_add(list, NULL, child);
 	return list;
+}
+
+/* A value that the section has, for an entry that does not say it. Where it was written is told of
+ * the section alone. */
+static struct config_node *copy_of(const struct config_node *node, const struct config_origin *origin)
+{
+	if (node->kind == NODE_SCALAR)
+		return config_tree_scalar(node->text, origin);
+	struct config_node *list = config_tree_container(NODE_LIST, origin);
+	for (size_t i = 0; i < node->n_children; i++)
+		config_tree_add(list, NULL, config_tree_scalar(node->child[i]->text, origin));
+	return list;
+}
+
+/* Whether a section of an entry says one of two keys that stand for each other. */
+static bool says_either(const struct completing *completing, const struct schema *schema,
+                        const struct config_node *node)
+{
+	const struct inherits *row = completing->inherits;
+	return row != NULL && strcmp(schema->name, row->section) == 0 &&
+	       (config_tree_find(node, row->either[0]) != NULL ||
+	        config_tree_find(node, row->either[1]) != NULL);
+}
+
+/* What is absent of a node. said: its section says one of `either`, so it does not inherit the
+ * other. */
+static struct config_node *value_for(const struct completing *completing, const struct schema *key, bool said)
+{
+	const struct inherits *row = completing->inherits;
+	const struct config_node *home = config_tree_find(completing->parent, key->name);
+	bool is_either = row != NULL && said &&
+	                 (strcmp(key->name, row->either[0]) == 0 || strcmp(key->name, row->either[1]) == 0);
+	bool is_value = home != NULL && (home->kind == NODE_SCALAR || home->kind == NODE_LIST);
+	if (key->kind == SCHEMA_OPTION && is_value && !is_either)
+		return copy_of(home, completing->defaults);
+	return absent_node(key, completing->defaults);
 }
 
 static void complete_keys(struct completing *completing, const struct schema *schema,
@@ -176,6 +239,9 @@ static void complete_entries(struct completing *completing, const struct schema 
 		node->kind = NODE_LIST;
 	if (node->kind == NODE_MAP)
 		node = wrap(parent, i);
+	const struct completing before = *completing;
+	completing->inherits = inherits_of(path);
+	completing->parent = completing->inherits != NULL ? parent : NULL;
 	for (size_t k = 0; node->kind == NODE_LIST && k < node->n_children; k++) {
 		char below[CONFIG_PATH_MAX];
 		config_path_entry(below, path, k);
@@ -183,6 +249,7 @@ static void complete_entries(struct completing *completing, const struct schema 
 			node->child[k]->kind = NODE_MAP;
 		complete_keys(completing, schema, node->child[k], below);
 	}
+	*completing = before;
 }
 
 /* All keys of the schema in one map, but those that an entry of this kind does not have. */
@@ -191,12 +258,14 @@ static void complete_keys(struct completing *completing, const struct schema *sc
 {
 	if (node->kind != NODE_MAP)
 		return;
+	const struct config_node *home = completing->parent;
+	bool said = says_either(completing, schema, node);
 	for (size_t k = 0; k < schema->n_children; k++) {
 		const struct schema *key = schema->child[k];
 		if (config_tree_find(node, key->name) == NULL) {
 			if (!config_kinds_take(path, node, key->name))
 				continue;
-			config_tree_add(node, key->name, absent_node(key, completing->defaults));
+			config_tree_add(node, key->name, value_for(completing, key, said));
 		}
 		size_t i = (size_t)config_tree_index(node, key->name);
 		struct config_node *child = node->child[i];
@@ -211,8 +280,10 @@ static void complete_keys(struct completing *completing, const struct schema *sc
 				child->kind = NODE_MAP;
 			if (key->kind == SCHEMA_NAMED && child->kind == NODE_MAP)
 				complete_names(completing, key, child, below);
-			else if (key->kind == SCHEMA_SECTION)
+			completing->parent = config_tree_find(home, key->name);
+			if (key->kind == SCHEMA_SECTION)
 				complete_keys(completing, key, child, below);
+			completing->parent = home;
 		}
 	}
 }

@@ -16,6 +16,7 @@ struct only {
 #define ROOM(...)
 #define ORDER(...)
 #define NAMED(...)
+#define INHERITS(...)
 
 static const struct only rows[] = {
 #include <checks.list> /* generated: every checks.def of the tree (mk/tables.mk) */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,22 @@ static int read_schedule(struct retry *retry, const struct config *config, const
 		retry->n = (unsigned)i + 1;
 	}
 	return 0;
+}
+
+/* Whether somebody wrote another list than the default one: a running instance's configuration says
+ * all values, so that one cannot ask who did. */
+static bool has_own_schedule(const struct config *config, const char *section)
+{
+	char text[RETRY_SCHEDULE_MAX * 16] = "";
+	size_t n, used = 0;
+	for (size_t i = 0; i < config_count(config, "%s.retry.schedule", section) && used < sizeof text; i++)
+		used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i > 0 ? " " : "",
+		                         config_item(config, i, "%s.retry.schedule", section));
+	const struct config_option *options = config_options(&n);
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(options[i].key, "deliver.retry.schedule") == 0)
+			return strcmp(options[i].default_text, text) != 0;
+	abort(); /* it is in options.def */
 }
 
 /* A number as text, all of it: no suffix, no hexadecimal, no name. */
@@ -117,6 +134,11 @@ int retry_init(struct retry *retry, const struct config *config, const char *sec
 		result = read_final(retry, config, section, error);
 	if (result == 0 && base_ns == 0)
 		result = read_schedule(retry, config, section, error);
+	if (result == 0 && base_ns != 0 && has_own_schedule(config, section)) {
+		shm_explain(error, "%s.retry.base: %s.retry.schedule is there too; allowed: one of them",
+		            section, section);
+		result = -EINVAL;
+	}
 	if (result == 0 && base_ns != 0)
 		make_schedule(retry, base_ns, factor, config_ns(config, "%s.retry.cap", section),
 		              (unsigned)config_u64(config, "%s.retry.attempts", section));

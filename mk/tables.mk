@@ -38,5 +38,5 @@ $(eval $(call list,metrics.list,$(foreach s,$(METRIC_STAGES),'$(hash)define METR
   '$(hash)include "$(call flow_folder,$(s))/metrics.def"' '$(hash)undef METRICS_OF')))
 
 $(BUILD)/obj/config/options.o $(BUILD)/fuzz/config: $(GEN)/options.list
-$(BUILD)/obj/config/check.o $(BUILD)/obj/config/kinds.o $(BUILD)/fuzz/config: $(GEN)/checks.list
+$(BUILD)/obj/config/check.o $(BUILD)/obj/config/complete.o $(BUILD)/obj/config/kinds.o $(BUILD)/fuzz/config: $(GEN)/checks.list
 $(BUILD)/obj/scripts/document.o: $(GEN)/metrics.list

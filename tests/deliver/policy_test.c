@@ -129,6 +129,55 @@ static void the_longest_match_counts_and_whole_segments(void **state)
 	assert_int_equal(entry_of("http://[2001:db8:0::1]:9001/"), 1);
 }
 
+/* As in a running instance too, whose configuration has every value. */
+static void check_inherited(void)
+{
+	assert_int_equal(entry_of("https://a.com/"), 7);
+	assert_int_equal(of("https://a.com/")->connect_timeout_ns, 2 * NS_PER_SEC);
+	assert_true(of("https://a.com/")->json);
+	assert_int_equal(of("https://a.com/")->retry.wait_ns[0], 3 * NS_PER_SEC);
+	assert_int_equal(of("https://a.com/")->retry.n, 5);
+	assert_int_equal(retry_judge(&of("https://a.com/")->retry, 0, 404), RETRY_DEAD);
+	assert_int_equal(of("https://a.com/")->host.connections, 5);
+	assert_int_equal(of("https://a.com/")->host.waiting, 77);
+	assert_int_equal(entry_of("https://b.com/"), 9);
+	assert_int_equal(of("https://b.com/")->retry.n, 1);
+	assert_int_equal(of("https://b.com/")->retry.wait_ns[0], NS_PER_SEC);
+	assert_true(of("https://b.com/")->retry.jitter == 0);
+	assert_int_equal(retry_judge(&of("https://b.com/")->retry, 0, 404), RETRY_AGAIN);
+	assert_int_equal(of("https://b.com/")->host.connections, 6);
+	assert_int_equal(of("https://b.com/")->circuit.failures, 3);
+}
+
+static void what_an_entry_does_not_say_is_as_deliver_says_it(void **state)
+{
+	(void)state;
+	char *text = NULL, *errors;
+	size_t bytes;
+	open_text("deliver:\n"
+	          "  endpoints:\n"
+	          "    - {match: a.com, timeout: 7s, per_host: {connections: 5}}\n"
+	          "    - {match: b.com, retry: {schedule: 1s}, final: []}\n"
+	          "  retry: {base: 3s, attempts: 6, jitter: 0}\n"
+	          "  final: [404]\n"
+	          "  timeout: 9s\n"
+	          "  connect_timeout: 2s\n"
+	          "  body: json\n"
+	          "  circuit: {failures: 3}\n"
+	          "  per_host: {connections: 6, waiting: 77}\n");
+	check_inherited();
+	FILE *out = open_memstream(&text, &bytes);
+	assert_int_equal(config_write(config, out), 0);
+	assert_int_equal(fclose(out), 0);
+	policies_close(policies);
+	config_free(config);
+	config = config_load_text("written", text, bytes, NULL, 0, &errors);
+	free(text);
+	struct shm_error error;
+	assert_int_equal(policies_open(&policies, config, &error), 0);
+	check_inherited();
+}
+
 static void limits_of_a_host_are_shared_by_its_endpoints(void **state)
 {
 	(void)state;
@@ -219,6 +268,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        RULE(without_entries_all_is_as_deliver_says),
 	        RULE(the_longest_match_counts_and_whole_segments),
+	        RULE(what_an_entry_does_not_say_is_as_deliver_says_it),
 	        RULE(limits_of_a_host_are_shared_by_its_endpoints),
 	        RULE(secrets_are_read_once_for_all_that_name_them_and_again_when_they_change),
 	        RULE(what_is_wrong_is_named),

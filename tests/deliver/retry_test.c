@@ -203,6 +203,7 @@ static void what_is_wrong_is_named(void **state)
 	refuses("deliver: {retry: {factor: 1.2.3}}", "deliver.retry.factor: \"1.2.3\"");
 	refuses("deliver: {retry: {jitter: 1.01}}", "deliver.retry.jitter: \"1.01\"");
 	refuses("deliver: {retry: {jitter: nan}}", "deliver.retry.jitter: \"nan\"");
+	refuses("deliver: {retry: {schedule: [5s], base: 1s}}", "deliver.retry.base: ");
 	refuses("deliver: {final: [200]}", "deliver.final[0]: \"200\"");
 	refuses("deliver: {final: [404, 6xx]}", "deliver.final[1]: \"6xx\"");
 	refuses("deliver: {final: [4x4]}", "deliver.final[0]: \"4x4\"");
