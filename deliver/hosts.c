@@ -582,7 +582,8 @@ struct delivery *hosts_overflow(struct hosts *hosts, uint64_t now_ns)
 	struct delivery *delivery = first != NULL ? endpoint->held.first : endpoint->held.last;
 	held_remove(&endpoint->held, delivery);
 	delivery->hosts_part = PART_ENDED;
-	delivery->probe = false;
+	/* A probe that is parked for want of room is one still, until it is released. */
+	delivery->probe = delivery->probe && first == NULL;
 	count_held(hosts, endpoint->host, false);
 	if (--endpoint->endpoint.held == 0) {
 		list_remove(&endpoint->turn);

@@ -77,6 +77,8 @@ struct hosts_options {
 
 /* NULL: no memory. */
 struct hosts *hosts_new(const struct hosts_options *options);
+/* Deliveries that it holds are the caller's again. What names was asked is not taken back: it is not
+ * to be driven any more. */
 void hosts_free(struct hosts *hosts);
 
 enum hosts_verdict { HOSTS_HELD, HOSTS_PARK, HOSTS_GONE, HOSTS_REFUSED };

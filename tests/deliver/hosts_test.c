@@ -352,6 +352,42 @@ static void a_probe_that_never_ends_leaves_the_next_one_due(void **state)
 	assert_int_equal(hosts_counts(hosts).open, 0);
 }
 
+static void a_probe_that_is_parked_for_want_of_room_leaves_the_next_one_due(void **state)
+{
+	(void)state;
+	enum { DELIVERIES = 32 };
+	static struct postback crowd[DELIVERIES];
+	struct postback probe;
+	struct delivery *delivery;
+	bool parked = false;
+	char name[32];
+	unsigned n = 0;
+	world.policy.host.connections = 1;
+	hosts = new_hosts(DELIVERIES, 64);
+	open_circuit("good", "/");
+	world.now_ns += 2 * S;
+	/* Its host is full of others, and so is all else. */
+	assert_int_equal(offer(&crowd[n++], "good", "/b"), HOSTS_HELD);
+	assert_ptr_equal(next(), &crowd[0]);
+	assert_int_equal(offer(&probe, "good", "/"), HOSTS_HELD);
+	assert_true(probe.delivery.probe);
+	while (n < 20 && offer(&crowd[n], "good", "/b") == HOSTS_HELD)
+		n++;
+	for (unsigned i = 0; n < DELIVERIES - 1; i++) {
+		snprintf(name, sizeof name, "good%u", i);
+		n += offer(&crowd[n], name, "/") == HOSTS_HELD;
+	}
+	while ((delivery = hosts_overflow(hosts, world.now_ns)) != NULL) {
+		parked = parked || delivery == &probe.delivery;
+		hosts_release(hosts, delivery, world.now_ns);
+	}
+	assert_true(parked);
+	for (unsigned i = 0; i < n; i++)
+		hosts_release(hosts, &crowd[i].delivery, world.now_ns);
+	assert_int_equal(offer(&probe, "good", "/"), HOSTS_HELD);
+	assert_true(probe.delivery.probe);
+}
+
 static void what_was_held_when_it_opened_is_to_be_parked(void **state)
 {
 	(void)state;
@@ -799,6 +835,7 @@ int main(void)
 	        RULE(failures_in_a_row_open_a_circuit),
 	        RULE(one_probe_at_a_time_and_pauses_that_double),
 	        RULE(a_probe_that_never_ends_leaves_the_next_one_due),
+	        RULE(a_probe_that_is_parked_for_want_of_room_leaves_the_next_one_due),
 	        RULE(what_was_held_when_it_opened_is_to_be_parked),
 	        RULE(any_success_closes_it_with_what_it_still_held),
 	        RULE(an_endpoint_that_is_gone_gets_nothing_until_it_is_probed),
