@@ -12,7 +12,7 @@ int dues_init(struct dues *dues, size_t most)
 void dues_fini(struct dues *dues)
 {
 	free(dues->item);
-	*dues = (struct dues){NULL};
+	*dues = (struct dues){.item = NULL};
 }
 
 static void put(struct dues *dues, size_t place, struct due *due)
