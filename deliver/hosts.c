@@ -36,13 +36,27 @@ struct hosts {
 	struct hosts_counts counts;
 };
 
+/* One more than can be in use, so that one is idle whenever one is needed: while a delivery is
+ * redirected it has the old host and the new one. */
+static unsigned bound(unsigned most, unsigned deliveries)
+{
+	return most > deliveries ? most : deliveries + 1;
+}
+
+uint64_t hosts_memory_max(const struct hosts_options *options)
+{
+	/* With a pointer in the heap, up to two in the table. */
+	uint64_t pointers = 3 * sizeof(void *);
+	return bound(options->hosts_most, options->deliveries) * (sizeof(struct host_entry) + pointers) +
+	       bound(options->endpoints_most, options->deliveries) *
+	               (sizeof(struct endpoint_entry) + pointers) +
+	       sizeof(struct hosts);
+}
+
 struct hosts *hosts_new(const struct hosts_options *options)
 {
-	/* One more than can be in use, so that one is idle whenever one is needed: while a delivery
-	 * is redirected it has the old host and the new one. */
-	unsigned least = options->deliveries + 1;
-	unsigned hosts_most = options->hosts_most > least ? options->hosts_most : least;
-	unsigned endpoints_most = options->endpoints_most > least ? options->endpoints_most : least;
+	unsigned hosts_most = bound(options->hosts_most, options->deliveries);
+	unsigned endpoints_most = bound(options->endpoints_most, options->deliveries);
 	struct hosts *hosts = calloc(1, sizeof *hosts);
 	if (hosts == NULL)
 		return NULL;

@@ -81,6 +81,9 @@ struct hosts *hosts_new(const struct hosts_options *options);
  * to be driven any more. */
 void hosts_free(struct hosts *hosts);
 
+/* What it takes at most, in bytes. */
+uint64_t hosts_memory_max(const struct hosts_options *options);
+
 enum hosts_verdict { HOSTS_HELD, HOSTS_PARK, HOSTS_GONE, HOSTS_REFUSED };
 
 /* Where a delivery with target and policy goes; sets its host, endpoint, probe and held_ns. HELD:

@@ -9,6 +9,8 @@
 #include "base/clock.h"
 #include "config/value.h"
 
+#define HORIZON_LEAST_NS (24 * 3600 * NS_PER_SEC)
+
 /* ---- reading ---- */
 
 static int read_schedule(struct retry *retry, const struct config *config, const char *section,
@@ -187,5 +189,5 @@ uint64_t retry_horizon_ns(const struct retry *retry)
 		horizon_ns +=
 		        longest_ns > retry->retry_after_most_ns ? longest_ns : retry->retry_after_most_ns;
 	}
-	return horizon_ns;
+	return horizon_ns > HORIZON_LEAST_NS ? horizon_ns : HORIZON_LEAST_NS;
 }

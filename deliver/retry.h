@@ -51,8 +51,9 @@ enum retry_outcome retry_judge(const struct retry *retry, int result, unsigned s
  * random bits. retry_after_s: -1 none. */
 uint64_t retry_wait_ns(const struct retry *retry, unsigned attempts, int64_t retry_after_s, uint64_t chance);
 
-/* The longest that a postback can be on its way by its waits: one that waits for its endpoint
- * longer than that is dead. */
+/* The longest that a postback can be on its way by its waits, and a day at least, since a backlog
+ * takes its time also where nothing is tried again: one that waits for its endpoint longer than that
+ * is dead. */
 uint64_t retry_horizon_ns(const struct retry *retry);
 
 #endif

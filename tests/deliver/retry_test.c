@@ -190,6 +190,8 @@ static void the_horizon_is_beyond_all_waits(void **state)
 		assert_true(sum_ns <= retry_horizon_ns(&retry));
 	}
 	assert_in_range(retry_horizon_ns(&retry), 75 * HOUR_NS, 100 * HOUR_NS);
+	retry = of("deliver: {retry: {schedule: []}}");
+	assert_int_equal(retry_horizon_ns(&retry), 24 * HOUR_NS);
 }
 
 static void what_is_wrong_is_named(void **state)
