@@ -34,7 +34,7 @@ void lines_fini(struct lines *lines)
 static int grow(struct lines *lines, const struct record *record)
 {
 	size_t room = 2 * lines->room;
-	if (lines->room >= LONGEST(record))
+	if (room == 0 || lines->room >= LONGEST(record))
 		return -EINVAL;
 	char *longer = realloc(lines->text, room);
 	if (longer == NULL)
