@@ -193,7 +193,9 @@ void recover_answer(struct recover *recover, struct store_request *request, uint
 	enum step step = recover->step;
 	int result = request->result;
 	recover->busy = false;
-	if (result == -EINVAL) {
+	if (entry == NULL) {
+		abort(); /* nothing was asked: our own bug */
+	} else if (result == -EINVAL) {
 		refuse(recover, now_ns);
 	} else if (step == STEP_FIND && (result == 0 || result == -ENOENT)) {
 		handle_found(recover, entry, request, now_ns);

@@ -173,15 +173,20 @@ static struct spooled *add(struct spool *spool, journal_object object, const cha
 	return part;
 }
 
+static void free_part(struct spooled *part)
+{
+	free(part->data);
+	free(part->piece);
+	free(part);
+}
+
 static void forget(struct spool *spool, struct spooled *part)
 {
 	*(part->older != NULL ? &part->older->newer : &spool->oldest) = part->newer;
 	*(part->newer != NULL ? &part->newer->older : &spool->newest) = part->older;
 	spool->bytes -= file_bytes(part->file.bytes);
 	spool->n--;
-	free(part->data);
-	free(part->piece);
-	free(part);
+	free_part(part);
 }
 
 /* They are used in about the order of the list. */
@@ -497,7 +502,7 @@ static int remove_unknown(const struct spool *spool, struct spooled *const *know
 	uint64_t removed = 0;
 	while ((entry = readdir(directory)) != NULL) {
 		if (!spool_file_named(&wanted.file, entry->d_name) ||
-		    (n != 0 && bsearch(&key, known, n, sizeof *known, by_file) != NULL))
+		    (n != 0 && bsearch(&key, known, n, sizeof(void *), by_file) != NULL))
 			continue;
 		removed += spool_file_remove(spool->directory, &wanted.file) == 0;
 	}
@@ -521,9 +526,9 @@ static int take_up(struct spool *spool)
 			spool->sequence = part->file.sequence;
 		known[n++] = part;
 	}
-	qsort(known, n, sizeof *known, by_file);
+	qsort(known, n, sizeof(void *), by_file);
 	int result = remove_unknown(spool, known, n);
-	qsort(known, n, sizeof *known, by_sequence);
+	qsort(known, n, sizeof(void *), by_sequence);
 	for (size_t i = 0; i < n; i++) {
 		known[i]->older = i > 0 ? known[i - 1] : NULL;
 		known[i]->newer = i + 1 < n ? known[i + 1] : NULL;
@@ -656,8 +661,10 @@ void spool_close(struct spool *spool)
 		pthread_mutex_unlock(&spool->mutex);
 		pthread_join(spool->thread, NULL);
 	}
-	while (spool->oldest != NULL)
-		forget(spool, spool->oldest);
+	for (struct spooled *part = spool->oldest, *newer; part != NULL; part = newer) {
+		newer = part->newer;
+		free_part(part);
+	}
 	if (spool->event >= 0)
 		close(spool->event);
 	if (spool->directory >= 0)

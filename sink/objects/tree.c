@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,13 +29,14 @@ int tree_could_write(const char *path)
 {
 	char at[PATH_MAX];
 	struct stat status;
-	strcpy(at, path);
+	if ((size_t)snprintf(at, sizeof at, "%s", path) >= sizeof at)
+		return -ENAMETOOLONG;
 	while (stat(at, &status) != 0) {
 		char *slash = strrchr(at, '/');
 		if (errno != ENOENT)
 			return -errno;
 		if (slash == NULL)
-			strcpy(at, ".");
+			memcpy(at, ".", 2);
 		else
 			slash[slash == at] = '\0';
 	}

@@ -103,10 +103,6 @@ static void set_flag(struct upload *upload, journal_object object, const struct 
 
 /* ---- requests ---- */
 
-/* They are with the answers. */
-void upload_forget(struct upload *upload, journal_object object);
-void upload_forget_early(struct upload *upload, journal_object object);
-
 static struct job *free_job(struct upload *upload)
 {
 	for (unsigned i = 0; i < upload->n_jobs; i++)
