@@ -7,10 +7,15 @@
  *                                 '------ deliver.db (what waits, what is dead) <--again, dead--------'
  *
  * A turn: take up, or take while there are free deliveries; ask hosts for those that may start;
- * hear sender and names; what has ended is recorded (records.c, one lane commit for the turn), then
+ * hear sender and names; what has ended is recorded (record.c, one lane commit for the turn), then
  * its slot is freed, or it is put into the next commit of deliver.db, and its slot is freed after
  * that (law 2). Commits: every commit_interval while something is to be written, at once when a
  * quarter of the deliveries wait for one.
+ *
+ * Room. Of the deliveries a quarter is kept for those out of the queue, and a quarter for those out
+ * of deliver.db, so neither starves the other; while rows wait, they have a quarter of each host's
+ * room too. A postback whose host is full goes to deliver.db, but where the host is fast it waits
+ * for a moment, and the queue after it (stall.h).
  *
  * Which postback kills its sender. While the stage works on one (its template, its request, its
  * answer), `handling` in the private segment holds its id. A life that begins with a `handling`
@@ -26,28 +31,88 @@
 #ifndef DELIVER_DELIVER_H
 #define DELIVER_DELIVER_H
 
+#include "deliver/data.h"
 #include "deliver/delivery.h"
 #include "deliver/hosts.h"
-#include "deliver/waiting.h"
+#include "deliver/record.h"
+#include "deliver/stall.h"
+#include "deliver/suspects.h"
+#include "deliver/writing.h"
 #include "shm/bell_poll.h"
-#include "shm/private.h"
 #include "stage/stage.h"
 
-#define DELIVER_SUSPECTS 64u
+enum deliver_metric {
+#define METRIC(name, kind, help) DELIVER_##name,
+#define HISTOGRAM(name, help, ...) \
+	DELIVER_##name, DELIVER_##name##_end = DELIVER_##name + HISTOGRAM_WORDS(__VA_ARGS__) - 1,
+#include "deliver/metrics.def"
+#undef METRIC
+#undef HISTOGRAM
+	DELIVER_METRIC_COUNT
+};
+_Static_assert((int)DELIVER_METRIC_COUNT <= (int)METRIC_WORDS_MAX, "a control block holds them");
 
-struct deliver_suspect {
-	_Atomic uint64_t id[2]; /* of the postback; zero: none */
-	_Atomic uint64_t deaths;
+struct deliver {
+	struct stage *stage;
+	struct control *control;
+	struct ports ports;
+	struct queue queue;
+	struct lane lane; /* topic `delivery` */
+	struct redo redo;
+	struct deliver_private *private;
+	struct bell_poll *bells;
+	/* the parts */
+	struct guard *guard;
+	struct names *names;
+	struct policies *policies;
+	struct hosts *hosts;
+	struct targets *targets;
+	struct redact *redact;
+	struct sender *sender;
+	struct writing writing;
+	struct data data; /* of the postback that is worked on */
+	char *url;        /* where a template is filled in: url_most + 1 bytes */
+	size_t url_most;
+	/* the deliveries */
+	struct delivery *delivery; /* n of them */
+	struct delivery *free;
+	struct delivery *done;    /* delivered in this turn; their slots are freed after its commit */
+	struct delivery *stalled; /* out of the queue; its host is full but fast */
+	struct stalls stalls;
+	unsigned n, n_free, n_rows, n_fresh;
+	unsigned kept; /* that rows, and those out of the queue, leave to the other */
+	/* for metrics */
+	const struct metric_description *attempt_times, *delivered_times;
+	struct {
+		uint64_t asked, compiled;
+	} told; /* counted already */
+	/* loop */
+	uint64_t now_ns;        /* of this turn */
+	uint64_t refresh_ns;    /* addresses of the machine, secrets: read again then */
+	uint64_t drain_ns;      /* what is under way may take until then; 0: not draining */
+	uint64_t drain_most_ns; /* deliver.drain_timeout */
+	uint64_t deaths_most;
+	uint64_t chance; /* state of the generator for jitter */
+	bool taken_up;   /* all that the last life had taken */
+	bool noted;      /* the bells were noted, and nothing has been found since */
+	bool dense;      /* the last time it asked to be woken it was, within a nap */
+	bool worked;     /* since the last idle */
 };
 
-/* Body of the private segment, PRIVATE_NOTE_BYTES long. */
-struct deliver_private {
-	struct private_note note;
-	_Atomic uint64_t handling[2]; /* id, zero while nothing is worked on */
-	struct deliver_suspect suspect[DELIVER_SUSPECTS];
-};
-_Static_assert(sizeof(struct deliver_private) <= PRIVATE_NOTE_BYTES, "it fits its segment");
+/* A delivery to be filled in, or NULL when there is none free. It is out of the free list. */
+struct delivery *deliver_new(struct deliver *deliver, bool from_queue);
+
+/* Into the histograms of the control block. */
+void deliver_time_attempt(struct deliver *deliver, uint64_t us);
+void deliver_time_delivered(struct deliver *deliver, uint64_t us);
+
+/* What it held is freed, its slot of the queue is not. It is in the free list. */
+void deliver_free(struct deliver *deliver, struct delivery *delivery);
 
 extern const struct stage_ops deliver_stage;
+
+/* The stage alone: prints the request of each postback of a file as it would be sent. Returns the
+ * exit status. */
+int deliver_alone(const struct config *config, FILE *input, FILE *output);
 
 #endif

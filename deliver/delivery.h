@@ -25,9 +25,19 @@ enum delivery_state {
 	DELIVERY_FREE,
 	DELIVERY_HELD,    /* waits for its host's room, rate, addresses */
 	DELIVERY_STARTED, /* the sender has it */
-	DELIVERY_PARKING, /* waits for the commit that writes it to deliver.db */
-	DELIVERY_ENDING,  /* waits for the commit that deletes its row, or makes it wait, or dead */
+	DELIVERY_WRITING, /* waits for the commit that makes its fate safe in deliver.db */
 };
+
+/* What deliver.db is told of one that is in state WRITING. */
+enum delivery_fate {
+	DELIVERY_DELETE, /* delivered; only of a row */
+	DELIVERY_LATER,  /* its next attempt is due at due_ms */
+	DELIVERY_PARK,   /* it waits until its endpoint has room */
+	DELIVERY_DIES,   /* for `reason` */
+};
+
+#define DELIVERY_REASON_BYTES 256u
+#define DELIVERY_HEADER_BYTES 64u
 
 struct delivery {
 	enum delivery_state state;
@@ -39,8 +49,9 @@ struct delivery {
 	unsigned attempts;           /* that have ended */
 	int64_t first_ms;            /* CLOCK_REALTIME of the first attempt; 0: none yet */
 	char *history;               /* of attempts before, as waiting.h has it; or NULL */
-	struct target *target;
-	const struct policy *policy;
+	struct target *target;       /* where it goes now; NULL: its URL does not compile */
+	struct target *first_target; /* that of the postback, while a redirect is followed; or NULL */
+	const struct policy *policy; /* of the postback's target */
 	struct host *host;
 	struct endpoint *endpoint;
 	uint64_t held_ns;                 /* since when it waits for its host */
@@ -51,7 +62,14 @@ struct delivery {
 	unsigned resent;    /* times that a dead kept connection made it start over in this attempt */
 	struct sender_request request;
 	char *url, *body; /* of this attempt; freed with it */
-	/* of the list it is in: free, held of its host, parking, ending */
+	char id[EVENT_POSTBACK_ID_BYTES + 1];
+	char key_header[DELIVERY_HEADER_BYTES], id_header[DELIVERY_HEADER_BYTES],
+	        time_header[DELIVERY_HEADER_BYTES], sign_header[SIGN_HEADER_MAX];
+	enum delivery_fate fate;
+	int64_t due_ms;                     /* CLOCK_REALTIME */
+	int64_t gone_until_ms;              /* its endpoint takes no more until then; 0: it does */
+	char reason[DELIVERY_REASON_BYTES]; /* why it dies */
+	/* of the list it is in: free, held of its host, done, writing */
 	struct delivery *next, *previous;
 	unsigned hosts_part; /* hosts.c's: where it has the delivery; zero at first */
 };

@@ -441,12 +441,14 @@ enum hosts_verdict hosts_offer(struct hosts *hosts, struct delivery *delivery, e
 	enum circuit_leave leave = circuit_leave(&endpoint->endpoint.circuit, now_ns);
 	if (leave == CIRCUIT_IS_GONE)
 		return HOSTS_GONE;
-	if (leave == CIRCUIT_WAITS || room_of(hosts, host, host->host.policy) == 0)
+	/* What was held when it opened is still to be parked. */
+	if (leave == CIRCUIT_WAITS || (leave == CIRCUIT_PROBE_DUE && endpoint->endpoint.held > 0)) {
+		delivery->endpoint = &endpoint->endpoint;
+		return HOSTS_PARK;
+	}
+	if (room_of(hosts, host, host->host.policy) == 0)
 		return HOSTS_PARK;
 	if (leave == CIRCUIT_PROBE_DUE) {
-		/* What was held when it opened is still to be parked. */
-		if (endpoint->endpoint.held > 0)
-			return HOSTS_PARK;
 		enum circuit_state before = endpoint->endpoint.circuit.state;
 		circuit_probe(&endpoint->endpoint.circuit);
 		circuit_changed(hosts, endpoint, before, now_ns);

@@ -90,7 +90,8 @@ enum hosts_verdict { HOSTS_HELD, HOSTS_PARK, HOSTS_GONE, HOSTS_REFUSED };
  * its state is DELIVERY_HELD, and it is hosts' until hosts_next, hosts_refused or hosts_overflow
  * gives it, or hosts_release takes it back. REFUSED (with the verdict in *why): the guard forbids
  * the name, or one of its addresses that are known. With anything but HELD nothing keeps the
- * delivery, and hosts_release need not be called. */
+ * delivery, and hosts_release need not be called; with PARK its endpoint tells whether it is its
+ * circuit that waits (set), or its host that has no room (NULL). */
 enum hosts_verdict hosts_offer(struct hosts *hosts, struct delivery *delivery, enum guard_verdict *why,
                                uint64_t now_ns);
 

@@ -428,6 +428,17 @@ int waiting_each_gone(struct waiting *waiting, int64_t now_ms,
 	return result;
 }
 
+int waiting_is_gone(struct waiting *waiting, const char *endpoint, int64_t now_ms)
+{
+	sqlite3_stmt *statement = waiting_statement(waiting, SQL_IS_GONE);
+	bind_text(statement, 1, endpoint);
+	sqlite3_bind_int64(statement, 2, now_ms);
+	int result = waiting_step(waiting, statement);
+	if (result > 0)
+		sqlite3_reset(statement);
+	return result;
+}
+
 /* ---- histories ---- */
 
 /* The error as a JSON string: what is no UTF-8 comes out escaped. */

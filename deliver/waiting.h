@@ -149,6 +149,9 @@ bool waiting_changed(struct waiting *waiting);
 int waiting_each_gone(struct waiting *waiting, int64_t now_ms,
                       void (*each)(void *argument, const char *endpoint, int64_t until_ms), void *argument);
 
+/* Is it gone now? 1, 0 or -errno. */
+int waiting_is_gone(struct waiting *waiting, const char *endpoint, int64_t now_ms);
+
 /* Appends an attempt to a history (malloced JSON array, or NULL): returns the new one, the old one
  * is freed; NULL: no memory, and the old one stays. */
 char *waiting_history(char *history, int64_t at_ms, unsigned status, const char *error, uint32_t total_us);

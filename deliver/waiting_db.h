@@ -39,6 +39,7 @@ enum waiting_state { WAITING_LATER = 1, WAITING_PARKED, WAITING_CLAIMED, WAITING
 	STATEMENT(HAS, "SELECT 1 FROM postback WHERE id = ?1")                                                  \
 	STATEMENT(PUT_GONE, "INSERT OR REPLACE INTO gone VALUES (?1, ?2)")                                      \
 	STATEMENT(DELETE_GONE, "DELETE FROM gone WHERE endpoint = ?1")                                          \
+	STATEMENT(IS_GONE, "SELECT 1 FROM gone WHERE endpoint = ?1 AND until_ms > ?2")                          \
 	STATEMENT(EACH_GONE, "SELECT endpoint, until_ms FROM gone WHERE until_ms > ?1")                         \
 	STATEMENT(EXPIRE_GONE,                                                                                  \
 	          "DELETE FROM gone WHERE endpoint IN"                                                          \

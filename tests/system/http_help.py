@@ -52,6 +52,7 @@ def http_config(tmp_path, backend="auto", listen="127.0.0.1:0", topics=None, que
                                         "request_memory": "16MiB", **entry}]},
         "topics": {**small, **(topics or {})},
         "queues": {"postback": queue or {"slots": 1024, "slot_size": 1024}},
+        "deliver": {"processes": 0},
     }
 
 
