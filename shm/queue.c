@@ -584,13 +584,20 @@ bool queue_resume(struct queue *queue, uint32_t *next, struct queue_slot *slot)
 void queue_count(const struct queue *queue, struct queue_counts *counts)
 {
 	uint64_t n[PHASE_MASK + 1] = {0};
-	for (uint64_t index = 0; index < queue->slots; index++)
-		n[queue_word_phase(atomic_load_explicit(&queue->word[index], memory_order_relaxed))]++;
-	*counts = (struct queue_counts){.slots = queue->slots,
-	                                .free = n[QUEUE_FREE],
-	                                .filling = n[QUEUE_FILLING],
-	                                .ready = n[QUEUE_READY],
-	                                .taken = n[QUEUE_TAKEN]};
+	uint64_t used_after = 0;
+	for (uint64_t index = 0; index < queue->slots; index++) {
+		uint64_t word = atomic_load_explicit(&queue->word[index], memory_order_relaxed);
+		uint64_t after = queue_word_used_after(word, index, queue->lap_shift);
+		n[queue_word_phase(word)]++;
+		used_after = after > used_after ? after : used_after;
+	}
+	*counts =
+	        (struct queue_counts){.slots = queue->slots,
+	                              .free = n[QUEUE_FREE],
+	                              .filling = n[QUEUE_FILLING],
+	                              .ready = n[QUEUE_READY],
+	                              .taken = n[QUEUE_TAKEN],
+	                              .used = used_after < queue->slots ? 0 : used_after + 1 - queue->slots};
 }
 
 bool queue_take_wait(struct queue *queue, struct queue_slot *slot, uint64_t timeout_ns)

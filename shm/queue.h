@@ -170,6 +170,9 @@ struct queue_slot {
 /* What the words say, read one after the other: while others work, not a picture of one moment. */
 struct queue_counts {
 	uint64_t slots, free, filling, ready, taken;
+	/* places that all producers together have come to: used less ready and taken is, but for
+	 * places that were gone round or given up, how many messages have been dealt with */
+	uint64_t used;
 };
 
 /* ---- creating ---- */

@@ -78,6 +78,7 @@ $(eval $(call unit,ingest/http/transport_ends,http_transport stage flow config s
 $(eval $(call unit,ingest/http/transport_limits,http_transport stage flow config shm event base,-luring))
 $(eval $(call unit,ingest/http/transport_polling,http_transport stage flow config shm event base,-luring))
 $(eval $(call unit,ingest/http/server,$(HTTP_PARTS) stage flow config shm event base,-luring -lz -lcrypto -lck))
+$(eval $(call unit,ingest/http/outlet,$(HTTP_PARTS) stage flow config shm event base,-luring -lz -lcrypto -lck))
 $(eval $(call unit,ingest/http/answers,$(HTTP_PARTS) stage flow config shm event base,-luring -lz -lcrypto -lck))
 $(eval $(call unit,ingest/http/routes,$(HTTP_PARTS) stage flow config shm event base,-luring -lz -lcrypto -lck))
 

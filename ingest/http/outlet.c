@@ -267,7 +267,8 @@ static void look(struct outlet_pressure *pressure, uint64_t read_bytes, uint64_t
 	pressure->looked_ns = now_ns;
 }
 
-/* A queue does not count what was taken: what came less what is there says it. */
+/* A queue does not count what was taken: what came, from all processes, less what is there says
+ * it. */
 static void look_at_queue(struct outlet *outlet, unsigned place, uint64_t now_ns)
 {
 	struct outlet_pressure *pressure = &outlet->place[place].pressure;
@@ -278,8 +279,7 @@ static void look_at_queue(struct outlet *outlet, unsigned place, uint64_t now_ns
 	struct queue_counts counts;
 	queue_count(queue, &counts);
 	uint64_t ready = counts.ready + counts.taken;
-	uint64_t came = queue->reserve_position;
-	look(pressure, came > ready ? came - ready : 0, ready, now_ns);
+	look(pressure, counts.used > ready ? counts.used - ready : 0, ready, now_ns);
 }
 
 void outlet_look(struct outlet *outlet, uint64_t now_ns)
