@@ -2,7 +2,7 @@
 
 RUN_TESTS = scripts/run-tests --build $(BUILD) --document $(DOCUMENT) $(addprefix --unit ,$(UNIT_TESTS)) \
             $(addprefix --fuzzer ,$(FUZZERS))
-CHOICE    = $(if $(ONLY),--only "$(ONLY)") $(if $(KINDS),--kinds $(KINDS))
+CHOICE    = $(if $(ONLY),--only "$(ONLY)") $(if $(KINDS),--kinds $(KINDS)) $(if $(LIMIT),--system-limit $(LIMIT))
 DOCUMENT  = $(BUILD)/tools/document
 ASAN      = BUILD=$(BUILD)-asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" OPTIMISE=-O1
 # As many jobs as there are cores, unless -j was given.
@@ -77,7 +77,7 @@ built-peers: all $(TEST_PROGRAMS)
 
 crash-sinks: ## 1,000 kills of the sink on each store, under load; KILLS=n for another number
 	@scripts/install-packages build run test data
-	@MILLRACE_KILLS=$(or $(KILLS),1000) $(AGAIN) built-system ONLY="(test_objects or test_objects_stores) and kills"
+	@MILLRACE_KILLS=$(or $(KILLS),1000) $(AGAIN) built-system LIMIT=21600 ONLY="(test_objects or test_objects_stores) and kills"
 
 asan: ## all unit and system tests under the address and undefined-behaviour sanitizers, in $(BUILD)-asan
 	@scripts/install-packages build run test data
