@@ -163,8 +163,9 @@ static void put_bytes(struct text *text, const struct event_value *value, bool a
 /* JSON that lies in the payload. */
 static void put_json(struct text *text, const struct event_value *value)
 {
-	bool formed = value->kind == EVENT_VALUE_STRING ? event_literal_is_string(value->bytes, value->length)
-	                                                : event_literal_is_flat(value->bytes, value->length);
+	bool formed = value->kind == EVENT_VALUE_STRING
+	                      ? event_literal_is_string(value->bytes, value->length)
+	                      : event_literal_is_object(value->bytes, value->length);
 	if (formed)
 		text_json(text, value->bytes, value->length);
 	else

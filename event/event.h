@@ -173,8 +173,8 @@ struct event_postback {
 	uint64_t id[2]; /* no other postback ever has it; the same for each attempt */
 	uint32_t data_bytes;
 	uint32_t reserved;
-	/* url (a template, UTF-8, JSON escapes resolved), then data (a JSON object of strings,
-	 * numbers, true, false and null, as sent, white space outside strings left out) */
+	/* url (a template, UTF-8, JSON escapes resolved), then data (a JSON object, as sent, white
+	 * space outside strings left out) */
 	char text[];
 };
 _Static_assert(sizeof(struct event_postback) == 56, "a multiple of 8");

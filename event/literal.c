@@ -97,14 +97,43 @@ static size_t scalar_bytes(const char *text, size_t left)
 	return n > 0 ? n : number_bytes(text, left);
 }
 
-/* "key":value */
-static size_t member_bytes(const char *text, size_t left)
+static size_t value_bytes(const char *text, size_t left, unsigned depth);
+
+/* value, or "key":value */
+static size_t element_bytes(const char *text, size_t left, bool member, unsigned depth)
 {
-	size_t key = string_bytes(text, left);
-	if (key == 0 || key == left || text[key] != ':')
+	size_t key = member ? string_bytes(text, left) : 0;
+	if (member && (key == 0 || key == left || text[key++] != ':'))
 		return 0;
-	size_t value = scalar_bytes(text + key + 1, left - key - 1);
-	return value > 0 ? key + 1 + value : 0;
+	size_t value = value_bytes(text + key, left - key, depth);
+	return value > 0 ? key + value : 0;
+}
+
+/* An array or object; depth: of containers that are open around it. */
+static size_t container_bytes(const char *text, size_t left, unsigned depth)
+{
+	bool object = *text == '{';
+	char close = object ? '}' : ']';
+	if (left < 2 || depth == EVENT_LITERAL_DEPTH_MAX)
+		return 0;
+	if (text[1] == close)
+		return 2;
+	for (size_t at = 1, n; (n = element_bytes(text + at, left - at, object, depth + 1)) > 0; at++) {
+		at += n;
+		if (at == left || (text[at] != ',' && text[at] != close))
+			return 0;
+		if (text[at] == close)
+			return at + 1;
+	}
+	return 0;
+}
+
+/* Recursion ends at EVENT_LITERAL_DEPTH_MAX. */
+static size_t value_bytes(const char *text, size_t left, unsigned depth)
+{
+	if (left > 0 && (*text == '{' || *text == '['))
+		return container_bytes(text, left, depth);
+	return scalar_bytes(text, left);
 }
 
 bool event_literal_is_string(const char *text, size_t bytes)
@@ -112,19 +141,7 @@ bool event_literal_is_string(const char *text, size_t bytes)
 	return bytes > 0 && string_bytes(text, bytes) == bytes;
 }
 
-bool event_literal_is_flat(const char *text, size_t bytes)
+bool event_literal_is_object(const char *text, size_t bytes)
 {
-	if (bytes < 2 || *text != '{')
-		return false;
-	if (text[1] == '}')
-		return bytes == 2;
-	for (size_t at = 1, n; (n = member_bytes(text + at, bytes - at)) > 0; at += n + 1) {
-		if (at + n == bytes)
-			return false;
-		if (text[at + n] == '}')
-			return at + n + 1 == bytes;
-		if (text[at + n] != ',')
-			return false;
-	}
-	return false;
+	return bytes > 0 && *text == '{' && value_bytes(text, bytes, 0) == bytes;
 }

@@ -12,8 +12,9 @@
  * pair) and nothing else. */
 bool event_literal_is_string(const char *text, size_t bytes);
 
-/* True when the bytes are one JSON object whose values are strings, numbers, true, false or null,
- * without white space outside strings, and nothing else. */
-bool event_literal_is_flat(const char *text, size_t bytes);
+#define EVENT_LITERAL_DEPTH_MAX 256u /* containers open at a time; ingest takes no more */
+
+/* True when the bytes are one JSON object without white space outside strings, and nothing else. */
+bool event_literal_is_object(const char *text, size_t bytes);
 
 #endif

@@ -137,6 +137,7 @@ $(eval $(call unit,sink/objects/s3,objects stage flow config shm event base,-lcu
 $(eval $(call unit,sink/file/growing,sink_file stage flow config shm event base,))
 
 $(eval $(call unit,deliver/data,deliver shm event base,))
+$(eval $(call unit,deliver/door,deliver json shm event base,-lidn2))
 $(eval $(call unit,deliver/record,deliver stage flow config shm event base,-lcyaml -lyaml -ljansson -lck))
 $(eval $(call unit,deliver/sender,deliver shm event base,-lcurl -lssl -lcrypto -lz -pthread))
 $(eval $(call unit,deliver/sign,deliver stage flow config shm event base,-lcrypto))
@@ -178,6 +179,7 @@ $(eval $(call test_program,tests/outside_writer,tests/tool/outside_writer.c,mill
 $(eval $(call test_program,tests/kafka_tool,tests/tool/kafka_tool.c,fixture,-lrdkafka))
 $(eval $(call test_program,tests/queue_tool,tests/tool/queue_tool.c,fixture shm event base,-lck))
 $(eval $(call test_program,tests/fake_stage,tests/tool/fake_stage.c,stage flow config shm event base,-lck))
+$(eval $(call test_program,tests/target_tool,tests/tool/target_tool.c,deliver shm event base,-lidn2))
 $(eval $(call test_program,tests/sigv4_tool,tests/tool/sigv4_tool.c,objects shm event base,-lcrypto))
 $(eval $(call test_program,tests/store_tool,tests/tool/store_tool.c,objects stage flow config shm event base,-lcurl -ljansson -lcyaml -lyaml -lisal -lcrypto -pthread))
 

@@ -24,9 +24,9 @@ struct json_postback {
 };
 
 /* Checks the whole body. endpoint.method is one of GET POST PUT PATCH DELETE; endpoint.url a string
- * that url.h takes, so one that could never be delivered is refused here ({key} may stand anywhere
- * after the slashes); data a non-empty array of objects whose values are strings, numbers, true,
- * false or null. False with *fault when something is wrong. */
+ * that url.h takes, so one that could never be delivered is refused here ({key} may stand in
+ * its path and query); data a non-empty array of objects, of any values. How deep they nest is
+ * bounded by scan.h. False with *fault when something is wrong. */
 bool json_postback_open(struct json_postback *postback, const char *data, size_t bytes,
                         struct json_fault *fault);
 

@@ -15,10 +15,10 @@
 
 #include "base/hex.h"
 
-#define KEY        '{'
 #define HOST_ROOM  1024u /* a name of 253 ASCII characters may stand for up to four bytes each */
 #define NAME_MOST  253u
 #define LABEL_MOST 63u
+#define ZONE_MOST  15u
 #define PORT_MOST  65535u
 
 enum part {
@@ -39,13 +39,13 @@ static const char wrong_spaces[] = "must be without spaces and control character
 static const char no_host[] = "must have a host";
 static const char wrong_host[] = "has a host that is neither a name nor an address";
 static const char wrong_port[] = "has a port that is not 1 to 65535";
-static const char wrong_brace[] = "has a { without its } or a } without its { in front of the path";
+static const char wrong_brace[] = "has a { or } in front of the path";
 
 /* All since the last @. */
 struct authority {
 	bool brackets, foreign; /* the host has brackets; has characters beyond ASCII */
-	bool host_wrong, brace_wrong, port_wrong;
-	bool port_digits, port_templates;
+	bool host_wrong, port_wrong, port_digits;
+	bool control;         /* a %XX of a control character, which a user cannot have */
 	uint32_t port;        /* PORT_MOST + 1: or more */
 	unsigned hexadecimal; /* digits of a %XX that are still to come; code: their value so far */
 	unsigned code;
@@ -56,28 +56,34 @@ struct url {
 	enum part part;
 	unsigned place; /* in "http" or "//" */
 	bool spaces;    /* or control characters, anywhere */
-	bool in_key;    /* between braces, before the path */
+	bool braces;    /* before the path */
+	char before[2]; /* the last two characters */
 	struct authority authority;
-	char *host; /* HOST_ROOM bytes; in a name %XX is resolved; KEY stands for a template */
+	char *host; /* HOST_ROOM bytes; in a name %XX is resolved */
 };
 
 /* ---- the host, when it is whole ---- */
 
-/* The text between the brackets. A template may be the digits between two colons, but it brings no
- * colon. */
+/* 1 to ZONE_MOST characters, as libcurl takes them. */
+static bool is_zone(const char *zone, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		if (!json_is_unreserved(zone[i]))
+			return false;
+	return bytes > 0 && bytes <= ZONE_MOST;
+}
+
+/* The text between the brackets. */
 static bool is_address(const char *host, size_t bytes)
 {
 	char text[INET6_ADDRSTRLEN];
 	struct in6_addr address;
 	const char *end = host + bytes, *zone = memchr(host, '%', bytes);
 	if (zone) {
-		if (end - zone < 4 || memcmp(zone, "%25", 3) != 0)
+		if (end - zone < 4 || memcmp(zone, "%25", 3) != 0 ||
+		    !is_zone(zone + 3, (size_t)(end - zone - 3)))
 			return false;
 		end = zone;
-	}
-	if (memchr(host, KEY, bytes) != NULL) {
-		const char *colon = memchr(host, ':', (size_t)(end - host));
-		return colon && memchr(colon + 1, ':', (size_t)(end - colon - 1));
 	}
 	if ((size_t)(end - host) >= sizeof text)
 		return false;
@@ -104,8 +110,6 @@ static bool is_name(const char *host, size_t bytes, bool foreign)
 	struct in_addr address;
 	const char *end = host + bytes, *label = host;
 	size_t label_most = foreign ? HOST_ROOM : LABEL_MOST;
-	if (memchr(host, KEY, bytes) != NULL)
-		return true;
 	if (end[-1] == '.')
 		end--;
 	for (const char *dot; (dot = memchr(label, '.', (size_t)(end - label))) != NULL; label = dot + 1)
@@ -125,7 +129,7 @@ static bool is_name(const char *host, size_t bytes, bool foreign)
 static const char *judge(const struct url *url)
 {
 	const struct authority *authority = &url->authority;
-	if (url->in_key || authority->brace_wrong)
+	if (url->braces)
 		return wrong_brace;
 	if (authority->host_bytes == 0 && !authority->brackets && !authority->host_wrong)
 		return no_host;
@@ -134,8 +138,8 @@ static const char *judge(const struct url *url)
 	if (authority->brackets ? !is_address(url->host, authority->host_bytes)
 	                        : !is_name(url->host, authority->host_bytes, authority->foreign))
 		return wrong_host;
-	if (authority->port_wrong || (authority->port_digits && !authority->port_templates &&
-	                              (authority->port == 0 || authority->port > PORT_MOST)))
+	if (authority->port_wrong ||
+	    (authority->port_digits && (authority->port == 0 || authority->port > PORT_MOST)))
 		return wrong_port;
 	return NULL;
 }
@@ -208,34 +212,26 @@ static void take_port(struct authority *authority, char c)
 		authority->port = PORT_MOST + 1;
 }
 
-/* A template begins or ends. */
-static void take_brace(struct url *url, char c)
+/* c is the last digit of a %XX that stands for a control character. */
+static bool ends_control(const struct url *url, char c)
 {
-	struct authority *authority = &url->authority;
-	if (c == '}' || url->in_key) {
-		authority->brace_wrong |= c != '}' || !url->in_key;
-		url->in_key = false;
-		return;
-	}
-	url->in_key = true;
-	authority->host_wrong |= url->part == PART_BEHIND || authority->hexadecimal > 0;
-	if (url->part == PART_PORT)
-		authority->port_templates = true;
-	else
-		put_host(url, KEY);
+	char high = url->before[1];
+	return url->before[0] == '%' && hex_value(c) >= 0 &&
+	       (high == '0' || high == '1' || (high == '7' && hex_value(c) == 0xf));
 }
 
 static void take_authority(struct url *url, char c)
 {
 	struct authority *authority = &url->authority;
-	if (c == '{' || c == '}') {
-		take_brace(url, c);
-	} else if (url->in_key) {
-		return;
-	} else if (c == '/' || c == '?' || c == '#') {
+	url->braces |= c == '{' || c == '}';
+	authority->control |= ends_control(url, c);
+	url->before[0] = url->before[1];
+	url->before[1] = c;
+	if (c == '/' || c == '?' || c == '#') {
 		authority->host_wrong |= url->part == PART_ADDRESS;
 		url->part = PART_REST;
 	} else if (c == '@') {
+		url->spaces |= authority->control;
 		*authority = (struct authority){0};
 		url->part = PART_NAME;
 	} else if (url->part == PART_PORT) {

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "event/literal.h"
 #include "tests/fixture/event_slot.h"
 
 static void the_clients_address_is_ip_and_old_filters_find_it_as_source(void **state)
@@ -129,12 +130,12 @@ static void a_postback_shows_its_own_id_and_its_data_as_an_object(void **state)
 	assert_null(postback_method_name(POSTBACK_METHOD_COUNT));
 }
 
-static void data_that_is_no_flat_object_is_shown_as_text(void **state)
+static void data_that_is_no_object_is_shown_as_text(void **state)
 {
 	(void)state;
 	static const struct {
 		const char *data;
-		bool flat;
+		bool object;
 	} cases[] = {
 	        {"{}", true},
 	        {"{\"\":0}", true},
@@ -151,8 +152,17 @@ static void data_that_is_no_flat_object_is_shown_as_text(void **state)
 	        {"{\"a\"}", false},
 	        {"{\"a", false},
 	        {"{a:1}", false},
-	        {"{\"a\":{}}", false},
-	        {"{\"a\":[]}", false},
+	        {"{\"a\":{}}", true},
+	        {"{\"a\":[]}", true},
+	        {"{\"a\":[1,\"]\",{\"b\":[[],{}]}],\"c\":{\"d\":null}}", true},
+	        {"{\"a\":[1,]}", false},
+	        {"{\"a\":[,]}", false},
+	        {"{\"a\":[1 ]}", false},
+	        {"{\"a\":[1}", false},
+	        {"{\"a\":{1}}", false},
+	        {"{\"a\":{\"b\"}}", false},
+	        {"{\"a\":[]]}", false},
+	        {"{\"a\":[\"b\":1]}", false},
 	        {"{\"a\":01}", false},
 	        {"{\"a\":-}", false},
 	        {"{\"a\":1.}", false},
@@ -173,12 +183,29 @@ static void data_that_is_no_flat_object_is_shown_as_text(void **state)
 		int n = event_postback_json(out, sizeof out, &slot, length);
 		json_t *object = json_loadb(out, n > 0 ? (size_t)n : 0, 0, NULL);
 		json_t *data = json_object_get(object, "data");
-		if (data == NULL || json_is_object(data) != cases[i].flat)
+		if (data == NULL || json_is_object(data) != cases[i].object)
 			fail_msg("%s became %.*s", cases[i].data, n, out);
-		if (!cases[i].flat)
+		if (!cases[i].object)
 			assert_string_equal(json_string_value(data), cases[i].data);
 		json_decref(object);
 	}
+}
+
+static void data_is_followed_as_deep_as_it_can_come_in(void **state)
+{
+	(void)state;
+	for (unsigned depth = EVENT_LITERAL_DEPTH_MAX - 1; depth <= EVENT_LITERAL_DEPTH_MAX; depth++) {
+		char data[2 * EVENT_LITERAL_DEPTH_MAX + 8] = "{\"a\":";
+		memset(data + 5, '[', depth);
+		memset(data + 5 + depth, ']', depth);
+		strcpy(data + 5 + 2 * depth, "}");
+		assert_int_equal(event_literal_is_object(data, strlen(data)),
+		                 depth < EVENT_LITERAL_DEPTH_MAX);
+	}
+	static char open[1 << 20];
+	memset(open, '[', sizeof open);
+	memcpy(open, "{\"a\":", 5);
+	assert_false(event_literal_is_object(open, sizeof open));
 }
 
 int main(void)
@@ -189,7 +216,8 @@ int main(void)
 	        cmocka_unit_test(a_log_event_shows_its_text_as_the_client_wrote_it),
 	        cmocka_unit_test(a_text_that_is_no_json_string_is_shown_as_bytes_in_one),
 	        cmocka_unit_test(a_postback_shows_its_own_id_and_its_data_as_an_object),
-	        cmocka_unit_test(data_that_is_no_flat_object_is_shown_as_text),
+	        cmocka_unit_test(data_that_is_no_object_is_shown_as_text),
+	        cmocka_unit_test(data_is_followed_as_deep_as_it_can_come_in),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,3 +37,5 @@ $(eval $(call fuzzer,journal,tests/fuzz/journal_fuzz.c tests/fixture/journal.c $
   $(wildcard shm/*.c),,-lck))
 
 $(eval $(call fuzzer,guard,tests/fuzz/guard_fuzz.c deliver/guard_entry.c deliver/names_text.c base/address.c,,))
+$(eval $(call fuzzer,target,tests/fuzz/target_fuzz.c $(addprefix deliver/,authority.c data.c target.c) $(JSON_SOURCES) event/layout.c shm/segment.c shm/folder.c base/text.c,,\
+  -ljansson -lcurl -lidn2))

@@ -11,8 +11,6 @@
 
 /* ---- postbacks ---- */
 
-#define ANY_KEY '\x01' /* stands for a template */
-
 static bool matches(const char *pattern, const char *text)
 {
 	regex_t regex;
@@ -23,38 +21,29 @@ static bool matches(const char *pattern, const char *text)
 	return found;
 }
 
-/* Host and port after the last @ of the authority, with each template as one character; false when
- * a brace is alone. */
-static bool cut_host(char *out, const char *authority, size_t bytes)
+/* Host and port after the last @ of the authority; false when it has a brace, or what is before the @
+ * has a control character as %XX. */
+static bool cut_host(char *out, const char *authority)
 {
-	bool in_key = false, fits = true;
-	for (size_t i = 0; i < bytes; i++) {
-		char c = authority[i];
-		if (c == '{' || c == '}') {
-			fits = fits && in_key == (c == '}');
-			in_key = c == '{' && !in_key;
-			if (in_key)
-				*out++ = ANY_KEY;
-		} else if (!in_key && strchr("/?#", c)) {
-			break;
-		} else if (!in_key && c == '@') {
-			while (out[-1] != '@')
-				out--;
-			fits = true;
-		} else if (!in_key) {
-			*out++ = c;
-		}
-	}
-	*out = 0;
-	return fits && !in_key;
+	size_t n = strcspn(authority, "/?#");
+	char *user = strndup(authority, n);
+	if (user == NULL)
+		abort();
+	char *at = strrchr(user, '@'), *host = at != NULL ? at + 1 : user;
+	strcpy(out, host);
+	*host = 0;
+	bool fits = !matches("%(0[0-9A-Fa-f]|1[0-9A-Fa-f]|7[Ff])", user) && !memchr(authority, '{', n) &&
+	            !memchr(authority, '}', n);
+	free(user);
+	return fits;
 }
 
 static bool port_fits(const char *port)
 {
 	char *digits_end;
-	if (!matches("^(:[0-9\x01]*)?$", port))
+	if (!matches("^(:[0-9]*)?$", port))
 		return false;
-	return port[0] == 0 || port[1] == 0 || strchr(port, ANY_KEY) ||
+	return port[0] == 0 || port[1] == 0 ||
 	       (strtoul(port + 1, &digits_end, 10) >= 1 && strtod(port + 1, NULL) <= 65535);
 }
 
@@ -62,15 +51,11 @@ static bool address_fits(const char *host)
 {
 	struct in6_addr address;
 	char plain[INET6_ADDRSTRLEN + 1] = "";
-	if (!matches("^[0-9A-Za-z._~:\x01-]*(%25[0-9A-Za-z._~:%\x01-]+)?$", host))
+	if (!matches("^[0-9A-Za-z._~:-]*(%25[0-9A-Za-z._~-]{1,15})?$", host))
 		return false;
 	size_t bytes = strcspn(host, "%");
 	if (strlen(host) > 1024)
 		return false;
-	if (strchr(host, ANY_KEY)) {
-		const char *colon = memchr(host, ':', bytes);
-		return colon && memchr(colon + 1, ':', bytes - (size_t)(colon + 1 - host));
-	}
 	if (bytes >= sizeof plain)
 		return false;
 	memcpy(plain, host, bytes);
@@ -81,7 +66,7 @@ static bool name_fits(const char *host)
 {
 	char name[4096];
 	size_t n = 0;
-	if (!matches("^([0-9A-Za-z._~\x01\x80-\xff-]|%[0-9A-Fa-f]{2})+$", host))
+	if (!matches("^([0-9A-Za-z._~\x80-\xff-]|%[0-9A-Fa-f]{2})+$", host))
 		return false;
 	for (; *host && n < sizeof name - 1; host++, n++) {
 		char code[3] = {host[0] == '%' ? host[1] : 0, host[0] == '%' ? host[2] : 0, 0};
@@ -92,11 +77,9 @@ static bool name_fits(const char *host)
 		host += host[0] == '%' ? 2 : 0;
 	}
 	name[n] = 0;
-	bool foreign = matches("[\x80-\xff]", name), templates = strchr(name, ANY_KEY) != NULL;
+	bool foreign = matches("[\x80-\xff]", name);
 	if (n > 1024)
 		return false;
-	if (templates)
-		return true;
 	if (name[n - 1] == '.')
 		name[--n] = 0;
 	if (!matches(foreign ? "^[^.]+([.][^.]+)*$" : "^[^.]{1,63}([.][^.]{1,63})*$", name) ||
@@ -121,22 +104,21 @@ static bool url_fits(json_t *value)
 	                                                       : 0;
 	if (scheme == 0)
 		return false;
-	char *host = malloc(n + 2);
-	host[0] = '@'; /* where cut_host stops going back */
-	bool fits = cut_host(host + 1, url + scheme, n - scheme);
-	if (fits && host[1] == '[') {
-		char *end = strchr(host + 2, ']');
+	char *host = malloc(n + 1);
+	bool fits = cut_host(host, url + scheme);
+	if (fits && host[0] == '[') {
+		char *end = strchr(host + 1, ']');
 		fits = end && port_fits(end + 1);
 		if (fits) {
 			*end = 0;
-			fits = address_fits(host + 2);
+			fits = address_fits(host + 1);
 		}
 	} else if (fits) {
-		char *colon = strchr(host + 1, ':');
+		char *colon = strchr(host, ':');
 		fits = !colon || port_fits(colon);
 		if (colon)
 			*colon = 0;
-		fits = fits && name_fits(host + 1);
+		fits = fits && name_fits(host);
 	}
 	free(host);
 	return fits;
@@ -158,17 +140,11 @@ static bool method_of(json_t *value, enum postback_method *method)
 static bool elements_fit(json_t *data)
 {
 	size_t i;
-	json_t *element, *value;
-	const char *key;
+	json_t *element;
 	json_array_foreach(data, i, element)
 	{
 		if (!json_is_object(element))
 			return false;
-		json_object_foreach(element, key, value)
-		{
-			if (json_is_object(value) || json_is_array(value))
-				return false;
-		}
 	}
 	return true;
 }

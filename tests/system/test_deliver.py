@@ -121,7 +121,7 @@ def test_final_answers_and_used_up_attempts_make_dead_letters_with_their_history
         accept(millrace, receiver.url("/302"), [{"n": 2}])
         accept(millrace, receiver.url("/500"), [{"n": 3}])
         accept(millrace, f"http://127.0.0.1:{free_port()}/", [{"n": 4}])
-        accept(millrace, "http://{host}/", [{"host": "x"}])
+        accept(millrace, "http://\u2100.example/", [{"host": "no name, as only IDNA can tell"}])
         wait_stage_metric(millrace, "dead", 5)
         dead = {json.loads(row["data"]).get("n"): row for row in Database(tmp_path).dead()}
         assert (dead[1]["reason"], dead[1]["attempts"]) == ("answered 400", 1)

@@ -68,7 +68,7 @@ def test_filters_find_parameters_of_tracking_calls_and_data_of_postbacks(instanc
     address = http_address(one)
     for query in ("a=1&b=2", "a=2&a=1", "b=%31", "", "x%2Ey=Z%C3%BCrich", "a=1+2"):
         assert ask(address, "GET", f"/t/call?{query}").status == 200
-    postback = {"endpoint": {"method": "GET", "url": "http://h/{k}"}, "data": [{"k": "v"}, {"k": 7}, {"k": True}, {"j": "v"}]}
+    postback = {"endpoint": {"method": "GET", "url": "http://h/{k}"}, "data": [{"k": "v"}, {"k": 7}, {"k": True}, {"j": "v"}, {"k": [1, {"l": None}]}]}
     assert ask(address, "POST", "/ingest", json.dumps(postback).encode()).status == 202
     one.settle("track", 6)
 
@@ -84,6 +84,7 @@ def test_filters_find_parameters_of_tracking_calls_and_data_of_postbacks(instanc
     assert tapped("track", "params.a=1 2") == [{"a": "1 2"}]
     assert tapped("track.raw", "params.b=1") == tapped("track.raw", "query.b=1") == ["b=%31"]
     assert tapped("postback", "data.k=v") == [{"k": "v"}]
+    assert tapped("postback", 'data.k=[1,{"l":null}]') == [{"k": [1, {"l": None}]}]
     assert tapped("postback", "data.k=7") == [{"k": 7}] and tapped("postback", "data.k=true") == [{"k": True}]
     assert tapped("track", "params.nothing=1") == []
     refused = one.millrace("tap", "metric", "-f", "username.x=1")
