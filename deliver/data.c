@@ -20,9 +20,14 @@ struct reader {
 	unsigned depth; /* containers open */
 };
 
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static void skip_space(struct reader *reader)
 {
-	while (reader->at < reader->end && memchr(" \t\r\n", *reader->at, 4) != NULL)
+	while (reader->at < reader->end && is_space(*reader->at))
 		reader->at++;
 }
 
@@ -477,7 +482,7 @@ static size_t dense_bytes(const char *text, const char *end, bool *in_string)
 			at++; /* the byte that it escapes; there is one */
 		else if (*at == '"')
 			*in_string = !*in_string;
-		else if (!*in_string && memchr(" \t\r\n", *at, 4) != NULL)
+		else if (!*in_string && is_space(*at))
 			break;
 	}
 	return (size_t)(at - text);
