@@ -18,7 +18,7 @@ enum event_value_kind {
 	EVENT_VALUE_ADDRESS, /* 16 bytes; null when all zero */
 	EVENT_VALUE_IPV4,
 	EVENT_VALUE_STRING, /* a JSON string with its quotes */
-	EVENT_VALUE_OBJECT, /* a flat JSON object */
+	EVENT_VALUE_OBJECT, /* a JSON object */
 	EVENT_VALUE_QUERY,  /* a query string, in JSON an object */
 };
 
