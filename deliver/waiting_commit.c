@@ -6,8 +6,8 @@
 
 #include "deliver/waiting_db.h"
 
-#define COPY_BYTES    (8ull << 20)  /* the log is copied into the database when it has grown so much */
-#define RESTART_BYTES (64ull << 20) /* and readers are waited for, so that it starts over */
+#define COPY_BYTES    (32ull << 20)  /* the log is copied into the database when it has grown so much */
+#define RESTART_BYTES (128ull << 20) /* and readers are waited for, so that it starts over */
 
 static int check_files(struct waiting *waiting, struct shm_error *error)
 {

@@ -18,7 +18,7 @@
 #define OPEN_PAUSE_NS (20 * NS_PER_MS)
 
 #define CACHE_KIB      "16384"
-#define LOG_SHRINKS_TO "33554432" /* the log file, when it starts over */
+#define LOG_SHRINKS_TO "67108864" /* the log file, when it starts over */
 
 #define TEXT(x)  #x
 #define VALUE(x) TEXT(x)
