@@ -11,6 +11,9 @@
 #include "base/text.h"
 #include "base/clock.h"
 #include "base/program.h"
+#include "cli/arguments.h"
+#include "config/config.h"
+#include "shm/folder.h"
 #include "shm/life.h"
 
 #define LINE_MAX_BYTES 4096u
@@ -43,6 +46,30 @@ int command_fail(const char *name, const char *text, ...)
 const char *command_instance(void)
 {
 	return segment_instance(NULL);
+}
+
+struct config *command_config(const char *command, const char *file, const struct argument_list *sets,
+                              const char *instance)
+{
+	char directory[128], *errors = NULL;
+	bool running = false; /* the instance's configuration is used */
+	if (file == NULL && sets->n == 0 && segment_directory(directory, sizeof directory, instance) == 0) {
+		struct stat status;
+		int result = folder_stat(directory, CONFIG_INSTANCE_FILE, &status);
+		if (result != 0 && result != -ENOENT) {
+			command_fail(command,
+			             "%s/" CONFIG_INSTANCE_FILE ": %s; name the folder: --set data_dir=DIR",
+			             directory, strerror(-result));
+			return NULL;
+		}
+		running = result == 0;
+	}
+	struct config *config = running ? config_load_instance(directory, sets->item, sets->n, &errors)
+	                                : config_load(file, sets->item, sets->n, &errors);
+	if (config == NULL)
+		fputs(errors, stderr);
+	free(errors);
+	return config;
 }
 
 int command_no_instance(const char *command, const char *name, int result, const struct shm_error *error)

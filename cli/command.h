@@ -37,6 +37,14 @@ int command_fail(const char *name, const char *text, ...) __attribute__((format(
 /* The default of --instance: $MILLRACE_INSTANCE or "default". */
 const char *command_instance(void);
 
+struct config;
+struct argument_list;
+
+/* For commands that read what lies in data_dir: the configuration that names it, from the command
+ * line, else from the running instance, else the default. NULL after it printed the reason. */
+struct config *command_config(const char *command, const char *file, const struct argument_list *sets,
+                              const char *instance);
+
 /* Prints why it cannot attach to the instance, with the remedy. result and error come from
  * instance_attach or snapshot_open. Returns 1. */
 int command_no_instance(const char *command, const char *name, int result, const struct shm_error *error);

@@ -5,41 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "shm/folder.h"
 #include "config/config.h"
 
 #define EXIT_UNKNOWN 3
 #define EXIT_NO_SHA  4
-
-/* Returns the configuration with data_dir: from the command line, else from the running instance,
- * else the default. NULL after it printed the reason. */
-static struct config *load(const char *file, const struct argument_list *sets, const char *instance)
-{
-	char directory[128], *errors = NULL;
-	bool running = false; /* the instance's configuration is used */
-	if (file == NULL && sets->n == 0 && segment_directory(directory, sizeof directory, instance) == 0) {
-		struct stat status;
-		int result = folder_stat(directory, CONFIG_INSTANCE_FILE, &status);
-		if (result != 0 && result != -ENOENT) {
-			command_fail("report",
-			             "%s/" CONFIG_INSTANCE_FILE
-			             ": %s; name the folder of the counts: --set data_dir=DIR",
-			             directory, strerror(-result));
-			return NULL;
-		}
-		running = result == 0;
-	}
-	struct config *config = running ? config_load_instance(directory, sets->item, sets->n, &errors)
-	                                : config_load(file, sets->item, sets->n, &errors);
-	if (config == NULL)
-		fputs(errors, stderr);
-	free(errors);
-	return config;
-}
 
 static int print_report(const char *data_dir, const char *sha)
 {
@@ -97,7 +69,7 @@ int command_report(int argc, char **argv)
 	int status = arguments_parse(&arguments, argc, argv, &operands);
 	if (status != ARGUMENTS_GO_ON)
 		return status;
-	struct config *config = load(file, &sets, instance);
+	struct config *config = command_config("report", file, &sets, instance);
 	if (config == NULL)
 		return 1;
 	status = print_report(config_string(config, "data_dir"), operands.item[0]);

@@ -150,6 +150,7 @@ $(eval $(call unit,deliver/hosts,deliver stage flow config shm event base,))
 $(eval $(call unit,deliver/policy,deliver stage flow config shm event base,-lcyaml -lyaml -lidn2 -lcurl -lcrypto -lck))
 $(eval $(call unit,deliver/retry,deliver stage flow config shm event base,-lcyaml -lyaml))
 $(eval $(call unit,deliver/hosts_simulation,deliver stage flow config shm event base,))
+$(eval $(call unit,deliver/waiting_crash,deliver stage flow config shm event base,-lsqlite3 -ljansson))
 
 $(eval $(call unit,supervisor/plan,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(BUILD)/obj/tests/supervisor/plan_entries_test.o: $(GEN)/options.list
@@ -174,6 +175,7 @@ $(eval $(call unit,cli/catch/catch_request,catch deliver generator event shm bas
 $(eval $(call unit,lib/millrace,millrace_static shm event base,-lck))
 
 # Programs that tests start.
+$(eval $(call test_program,tests/dead_tool,tests/tool/dead_tool.c,fixture deliver shm event base,-lsqlite3 -ljansson))
 $(eval $(call test_program,tests/mmdb_tool,tests/tool/mmdb_tool.c,fixture,))
 $(eval $(call test_program,tests/outside_writer,tests/tool/outside_writer.c,millrace_static shm event base,-lck -pthread))
 $(eval $(call test_program,tests/kafka_tool,tests/tool/kafka_tool.c,fixture,-lrdkafka))
