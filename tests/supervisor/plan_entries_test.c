@@ -25,22 +25,22 @@ const struct config_option *built_in_options(size_t *n);
 #undef config_options
 
 static const struct config_option more_options[] = {
-        OPTION("archive[].topics", LIST, "log", "1", "16", "", "what is kept")                  //
-        OPTION("archive[].buffers", COUNT, "2", "1", "8", "", "of each process")                //
-        OPTION("keep[].name", STRING, "", "1", "40", "", "its name")                            //
-        OPTION("keep[].kind", CHOICE, "paper", "", "", "paper stone sand", "on what")           //
-        OPTION("keep[].topics", LIST, "log track", "1", "16", "", "what is kept")               //
-        OPTION("keep[].sheets", SIZE, "1MiB", "0", "1GiB", "", "memory of each")                //
-        OPTION("deliver.processes", COUNT, "2", "1", "8", "", "processes that share the queue") //
+        OPTION("archive[].topics", LIST, "log", "1", "16", "", "what is kept")                //
+        OPTION("archive[].buffers", COUNT, "2", "1", "8", "", "of each process")              //
+        OPTION("keep[].name", STRING, "", "1", "40", "", "its name")                          //
+        OPTION("keep[].kind", CHOICE, "paper", "", "", "paper stone sand", "on what")         //
+        OPTION("keep[].topics", LIST, "log track", "1", "16", "", "what is kept")             //
+        OPTION("keep[].sheets", SIZE, "1MiB", "0", "1GiB", "", "memory of each")              //
+        OPTION("carry.processes", COUNT, "2", "1", "8", "", "processes that share the queue") //
 };
 
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct flow_stage more_stages[] = {
-        {.name = "deliver",
-         .program = "deliver",
+        {.name = "carry",
+         .program = "carry",
          .processes = FLOW_SHARED,
-         .section = "deliver",
+         .section = "carry",
          .takes = NAMES("postback"),
          .puts = NAMES("postback")},
         {.name = "archive",
@@ -315,12 +315,12 @@ static void takers_exist_with_their_queue_and_use_it(void **state)
 {
 	(void)state;
 	struct plan *plan = must_make("ingest: {udp: [{listen: ':1'}]}");
-	assert_int_equal(plan_role_index(plan, "deliver.0"), -1);
+	assert_int_equal(plan_role_index(plan, "carry.0"), -1);
 	assert_int_equal(plan->n_queues, 0);
 	plan_free(plan);
-	plan = must_make("ingest: {http: [{listen: ':1'}]}\ndeliver: {processes: 3}");
-	const struct plan_role *role = role_of(plan, "deliver.2");
-	assert_int_equal(plan_role_index(plan, "deliver.3"), -1);
+	plan = must_make("ingest: {http: [{listen: ':1'}]}\ncarry: {processes: 3}");
+	const struct plan_role *role = role_of(plan, "carry.2");
+	assert_int_equal(plan_role_index(plan, "carry.3"), -1);
 	assert_int_equal(role->rank, 1);
 	/* It takes and puts back: one queue, used once. */
 	assert_int_equal(role->n_queues, 1);
@@ -335,7 +335,8 @@ static void the_picture_shows_groups_and_takers(void **state)
 	size_t size;
 	struct plan *plan =
 	        must_make("archive: [{topics: [ip, log]}, {topics: log}]\n"
-	                  "ingest: {udp: [{listen: ':1', processes: 2}], http: [{listen: ':2'}]}");
+	                  "ingest: {udp: [{listen: ':1', processes: 2}], http: [{listen: ':2'}]}\n"
+	                  "deliver: {processes: 0}");
 	FILE *out = open_memstream(&text, &size);
 	plan_print_flow(plan, out);
 	fclose(out);
@@ -347,13 +348,13 @@ static void the_picture_shows_groups_and_takers(void **state)
 	        "                            --> log, 1 lane --group archive.0--> archive.0 x 1 (see above)\n"
 	        "                                            --group archive.1--> archive.1 x 1\n"
 	        "                            --> track.raw, 1 lane --group enrich--> enrich x 1 --> track, 1 lane (nobody keeps it)\n"
-	        "                            ==> postback, queue of 16384 slots ==> deliver x 2 ==> postback (see above)\n");
+	        "                            ==> postback, queue of 16384 slots ==> carry x 2 ==> postback (see above)\n");
 	free(text);
 	out = open_memstream(&text, &size);
 	plan_print_dot(plan, out);
 	fclose(out);
 	assert_non_null(strstr(text, "\"topic log\" -> \"stage archive[1]\" [label=\"archive.1\"];"));
-	assert_non_null(strstr(text, "\"queue postback\" -> \"stage deliver\";"));
+	assert_non_null(strstr(text, "\"queue postback\" -> \"stage carry\";"));
 	assert_non_null(strstr(
 	        text,
 	        "\"stage archive[0]\" [shape=box, margin=\"0.2,0.1\", label=\"archive.0\\n1 process\"];"));

@@ -55,7 +55,7 @@ static void assert_error(const char *text, const char *part)
 	free(errors);
 }
 
-static void the_embedded_default_is_udp_http_enrich_and_tally(void **state)
+static void the_embedded_default_is_udp_http_enrich_deliver_and_tally(void **state)
 {
 	(void)state;
 	char *errors = NULL;
@@ -64,7 +64,7 @@ static void the_embedded_default_is_udp_http_enrich_and_tally(void **state)
 	struct plan *plan = plan_make(config, &errors);
 	assert_non_null(plan);
 	assert_string_equal(plan->instance, "default");
-	assert_int_equal(plan->n_roles, 4);
+	assert_int_equal(plan->n_roles, 5);
 	assert_string_equal(plan->role[0].page.name, "ingest-udp.0");
 	assert_string_equal(plan->role[0].section, "ingest.udp[0]");
 	assert_int_equal(plan->role[0].rank, 0);
@@ -80,13 +80,20 @@ static void the_embedded_default_is_udp_http_enrich_and_tally(void **state)
 	assert_string_equal(plan->role[2].section, "enrich");
 	assert_int_equal(plan->role[2].rank, 1);
 	assert_int_equal(plan->role[2].private_bytes, PRIVATE_NOTE_BYTES);
-	assert_string_equal(plan->role[3].page.name, "tally.0");
+	assert_string_equal(plan->role[3].page.name, "deliver.0");
+	assert_string_equal(plan->role[3].section, "deliver");
 	assert_int_equal(plan->role[3].rank, 1);
-	assert_int_equal(plan->role[3].listener, -1);
+	assert_string_equal(plan->role[3].queue[0], "postback");
+	assert_int_equal(plan->role[3].private_bytes, PRIVATE_NOTE_BYTES);
+	assert_string_equal(plan->role[4].page.name, "tally.0");
+	assert_int_equal(plan->role[4].rank, 1);
+	assert_int_equal(plan->role[4].listener, -1);
 	assert_int_equal(plan->n_listeners, 2);
 	assert_int_equal(plan->listener[1].sockets, PLAN_CONNECTIONS);
 	assert_int_equal(plan->listener[1].backlog, 4096);
-	assert_int_equal(plan->n_topics, 5);
+	assert_int_equal(plan->n_topics, 6);
+	assert_string_equal(topic_of(plan, "delivery")->page.lane_role[0], "deliver.0");
+	assert_int_equal(topic_of(plan, "delivery")->page.when_full, WHEN_FULL_DROP);
 	assert_string_equal(topic_of(plan, "track.raw")->page.lane_role[0], "ingest-http.0");
 	assert_string_equal(topic_of(plan, "track.raw")->required[0], "enrich");
 	assert_string_equal(topic_of(plan, "track")->page.lane_role[0], "enrich.0");
@@ -137,7 +144,7 @@ static void udp_and_http_listeners_share_topics_and_have_numbers_of_their_own(vo
 	        "ingest: {udp: [{listen: ':5000', format: json}], http: [{listen: [':5000', 'unix:/run/a'], processes: 2}, {listen: 'unix:/run/b', backlog: 7}]}");
 	assert_int_equal(plan->n_listeners, 3);
 	assert_int_equal(plan->n_addresses, 4);
-	assert_int_equal(plan->n_roles, 5);
+	assert_int_equal(plan->n_roles, 6);
 	assert_string_equal(plan->role[0].page.name, "ingest-udp.0");
 	assert_string_equal(plan->role[3].page.name, "ingest-http.2");
 	assert_string_equal(plan->role[3].section, "ingest.http[1]");
@@ -260,9 +267,9 @@ static void every_segment_is_listed_with_its_bytes(void **state)
 	        "queues: {postback: {slots: 256, slot_size: 512}}");
 	struct listing listing = {0};
 	plan_each_segment(plan, list, &listing);
-	/* page, bells, drops; five topics with 16 groups each, ip with two lanes; the queue; five
-	 * stages, four of them with private memory */
-	assert_int_equal(listing.n, 3 + 5 * STREAM_GROUPS_MAX + 6 + 1 + 5 + 4);
+	/* page, bells, drops; six topics with 16 groups each, ip with two lanes; the queue; six
+	 * stages, five of them with private memory */
+	assert_int_equal(listing.n, 3 + 6 * STREAM_GROUPS_MAX + 7 + 1 + 6 + 5);
 	assert_true(listing.has_lane);
 	assert_true(listing.has_queue);
 	assert_int_equal(plan_bytes(plan), listing.bytes);
@@ -394,20 +401,20 @@ static void roles_keep_their_numbers_when_others_come(void **state)
 	struct instance_page *old = page_of("ingest: {udp: [{listen: ':1'}], http: [{listen: ':1'}]}");
 	struct plan *plan =
 	        merged("ingest: {udp: [{listen: ':1', processes: 3}], http: [{listen: ':1'}]}", old);
-	static const char *const names[] = {"ingest-udp.0", "ingest-http.0", "enrich.0",
+	static const char *const names[] = {"ingest-udp.0", "ingest-http.0", "enrich.0",    "deliver.0",
 	                                    "tally.0",      "ingest-udp.1",  "ingest-udp.2"};
-	assert_int_equal(plan->n_roles, 6);
-	for (unsigned i = 0; i < 6; i++) {
+	assert_int_equal(plan->n_roles, 7);
+	for (unsigned i = 0; i < 7; i++) {
 		assert_string_equal(plan->role[i].page.name, names[i]);
 		assert_int_equal(plan->role[i].number, i + 1);
 	}
-	assert_int_equal(plan->role[5].process, 2);
+	assert_int_equal(plan->role[6].process, 2);
 	assert_int_equal(plan->role[1].listener, 1);
 	plan_fill_page(plan, old);
 	plan_free(plan);
-	/* of six roles four are left: those that had a place among the first four keep it */
+	/* of seven roles five are left: those that had a place among the first five keep it */
 	plan = merged("ingest: {udp: [{listen: ':1'}], http: [{listen: ':1'}]}", old);
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 5; i++)
 		assert_string_equal(plan->role[i].page.name, names[i]);
 	plan_free(plan);
 	plan = merged("ingest: {http: [{listen: ':1', processes: 2}]}\ntopics: {ip: {outside_lanes: 1}}",
@@ -415,7 +422,8 @@ static void roles_keep_their_numbers_when_others_come(void **state)
 	assert_string_equal(plan->role[0].page.name, "ingest-http.1");
 	assert_string_equal(plan->role[1].page.name, "ingest-http.0");
 	assert_string_equal(plan->role[2].page.name, "enrich.0");
-	assert_string_equal(plan->role[3].page.name, "tally.0");
+	assert_string_equal(plan->role[3].page.name, "deliver.0");
+	assert_string_equal(plan->role[4].page.name, "tally.0");
 	assert_int_equal(plan->role[0].number, 1);
 	plan_free(plan);
 	free(old);
@@ -477,7 +485,7 @@ static void sizes_are_told_in_whole_units(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(the_embedded_default_is_udp_http_enrich_and_tally),
+	        cmocka_unit_test(the_embedded_default_is_udp_http_enrich_deliver_and_tally),
 	        cmocka_unit_test(roles_are_numbered_through_the_entries),
 	        cmocka_unit_test(udp_and_http_listeners_share_topics_and_have_numbers_of_their_own),
 	        cmocka_unit_test(processes_that_share_a_topic_have_a_lane_each_and_one_group),
