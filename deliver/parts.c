@@ -37,17 +37,22 @@ static int open_sender(struct deliver *deliver, const struct config *config, str
 	return sender_curl.open(&deliver->sender, &options, error);
 }
 
-static int open_hosts(struct deliver *deliver, const struct config *config)
+static struct hosts_options hosts_options(const struct config *config)
 {
-	const struct hosts_options options = {
-	        .deliveries = deliver->n,
+	return (struct hosts_options){
+	        .deliveries = (unsigned)config_u64(config, "deliver.in_flight"),
 	        .hosts_most = (unsigned)config_u64(config, "deliver.hosts_most"),
 	        .endpoints_most = (unsigned)config_u64(config, "deliver.endpoints_most"),
 	        .stale_ns = config_ns(config, "deliver.dns.stale"),
-	        .policies = deliver->policies,
-	        .names = deliver->names,
-	        .guard = deliver->guard,
 	};
+}
+
+static int open_hosts(struct deliver *deliver, const struct config *config)
+{
+	struct hosts_options options = hosts_options(config);
+	options.policies = deliver->policies;
+	options.names = deliver->names;
+	options.guard = deliver->guard;
 	deliver->hosts = hosts_new(&options);
 	return deliver->hosts == NULL ? -ENOMEM : 0;
 }
@@ -127,12 +132,11 @@ int parts_check(const struct config *config, const char *section, struct shm_err
 /* A postback from deliver.db, its URL and its body, each as long as a slot of the queue. */
 uint64_t parts_memory_max(const struct config *config, const char *section)
 {
-	struct sender_options options = sender_options(config, NULL);
+	struct sender_options sender = sender_options(config, NULL);
+	struct hosts_options hosts = hosts_options(config);
 	uint64_t texts = 3 * config_u64(config, "queues.postback.slot_size");
 	(void)section;
 	return config_u64(config, "deliver.in_flight") * (sizeof(struct delivery) + texts) +
-	       sender_curl.memory_max(&options) +
-	       config_u64(config, "deliver.hosts_most") * sizeof(struct host) +
-	       config_u64(config, "deliver.endpoints_most") * sizeof(struct endpoint) +
+	       sender_curl.memory_max(&sender) + hosts_memory_max(&hosts) +
 	       config_u64(config, "deliver.templates_most") * (sizeof(struct target) + 512);
 }

@@ -13,7 +13,7 @@ HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/
 # What was fetched, seen from the programs in $(BUILD) as from those below PREFIX.
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,country.mmdb country.mmdb.licence regexes.yaml regexes.yaml.licence)
 
-.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help
+.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver outage-deliver
 .PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint
 
 all: have-packages $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
@@ -78,6 +78,14 @@ built-peers: all $(TEST_PROGRAMS)
 crash-sinks: ## 1,000 kills of the sink on each store, under load; KILLS=n for another number
 	@scripts/install-packages build run test data
 	@MILLRACE_KILLS=$(or $(KILLS),1000) $(AGAIN) built-system LIMIT=21600 ONLY="(test_objects or test_objects_stores) and kills"
+
+crash-deliver: ## 500 kills of the stage that delivers, under load, as well as the shorter tests; KILLS=n for another number
+	@scripts/install-packages build run test data
+	@MILLRACE_KILLS=$(or $(KILLS),500) $(AGAIN) built-system ONLY=test_deliver_crash
+
+outage-deliver: ## 200,000 postbacks for a receiver that is down for a minute; POSTBACKS=n, DOWN=seconds
+	@scripts/install-packages build run test data
+	@MILLRACE_OUTAGE_POSTBACKS=$(or $(POSTBACKS),200000) MILLRACE_OUTAGE_S=$(or $(DOWN),60) $(AGAIN) built-system ONLY=receiver_that_is_down
 
 asan: ## all unit and system tests under the address and undefined-behaviour sanitizers, in $(BUILD)-asan
 	@scripts/install-packages build run test data

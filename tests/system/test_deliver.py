@@ -1,6 +1,8 @@
 """Postbacks go out: what is sent, when it is sent again, and what becomes of what cannot be delivered."""
+import contextlib
 import json
 import re
+import sqlite3
 import subprocess
 import time
 import urllib.parse
@@ -200,6 +202,24 @@ def test_redirects_are_followed_where_the_configuration_says_so(instance, tmp_pa
                     assert HEX32.fullmatch(request.headers[ID])
             assert sum(r.path == "/307/loop" for r in receiver.seen()) == 4
             assert sum(r.path == "/307/not" for r in receiver.seen()) == 1
+
+
+def test_what_waits_for_its_endpoint_longer_than_all_retries_last_is_dead(instance, tmp_path):
+    """Its arrival and first attempt are put back by hand, by a year."""
+    with Receiver(lambda request: (200 if request.path == "/new" else 503, {}, b"")) as receiver:
+        config = deliver_config(tmp_path, retry={"schedule": ["1h", "1h"], "jitter": "0"})
+        millrace = instance(config=config)
+        accept(millrace, receiver.url("/old"), [{}])
+        wait_until(lambda: Database(tmp_path).waiting(), 10, "a row")
+        assert millrace.stop() == 0
+        with contextlib.closing(sqlite3.connect(Database(tmp_path).path)) as database, database:
+            year_ms = 365 * 86400 * 1000
+            database.execute("UPDATE postback SET due_ms = 1, first_ms = first_ms - ?, arrival_ns = arrival_ns - ?", (year_ms, year_ms * 10**6))
+        millrace.start()
+        accept(millrace, receiver.url("/new"), [{}])
+        wait_until(lambda: [row["reason"] for row in Database(tmp_path).dead()] ==
+                   ["waited for its endpoint for longer than all its retries last"], 20, "dead")
+        assert sorted(request.path for request in receiver.wait(2)) == ["/new", "/old"]
 
 
 def test_every_attempt_is_an_event_of_the_topic_delivery(instance, tmp_path):
