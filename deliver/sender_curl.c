@@ -24,22 +24,48 @@ static struct curl_sender *of(struct sender *sender)
 
 /* ---- what libcurl waits for ---- */
 
-/* A descriptor that cannot be added is one that nothing is heard of: its request times out. */
+bool sender_watch_new(struct curl_sender *sender, int fd)
+{
+	size_t room = sender->watched_room > 0 ? sender->watched_room : 64;
+	while (room <= (size_t)fd)
+		room *= 2;
+	if (room > sender->watched_room) {
+		struct watched *larger = realloc(sender->watched, room * sizeof *larger);
+		if (larger == NULL)
+			return false;
+		sender->watched = larger;
+		sender->watched_room = room;
+	}
+	/* one that was closed has left epoll, too (epoll(7)) */
+	sender->watched[fd] = (struct watched){0};
+	return true;
+}
+
+static void ask(struct curl_sender *sender, int fd, uint8_t events)
+{
+	struct watched *watched = &sender->watched[fd];
+	struct epoll_event event = {.data.fd = fd, .events = events};
+	int what = watched->asked == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+	if (watched->asked == events)
+		return;
+	/* One that cannot be added is one that nothing is heard of: its request times out. */
+	watched->asked = epoll_ctl(sender->epoll, what, fd, &event) == 0 ? events : 0;
+}
+
 static int watch(CURL *easy, curl_socket_t fd, int what, void *argument, void *unused)
 {
 	struct curl_sender *sender = argument;
-	struct epoll_event event = {.data.fd = fd};
+	uint8_t events = 0;
 	(void)easy, (void)unused;
-	if (what == CURL_POLL_REMOVE) {
-		epoll_ctl(sender->epoll, EPOLL_CTL_DEL, fd, NULL);
-		return 0;
+	if (what != CURL_POLL_REMOVE) {
+		if (what & CURL_POLL_IN)
+			events |= EPOLLIN;
+		if (what & CURL_POLL_OUT)
+			events |= EPOLLOUT;
 	}
-	if (what & CURL_POLL_IN)
-		event.events |= EPOLLIN;
-	if (what & CURL_POLL_OUT)
-		event.events |= EPOLLOUT;
-	if (epoll_ctl(sender->epoll, EPOLL_CTL_ADD, fd, &event) != 0 && errno == EEXIST)
-		epoll_ctl(sender->epoll, EPOLL_CTL_MOD, fd, &event);
+	sender->watched[fd].wanted = events;
+	if (events != 0 || sender->watched[fd].asked != EPOLLIN)
+		ask(sender, fd, events);
 	return 0;
 }
 
@@ -293,6 +319,7 @@ static void sender_close(struct sender *opened)
 		close(sender->epoll);
 	pins_free(sender->pins);
 	free(sender->slot);
+	free(sender->watched);
 	free(sender->ca_file);
 	free(sender->user_agent);
 	free(sender);
@@ -340,6 +367,11 @@ static void drive(struct curl_sender *sender)
 	struct epoll_event event[EVENTS_MAX];
 	int running, n = epoll_wait(sender->epoll, event, EVENTS_MAX, 0);
 	for (int i = 0; i < n; i++) {
+		if (sender->watched[event[i].data.fd].wanted == 0) {
+			/* an idle connection was closed: libcurl sees that before it uses it */
+			ask(sender, event[i].data.fd, 0);
+			continue;
+		}
 		int mask = (event[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
 		           (event[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 		           (event[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
@@ -358,7 +390,7 @@ static struct sender_request *sender_next(struct sender *started, uint64_t now_n
 {
 	struct curl_sender *sender = of(started);
 	sender->now_ns = now_ns;
-	if (sender->done == NULL && sender->n_busy > 0)
+	if (sender->done == NULL)
 		drive(sender);
 	struct sender_request *request = sender->done;
 	if (request == NULL)

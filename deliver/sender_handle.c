@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -85,8 +86,13 @@ static curl_socket_t open_socket(void *argument, curlsocktype purpose, struct cu
 	}
 	if (!vetted(slot))
 		return CURL_SOCKET_BAD;
+	int fd = socket(to->family, to->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, to->protocol);
+	if (fd >= 0 && !sender_watch_new(slot->sender, fd)) {
+		close(fd);
+		return CURL_SOCKET_BAD;
+	}
 	slot->opened = true;
-	return socket(to->family, to->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, to->protocol);
+	return fd;
 }
 
 /* There is a connection, and the head is sent as soon as this returns. */

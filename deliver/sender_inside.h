@@ -52,10 +52,18 @@ struct slot {
 	char error[CURL_ERROR_SIZE]; /* libcurl's */
 };
 
+/* What epoll is asked about a descriptor. It stays asked when libcurl does not want it any more,
+ * because the next request on the connection will: that saves two system calls for each. */
+struct watched {
+	uint8_t asked, wanted; /* EPOLLIN, EPOLLOUT */
+};
+
 struct curl_sender {
 	struct sender sender; /* first */
 	CURLM *multi;
 	int epoll;
+	struct watched *watched; /* by descriptor */
+	size_t watched_room;
 	uint64_t now_ns;   /* the caller's, of this call */
 	uint64_t timer_ns; /* when libcurl wants to be called at the latest */
 	uint64_t due_ns;   /* not after the first due_ns of busy slots */
@@ -75,6 +83,11 @@ size_t sender_answer_body(char *from, size_t size, size_t n, void *slot);
 
 /* Says in the request what has come of it: libcurl's code, or slot->result when that is set. */
 void sender_answer_end(struct slot *slot, CURLcode code);
+
+/* ---- sender_curl.c ---- */
+
+/* A new socket: nothing is known of its descriptor. False when there is no memory. */
+bool sender_watch_new(struct curl_sender *sender, int fd);
 
 /* ---- sender_handle.c ---- */
 

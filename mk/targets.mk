@@ -67,7 +67,7 @@ system: ## the system tests alone
 built-system: all $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds system $(CHOICE)
 
-test-peers: ## tests against moto, Azurite and Apache Kafka, fetched into $(BUILD)/peers; each is skipped where its registry is not reached
+test-peers: ## tests against moto, Azurite, Apache Kafka and the library of Standard Webhooks, fetched into $(BUILD)/peers; each is skipped where its registry is not reached
 	@scripts/install-packages build run test data
 	@scripts/fetch-data $(DATA)
 	@tests/peers/install $(BUILD)/peers
@@ -112,7 +112,7 @@ bench: ## the benchmarks of the command, each against its reference
 	@scripts/install-packages build run bench data
 	@scripts/fetch-data $(DATA)
 	@$(AGAIN) all
-	@for what in stream queue udp enrich objects kafka; do $(BUILD)/bin/millrace bench $$what || exit; done
+	@for what in stream queue udp enrich objects kafka deliver; do $(BUILD)/bin/millrace bench $$what || exit; done
 
 bench-http: ## POST /event against nginx, under wrk; ARGS="..." are passed on
 	@scripts/install-packages build run bench-http

@@ -132,6 +132,7 @@ static const struct {
         {"/cut-head", "HTTP/1.1 200 OK\r\nX-A: ", CLOSES},
         {"/cut-body", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", CLOSES},
         {"/close", "", CLOSES},
+        {"/leave", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", CLOSES},
         {"/hang", "", HANGS},
         {"/hang-head", "HTTP/1.1 200 OK\r\n", HANGS},
         {"/hang-body", "HTTP/1.1 202 OK\r\nContent-Length: 100\r\n\r\nabc", HANGS},
@@ -744,6 +745,21 @@ static void handles_and_connections_are_used_again(void **state)
 	assert_int_equal(little_requests(f->server), 200);
 }
 
+/* Whoever sleeps on the descriptor would never sleep again. */
+static void an_idle_connection_that_is_closed_wakes_nobody_for_long(void **state)
+{
+	struct fixture *f = *state;
+	struct pollfd look = {.fd = f->sender->ops->fd(f->sender), .events = POLLIN};
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(get(f, "/leave"), 0);
+		assert_true(poll(&look, 1, 100) <= 1);
+		assert_null(f->sender->ops->next(f->sender, clock_monotonic_ns()));
+		assert_int_equal(poll(&look, 1, 0), 0);
+		int r = get(f, "/");
+		assert_true(r == 0 || (r == -EPIPE && f->request.reused));
+	}
+}
+
 static void what_is_cancelled_never_comes_back(void **state)
 {
 	struct fixture *f = *state;
@@ -918,6 +934,7 @@ int main(void)
 	        TEST(without_idle_connections_each_request_has_its_own),
 	        TEST(a_connection_is_not_used_beyond_its_lifetime),
 	        TEST(handles_and_connections_are_used_again),
+	        TEST(an_idle_connection_that_is_closed_wakes_nobody_for_long),
 	        TEST(what_is_cancelled_never_comes_back),
 	        TEST(a_forbidden_address_is_not_connected_to),
 	        TEST(an_address_is_vetted_before_each_request_of_a_kept_connection),

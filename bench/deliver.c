@@ -1,0 +1,335 @@
+/* bench-deliver: GETs to nginx that answers 200, by the sender of the deliver stage, by a plain loop
+ * of libcurl's multi interface, and by a program in Go, in turns. The sender has one processor,
+ * nginx the other one.
+ *
+ *     sender_curl (pins, vetting, time-outs, answers kept) --.
+ *     plain loop (URL after URL, answers thrown away) -------+--> 64 kept connections --> nginx: return 200
+ *     net/http ----------------------------------------------'
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/output.h"
+#include "bench/deliver_plain.h"
+#include "bench/http_server.h"
+#include "bench/options.h"
+#include "bench/turns.h"
+#include "deliver/sender.h"
+
+#define KEY "Idempotency-Key: 0123456789abcdef0123456789abcdef"
+
+struct options {
+	unsigned turns, requests, connections;
+	bool json, no_go;
+};
+
+static struct {
+	struct http_server nginx;
+	struct sender *sender;
+	struct sender_place place;
+	struct sender_request *request, **free;
+	unsigned n_free;
+	char (*url)[128]; /* of each request of a turn */
+	struct plain *plain;
+	char go[300]; /* the program; "" none */
+	unsigned vetted;
+} b;
+
+/* Rates and processor time of one side in each turn. */
+struct side {
+	const char *name;
+	struct turns rate, cpu; /* `ours` of both; cpu: seconds a request */
+};
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "bench-deliver: %s\n", what);
+	exit(1);
+}
+
+static double cpu_seconds(void)
+{
+	return (double)clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) / NS_PER_SEC;
+}
+
+static const char *url_of(unsigned i)
+{
+	return b.url[i];
+}
+
+/* ---- the sender ---- */
+
+static bool vet(void *context, const uint8_t address[16], uint16_t port, void *owner)
+{
+	(void)context;
+	(void)owner;
+	b.vetted++;
+	return address[15] == 1 && port == b.place.port;
+}
+
+static void open_sender(const struct options *options)
+{
+	struct shm_error error = {""};
+	const struct sender_options about = {.requests = options->connections,
+	                                     .connections_kept = options->connections,
+	                                     .lifetime_ns = 300 * NS_PER_SEC,
+	                                     .ca_file = "",
+	                                     .user_agent = "millrace",
+	                                     .vet = vet};
+	if (sender_curl.open(&b.sender, &about, &error) != 0)
+		fail(error.text);
+	b.place = (struct sender_place){
+	        .host = "127.0.0.1",
+	        .port = (uint16_t)b.nginx.port,
+	        .n = 1,
+	        .address = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
+	        .serial = 1,
+	};
+	b.request = calloc(options->connections, sizeof *b.request);
+	b.free = calloc(options->connections, sizeof *b.free);
+	if (b.request == NULL || b.free == NULL)
+		fail("no memory");
+	for (; b.n_free < options->connections; b.n_free++)
+		b.free[b.n_free] = &b.request[b.n_free];
+}
+
+static void start(unsigned i)
+{
+	struct sender_request *request = b.free[--b.n_free];
+	request->method = "GET";
+	request->url = b.url[i];
+	request->place = &b.place;
+	request->header[0] = KEY;
+	request->n_headers = 1;
+	request->connect_timeout_ns = 3 * NS_PER_SEC;
+	request->first_byte_timeout_ns = 15 * NS_PER_SEC;
+	request->timeout_ns = 30 * NS_PER_SEC;
+	if (b.sender->ops->start(b.sender, request, clock_monotonic_ns()) != 0)
+		fail("the sender takes no request");
+}
+
+static unsigned run_sender(unsigned n)
+{
+	unsigned begun = 0, ended = 0, good = 0;
+	while (ended < n) {
+		while (begun < n && b.n_free > 0)
+			start(begun++);
+		struct sender_request *request;
+		unsigned before = ended;
+		while ((request = b.sender->ops->next(b.sender, clock_monotonic_ns())) != NULL) {
+			good += request->result == 0 && request->status == 200;
+			b.free[b.n_free++] = request;
+			ended++;
+		}
+		if (ended != before || ended == n)
+			continue;
+		uint64_t wait_ns = b.sender->ops->timeout(b.sender, NS_PER_SEC, clock_monotonic_ns());
+		struct pollfd look = {.fd = b.sender->ops->fd(b.sender), .events = POLLIN};
+		struct timespec most = {(time_t)(wait_ns / NS_PER_SEC), (long)(wait_ns % NS_PER_SEC)};
+		ppoll(&look, 1, &most, NULL);
+	}
+	return good;
+}
+
+/* ---- turns ---- */
+
+static void add(struct side *side, unsigned n, unsigned good, double seconds, double cpu)
+{
+	if (good != n) {
+		fprintf(stderr, "bench-deliver: %s: %u of %u were answered 200\n", side->name, good, n);
+		exit(1);
+	}
+	turns_add(&side->rate, n / seconds, 0);
+	turns_add(&side->cpu, cpu / n, 0);
+}
+
+static unsigned run_plain(unsigned n)
+{
+	return plain_run(b.plain, n, url_of);
+}
+
+static void turn(struct side *side, unsigned n, unsigned (*run)(unsigned n))
+{
+	double cpu = cpu_seconds();
+	uint64_t begun_ns = clock_monotonic_ns();
+	unsigned good = run(n);
+	double seconds = (double)(clock_monotonic_ns() - begun_ns) / NS_PER_SEC;
+	add(side, n, good, seconds, cpu_seconds() - cpu);
+}
+
+/* ---- Go ---- */
+
+/* The source lies in this program, so that it can be built where the tree is not. */
+__asm__(".section .rodata\n"
+        "deliver_go_source: .incbin \"bench/deliver_go.go\"\n"
+        "deliver_go_end:\n"
+        ".previous\n");
+extern const char deliver_go_source[], deliver_go_end[];
+
+static bool run_command(const char *command)
+{
+	int status = system(command);
+	return status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void build_go(void)
+{
+	char source[300], command[900];
+	snprintf(source, sizeof source, "%s/deliver_go.go", turns_directory());
+	FILE *file = fopen(source, "we");
+	size_t bytes = (size_t)(deliver_go_end - deliver_go_source);
+	if (file == NULL || fwrite(deliver_go_source, 1, bytes, file) != bytes || fclose(file) != 0)
+		fail(source);
+	snprintf(b.go, sizeof b.go, "%s/deliver_go", turns_directory());
+	snprintf(command, sizeof command, "GO111MODULE=off GOFLAGS= CGO_ENABLED=0 go build -o %s %s", b.go,
+	         source);
+	if (!run_command("command -v go >/dev/null 2>&1")) {
+		fputs("bench-deliver: go is not installed, so there is no turn of it; install it with: apt-get install golang-go\n",
+		      stderr);
+		b.go[0] = '\0';
+	} else if (!run_command(command)) {
+		fputs("bench-deliver: go did not build its sender, so there is no turn of it\n", stderr);
+		b.go[0] = '\0';
+	}
+}
+
+static void turn_of_go(struct side *side, const struct options *options)
+{
+	char command[400];
+	unsigned good = 0;
+	double seconds = 0, cpu = 0;
+	snprintf(command, sizeof command, "exec %s %u %u %u", b.go, b.nginx.port, options->requests,
+	         options->connections);
+	FILE *out = popen(command, "re");
+	if (out == NULL || fscanf(out, "%u %lf %lf", &good, &seconds, &cpu) != 3 || pclose(out) != 0)
+		fail("the sender in Go failed");
+	add(side, options->requests, good, seconds, cpu);
+}
+
+/* ---- the measurement ---- */
+
+static double rate_of(const struct side *side)
+{
+	return turns_median(side->rate.ours, side->rate.n);
+}
+
+static double cpu_of(const struct side *side)
+{
+	return turns_median(side->cpu.ours, side->cpu.n) * 1e6;
+}
+
+static void print(const struct options *options, const struct side *ours, const struct side *plain,
+                  const struct side *go)
+{
+	const struct side *const side[] = {ours, plain, go};
+	if (options->json) {
+		printf("{\"bench\":\"deliver\",\"connections\":%u,\"requests\":%u", options->connections,
+		       options->requests);
+		for (unsigned i = 0; i < 3 && side[i]->rate.n > 0; i++)
+			printf(",\"%s\":{\"per_s\":%.0f,\"cpu_us\":%.2f,\"ratio\":%.3f,\"cpu_ratio\":%.3f}",
+			       side[i]->name, rate_of(side[i]), cpu_of(side[i]),
+			       rate_of(ours) / rate_of(side[i]), cpu_of(ours) / cpu_of(side[i]));
+		puts("}");
+		return;
+	}
+	printf("%u requests a turn over %u connections to nginx; medians of %u turns\n\n"
+	       "                  requests/s   us of CPU each   ours: rate   CPU\n",
+	       options->requests, options->connections, ours->rate.n);
+	for (unsigned i = 0; i < 3 && side[i]->rate.n > 0; i++)
+		printf("  %-14s %11.0f %16.2f %12.2f %5.2f\n", side[i]->name, rate_of(side[i]),
+		       cpu_of(side[i]), rate_of(ours) / rate_of(side[i]), cpu_of(ours) / cpu_of(side[i]));
+}
+
+static void make_urls(const struct options *options)
+{
+	b.url = calloc(options->requests, sizeof *b.url);
+	if (b.url == NULL)
+		fail("no memory");
+	for (unsigned i = 0; i < options->requests; i++)
+		snprintf(b.url[i], sizeof b.url[i], "http://127.0.0.1:%u/hook?title=Gopher&n=%u",
+		         b.nginx.port, i);
+}
+
+static int run(const struct options *options)
+{
+	struct side ours = {.name = "sender"}, plain = {.name = "libcurl multi"},
+	            go = {.name = "Go net/http"};
+	const char *header[] = {KEY, "Accept-Encoding: gzip, deflate"};
+	http_server_descriptors(65536);
+	http_server_start_nginx(&b.nginx, "location /hook { return 200; }");
+	turns_pin(HTTP_CLIENT_CPU);
+	make_urls(options);
+	open_sender(options);
+	b.plain = plain_open(options->connections, header);
+	if (!options->no_go)
+		build_go();
+	unsigned few = options->requests < 2000 ? options->requests : 2000;
+	(void)run_sender(few); /* not counted: connections, memory */
+	(void)run_plain(few);
+	for (unsigned i = 0; i < options->turns; i++) {
+		turn(&ours, options->requests, run_sender);
+		turn(&plain, options->requests, run_plain);
+		if (b.go[0] != '\0')
+			turn_of_go(&go, options);
+	}
+	print(options, &ours, &plain, &go);
+	b.sender->ops->close(b.sender);
+	plain_close(b.plain);
+	http_server_stop(&b.nginx);
+	free(b.request);
+	free(b.free);
+	free(b.url);
+	return 0;
+}
+
+static void help(void)
+{
+	puts("Usage: millrace bench deliver [options]\n"
+	     "\n"
+	     "Sends GETs to nginx on this machine by the sender of the deliver stage, by a plain loop of\n"
+	     "libcurl's multi interface, and by a program in Go, in turns. Needs nginx; go, unless --no-go.\n"
+	     "\n"
+	     "  --turns N           turns of each, 1 to 64 (default 9)\n"
+	     "  --requests N        requests in a turn (default 40000)\n"
+	     "  --connections N     requests at a time (default 64)\n"
+	     "  --no-go             without the program in Go\n"
+	     "  --json              one JSON object instead of text\n"
+	     "\n"
+	     "Exit status: 0 measured, 1 failed, 2 usage.");
+}
+
+static int run_bench(int argc, char **argv)
+{
+	struct options options = {.turns = 9, .requests = 40000, .connections = 64};
+	const struct option_row rows[] = {
+	        {"turns", OPTION_COUNT, &options.turns, 1, TURNS_MAX},
+	        {"requests", OPTION_COUNT, &options.requests, 1, 10000000},
+	        {"connections", OPTION_COUNT, &options.connections, 1, 10000},
+	        {"no-go", OPTION_ON, &options.no_go, 0, 0},
+	        {"json", OPTION_ON, &options.json, 0, 0},
+	};
+	int done = options_read(argc, argv, "bench-deliver", rows, sizeof rows / sizeof *rows, help);
+	if (done >= 0)
+		return done;
+	log_init("bench-deliver", LOG_ERROR, LOG_TEXT);
+	return run(&options);
+}
+
+int main(int argc, char **argv)
+{
+	output_no_size_signal();
+	signal(SIGPIPE, SIG_IGN);
+	int status = run_bench(argc, argv);
+	return status != 0 ? status : output_finish("bench-deliver");
+}
