@@ -2,7 +2,7 @@
 #
 #   make run      install what is missing, build, start the whole pipeline on the embedded default
 #   make test     install what the tests need, build, run all tests
-#   make test-peers  tests against moto, Azurite and Apache Kafka
+#   make test-peers  tests against moto, Azurite, Apache Kafka and Standard Webhooks
 #   make          build only (everything lands under build/); make deps installs what that needs
 #   make data     fetch the country database and the user-agent rules (make run and make test do it)
 #   make crash-sinks | crash-deliver | outage-deliver | asan | lint | fuzz | bench | check | install | clean

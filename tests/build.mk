@@ -183,6 +183,7 @@ $(eval $(call test_program,tests/queue_tool,tests/tool/queue_tool.c,fixture shm 
 $(eval $(call test_program,tests/fake_stage,tests/tool/fake_stage.c,stage flow config shm event base,-lck))
 $(eval $(call test_program,tests/target_tool,tests/tool/target_tool.c,deliver shm event base,-lidn2))
 $(eval $(call test_program,tests/sigv4_tool,tests/tool/sigv4_tool.c,objects shm event base,-lcrypto))
+$(eval $(call test_program,tests/sign_tool,tests/tool/sign_tool.c,deliver stage flow config shm event base,-lcrypto))
 $(eval $(call test_program,tests/store_tool,tests/tool/store_tool.c,objects stage flow config shm event base,-lcurl -ljansson -lcyaml -lyaml -lisal -lcrypto -pthread))
 
 $(eval $(call unit,deliver/guard,deliver stage flow config shm event base,-lcares -lcyaml -lyaml))

@@ -900,6 +900,115 @@ static void what_is_forgotten_leaves_libcurl(void **state)
 	assert_int_equal(send_it(f, &f->request), -EINVAL);
 }
 
+static void an_ipv6_address_in_the_url_is_taken_as_it_is(void **state)
+{
+	struct fixture *f = *state;
+	prepare(f, &f->request, "GET", "/");
+	snprintf(f->place.host, sizeof f->place.host, "::ffff:127.0.0.1");
+	snprintf(f->url, sizeof f->url, "http://[::ffff:127.0.0.1]:%u/", f->place.port);
+	for (unsigned i = 0; i < 2; i++) {
+		if (send_it(f, &f->request) != 0)
+			fail_msg("%s", f->request.reason);
+		assert_int_equal(f->request.reused, i > 0);
+	}
+	assert_true(f->vetted >= 3);
+	f->sender->ops->forget(f->sender, &f->place);
+}
+
+/* ---- TLS ---- */
+
+/* A server with a certificate of its own, for localhost and 127.0.0.1. */
+struct tls {
+	char own[64], other[64];
+	struct little_server *server;
+};
+
+static void open_tls(struct fixture *f, struct tls *tls)
+{
+	strcpy(tls->own, "/tmp/millrace-sender-own-XXXXXX");
+	strcpy(tls->other, "/tmp/millrace-sender-other-XXXXXX");
+	close(mkstemp(tls->own));
+	close(mkstemp(tls->other));
+	little_certificate(tls->own);
+	little_certificate(tls->other);
+	tls->server = little_start(answer, NULL, tls->own);
+	f->anywhere = true;
+}
+
+static void close_tls(struct tls *tls)
+{
+	little_stop(tls->server);
+	unlink(tls->own);
+	unlink(tls->other);
+}
+
+static int get_tls(struct fixture *f, const struct tls *tls, const char *ca_file, const char *host,
+                   bool http2)
+{
+	struct sender_options options = usual;
+	options.ca_file = ca_file;
+	open_with(f, options);
+	place_at(&f->place, host, (uint16_t)little_port(tls->server), "127.0.0.1", 1);
+	prepare(f, &f->request, "GET", "/");
+	snprintf(f->url, sizeof f->url, "https://%s:%u/", host, f->place.port);
+	f->request.http2 = http2;
+	return send_it(f, &f->request);
+}
+
+static void tls_is_verified_always(void **state)
+{
+	struct fixture *f = *state;
+	struct tls tls;
+	open_tls(f, &tls);
+	assert_int_equal(get_tls(f, &tls, tls.own, "localhost", false), 0);
+	assert_true(f->request.tls_us >= f->request.connect_us && f->request.connect_us > 0);
+	assert_int_equal(get_tls(f, &tls, tls.own, "127.0.0.1", false), 0);
+	assert_int_equal(send_it(f, &f->request), 0);
+	assert_true(f->request.reused);
+	assert_int_equal(f->request.tls_us, 0);
+	assert_int_equal(get_tls(f, &tls, tls.other, "localhost", false), -EPROTO); /* another CA */
+	assert_false(f->request.sent);
+	assert_int_equal(get_tls(f, &tls, "", "localhost", false), -EPROTO); /* the system's */
+	assert_int_equal(get_tls(f, &tls, tls.own, "hooks.example.com", false), -EPROTO);
+	assert_string_not_equal(f->request.reason, "");
+	close_tls(&tls);
+}
+
+static void a_server_without_http2_gets_http1(void **state)
+{
+	struct fixture *f = *state;
+	struct tls tls;
+	open_tls(f, &tls);
+	assert_int_equal(get_tls(f, &tls, tls.own, "localhost", true), 0);
+	assert_non_null(strstr(seen.head, " HTTP/1.1"));
+	close_tls(&tls);
+}
+
+static void a_server_that_speaks_no_tls_is_an_error_of_tls(void **state)
+{
+	struct fixture *f = *state;
+	prepare(f, &f->request, "GET", "/");
+	snprintf(f->url, sizeof f->url, "https://%s:%u/", f->place.host, f->place.port);
+	f->request.timeout_ns = NS_PER_SEC; /* the server waits for a head */
+	int r = send_it(f, &f->request);
+	assert_true(r == -EPROTO || r == -ETIMEDOUT);
+	assert_false(f->request.sent);
+}
+
+static void a_ca_file_that_is_none_is_told_at_the_start(void **state)
+{
+	(void)state;
+	struct sender *sender;
+	struct shm_error error = {""};
+	struct sender_options options = usual;
+	options.ca_file = "/nowhere/ca.pem";
+	assert_int_equal(sender_curl.open(&sender, &options, &error), -ENOENT);
+	assert_non_null(strstr(error.text, "/nowhere/ca.pem"));
+	options.ca_file = "/etc/passwd";
+	assert_int_equal(sender_curl.open(&sender, &options, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "/etc/passwd"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -943,6 +1052,11 @@ int main(void)
 	        TEST(new_addresses_count_from_the_next_connection_on),
 	        TEST(every_address_of_a_place_is_tried),
 	        TEST(what_is_forgotten_leaves_libcurl),
+	        TEST(an_ipv6_address_in_the_url_is_taken_as_it_is),
+	        TEST(tls_is_verified_always),
+	        TEST(a_server_without_http2_gets_http1),
+	        TEST(a_server_that_speaks_no_tls_is_an_error_of_tls),
+	        TEST(a_ca_file_that_is_none_is_told_at_the_start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
