@@ -1,7 +1,8 @@
-/* bench-deliver: GETs to nginx that answers 200, by the sender of the deliver stage, by a plain loop
- * of libcurl's multi interface, and by a program in Go, in turns. The sender has one processor,
- * nginx the other one.
+/* bench-deliver: GETs to nginx that answers 200, by the deliver stage, by its sender alone, by a
+ * plain loop of libcurl's multi interface, and by a program in Go, in turns. What sends has one
+ * processor, nginx the other one.
  *
+ *     deliver.0 (queue, template, hosts, records, sender) ---.
  *     sender_curl (pins, vetting, time-outs, answers kept) --.
  *     plain loop (URL after URL, answers thrown away) -------+--> 64 kept connections --> nginx: return 200
  *     net/http ----------------------------------------------'
@@ -22,6 +23,7 @@
 #include "base/log.h"
 #include "base/output.h"
 #include "bench/deliver_plain.h"
+#include "bench/deliver_stage.h"
 #include "bench/http_server.h"
 #include "bench/options.h"
 #include "bench/turns.h"
@@ -44,6 +46,7 @@ static struct {
 	struct plain *plain;
 	char go[300]; /* the program; "" none */
 	unsigned vetted;
+	unsigned parked; /* postbacks that went through deliver.db */
 } b;
 
 /* Rates and processor time of one side in each turn. */
@@ -168,6 +171,13 @@ static void turn(struct side *side, unsigned n, unsigned (*run)(unsigned n))
 	add(side, n, good, seconds, cpu_seconds() - cpu);
 }
 
+static void turn_of_stage(struct side *side, unsigned n)
+{
+	struct deliver_stage_turn turn = deliver_stage_run(n);
+	add(side, n, turn.good, turn.seconds, turn.cpu);
+	b.parked += turn.parked;
+}
+
 /* ---- Go ---- */
 
 /* The source lies in this program, so that it can be built where the tree is not. */
@@ -229,26 +239,35 @@ static double cpu_of(const struct side *side)
 	return turns_median(side->cpu.ours, side->cpu.n) * 1e6;
 }
 
-static void print(const struct options *options, const struct side *ours, const struct side *plain,
-                  const struct side *go)
+#define SIDES 4u
+
+static void print_json(const struct options *options, const struct side side[SIDES])
 {
-	const struct side *const side[] = {ours, plain, go};
+	printf("{\"bench\":\"deliver\",\"connections\":%u,\"requests\":%u", options->connections,
+	       options->requests);
+	for (unsigned i = 0; i < SIDES && side[i].rate.n > 0; i++)
+		printf(",\"%s\":{\"per_s\":%.0f,\"cpu_us\":%.2f,\"ratio\":%.3f,\"cpu_ratio\":%.3f}",
+		       side[i].name, rate_of(&side[i]), cpu_of(&side[i]),
+		       rate_of(&side[0]) / rate_of(&side[i]), cpu_of(&side[0]) / cpu_of(&side[i]));
+	printf(",\"parked\":%u}\n", b.parked);
+}
+
+static void print(const struct options *options, const struct side side[SIDES])
+{
 	if (options->json) {
-		printf("{\"bench\":\"deliver\",\"connections\":%u,\"requests\":%u", options->connections,
-		       options->requests);
-		for (unsigned i = 0; i < 3 && side[i]->rate.n > 0; i++)
-			printf(",\"%s\":{\"per_s\":%.0f,\"cpu_us\":%.2f,\"ratio\":%.3f,\"cpu_ratio\":%.3f}",
-			       side[i]->name, rate_of(side[i]), cpu_of(side[i]),
-			       rate_of(ours) / rate_of(side[i]), cpu_of(ours) / cpu_of(side[i]));
-		puts("}");
+		print_json(options, side);
 		return;
 	}
 	printf("%u requests a turn over %u connections to nginx; medians of %u turns\n\n"
-	       "                  requests/s   us of CPU each   ours: rate   CPU\n",
-	       options->requests, options->connections, ours->rate.n);
-	for (unsigned i = 0; i < 3 && side[i]->rate.n > 0; i++)
-		printf("  %-14s %11.0f %16.2f %12.2f %5.2f\n", side[i]->name, rate_of(side[i]),
-		       cpu_of(side[i]), rate_of(ours) / rate_of(side[i]), cpu_of(ours) / cpu_of(side[i]));
+	       "                  requests/s   us of CPU each   stage: rate   CPU\n",
+	       options->requests, options->connections, side[0].rate.n);
+	for (unsigned i = 0; i < SIDES && side[i].rate.n > 0; i++)
+		printf("  %-14s %11.0f %16.2f %13.2f %5.2f\n", side[i].name, rate_of(&side[i]),
+		       cpu_of(&side[i]), rate_of(&side[0]) / rate_of(&side[i]),
+		       cpu_of(&side[0]) / cpu_of(&side[i]));
+	if (b.parked > 0)
+		printf("\n%u postbacks went through deliver.db: on this machine nginx is a slow host for the stage\n",
+		       b.parked);
 }
 
 static void make_urls(const struct options *options)
@@ -263,27 +282,33 @@ static void make_urls(const struct options *options)
 
 static int run(const struct options *options)
 {
-	struct side ours = {.name = "sender"}, plain = {.name = "libcurl multi"},
-	            go = {.name = "Go net/http"};
+	struct side side[SIDES] = {{.name = "deliver stage"},
+	                           {.name = "its sender"},
+	                           {.name = "libcurl multi"},
+	                           {.name = "Go net/http"}};
 	const char *header[] = {KEY, "Accept-Encoding: gzip, deflate"};
 	http_server_descriptors(65536);
 	http_server_start_nginx(&b.nginx, "location /hook { return 200; }");
 	turns_pin(HTTP_CLIENT_CPU);
+	deliver_stage_start(b.nginx.port, options->connections, options->requests);
 	make_urls(options);
 	open_sender(options);
 	b.plain = plain_open(options->connections, header);
 	if (!options->no_go)
 		build_go();
 	unsigned few = options->requests < 2000 ? options->requests : 2000;
-	(void)run_sender(few); /* not counted: connections, memory */
+	(void)deliver_stage_run(few); /* not counted: connections, memory */
+	(void)run_sender(few);
 	(void)run_plain(few);
 	for (unsigned i = 0; i < options->turns; i++) {
-		turn(&ours, options->requests, run_sender);
-		turn(&plain, options->requests, run_plain);
+		turn_of_stage(&side[0], options->requests);
+		turn(&side[1], options->requests, run_sender);
+		turn(&side[2], options->requests, run_plain);
 		if (b.go[0] != '\0')
-			turn_of_go(&go, options);
+			turn_of_go(&side[3], options);
 	}
-	print(options, &ours, &plain, &go);
+	print(options, side);
+	deliver_stage_stop();
 	b.sender->ops->close(b.sender);
 	plain_close(b.plain);
 	http_server_stop(&b.nginx);
@@ -297,8 +322,9 @@ static void help(void)
 {
 	puts("Usage: millrace bench deliver [options]\n"
 	     "\n"
-	     "Sends GETs to nginx on this machine by the sender of the deliver stage, by a plain loop of\n"
-	     "libcurl's multi interface, and by a program in Go, in turns. Needs nginx; go, unless --no-go.\n"
+	     "Sends GETs to nginx on this machine by the deliver stage out of its queue, by its sender alone,\n"
+	     "by a plain loop of libcurl's multi interface, and by a program in Go, in turns. Needs nginx; go,\n"
+	     "unless --no-go.\n"
 	     "\n"
 	     "  --turns N           turns of each, 1 to 64 (default 9)\n"
 	     "  --requests N        requests in a turn (default 40000)\n"

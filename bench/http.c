@@ -246,7 +246,7 @@ static void start_millrace(const struct options *options, struct http_server *se
 {
 	char entry[64];
 	snprintf(entry, sizeof entry, "backend: %s", options->backend);
-	http_server_start_millrace(server, entry);
+	http_server_start_millrace(server, entry, "");
 }
 
 int main(int argc, char **argv)

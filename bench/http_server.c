@@ -126,6 +126,7 @@ void http_server_start_nginx(struct http_server *server, const char *server_line
 
 /* ---- millrace ---- */
 
+static const struct http_server *millrace;
 static struct snapshot_source *source;
 static struct snapshot *snapshot;
 
@@ -137,11 +138,11 @@ static const struct snapshot *look(void)
 	return snapshot;
 }
 
-static const struct snapshot_stage *stage(void)
+static const struct snapshot_stage *find(const char *stage)
 {
 	const struct snapshot *now = look();
 	for (unsigned i = 0; i < now->n_stages; i++)
-		if (strcmp(now->stage[i].name, STAGE) == 0)
+		if (strcmp(now->stage[i].name, stage) == 0)
 			return &now->stage[i];
 	return NULL;
 }
@@ -161,7 +162,16 @@ static void exec_supervisor(const char *config, int out)
 	_exit(127);
 }
 
-static void wait_until_running(struct http_server *server)
+static pid_t wait_until_running(const struct http_server *server, const char *stage)
+{
+	const struct snapshot_stage *found;
+	uint64_t end_ns = clock_monotonic_ns() + READY_NS;
+	while ((found = find(stage)) == NULL || found->state != STAGE_RUNNING)
+		check_running(server, end_ns, "its stage did not start");
+	return (pid_t)found->pid;
+}
+
+static void begin_to_look(const struct http_server *server)
 {
 	struct shm_error error = {.text = ""};
 	uint64_t end_ns = clock_monotonic_ns() + READY_NS;
@@ -171,23 +181,19 @@ static void wait_until_running(struct http_server *server)
 		fail("snapshot", strerror(ENOMEM));
 	while (snapshot_open(source, INSTANCE, &error) != 0)
 		check_running(server, end_ns, error.text);
-	const struct snapshot_stage *found;
-	while ((found = stage()) == NULL || found->state != STAGE_RUNNING)
-		check_running(server, end_ns, "its stage did not start");
-	server->worker = (pid_t)found->pid;
 }
 
-void http_server_start_millrace(struct http_server *server, const char *entry)
+void http_server_start_millrace(struct http_server *server, const char *entry, const char *further)
 {
-	char text[1024], path[256], data[256];
+	char text[2048], path[256], data[256];
 	int out[2];
 	*server = (struct http_server){.name = "millrace", .is_millrace = true};
 	snprintf(data, sizeof data, "%s/data", turns_directory());
 	snprintf(text, sizeof text,
 	         "data_dir: %s\nlog: {level: warn}\ntopics: {metric: {size: 64MiB}}\n"
 	         "sinks: []\n"
-	         "ingest:\n  http:\n    - {listen: ['127.0.0.1:0'], processes: 1%s%s}\n",
-	         data, entry[0] != '\0' ? ", " : "", entry);
+	         "ingest:\n  http:\n    - {listen: ['127.0.0.1:0'], processes: 1%s%s}\n%s",
+	         data, entry[0] != '\0' ? ", " : "", entry, further);
 	write_file(path, sizeof path, "millrace.yaml", text);
 	if ((mkdir(data, 0700) != 0 && errno != EEXIST) ||
 	    setenv("MILLRACE_SHM", turns_directory(), 1) != 0 || pipe2(out, O_CLOEXEC) != 0)
@@ -204,7 +210,9 @@ void http_server_start_millrace(struct http_server *server, const char *entry)
 	server->port = port_read(out[0], "http 127.0.0.1:", READY_NS);
 	if (server->port == 0)
 		fail("millrace", "did not tell its port");
-	wait_until_running(server);
+	begin_to_look(server);
+	server->worker = wait_until_running(server, STAGE);
+	millrace = server;
 	http_server_try(server);
 }
 
@@ -281,13 +289,23 @@ uint64_t http_server_written(const struct http_server *server)
 	return 0;
 }
 
-uint64_t http_server_metric(const struct http_server *server, const char *name)
+uint64_t http_server_stage_metric(const char *stage, const char *metric)
 {
-	const struct snapshot_stage *now = server->is_millrace ? stage() : NULL;
+	const struct snapshot_stage *now = find(stage);
 	for (unsigned i = 0; now != NULL && i < now->n_metrics; i++)
-		if (strcmp(now->metric[i].about.name, name) == 0)
+		if (strcmp(now->metric[i].about.name, metric) == 0)
 			return now->metric[i].value;
 	return 0;
+}
+
+pid_t http_server_stage_pid(const char *stage)
+{
+	return wait_until_running(millrace, stage);
+}
+
+uint64_t http_server_metric(const struct http_server *server, const char *name)
+{
+	return server->is_millrace ? http_server_stage_metric(STAGE, name) : 0;
 }
 
 int http_server_connect(const struct http_server *server)

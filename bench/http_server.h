@@ -24,9 +24,9 @@ struct http_server {
 };
 
 /* Starts a millrace with one ingest-http process and nothing else that takes in. entry: what stands
- * in its entry of ingest.http next to the address ("header_timeout: 5s, ..."), "" for nothing.
- * Exits with a message when it does not start. */
-void http_server_start_millrace(struct http_server *server, const char *entry);
+ * in its entry of ingest.http next to the address ("header_timeout: 5s, ..."); further: lines of
+ * the configuration besides those; "" for nothing. Exits with a message when it does not start. */
+void http_server_start_millrace(struct http_server *server, const char *entry, const char *further);
 
 /* Starts nginx with one worker that answers 204 to everything. server_lines: what stands in its
  * server block ("keepalive_timeout 5s;"). */
@@ -47,6 +47,11 @@ unsigned http_server_connections(const struct http_server *server);
 /* Events written to the topic metric, and a metric of the stage by name; 0 for nginx. */
 uint64_t http_server_written(const struct http_server *server);
 uint64_t http_server_metric(const struct http_server *server, const char *name);
+
+/* Of any stage of millrace ("deliver.0"): its process, once it runs; a metric, 0 when there is
+ * none. */
+pid_t http_server_stage_pid(const char *stage);
+uint64_t http_server_stage_metric(const char *stage, const char *metric);
 
 /* Sends one event, reads the answer, exits with a message unless it is 2xx. */
 void http_server_try(const struct http_server *server);

@@ -315,7 +315,7 @@ static void start(struct http_server *server, const struct options *options)
 		        text, sizeof text,
 		        "backend: %s, header_timeout: %us, body_timeout: %us, write_timeout: %us, idle_timeout: %us",
 		        options->backend, s, s, s, idle);
-		http_server_start_millrace(server, text);
+		http_server_start_millrace(server, text, "");
 	}
 }
 

@@ -22,7 +22,7 @@ int command_bench(int argc, char **argv)
 	                "  enrich   tracking calls through the enrich stage, one core, against a loop that only copies\n"
 	                "  objects  lines of a log through the objects sink, one core, against ISA-L alone\n"
 	                "  kafka    messages from a lane to a broker and confirmed, against a bare rd_kafka_producev loop\n"
-	                "  deliver  requests by the sender of postbacks, against a plain loop of libcurl's multi interface\n"
+	                "  deliver  postbacks from the queue to a server, against a plain loop of libcurl's multi interface\n"
 	                "What follows the part is for the benchmark: millrace bench stream --help lists its options.",
 	        .example = "  millrace bench stream --json",
 	        .operands_min = 1,
