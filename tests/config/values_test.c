@@ -28,7 +28,7 @@ static void the_embedded_default_is_in_force_without_a_file(void **state)
 	assert_string_equal(config_string(config, "topics.ip.when_full"), "drop");
 	assert_int_equal(config_u64(config, "tally.addresses"), 16777216);
 	assert_int_equal(config_ns(config, "tally.commit_interval"), 1000000000);
-	assert_int_equal(config_count(config, "topics"), 6);
+	assert_int_equal(config_count(config, "topics"), 7);
 	assert_string_equal(config_item(config, 0, "topics"), "ip");
 	assert_string_equal(config_item(config, 3, "topics"), "track.raw");
 	assert_int_equal(config_count(config, "ingest.http"), 1);
@@ -144,8 +144,8 @@ static void a_file_replaces_lists_and_keeps_what_it_does_not_mention(void **stat
 	assert_int_equal(config_u64(config, "topics.raw.size"), 1 << 20);
 	assert_int_equal(config_u64(config, "topics.ip.size"), 64 << 20);
 	assert_int_equal(config_u64(config, "topics.mine.outside_lanes"), 2);
-	assert_int_equal(config_count(config, "topics"), 7);
-	assert_string_equal(config_item(config, 6, "topics"), "mine");
+	assert_int_equal(config_count(config, "topics"), 8);
+	assert_string_equal(config_item(config, 7, "topics"), "mine");
 	assert_string_equal(config_string(config, "log.level"), "info");
 	config_free(config);
 }
