@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deliver_help import Database, Receiver, Silent, accept, deliver_config, stage_metric, wait_stage_metric
-from harness import wait_until
+from deliver_help import Database, Receiver, Silent, accept, deliver_config, pause, stage_metric, wait_stage_metric
+from harness import SLOW, wait_until
 from http_help import Client, http_address
 
 GOOD = 7
@@ -24,12 +24,12 @@ def offer(millrace, urls):
             for url in urls:
                 reply = client.ask("POST", "/ingest", {"endpoint": {"method": "GET", "url": url}, "data": [{"n": n}] * EACH})
                 assert reply.status == 202, reply
-            time.sleep(max(0.0, begun + (n + 1) / ROUNDS_A_SECOND - time.monotonic()))
+            time.sleep(max(0.0, begun + SLOW * (n + 1) / ROUNDS_A_SECOND - time.monotonic()))
     return rounds * EACH
 
 
 def arrived(receivers):
-    time.sleep(0.5)
+    pause(0.5)
     return [len(receiver.seen()) for receiver in receivers]
 
 
@@ -41,7 +41,7 @@ def test_seven_of_ten_endpoints_keep_their_rate_while_three_are_bad(instance, tm
         good = [Receiver() for _ in range(GOOD)]
         try:
             millrace = instance(config=deliver_config(
-                tmp_path, in_flight=128, retry={"schedule": ["1s", "2s", "4s", "8s"], "jitter": "0.2"}, circuit={"failures": 10},
+                tmp_path, in_flight=200, retry={"schedule": ["1s", "2s", "4s", "8s"], "jitter": "0.2"}, circuit={"failures": 10},
                 dns={"servers": [dns.server], "timeout": "5s", "tries": 3}))
             urls = [receiver.url("/{n}?good") for receiver in good]
             bad = [silent.url("/{n}?hangs"), failing.url("/{n}?fails"), "http://silent.example/{n}?name"]
@@ -60,6 +60,8 @@ def test_seven_of_ten_endpoints_keep_their_rate_while_three_are_bad(instance, tm
 
 
 N = int(os.environ.get("MILLRACE_OUTAGE_POSTBACKS") or 3000)
+# Bytes: the 1,024 in flight and the pages of the database, not the 200,000 that wait. A sanitizer keeps what was freed.
+FLAT = 48e6 if SLOW == 1 else 1e9
 DOWN_S = float(os.environ.get("MILLRACE_OUTAGE_S") or 5)
 
 
@@ -94,11 +96,11 @@ def test_a_receiver_that_is_down_for_a_while_gets_all_of_it_later_and_memory_sta
             time.sleep(0.1 if n == 0 or reply.status == 503 else 0.002)
             most = max(most, memory_bytes(pid))
     wait_until(lambda: stage_metric(millrace, "waiting_parked") + stage_metric(millrace, "waiting_later") >= N - 1024, 60, "all in deliver.db")
-    assert most - first < 24e6, (first, most)
+    assert most - first < FLAT, (first, most)
     with Receiver(port=port.port) as receiver:
         wait_until(lambda: Database(tmp_path).waiting() == [] and stage_metric(millrace, "delivered") == N, 60 + N / 300, "all delivered", pause=0.5)
         assert len({request.path for request in receiver.seen()}) == N
         most = max(most, memory_bytes(pid))
         print(f"{N} postbacks, {len(receiver.seen())} requests, memory {first} at first, {most} at most")
-        assert most - first < 24e6, (first, most)
+        assert most - first < FLAT, (first, most)
     assert Database(tmp_path).dead() == []
