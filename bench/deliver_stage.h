@@ -11,8 +11,7 @@ void deliver_stage_stop(void);
 
 /* Delivers n postbacks to http://127.0.0.1:PORT/hook?title=Gopher&n=<i>. Returns how many were
  * delivered at the first attempt; the seconds and the processor time of the deliver process, and how
- * many went through deliver.db: a host that takes fewer than some thousands a second is slow for it
- * (deliver/stall.h). */
+ * many went through deliver.db, for which there should be no reason. */
 struct deliver_stage_turn {
 	unsigned good, parked;
 	double seconds, cpu;

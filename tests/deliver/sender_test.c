@@ -9,14 +9,18 @@
 #include <cmocka.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -24,6 +28,7 @@
 #include "base/clock.h"
 #include "deliver/sender.h"
 #include "tests/fixture/little_server.h"
+#include "tests/fixture/sandbox.h"
 
 /* ---- what must not be called ---- */
 
@@ -984,6 +989,92 @@ static void a_server_without_http2_gets_http1(void **state)
 	close_tls(&tls);
 }
 
+/* nginx takes no port 0, but sockets that the variable NGINX names, as in an upgrade of itself. */
+static pid_t start_nginx(const char *folder, const char *certificate, uint16_t *port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t bytes = sizeof address;
+	char path[128], log[128];
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, bytes), 0);
+	assert_int_equal(listen(fd, 64), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
+	*port = ntohs(address.sin_port);
+	snprintf(path, sizeof path, "%s/conf", folder);
+	snprintf(log, sizeof log, "%s/log", folder);
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	fprintf(file,
+	        "daemon off; worker_processes 1; pid %s/pid; error_log %s/log; events {}\n"
+	        "http { access_log off; client_body_temp_path %s/b; proxy_temp_path %s/p; fastcgi_temp_path %s/f;\n"
+	        "uwsgi_temp_path %s/u; scgi_temp_path %s/s; keepalive_requests 100;\n"
+	        "server { listen 127.0.0.1:%u ssl http2; ssl_certificate %s; ssl_certificate_key %s;\n"
+	        "location / { return 200 $server_protocol; } } }\n",
+	        folder, folder, folder, folder, folder, folder, folder, *port, certificate, certificate);
+	assert_int_equal(fclose(file), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (fd == 3)
+			fcntl(fd, F_SETFD, 0);
+		else
+			dup2(fd, 3);
+		setenv("NGINX", "3;", 1);
+		execl("/usr/sbin/nginx", "nginx", "-e", log, "-c", path, NULL);
+		_exit(127);
+	}
+	close(fd);
+	return pid;
+}
+
+/* nginx says goodbye to a connection after 100 requests; what meets that is told as on any other
+ * connection that was lost. */
+static void send_over_http2(struct fixture *f, unsigned n)
+{
+	unsigned good = 0, reused = 0;
+	prepare(f, &f->request, "POST", "/");
+	snprintf(f->url, sizeof f->url, "https://localhost:%u/", f->place.port);
+	f->request.body = "a=b";
+	f->request.body_bytes = 3;
+	f->request.http2 = true;
+	while (good < n) {
+		int r = send_it(f, &f->request);
+		reused += f->request.reused;
+		if (r == 0) {
+			assert_int_equal(f->request.answer_bytes, 8);
+			assert_memory_equal(f->request.answer, "HTTP/2.0", 8);
+			good++;
+		} else {
+			assert_int_equal(r, -EPIPE);
+			assert_true(f->request.reused);
+		}
+	}
+	assert_true(reused > n / 2);
+}
+
+static void a_server_with_http2_gets_http2(void **state)
+{
+	struct fixture *f = *state;
+	char folder[] = "/tmp/millrace-sender-nginx-XXXXXX", certificate[64];
+	struct sender_options options = usual;
+	if (access("/usr/sbin/nginx", X_OK) != 0) {
+		print_message("skipped: nginx, the server of HTTP/2, is not installed\n");
+		skip();
+	}
+	assert_non_null(mkdtemp(folder));
+	snprintf(certificate, sizeof certificate, "%s/pem", folder);
+	little_certificate(certificate);
+	f->anywhere = true;
+	place_at(&f->place, "localhost", 0, "127.0.0.1", 1);
+	pid_t nginx = start_nginx(folder, certificate, &f->place.port);
+	options.ca_file = certificate;
+	open_with(f, options);
+	send_over_http2(f, 350);
+	kill(nginx, SIGTERM);
+	assert_int_equal(waitpid(nginx, NULL, 0), nginx);
+	tree_remove(folder);
+}
+
 static void a_server_that_speaks_no_tls_is_an_error_of_tls(void **state)
 {
 	struct fixture *f = *state;
@@ -1055,6 +1146,7 @@ int main(void)
 	        TEST(an_ipv6_address_in_the_url_is_taken_as_it_is),
 	        TEST(tls_is_verified_always),
 	        TEST(a_server_without_http2_gets_http1),
+	        TEST(a_server_with_http2_gets_http2),
 	        TEST(a_server_that_speaks_no_tls_is_an_error_of_tls),
 	        TEST(a_ca_file_that_is_none_is_told_at_the_start),
 	};
