@@ -66,6 +66,12 @@ static bool same_addresses(const struct sender_place *place, const struct names_
 	return true;
 }
 
+/* Those that wait hear of it, also when it holds for no time at all. */
+static uint64_t at_least(uint64_t expires_ns, uint64_t now_ns)
+{
+	return expires_ns > now_ns + LEAST_NS ? expires_ns : now_ns + LEAST_NS;
+}
+
 /* Name servers turn the order at each answer: the same addresses in another one are no news. */
 static bool replace(struct sender_place *place, const struct names_answer *answer, uint64_t *serial)
 {
@@ -97,6 +103,7 @@ bool addresses_answer(struct addresses *addresses, struct sender_place *place,
                       const struct names_answer *answer, const struct guard *guard, uint64_t stale_ns,
                       uint64_t *serial, uint64_t now_ns)
 {
+	uint64_t expires_ns = at_least(answer->expires_ns, now_ns);
 	addresses->asking = false;
 	if (!usable(addresses, place, stale_ns, now_ns))
 		addresses->answered_ns = now_ns;
@@ -104,17 +111,15 @@ bool addresses_answer(struct addresses *addresses, struct sender_place *place,
 	if (answer->result != 0 || answer->n == 0) {
 		int result = answer->result != 0 ? answer->result : -ENOENT;
 		snprintf(addresses->reason, sizeof addresses->reason, "%s", answer->reason);
-		return take_failure(addresses, place, result, answer->expires_ns, serial);
+		return take_failure(addresses, place, result, expires_ns, serial);
 	}
 	unsigned i = vet(answer, guard, place->port, addresses->by_name, &addresses->why);
 	if (i < answer->n) {
 		explain(addresses, answer->address[i]);
-		return take_failure(addresses, place, -EACCES, answer->expires_ns, serial);
+		return take_failure(addresses, place, -EACCES, expires_ns, serial);
 	}
 	addresses->failed = 0;
 	addresses->reason[0] = '\0';
-	/* Those that wait for it can use it, also when it holds for no time at all. */
-	uint64_t least_ns = now_ns + LEAST_NS;
-	addresses->expires_ns = answer->expires_ns > least_ns ? answer->expires_ns : least_ns;
+	addresses->expires_ns = expires_ns;
 	return replace(place, answer, serial);
 }

@@ -297,11 +297,11 @@ static bool offer(struct deliver *deliver, struct delivery *delivery, bool may_s
 	return true;
 }
 
-/* One that waited longer for its endpoint than all its attempts together may take. */
+/* One that waited longer for its endpoint than all its attempts together may take: since its first
+ * attempt, or, without one, since it was parked or replayed. */
 static bool is_too_old(const struct delivery *delivery)
 {
-	int64_t since_ms = delivery->first_ms != 0 ? delivery->first_ms
-	                                           : (int64_t)(delivery->postback->arrival_ns / NS_PER_MS);
+	int64_t since_ms = delivery->first_ms != 0 ? delivery->first_ms : delivery->due_ms;
 	int64_t horizon_ms = (int64_t)(retry_horizon_ns(&delivery->policy->retry) / NS_PER_MS);
 	return !delivery->from_queue && now_ms() - since_ms > horizon_ms;
 }

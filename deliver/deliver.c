@@ -181,8 +181,7 @@ static bool poll_stage(struct stage *stage)
 		did |= take_stalled(deliver);
 		did |= take(deliver);
 	}
-	if (deliver->drain_ns == 0 || deliver->now_ns < deliver->drain_ns)
-		did |= start(deliver);
+	did |= start(deliver); /* nothing is held after drain_timeout; it drives names and dues too */
 	end_turn(deliver);
 	did |= writing_poll(deliver);
 	end_turn(deliver); /* rows that died when they were claimed */

@@ -12,7 +12,6 @@
 #include "base/text.h"
 #include "deliver/waiting_db.h"
 
-#define EXPIRE_MOST   1000 /* rows of a call */
 #define ERROR_BYTES   500u /* of an attempt's error in a history */
 #define DAMAGE_REASON "its row in deliver.db makes no sense"
 
@@ -346,7 +345,7 @@ int waiting_expire_dead(struct waiting *waiting, int64_t now_ms, int64_t keep_ms
 	if (keep_ms > 0) {
 		sqlite3_stmt *old = waiting_statement(waiting, SQL_EXPIRE_OLD);
 		sqlite3_bind_int64(old, 1, now_ms - keep_ms);
-		sqlite3_bind_int64(old, 2, EXPIRE_MOST);
+		sqlite3_bind_int64(old, 2, WAITING_EXPIRE_MOST);
 		result = delete_rows(waiting, old, &deleted);
 	}
 	if (result == 0)
@@ -354,13 +353,13 @@ int waiting_expire_dead(struct waiting *waiting, int64_t now_ms, int64_t keep_ms
 	if (result == 0 && most > 0 && counts.dead > most) {
 		uint64_t over = counts.dead - most;
 		sqlite3_stmt *many = waiting_statement(waiting, SQL_EXPIRE_MANY);
-		sqlite3_bind_int64(many, 1, over < EXPIRE_MOST ? (int64_t)over : EXPIRE_MOST);
+		sqlite3_bind_int64(many, 1, over < WAITING_EXPIRE_MOST ? (int64_t)over : WAITING_EXPIRE_MOST);
 		result = delete_rows(waiting, many, &deleted);
 	}
 	if (result == 0) {
 		sqlite3_stmt *gone = waiting_statement(waiting, SQL_EXPIRE_GONE);
 		sqlite3_bind_int64(gone, 1, now_ms);
-		sqlite3_bind_int64(gone, 2, EXPIRE_MOST);
+		sqlite3_bind_int64(gone, 2, WAITING_EXPIRE_MOST);
 		result = delete_rows(waiting, gone, &ignored);
 	}
 	return result != 0 ? result : deleted;

@@ -87,7 +87,8 @@ int waiting_try(const char *data_dir, struct shm_error *error);
 /* ---- one transaction: everything from waiting_begin to waiting_commit, or nothing ---- */
 
 /* durable: commit waits for the disk. Returns 0; -EBUSY when another writes for longer than the
- * time-out, or the log is at its limit; -ESTALE when the file is gone or another; -errno. */
+ * time-out (short from the second time on, so that the caller has time for other things), or the
+ * log is at its limit; -ESTALE when the file is gone or another; -errno. */
 int waiting_begin(struct waiting *waiting, bool durable, struct shm_error *error);
 /* Returns 0; or -errno, and then nothing may be settled on it: the transaction has not happened, or
  * its file is no longer the database (-ESTALE), or (rare: -EIO) it may yet have reached the disk.
@@ -127,8 +128,9 @@ int waiting_claim(struct waiting *waiting, unsigned looks, unsigned most, waitin
 int waiting_adopt(struct waiting *waiting, bool (*is_gone)(void *argument, const char *role), void *argument);
 
 /* Dead letters older than keep_ms (0: any age), and the oldest over `most` (0: any number), are
- * deleted, a bounded number a call; so are endpoints that are gone no longer. Returns how many dead
- * letters, or -errno. */
+ * deleted, about WAITING_EXPIRE_MOST a call; so are endpoints that are gone no longer. Returns how
+ * many dead letters, at least so many when there may be more; or -errno. */
+#define WAITING_EXPIRE_MOST 1000
 int waiting_expire_dead(struct waiting *waiting, int64_t now_ms, int64_t keep_ms, uint64_t most);
 
 /* ---- looking, outside of a transaction too ---- */

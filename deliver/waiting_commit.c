@@ -69,6 +69,16 @@ static int check_limit(struct waiting *waiting, struct shm_error *error)
 	return busy ? -EBUSY : waiting_errno(result);
 }
 
+static int begin(struct waiting *waiting)
+{
+	int result = waiting_run(waiting, waiting_statement(waiting, SQL_BEGIN));
+	bool busy = result == -EBUSY;
+	if (busy != waiting->busy)
+		(void)sqlite3_busy_timeout(waiting->db, busy ? WAITING_BUSY_LONG_MS : WAITING_BUSY_MS);
+	waiting->busy = busy;
+	return result;
+}
+
 int waiting_begin(struct waiting *waiting, bool durable, struct shm_error *error)
 {
 	int result = check_files(waiting, error);
@@ -81,7 +91,7 @@ int waiting_begin(struct waiting *waiting, bool durable, struct shm_error *error
 		                         durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
 	if (result == 0) {
 		waiting->durable = durable;
-		result = waiting_run(waiting, waiting_statement(waiting, SQL_BEGIN));
+		result = begin(waiting);
 	}
 	if (result != 0)
 		*error = waiting->reason;

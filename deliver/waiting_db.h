@@ -84,6 +84,9 @@ enum waiting_statement {
 /* The text of a statement. */
 const char *waiting_statement_text(enum waiting_statement which);
 
+#define WAITING_BUSY_MS      1000 /* another process commits */
+#define WAITING_BUSY_LONG_MS 50   /* it has held the lock for longer than that already */
+
 #define WAITING_FILES     3u /* the database, its log, the log's index */
 #define WAITING_PATH_ROOM (4096 + sizeof "/" WAITING_FILE "-wal")
 
@@ -94,6 +97,7 @@ struct waiting {
 	struct {
 		uint64_t device, inode;
 	} file[WAITING_FILES];
+	bool busy;                       /* another held the lock at the last try, for all the time */
 	bool durable;                    /* PRAGMA synchronous is FULL */
 	uint64_t page_bytes;             /* of a page */
 	uint64_t log_bytes;              /* of the log after our last commit */

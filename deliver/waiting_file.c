@@ -13,7 +13,6 @@
 
 #define APPLICATION_ID 0x6d696c6c /* "mill" */
 
-#define BUSY_MS       1000             /* another process commits */
 #define OPEN_NS       (5 * NS_PER_SEC) /* others make the file, or recover its log */
 #define OPEN_PAUSE_NS (20 * NS_PER_MS)
 
@@ -376,7 +375,7 @@ static int open_database(struct waiting *waiting, struct shm_error *error)
 		return waiting_errno(result);
 	}
 	sqlite3_extended_result_codes(waiting->db, 1);
-	sqlite3_busy_timeout(waiting->db, BUSY_MS);
+	sqlite3_busy_timeout(waiting->db, WAITING_BUSY_MS);
 	result = check_database(waiting, error);
 	if (result < 0)
 		return result;

@@ -16,6 +16,7 @@
 #define CLAIM_LEAST_NS (2 * NS_PER_MS)
 #define CLAIM_SOON_NS  (10 * NS_PER_MS)
 #define CLAIM_MOST_NS  NS_PER_SEC
+#define CLAIM_LAST_NS  (10 * NS_PER_SEC) /* whatever is due: the wall clock can be set, the machine sleep */
 #define CLAIM_MANY     64u
 
 static int64_t now_ms(void)
@@ -28,7 +29,8 @@ static int64_t now_ms(void)
 static void fail(struct deliver *deliver, int result, const char *reason)
 {
 	struct writing *writing = &deliver->writing;
-	writing->not_before_ns = deliver->now_ns + RETRY_NS;
+	/* Not of this turn: the try itself may have waited for another program. */
+	writing->not_before_ns = clock_monotonic_ns() + RETRY_NS;
 	metric_add(deliver->control, DELIVER_failed_commits, 1);
 	metric_set(deliver->control, DELIVER_failing, 1);
 	if (writing->failing != result)
@@ -269,7 +271,7 @@ static void plan_claim(struct deliver *deliver, bool claims, unsigned claimed)
 {
 	struct writing *writing = &deliver->writing;
 	int64_t due_ms = waiting_next_due_ms(writing->waiting), at_ms = now_ms();
-	uint64_t wait_ns = UINT64_MAX;
+	uint64_t wait_ns = CLAIM_LAST_NS;
 	(void)waiting_count(writing->waiting, &writing->counts);
 	if (claims) {
 		writing->claimed_ns = deliver->now_ns;
@@ -286,7 +288,7 @@ static void plan_claim(struct deliver *deliver, bool claims, unsigned claimed)
 		if (due_ns < wait_ns)
 			wait_ns = due_ns;
 	}
-	writing->claim_ns = wait_ns == UINT64_MAX ? UINT64_MAX : deliver->now_ns + wait_ns;
+	writing->claim_ns = deliver->now_ns + wait_ns;
 }
 
 void writing_look(struct deliver *deliver)
@@ -425,6 +427,8 @@ static void tidy(struct deliver *deliver)
 		return;
 	metric_add(deliver->control, DELIVER_adopted, (uint64_t)adopted);
 	metric_add(deliver->control, DELIVER_expired, (uint64_t)expired);
+	if (expired >= WAITING_EXPIRE_MOST)
+		writing->tidy_ns = 0; /* more than one call deletes */
 	if (adopted > 0) {
 		log_info("postbacks of processes that are configured no longer were taken over", "n=%d",
 		         adopted);

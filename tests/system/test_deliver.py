@@ -220,6 +220,9 @@ def test_what_waits_for_its_endpoint_longer_than_all_retries_last_is_dead(instan
         wait_until(lambda: [row["reason"] for row in Database(tmp_path).dead()] ==
                    ["waited for its endpoint for longer than all its retries last"], 20, "dead")
         assert sorted(request.path for request in receiver.wait(2)) == ["/new", "/old"]
+        assert millrace.millrace("dead", "replay", "--all").returncode == 0
+        wait_until(lambda: [row["attempts"] for row in Database(tmp_path).waiting()] == [1], 20, "its time begins anew with a replay")
+        assert [request.path for request in receiver.seen()].count("/old") == 2
 
 
 def test_every_attempt_is_an_event_of_the_topic_delivery(instance, tmp_path):
@@ -285,6 +288,14 @@ def test_a_postback_of_another_kind_cannot_stop_the_others(instance, tmp_path):
         wait_stage_metric(millrace, "dead", 2)
         reasons = sorted(row["reason"] for row in Database(tmp_path).dead())
         assert any("url_most" in reason for reason in reasons), reasons
+
+
+def test_a_name_that_cannot_be_looked_up_ends_attempts_also_when_no_failure_is_kept(instance, tmp_path):
+    millrace = instance(config=deliver_config(
+        tmp_path, retry={"schedule": ["100ms"], "jitter": "0"}, dns={"servers": ["127.0.0.1:1"], "timeout": "200ms", "tries": 1, "failure_kept": "0"}))
+    accept(millrace, "http://nobody.example/", [{}])
+    wait_stage_metric(millrace, "dead", 1)
+    assert Database(tmp_path).dead()[0]["attempts"] == 2
 
 
 def test_alone_it_prints_the_requests_that_it_would_send(instance, tmp_path):
