@@ -62,7 +62,8 @@ static int take_ascii(struct authority *authority, char *host, struct shm_error 
 	struct in_addr address;
 	if (n > 0 && host[n - 1] == '.')
 		host[--n] = '\0';
-	if (n > AUTHORITY_HOST_MAX || !is_name(host))
+	/* "-" first is no name (RFC 1123, 2.1), and to libcurl's list of addresses an order */
+	if (n > AUTHORITY_HOST_MAX || !is_name(host) || host[0] == '-')
 		return refuse(error, wrong_host);
 	if (!ends_in_number(host)) {
 		memcpy(authority->host, host, n + 1);

@@ -149,6 +149,8 @@ static bool append_gone(struct curl_slist **list, const struct pins *pins)
 int pins_list(struct pins *pins, const struct sender_place *place, struct curl_slist **list)
 {
 	*list = NULL;
+	if (place->host[0] == '-')
+		return -EINVAL;
 	if (strchr(place->host, ':') != NULL)
 		return 0;
 	uint64_t hash = hash_of(pins, place);

@@ -23,7 +23,8 @@ struct pins *pins_new(void);
 void pins_free(struct pins *pins);
 
 /* Sets *list to what the next transfer has to bring into libcurl's cache before it can go to the
- * place, NULL when that is there. Returns 0, or -ENOMEM. */
+ * place, NULL when that is there. Returns 0; -ENOMEM; -EINVAL for a host that begins with "-", which
+ * libcurl would read as the order to take another one out. */
 int pins_list(struct pins *pins, const struct sender_place *place, struct curl_slist **list);
 
 /* The list of pins_list is in the cache. */

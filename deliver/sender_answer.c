@@ -7,6 +7,8 @@
 
 #include "deliver/sender_inside.h"
 
+static const char too_long[] = "the head of the answer is too long";
+
 /* ---- the head ---- */
 
 /* The value of a header, when the line is one of that name ("Name:"). */
@@ -76,7 +78,6 @@ size_t sender_answer_head(char *from, size_t size, size_t n, void *argument)
 		if (slot->head_whole)
 			return 0; /* endless trailers: the answer is there */
 		slot->result = -EMSGSIZE;
-		slot->why = "the head of the answer is too long";
 		return 0;
 	}
 	if (slot->state != SLOT_ANSWERING)
@@ -127,8 +128,8 @@ static int result_of(const struct slot *slot, CURLcode code)
 	case CURLE_COULDNT_CONNECT:
 		curl_easy_getinfo(slot->easy, CURLINFO_OS_ERRNO, &system);
 		return system > 0 ? -(int)system : -ECONNREFUSED;
-	case CURLE_OUT_OF_MEMORY:
-		return -ENOMEM;
+	case CURLE_OUT_OF_MEMORY: /* once the request is out: a line of a head over 100 KiB */
+		return slot->state == SLOT_CONNECTING ? -ENOMEM : -EMSGSIZE;
 	case CURLE_URL_MALFORMAT:
 		return -EINVAL;
 	case CURLE_UNSUPPORTED_PROTOCOL: /* of the URL; or of what the server speaks */
@@ -182,9 +183,11 @@ static void take_times(const struct slot *slot, struct sender_request *request)
 	request->total_us = time_of(slot->easy, CURLINFO_TOTAL_TIME_T);
 }
 
-static void explain(const struct slot *slot, CURLcode code)
+static void explain(struct slot *slot, CURLcode code)
 {
 	struct sender_request *request = slot->request;
+	if (request->result == -EMSGSIZE)
+		slot->why = too_long;
 	snprintf(request->reason, sizeof request->reason, "%.*s", (int)sizeof request->reason - 1,
 	         slot->why[0]     ? slot->why
 	         : slot->error[0] ? slot->error

@@ -154,8 +154,10 @@ static bool make_handle(struct slot *slot)
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-	if (sender->ca_file[0] != '\0')
+	if (sender->ca_file[0] != '\0') {
 		curl_easy_setopt(easy, CURLOPT_CAINFO, sender->ca_file);
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* else the system's are trusted besides */
+	}
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, sender->user_agent);
 	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);

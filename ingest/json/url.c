@@ -110,6 +110,8 @@ static bool is_name(const char *host, size_t bytes, bool foreign)
 	struct in_addr address;
 	const char *end = host + bytes, *label = host;
 	size_t label_most = foreign ? HOST_ROOM : LABEL_MOST;
+	if (*host == '-' && !foreign)
+		return false;
 	if (end[-1] == '.')
 		end--;
 	for (const char *dot; (dot = memchr(label, '.', (size_t)(end - label))) != NULL; label = dot + 1)

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <openssl/x509_vfy.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -42,6 +43,17 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 	if (hints == NULL || (hints->ai_flags & AI_NUMERICHOST) == 0)
 		looked_up++;
 	return real(node, service, hints, result);
+}
+
+static atomic_uint folders;
+
+/* In the place of OpenSSL's: a folder of certificates to trust. */
+int X509_STORE_load_path(X509_STORE *store, const char *path)
+{
+	int (*real)(X509_STORE *, const char *);
+	*(void **)&real = dlsym(RTLD_NEXT, "X509_STORE_load_path");
+	folders++;
+	return real(store, path);
 }
 
 /* ---- the server ---- */
@@ -128,6 +140,94 @@ static void say_date(struct little_connection *c, int seconds)
 	little_say(c, "HTTP/1.1 503 Busy\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n", text);
 }
 
+/* ---- a server that means no good ---- */
+
+static const struct {
+	const char *path, *before, *again;
+	unsigned times;
+	const char *after;
+} hostile[] = {
+        {"/switch", "HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", "", 0, "hello"},
+        {"/one-line", "HTTP/1.1 200 OK\r\nX-A: ", "0123456789abcdef", 20000, ""},
+        {"/interim-flood", "", "HTTP/1.1 100 Go on\r\n\r\n", 4000, "HTTP/1.1 200 OK\r\n\r\n"},
+        {"/version-9", "hello\r\n", "", 0, ""},
+        {"/version-2", "HTTP/2 200\r\nContent-Length: 0\r\n\r\n", "", 0, ""},
+        {"/no-version", "HTTP/ 200\r\n\r\n", "", 0, ""},
+        {"/status-long", "HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n", "", 0, ""},
+        {"/status-none", "HTTP/1.1  OK\r\nContent-Length: 0\r\n\r\n", "", 0, ""},
+        {"/length-less", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "", 0, ""},
+        {"/length-huge", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n", "", 0, "abc"},
+        {"/length-twice", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 90\r\n\r\n", "", 0, "abc"},
+        {"/length-text", "HTTP/1.1 200 OK\r\nContent-Length: three\r\n\r\n", "", 0, "abc"},
+        {"/layers", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip", ", gzip", 1000, "\r\n\r\nabc"},
+        {"/chunk-huge", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "", 0,
+         "ffffffffffffffffff\r\nabc"},
+        {"/chunk-text", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "", 0, "-3\r\nabc"},
+        {"/trailers", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+         "X-A: 0123456789abcdef\r\n", 8000, ""},
+        {"/bare", "HTTP/1.1 200 OK\nContent-Length: 3\n\nabc", "", 0, ""},
+        {"/fold", "HTTP/1.1 307 Go\r\nLocation:\r\n http://a.example/\r\nContent-Length: 0\r\n\r\n", "", 0,
+         ""},
+        {"/more",
+         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "", 0,
+         ""},
+};
+
+static bool say_hostile(struct little_connection *c, const char *path)
+{
+	static const char nul[] = "HTTP/1.1 200 OK\r\nX-A: a\0b\r\nContent-Length: 0\r\n\r\n";
+	if (strcmp(path, "/nul") == 0) {
+		little_send(c, nul, sizeof nul - 1);
+		little_close(c, false);
+		return true;
+	}
+	for (unsigned i = 0; i < sizeof hostile / sizeof hostile[0]; i++) {
+		if (strcmp(path, hostile[i].path) != 0)
+			continue;
+		little_say(c, "%s", hostile[i].before);
+		for (unsigned k = 0; k < hostile[i].times; k++)
+			little_say(c, "%s", hostile[i].again);
+		little_say(c, "%s", hostile[i].after);
+		little_close(c, false);
+		return true;
+	}
+	return false;
+}
+
+/* A piece of an answer every now and then, for longer than anybody waits for it. */
+static bool say_trickle(struct little_connection *c, const char *path)
+{
+	static const struct {
+		const char *path, *before, *again;
+	} trickle[] = {
+	        {"/trickle-line", "HTTP/1.1 200 O", "K"},
+	        {"/trickle-head", "HTTP/1.1 200 OK\r\n", "X-A: b\r\n"},
+	        {"/trickle-interim", "", "HTTP/1.1 102 Yes\r\n\r\n"},
+	        {"/trickle-body", "HTTP/1.1 200 OK\r\n\r\n", "a"},
+	};
+	for (unsigned i = 0; i < sizeof trickle / sizeof trickle[0]; i++) {
+		if (strcmp(path, trickle[i].path) != 0)
+			continue;
+		little_say(c, "%s", trickle[i].before);
+		for (unsigned k = 0; k < 40; k++) {
+			usleep(20000);
+			little_say(c, "%s", trickle[i].again);
+		}
+		little_hang(c);
+		return true;
+	}
+	return false;
+}
+
+static void say_retry_after(struct little_connection *c, const char *value)
+{
+	char text[64];
+	snprintf(text, sizeof text, "%s", value);
+	for (char *at = text; *at != '\0'; at++)
+		*at = *at == '_' ? ' ' : *at;
+	little_say(c, "HTTP/1.1 503 Busy\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n", text);
+}
+
 /* Fixed answers, by path. */
 static const struct {
 	const char *path, *answer;
@@ -176,7 +276,11 @@ static void answer(struct little_connection *c, const struct little_request *req
 			little_hang(c);
 		return;
 	}
-	if (strcmp(path, "/reset") == 0)
+	if (say_hostile(c, path) || say_trickle(c, path))
+		return;
+	if (strncmp(path, "/retry-after?", 13) == 0)
+		say_retry_after(c, path + 13);
+	else if (strcmp(path, "/reset") == 0)
 		little_close(c, true);
 	else if (strcmp(path, "/close-second") == 0 && request->number == 2)
 		little_close(c, false);
@@ -551,6 +655,78 @@ static void gzip_is_unpacked_within_the_limit(void **state)
 	assert_int_equal(f->request.status, 200);
 }
 
+static int get_within(struct fixture *f, const char *path, uint64_t first_byte_ms, uint64_t ms)
+{
+	prepare(f, &f->request, "GET", path);
+	f->request.first_byte_timeout_ns = first_byte_ms * NS_PER_MS;
+	f->request.timeout_ns = ms * NS_PER_MS;
+	return send_it(f, &f->request);
+}
+
+/* Answers of a server that means no good: each has an end, and each its result. */
+static void no_answer_keeps_the_sender_or_breaks_it(void **state)
+{
+	static const struct {
+		const char *path;
+		unsigned status; /* 0: it is no answer */
+	} cases[] = {
+	        {"/switch", 0},      {"/one-line", 0},      {"/interim-flood", 0},  {"/version-9", 0},
+	        {"/version-2", 200}, {"/no-version", 0},    {"/status-long", 0},    {"/status-none", 0},
+	        {"/length-less", 0}, {"/length-huge", 200}, {"/length-twice", 200}, {"/length-text", 0},
+	        {"/nul", 0},         {"/layers", 0},        {"/chunk-huge", 200},   {"/chunk-text", 200},
+	        {"/trailers", 200},  {"/bare", 200},        {"/fold", 307},         {"/more", 200},
+	};
+	struct fixture *f = *state;
+	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		prepare(f, &f->request, "GET", cases[i].path);
+		f->request.timeout_ns = 3 * NS_PER_SEC;
+		int r = send_it(f, &f->request);
+		print_message("%s: %d, %u, %s\n", cases[i].path, r, f->request.status, f->request.reason);
+		if (f->request.status != cases[i].status || (r == 0) != (cases[i].status != 0))
+			fail_msg("%s", cases[i].path);
+		assert_true(r != -ETIMEDOUT && r != -ENOMEM); /* which nobody could help */
+		assert_int_equal(get(f, "/"), 0);             /* all is well with it */
+		assert_memory_equal(f->request.answer, "OK", 2);
+	}
+}
+
+static void what_trickles_has_no_more_time(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(get_within(f, "/trickle-line", 200, 60000), -ETIMEDOUT);
+	assert_int_equal(get_within(f, "/trickle-head", 60000, 300), -ETIMEDOUT);
+	assert_int_equal(get_within(f, "/trickle-interim", 60000, 300), -ETIMEDOUT);
+	assert_int_equal(get_within(f, "/trickle-body", 60000, 300), 0);
+	assert_int_equal(f->request.status, 200);
+}
+
+static void retry_after_may_be_anything(void **state)
+{
+	static const char *const value[] = {"-5",
+	                                    "0",
+	                                    "1e9",
+	                                    "0x10",
+	                                    "5 5",
+	                                    "+7",
+	                                    "1.5",
+	                                    "",
+	                                    "  ",
+	                                    "Fri, 31 Dec 9999 23:59:59 GMT",
+	                                    "Thu, 01 Jan 1970 00:00:00 GMT",
+	                                    "Wed, 21 Oct 1015 07:28:00 GMT",
+	                                    "Mon, 99 Foo 2030 99:99:99 GMT"};
+	struct fixture *f = *state;
+	for (unsigned i = 0; i < sizeof value / sizeof value[0]; i++) {
+		char path[128] = "/retry-after?";
+		for (size_t k = 0, at = strlen(path); value[i][k] != '\0'; k++)
+			path[at++] = value[i][k] == ' ' ? '_' : value[i][k];
+		assert_int_equal(get(f, path), 0);
+		print_message("%s: %lld\n", value[i], (long long)f->request.retry_after_s);
+		assert_int_equal(f->request.status, 503);
+		assert_true(f->request.retry_after_s >= -1);
+	}
+}
+
 static void a_head_that_does_not_end_is_an_error(void **state)
 {
 	struct fixture *f = *state;
@@ -560,14 +736,6 @@ static void a_head_that_does_not_end_is_an_error(void **state)
 }
 
 /* ---- time ---- */
-
-static int get_within(struct fixture *f, const char *path, uint64_t first_byte_ms, uint64_t ms)
-{
-	prepare(f, &f->request, "GET", path);
-	f->request.first_byte_timeout_ns = first_byte_ms * NS_PER_MS;
-	f->request.timeout_ns = ms * NS_PER_MS;
-	return send_it(f, &f->request);
-}
 
 static void the_first_byte_has_its_time(void **state)
 {
@@ -848,6 +1016,21 @@ static void a_url_with_another_host_than_its_place_goes_nowhere(void **state)
 	assert_int_equal(little_connections(f->server), 0);
 }
 
+/* libcurl's list of addresses would take it for the order to forget hooks.example.com. */
+static void a_host_that_begins_with_a_hyphen_takes_no_other_out(void **state)
+{
+	struct fixture *f = *state;
+	struct sender_place place = f->place;
+	struct sender_options options = usual;
+	options.connections_kept = 0;
+	open_with(f, options);
+	assert_int_equal(get(f, "/"), 0);
+	place_at(&f->place, "-hooks.example.com", place.port, "127.0.0.1", 2);
+	assert_int_equal(get(f, "/"), -EINVAL);
+	f->place = place;
+	assert_int_equal(get(f, "/"), 0);
+}
+
 static void new_addresses_count_from_the_next_connection_on(void **state)
 {
 	struct fixture *f = *state;
@@ -976,6 +1159,38 @@ static void tls_is_verified_always(void **state)
 	assert_int_equal(get_tls(f, &tls, "", "localhost", false), -EPROTO); /* the system's */
 	assert_int_equal(get_tls(f, &tls, tls.own, "hooks.example.com", false), -EPROTO);
 	assert_string_not_equal(f->request.reason, "");
+	close_tls(&tls);
+}
+
+static void a_certificate_counts_in_its_time_only(void **state)
+{
+	static const long time[][2] = {{-7200, -3600}, {3600, 7200}};
+	struct fixture *f = *state;
+	char path[] = "/tmp/millrace-sender-time-XXXXXX";
+	close(mkstemp(path));
+	f->anywhere = true;
+	for (unsigned i = 0; i < 2; i++) {
+		struct tls tls = {.server = NULL};
+		little_certificate_of(path, time[i][0], time[i][1]);
+		tls.server = little_start(answer, NULL, path);
+		assert_int_equal(get_tls(f, &tls, path, "localhost", false), -EPROTO);
+		assert_false(f->request.sent);
+		little_stop(tls.server);
+	}
+	unlink(path);
+}
+
+/* libcurl is built with a folder of certificates besides the file; both are to go. */
+static void with_a_ca_file_the_systems_certificates_do_not_count(void **state)
+{
+	struct fixture *f = *state;
+	struct tls tls;
+	open_tls(f, &tls);
+	folders = 0;
+	assert_int_equal(get_tls(f, &tls, "", "localhost", false), -EPROTO);
+	assert_int_equal(folders, 1);
+	assert_int_equal(get_tls(f, &tls, tls.own, "localhost", false), 0);
+	assert_int_equal(folders, 1);
 	close_tls(&tls);
 }
 
@@ -1121,6 +1336,9 @@ int main(void)
 	        TEST(of_a_body_only_its_beginning_is_kept),
 	        TEST(a_body_that_does_not_end_is_left),
 	        TEST(gzip_is_unpacked_within_the_limit),
+	        TEST(no_answer_keeps_the_sender_or_breaks_it),
+	        TEST(what_trickles_has_no_more_time),
+	        TEST(retry_after_may_be_anything),
 	        TEST(a_head_that_does_not_end_is_an_error),
 	        TEST(the_first_byte_has_its_time),
 	        TEST(the_whole_has_its_time),
@@ -1140,11 +1358,14 @@ int main(void)
 	        TEST(an_address_is_vetted_before_each_request_of_a_kept_connection),
 	        TEST(a_name_goes_where_its_place_says_and_nobody_looks_it_up),
 	        TEST(a_url_with_another_host_than_its_place_goes_nowhere),
+	        TEST(a_host_that_begins_with_a_hyphen_takes_no_other_out),
 	        TEST(new_addresses_count_from_the_next_connection_on),
 	        TEST(every_address_of_a_place_is_tried),
 	        TEST(what_is_forgotten_leaves_libcurl),
 	        TEST(an_ipv6_address_in_the_url_is_taken_as_it_is),
 	        TEST(tls_is_verified_always),
+	        TEST(a_certificate_counts_in_its_time_only),
+	        TEST(with_a_ca_file_the_systems_certificates_do_not_count),
 	        TEST(a_server_without_http2_gets_http1),
 	        TEST(a_server_with_http2_gets_http2),
 	        TEST(a_server_that_speaks_no_tls_is_an_error_of_tls),

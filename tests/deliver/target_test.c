@@ -114,6 +114,9 @@ static const struct {
         {"http://[0:0:0:0:0:0:0:1]/", "::1", 80},
         {"http://[2001:db8:0:0:1:0:0:1]/", "2001:db8::1:0:0:1", 80},
         {"http://xn--bcher-kva.example/", "xn--bcher-kva.example", 80},
+        {"http://-h/", NULL, 0},
+        {"http://%2dh.example/", NULL, 0},
+        {"http://\xef\xbc\x8dh.example/", NULL, 0}, /* a hyphen of full width */
         {"http://256.1.1.1/", NULL, 0},
         {"http://1.2.3.4.5/", NULL, 0},
         {"http://h.1/", NULL, 0},

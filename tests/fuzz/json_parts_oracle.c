@@ -83,7 +83,7 @@ static bool name_fits(const char *host)
 	if (name[n - 1] == '.')
 		name[--n] = 0;
 	if (!matches(foreign ? "^[^.]+([.][^.]+)*$" : "^[^.]{1,63}([.][^.]{1,63})*$", name) ||
-	    (!foreign && n > 253))
+	    (!foreign && (n > 253 || name[0] == '-')))
 		return false;
 	struct in_addr address;
 	return !matches("(^|[.])([0-9]+|0[xX][0-9A-Fa-f]*)$", name)

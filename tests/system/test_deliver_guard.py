@@ -48,7 +48,8 @@ def test_no_form_of_a_forbidden_address_is_connected_to(instance, tmp_path, list
 def test_only_http_and_https_are_sent(instance, tmp_path, listener):
     millrace = instance(config=deliver_config(tmp_path))
     accept(millrace, f"http://127.0.0.1:{listener.port}@[::1]:1/", [{}])  # the user's name is no host
-    for url in (f"ftp://127.0.0.1:{listener.port}/", "file:///etc/passwd", f"gopher://127.0.0.1:{listener.port}/x"):
+    for url in (f"ftp://127.0.0.1:{listener.port}/", "file:///etc/passwd", f"gopher://127.0.0.1:{listener.port}/x",
+                "http://-hooks.example.com/", "http://%2Dhooks.example.com/"):
         assert post(millrace, url, [{}]).status == 400, url
 
 
@@ -114,6 +115,44 @@ def test_redirects_are_vetted_as_urls_are(instance, tmp_path, listener, dns):
         assert reasons[receiver.url(f"/{len(targets) - 1}")] == "answered 302"
 
 
+def test_a_redirect_goes_to_the_host_that_was_judged_however_it_is_written(instance, tmp_path, listener, dns):
+    dns.answer("xn--bcher-kva.example", ["127.0.0.2"])
+    with Receiver(host="127.0.0.2") as receiver:
+        hosts = ["b\u00fccher.example", "B%C3%9CCHER.example.", "127.2", "0x7f000002", "%31%32%37.0.0.2", "127.0.0.2.",
+                 "\uff11\uff12\uff17.0.0.2", "127.0.0.1@127.0.0.2", "[::ffff:127.0.0.2]"]
+
+        def answer(request):
+            i = int(request.path[1:])
+            return (200, {}, b"") if i < 0 else (307, {"Location": f"http://{hosts[i]}:{receiver.port}/{i - 100}"}, b"")
+
+        receiver.answer = answer
+        millrace = instance(config=deliver_config(tmp_path, allow=["127.0.0.2", "*.example"], redirects=1, dns=asks(dns)))
+        for i in range(len(hosts)):
+            accept(millrace, receiver.url(f"/{i}"), [{}])
+        receiver.wait(2 * len(hosts))
+        arrived = {request.path: request.headers["host"] for request in receiver.seen()}
+        assert {path for path in arrived if path.startswith("/-")} == {f"/{i - 100}" for i in range(len(hosts))}, arrived
+        assert arrived["/-100"] == arrived["/-99"] == f"xn--bcher-kva.example:{receiver.port}"
+        wait_stage_metric(millrace, "delivered", len(hosts))
+
+
+def test_a_kept_connection_is_judged_by_its_own_address(instance, tmp_path, dns):
+    """One after the other, so that each request has the handle that was at another server before."""
+    with Receiver(host="127.0.0.2") as one, Receiver(host="127.0.0.3") as two:
+        dns.answer("one.example", ["127.0.0.2"], ttl=60)
+        dns.answer("two.example", ["127.0.0.3"], ttl=60)
+        millrace = instance(config=deliver_config(tmp_path, allow=["127.0.0.2", "127.0.0.3"], dns=asks(dns)))
+        for n in range(3):
+            accept(millrace, one.url(f"/{n}", "one.example"), [{}])
+            one.wait(n + 1)
+            accept(millrace, two.url(f"/{n}", "two.example"), [{}])
+            two.wait(n + 1)
+        wait_stage_metric(millrace, "delivered", 6)
+        wait_until(lambda: len(events(millrace, "delivery")) == 6, 10, "an event for each")
+        assert [e["ip"] for e in events(millrace, "delivery")] == ["127.0.0.2", "127.0.0.3"] * 3
+        assert one.connections == two.connections == 1
+
+
 def test_what_is_denied_is_denied_although_it_is_allowed(instance, tmp_path, listener):
     millrace = instance(config=deliver_config(tmp_path, guard={"allow": ["127.0.0.0/8"], "deny": [f":{listener.port}"]}))
     with Receiver() as receiver:
@@ -123,10 +162,15 @@ def test_what_is_denied_is_denied_although_it_is_allowed(instance, tmp_path, lis
         assert "deny" in refusals(tmp_path, 1)[f"http://127.0.0.1:{listener.port}/"]
 
 
-def test_no_proxy_of_the_environment_is_asked(instance, tmp_path, listener, monkeypatch):
+def test_nothing_of_the_environment_is_used(instance, tmp_path, listener, monkeypatch):
+    """Neither a proxy nor a password for the host."""
+    (tmp_path / ".netrc").write_text("default login somebody password secret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{listener.port}")
     with Receiver() as receiver:
         millrace = instance(config=deliver_config(tmp_path))
         accept(millrace, receiver.url("/direct"), [{}])
-        assert receiver.wait(1)[0].path == "/direct"
+        request = receiver.wait(1)[0]
+        assert request.path == "/direct" and "authorization" not in request.headers
