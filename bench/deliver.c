@@ -100,7 +100,7 @@ static void open_sender(const struct options *options)
 	        .serial = 1,
 	};
 	b.request = calloc(options->connections, sizeof *b.request);
-	b.free = calloc(options->connections, sizeof *b.free);
+	b.free = calloc(options->connections, sizeof(struct sender_request *));
 	if (b.request == NULL || b.free == NULL)
 		fail("no memory");
 	for (; b.n_free < options->connections; b.n_free++)

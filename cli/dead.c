@@ -134,7 +134,7 @@ static const char *show_time(char out[32], int64_t ms)
 	time_t time = (time_t)(ms / 1000);
 	struct tm local;
 	if (ms == 0 || localtime_r(&time, &local) == NULL || strftime(out, 32, "%F %T", &local) == 0)
-		strcpy(out, "-");
+		snprintf(out, 32, "-");
 	return out;
 }
 

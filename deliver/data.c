@@ -47,7 +47,7 @@ static size_t escape_bytes(const char *at, const char *end)
 	if (end - at < 2 || at[0] != '\\')
 		return 0;
 	if (at[1] != 'u')
-		return memchr("\"\\/bfnrt", at[1], 8) != NULL ? 2 : 0;
+		return at[1] != '\0' && strchr("\"\\/bfnrt", at[1]) != NULL ? 2 : 0;
 	if (end - at < 6)
 		return 0;
 	for (unsigned i = 2; i < 6; i++)

@@ -35,7 +35,7 @@ struct pins *pins_new(void)
 	if (pins == NULL)
 		return NULL;
 	pins->buckets = BUCKETS_FIRST;
-	pins->bucket = calloc(pins->buckets, sizeof *pins->bucket);
+	pins->bucket = calloc(pins->buckets, sizeof(struct pin *));
 	if (pins->bucket == NULL || getrandom(pins->key, sizeof pins->key, 0) != sizeof pins->key) {
 		pins_free(pins);
 		return NULL;
@@ -78,7 +78,7 @@ static struct pin **find(const struct pins *pins, const struct sender_place *pla
 /* Without memory the buckets stay as few as they are. */
 static void grow(struct pins *pins)
 {
-	struct pin **bucket = calloc(2 * (size_t)pins->buckets, sizeof *bucket);
+	struct pin **bucket = calloc(2 * (size_t)pins->buckets, sizeof(struct pin *));
 	if (bucket == NULL)
 		return;
 	for (unsigned i = 0; i < pins->buckets; i++)

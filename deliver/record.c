@@ -63,8 +63,10 @@ static size_t decode_tail(char out[NAME_TAIL], const char *name, size_t bytes)
 	}
 	for (size_t i = 0; i < bytes; i++) {
 		char c = name[i];
-		if (c == '%' && i + 2 < bytes && hex_value(name[i + 1]) >= 0 && hex_value(name[i + 2]) >= 0) {
-			c = (char)(hex_value(name[i + 1]) << 4 | hex_value(name[i + 2]));
+		int high = c == '%' && i + 2 < bytes ? hex_value(name[i + 1]) : -1;
+		int low = high >= 0 ? hex_value(name[i + 2]) : -1;
+		if (low >= 0) {
+			c = (char)((unsigned)high << 4 | (unsigned)low);
 			i += 2;
 		}
 		out[used++] = c;
@@ -91,7 +93,7 @@ static bool same_word(const char *text, const struct word *word)
 
 static bool is_secret(const struct redact *redact, const char *name, size_t bytes)
 {
-	char tail[NAME_TAIL];
+	char tail[NAME_TAIL] = {0};
 	size_t n = decode_tail(tail, name, bytes);
 	while (n > 0 && (tail[n - 1] == ']' || tail[n - 1] == '['))
 		n--; /* user[token], token[] */

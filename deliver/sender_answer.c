@@ -157,10 +157,9 @@ static void resolve_location(struct sender_request *request)
 	if (url == NULL || curl_url_set(url, CURLUPART_URL, request->url, 0) != CURLUE_OK ||
 	    curl_url_set(url, CURLUPART_URL, request->location, CURLU_URLENCODE) != CURLUE_OK ||
 	    curl_url_get(url, CURLUPART_URL, &whole, 0) != CURLUE_OK ||
-	    strlen(whole) >= sizeof request->location)
+	    (size_t)snprintf(request->location, sizeof request->location, "%s", whole) >=
+	            sizeof request->location)
 		request->location[0] = '\0';
-	else
-		strcpy(request->location, whole);
 	curl_free(whole);
 	curl_url_cleanup(url);
 }

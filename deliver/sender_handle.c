@@ -221,7 +221,7 @@ static void set_method(struct slot *slot, bool body)
 	curl_easy_setopt(slot->easy, CURLOPT_CUSTOMREQUEST,
 	                 strcmp(method, body ? "POST" : "GET") == 0 ? NULL : method);
 	slot->set.body = body;
-	strcpy(slot->set.method, method);
+	snprintf(slot->set.method, sizeof slot->set.method, "%s", method);
 }
 
 /* Rounded up, so that our own time-out is not before it. */

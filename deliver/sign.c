@@ -178,7 +178,7 @@ static int load(const struct sign *sign, struct secrets *secrets, struct signatu
                 struct shm_error *error)
 {
 	struct reading reading = {.hmac = sign->hmac, .path = sign->path, .secrets = secrets, .error = error};
-	struct stat about;
+	struct stat about = {0};
 	int fd = open(sign->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	int r = fd < 0 || fstat(fd, &about) != 0 ? -errno : S_ISREG(about.st_mode) ? 0 : -EINVAL;
 	if (r != 0) {

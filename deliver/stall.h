@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define STALL_WINDOW_NS (100 * 1000000ull)
-#define STALL_LEAST     300u /* in a window: 3,000 a second */
+#define STALL_LEAST     150u /* in a window: 1,500 a second */
 #define STALL_HOSTS     64u  /* two that fall on one place are taken for one: no harm */
 
 /* Zero at first. */

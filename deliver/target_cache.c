@@ -26,7 +26,7 @@ struct targets *targets_new(unsigned most)
 	unsigned buckets = BUCKETS_LEAST;
 	while (buckets < most && buckets < 1u << 30)
 		buckets *= 2;
-	struct targets *targets = calloc(1, sizeof *targets + buckets * sizeof targets->bucket[0]);
+	struct targets *targets = calloc(1, sizeof *targets + buckets * sizeof(struct target *));
 	if (targets == NULL)
 		return NULL;
 	targets->most = most;
@@ -121,8 +121,8 @@ void target_release(struct targets *targets, struct target *target)
 	if (--target->references > 0)
 		return;
 	keep(targets, target);
-	while (targets->counts.kept > targets->most ||
-	       targets->counts.memory > (size_t)targets->most * TARGETS_BYTES)
+	while (targets->oldest != NULL && (targets->counts.kept > targets->most ||
+	                                   targets->counts.memory > (size_t)targets->most * TARGETS_BYTES))
 		drop_oldest(targets);
 }
 

@@ -218,8 +218,8 @@ static void an_outage_that_outlasts_memory_loses_nothing(void **state)
 		add_lines("b", 100);
 		add_lines("c", 50);
 	}
+	fill("a", 11);
 	assert_true(counts().bytes > BODY_BYTES);
-	assert_true(counts().spooled > 10);
 	assert_int_not_equal(each_file(NULL), 0);
 	down = false;
 	finish_all();
@@ -250,7 +250,7 @@ static void a_part_below_the_stores_least_is_its_objects_last(void **state)
 		add_lines("b", 100);
 		add_lines("c", 100);
 	}
-	assert_true(counts().spooled > 4);
+	fill("a", 5); /* its thread may be slow */
 	down = false;
 	finish_all();
 	/* the fixture refuses FINISH with a small part before the last */
