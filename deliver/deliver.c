@@ -278,8 +278,9 @@ static void tell(struct deliver *deliver, const struct hosts_counts *counts)
 		return;
 	}
 	hosts_each_open(deliver->hosts, 1, first_open, &list);
-	control_note(deliver->control, "%u endpoints open, %u gone: %s%s", counts->open, counts->gone,
-	             list.name, counts->open + counts->gone > 1 ? ", ..." : "");
+	control_note(deliver->control, "circuit open of %u endpoint%s, gone (410): %u; %s%s", counts->open,
+	             counts->open == 1 ? "" : "s", counts->gone, list.name,
+	             counts->open + counts->gone > 1 ? ", ..." : "");
 }
 
 static void set_metrics(struct deliver *deliver)

@@ -4,7 +4,7 @@
 
 #include "deliver/deliver.h"
 
-#define BACK_MOST 16u /* endpoints that come back in one go; the others at the next */
+#define BACK_MOST 16u /* endpoints that come back in one go */
 
 struct learning {
 	struct deliver *deliver;
@@ -34,7 +34,10 @@ void gone_learn(struct deliver *deliver)
 {
 	struct learning learning = {.deliver = deliver, .now_ms = (int64_t)(clock_real_ns() / NS_PER_MS)};
 	(void)waiting_each_gone(deliver->writing.waiting, learning.now_ms, set, &learning);
-	hosts_each_open(deliver->hosts, UINT32_MAX, look_for_back, &learning);
-	for (unsigned i = 0; i < learning.n_back; i++)
-		hosts_close_circuit(deliver->hosts, learning.back[i], deliver->now_ns);
+	do {
+		learning.n_back = 0;
+		hosts_each_open(deliver->hosts, UINT32_MAX, look_for_back, &learning);
+		for (unsigned i = 0; i < learning.n_back; i++)
+			hosts_close_circuit(deliver->hosts, learning.back[i], deliver->now_ns);
+	} while (learning.n_back == BACK_MOST);
 }

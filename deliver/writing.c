@@ -243,6 +243,8 @@ static bool may_claim(const struct deliver *deliver)
 static int claim(struct deliver *deliver)
 {
 	struct writing *writing = &deliver->writing;
+	if (waiting_changed(writing->waiting)) /* before a replayed row meets an endpoint that was gone */
+		gone_learn(deliver);
 	int result = waiting_promote(writing->waiting, now_ms(), WRITING_MOST);
 	if (result >= 0)
 		result = waiting_claim(writing->waiting, WRITING_LOOKS, room_for_rows(deliver), claim_room,

@@ -144,7 +144,7 @@ def test_an_endpoint_that_answers_410_gets_no_more_until_its_dead_letters_are_re
         wait_stage_metric(millrace, "dead", 1)
         accept(millrace, receiver.url("/a?n={n}"), [{"n": 2}, {"n": 3}])
         accept(millrace, receiver.url("/b"), [{}])
-        wait_stage_metric(millrace, "dead", 4)
+        wait_until(lambda: len(Database(tmp_path).dead()) == 4, 20, "all four are safe")
         assert sorted(request.path for request in receiver.seen()) == ["/a?n=1", "/b"]
         kill_role(millrace)
         accept(millrace, receiver.url("/a?n={n}"), [{"n": 4}])
@@ -157,6 +157,20 @@ def test_an_endpoint_that_answers_410_gets_no_more_until_its_dead_letters_are_re
         wait_until(lambda: Database(tmp_path).dead() == [] and Database(tmp_path).waiting() == [], 20, "all delivered")
 
 
+def test_all_endpoints_that_are_gone_come_back_with_a_replay(instance, tmp_path):
+    status = [410]
+    with Receiver(lambda request: (status[0], {}, b"")) as receiver:
+        millrace = instance(config=deliver_config(tmp_path))
+        for n in range(40):
+            accept(millrace, receiver.url(f"/{n}"), [{}])
+        wait_stage_metric(millrace, "endpoints_gone", 40)
+        wait_until(lambda: len(Database(tmp_path).dead()) == 40, 20, "dead")
+        status[0] = 200
+        assert millrace.millrace("dead", "replay", "--all").stdout == "replayed 40\n"
+        wait_until(lambda: Database(tmp_path).waiting() == [] and len(receiver.seen()) >= 80, 20, "all sent again")
+        assert Database(tmp_path).dead() == [] and stage_metric(millrace, "endpoints_gone") == 0
+
+
 def test_a_circuit_opens_and_closes_again(instance, tmp_path):
     up = []
     with Receiver(lambda request: (200 if up else 500, {}, b"")) as receiver:
@@ -164,7 +178,7 @@ def test_a_circuit_opens_and_closes_again(instance, tmp_path):
             tmp_path, circuit={"failures": 3, "pause": "300ms", "pause_most": "600ms"}, retry={"schedule": ["50ms"] * 60, "jitter": "0"}))
         accept(millrace, receiver.url("/{n}?a=1"), [{"n": 0}] * 30)
         wait_until(lambda: stage_metric(millrace, "circuits_open") == 1, 10, "an open circuit")
-        wait_until(lambda: "endpoints open" in millrace.stage("deliver.0")["note"], 10, "the note says so")
+        wait_until(lambda: "circuit open of 1 endpoint" in millrace.stage("deliver.0")["note"], 10, "the note says so")
         before = len(receiver.seen())
         time.sleep(1.5)
         assert len(receiver.seen()) - before <= 8
