@@ -111,6 +111,12 @@ class Database:
         return self.rows("SELECT * FROM waiting")
 
 
+def wait_dead(millrace, tmp_path, n):
+    """Until n postbacks are dead letters: the metric tells of the decision, deliver.db of the letter."""
+    wait_stage_metric(millrace, "dead", n)
+    wait_until(lambda: len(Database(tmp_path).dead()) >= n, 20, f"{n} dead letters in deliver.db")
+
+
 class Receiver:
     """An HTTP/1.1 server on loopback that notes every request. answer(request) -> (status, headers, body); it may wait, and None closes the
     connection without an answer."""

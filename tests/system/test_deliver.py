@@ -8,7 +8,7 @@ import time
 import urllib.parse
 
 from deliver_help import (ID, Database, Receiver, Silent, accept, deliver_config, die_at, free_port, kill_role, queue_counts, stage_metric,
-                          wait_stage_metric)
+                          wait_dead, wait_stage_metric)
 from harness import MILLRACE, SLOW, wait_until
 from http_help import events
 
@@ -124,7 +124,7 @@ def test_final_answers_and_used_up_attempts_make_dead_letters_with_their_history
         accept(millrace, receiver.url("/500"), [{"n": 3}])
         accept(millrace, f"http://127.0.0.1:{free_port()}/", [{"n": 4}])
         accept(millrace, "http://\u2100.example/", [{"host": "no name, as only IDNA can tell"}])
-        wait_stage_metric(millrace, "dead", 5)
+        wait_dead(millrace, tmp_path, 5)
         dead = {json.loads(row["data"]).get("n"): row for row in Database(tmp_path).dead()}
         assert (dead[1]["reason"], dead[1]["attempts"]) == ("answered 400", 1)
         assert (dead[2]["reason"], dead[2]["attempts"]) == ("answered 302", 1)
@@ -141,10 +141,10 @@ def test_an_endpoint_that_answers_410_gets_no_more_until_its_dead_letters_are_re
     with Receiver(lambda request: (status[0], {}, b"")) as receiver:
         millrace = instance(config=deliver_config(tmp_path))
         accept(millrace, receiver.url("/a?n={n}"), [{"n": 1}])
-        wait_stage_metric(millrace, "dead", 1)
+        wait_dead(millrace, tmp_path, 1)
         accept(millrace, receiver.url("/a?n={n}"), [{"n": 2}, {"n": 3}])
         accept(millrace, receiver.url("/b"), [{}])
-        wait_until(lambda: len(Database(tmp_path).dead()) == 4, 20, "all four are safe")
+        wait_dead(millrace, tmp_path, 4)
         assert sorted(request.path for request in receiver.seen()) == ["/a?n=1", "/b"]
         kill_role(millrace)
         accept(millrace, receiver.url("/a?n={n}"), [{"n": 4}])
@@ -204,7 +204,7 @@ def test_redirects_are_followed_where_the_configuration_says_so(instance, tmp_pa
             accept(millrace, receiver.url("/307/loop"), [{}], "POST")
             accept(millrace, receiver.url("/307/not"), [{}], "POST")
             wait_stage_metric(millrace, "delivered", 10)
-            wait_stage_metric(millrace, "dead", 2)
+            wait_dead(millrace, tmp_path, 2)
             far = {r.path: r for r in target.seen()}
             near = {r.path: r for r in receiver.seen() if r.path.startswith("/200/")}
             for status in (301, 302, 303, 307, 308):
@@ -299,7 +299,7 @@ def test_a_postback_of_another_kind_cannot_stop_the_others(instance, tmp_path):
         accept(millrace, "http://nobody.invalid./", [{}])
         accept(millrace, receiver.url("/good"), [{}])
         assert [request.path for request in receiver.wait(1)] == ["/good"]
-        wait_stage_metric(millrace, "dead", 2)
+        wait_dead(millrace, tmp_path, 2)
         reasons = sorted(row["reason"] for row in Database(tmp_path).dead())
         assert any("url_most" in reason for reason in reasons), reasons
 
@@ -308,7 +308,7 @@ def test_a_name_that_cannot_be_looked_up_ends_attempts_also_when_no_failure_is_k
     millrace = instance(config=deliver_config(
         tmp_path, retry={"schedule": ["100ms"], "jitter": "0"}, dns={"servers": ["127.0.0.1:1"], "timeout": "200ms", "tries": 1, "failure_kept": "0"}))
     accept(millrace, "http://nobody.example/", [{}])
-    wait_stage_metric(millrace, "dead", 1)
+    wait_dead(millrace, tmp_path, 1)
     assert Database(tmp_path).dead()[0]["attempts"] == 2
 
 
