@@ -199,6 +199,11 @@ static int load(const struct sign *sign, struct secrets *secrets, struct signatu
 
 int sign_open(struct sign **opened, const char *path, struct shm_error *error)
 {
+	const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+	if (strncmp(name, PREFIX, strlen(PREFIX)) == 0) { /* which no message may repeat */
+		shm_explain(error, "a secret stands where the name of a file with secrets belongs");
+		return -EINVAL;
+	}
 	struct sign *sign = calloc(1, sizeof *sign);
 	if (sign != NULL) {
 		sign->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);

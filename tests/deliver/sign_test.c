@@ -195,6 +195,20 @@ static void a_file_that_is_wrong_is_refused_and_no_secret_is_told(void **state)
 	}
 }
 
+static void a_secret_in_the_place_of_a_file_is_not_repeated(void **state)
+{
+	static const char *const written[] = {"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+	                                      "/etc/millrace/whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"};
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct sign *sign = NULL;
+		struct shm_error error = {""};
+		assert_int_equal(sign_open(&sign, written[i], &error), -EINVAL);
+		assert_null(strstr(error.text, "MfKQ"));
+		assert_non_null(strstr(error.text, "file"));
+	}
+}
+
 static void what_is_no_file_is_refused(void **state)
 {
 	(void)state;
@@ -243,6 +257,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(eight_secrets_fit_into_the_header, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(anything_changed_is_not_verified, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(a_file_that_is_wrong_is_refused_and_no_secret_is_told, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(a_secret_in_the_place_of_a_file_is_not_repeated, set_up,
 	                                        tear_down),
 	        cmocka_unit_test_setup_teardown(what_is_no_file_is_refused, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(a_file_that_has_changed_is_read_again, set_up, tear_down),
