@@ -70,7 +70,8 @@ static void check_form(const struct data *data)
 
 static bool is_foreign(const char *url, size_t bytes)
 {
-	for (size_t i = 8; i < bytes && strchr("/?#", url[i]) == NULL; i++)
+	size_t host = bytes > 4 && url[4] == ':' ? 7 : 8; /* behind http://, https:// */
+	for (size_t i = host; i < bytes && strchr("/?#", url[i]) == NULL; i++)
 		if ((unsigned char)url[i] >= 0x80 ||
 		    (url[i] == '%' && i + 1 < bytes && strchr("89aAbBcCdDeEfF", url[i + 1])))
 			return true;
