@@ -387,8 +387,10 @@ static void set_options(struct slot *slot)
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-	if (slot->http->ca_file[0])
+	if (slot->http->ca_file[0]) {
 		curl_easy_setopt(easy, CURLOPT_CAINFO, slot->http->ca_file);
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* else the system's are trusted besides */
+	}
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "millrace/" MILLRACE_VERSION);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, KEEP_SECONDS);

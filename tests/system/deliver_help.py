@@ -100,9 +100,15 @@ class Database:
         self.path = tmp_path / "data" / "deliver.db"
 
     def rows(self, query, *arguments):
-        with contextlib.closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as database:
-            database.row_factory = sqlite3.Row
-            return [dict(row) for row in database.execute(query, arguments)]
+        """None as long as the file is not there, or has no tables yet."""
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as database:
+                database.row_factory = sqlite3.Row
+                return [dict(row) for row in database.execute(query, arguments)]
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error) or not self.path.exists():
+                return []
+            raise
 
     def dead(self):
         return self.rows("SELECT * FROM dead ORDER BY dead_ms")
