@@ -55,13 +55,6 @@ static void record(struct deliver *deliver, const struct delivery *delivery, enu
 	(void)record_keep(&deliver->lane, deliver->redact, &attempt);
 }
 
-/* It died in an attempt that has been recorded. */
-static void die(struct deliver *deliver, struct delivery *delivery)
-{
-	count(deliver, DELIVER_dead);
-	writing_add(deliver, delivery, DELIVERY_DIES);
-}
-
 /* It dies without an attempt. */
 static void die_early(struct deliver *deliver, struct delivery *delivery, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
@@ -76,7 +69,7 @@ static void die_early(struct deliver *deliver, struct delivery *delivery, const 
 	delivery->begun_real_ns = clock_real_ns();
 	request_clear(&delivery->request);
 	record(deliver, delivery, RETRY_DEAD, delivery->reason, 0);
-	die(deliver, delivery);
+	writing_add(deliver, delivery, DELIVERY_DIES);
 }
 
 void attempt_park(struct deliver *deliver, struct delivery *delivery)
@@ -224,7 +217,7 @@ static void conclude(struct deliver *deliver, struct delivery *delivery, const s
 		count(deliver, DELIVER_gone);
 		delivery->gone_until_ms = now_ms() + (int64_t)(delivery->policy->gone_ns / NS_PER_MS);
 	}
-	die(deliver, delivery);
+	writing_add(deliver, delivery, DELIVERY_DIES);
 }
 
 static void fail(struct deliver *deliver, struct delivery *delivery, int result, const char *error)

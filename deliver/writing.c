@@ -127,8 +127,10 @@ static void take_out(struct writing *writing, struct delivery *delivery)
 /* Its fate is safe. */
 static void finish(struct deliver *deliver, struct delivery *delivery)
 {
-	if (delivery->fate == DELIVERY_DIES)
+	if (delivery->fate == DELIVERY_DIES) {
+		metric_add(deliver->control, DELIVER_dead, 1);
 		suspects_clear(deliver->private, delivery->postback->id);
+	}
 	if (delivery->from_queue && queue_done(&deliver->queue, &delivery->slot) != 0)
 		metric_add(deliver->control, DELIVER_claims_lost, 1);
 	deliver_free(deliver, delivery);
