@@ -24,12 +24,6 @@ static uint64_t track_bytes(const struct event_track_raw *event)
 	       event->host_bytes;
 }
 
-static bool log_check(const struct event_log *event, uint64_t length)
-{
-	return length == sizeof *event + (uint64_t)event->object_bytes &&
-	       event->object_bytes >= (uint64_t)event->text_offset + event->text_bytes;
-}
-
 static bool postback_check(const struct event_postback *event, uint64_t length)
 {
 	return length == sizeof *event + (uint64_t)event->url_bytes + event->data_bytes &&
@@ -60,7 +54,7 @@ static bool payload_check(const struct event_payload *payload)
 	case EVENT_TRACK:
 		return length >= sizeof(struct event_track) && length == event_track_bytes(at);
 	case EVENT_LOG:
-		return length >= sizeof(struct event_log) && log_check(at, length);
+		return length >= sizeof(struct event_log) && event_log_check(at, length);
 	case EVENT_POSTBACK:
 		return length >= sizeof(struct event_postback) && postback_check(at, length);
 	case EVENT_DELIVERY:

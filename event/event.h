@@ -149,6 +149,13 @@ struct event_log {
 };
 _Static_assert(sizeof(struct event_log) == 64, "one line");
 
+/* What event_check asks of a log; length: of the payload, struct included. */
+static inline bool event_log_check(const struct event_log *event, uint64_t length)
+{
+	return length == sizeof *event + (uint64_t)event->object_bytes &&
+	       event->object_bytes >= (uint64_t)event->text_offset + event->text_bytes;
+}
+
 /* METHOD(symbol): methods of postbacks, with the name that HTTP has for each. */
 #define POSTBACK_METHODS(METHOD) \
 	METHOD(GET)              \

@@ -639,6 +639,25 @@ bool template_hash_fixed(const struct template *template, uint16_t type)
 	return template->plain && type == template->type[0] && type < EVENT_OUTSIDE;
 }
 
+bool template_marks(const struct template *template, uint16_t type, struct template_marks *marks)
+{
+	*marks = (struct template_marks){0};
+	if (!template_hash_fixed(template, type))
+		return false;
+	for (unsigned i = 0; i < template->n_varying; i++) {
+		const struct part *part = template->varying[i];
+		if (part->what == HOUR)
+			marks->unit_ms = MS_PER_HOUR;
+		else if (part->what == DATE)
+			marks->unit_ms = marks->unit_ms != 0 ? marks->unit_ms : MS_PER_DAY;
+		else if (marks->n < TEMPLATE_MARKS_MAX)
+			marks->at[marks->n++] = part->field[0]->number_at;
+		else
+			return false;
+	}
+	return true;
+}
+
 uint64_t template_hash(const struct template *template, const struct record *record,
                        const struct template_place *place, const uint64_t key[2])
 {

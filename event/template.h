@@ -72,4 +72,18 @@ uint64_t template_hash(const struct template *template, const struct record *rec
  * need not be there. */
 bool template_hash_fixed(const struct template *template, uint16_t type);
 
+#define TEMPLATE_MARKS_MAX 2u
+
+/* What the text of an event of one type is made from, for whoever remembers texts: events with the
+ * same numbers (of 8 bytes, at these places of the struct) and times in the same unit have the same
+ * text. */
+struct template_marks {
+	uint64_t unit_ms; /* a day or an hour since 1970, of the time that {date} has; 0: none matters */
+	unsigned n;
+	uint32_t at[TEMPLATE_MARKS_MAX];
+};
+
+/* False when the text has more in it than such marks can say. */
+bool template_marks(const struct template *template, uint16_t type, struct template_marks *marks);
+
 #endif

@@ -171,6 +171,10 @@ journal_object journal_next(const struct journal *journal, journal_object object
  * be asked for. */
 journal_object journal_find(struct journal *journal, uint64_t hash, const char *key, size_t key_bytes);
 
+/* Changes when an object ceases to take lines: while it is the same, an object that took lines of a
+ * key still does. Lines and commits of objects that have some do not change it. */
+uint64_t journal_closings(const struct journal *journal);
+
 /* The object that got a line longest ago and is not finishing; JOURNAL_NONE when there is none.
  * Objects with lines in the same commit are in the order of their first line there. */
 journal_object journal_oldest(const struct journal *journal);

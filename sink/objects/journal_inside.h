@@ -171,6 +171,7 @@ struct journal {
 	uint32_t kept; /* lines are refused when they would leave fewer free blocks */
 	uint32_t n_free, n_free_objects, n_dirty, n_finishing;
 	uint32_t oldest, newest;
+	uint64_t closings; /* journal_closings */
 	uint64_t waiting_bytes;
 	struct journal_live *live;
 	struct journal_free free;

@@ -169,6 +169,11 @@ journal_object journal_oldest(const struct journal *journal)
 	return journal->oldest;
 }
 
+uint64_t journal_closings(const struct journal *journal)
+{
+	return journal->closings;
+}
+
 /* ---- all of them ---- */
 
 int journal_keys_open(struct journal *journal)
@@ -206,4 +211,5 @@ void journal_keys_remove(struct journal *journal, journal_object object)
 	if (live->bound)
 		table_remove(&journal->by_hash, live->hash, object);
 	list_remove(journal, live);
+	journal->closings++;
 }

@@ -130,7 +130,8 @@ int lines_begin(struct lines *lines, struct journal *journal, uint64_t generatio
 	lines->key = malloc(lines->key_room);
 	lines->room = LINE_ROOM;
 	if (lines->stamp == NULL || lines->touched == NULL || lines->line == NULL || lines->key == NULL ||
-	    !draw(lines->hash_key, sizeof lines->hash_key))
+	    !draw(lines->hash_key, sizeof lines->hash_key) ||
+	    !recent_open(&lines->recent, lines->template, counts.objects))
 		return -ENOMEM;
 	for (unsigned i = 0; i < lines->n_topics; i++)
 		for (unsigned lane = 0; lane < STREAM_LANES_MAX; lane++)
@@ -145,6 +146,7 @@ void lines_close(struct lines *lines)
 		filters_fini(&lines->topic[i].filters);
 	template_free(lines->template);
 	record_copy_fini(&lines->copy);
+	recent_close(&lines->recent);
 	free(lines->stamp);
 	free(lines->touched);
 	free(lines->line);
@@ -250,26 +252,40 @@ static enum taken take(struct lines *lines, const struct record *record, unsigne
 	return TAKEN;
 }
 
+/* The object of a log that is not remembered, or JOURNAL_NONE. */
+static __attribute__((noinline)) journal_object find_logs(struct lines *lines, const struct record *log,
+                                                          const struct recent_key *key)
+{
+	uint64_t hash = template_hash(lines->template, log, &lines->place, lines->hash_key);
+	journal_object object = journal_find(lines->journal, hash, NULL, 0);
+	if (object != JOURNAL_NONE)
+		recent_add(&lines->recent, key, object);
+	return object;
+}
+
 /* A log, as nearly all are: its object goes from the lane into the journal, copied once. Its struct
  * is read once, before anything in it is used; where the object ends is what that copy says, held
  * against the length that the batch has checked. False, and nothing has changed, for all that is
  * not as usual: that takes the long way, from the record as it is then. */
-static bool take_log(struct lines *lines, const struct record *record, const struct record_batch *batch,
-                     uint64_t real_ns)
+static bool take_log(struct lines *lines, const struct record *record, uint32_t length, uint64_t real_ns)
 {
 	alignas(uint64_t) unsigned char room[sizeof(struct record) + sizeof(struct event_log)];
 	struct record *head = (void *)room;
 	struct event_log *event = (void *)head->payload;
-	if (batch->type != EVENT_LOG || batch->length < sizeof *event)
+	struct recent_key key;
+	if (length < sizeof *event)
 		return false;
-	memcpy(record_put(head, EVENT_LOG, batch->length), record->payload, sizeof *event);
+	memcpy(record_put(head, EVENT_LOG, length), record->payload, sizeof *event);
 	atomic_signal_fence(memory_order_seq_cst); /* from here on it is not read again */
-	uint64_t hash = template_hash(lines->template, head, &lines->place, lines->hash_key);
-	if (hash == 0 || event->object_bytes > lines->longest)
+	if (!event_log_check(event, length) || event->object_bytes > lines->longest)
 		return false;
-	journal_object object = journal_find(lines->journal, hash, NULL, 0);
-	if (object == JOURNAL_NONE ||
-	    !journal_append_object(lines->journal, object, record->payload + sizeof *event,
+	journal_object object = recent_find(&lines->recent, event, &key);
+	if (__builtin_expect(object == JOURNAL_NONE, 0)) {
+		object = find_logs(lines, head, &key);
+		if (object == JOURNAL_NONE)
+			return false;
+	}
+	if (!journal_append_object(lines->journal, object, record->payload + sizeof *event,
 	                           event->object_bytes, real_ns))
 		return false;
 	touch(lines, object);
@@ -296,30 +312,32 @@ uint64_t lines_take(struct lines *lines, unsigned topic, unsigned lane, struct r
 {
 	uint64_t n = 0;
 	bool logs = lines->format == ENCODE_AUTO && lines->topic[topic].filters.n == 0 &&
-	            template_hash_fixed(lines->template, EVENT_LOG);
+	            lines->recent.entry != NULL;
 	lines->place.topic = lines->topic[topic].name;
 	lines->place.now_ns = real_ns;
 	lines->full = false;
 	lines->batch++;
 	lines->n_touched = 0;
+	recent_begin(&lines->recent, lines->journal);
 	while (n < LINES_BATCH_MAX) {
-		struct record_batch before = *batch;
+		uint64_t position = batch->position;
 		const struct record *record = record_next(batch);
 		if (record == NULL)
 			break;
 		fetch_ahead(batch);
-		if (logs && take_log(lines, record, batch, real_ns)) {
+		if (logs && batch->type == EVENT_LOG && take_log(lines, record, batch->length, real_ns)) {
 			lines->counts.events++;
 			n++;
 			continue;
 		}
 		/* Other processes can write to the lane: what is checked is a copy. Without memory
 		 * it is as without room: tried again. */
-		record = record_copy(&lines->copy, record->payload, batch->length, batch->type);
-		enum taken taken =
-		        record == NULL ? FULL : take(lines, record, topic, lane, before.position, real_ns);
+		const struct record *copy =
+		        record_copy(&lines->copy, record->payload, batch->length, batch->type);
+		enum taken taken = copy == NULL ? FULL : take(lines, copy, topic, lane, position, real_ns);
 		if (taken == FULL) {
-			*batch = before;
+			batch->at = (const char *)record;
+			batch->position = position;
 			lines->full = true;
 			break;
 		}

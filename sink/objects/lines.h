@@ -3,8 +3,9 @@
  *     record --> copy --> filter --> key (template_hash, which object?) --> line (encode) --> journal_append
  *                           '-- filtered     '-- bad                          '-- bad, long
  *
- * A log whose key has numbers and times alone takes a shorter way: its struct is copied, its object
- * goes from the lane into the journal (journal_append_object). What cannot be a line is counted and
+ * A log whose key has numbers and times alone takes a shorter way: its struct is copied, the journal's
+ * object is remembered (recent.h), its line goes from the lane into the journal
+ * (journal_append_object). What cannot be a line is counted and
  * passed over. What finds no room stays in the batch.
  */
 #ifndef SINK_OBJECTS_LINES_H
@@ -17,6 +18,7 @@
 #include "shm/instance.h"
 #include "shm/record_copy.h"
 #include "sink/objects/journal.h"
+#include "sink/objects/recent.h"
 
 #define LINES_TOPICS_MAX PORTS_READS_MAX
 #define LINES_BATCH_MAX  8192u /* records at a time */
@@ -43,6 +45,7 @@ struct lines {
 	struct template_place place;
 	char host[256], instance[SHM_NAME_MAX];
 	uint64_t hash_key[2];
+	struct recent recent;
 	struct record_copy copy;
 	char *line; /* buffer */
 	size_t room;

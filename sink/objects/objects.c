@@ -409,7 +409,8 @@ static uint64_t memory_max(const struct config *config, const char *section)
 	const struct store_ops *ops;
 	struct shm_error error;
 	uint64_t tails = config_u64(config, "%s.tails", section);
-	uint64_t bytes = sizeof(struct sink) + journal_memory(tails);
+	uint64_t bytes = sizeof(struct sink) + RECENT_ENTRIES_MAX * sizeof(struct recent_entry) +
+	                 journal_memory(tails);
 	bytes += upload_memory(tails / (3ull * JOURNAL_BLOCK_BYTES), REQUESTS,
 	                       config_u64(config, "%s.part_size", section));
 	bytes += spool_memory(config_u64(config, "%s.spool.size", section),

@@ -1,6 +1,7 @@
 /* Templates: text with an event's fields in it. */
 #include "event/template.h"
 
+#include <stddef.h>
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>
@@ -400,6 +401,37 @@ static void a_hundred_thousand_clients_and_days_have_as_many_hashes(void **state
 	free(hash);
 }
 
+static void marks_are_the_numbers_and_the_unit_of_time(void **state)
+{
+	(void)state;
+	static const uint16_t log[] = {EVENT_LOG, 0};
+	static const struct {
+		const char *text;
+		bool can;
+		uint64_t unit_ms;
+		unsigned n;
+	} row[] = {{"a", true, 0, 0},
+	           {"{client_id}", true, 0, 1},
+	           {"{hour}/{date}/{client_id}_{content_id}", true, 3600000, 2},
+	           {"{date}/{hour}", true, 3600000, 0},
+	           {"{date}/{date}_{client_id}", true, 86400000, 1},
+	           {"{client_id}{client_id}{client_id}", false, 0, 0},
+	           {"{client_id}/{text}", false, 0, 0},
+	           {"{topic}", false, 0, 0}};
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		struct template_marks marks;
+		struct template *template = compiled(row[i].text, log);
+		assert_int_equal(template_marks(template, EVENT_LOG, &marks), row[i].can);
+		assert_false(template_marks(template, EVENT_RAW, &(struct template_marks){0}));
+		if (row[i].can) {
+			assert_int_equal(marks.unit_ms, row[i].unit_ms);
+			assert_int_equal(marks.n, row[i].n);
+			assert_true(marks.n == 0 || marks.at[0] == offsetof(struct event_log, client_id));
+		}
+		template_free(template);
+	}
+}
+
 static void each_part_that_varies_changes_the_hash(void **state)
 {
 	(void)state;
@@ -530,6 +562,7 @@ int main(void)
 	        cmocka_unit_test(any_value_comes_out_as_the_oracle_has_it_and_stays_in_its_place),
 	        cmocka_unit_test(hashes_are_the_same_exactly_when_the_texts_are),
 	        cmocka_unit_test(a_hundred_thousand_clients_and_days_have_as_many_hashes),
+	        cmocka_unit_test(marks_are_the_numbers_and_the_unit_of_time),
 	        cmocka_unit_test(each_part_that_varies_changes_the_hash),
 	        cmocka_unit_test(a_wrong_template_is_refused_and_told_why),
 	        cmocka_unit_test(the_number_of_parts_is_bounded),

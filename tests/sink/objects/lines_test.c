@@ -160,6 +160,32 @@ static void the_short_way_of_a_log_ends_where_the_long_one_does(void **state)
 	assert_int_equal(f.lines.n_touched, 1);
 }
 
+static void what_is_remembered_of_a_finished_object_takes_no_line(void **state)
+{
+	(void)state;
+	journal_object first = JOURNAL_NONE;
+	for (unsigned i = 0; i < 3; i++) { /* made, found, remembered */
+		take_log("{\"text\":\"of the first object\"}", 7, 0);
+		first = f.lines.touched[0];
+		journal_commit(f.journal, NULL);
+	}
+	journal_finish(f.journal, first);
+	take_log("{\"text\":\"after its end\"}", 7, 0);
+	take_log("{\"text\":\"after its end\"}", 7, 0);
+	assert_int_not_equal(f.lines.touched[0], first);
+	assert_lines("k/1970-01-01/7", "{\"text\":\"after its end\"}\n{\"text\":\"after its end\"}\n");
+
+	/* its place is another key's now */
+	journal_object second = f.lines.touched[0];
+	journal_remove(f.journal, second);
+	take_log("{\"text\":\"of another one's\"}", 8, 0);
+	assert_int_equal(f.lines.touched[0], second);
+	take_log("{\"text\":\"the third object\"}", 7, 0);
+	assert_int_not_equal(f.lines.touched[0], second);
+	assert_lines("k/1970-01-01/8", "{\"text\":\"of another one's\"}\n");
+	assert_lines("k/1970-01-01/7", "{\"text\":\"the third object\"}\n");
+}
+
 static void a_log_that_is_not_as_it_should_be_spoils_no_line(void **state)
 {
 	(void)state;
@@ -184,6 +210,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(an_object_that_has_no_room_for_its_first_line_is_not_touched,
 	                                        set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(the_short_way_of_a_log_ends_where_the_long_one_does,
+	                                        set_up_numbers, tear_down),
+	        cmocka_unit_test_setup_teardown(what_is_remembered_of_a_finished_object_takes_no_line,
 	                                        set_up_numbers, tear_down),
 	        cmocka_unit_test_setup_teardown(a_log_that_is_not_as_it_should_be_spoils_no_line,
 	                                        set_up_numbers, tear_down),
