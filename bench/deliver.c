@@ -198,7 +198,7 @@ static void build_go(void)
 	char source[300], command[900];
 	snprintf(source, sizeof source, "%s/deliver_go.go", turns_directory());
 	FILE *file = fopen(source, "we");
-	size_t bytes = (size_t)(deliver_go_end - deliver_go_source);
+	size_t bytes = (size_t)((uintptr_t)deliver_go_end - (uintptr_t)deliver_go_source);
 	if (file == NULL || fwrite(deliver_go_source, 1, bytes, file) != bytes || fclose(file) != 0)
 		fail(source);
 	snprintf(b.go, sizeof b.go, "%s/deliver_go", turns_directory());

@@ -37,12 +37,12 @@ void deliver_stage_start(unsigned port, unsigned connections, unsigned most)
 	while (slots / 4 < most)
 		slots *= 2;
 	/* room for a whole turn in memory: what is measured is delivering, not deliver.db */
-	snprintf(further, sizeof further,
-	         "stage_timeout: 0\n"
-	         "queues: {postback: {slots: %u, slot_size: 512}}\n"
-	         "deliver: {processes: 1, in_flight: %u, guard: {allow: ['127.0.0.1:%u']}, "
-	         "per_host: {connections: %u, waiting: %u}}\n",
-	         slots, slots / 2, port, connections, slots / 2);
+	snprintf(
+	        further, sizeof further,
+	        "stage_timeout: 0\n"
+	        "queues: {postback: {slots: %u, slot_size: 512}}\n"
+	        "deliver: {processes: 1, in_flight: %u, guard: {allow: ['127.0.0.1:%u']}, per_host: {connections: %u, waiting: %u}}\n",
+	        slots, slots / 2, port, connections, slots / 2);
 	http_server_start_millrace(&s.millrace, "", further);
 	s.port = port;
 	s.deliver = (struct http_server){.name = STAGE, .worker = http_server_stage_pid(STAGE)};

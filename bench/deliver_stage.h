@@ -10,8 +10,8 @@ void deliver_stage_start(unsigned port, unsigned connections, unsigned most);
 void deliver_stage_stop(void);
 
 /* Delivers n postbacks to http://127.0.0.1:PORT/hook?title=Gopher&n=<i>. Returns how many were
- * delivered at the first attempt; the seconds and the processor time of the deliver process, and how
- * many went through deliver.db, for which there should be no reason. */
+ * delivered at the first attempt; the seconds and the processor time of the deliver process, and
+ * how many went through deliver.db, for which there should be no reason. */
 struct deliver_stage_turn {
 	unsigned good, parked;
 	double seconds, cpu;

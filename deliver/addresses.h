@@ -1,4 +1,5 @@
-/* The addresses of a host: what a look-up gave, for how long, and what it means for those that wait.
+/* The addresses of a host: what a look-up gave, for how long, and what it means for those that
+ * wait.
  *
  *     none --ask--> asking --good--> known --expires--> known, stale: serves on, and is asked again --`stale` later--> none
  *                          '--bad---> failed, until the answer expires; known addresses serve on, unless there is no such name

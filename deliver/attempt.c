@@ -411,8 +411,8 @@ static bool follow(struct deliver *deliver, struct delivery *delivery)
 	if (redirect_resolve(delivery->url, request->location, url, deliver->url_most + 1) != 0 ||
 	    targets_find(deliver->targets, &target, url, strlen(url), &error) != 0)
 		return false;
-	/* In the one form of its host that is judged, not in one that libcurl reads in its own way. It
-	 * has no keys. */
+	/* In the one form of its host that is judged, not in one that libcurl reads in its own way.
+	 * It has no keys. */
 	long bytes = target_fill(target, NULL, "", url, deliver->url_most + 1, &error);
 	char *copy = bytes < 0 ? NULL : strdup(url);
 	if (copy == NULL) {

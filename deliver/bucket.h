@@ -3,9 +3,9 @@
  *     next      when the next request is due at the rate, were there no bursts
  *     allowed   from next - (burst - 1) / rate on
  *
- * It is kept as one time (the generic cell rate algorithm, ITU-T I.371, virtual scheduling), and the
- * part of a nanosecond that 1/rate leaves is kept too: over any time there are at most burst + time *
- * rate requests, and no fewer than that by rounding, however long it runs.
+ * It is kept as one time (the generic cell rate algorithm, ITU-T I.371, virtual scheduling), and
+ * the part of a nanosecond that 1/rate leaves is kept too: over any time there are at most burst +
+ * time * rate requests, and no fewer than that by rounding, however long it runs.
  */
 #ifndef DELIVER_BUCKET_H
 #define DELIVER_BUCKET_H

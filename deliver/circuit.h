@@ -5,8 +5,8 @@
  *        '--any success----------------'                 '--nothing was learnt--> open, the next probe is due
  *     any --410--> gone --its time is over--> probing, as if it were open
  *
- * Each pause is longer or shorter by up to a tenth of it, by chance, so that processes and endpoints
- * do not probe together. Everything here is a function of its arguments.
+ * Each pause is longer or shorter by up to a tenth of it, by chance, so that processes and
+ * endpoints do not probe together. Everything here is a function of its arguments.
  */
 #ifndef DELIVER_CIRCUIT_H
 #define DELIVER_CIRCUIT_H

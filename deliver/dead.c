@@ -24,7 +24,7 @@ static const char forget_text[] =
         "DELETE FROM gone WHERE endpoint = (SELECT endpoint FROM postback WHERE seq = ?1)";
 static const char replay_text[] =
         "UPDATE postback SET state = " STATE_PARKED
-        ", owner = '', attempts = 0, first_ms = 0, dead_ms = 0, reason = '', due_ms = ?2"
+        ", owner = '', attempts = 0, first_ms = 0, dead_ms = 0, reason = '', due_ms = ?2\n"
         " WHERE seq = ?1 AND state = " STATE_DEAD;
 static const char purge_text[] = "DELETE FROM postback WHERE seq = ?1 AND state = " STATE_DEAD;
 

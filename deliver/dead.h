@@ -26,8 +26,9 @@ struct dead_letter {
 
 /* What a letter has to be; all of it counts. */
 struct dead_filter {
-	const char *endpoint;       /* it begins so; NULL: any */
-	const char *host;           /* "api.example.com" or with ":8443"; case does not count; NULL: any */
+	const char *endpoint; /* it begins so; NULL: any */
+	/* "api.example.com" or with ":8443"; case does not count; NULL: any */
+	const char *host;
 	const char *reason;         /* part of it; case does not count; NULL: any */
 	int status;                 /* or DEAD_ANY_STATUS */
 	int64_t since_ms, until_ms; /* it died in between, both included */

@@ -206,7 +206,8 @@ static uint64_t time_left(const struct deliver *deliver, uint64_t timeout_ns)
 	return timeout_ns;
 }
 
-/* Until the sender or names have something, or, unless nothing more could be taken, a bell rings. */
+/* Until the sender or names have something, or, unless nothing more could be taken, a bell
+ * rings. */
 static void wait_for_work(struct deliver *deliver, uint64_t timeout_ns, bool bell)
 {
 	struct pollfd fd[3] = {

@@ -10,8 +10,7 @@
 
 static const char *const bad_port = "a port is a number from 1 to 65535";
 static const char *const bad_form =
-        "not an entry; allowed: 10.1.0.0/16, fd00::/8, hooks.internal, *.internal, each with :PORT "
-        "([fd00::/8]:PORT), or :PORT alone";
+        "not an entry; allowed: 10.1.0.0/16, fd00::/8, hooks.internal, *.internal, each with :PORT ([fd00::/8]:PORT), or :PORT alone";
 static const char *const bad_network =
         "not a network: the bits after the prefix must be 0, and its length at most 32 (IPv6: 128)";
 

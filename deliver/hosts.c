@@ -11,8 +11,8 @@
 /* Calls of hosts_next between two looks at names while there is always something to start. */
 #define CALLS_BETWEEN_LOOKS 64u
 
-/* Of all deliveries so manieth parts: what is kept for hosts below their part, and what is so little
- * that others have to give some back. */
+/* Of all deliveries so manieth parts: what is kept for hosts below their part, and what is so
+ * little that others have to give some back. */
 #define KEPT_FREE      8u
 #define PRESSED_FREE   32u
 #define CROWDING_LOOKS 32u

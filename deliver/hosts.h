@@ -77,8 +77,8 @@ struct hosts_options {
 
 /* NULL: no memory. */
 struct hosts *hosts_new(const struct hosts_options *options);
-/* Deliveries that it holds are the caller's again. What names was asked is not taken back: it is not
- * to be driven any more. */
+/* Deliveries that it holds are the caller's again. What names was asked is not taken back: it is
+ * not to be driven any more. */
 void hosts_free(struct hosts *hosts);
 
 /* What it takes at most, in bytes. */
@@ -102,11 +102,11 @@ enum hosts_verdict hosts_offer(struct hosts *hosts, struct delivery *delivery, e
 enum hosts_verdict hosts_redirect(struct hosts *hosts, struct delivery *delivery, enum guard_verdict *why,
                                   uint64_t now_ns);
 
-/* How many deliveries of this endpoint hosts_offer would take now: for rows before they are read.
- * 1 when a probe is due; of an endpoint that is gone as many as are free, for they become dead
- * letters at once. Those that are claimed by it should be offered before it is asked again. endpoint
- * as target.endpoint, origin as target.origin ("" both: their URL does not compile; as many as are
- * free). Makes no entry. */
+/* How many deliveries of this endpoint hosts_offer would take now: for rows before they are read. 1
+ * when a probe is due; of an endpoint that is gone as many as are free, for they become dead
+ * letters at once. Those that are claimed by it should be offered before it is asked again.
+ * endpoint as target.endpoint, origin as target.origin ("" both: their URL does not compile; as
+ * many as are free). Makes no entry. */
 unsigned hosts_room(const struct hosts *hosts, const char *origin, const char *endpoint, uint64_t now_ns);
 
 /* A delivery that may start now, DELIVERY_STARTED from here on: its host counts it. dns_us is set.
@@ -132,8 +132,8 @@ bool hosts_ended(struct hosts *hosts, struct delivery *delivery, bool good, bool
 void hosts_release(struct hosts *hosts, struct delivery *delivery, uint64_t now_ns);
 
 /* Held ones of endpoints whose circuit is open or gone (delivery->endpoint->circuit.state says
- * which), and of hosts with too many of them, one a call, to be parked or dead; NULL: none. The delivery is held no longer, and still
- * to be released. To be called until NULL in each turn. */
+ * which), and of hosts with too many of them, one a call, to be parked or dead; NULL: none. The
+ * delivery is held no longer, and still to be released. To be called until NULL in each turn. */
 struct delivery *hosts_overflow(struct hosts *hosts, uint64_t now_ns);
 
 /* The endpoint takes postbacks again at once (dead letters of it are replayed). */

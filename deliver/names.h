@@ -54,8 +54,8 @@ void names_close(struct names *names);
  * never from here. */
 bool names_start(struct names *names, const char *host, void *asker, uint64_t now_ns);
 
-/* The answers for this asker are not wanted any more. A query of it keeps its place until c-ares has
- * done with it: by an answer, or after `timeout` or little more. */
+/* The answers for this asker are not wanted any more. A query of it keeps its place until c-ares
+ * has done with it: by an answer, or after `timeout` or little more. */
 void names_forget(struct names *names, void *asker);
 
 /* Drives all; never blocks. False when no answer has come. */

@@ -54,10 +54,10 @@ int names_servers_configured(struct names_servers *servers, const struct config 
 		const char *text = config_item(config, i, "deliver.dns.servers");
 		if (add_text(servers, text))
 			continue;
-		shm_explain(error,
-		            "deliver.dns.servers[%zu]: \"%.100s\" is no name server; allowed: 192.0.2.1, "
-		            "192.0.2.1:5353, 2001:db8::1, [2001:db8::1]:5353",
-		            i, text);
+		shm_explain(
+		        error,
+		        "deliver.dns.servers[%zu]: \"%.100s\" is no name server; allowed: 192.0.2.1, 192.0.2.1:5353, 2001:db8::1, [2001:db8::1]:5353",
+		        i, text);
 		return -EINVAL;
 	}
 	return 0;

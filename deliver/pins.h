@@ -4,7 +4,8 @@
  *          '-> nothing to do: these addresses are in the cache already
  *
  * An entry stays in libcurl's cache until it is replaced or taken out. Both are done by the list of
- * some transfer (curl_easy_setopt(3), CURLOPT_RESOLVE), so what is forgotten goes with the next list.
+ * some transfer (curl_easy_setopt(3), CURLOPT_RESOLVE), so what is forgotten goes with the next
+ * list.
  *
  * IPv6 addresses in URLs are not pinned: libcurl 7.88 knows no brackets in that list, and needs no
  * look-up for them.
@@ -23,8 +24,8 @@ struct pins *pins_new(void);
 void pins_free(struct pins *pins);
 
 /* Sets *list to what the next transfer has to bring into libcurl's cache before it can go to the
- * place, NULL when that is there. Returns 0; -ENOMEM; -EINVAL for a host that begins with "-", which
- * libcurl would read as the order to take another one out. */
+ * place, NULL when that is there. Returns 0; -ENOMEM; -EINVAL for a host that begins with "-",
+ * which libcurl would read as the order to take another one out. */
 int pins_list(struct pins *pins, const struct sender_place *place, struct curl_slist **list);
 
 /* The list of pins_list is in the cache. */

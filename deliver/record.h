@@ -1,8 +1,8 @@
 /* The record of an attempt: topic `delivery`, struct event_delivery (event/event.h).
  *
  * Secrets are redacted before anything is written: in URLs the user's password (the user, where
- * there is no password), and the values of parameters, in query or fragment, whose name is a word of
- * deliver.redact or ends with one as a part of its own: token, api_token, X-Token, user.token,
+ * there is no password), and the values of parameters, in query or fragment, whose name is a word
+ * of deliver.redact or ends with one as a part of its own: token, api_token, X-Token, user.token,
  * user[token], userToken. They become "***". Case does not count, and %XX in names is looked
  * through. What stands in a path is not redacted: nothing there says what it is. The answer's body
  * is written as it came, its first 4 KiB.

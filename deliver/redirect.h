@@ -19,7 +19,8 @@ bool redirect_is(unsigned status);
 bool redirect_keeps(unsigned status);
 
 /* Writes the absolute URL, without user and fragment, braces percent-encoded, so that it is no
- * template. Returns 0; -EINVAL when it is no URL; -EPERM when it leads from https to http; -ENOSPC. */
+ * template. Returns 0; -EINVAL when it is no URL; -EPERM when it leads from https to http;
+ * -ENOSPC. */
 int redirect_resolve(const char *url, const char *location, char *out, size_t size);
 
 #endif

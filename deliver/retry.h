@@ -40,7 +40,8 @@ struct retry {
 	              8]; /* bit (status - RETRY_STATUS): not tried again */
 };
 
-/* From section.retry.*, section.final and section.gone. Returns 0, or -EINVAL with "KEY: ..." in error. */
+/* From section.retry.*, section.final and section.gone. Returns 0, or -EINVAL with "KEY: ..." in
+ * error. */
 int retry_init(struct retry *retry, const struct config *config, const char *section,
                struct shm_error *error);
 
@@ -52,8 +53,8 @@ enum retry_outcome retry_judge(const struct retry *retry, int result, unsigned s
 uint64_t retry_wait_ns(const struct retry *retry, unsigned attempts, int64_t retry_after_s, uint64_t chance);
 
 /* The longest that a postback can be on its way by its waits, and a day at least, since a backlog
- * takes its time also where nothing is tried again: one that waits for its endpoint longer than that
- * is dead. */
+ * takes its time also where nothing is tried again: one that waits for its endpoint longer than
+ * that is dead. */
 uint64_t retry_horizon_ns(const struct retry *retry);
 
 #endif

@@ -101,7 +101,8 @@ struct sender_ops {
 	int (*open)(struct sender **sender, const struct sender_options *options, struct shm_error *error);
 	/* Requests under way are the caller's again, without an answer. */
 	void (*close)(struct sender *sender);
-	/* 0: next will give it back, never start; -EAGAIN when `requests` are under way; -ENOMEM. */
+	/* 0: next will give it back, never start; -EAGAIN when `requests` are under way;
+	 * -ENOMEM. */
 	int (*start)(struct sender *sender, struct sender_request *request, uint64_t now_ns);
 	/* Takes a request back before next has given it; it may have been sent. */
 	void (*cancel)(struct sender *sender, struct sender_request *request);

@@ -161,7 +161,8 @@ static bool make_handle(struct slot *slot)
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, sender->user_agent);
 	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
-	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L); /* else each end looks through all names */
+	/* else each end looks through all names */
+	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L);
 	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN,
 	                 (long)(lifetime_s < IDLE_SECONDS ? lifetime_s : IDLE_SECONDS));
 	curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, (long)lifetime_s);

@@ -5,8 +5,8 @@
  *
  * A host that takes thousands a second frees a place in less than a millisecond, and writing to a
  * database what it would take by then costs more than sending it. For a slow host nobody waits: its
- * postbacks would hold up those for others behind them. The longest that a slow host holds the queue
- * up is one window, each time that it is tried again.
+ * postbacks would hold up those for others behind them. The longest that a slow host holds the
+ * queue up is one window, each time that it is tried again.
  */
 #ifndef DELIVER_STALL_H
 #define DELIVER_STALL_H

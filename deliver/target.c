@@ -32,7 +32,8 @@ static bool stays_in_path(unsigned char c)
 
 static char *put_encoded(char *to, unsigned char c)
 {
-	// It lies in the target that was allocated. NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
+	/* It lies in the target that was allocated. */
+	// NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
 	*to++ = '%';
 	*to++ = hex_upper(c >> 4);
 	*to++ = hex_upper(c);

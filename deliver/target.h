@@ -41,8 +41,8 @@ struct target_piece {
 	bool key;
 	bool in_path; /* a key: its value is of a segment's name, which must not become "." or ".." */
 	/* Of other pieces, when they are of the path: bytes up to the end of the segment that the
-	 * piece before began, TARGET_GOES_ON when it does not end here; bytes up to the begin of the
-	 * last segment, 0 when none begins here. */
+	 * piece before began, TARGET_GOES_ON when it does not end here; bytes up to the begin of
+	 * the last segment, 0 when none begins here. */
 	uint32_t ends, begins;
 };
 #define TARGET_GOES_ON UINT32_MAX
@@ -50,8 +50,8 @@ struct target_piece {
 struct target {
 	bool tls; /* https */
 	uint16_t port;
-	/* As authority.h has it: lower case, ASCII, no dot at the end; IPv4 as four numbers; an IPv6
-	 * address without brackets, with its zone. The URL has the same host. */
+	/* As authority.h has it: lower case, ASCII, no dot at the end; IPv4 as four numbers; an
+	 * IPv6 address without brackets, with its zone. The URL has the same host. */
 	char host[TARGET_HOST_MAX + 1];
 	char origin[TARGET_ORIGIN_MAX];     /* "https://[::1]:8443": the port always there */
 	char endpoint[TARGET_ENDPOINT_MAX]; /* without user and default port */
@@ -76,8 +76,8 @@ void target_free(struct target *target);
 
 /* Fills the template in: the whole URL, with a final 0. unmatched: text for keys that the data does
  * not have, percent-encoded here. Returns the bytes without the 0; -ENOSPC when size is too small
- * (a key may stand often in a template, so there is no size that is always enough); -EINVAL with the
- * reason in error when a value makes a segment "." or "..". Allocates nothing. */
+ * (a key may stand often in a template, so there is no size that is always enough); -EINVAL with
+ * the reason in error when a value makes a segment "." or "..". Allocates nothing. */
 long target_fill(const struct target *target, const struct data *data, const char *unmatched, char *out,
                  size_t size, struct shm_error *error);
 
@@ -87,8 +87,8 @@ struct targets; /* opaque; one thread. Keyed by a secret of its own: URLs are st
 
 #define TARGETS_BYTES 4096u /* of memory for each of `most`, on the average */
 
-/* Keeps at most `most` targets besides those that are in use, and at most TARGETS_BYTES times as much
- * memory; those that were in use last. NULL: no memory. */
+/* Keeps at most `most` targets besides those that are in use, and at most TARGETS_BYTES times as
+ * much memory; those that were in use last. NULL: no memory. */
 struct targets *targets_new(unsigned most);
 void targets_free(struct targets *targets);
 

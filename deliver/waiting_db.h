@@ -1,5 +1,6 @@
-/* The inside of a struct waiting, for the sources that it is made of: waiting_file.c (the file: schema,
- * checks, open), waiting_commit.c (transactions, the log), waiting.c (rows), dead.c (dead letters).
+/* The inside of a struct waiting, for the sources that it is made of: waiting_file.c (the file:
+ * schema, checks, open), waiting_commit.c (transactions, the log), waiting.c (rows), dead.c (dead
+ * letters).
  */
 #ifndef DELIVER_WAITING_DB_H
 #define DELIVER_WAITING_DB_H
@@ -97,14 +98,15 @@ struct waiting {
 	struct {
 		uint64_t device, inode;
 	} file[WAITING_FILES];
-	bool busy;                       /* another held the lock at the last try, for all the time */
-	bool durable;                    /* PRAGMA synchronous is FULL */
-	uint64_t page_bytes;             /* of a page */
-	uint64_t log_bytes;              /* of the log after our last commit */
-	uint64_t copied_bytes;           /* log_bytes when we last copied it into the database */
-	uint64_t log_most;               /* waiting_limit_log */
-	int64_t data_version;            /* at the last waiting_changed */
-	char *endpoint;                  /* the last one that waiting_claim asked about; NULL: begin anew */
+	bool busy;             /* another held the lock at the last try, for all the time */
+	bool durable;          /* PRAGMA synchronous is FULL */
+	uint64_t page_bytes;   /* of a page */
+	uint64_t log_bytes;    /* of the log after our last commit */
+	uint64_t copied_bytes; /* log_bytes when we last copied it into the database */
+	uint64_t log_most;     /* waiting_limit_log */
+	int64_t data_version;  /* at the last waiting_changed */
+	/* the last one that waiting_claim asked about; NULL: begin anew */
+	char *endpoint;
 	struct event_postback *postback; /* of the row given last, then its texts */
 	uint64_t postback_room;
 	struct shm_error reason; /* of the last call that failed */
@@ -120,7 +122,8 @@ int waiting_execute(struct waiting *waiting, const char *text);
 /* -errno for an SQLite result code, 0 for one that is no error. */
 int waiting_errno(int sqlite_result);
 
-/* Steps a statement that gives no rows, and resets it. Returns 0 or -errno, with waiting->reason. */
+/* Steps a statement that gives no rows, and resets it. Returns 0 or -errno, with
+ * waiting->reason. */
 int waiting_run(struct waiting *waiting, sqlite3_stmt *statement);
 
 /* -errno for an SQLite result code; the reason goes into waiting->reason. */

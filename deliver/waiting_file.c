@@ -23,37 +23,37 @@
 #define VALUE(x) TEXT(x)
 
 static const char schema[] =
-        "CREATE TABLE postback ("
-        " seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, owner TEXT NOT NULL,"
-        " due_ms INTEGER NOT NULL, endpoint TEXT NOT NULL, origin TEXT NOT NULL, method TEXT NOT NULL,"
-        " arrival_ns INTEGER NOT NULL, source BLOB NOT NULL, source_port INTEGER NOT NULL,"
-        " attempts INTEGER NOT NULL, first_ms INTEGER NOT NULL, dead_ms INTEGER NOT NULL, reason TEXT NOT NULL,"
-        " url TEXT NOT NULL, data TEXT NOT NULL, history TEXT NOT NULL) STRICT;"
-        "CREATE INDEX postback_later ON postback (due_ms) WHERE state = " STATE_LATER ";"
-        "CREATE INDEX postback_parked ON postback (endpoint, due_ms) WHERE state = " STATE_PARKED ";"
-        "CREATE INDEX postback_claimed ON postback (owner) WHERE state = " STATE_CLAIMED ";"
-        "CREATE INDEX postback_dead ON postback (dead_ms) WHERE state = " STATE_DEAD ";"
-        "CREATE TABLE gone (endpoint TEXT PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-        "CREATE INDEX gone_until ON gone (until_ms);"
-        "CREATE TABLE total (state INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;"
-        "INSERT INTO total VALUES (" STATE_LATER ", 0), (" STATE_PARKED ", 0), (" STATE_CLAIMED ", 0),"
-        " (" STATE_DEAD ", 0);"
-        "CREATE TRIGGER total_insert AFTER INSERT ON postback BEGIN"
-        " UPDATE total SET rows = rows + 1 WHERE state = NEW.state; END;"
-        "CREATE TRIGGER total_delete AFTER DELETE ON postback BEGIN"
-        " UPDATE total SET rows = rows - 1 WHERE state = OLD.state; END;"
-        "CREATE TRIGGER total_update AFTER UPDATE OF state ON postback WHEN OLD.state <> NEW.state BEGIN"
-        " UPDATE total SET rows = rows - 1 WHERE state = OLD.state;"
-        " UPDATE total SET rows = rows + 1 WHERE state = NEW.state; END;"
+        "CREATE TABLE postback (\n"
+        " seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, owner TEXT NOT NULL,\n"
+        " due_ms INTEGER NOT NULL, endpoint TEXT NOT NULL, origin TEXT NOT NULL, method TEXT NOT NULL,\n"
+        " arrival_ns INTEGER NOT NULL, source BLOB NOT NULL, source_port INTEGER NOT NULL,\n"
+        " attempts INTEGER NOT NULL, first_ms INTEGER NOT NULL, dead_ms INTEGER NOT NULL, reason TEXT NOT NULL,\n"
+        " url TEXT NOT NULL, data TEXT NOT NULL, history TEXT NOT NULL) STRICT;\n"
+        "CREATE INDEX postback_later ON postback (due_ms) WHERE state = " STATE_LATER ";\n"
+        "CREATE INDEX postback_parked ON postback (endpoint, due_ms) WHERE state = " STATE_PARKED ";\n"
+        "CREATE INDEX postback_claimed ON postback (owner) WHERE state = " STATE_CLAIMED ";\n"
+        "CREATE INDEX postback_dead ON postback (dead_ms) WHERE state = " STATE_DEAD ";\n"
+        "CREATE TABLE gone (endpoint TEXT PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;\n"
+        "CREATE INDEX gone_until ON gone (until_ms);\n"
+        "CREATE TABLE total (state INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;\n"
+        "INSERT INTO total VALUES (" STATE_LATER ", 0), (" STATE_PARKED ", 0), (" STATE_CLAIMED ", 0),\n"
+        " (" STATE_DEAD ", 0);\n"
+        "CREATE TRIGGER total_insert AFTER INSERT ON postback BEGIN\n"
+        " UPDATE total SET rows = rows + 1 WHERE state = NEW.state; END;\n"
+        "CREATE TRIGGER total_delete AFTER DELETE ON postback BEGIN\n"
+        " UPDATE total SET rows = rows - 1 WHERE state = OLD.state; END;\n"
+        "CREATE TRIGGER total_update AFTER UPDATE OF state ON postback WHEN OLD.state <> NEW.state BEGIN\n"
+        " UPDATE total SET rows = rows - 1 WHERE state = OLD.state;\n"
+        " UPDATE total SET rows = rows + 1 WHERE state = NEW.state; END;\n"
         "CREATE VIEW waiting AS SELECT id, CASE state WHEN " STATE_LATER " THEN 'later' WHEN " STATE_PARKED
         " THEN 'parked' ELSE 'claimed' END AS state, owner, due_ms, endpoint, origin, method, arrival_ns, source,"
         " source_port, attempts, first_ms, url, data, history FROM postback WHERE state <> " STATE_DEAD ";"
-        "CREATE VIEW dead AS SELECT id, dead_ms, reason, endpoint, origin, method, arrival_ns, source, source_port,"
-        " attempts, first_ms, url, data, history FROM postback WHERE state = " STATE_DEAD ";"
+        "CREATE VIEW dead AS SELECT id, dead_ms, reason, endpoint, origin, method, arrival_ns, source, source_port,\n"
+        " attempts, first_ms, url, data, history FROM postback WHERE state = " STATE_DEAD ";\n"
         "PRAGMA application_id=" VALUE(APPLICATION_ID) "; PRAGMA user_version=" VALUE(WAITING_VERSION) ";";
 
 static const char settings[] =
-        "PRAGMA synchronous=NORMAL;PRAGMA wal_autocheckpoint=0;PRAGMA trusted_schema=OFF;"
+        "PRAGMA synchronous=NORMAL;PRAGMA wal_autocheckpoint=0;PRAGMA trusted_schema=OFF;\n"
         "PRAGMA journal_size_limit=" LOG_SHRINKS_TO ";PRAGMA cache_size=-" CACHE_KIB ";";
 
 static const char *const text_of[WAITING_STATEMENT_COUNT] = {
@@ -176,8 +176,7 @@ static int judge(const char *path, int64_t application, int64_t version, int64_t
 		return 0;
 	shm_explain(
 	        error,
-	        "%s: has version %lld, this program reads and writes version %d; use the program that made "
-	        "it or move it away",
+	        "%s: has version %lld, this program reads and writes version %d; use the program that made it or move it away",
 	        path, (long long)version, WAITING_VERSION);
 	return -EPROTO;
 }
@@ -291,10 +290,10 @@ static int begin_log(struct waiting *waiting)
 	if (mode == NULL) {
 		reported = waiting_failed(waiting, result);
 	} else if (strcmp(mode, "wal") != 0) {
-		shm_explain(&waiting->reason,
-		            "%s: cannot have a write-ahead log, SQLite stays in journal mode \"%s\"; set a "
-		            "data_dir on a local file system",
-		            waiting->path[0], mode);
+		shm_explain(
+		        &waiting->reason,
+		        "%s: cannot have a write-ahead log, SQLite stays in journal mode \"%s\"; set a data_dir on a local file system",
+		        waiting->path[0], mode);
 		reported = -EOPNOTSUPP;
 	}
 	sqlite3_finalize(statement);
@@ -419,8 +418,8 @@ static int open_in_time(struct waiting *waiting, struct shm_error *error)
 
 int waiting_open(struct waiting **waiting, const char *data_dir, const char *role, struct shm_error *error)
 {
-	/* Statistics of memory cost a lock at each allocation. Refused, to no harm, once SQLite is in
-	 * use. */
+	/* Statistics of memory cost a lock at each allocation. Refused, to no harm, once SQLite is
+	 * in use. */
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	struct waiting *made = calloc(1, sizeof *made);
 	if (made == NULL) {

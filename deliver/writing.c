@@ -407,7 +407,8 @@ static bool is_no_role(void *argument, const char *role)
 	return instance_role_index(instance, role) < 0 && control_alive(instance->directory, role, NULL) == 0;
 }
 
-/* By the first process: what is left of roles that are configured no longer, and old dead letters. */
+/* By the first process: what is left of roles that are configured no longer, and old dead
+ * letters. */
 static void tidy(struct deliver *deliver)
 {
 	struct writing *writing = &deliver->writing;

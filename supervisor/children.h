@@ -11,8 +11,8 @@
  * waits restart_backoff, then twice as long each time, up to restart_backoff_max; its control block
  * says `throttled` meanwhile. A life longer than GOOD_LIFE_NS forgets that.
  *
- * What the dead had claimed in queues is repaired at once (queues.h), but for a role that takes from
- * them: its next life finishes what it had taken, if it comes soon. Nobody waits for the dead
+ * What the dead had claimed in queues is repaired at once (queues.h), but for a role that takes
+ * from them: its next life finishes what it had taken, if it comes soon. Nobody waits for the dead
  * longer than CLAIMS_KEPT_NS and one start: when the next life is to begin later, or never, or the
  * last one died before it ran, the messages are given back for others to take. The rest the next
  * life repairs.

@@ -162,7 +162,8 @@ uint64_t queues_waiting(const struct segments *segments, FILE *text)
 /* A role whose process is dead. */
 struct dead {
 	unsigned number;
-	struct segment private;    /* of one that puts into queues; zero: it never lived, or puts nothing */
+	/* of one that puts into queues; zero: it never lived, or puts nothing */
+	struct segment private;
 	_Atomic uint64_t *decided; /* its word there, or NULL (private.h) */
 };
 

@@ -36,8 +36,8 @@ int queues_apply(const struct segments *segments, const struct plan *plan, unsig
 uint64_t queues_waiting(const struct segments *segments, FILE *text);
 
 /* What a role's dead process had claimed: slots that it was filling are free again, or published
- * where it had decided so, messages that it had taken are ready again, and sleepers are woken. The role must have no live process.
- * Logs what it found. */
+ * where it had decided so, messages that it had taken are ready again, and sleepers are woken. The
+ * role must have no live process. Logs what it found. */
 void queues_repair(const char *directory, const struct plan_role *role);
 
 /* The same for all roles that ever were, on all queues of the page in force, when no stage lives.

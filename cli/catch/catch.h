@@ -1,5 +1,5 @@
-/* The receiver of `millrace catch`: HTTP/1.1 for postbacks, in one thread, on epoll, with an account
- * of what came (catch_account.h) and answers of a test's choice (catch_rules.h).
+/* The receiver of `millrace catch`: HTTP/1.1 for postbacks, in one thread, on epoll, with an
+ * account of what came (catch_account.h) and answers of a test's choice (catch_rules.h).
  *
  *     READING --request--> answer at once ----------------------------------> READING
  *        |                 DELAYED: nothing is read until the answer is due --> READING

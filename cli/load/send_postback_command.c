@@ -1,5 +1,5 @@
-/* millrace send postback: postbacks for ingest-http whose delivery a receiver can account for, and with
- * --catch that receiver too. */
+/* millrace send postback: postbacks for ingest-http whose delivery a receiver can account for, and
+ * with --catch that receiver too. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -23,9 +23,8 @@ static void an_unknown_key_is_named_with_the_nearest_known_one(void **state)
 	assert_errors(
 	        "topics: {ip: {zzzzzz: 1}}", "",
 	        "f.yaml:1: topics.ip.zzzzzz: unknown key; allowed: size, when_full, max_idle, max_lag, outside_lanes\n");
-	assert_one_error(
-	        "addresses: 5\n", "",
-	        "f.yaml:1: addresses: unknown key, did you mean tally.addresses?; allowed: ");
+	assert_one_error("addresses: 5\n", "",
+	                 "f.yaml:1: addresses: unknown key, did you mean tally.addresses?; allowed: ");
 }
 
 static void an_unknown_section_with_all_its_content_is_one_error(void **state)

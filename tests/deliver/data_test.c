@@ -97,8 +97,7 @@ static void half_a_surrogate_pair_becomes_the_replacement_character(void **state
 	(void)state;
 	struct data data = {0};
 	static const char json[] =
-	        "{\"a\":\"\\ud83d\",\"b\":\"\\ud83dx\",\"c\":\"\\ude00\\ud83d\",\"d\":\"\\ud83d\\u0041\","
-	        "\"e\":\"\\ud83d\\ud83d\\ude00\",\"f\":\"\\ud83dxude00\",\"g\":\"\\udfff\"}";
+	        "{\"a\":\"\\ud83d\",\"b\":\"\\ud83dx\",\"c\":\"\\ude00\\ud83d\",\"d\":\"\\ud83d\\u0041\",\"e\":\"\\ud83d\\ud83d\\ude00\",\"f\":\"\\ud83dxude00\",\"g\":\"\\udfff\"}";
 	assert_int_equal(read_text(&data, json, strlen(json)), 0);
 	assert_text(&data, "a", "\xef\xbf\xbd");
 	assert_text(&data, "b", "\xef\xbf\xbdx");

@@ -521,7 +521,8 @@ static void no_address_passes_that_python_finds_not_global(void **state)
 	guard_close(guard);
 	assert_int_equal(fclose(file), 0);
 	assert_true(passed > 1000);
-	/* is_global is true of multicast, and is_reserved of 64:ff9b::/96, which IANA has as global */
+	/* is_global is true of multicast, and is_reserved of 64:ff9b::/96, which IANA has as
+	 * global */
 	snprintf(
 	        command, sizeof command,
 	        "python3 -c 'import ipaddress, sys\n"

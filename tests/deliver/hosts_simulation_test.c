@@ -1,5 +1,6 @@
-/* The stage in small, in simulated time: a flood of postbacks for ten hosts, of which one hangs, one
- * fails and one has no addresses. What is parked lies in a list for each endpoint, as in deliver.db.
+/* The stage in small, in simulated time: a flood of postbacks for ten hosts, of which one hangs,
+ * one fails and one has no addresses. What is parked lies in a list for each endpoint, as in
+ * deliver.db.
  */
 #include "tests/deliver/hosts_world.h"
 

@@ -337,7 +337,8 @@ static void a_probe_that_never_ends_leaves_the_next_one_due(void **state)
 	hosts = new_hosts(64, 64);
 	open_circuit("good", "/");
 	world.now_ns += 2 * S;
-	/* Parked while it is held; taken back while it is under way; ended without anything learnt. */
+	/* Parked while it is held; taken back while it is under way; ended without anything
+	 * learnt. */
 	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(room("good", "/"), 1);
 		assert_int_equal(offer(&probe, "good", "/"), HOSTS_HELD);
@@ -759,7 +760,8 @@ static uint64_t time_of_starts(unsigned blocked, bool by_rate)
 	}
 	assert_null(next());
 	struct policy_host fast = {.connections = 64, .burst = 1, .waiting = 1024};
-	world.policy.host = by_rate ? world.policy.host : fast; /* hosts read theirs when they are settled */
+	/* hosts read theirs when they are settled */
+	world.policy.host = by_rate ? world.policy.host : fast;
 	uint64_t begun_ns = clock_monotonic_ns();
 	static struct policy_host own;
 	own = fast;

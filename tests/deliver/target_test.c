@@ -229,9 +229,9 @@ static void braces_without_a_key_are_text(void **state)
 static void a_value_stays_where_it_is_put(void **state)
 {
 	(void)state;
-	assert_filled("http://h/a/{x}/b?c={x}", "{\"x\":\"../?&=#\\r\\n%2e \xc3\xb6\\u0000\"}",
-	              "http://h/a/..%2F%3F%26%3D%23%0D%0A%252e%20%C3%B6%00/"
-	              "b?c=..%2F%3F%26%3D%23%0D%0A%252e%20%C3%B6%00");
+	assert_filled(
+	        "http://h/a/{x}/b?c={x}", "{\"x\":\"../?&=#\\r\\n%2e \xc3\xb6\\u0000\"}",
+	        "http://h/a/..%2F%3F%26%3D%23%0D%0A%252e%20%C3%B6%00/b?c=..%2F%3F%26%3D%23%0D%0A%252e%20%C3%B6%00");
 	assert_filled("http://h/{x}/{x}", "{\"x\":\"\"}", "http://h//");
 	assert_filled("http://h?{x}", "{\"x\":\"..\"}", "http://h/?..");
 	assert_filled("http://h/...{x}/{y}..", "{\"x\":\".\",\"y\":\"a\"}", "http://h/..../a..");

@@ -1,5 +1,5 @@
-/* deliver.db: what is put comes back, in which order it is claimed, how statements find it, and what
- * becomes of a file that is gone, foreign or full. */
+/* deliver.db: what is put comes back, in which order it is claimed, how statements find it, and
+ * what becomes of a file that is gone, foreign or full. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -307,9 +307,9 @@ static void a_row_that_makes_no_sense_becomes_a_dead_letter_and_stands_in_nobody
 		put(waiting, n, 1, PARKED);
 	commit(waiting);
 	assert_int_equal(waiting_execute(waiting,
-	                                 "UPDATE postback SET method = 'BREW' WHERE seq = 1;"
-	                                 "UPDATE postback SET source = x'00' WHERE seq = 2;"
-	                                 "UPDATE postback SET id = 'abc' WHERE seq = 3;"
+	                                 "UPDATE postback SET method = 'BREW' WHERE seq = 1;\n"
+	                                 "UPDATE postback SET source = x'00' WHERE seq = 2;\n"
+	                                 "UPDATE postback SET id = 'abc' WHERE seq = 3;\n"
 	                                 "UPDATE postback SET id = replace(id, '1', 'x') WHERE seq = 4"),
 	                 0);
 	assert_int_equal(claim(waiting, 9, 9, 9, &claimed), 6);
@@ -393,8 +393,8 @@ static void no_statement_searches_what_it_does_not_need(void **state)
 		assert_int_equal(sqlite3_prepare_v2(waiting->db, text, -1, &plan, NULL), SQLITE_OK);
 		while (sqlite3_step(plan) == SQLITE_ROW) {
 			const char *detail = (const char *)sqlite3_column_text(plan, 3);
-			/* The first of an index over these rows alone, in its order, is no search; a
-			 * sort would be one. */
+			/* The first of an index over these rows alone, in its order, is no search;
+			 * a sort would be one. */
 			bool first = strstr(detail, "SCAN postback USING") != NULL &&
 			             strstr(text, "LIMIT") != NULL;
 			if ((strncmp(detail, "SCAN", 4) == 0 && !first) ||
@@ -650,12 +650,13 @@ static void the_views_show_names_to_other_tools(void **state)
 	put(waiting, 2, 1, PARKED);
 	put(waiting, 3, 1, DEAD);
 	commit(waiting);
-	assert_int_equal(sqlite3_prepare_v2(
-	                         waiting->db,
-	                         "SELECT group_concat(state || substr(id, 32)) || (SELECT group_concat(reason"
-	                         " || substr(id, 32)) FROM dead) FROM (SELECT * FROM waiting ORDER BY id)",
-	                         -1, &statement, NULL),
-	                 SQLITE_OK);
+	assert_int_equal(
+	        sqlite3_prepare_v2(
+	                waiting->db,
+	                "SELECT group_concat(state || substr(id, 32)) || (SELECT group_concat(reason\n"
+	                " || substr(id, 32)) FROM dead) FROM (SELECT * FROM waiting ORDER BY id)",
+	                -1, &statement, NULL),
+	        SQLITE_OK);
 	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
 	assert_string_equal(sqlite3_column_text(statement, 0), "later1,parked2answered 4003");
 	sqlite3_finalize(statement);

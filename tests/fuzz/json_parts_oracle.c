@@ -21,8 +21,8 @@ static bool matches(const char *pattern, const char *text)
 	return found;
 }
 
-/* Host and port after the last @ of the authority; false when it has a brace, or what is before the @
- * has a control character as %XX. */
+/* Host and port after the last @ of the authority; false when it has a brace, or what is before the
+ * @ has a control character as %XX. */
 static bool cut_host(char *out, const char *authority)
 {
 	size_t n = strcspn(authority, "/?#");

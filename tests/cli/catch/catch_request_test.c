@@ -1,4 +1,5 @@
-/* What `millrace catch` reads: requests in pieces of any size, and what they say of their postback. */
+/* What `millrace catch` reads: requests in pieces of any size, and what they say of their
+ * postback. */
 #include "cli/catch/catch_account.h"
 #include "cli/catch/catch_rules.h"
 
@@ -14,8 +15,9 @@
 
 static const struct catch_limits limits = {.head_bytes = 4096, .body_bytes = 4096};
 
-/* Feeds text in pieces of 1 to `most` bytes, each time at another address, so that a byte read out of
- * bounds or a pointer kept shows under the sanitizer. Returns the result; *data has the bytes. */
+/* Feeds text in pieces of 1 to `most` bytes, each time at another address, so that a byte read out
+ * of bounds or a pointer kept shows under the sanitizer. Returns the result; *data has the
+ * bytes. */
 static enum catch_request_result feed(struct catch_request *request, const char *text, size_t bytes,
                                       uint32_t most, char **data)
 {
