@@ -66,7 +66,8 @@ int children_add(struct children *children, const struct plan_role *role, const 
 		return result;
 	child->control = child->control_segment.body;
 	child->role = *role;
-	memcpy(child->socket, fd, n * sizeof *fd);
+	if (n > 0)
+		memcpy(child->socket, fd, n * sizeof *fd);
 	child->n_sockets = n;
 	children->n++;
 	return 0;
