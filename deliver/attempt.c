@@ -67,7 +67,7 @@ static void die_early(struct deliver *deliver, struct delivery *delivery, const 
 	va_end(arguments);
 	leave(deliver, delivery);
 	delivery->begun_real_ns = clock_real_ns();
-	request_clear(&delivery->request);
+	sender_clear(&delivery->request);
 	record(deliver, delivery, RETRY_DEAD, delivery->reason, 0);
 	writing_add(deliver, delivery, DELIVERY_DIES);
 }
@@ -350,10 +350,11 @@ static void send(struct deliver *deliver, struct delivery *delivery)
 	struct sender_request *request = &delivery->request;
 	uint64_t most_ns = delivery->policy->timeout_ns, used_ns = deliver->now_ns - delivery->begun_ns;
 	int result = -ETIMEDOUT;
-	request_clear(request);
 	request->timeout_ns = used_ns < most_ns ? most_ns - used_ns : 0;
 	if (request->timeout_ns > 0)
 		result = deliver->sender->ops->start(deliver->sender, request, deliver->now_ns);
+	else
+		sender_clear(request); /* of the answer before this one, in the same attempt */
 	if (result != 0)
 		fail(deliver, delivery, result, strerror(-result));
 }
@@ -393,7 +394,7 @@ static void move_on(struct deliver *deliver, struct delivery *delivery)
 		return;
 	snprintf(text, sizeof text, "redirect to %.150s: %s", delivery->target->endpoint,
 	         guard_verdict_text(why));
-	request_clear(&delivery->request);
+	sender_clear(&delivery->request);
 	fail(deliver, delivery, -EACCES, text);
 }
 
@@ -465,7 +466,7 @@ void attempt_refused(struct deliver *deliver, struct delivery *delivery, int res
 		delivery->begun_ns = delivery->held_ns;
 		delivery->begun_real_ns = clock_real_ns() - (deliver->now_ns - delivery->held_ns);
 	}
-	request_clear(&delivery->request);
+	sender_clear(&delivery->request);
 	delivery->request.result = result;
 	if (result == -EACCES)
 		fail(deliver, delivery, result, guard_verdict_text(why));

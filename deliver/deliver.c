@@ -78,7 +78,7 @@ struct delivery *deliver_new(struct deliver *deliver, bool from_queue)
 static void clear(struct delivery *delivery)
 {
 	memset(delivery, 0, offsetof(struct delivery, request));
-	request_clear(&delivery->request);
+	sender_clear(&delivery->request);
 	delivery->url = delivery->body = NULL;
 	delivery->fate = DELIVERY_DELETE;
 	delivery->due_ms = delivery->gone_until_ms = 0;

@@ -17,6 +17,17 @@ static bool vet(void *context, const uint8_t address[16], uint16_t port, void *o
 	       guard_address(deliver->guard, address, port, by_name) == GUARD_PASSES;
 }
 
+/* What the library does with an answer is work on its postback (suspects.h). */
+static void working(void *context, void *owner)
+{
+	const struct deliver *deliver = context;
+	const struct delivery *delivery = owner;
+	if (delivery != NULL)
+		handling_begin(deliver->private, delivery->postback);
+	else
+		handling_end(deliver->private);
+}
+
 static struct sender_options sender_options(const struct config *config, struct deliver *deliver)
 {
 	const char *agent = config_string(config, "deliver.user_agent");
@@ -27,6 +38,7 @@ static struct sender_options sender_options(const struct config *config, struct 
 	        .ca_file = config_string(config, "deliver.ca_file"),
 	        .user_agent = agent[0] != '\0' ? agent : "millrace/" MILLRACE_VERSION,
 	        .vet = vet,
+	        .working = working,
 	        .context = deliver,
 	};
 }

@@ -12,20 +12,6 @@
 #define FORM_TYPE "Content-Type: application/x-www-form-urlencoded"
 #define JSON_TYPE "Content-Type: application/json"
 
-void request_clear(struct sender_request *request)
-{
-	request->result = 0;
-	request->sent = request->reused = false;
-	request->status = 0;
-	request->connect_us = request->tls_us = request->first_byte_us = request->total_us = 0;
-	memset(request->address, 0, sizeof request->address);
-	request->port = 0;
-	request->retry_after_s = -1;
-	request->location[0] = '\0';
-	request->answer_bytes = 0;
-	request->reason[0] = '\0';
-}
-
 /* ---- headers ---- */
 
 static void add(struct sender_request *request, const char *header)

@@ -11,9 +11,6 @@
 #include "deliver/delivery.h"
 #include "shm/segment.h"
 
-/* Nothing of an answer is in it. */
-void request_clear(struct sender_request *request);
-
 /* Makes the first request of an attempt, but for its place. data is memory to read the postback's
  * data into, url room for url_most bytes and a final 0. Returns 0; -ENOMEM; -EINVAL with the reason
  * why there can be none: a value that leads elsewhere, data that is none, a URL over url_most. */

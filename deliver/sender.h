@@ -22,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "deliver/names.h"
 #include "shm/segment.h"
@@ -43,6 +44,11 @@ struct sender_place {
 /* May a request go over a connection to this address now? false: it ends with -EACCES. */
 typedef bool sender_vet(void *context, const uint8_t address[16], uint16_t port, void *owner);
 
+/* From here on the library works on what has come for the request of this owner; NULL: for none.
+ * Until then whoever dies dies of it. Requests that share a connection of HTTP/2 are taken for one
+ * of them. */
+typedef void sender_working(void *context, void *owner);
+
 struct sender_options {
 	unsigned requests;         /* at a time, at most; as many handles */
 	unsigned connections_kept; /* idle ones, of all origins */
@@ -50,7 +56,8 @@ struct sender_options {
 	const char *ca_file;       /* "": the system's */
 	const char *user_agent;
 	sender_vet *vet;
-	void *context; /* of vet */
+	sender_working *working; /* NULL: nobody asks */
+	void *context;           /* of both */
 };
 
 struct sender_request {
@@ -93,6 +100,21 @@ struct sender_request {
 	struct sender_request *next;
 	void *own;
 };
+
+/* What is out, as it is before there is an answer. start does it, too. */
+static inline void sender_clear(struct sender_request *request)
+{
+	request->result = 0;
+	request->sent = request->reused = false;
+	request->status = 0;
+	request->connect_us = request->tls_us = request->first_byte_us = request->total_us = 0;
+	memset(request->address, 0, sizeof request->address);
+	request->port = 0;
+	request->retry_after_s = -1;
+	request->location[0] = '\0';
+	request->answer_bytes = 0;
+	request->reason[0] = '\0';
+}
 
 struct sender;
 

@@ -55,15 +55,18 @@ static void ask(struct curl_sender *sender, int fd, uint8_t events)
 static int watch(CURL *easy, curl_socket_t fd, int what, void *argument, void *unused)
 {
 	struct curl_sender *sender = argument;
+	struct slot *slot = NULL;
 	uint8_t events = 0;
-	(void)easy, (void)unused;
+	(void)unused;
 	if (what != CURL_POLL_REMOVE) {
+		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&slot);
 		if (what & CURL_POLL_IN)
 			events |= EPOLLIN;
 		if (what & CURL_POLL_OUT)
 			events |= EPOLLOUT;
 	}
 	sender->watched[fd].wanted = events;
+	sender->watched[fd].slot = slot;
 	if (events != 0 || sender->watched[fd].asked != EPOLLIN)
 		ask(sender, fd, events);
 	return 0;
@@ -75,6 +78,13 @@ static int set_timer(CURLM *multi, long timeout_ms, void *argument)
 	(void)multi;
 	sender->timer_ns = timeout_ms < 0 ? SENDER_NEVER : sender->now_ns + (uint64_t)timeout_ms * NS_PER_MS;
 	return 0;
+}
+
+void sender_work_on(const struct curl_sender *sender, const struct slot *slot)
+{
+	if (sender->options.working != NULL)
+		sender->options.working(sender->options.context,
+		                        slot != NULL && slot->request != NULL ? slot->request->owner : NULL);
 }
 
 /* ---- opening ---- */
@@ -206,6 +216,7 @@ static int add_with_pins(struct slot *slot, struct curl_slist *list)
 	bool added = curl_multi_add_handle(sender->multi, slot->easy) == CURLM_OK;
 	if (added) {
 		curl_multi_socket_action(sender->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		sender_work_on(sender, slot); /* whatever that was for */
 		pins_set(sender->pins, slot->request->place);
 	}
 	curl_easy_setopt(slot->easy, CURLOPT_RESOLVE, NULL);
@@ -233,28 +244,14 @@ static void give_back(struct curl_sender *sender, struct sender_request *request
 	sender->done_end = &request->next;
 }
 
-static void clear_answer(struct sender_request *request)
-{
-	request->result = 0;
-	request->sent = request->reused = false;
-	request->status = 0;
-	request->connect_us = request->tls_us = request->first_byte_us = request->total_us = 0;
-	memset(request->address, 0, sizeof request->address);
-	request->port = 0;
-	request->retry_after_s = -1;
-	request->location[0] = '\0';
-	request->answer_bytes = 0;
-	request->reason[0] = '\0';
-}
-
 static int sender_start(struct sender *started, struct sender_request *request, uint64_t now_ns)
 {
 	struct curl_sender *sender = of(started);
 	struct slot *slot = take_slot(sender);
+	sender_clear(request);
 	if (slot == NULL)
 		return -EAGAIN;
 	sender->now_ns = now_ns;
-	clear_answer(request);
 	request->own = slot;
 	slot->request = request;
 	slot->state = SLOT_CONNECTING;
@@ -351,6 +348,7 @@ static void end_late(struct curl_sender *sender)
 
 static void take_ended(struct curl_sender *sender)
 {
+	bool any = false;
 	int left;
 	for (CURLMsg *message; (message = curl_multi_info_read(sender->multi, &left)) != NULL;) {
 		struct slot *slot = NULL;
@@ -358,8 +356,12 @@ static void take_ended(struct curl_sender *sender)
 			continue;
 		CURLcode code = message->data.result;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&slot);
+		sender_work_on(sender, slot);
 		finish(slot, code);
+		any = true;
 	}
+	if (any)
+		sender_work_on(sender, NULL);
 }
 
 static void drive(struct curl_sender *sender)
@@ -367,7 +369,8 @@ static void drive(struct curl_sender *sender)
 	struct epoll_event event[EVENTS_MAX];
 	int running, n = epoll_wait(sender->epoll, event, EVENTS_MAX, 0);
 	for (int i = 0; i < n; i++) {
-		if (sender->watched[event[i].data.fd].wanted == 0) {
+		const struct watched *watched = &sender->watched[event[i].data.fd];
+		if (watched->wanted == 0) {
 			/* an idle connection was closed: libcurl sees that before it uses it */
 			ask(sender, event[i].data.fd, 0);
 			continue;
@@ -375,11 +378,15 @@ static void drive(struct curl_sender *sender)
 		int mask = (event[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
 		           (event[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 		           (event[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+		sender_work_on(sender, watched->slot);
 		curl_multi_socket_action(sender->multi, event[i].data.fd, mask, &running);
 	}
+	if (n > 0)
+		sender_work_on(sender, NULL);
 	if (sender->timer_ns <= sender->now_ns) {
 		sender->timer_ns = SENDER_NEVER; /* libcurl sets it anew */
 		curl_multi_socket_action(sender->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		sender_work_on(sender, NULL);
 	}
 	take_ended(sender);
 	if (sender->due_ns <= sender->now_ns)

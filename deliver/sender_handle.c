@@ -115,6 +115,8 @@ static int about_to_send(void *argument, char *to, char *from, int to_port, int 
 		return CURL_PREREQFUNC_ABORT;
 	slot->state = SLOT_WAITING;
 	sender_due(slot, request->first_byte_timeout_ns);
+	/* libcurl sends, and looks for an answer at once. */
+	sender_work_on(slot->sender, slot);
 	return CURL_PREREQFUNC_OK;
 }
 

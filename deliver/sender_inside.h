@@ -56,6 +56,7 @@ struct slot {
  * because the next request on the connection will: that saves two system calls for each. */
 struct watched {
 	uint8_t asked, wanted; /* EPOLLIN, EPOLLOUT */
+	struct slot *slot;     /* for which libcurl wants it; NULL: it does not */
 };
 
 struct curl_sender {
@@ -88,6 +89,9 @@ void sender_answer_end(struct slot *slot, CURLcode code);
 
 /* A new socket: nothing is known of its descriptor. False when there is no memory. */
 bool sender_watch_new(struct curl_sender *sender, int fd);
+
+/* What libcurl does next is for the request of this slot; NULL: for none alone. */
+void sender_work_on(const struct curl_sender *sender, const struct slot *slot);
 
 /* ---- sender_handle.c ---- */
 

@@ -56,6 +56,34 @@ int X509_STORE_load_path(X509_STORE *store, const char *path)
 	return real(store, path);
 }
 
+/* Whose answer the sender says it works on, and whose libcurl has in its hands then. */
+static struct {
+	pthread_t thread;
+	void *owner;
+	struct sender_request request[4];
+	unsigned right, wrong;
+} work;
+
+static void note_work(void *context, void *owner)
+{
+	(void)context;
+	work.owner = owner;
+}
+
+/* In the place of libc's: an answer "mark-2" belongs to request 2. */
+ssize_t recv(int fd, void *to, size_t bytes, int flags)
+{
+	ssize_t (*real)(int, void *, size_t, int);
+	*(void **)&real = dlsym(RTLD_NEXT, "recv");
+	ssize_t n = real(fd, to, bytes, flags);
+	const char *mark = n > 0 && pthread_equal(pthread_self(), work.thread)
+	                           ? memmem(to, (size_t)n, "mark-", 5)
+	                           : NULL;
+	if (mark != NULL)
+		*(work.owner == &work.request[mark[5] - '0'] ? &work.right : &work.wrong) += 1;
+	return n;
+}
+
 /* ---- the server ---- */
 
 /* What it saw of the last request. */
@@ -280,6 +308,8 @@ static void answer(struct little_connection *c, const struct little_request *req
 		return;
 	if (strncmp(path, "/retry-after?", 13) == 0)
 		say_retry_after(c, path + 13);
+	else if (strncmp(path, "/mark-", 6) == 0)
+		little_say(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n%.6s", path + 1);
 	else if (strcmp(path, "/reset") == 0)
 		little_close(c, true);
 	else if (strcmp(path, "/close-second") == 0 && request->number == 2)
@@ -1319,12 +1349,41 @@ static void a_ca_file_that_is_none_is_told_at_the_start(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void what_libcurl_reads_is_laid_to_its_request(void **state)
+{
+	struct fixture *f = *state;
+	struct sender_options options = usual;
+	char url[4][sizeof f->url];
+	options.working = note_work;
+	open_with(f, options);
+	memset(&work, 0, sizeof work);
+	work.thread = pthread_self();
+	for (unsigned round = 1; round <= 3; round++) { /* the later ones over kept connections */
+		for (unsigned i = 0; i < 4; i++) {
+			char path[] = {'/', 'm', 'a', 'r', 'k', '-', (char)('0' + i), '\0'};
+			prepare(f, &work.request[i], "GET", path);
+			snprintf(url[i], sizeof url[i], "%s", f->url);
+			work.request[i].url = url[i];
+			work.request[i].owner = &work.request[i];
+			assert_int_equal(
+			        f->sender->ops->start(f->sender, &work.request[i], clock_monotonic_ns()), 0);
+		}
+		for (unsigned i = 0; i < 4; i++) {
+			assert_int_equal(await(f->sender)->status, 200);
+			assert_null(work.owner);
+		}
+		assert_int_equal(work.right, 4 * round);
+	}
+	assert_int_equal(work.wrong, 0);
+}
+
 int main(void)
 {
 	setenv("http_proxy", "http://127.0.0.1:1", 1);
 	setenv("ALL_PROXY", "http://127.0.0.1:1", 1);
 	const struct CMUnitTest tests[] = {
 	        TEST(an_answer_comes_back_with_status_body_and_times),
+	        TEST(what_libcurl_reads_is_laid_to_its_request),
 	        TEST(a_path_goes_out_as_it_is),
 	        TEST(each_method_goes_out_with_its_body),
 	        TEST(a_large_body_goes_out_whole_and_without_asking),
