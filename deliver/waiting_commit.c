@@ -66,7 +66,7 @@ static int check_limit(struct waiting *waiting, struct shm_error *error)
 	            waiting->path[1], (unsigned long long)waiting->log_bytes,
 	            busy ? "a program reads the database on and on; end that (fuser names it)"
 	                 : sqlite3_errmsg(waiting->db));
-	return busy ? -EBUSY : waiting_errno(result);
+	return busy ? -EBUSY : database_errno(result);
 }
 
 static int begin(struct waiting *waiting)

@@ -8,6 +8,7 @@
 #include <sqlite3.h>
 
 #include "deliver/waiting.h"
+#include "stage/database.h"
 
 /* States as they stand in texts of statements: an index over part of the rows is found only so. */
 #define STATE_LATER   "1"
@@ -118,9 +119,6 @@ sqlite3_stmt *waiting_statement(struct waiting *waiting, enum waiting_statement 
 
 /* Executes text. Returns 0 or -errno, with waiting->reason. */
 int waiting_execute(struct waiting *waiting, const char *text);
-
-/* -errno for an SQLite result code, 0 for one that is no error. */
-int waiting_errno(int sqlite_result);
 
 /* Steps a statement that gives no rows, and resets it. Returns 0 or -errno, with
  * waiting->reason. */

@@ -11,8 +11,6 @@
 #include "base/clock.h"
 #include "deliver/waiting_db.h"
 
-#define APPLICATION_ID 0x6d696c6c /* "mill" */
-
 #define OPEN_NS       (5 * NS_PER_SEC) /* others make the file, or recover its log */
 #define OPEN_PAUSE_NS (20 * NS_PER_MS)
 
@@ -50,7 +48,8 @@ static const char schema[] =
         " source_port, attempts, first_ms, url, data, history FROM postback WHERE state <> " STATE_DEAD ";"
         "CREATE VIEW dead AS SELECT id, dead_ms, reason, endpoint, origin, method, arrival_ns, source, source_port,\n"
         " attempts, first_ms, url, data, history FROM postback WHERE state = " STATE_DEAD ";\n"
-        "PRAGMA application_id=" VALUE(APPLICATION_ID) "; PRAGMA user_version=" VALUE(WAITING_VERSION) ";";
+        "PRAGMA application_id=" VALUE(DATABASE_APPLICATION_ID) "; PRAGMA user_version=" VALUE(
+                WAITING_VERSION) ";";
 
 static const char settings[] =
         "PRAGMA synchronous=NORMAL;PRAGMA wal_autocheckpoint=0;PRAGMA trusted_schema=OFF;\n"
@@ -69,37 +68,9 @@ const char *waiting_statement_text(enum waiting_statement which)
 
 /* ---- results ---- */
 
-int waiting_errno(int sqlite_result)
-{
-	switch (sqlite_result & 0xff) {
-	case SQLITE_OK:
-	case SQLITE_DONE:
-	case SQLITE_ROW:
-		return 0;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_PERM:
-	case SQLITE_READONLY:
-	case SQLITE_CANTOPEN:
-		return -EACCES;
-	case SQLITE_NOTADB:
-	case SQLITE_CORRUPT:
-	case SQLITE_SCHEMA:
-	case SQLITE_ERROR:
-		return -EPROTO;
-	default:
-		return -EIO;
-	}
-}
-
 int waiting_failed(struct waiting *waiting, int sqlite_result)
 {
-	int result = waiting_errno(sqlite_result);
+	int result = database_errno(sqlite_result);
 	shm_explain(&waiting->reason, "%s: %s", waiting->path[0], sqlite3_errmsg(waiting->db));
 	return result != 0 ? result : -EIO;
 }
@@ -138,71 +109,7 @@ int waiting_execute(struct waiting *waiting, const char *text)
 	return result == SQLITE_OK ? 0 : waiting_failed(waiting, result);
 }
 
-/* One integer that a query gives. Returns an SQLite result code. */
-static int ask_number(sqlite3 *db, const char *text, int64_t *number)
-{
-	sqlite3_stmt *statement;
-	int result = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
-	if (result != SQLITE_OK)
-		return result;
-	result = sqlite3_step(statement);
-	if (result == SQLITE_ROW)
-		*number = sqlite3_column_int64(statement, 0);
-	int last = sqlite3_finalize(statement);
-	return result == SQLITE_ROW ? last : result == SQLITE_DONE ? SQLITE_ERROR : result;
-}
-
-/* ---- whose file is it ---- */
-
-static int explain_errno(const char *path, int failed, struct shm_error *error)
-{
-	shm_explain(error, "%s: %s", path, strerror(failed));
-	return -failed;
-}
-
-/* Returns 0 when it is ours, 1 when it is empty. */
-static int judge(const char *path, int64_t application, int64_t version, int64_t tables,
-                 struct shm_error *error)
-{
-	if (application == 0 && version == 0 && tables == 0)
-		return 1;
-	if (application != APPLICATION_ID) {
-		shm_explain(error,
-		            "%s: a database, but not of millrace; move it away or set another data_dir",
-		            path);
-		return -EPROTO;
-	}
-	if (version == WAITING_VERSION)
-		return 0;
-	shm_explain(
-	        error,
-	        "%s: has version %lld, this program reads and writes version %d; use the program that made it or move it away",
-	        path, (long long)version, WAITING_VERSION);
-	return -EPROTO;
-}
-
-static int explain_foreign(const char *path, struct shm_error *error)
-{
-	shm_explain(error, "%s: not an SQLite database; move it away or set another data_dir", path);
-	return -EPROTO;
-}
-
-static int check_database(struct waiting *waiting, struct shm_error *error)
-{
-	int64_t application = 0, version = 0, tables = 0;
-	int result = ask_number(waiting->db, "PRAGMA application_id", &application);
-	if (result == SQLITE_OK)
-		result = ask_number(waiting->db, "PRAGMA user_version", &version);
-	if (result == SQLITE_OK)
-		result = ask_number(waiting->db, "SELECT count(*) FROM sqlite_schema", &tables);
-	if (result == SQLITE_NOTADB)
-		return explain_foreign(waiting->path[0], error);
-	if (result != SQLITE_OK) {
-		shm_explain(error, "%s: %s", waiting->path[0], sqlite3_errmsg(waiting->db));
-		return waiting_errno(result);
-	}
-	return judge(waiting->path[0], application, version, tables, error);
-}
+/* ---- where it is ---- */
 
 static int name_files(struct waiting *waiting, const char *data_dir, struct shm_error *error)
 {
@@ -220,27 +127,13 @@ static int name_files(struct waiting *waiting, const char *data_dir, struct shm_
  * there. */
 static int check_place(const struct waiting *waiting, const char *data_dir, struct shm_error *error)
 {
-	bool there = true;
-	for (unsigned i = WAITING_FILES; i-- > 0;) {
-		const char *path = waiting->path[i];
-		struct stat status;
-		there = stat(path, &status) == 0;
-		if (!there && errno != ENOENT)
-			return explain_errno(path, errno, error);
-		if (!there)
-			continue;
-		if (S_ISDIR(status.st_mode))
-			return explain_errno(path, EISDIR, error);
-		if (!S_ISREG(status.st_mode)) {
-			shm_explain(error, "%s: not a regular file; move it away or set another data_dir",
-			            path);
-			return -EPROTO;
-		}
-		if (access(path, R_OK | W_OK) != 0)
-			return explain_errno(path, errno, error);
-	}
+	int there = 0;
+	for (unsigned i = WAITING_FILES; there >= 0 && i-- > 0;)
+		there = database_look_at(waiting->path[i], error);
+	if (there < 0)
+		return there;
 	if (access(data_dir, W_OK | X_OK) != 0)
-		return explain_errno(data_dir, errno, error);
+		return database_explain(data_dir, errno, error);
 	return there;
 }
 
@@ -252,7 +145,7 @@ static int make_file(const struct waiting *waiting, struct shm_error *error)
 {
 	int fd = open(waiting->path[0], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return errno == EEXIST ? 0 : explain_errno(waiting->path[0], errno, error);
+		return errno == EEXIST ? 0 : database_explain(waiting->path[0], errno, error);
 	close(fd);
 	return 0;
 }
@@ -265,7 +158,7 @@ static int make_schema(struct waiting *waiting)
 	int result = waiting_execute(waiting, "BEGIN IMMEDIATE");
 	if (result != 0)
 		return result;
-	int sqlite_result = ask_number(waiting->db, "PRAGMA user_version", &version);
+	int sqlite_result = database_number(waiting->db, "PRAGMA user_version", &version);
 	if (sqlite_result != SQLITE_OK)
 		result = waiting_failed(waiting, sqlite_result);
 	else if (version == 0)
@@ -274,30 +167,6 @@ static int make_schema(struct waiting *waiting)
 		return waiting_execute(waiting, "COMMIT");
 	(void)sqlite3_exec(waiting->db, "ROLLBACK", NULL, NULL, NULL);
 	return result;
-}
-
-/* SQLite answers with the mode that is in force, which stays another one where the file system has
- * no shared memory for the log's index. */
-static int begin_log(struct waiting *waiting)
-{
-	sqlite3_stmt *statement;
-	int result = sqlite3_prepare_v2(waiting->db, "PRAGMA journal_mode=WAL", -1, &statement, NULL);
-	if (result != SQLITE_OK)
-		return waiting_failed(waiting, result);
-	int reported = 0;
-	result = sqlite3_step(statement);
-	const char *mode = result == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
-	if (mode == NULL) {
-		reported = waiting_failed(waiting, result);
-	} else if (strcmp(mode, "wal") != 0) {
-		shm_explain(
-		        &waiting->reason,
-		        "%s: cannot have a write-ahead log, SQLite stays in journal mode \"%s\"; set a data_dir on a local file system",
-		        waiting->path[0], mode);
-		reported = -EOPNOTSUPP;
-	}
-	sqlite3_finalize(statement);
-	return reported;
 }
 
 static int after_commit(void *argument, sqlite3 *db, const char *name, int pages)
@@ -313,7 +182,7 @@ static int set_up_connection(struct waiting *waiting)
 {
 	int keep_log = 1;
 	int64_t page_bytes = 0;
-	int result = begin_log(waiting);
+	int result = database_begin_log(waiting->db, waiting->path[0], &waiting->reason);
 	if (result == 0)
 		result = waiting_execute(waiting, settings);
 	if (result != 0)
@@ -322,7 +191,7 @@ static int set_up_connection(struct waiting *waiting)
 	 * after a move the names may be those of another database in use. */
 	int sqlite_result = sqlite3_file_control(waiting->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_log);
 	if (sqlite_result == SQLITE_OK)
-		sqlite_result = ask_number(waiting->db, "PRAGMA page_size", &page_bytes);
+		sqlite_result = database_number(waiting->db, "PRAGMA page_size", &page_bytes);
 	waiting->page_bytes = (uint64_t)page_bytes;
 	sqlite3_wal_hook(waiting->db, after_commit, waiting);
 	for (int i = 0; sqlite_result == SQLITE_OK && i < WAITING_STATEMENT_COUNT; i++)
@@ -354,7 +223,7 @@ static int note_files(struct waiting *waiting, struct shm_error *error)
 	for (unsigned i = 0; i < WAITING_FILES; i++) {
 		struct stat status;
 		if (stat(waiting->path[i], &status) != 0)
-			return explain_errno(waiting->path[i], errno, error);
+			return database_explain(waiting->path[i], errno, error);
 		waiting->file[i].device = status.st_dev;
 		waiting->file[i].inode = status.st_ino;
 	}
@@ -371,11 +240,11 @@ static int open_database(struct waiting *waiting, struct shm_error *error)
 	                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
 	if (result != SQLITE_OK) {
 		shm_explain(error, "%s: %s", waiting->path[0], sqlite3_errmsg(waiting->db));
-		return waiting_errno(result);
+		return database_errno(result);
 	}
 	sqlite3_extended_result_codes(waiting->db, 1);
 	sqlite3_busy_timeout(waiting->db, WAITING_BUSY_MS);
-	result = check_database(waiting, error);
+	result = database_check(waiting->db, waiting->path[0], WAITING_VERSION, error);
 	if (result < 0)
 		return result;
 	result = result == 1 ? make_schema(waiting) : 0;
@@ -436,7 +305,7 @@ int waiting_open(struct waiting **waiting, const char *data_dir, const char *rol
 	if (result == 0)
 		result = check_place(made, data_dir, error);
 	if (result == 0 && role[0] == '\0')
-		result = explain_errno(made->path[0], ENOENT, error);
+		result = database_explain(made->path[0], ENOENT, error);
 	if (result == 0)
 		result = make_file(made, error);
 	if (result >= 0)
@@ -477,12 +346,13 @@ static int try_header(const char *path, struct shm_error *error)
 	if (fd >= 0)
 		close(fd);
 	if (n < 0)
-		return explain_errno(path, failed, error);
+		return database_explain(path, failed, error);
 	if (n == 0)
 		return 0;
 	if (n < (ssize_t)sizeof header || memcmp(header, magic, sizeof magic) != 0)
-		return explain_foreign(path, error);
-	return judge(path, number_at(header + 68), number_at(header + 60), 1, error);
+		return database_foreign(path, error);
+	return database_judge(path, number_at(header + 68), number_at(header + 60), 1, WAITING_VERSION,
+	                      error);
 }
 
 int waiting_try(const char *data_dir, struct shm_error *error)

@@ -105,10 +105,10 @@ $(eval $(call unit,enrich/track/line,track shm event base,))
 $(eval $(call unit,enrich/track/json,track shm event base,-ljansson))
 $(eval $(call unit,enrich/track/privacy,track shm event base,-ljansson))
 
-$(eval $(call unit,sink/tally/counts,tally shm event base,))
-$(eval $(call unit,sink/tally/store,tally shm event base,-lsqlite3 -lck -pthread))
-$(eval $(call unit,sink/tally/store_files,tally shm event base,-lsqlite3 -lck -pthread))
-$(eval $(call unit,sink/tally/report,tally shm event base,-lsqlite3 -ljansson -lck -pthread))
+$(eval $(call unit,sink/tally/counts,tally stage shm event base,))
+$(eval $(call unit,sink/tally/store,tally stage shm event base,-lsqlite3 -lck -pthread))
+$(eval $(call unit,sink/tally/store_files,tally stage shm event base,-lsqlite3 -lck -pthread))
+$(eval $(call unit,sink/tally/report,tally stage shm event base,-lsqlite3 -ljansson -lck -pthread))
 $(eval $(call unit,sink/kafka/message,kafka stage flow config shm event base,-lrdkafka -ljansson -lcyaml -lyaml -lck -pthread))
 $(eval $(call unit,sink/kafka/kafka,kafka stage flow config shm event base,-lrdkafka -ljansson -lcyaml -lyaml -lck -pthread))
 $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
@@ -175,7 +175,7 @@ $(eval $(call unit,cli/catch/catch_request,catch deliver generator event shm bas
 $(eval $(call unit,lib/millrace,millrace_static shm event base,-lck))
 
 # Programs that tests start.
-$(eval $(call test_program,tests/dead_tool,tests/tool/dead_tool.c,fixture deliver shm event base,-lsqlite3 -ljansson))
+$(eval $(call test_program,tests/dead_tool,tests/tool/dead_tool.c,fixture deliver stage shm event base,-lsqlite3 -ljansson))
 $(eval $(call test_program,tests/mmdb_tool,tests/tool/mmdb_tool.c,fixture,))
 $(eval $(call test_program,tests/outside_writer,tests/tool/outside_writer.c,millrace_static shm event base,-lck -pthread))
 $(eval $(call test_program,tests/kafka_tool,tests/tool/kafka_tool.c,fixture,-lrdkafka))

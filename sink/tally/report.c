@@ -12,6 +12,7 @@
 
 #include "base/hex.h"
 #include "sink/tally/store.h"
+#include "stage/database.h"
 
 #define BUSY_MS \
 	2000 /* readers wait only while the first writer makes the file, or while one recovers the log */
@@ -46,7 +47,7 @@ static bool parse_sha(const char *text, uint8_t sha[COUNTS_SHA_BYTES])
 static int explain(struct report *report, int sqlite_result, struct shm_error *error)
 {
 	shm_explain(error, "%s: %s", report->path, sqlite3_errmsg(report->db));
-	return store_errno(sqlite_result);
+	return database_errno(sqlite_result);
 }
 
 static int open_database(struct report *report, const char *data_dir, struct shm_error *error)
@@ -71,7 +72,7 @@ static int open_database(struct report *report, const char *data_dir, struct shm
 	result = sqlite3_exec(report->db, "BEGIN", NULL, NULL, NULL);
 	if (result != SQLITE_OK)
 		return explain(report, result, error);
-	int state = store_check(report->db, report->path, error);
+	int state = database_check(report->db, report->path, STORE_VERSION, error);
 	if (state == 1) {
 		shm_explain(error, "%s: nothing was counted there yet", report->path);
 		return -ENODATA;

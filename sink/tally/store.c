@@ -16,6 +16,7 @@
 #include "sink/tally/checkpoint.h"
 #include "sink/tally/files.h"
 #include "sink/tally/schema.h"
+#include "stage/database.h"
 
 #define LOCK_WAIT_MS    1000 /* a killed process's lock goes with it, a moment after it is reaped */
 #define BUSY_MS         100  /* another program that writes: the stage tries again in its next tick */
@@ -72,98 +73,13 @@ struct store {
 	char path[PATH_ROOM], log_path[PATH_ROOM], index_path[PATH_ROOM], lock_path[PATH_ROOM];
 };
 
-int store_errno(int sqlite_result)
-{
-	switch (sqlite_result & 0xff) {
-	case SQLITE_OK:
-	case SQLITE_DONE:
-	case SQLITE_ROW:
-		return 0;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_PERM:
-	case SQLITE_READONLY:
-	case SQLITE_CANTOPEN:
-		return -EACCES;
-	case SQLITE_NOTADB:
-	case SQLITE_CORRUPT:
-	case SQLITE_SCHEMA:
-	case SQLITE_ERROR:
-		return -EPROTO;
-	default:
-		return -EIO;
-	}
-}
-
 static int explain(struct store *store, int sqlite_result, struct shm_error *error)
 {
 	shm_explain(error, "%s: %s", store->path, sqlite3_errmsg(store->db));
-	return store_errno(sqlite_result);
+	return database_errno(sqlite_result);
 }
 
 /* ---- opening ---- */
-
-/* One integer that a query gives. Returns an SQLite result code. */
-static int query_number(sqlite3 *db, const char *text, int64_t *number)
-{
-	sqlite3_stmt *statement;
-	int result = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
-	if (result != SQLITE_OK)
-		return result;
-	result = sqlite3_step(statement);
-	if (result == SQLITE_ROW)
-		*number = sqlite3_column_int64(statement, 0);
-	int last = sqlite3_finalize(statement);
-	return result == SQLITE_ROW ? last : result == SQLITE_DONE ? SQLITE_ERROR : result;
-}
-
-int store_check(struct sqlite3 *db, const char *path, struct shm_error *error)
-{
-	int64_t application = 0, version = 0, tables = 0;
-	int result = query_number(db, "PRAGMA application_id", &application);
-	if (result == SQLITE_OK)
-		result = query_number(db, "PRAGMA user_version", &version);
-	if (result == SQLITE_OK)
-		result = query_number(db, "SELECT count(*) FROM sqlite_schema", &tables);
-	if (result == SQLITE_NOTADB) {
-		shm_explain(error, "%s: not an SQLite database; move it away or set another data_dir", path);
-		return -EPROTO;
-	}
-	if (result != SQLITE_OK) {
-		/* A reader must be able to make the log's index, unless a writer left one. */
-		bool denied = store_errno(result) == -EACCES;
-		shm_explain(error, "%s: %s%s", path, sqlite3_errmsg(db),
-		            denied ? "; run this as the user who owns the folder" : "");
-		return store_errno(result);
-	}
-	if (application == 0 && version == 0 && tables == 0)
-		return 1;
-	if (application != STORE_APPLICATION_ID) {
-		shm_explain(error,
-		            "%s: a database, but not of millrace; move it away or set another data_dir",
-		            path);
-		return -EPROTO;
-	}
-	if (version != STORE_VERSION) {
-		shm_explain(
-		        error,
-		        "%s: has version %lld, this program reads and writes version %d; use the program that made it or move it away",
-		        path, (long long)version, STORE_VERSION);
-		return -EPROTO;
-	}
-	return 0;
-}
-
-static int explain_errno(const char *path, int failed, struct shm_error *error)
-{
-	shm_explain(error, "%s: %s", path, strerror(failed));
-	return -failed;
-}
 
 static int explain_busy(const struct store *store, int owner, struct shm_error *error)
 {
@@ -175,9 +91,9 @@ static int check_room(const struct store *store, const char *data_dir, struct sh
 {
 	struct statvfs room;
 	if (access(data_dir, W_OK | X_OK) != 0)
-		return explain_errno(data_dir, errno, error);
+		return database_explain(data_dir, errno, error);
 	if (statvfs(data_dir, &room) != 0)
-		return explain_errno(data_dir, errno, error);
+		return database_explain(data_dir, errno, error);
 	uint64_t bytes = (uint64_t)(geteuid() == 0 ? room.f_bfree : room.f_bavail) * room.f_frsize;
 	if (bytes >= ROOM_BYTES)
 		return 0;
@@ -193,22 +109,10 @@ static int check_place(const struct store *store, const char *data_dir, struct s
 	                                     store->lock_path};
 	bool all = true;
 	for (unsigned i = 0; i < FILES_MAX; i++) {
-		struct stat status;
-		if (stat(path[i], &status) != 0) {
-			if (errno != ENOENT)
-				return explain_errno(path[i], errno, error);
-			all = false;
-			continue;
-		}
-		if (S_ISDIR(status.st_mode))
-			return explain_errno(path[i], EISDIR, error);
-		if (!S_ISREG(status.st_mode)) {
-			shm_explain(error, "%s: not a regular file; move it away or set another data_dir",
-			            path[i]);
-			return -EPROTO;
-		}
-		if (access(path[i], R_OK | W_OK) != 0)
-			return explain_errno(path[i], errno, error);
+		int there = database_look_at(path[i], error);
+		if (there < 0)
+			return there;
+		all = all && there == 1;
 	}
 	return all ? 0 : check_room(store, data_dir, error);
 }
@@ -218,18 +122,18 @@ static int take_lock(struct store *store, struct shm_error *error)
 	int owner = 0;
 	store->lock = open(store->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (store->lock < 0)
-		return explain_errno(store->lock_path, errno, error);
+		return database_explain(store->lock_path, errno, error);
 	int result = instance_lock_fd(store->lock, LOCK_WAIT_MS, &owner);
 	if (result == -EWOULDBLOCK)
 		return explain_busy(store, owner, error);
-	return result == 0 ? 0 : explain_errno(store->lock_path, -result, error);
+	return result == 0 ? 0 : database_explain(store->lock_path, -result, error);
 }
 
 static int make_schema(struct store *store, struct shm_error *error)
 {
 	char stamp[96];
 	snprintf(stamp, sizeof stamp, "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
-	         STORE_APPLICATION_ID, STORE_VERSION);
+	         DATABASE_APPLICATION_ID, STORE_VERSION);
 	int result = sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
 	if (result == SQLITE_OK)
 		result = sqlite3_exec(store->db, store_schema, NULL, NULL, NULL);
@@ -258,37 +162,11 @@ static int prepare(struct store *store, struct shm_error *error)
 	return 0;
 }
 
-/* SQLite answers with the mode that is in force, which stays another one where the file system has
- * no shared memory for the log's index; commits would then wait for the disk and hold up
- * readers. */
-static int begin_log(struct store *store, struct shm_error *error)
-{
-	sqlite3_stmt *statement;
-	int result = sqlite3_prepare_v2(store->db, "PRAGMA journal_mode=WAL", -1, &statement, NULL);
-	if (result != SQLITE_OK)
-		return explain(store, result, error);
-	int reported = 0;
-	result = sqlite3_step(statement);
-	const char *mode = result == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
-	if (mode == NULL) {
-		reported = explain(store, result, error);
-		reported = reported == 0 ? -EIO : reported;
-	} else if (strcmp(mode, "wal") != 0) {
-		shm_explain(
-		        error,
-		        "%s: cannot have a write-ahead log, SQLite stays in journal mode \"%s\"; set a data_dir on a local file system",
-		        store->path, mode);
-		reported = -EOPNOTSUPP;
-	}
-	sqlite3_finalize(statement);
-	return reported;
-}
-
 static int set_up_connection(struct store *store, struct shm_error *error)
 {
 	int keep_log = 1;
 	int64_t page_bytes = 0;
-	int reported = begin_log(store, error);
+	int reported = database_begin_log(store->db, store->path, error);
 	if (reported != 0)
 		return reported;
 	int result = sqlite3_exec(store->db, settings, NULL, NULL, NULL);
@@ -297,7 +175,7 @@ static int set_up_connection(struct store *store, struct shm_error *error)
 	if (result == SQLITE_OK)
 		result = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_log);
 	if (result == SQLITE_OK)
-		result = query_number(store->db, "PRAGMA page_size", &page_bytes);
+		result = database_number(store->db, "PRAGMA page_size", &page_bytes);
 	store->page_bytes = (uint64_t)page_bytes;
 	sqlite3_wal_hook(store->db, after_commit, store);
 	return result == SQLITE_OK ? 0 : explain(store, result, error);
@@ -328,7 +206,7 @@ static int open_database(struct store *store, struct shm_error *error)
 	if (result != SQLITE_OK)
 		return explain(store, result, error);
 	sqlite3_busy_timeout(store->db, BUSY_MS);
-	int state = store_check(store->db, store->path, error);
+	int state = database_check(store->db, store->path, STORE_VERSION, error);
 	if (state < 0)
 		return state;
 	/* The size of pages is part of the file's first page, so it is set before the log is
@@ -421,9 +299,9 @@ void store_close(struct store *store)
 int store_expected(struct store *store, struct counts_expected *expected, struct shm_error *error)
 {
 	int64_t applications = 0, networks = 0;
-	int result = query_number(store->db, "SELECT count(*) FROM application", &applications);
+	int result = database_number(store->db, "SELECT count(*) FROM application", &applications);
 	if (result == SQLITE_OK)
-		result = query_number(store->db, "SELECT count(*) FROM network", &networks);
+		result = database_number(store->db, "SELECT count(*) FROM network", &networks);
 	if (result != SQLITE_OK)
 		return explain(store, result, error);
 	*expected = (struct counts_expected){.applications = (uint64_t)applications,
@@ -505,8 +383,8 @@ int store_load(struct store *store, struct counts *counts, struct shm_error *err
 		result = load_networks(store, counts, error);
 	if (result != 0)
 		return result;
-	result = query_number(store->db, "SELECT coalesce(sum(value), 0) FROM total WHERE name = 'beyond'",
-	                      &beyond);
+	result = database_number(store->db, "SELECT coalesce(sum(value), 0) FROM total WHERE name = 'beyond'",
+	                         &beyond);
 	if (result != SQLITE_OK)
 		return explain(store, result, error);
 	if (counts != NULL)
@@ -561,7 +439,7 @@ static int try_database(struct store *store, bool own, struct counts_expected *e
 	if (result != SQLITE_OK)
 		return explain(store, result, error);
 	sqlite3_busy_timeout(store->db, BUSY_MS);
-	int state = store_check(store->db, store->path, error);
+	int state = database_check(store->db, store->path, STORE_VERSION, error);
 	if (state != 0)
 		return state == 1 ? 0 : state;
 	int reported = prepare(store, error);
@@ -727,7 +605,7 @@ static int explain_limit(struct store *store, int result, struct shm_error *erro
 		shm_explain(error,
 		            "%s: %llu bytes, which is the limit, and cannot be copied into the database: %s",
 		            store->log_path, (unsigned long long)store->log_bytes, sqlite3_errmsg(store->db));
-		return store_errno(result);
+		return database_errno(result);
 	}
 	shm_explain(
 	        error,

@@ -33,10 +33,9 @@
 #include "sink/tally/counts.h"
 #include "stage/settle.h"
 
-#define STORE_FILE           "tally.db"
-#define STORE_LOCK_FILE      "tally.lock"
-#define STORE_APPLICATION_ID 0x6d696c6c /* "mill" */
-#define STORE_VERSION        1
+#define STORE_FILE      "tally.db"
+#define STORE_LOCK_FILE "tally.lock"
+#define STORE_VERSION   1
 
 struct store; /* opaque; one thread */
 struct sqlite3;
@@ -102,12 +101,5 @@ int store_read_cursor(struct store *store, struct settle_cursor *cursor, struct 
  * it. */
 int store_commit(struct store *store, struct counts *counts, const struct settle_cursor *cursor,
                  unsigned n_cursors, uint64_t *rows, struct shm_error *error);
-
-/* -errno for an SQLite result code. */
-int store_errno(int sqlite_result);
-
-/* Checks that an open database is one of ours and of this version: application_id and user_version.
- * Returns 0; 1 when it is empty; -EPROTO with the remedy in error; other -errno. */
-int store_check(struct sqlite3 *db, const char *path, struct shm_error *error);
 
 #endif

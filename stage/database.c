@@ -1,0 +1,139 @@
+#include "stage/database.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int database_errno(int sqlite_result)
+{
+	switch (sqlite_result & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_DONE:
+	case SQLITE_ROW:
+		return 0;
+	case SQLITE_FULL:
+		return -ENOSPC;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return -EBUSY;
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_PERM:
+	case SQLITE_READONLY:
+	case SQLITE_CANTOPEN:
+		return -EACCES;
+	case SQLITE_NOTADB:
+	case SQLITE_CORRUPT:
+	case SQLITE_SCHEMA:
+	case SQLITE_ERROR:
+		return -EPROTO;
+	default:
+		return -EIO;
+	}
+}
+
+int database_explain(const char *path, int failed, struct shm_error *error)
+{
+	shm_explain(error, "%s: %s", path, strerror(failed));
+	return -failed;
+}
+
+int database_number(struct sqlite3 *db, const char *query, int64_t *number)
+{
+	sqlite3_stmt *statement;
+	int result = sqlite3_prepare_v2(db, query, -1, &statement, NULL);
+	if (result != SQLITE_OK)
+		return result;
+	result = sqlite3_step(statement);
+	if (result == SQLITE_ROW)
+		*number = sqlite3_column_int64(statement, 0);
+	int last = sqlite3_finalize(statement);
+	return result == SQLITE_ROW ? last : result == SQLITE_DONE ? SQLITE_ERROR : result;
+}
+
+/* ---- whose it is ---- */
+
+int database_judge(const char *path, int64_t application, int64_t version, int64_t tables, int expected,
+                   struct shm_error *error)
+{
+	if (application == 0 && version == 0 && tables == 0)
+		return 1;
+	if (application != DATABASE_APPLICATION_ID) {
+		shm_explain(error,
+		            "%s: a database, but not of millrace; move it away or set another data_dir",
+		            path);
+		return -EPROTO;
+	}
+	if (version == expected)
+		return 0;
+	shm_explain(
+	        error,
+	        "%s: has version %lld, this program reads and writes version %d; use the program that made it or move it away",
+	        path, (long long)version, expected);
+	return -EPROTO;
+}
+
+int database_foreign(const char *path, struct shm_error *error)
+{
+	shm_explain(error, "%s: not an SQLite database; move it away or set another data_dir", path);
+	return -EPROTO;
+}
+
+int database_check(struct sqlite3 *db, const char *path, int expected, struct shm_error *error)
+{
+	int64_t application = 0, version = 0, tables = 0;
+	int result = database_number(db, "PRAGMA application_id", &application);
+	if (result == SQLITE_OK)
+		result = database_number(db, "PRAGMA user_version", &version);
+	if (result == SQLITE_OK)
+		result = database_number(db, "SELECT count(*) FROM sqlite_schema", &tables);
+	if (result == SQLITE_NOTADB)
+		return database_foreign(path, error);
+	if (result != SQLITE_OK) {
+		/* A reader must be able to make the log's index, unless a writer left one. */
+		bool denied = database_errno(result) == -EACCES;
+		shm_explain(error, "%s: %s%s", path, sqlite3_errmsg(db),
+		            denied ? "; run this as the user who owns the folder" : "");
+		return database_errno(result);
+	}
+	return database_judge(path, application, version, tables, expected, error);
+}
+
+int database_look_at(const char *path, struct shm_error *error)
+{
+	struct stat status;
+	if (stat(path, &status) != 0)
+		return errno == ENOENT ? 0 : database_explain(path, errno, error);
+	if (S_ISDIR(status.st_mode))
+		return database_explain(path, EISDIR, error);
+	if (!S_ISREG(status.st_mode)) {
+		shm_explain(error, "%s: not a regular file; move it away or set another data_dir", path);
+		return -EPROTO;
+	}
+	return access(path, R_OK | W_OK) == 0 ? 1 : database_explain(path, errno, error);
+}
+
+/* SQLite answers with the mode that is in force, which stays another one where the file system has
+ * no shared memory for the log's index. */
+int database_begin_log(struct sqlite3 *db, const char *path, struct shm_error *error)
+{
+	sqlite3_stmt *statement;
+	int reported = 0, result = sqlite3_prepare_v2(db, "PRAGMA journal_mode=WAL", -1, &statement, NULL);
+	if (result == SQLITE_OK)
+		result = sqlite3_step(statement);
+	const char *mode = result == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
+	if (mode == NULL) {
+		reported = database_errno(result) != 0 ? database_errno(result) : -EIO;
+		shm_explain(error, "%s: %s", path, sqlite3_errmsg(db));
+	} else if (strcmp(mode, "wal") != 0) {
+		reported = -EOPNOTSUPP;
+		shm_explain(
+		        error,
+		        "%s: cannot have a write-ahead log, SQLite stays in journal mode \"%s\"; set a data_dir on a local file system",
+		        path, mode);
+	}
+	sqlite3_finalize(statement);
+	return reported;
+}

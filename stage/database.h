@@ -1,0 +1,53 @@
+/* SQLite databases below data_dir: what all of ours have in common.
+ *
+ *     tally.db      sink/tally/store.h      counts
+ *     deliver.db    deliver/waiting.h       postbacks that wait, dead letters
+ *
+ * No layer over SQLite: each stage has its own statements, transactions and bounds. Here is what
+ * must be judged and said the same way: what SQLite's codes mean to us, what may lie at the place
+ * of a file, whose database it is (application_id and user_version, SQLite's file format, 1.3), and
+ * whether it has a write-ahead log.
+ *
+ * Alone in its object, so that a program without a database does not link SQLite.
+ */
+#ifndef STAGE_DATABASE_H
+#define STAGE_DATABASE_H
+
+#include <stdint.h>
+
+#include "shm/segment.h"
+
+struct sqlite3;
+
+#define DATABASE_APPLICATION_ID 0x6d696c6c /* "mill" */
+
+/* -errno for an SQLite result code, extended or not; 0 for one that is no failure. */
+int database_errno(int sqlite_result);
+
+/* "PATH: what failed is" in error; returns -failed. */
+int database_explain(const char *path, int failed, struct shm_error *error);
+
+/* One integer that a query gives. Returns an SQLite result code; SQLITE_ERROR when it gives no
+ * row. */
+int database_number(struct sqlite3 *db, const char *query, int64_t *number);
+
+/* Whose it is, by application_id, user_version and how many tables it has: 0 ours and of this
+ * version; 1 empty; -EPROTO with the remedy in error. */
+int database_judge(const char *path, int64_t application, int64_t version, int64_t tables, int expected,
+                   struct shm_error *error);
+
+/* The same of an open database; -EPROTO also for a file that is no database; other -errno. */
+int database_check(struct sqlite3 *db, const char *path, int expected, struct shm_error *error);
+
+/* For a file that is none: -EPROTO with the remedy. */
+int database_foreign(const char *path, struct shm_error *error);
+
+/* What lies at the place of a database's file: 1, one that can be read and written; 0, nothing;
+ * -errno with the reason, -EPROTO for what is no regular file. */
+int database_look_at(const char *path, struct shm_error *error);
+
+/* Puts it into write-ahead mode. Returns 0; -EOPNOTSUPP when the file system has no shared memory
+ * for the log's index (SQLite would go on without a log); other -errno. */
+int database_begin_log(struct sqlite3 *db, const char *path, struct shm_error *error);
+
+#endif
