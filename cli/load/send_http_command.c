@@ -10,13 +10,12 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/load/send_http_account.h"
-#include "cli/load/send_http_connection.h"
+#include "cli/load/send_http_options.h"
 
 /* ---- the command ---- */
 
-#define DEFAULT_ADDRESS "127.0.0.1:8080"
-#define DEFAULT_COUNT   100000u
-#define IN_FLIGHT_MAX   (4u << 20)
+#define DEFAULT_COUNT 100000u
+#define IN_FLIGHT_MAX (4u << 20)
 
 struct options {
 	const char *to, *route, *mix, *keep_alive, *acknowledged;
@@ -35,7 +34,7 @@ static enum send_http_route find_route(const char *name)
 }
 
 static struct options given = {
-        .to = DEFAULT_ADDRESS,
+        .to = SEND_HTTP_DEFAULT_ADDRESS,
         .keep_alive = "on",
         .connections = 8,
         .pipeline = 1,
@@ -92,7 +91,7 @@ static const struct arguments arguments = {
         .command = "send http",
         .usage = "[URL|ADDRESS] [OPTION]...",
         .purpose =
-                "Sends test events over HTTP to ADDRESS (default " DEFAULT_ADDRESS
+                "Sends test events over HTTP to ADDRESS (default " SEND_HTTP_DEFAULT_ADDRESS
                 "; also http://host:port/prefix,\n"
                 "[::1]:8080, unix:/path) and prints how they were answered, and how fast. Each event carries a number\n"
                 "of its own. A request whose answer was lost is counted, and not sent again unless --retry is given.\n"
@@ -122,24 +121,16 @@ static int complete(struct options *options)
 	if (request->close && options->pipeline > 1)
 		return arguments_error(&arguments,
 		                       "--pipeline needs connections that stay: no --keep-alive off");
-	if (options->connections * options->pipeline > IN_FLIGHT_MAX)
-		return arguments_error(&arguments, "--connections times --pipeline must not be over %u",
-		                       IN_FLIGHT_MAX);
-	if (request->token != NULL &&
-	    (strlen(request->token) > SEND_HTTP_TEXT_MAX || strpbrk(request->token, " \r\n\t") != NULL))
-		return arguments_error(&arguments,
-		                       "--token: must be at most %u characters without white space",
-		                       SEND_HTTP_TEXT_MAX);
 	if (strlen(request->endpoint) > SEND_HTTP_TEXT_MAX ||
 	    strpbrk(request->endpoint, "\"\\ ?\r\n") != NULL)
 		return arguments_error(&arguments,
 		                       "--endpoint: must be a URL of at most %u characters without query",
 		                       SEND_HTTP_TEXT_MAX);
-	load->connections = (uint32_t)options->connections;
-	load->pipeline = (uint32_t)options->pipeline;
-	if (load->count == UINT64_MAX && load->duration_ns == UINT64_MAX)
-		load->count = DEFAULT_COUNT;
-	return ARGUMENTS_GO_ON;
+	const struct send_http_amount amount = {.connections = options->connections,
+	                                        .pipeline = options->pipeline,
+	                                        .in_flight_most = IN_FLIGHT_MAX,
+	                                        .count = DEFAULT_COUNT};
+	return send_http_complete(&arguments, &amount, load);
 }
 
 static int parse(int argc, char **argv)
@@ -178,14 +169,9 @@ int send_http_command(int argc, char **argv)
 	if (status != ARGUMENTS_GO_ON)
 		return status;
 	struct send_http_target target;
-	const char *why;
-	if (send_http_target(given.to, &target, &why) < 0)
-		return command_fail("send", "%s: %s; an address looks like %s", given.to, why,
-		                    DEFAULT_ADDRESS);
-	given.load.address = target.address;
-	given.load.address_bytes = target.address_bytes;
-	given.load.request.host = target.host;
-	given.load.request.prefix = target.prefix;
+	status = send_http_aim(given.to, &target, &given.load);
+	if (status != 0)
+		return status;
 	struct send_http_result *result = malloc(sizeof *result);
 	if (result == NULL)
 		return command_fail("send", "%s", strerror(ENOMEM));

@@ -14,9 +14,8 @@
 #include "cli/command.h"
 #include "cli/load/send_http.h"
 #include "cli/load/send_http_account.h"
-#include "cli/load/send_http_connection.h"
+#include "cli/load/send_http_options.h"
 
-#define DEFAULT_ADDRESS  "127.0.0.1:8080"
 #define DEFAULT_ENDPOINT "http://127.0.0.1:9000/postback"
 #define DEFAULT_COUNT    10000u
 #define PARAMETERS       "n={n}&t={t}"
@@ -30,7 +29,7 @@ static struct options {
 	char url[SEND_HTTP_TEXT_MAX + 1];
 	struct send_http_settings load;
 } given = {
-        .to = DEFAULT_ADDRESS,
+        .to = SEND_HTTP_DEFAULT_ADDRESS,
         .method = "GET",
         .listen = "127.0.0.1:0",
         .connections = 8,
@@ -93,13 +92,14 @@ static const struct arguments arguments = {
         .command = "send postback",
         .usage = "[URL|ADDRESS] [OPTION]...",
         .purpose =
-                "Sends postbacks over HTTP (POST /ingest) to ADDRESS (default " DEFAULT_ADDRESS
+                "Sends postbacks over HTTP (POST /ingest) to ADDRESS (default " SEND_HTTP_DEFAULT_ADDRESS
                 ") and prints how they\n"
                 "were answered. Each carries its number (n) and the time when it was sent (t, in microseconds), so\n"
                 "that millrace catch can tell what was lost, what came twice, and how late it came.\n\n"
                 "With --catch this command receives the postbacks as well, and does not end before all have come\n"
-                "or nothing comes any more; the exit code is 1 when something is missing. By default deliver does not send to addresses of this machine; for such\n"
-                "a test run millrace with --set 'deliver.guard.allow=[\"127.0.0.1\"]'.",
+                "or nothing comes any more; the exit code is 1 when something is missing. By default deliver does not\n"
+                "send to addresses of this machine; for such a test run millrace with\n"
+                "--set 'deliver.guard.allow=[\"127.0.0.1\"]'.",
         .example = "  millrace send postback --count 10000 --rate 2000 --catch",
         .table = table,
         .n = sizeof table / sizeof table[0],
@@ -127,26 +127,21 @@ static int complete(void)
 {
 	struct send_http_settings *load = &given.load;
 	struct send_http_request_settings *request = &load->request;
-	if (given.connections * given.pipeline > IN_FLIGHT_MAX)
-		return arguments_error(&arguments, "--connections times --pipeline must not be over %u",
-		                       IN_FLIGHT_MAX);
 	if (given.batch * (given.size + 64) > BODY_MAX)
 		return arguments_error(&arguments, "--batch-size times --size must not be over 16 MiB");
-	if (request->token != NULL &&
-	    (strlen(request->token) > SEND_HTTP_TEXT_MAX || strpbrk(request->token, " \r\n\t") != NULL))
-		return arguments_error(&arguments,
-		                       "--token: must be at most %u characters without white space",
-		                       SEND_HTTP_TEXT_MAX);
 	if (given.catch && given.endpoint != NULL)
 		return arguments_error(&arguments, "--catch sends to itself: no --endpoint");
 	request->batch = (uint32_t)given.batch;
 	request->data_bytes = (uint32_t)given.size;
 	request->method = given.method;
-	load->connections = (uint32_t)given.connections;
-	load->pipeline = (uint32_t)given.pipeline;
-	if (load->count == UINT64_MAX && load->duration_ns == UINT64_MAX)
-		load->count = DEFAULT_COUNT;
-	return set_endpoint(given.endpoint != NULL ? given.endpoint : DEFAULT_ENDPOINT);
+	const struct send_http_amount amount = {.connections = given.connections,
+	                                        .pipeline = given.pipeline,
+	                                        .in_flight_most = IN_FLIGHT_MAX,
+	                                        .count = DEFAULT_COUNT};
+	int status = send_http_complete(&arguments, &amount, load);
+	return status != ARGUMENTS_GO_ON
+	               ? status
+	               : set_endpoint(given.endpoint != NULL ? given.endpoint : DEFAULT_ENDPOINT);
 }
 
 static int parse(int argc, char **argv)
@@ -314,14 +309,9 @@ int send_postback_command(int argc, char **argv)
 	if (status != ARGUMENTS_GO_ON)
 		return status;
 	struct send_http_target target;
-	const char *why;
-	if (send_http_target(given.to, &target, &why) < 0)
-		return command_fail("send", "%s: %s; an address looks like %s", given.to, why,
-		                    DEFAULT_ADDRESS);
-	given.load.address = target.address;
-	given.load.address_bytes = target.address_bytes;
-	given.load.request.host = target.host;
-	given.load.request.prefix = target.prefix;
+	status = send_http_aim(given.to, &target, &given.load);
+	if (status != 0)
+		return status;
 	struct send_http_result *result = calloc(1, sizeof *result);
 	if (result == NULL)
 		return command_fail("send", "%s", strerror(ENOMEM));
