@@ -30,7 +30,8 @@
  *
  * A claimed row belongs to its role until the role puts or deletes it. The next life of the role
  * takes all its rows back to parked (waiting_open), and roles that are no longer planned are taken
- * back by waiting_adopt.
+ * back by waiting_adopt. A role is one process, by <role>.lock below data_dir: the same role of
+ * another instance is refused.
  *
  * One file for all roles: deliver.db, application_id "mill", user_version WAITING_VERSION, mode
  * 0600 (URLs can hold secrets). A file that is gone or another is seen by inode before each
@@ -68,7 +69,8 @@ struct waiting_row {
 /* Opens data_dir/deliver.db, made when it is not there, and gives back what the last life of the
  * role had claimed. Returns 0, to be closed with waiting_close; otherwise -errno with a line in
  * error: -EPROTO the file is something else or of another version; -EOPNOTSUPP the file system
- * takes no write-ahead log; -EBUSY, -EACCES, -ENOSPC, -EIO, ... role "": one that claims nothing
+ * takes no write-ahead log; -EBUSY another process of that role has it open, or others hold it for
+ * too long; -EACCES, -ENOSPC, -EIO, ... role "": one that claims nothing
  * (the command); then a file that is not there is not made: -ENOENT. */
 int waiting_open(struct waiting **waiting, const char *data_dir, const char *role, struct shm_error *error);
 void waiting_close(struct waiting *waiting);

@@ -111,6 +111,7 @@ struct waiting {
 	struct event_postback *postback; /* of the row given last, then its texts */
 	uint64_t postback_room;
 	struct shm_error reason; /* of the last call that failed */
+	int lock;                /* on <role>.lock; -1: none */
 	char role[SHM_NAME_MAX];
 };
 

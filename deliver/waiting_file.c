@@ -10,11 +10,13 @@
 
 #include "base/clock.h"
 #include "deliver/waiting_db.h"
+#include "shm/instance.h"
 
 #define OPEN_NS       (5 * NS_PER_SEC) /* others make the file, or recover its log */
 #define OPEN_PAUSE_NS (20 * NS_PER_MS)
 
 #define CACHE_KIB      "16384"
+#define LOCK_WAIT_MS   1000
 #define LOG_SHRINKS_TO "67108864" /* the log file, when it starts over */
 
 #define TEXT(x)  #x
@@ -148,6 +150,27 @@ static int make_file(const struct waiting *waiting, struct shm_error *error)
 		return errno == EEXIST ? 0 : database_explain(waiting->path[0], errno, error);
 	close(fd);
 	return 0;
+}
+
+/* Of two instances with one data_dir each would take back what the other has claimed. A killed
+ * process's lock goes with it, a moment after it is reaped. */
+static int take_lock(struct waiting *waiting, const char *data_dir, struct shm_error *error)
+{
+	char path[WAITING_PATH_ROOM + SHM_NAME_MAX];
+	int owner = 0;
+	if (waiting->role[0] == '\0')
+		return 0;
+	snprintf(path, sizeof path, "%s/%s.lock", data_dir, waiting->role);
+	waiting->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (waiting->lock < 0)
+		return database_explain(path, errno, error);
+	int result = instance_lock_fd(waiting->lock, LOCK_WAIT_MS, &owner);
+	if (result == 0)
+		return 0;
+	if (result != -EWOULDBLOCK)
+		return database_explain(path, -result, error);
+	shm_explain(error, "%s: process %d delivers from there; end it or set another data_dir", path, owner);
+	return -EBUSY;
 }
 
 /* Before the log is begun, so that the file's own first page says whose it is (waiting_try).
@@ -296,6 +319,7 @@ int waiting_open(struct waiting **waiting, const char *data_dir, const char *rol
 		return -ENOMEM;
 	}
 	made->log_most = WAITING_LOG_BYTES;
+	made->lock = -1;
 	snprintf(made->role, sizeof made->role, "%s", role);
 	int result = name_files(made, data_dir, error);
 	if (result == 0 && role[0] != '\0' && mkdir(data_dir, 0755) != 0 && errno != EEXIST) {
@@ -306,7 +330,9 @@ int waiting_open(struct waiting **waiting, const char *data_dir, const char *rol
 		result = check_place(made, data_dir, error);
 	if (result == 0 && role[0] == '\0')
 		result = database_explain(made->path[0], ENOENT, error);
-	if (result == 0)
+	if (result >= 0)
+		result = take_lock(made, data_dir, error);
+	if (result >= 0)
 		result = make_file(made, error);
 	if (result >= 0)
 		result = open_in_time(made, error);
@@ -323,6 +349,8 @@ void waiting_close(struct waiting *waiting)
 	if (waiting == NULL)
 		return;
 	close_database(waiting);
+	if (waiting->lock >= 0)
+		close(waiting->lock);
 	free(waiting->endpoint);
 	free(waiting->postback);
 	free(waiting);

@@ -210,16 +210,16 @@ static bool copy_row(struct delivery *delivery, const struct waiting_row *row)
 }
 
 /* It is offered to its host at once, so that the room for the next is told rightly; nothing starts
- * before the commit. Without memory it stays claimed until the next life. */
+ * before the commit. Without memory for it the transaction fails, and is tried again. */
 static void claim_give(void *argument, const struct waiting_row *row)
 {
 	struct deliver *deliver = argument;
 	struct writing *writing = &deliver->writing;
 	struct delivery *delivery = deliver_new(deliver, false);
-	if (delivery == NULL || writing->n_claimed == WRITING_MOST)
-		return;
-	if (!copy_row(delivery, row)) {
-		deliver_free(deliver, delivery);
+	if (delivery == NULL || !copy_row(delivery, row)) {
+		if (delivery != NULL)
+			deliver_free(deliver, delivery);
+		writing->no_memory = true;
 		return;
 	}
 	writing->claimed[writing->n_claimed++] = delivery;
@@ -247,11 +247,12 @@ static int claim(struct deliver *deliver)
 	struct writing *writing = &deliver->writing;
 	if (waiting_changed(writing->waiting)) /* before a replayed row meets an endpoint that was gone */
 		gone_learn(deliver);
+	writing->no_memory = false;
 	int result = waiting_promote(writing->waiting, now_ms(), WRITING_MOST);
 	if (result >= 0)
 		result = waiting_claim(writing->waiting, WRITING_LOOKS, room_for_rows(deliver), claim_room,
 		                       claim_give, deliver);
-	return result;
+	return writing->no_memory ? -ENOMEM : result;
 }
 
 /* The transaction failed: what it gave is not ours. */

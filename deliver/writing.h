@@ -29,6 +29,7 @@ struct writing {
 	unsigned n;
 	struct delivery *claimed[WRITING_MOST]; /* by the open transaction */
 	unsigned n_claimed;
+	bool no_memory; /* for a row that the open transaction gave */
 	uint64_t interval_ns;
 	uint64_t since_ns;      /* the first one waits */
 	uint64_t not_before_ns; /* the next transaction */

@@ -1,4 +1,5 @@
-/* What the commands that send requests (`send http`, `send postback`) ask of their options alike. */
+/* What the commands that send requests (`send http`, `send postback`) ask of their options
+ * alike. */
 #ifndef CLI_LOAD_SEND_HTTP_OPTIONS_H
 #define CLI_LOAD_SEND_HTTP_OPTIONS_H
 

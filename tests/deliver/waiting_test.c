@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -117,6 +118,32 @@ static int claim(struct waiting *waiting, unsigned looks, unsigned most, unsigne
 	int result = waiting_claim(waiting, looks, most, has_room, take, claimed);
 	commit(waiting);
 	return result;
+}
+
+static void the_role_of_another_instance_is_refused_while_it_lives(void **state)
+{
+	struct waiting *waiting = NULL;
+	int ready[2];
+	char byte, text[32];
+	assert_int_equal(pipe(ready), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)open_as(*state, "deliver.0");
+		(void)!write(ready[1], "", 1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(waiting_open(&waiting, *state, "deliver.0", &error), -EBUSY);
+	snprintf(text, sizeof text, "process %d delivers", (int)pid);
+	assert_non_null(strstr(error.text, text));
+	waiting_close(open_as(*state, "deliver.1"));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	waiting_close(open_as(*state, "deliver.0"));
+	close(ready[0]);
+	close(ready[1]);
 }
 
 static void what_is_put_comes_back_to_the_last_byte(void **state)
@@ -700,6 +727,7 @@ static void a_history_keeps_the_oldest_attempts_and_the_last(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        IN_A_FOLDER(the_role_of_another_instance_is_refused_while_it_lives),
 	        IN_A_FOLDER(what_is_put_comes_back_to_the_last_byte),
 	        IN_A_FOLDER(what_a_row_knows_of_its_attempts_comes_back),
 	        IN_A_FOLDER(the_last_word_on_a_postback_counts),

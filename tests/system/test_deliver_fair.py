@@ -10,10 +10,9 @@ from harness import SLOW, wait_until
 from http_help import Client, http_address
 
 GOOD = 7
-SECONDS = 4
+SECONDS = 12  # so long that a disk that is slow once is no tenth of it
 ROUNDS_A_SECOND = 20
 EACH = 3  # postbacks to each endpoint in a round
-TURNS = 3
 
 
 def offer(millrace, urls):
@@ -52,14 +51,10 @@ def test_seven_of_ten_endpoints_keep_their_rate_while_three_are_bad(instance, tm
                 dns={"servers": [dns.server], "timeout": "5s", "tries": 3}))
             urls = [receiver.url("/{n}?good") for receiver in good]
             bad = [silent.url("/{n}?hangs"), failing.url("/{n}?fails"), "http://silent.example/{n}?name"]
-            # A machine whose disk is busy holds up all of them now and then; the three bad ones would do it each time.
-            for turn in range(TURNS):
-                alone, both = arriving(good, millrace, urls), arriving(good, millrace, urls + bad)
-                print(f"alone {alone}, with three bad ones {both}")
-                if all(n >= 0.9 * before for n, before in zip(both, alone)):
-                    break
-            else:
-                pytest.fail(f"in each of {TURNS} turns they lost more than a tenth")
+            alone, both = arriving(good, millrace, urls), arriving(good, millrace, urls + bad)
+            print(f"alone {alone}, with three bad ones {both}")
+            for n, before in zip(both, alone):
+                assert n >= 0.9 * before, (alone, both)
             assert len(failing.seen()) > 0 and silent.url and dns.questions()
             wait_until(lambda: stage_metric(millrace, "circuits_open") >= 1, 10, "the failing one's circuit is open")
         finally:
@@ -68,8 +63,9 @@ def test_seven_of_ten_endpoints_keep_their_rate_while_three_are_bad(instance, tm
 
 
 N = int(os.environ.get("MILLRACE_OUTAGE_POSTBACKS") or 3000)
-# Bytes: the 1,024 in flight and the pages of the database, not the 200,000 that wait. A sanitizer keeps what was freed.
-FLAT = 48e6 if SLOW == 1 else 1e9
+# Bytes: 16 MiB of pages of the database, 8 KiB for each of the 1,024 in flight, 64 KiB for each of 64 connections; not the 200,000 that
+# wait. A sanitizer keeps what was freed.
+FLAT = (16 << 20) + 1024 * (8 << 10) + 64 * (64 << 10) if SLOW == 1 else 1e9
 DOWN_S = float(os.environ.get("MILLRACE_OUTAGE_S") or 5)
 
 
