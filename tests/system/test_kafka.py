@@ -47,7 +47,8 @@ def test_log_events_come_as_the_client_sent_them_with_their_key(instance, tmp_pa
     messages = kafka.read("log")
     assert [json.loads(value) for _, _, value in messages] == [log_event(number) for number in range(1, 51)]
     assert [key for _, key, _ in messages] == [str(number % 7 + 1) for number in range(1, 51)]
-    assert metric(one, "delivered") == 50 and metric(one, "failing") == 0
+    assert metric(one, "delivered") == 50
+    wait_until(lambda: metric(one, "failing") == 0, 5, "all is well")
     assert note(one) == ",".join(kafka.brokers)
 
 
@@ -86,11 +87,11 @@ def test_while_the_brokers_are_away_lanes_fill_and_nothing_that_was_acknowledged
             break
         assert status == 200 and number < 5000
         taken.append(number)
-    assert metric(one, "in_flight") == 100
+    wait_until(lambda: metric(one, "in_flight") == 100, 5, "the gauge of the next tick: as many as the queue takes")
     kafka.do("up")
     wait_read(one, len(taken))
     assert numbers_of(kafka.read("log")) == taken
-    assert metric(one, "failing") == 0
+    wait_until(lambda: metric(one, "failing") == 0, 5, "all is well")
 
 
 def kill_next_life(millrace, last):
