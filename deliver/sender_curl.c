@@ -80,11 +80,13 @@ static int set_timer(CURLM *multi, long timeout_ms, void *argument)
 	return 0;
 }
 
-void sender_work_on(const struct curl_sender *sender, const struct slot *slot)
+void sender_work_on(struct curl_sender *sender, const struct slot *slot)
 {
-	if (sender->options.working != NULL)
-		sender->options.working(sender->options.context,
-		                        slot != NULL && slot->request != NULL ? slot->request->owner : NULL);
+	void *owner = slot != NULL && slot->request != NULL ? slot->request->owner : NULL;
+	if (sender->options.working == NULL || owner == sender->worked_on)
+		return;
+	sender->worked_on = owner;
+	sender->options.working(sender->options.context, owner);
 }
 
 /* ---- opening ---- */

@@ -74,6 +74,7 @@ struct curl_sender {
 	struct slot *slot, *free, *busy;
 	unsigned n_made, n_busy;
 	struct sender_request *done, **done_end;
+	void *worked_on; /* the owner that `working` was told last */
 };
 
 /* ---- sender_answer.c ---- */
@@ -91,7 +92,7 @@ void sender_answer_end(struct slot *slot, CURLcode code);
 bool sender_watch_new(struct curl_sender *sender, int fd);
 
 /* What libcurl does next is for the request of this slot; NULL: for none alone. */
-void sender_work_on(const struct curl_sender *sender, const struct slot *slot);
+void sender_work_on(struct curl_sender *sender, const struct slot *slot);
 
 /* ---- sender_handle.c ---- */
 
