@@ -298,6 +298,20 @@ uint64_t http_server_stage_metric(const char *stage, const char *metric)
 	return 0;
 }
 
+const _Atomic uint64_t *http_server_stage_word(const char *stage, const char *metric)
+{
+	const struct snapshot_stage *now = find(stage);
+	const struct control *control = now != NULL ? source->stage[now - snapshot->stage].body : NULL;
+	unsigned word = 0;
+	for (unsigned i = 0; control != NULL && i < now->n_metrics; i++) {
+		if (strcmp(now->metric[i].about.name, metric) == 0)
+			return &control->metric[word];
+		word += metric_words(&now->metric[i].about);
+	}
+	fail(stage, "has no such metric");
+	return NULL;
+}
+
 pid_t http_server_stage_pid(const char *stage)
 {
 	return wait_until_running(millrace, stage);
