@@ -106,6 +106,8 @@ $(eval $(call unit,enrich/track/json,track shm event base,-ljansson))
 $(eval $(call unit,enrich/track/privacy,track shm event base,-ljansson))
 
 $(eval $(call unit,sink/tally/counts,tally stage shm event base,))
+$(eval $(call unit,sink/tally/top,tally base,-lm))
+$(eval $(call unit,sink/tally/top_store,tally stage shm event base,-lsqlite3 -ljansson))
 $(eval $(call unit,sink/tally/store,tally stage shm event base,-lsqlite3 -lck -pthread))
 $(eval $(call unit,sink/tally/store_files,tally stage shm event base,-lsqlite3 -lck -pthread))
 $(eval $(call unit,sink/tally/report,tally stage shm event base,-lsqlite3 -ljansson -lck -pthread))

@@ -1,0 +1,34 @@
+/* What a list of the most frequent keys (top_store.h) says, for who only reads the database. */
+#ifndef SINK_TALLY_TOP_READ_H
+#define SINK_TALLY_TOP_READ_H
+
+#include <stdint.h>
+
+#include <jansson.h>
+
+struct sqlite3;
+
+#define TOP_LIMIT     1000u  /* keys in an answer, unless told */
+#define TOP_LIMIT_MAX 10000u /* at most */
+
+struct top_page {
+	uint64_t limit;  /* at most so many keys */
+	uint64_t offset; /* after so many */
+};
+
+struct top_read {
+	uint64_t total;    /* of all additions */
+	uint64_t keys;     /* that have a count */
+	uint64_t smallest; /* what one that has none can have occurred at most */
+	/* [{member: key, "count": n, "error": n}], the largest count first, equal ones in the order
+	 * of their keys' bytes; the caller's */
+	json_t *list;
+};
+
+/* Reads a part of the list of this name. member: what the key is called, "key". Returns 0; -ENOENT
+ * when there is no such list, with *read empty; -ENOMEM; other -errno, for which sqlite3_errmsg has
+ * the words. Within the caller's transaction, or total and list may be of two moments. */
+int top_read(struct sqlite3 *db, const char *name, const char *member, struct top_page page,
+             struct top_read *read);
+
+#endif
