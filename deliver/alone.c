@@ -34,7 +34,7 @@ static void print_postback(struct alone *alone, struct delivery *delivery)
 {
 	struct shm_error error = {"no memory"};
 	const struct event_postback *postback = delivery->postback;
-	event_postback_id(delivery->id, postback);
+	struct attempt *attempt = delivery->attempt;
 	alone->n++;
 	int result = target_compile(&delivery->target, postback->text, postback->url_bytes, &error);
 	if (result == 0) {
@@ -42,14 +42,16 @@ static void print_postback(struct alone *alone, struct delivery *delivery)
 		result = request_make(delivery, &alone->data, alone->url, alone->url_most, &error);
 	}
 	if (result == 0)
-		print_request(alone->output, &delivery->request);
+		print_request(alone->output, &attempt->request);
 	else {
+		char id[EVENT_POSTBACK_ID_BYTES + 1] = "";
+		event_postback_id(id, postback);
 		alone->refused++;
-		log_warn("no request", "postback=%s reason=\"%s\"", delivery->id, error.text);
+		log_warn("no request", "postback=%s reason=\"%s\"", id, error.text);
 	}
 	target_free(delivery->target);
-	free(delivery->url);
-	free(delivery->body);
+	free(attempt->url);
+	free(attempt->body);
 }
 
 static int print_file(struct alone *alone, FILE *input)
@@ -57,21 +59,23 @@ static int print_file(struct alone *alone, FILE *input)
 	struct records records = {.file = input};
 	struct record_batch batch;
 	const struct record *record;
-	struct delivery *delivery = malloc(sizeof *delivery);
+	struct delivery delivery;
+	struct attempt *attempt = malloc(sizeof *attempt);
 	uint64_t others = 0;
-	while (delivery != NULL && records_read(&records, &batch))
+	while (attempt != NULL && records_read(&records, &batch))
 		while ((record = record_next(&batch)) != NULL) {
 			if (record->type != EVENT_POSTBACK || !event_check(record)) {
 				others++;
 				continue;
 			}
-			memset(delivery, 0, sizeof *delivery);
-			delivery->postback = (const void *)record->payload;
-			delivery->bytes = record->length;
-			delivery->begun_real_ns = clock_real_ns();
-			print_postback(alone, delivery);
+			memset(attempt, 0, sizeof *attempt);
+			delivery = (struct delivery){.attempt = attempt,
+			                             .postback = (const void *)record->payload,
+			                             .bytes = record->length,
+			                             .begun_real_ns = clock_real_ns()};
+			print_postback(alone, &delivery);
 		}
-	free(delivery);
+	free(attempt);
 	log_info("read", "postbacks=%llu refused=%llu others=%llu", (unsigned long long)alone->n,
 	         (unsigned long long)alone->refused, (unsigned long long)others);
 	return records_end(&records) != 0 || fflush(alone->output) != 0 ? 1 : 0;

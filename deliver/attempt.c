@@ -67,7 +67,8 @@ static void die_early(struct deliver *deliver, struct delivery *delivery, const 
 	va_end(arguments);
 	leave(deliver, delivery);
 	delivery->begun_real_ns = clock_real_ns();
-	sender_clear(&delivery->request);
+	deliver_begin_attempt(deliver, delivery);
+	sender_clear(&delivery->attempt->request);
 	record(deliver, delivery, RETRY_DEAD, delivery->reason, 0);
 	writing_add(deliver, delivery, DELIVERY_DIES);
 }
@@ -91,7 +92,7 @@ void attempt_overflow(struct deliver *deliver, struct delivery *delivery)
 
 void attempt_take_back(struct deliver *deliver, struct delivery *delivery)
 {
-	deliver->sender->ops->cancel(deliver->sender, &delivery->request);
+	deliver->sender->ops->cancel(deliver->sender, &delivery->attempt->request);
 	(void)hosts_ended(deliver->hosts, delivery, false, false, false, deliver->now_ns);
 	count(deliver, DELIVER_taken_back);
 	attempt_park(deliver, delivery);
@@ -102,11 +103,12 @@ static void delivered(struct deliver *deliver, struct delivery *delivery)
 	uint64_t arrival_ns = delivery->postback->arrival_ns, now_ns = clock_real_ns();
 	count(deliver, DELIVER_delivered);
 	deliver_time_delivered(deliver, now_ns > arrival_ns ? (now_ns - arrival_ns) / NS_PER_US : 0);
-	suspects_clear(deliver->private, delivery->postback->id);
+	suspects_clear(deliver->private, delivery->id);
 	if (!delivery->from_queue) {
 		writing_add(deliver, delivery, DELIVERY_DELETE);
 		return;
 	}
+	deliver_end_attempt(deliver, delivery);
 	delivery->next = deliver->done;
 	deliver->done = delivery;
 }
@@ -194,8 +196,8 @@ static void conclude(struct deliver *deliver, struct delivery *delivery, const s
 	deliver_time_attempt(deliver, took_ns / NS_PER_US);
 	uint64_t wait_ns = UINT64_MAX;
 	if (judged == RETRY_AGAIN)
-		wait_ns = retry_wait_ns(retry, delivery->attempts + 1, delivery->request.retry_after_s,
-		                        chance(deliver));
+		wait_ns = retry_wait_ns(retry, delivery->attempts + 1,
+		                        delivery->attempt->request.retry_after_s, chance(deliver));
 	bool used_up = judged == RETRY_AGAIN && wait_ns == UINT64_MAX;
 	if (used_up)
 		judged = RETRY_DEAD;
@@ -243,7 +245,6 @@ static bool is_over(const struct deliver *deliver, const struct delivery *delive
 static void refused(struct deliver *deliver, struct delivery *delivery, enum guard_verdict why)
 {
 	count(deliver, DELIVER_refused_by_guard);
-	delivery->request.result = -EACCES;
 	die_early(deliver, delivery, "refused: %s", guard_verdict_text(why));
 }
 
@@ -323,7 +324,7 @@ bool attempt_begin(struct deliver *deliver, struct delivery *delivery, bool may_
 	bool done = true;
 	if (delivery->target == NULL) {
 		uint64_t deaths = suspects_deaths(deliver->private, postback->id);
-		event_postback_id(delivery->id, postback);
+		memcpy(delivery->id, postback->id, sizeof delivery->id);
 		if (deaths >= deliver->deaths_most) {
 			count(deliver, DELIVER_set_aside);
 			die_early(deliver, delivery, "killed its sender %llu times",
@@ -331,7 +332,7 @@ bool attempt_begin(struct deliver *deliver, struct delivery *delivery, bool may_
 			return true;
 		}
 	}
-	handling_begin(deliver->private, postback);
+	handling_begin(deliver->private, delivery->id);
 	if (delivery->target != NULL || find_target(deliver, delivery)) {
 		if (is_too_old(delivery))
 			die_early(deliver, delivery,
@@ -347,7 +348,7 @@ bool attempt_begin(struct deliver *deliver, struct delivery *delivery, bool may_
 
 static void send(struct deliver *deliver, struct delivery *delivery)
 {
-	struct sender_request *request = &delivery->request;
+	struct sender_request *request = &delivery->attempt->request;
 	uint64_t most_ns = delivery->policy->timeout_ns, used_ns = deliver->now_ns - delivery->begun_ns;
 	int result = -ETIMEDOUT;
 	request->timeout_ns = used_ns < most_ns ? most_ns - used_ns : 0;
@@ -363,11 +364,12 @@ void attempt_start(struct deliver *deliver, struct delivery *delivery)
 {
 	struct shm_error error = {""};
 	int result = 0;
-	handling_begin(deliver->private, delivery->postback);
+	handling_begin(deliver->private, delivery->id);
 	if (delivery->first_target == NULL) {
 		delivery->begun_ns = deliver->now_ns;
 		delivery->begun_real_ns = clock_real_ns();
 		delivery->redirects = delivery->resent = 0;
+		deliver_begin_attempt(deliver, delivery);
 		result = request_make(delivery, &deliver->data, deliver->url, deliver->url_most, &error);
 	}
 	request_place(delivery);
@@ -378,7 +380,6 @@ void attempt_start(struct deliver *deliver, struct delivery *delivery)
 		attempt_park(deliver, delivery);
 	} else {
 		(void)hosts_ended(deliver->hosts, delivery, false, false, false, deliver->now_ns);
-		delivery->request.result = result;
 		die_early(deliver, delivery, "%s", error.text);
 	}
 	handling_end(deliver->private);
@@ -394,14 +395,14 @@ static void move_on(struct deliver *deliver, struct delivery *delivery)
 		return;
 	snprintf(text, sizeof text, "redirect to %.150s: %s", delivery->target->endpoint,
 	         guard_verdict_text(why));
-	sender_clear(&delivery->request);
+	sender_clear(&delivery->attempt->request);
 	fail(deliver, delivery, -EACCES, text);
 }
 
 /* Follows the answer's Location. False: it is an answer like others. */
 static bool follow(struct deliver *deliver, struct delivery *delivery)
 {
-	struct sender_request *request = &delivery->request;
+	struct sender_request *request = &delivery->attempt->request;
 	struct shm_error error = {""};
 	struct target *target;
 	char *url = deliver->url;
@@ -409,7 +410,7 @@ static bool follow(struct deliver *deliver, struct delivery *delivery)
 	if (request->result != 0 || !redirect_is(status) || request->location[0] == '\0' ||
 	    delivery->redirects >= delivery->policy->redirects)
 		return false;
-	if (redirect_resolve(delivery->url, request->location, url, deliver->url_most + 1) != 0 ||
+	if (redirect_resolve(delivery->attempt->url, request->location, url, deliver->url_most + 1) != 0 ||
 	    targets_find(deliver->targets, &target, url, strlen(url), &error) != 0)
 		return false;
 	/* In the one form of its host that is judged, not in one that libcurl reads in its own way.
@@ -442,8 +443,8 @@ static bool died_idle(const struct sender_request *request)
 
 void attempt_end(struct deliver *deliver, struct delivery *delivery)
 {
-	struct sender_request *request = &delivery->request;
-	handling_begin(deliver->private, delivery->postback);
+	struct sender_request *request = &delivery->attempt->request;
+	handling_begin(deliver->private, delivery->id);
 	if (died_idle(request) && delivery->resent < RESENT_MOST) {
 		delivery->resent++;
 		count(deliver, DELIVER_resent);
@@ -466,8 +467,8 @@ void attempt_refused(struct deliver *deliver, struct delivery *delivery, int res
 		delivery->begun_ns = delivery->held_ns;
 		delivery->begun_real_ns = clock_real_ns() - (deliver->now_ns - delivery->held_ns);
 	}
-	sender_clear(&delivery->request);
-	delivery->request.result = result;
+	deliver_begin_attempt(deliver, delivery);
+	sender_clear(&delivery->attempt->request);
 	if (result == -EACCES)
 		fail(deliver, delivery, result, guard_verdict_text(why));
 	else

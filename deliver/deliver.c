@@ -74,16 +74,37 @@ struct delivery *deliver_new(struct deliver *deliver, bool from_queue)
 	return delivery;
 }
 
-/* All but the buffers, which are written before they are read. */
+void deliver_begin_attempt(struct deliver *deliver, struct delivery *delivery)
+{
+	struct attempt *attempt = deliver->attempts.free;
+	if (delivery->attempt != NULL)
+		return;
+	if (attempt != NULL)
+		deliver->attempts.free = attempt->next;
+	else
+		attempt = &deliver->attempts.all[deliver->attempts.made++];
+	sender_clear(&attempt->request);
+	attempt->url = attempt->body = NULL;
+	delivery->attempt = attempt;
+}
+
+void deliver_end_attempt(struct deliver *deliver, struct delivery *delivery)
+{
+	struct attempt *attempt = delivery->attempt;
+	if (attempt == NULL)
+		return;
+	free(attempt->url);
+	free(attempt->body);
+	attempt->next = deliver->attempts.free;
+	deliver->attempts.free = attempt;
+	delivery->attempt = NULL;
+}
+
+/* All but the reason, which is written before it is read. */
 static void clear(struct delivery *delivery)
 {
-	memset(delivery, 0, offsetof(struct delivery, request));
-	sender_clear(&delivery->request);
-	delivery->url = delivery->body = NULL;
-	delivery->fate = DELIVERY_DELETE;
-	delivery->due_ms = delivery->gone_until_ms = 0;
+	memset(delivery, 0, offsetof(struct delivery, reason));
 	delivery->reason[0] = '\0';
-	delivery->next = delivery->previous = NULL;
 	delivery->hosts_part = 0;
 }
 
@@ -95,8 +116,7 @@ void deliver_free(struct deliver *deliver, struct delivery *delivery)
 		target_release(deliver->targets, delivery->first_target);
 	free(delivery->copy);
 	free(delivery->history);
-	free(delivery->url);
-	free(delivery->body);
+	deliver_end_attempt(deliver, delivery);
 	*(delivery->from_queue ? &deliver->n_fresh : &deliver->n_rows) -= 1;
 	clear(delivery);
 	delivery->next = deliver->free;
@@ -380,7 +400,6 @@ static void leave(struct deliver *deliver)
 	parts_close(deliver);
 	bell_poll_close(deliver->bells);
 	ports_close(&deliver->ports); /* after the sender, whose bodies may lie in slots */
-	free(deliver->delivery);
 	free(deliver);
 }
 

@@ -76,6 +76,11 @@ struct deliver {
 	/* the deliveries */
 	struct delivery *delivery; /* n of them */
 	struct delivery *free;
+	struct {
+		struct attempt *all; /* n of them */
+		struct attempt *free;
+		unsigned made; /* have been in use; the rest was never touched */
+	} attempts;
 	struct delivery *done;    /* delivered in this turn; their slots are freed after its commit */
 	struct delivery *stalled; /* out of the queue; its host is full but fast */
 	struct stalls stalls;
@@ -101,6 +106,13 @@ struct deliver {
 
 /* A delivery to be filled in, or NULL when there is none free. It is out of the free list. */
 struct delivery *deliver_new(struct deliver *deliver, bool from_queue);
+
+/* Gives it an attempt, unless it has one, as it is before there is an answer: no URL, no body.
+ * There is always one: no delivery has two. */
+void deliver_begin_attempt(struct deliver *deliver, struct delivery *delivery);
+
+/* What it held is freed. Does nothing when there is none. */
+void deliver_end_attempt(struct deliver *deliver, struct delivery *delivery);
 
 /* Into the histograms of the control block. */
 void deliver_time_attempt(struct deliver *deliver, uint64_t us);

@@ -23,7 +23,7 @@ static void working(void *context, void *owner)
 	const struct deliver *deliver = context;
 	const struct delivery *delivery = owner;
 	if (delivery != NULL)
-		handling_begin(deliver->private, delivery->postback);
+		handling_begin(deliver->private, delivery->id);
 	else
 		handling_end(deliver->private);
 }
@@ -77,11 +77,12 @@ static int make_memory(struct deliver *deliver, const struct config *config)
 	deliver->drain_most_ns = config_ns(config, "deliver.drain_timeout");
 	deliver->deaths_most = config_u64(config, "deliver.deaths_most");
 	deliver->delivery = calloc(deliver->n, sizeof *deliver->delivery);
+	deliver->attempts.all = calloc(deliver->n, sizeof *deliver->attempts.all);
 	deliver->url = malloc(deliver->url_most + 1);
 	deliver->targets = targets_new((unsigned)config_u64(config, "deliver.templates_most"));
 	deliver->redact = redact_new(config);
-	return deliver->delivery == NULL || deliver->url == NULL || deliver->targets == NULL ||
-	                       deliver->redact == NULL
+	return deliver->delivery == NULL || deliver->attempts.all == NULL || deliver->url == NULL ||
+	                       deliver->targets == NULL || deliver->redact == NULL
 	               ? -ENOMEM
 	               : 0;
 }
@@ -120,6 +121,8 @@ void parts_close(struct deliver *deliver)
 	redact_free(deliver->redact);
 	data_free(&deliver->data);
 	free(deliver->url);
+	free(deliver->delivery);
+	free(deliver->attempts.all);
 }
 
 int parts_check(const struct config *config, const char *section, struct shm_error *error)
@@ -131,7 +134,6 @@ int parts_check(const struct config *config, const char *section, struct shm_err
 		return -ENOMEM;
 	int result = parts_open(deliver, config, error);
 	parts_close(deliver);
-	free(deliver->delivery);
 	free(deliver);
 	if (result != 0)
 		return result;
@@ -148,7 +150,8 @@ uint64_t parts_memory_max(const struct config *config, const char *section)
 	struct hosts_options hosts = hosts_options(config);
 	uint64_t texts = 3 * config_u64(config, "queues.postback.slot_size");
 	(void)section;
-	return config_u64(config, "deliver.in_flight") * (sizeof(struct delivery) + texts) +
+	return config_u64(config, "deliver.in_flight") *
+	               (sizeof(struct delivery) + sizeof(struct attempt) + texts) +
 	       sender_curl.memory_max(&sender) + hosts_memory_max(&hosts) +
 	       config_u64(config, "deliver.templates_most") * (sizeof(struct target) + 512);
 }

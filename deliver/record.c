@@ -7,6 +7,7 @@
 #include "base/text.h"
 
 #define HIDDEN    "***"
+#define PATH_ENDS "?#?#"
 #define NAME_TAIL 256u /* bytes of a parameter's name that are looked at, from its end */
 
 struct redact {
@@ -116,19 +117,25 @@ static void put_some(struct text *text, const char *from, size_t bytes)
 	text->full |= bytes > room;
 }
 
-/* Bytes before the first of these, or all. */
-static size_t until(const char *at, size_t bytes, const char *set)
+/* Bytes before the first of these four characters, or all. */
+static size_t until(const char *at, size_t bytes, const char set[4])
 {
 	size_t n = 0;
-	while (n < bytes && (at[n] == '\0' || strchr(set, at[n]) == NULL))
+	while (n < bytes && at[n] != set[0] && at[n] != set[1] && at[n] != set[2] && at[n] != set[3])
 		n++;
 	return n;
+}
+
+static size_t until_one(const char *at, size_t bytes, char c)
+{
+	const char *found = memchr(at, c, bytes);
+	return found != NULL ? (size_t)(found - at) : bytes;
 }
 
 /* Scheme, user and host: what ends before the path. Returns its bytes. */
 static size_t put_authority(struct text *text, const char *url, size_t bytes)
 {
-	const char *host = memmem(url, until(url, bytes, "?#"), "//", 2);
+	const char *host = memmem(url, until(url, bytes, PATH_ENDS), "//", 2);
 	size_t start = host != NULL ? (size_t)(host + 2 - url) : 0;
 	size_t end = start + until(url + start, bytes - start, "/?#\\");
 	const char *at = memrchr(url + start, '@', end - start);
@@ -148,7 +155,7 @@ static size_t put_authority(struct text *text, const char *url, size_t bytes)
 static size_t put_parameter(struct text *text, const struct redact *redact, const char *at, size_t bytes)
 {
 	size_t all = until(at, bytes, "&;?#");
-	size_t name = until(at, all, "=");
+	size_t name = until_one(at, all, '=');
 	if (name + 1 >= all || !is_secret(redact, at, name)) {
 		put_some(text, at, all);
 		return all;
@@ -162,7 +169,7 @@ size_t redact_url(const struct redact *redact, const char *url, size_t bytes, ch
 {
 	struct text text = {.at = out, .end = out + size - 1};
 	size_t at = put_authority(&text, url, bytes);
-	size_t path = until(url + at, bytes - at, "?#");
+	size_t path = until(url + at, bytes - at, PATH_ENDS);
 	put_some(&text, url + at, path);
 	at += path;
 	while (at < bytes && !text.full) {
@@ -212,14 +219,14 @@ static enum delivery_outcome outcome_of(enum retry_outcome outcome)
 static void fill(struct event_delivery *event, const struct record_attempt *attempt)
 {
 	const struct delivery *delivery = attempt->delivery;
-	const struct sender_request *request = &delivery->request;
+	const struct sender_request *request = &delivery->attempt->request;
 	const struct event_postback *postback = delivery->postback;
 	event->arrival_ns = delivery->begun_real_ns;
 	memcpy(event->source, request->address, sizeof event->source);
 	event->source_port = request->port;
 	event->status = (uint16_t)request->status;
 	event->attempt = delivery->attempts + 1;
-	memcpy(event->id, postback->id, sizeof event->id);
+	memcpy(event->id, delivery->id, sizeof event->id);
 	event->postback_ns = postback->arrival_ns;
 	event->next_ms = attempt->next_ms;
 	event->dns_us = delivery->dns_us;
@@ -235,16 +242,17 @@ bool record_keep(struct lane *lane, const struct redact *redact, const struct re
 {
 	const struct delivery *delivery = attempt->delivery;
 	const char *endpoint = delivery->target != NULL ? delivery->target->endpoint : "";
-	bool sent = delivery->url != NULL;
+	const struct sender_request *request = &delivery->attempt->request;
+	const char *sent = delivery->attempt->url; /* NULL: nothing was */
 	char url[RECORD_URL_MAX + 1];
 	struct event_delivery event = {0};
 	fill(&event, attempt);
 	event.endpoint_bytes = (uint16_t)strlen(endpoint);
-	event.url_bytes = (uint32_t)redact_url(redact, sent ? delivery->url : delivery->postback->text,
-	                                       sent ? strlen(delivery->url) : delivery->postback->url_bytes,
+	event.url_bytes = (uint32_t)redact_url(redact, sent != NULL ? sent : delivery->postback->text,
+	                                       sent != NULL ? strlen(sent) : delivery->postback->url_bytes,
 	                                       url, sizeof url);
 	event.error_bytes = (uint16_t)strnlen(attempt->error, RECORD_ERROR_MAX);
-	event.body_bytes = body_bytes(&delivery->request);
+	event.body_bytes = body_bytes(request);
 	uint32_t length = (uint32_t)sizeof event + event.endpoint_bytes + event.url_bytes +
 	                  event.error_bytes + event.body_bytes;
 	lane->received++;
@@ -258,7 +266,7 @@ bool record_keep(struct lane *lane, const struct redact *redact, const struct re
 	at = mempcpy(at + sizeof event, endpoint, event.endpoint_bytes);
 	at = mempcpy(at, url, event.url_bytes);
 	at = mempcpy(at, attempt->error, event.error_bytes);
-	memcpy(at, delivery->request.answer, event.body_bytes);
+	memcpy(at, request->answer, event.body_bytes);
 	lane_keep(lane, record_bytes(length));
 	return true;
 }

@@ -28,9 +28,8 @@ void redact_free(struct redact *redact);
 size_t redact_url(const struct redact *redact, const char *url, size_t bytes, char *out, size_t size);
 
 struct record_attempt {
-	/* Its request has ended, or it was never started (request.result says why). `attempts` are
-	 * those that ended before this one. Where there is no `url`, that of the postback is
-	 * shown. */
+	/* Its request has ended, or it was never started. `attempts` are those that ended before
+	 * this one. It has an attempt; where that has no `url`, the postback's is shown. */
 	const struct delivery *delivery;
 	enum retry_outcome outcome;
 	const char *error; /* "" none */

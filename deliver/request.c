@@ -12,6 +12,9 @@
 #define FORM_TYPE "Content-Type: application/x-www-form-urlencoded"
 #define JSON_TYPE "Content-Type: application/json"
 
+#define KEY_HEADER "Idempotency-Key: "
+_Static_assert(sizeof KEY_HEADER + EVENT_POSTBACK_ID_BYTES <= DELIVERY_HEADER_BYTES, "the id fits");
+
 /* ---- headers ---- */
 
 static void add(struct sender_request *request, const char *header)
@@ -34,24 +37,28 @@ static void add_written(struct sender_request *request, char out[DELIVERY_HEADER
 
 static void sign(struct delivery *delivery)
 {
-	struct sender_request *request = &delivery->request;
+	struct attempt *attempt = delivery->attempt;
+	struct sender_request *request = &attempt->request;
 	int64_t now_s = (int64_t)(delivery->begun_real_ns / NS_PER_SEC);
 	if (delivery->policy->sign == NULL)
 		return;
-	add_written(request, delivery->id_header, "webhook-id: %s", delivery->id);
-	add_written(request, delivery->time_header, "webhook-timestamp: %lld", (long long)now_s);
-	sign_header(delivery->policy->sign, delivery->id, now_s, request->body, request->body_bytes,
-	            delivery->sign_header);
-	add(request, delivery->sign_header);
+	add_written(request, attempt->id_header, "webhook-id: %s", attempt->id);
+	add_written(request, attempt->time_header, "webhook-timestamp: %lld", (long long)now_s);
+	sign_header(delivery->policy->sign, attempt->id, now_s, request->body, request->body_bytes,
+	            attempt->sign_header);
+	add(request, attempt->sign_header);
 }
 
 static void make_headers(struct delivery *delivery)
 {
-	struct sender_request *request = &delivery->request;
+	struct attempt *attempt = delivery->attempt;
+	struct sender_request *request = &attempt->request;
 	request->n_headers = 0;
 	if (request->body != NULL)
 		add(request, delivery->policy->json ? JSON_TYPE : FORM_TYPE);
-	add_written(request, delivery->key_header, "Idempotency-Key: %s", delivery->id);
+	char *end = mempcpy(attempt->key_header, KEY_HEADER, sizeof KEY_HEADER - 1);
+	memcpy(end, attempt->id, sizeof attempt->id);
+	add(request, attempt->key_header);
 	sign(delivery);
 }
 
@@ -68,9 +75,9 @@ static int make_url(struct delivery *delivery, const struct data *data, char *ur
 	}
 	if (bytes < 0)
 		return (int)bytes;
-	free(delivery->url);
-	delivery->url = strdup(url);
-	return delivery->url == NULL ? -ENOMEM : 0;
+	free(delivery->attempt->url);
+	delivery->attempt->url = strdup(url);
+	return delivery->attempt->url == NULL ? -ENOMEM : 0;
 }
 
 static bool has_body(unsigned method)
@@ -81,11 +88,12 @@ static bool has_body(unsigned method)
 /* JSON goes out as it lies in the postback. */
 static int make_body(struct delivery *delivery, const struct data *data)
 {
-	struct sender_request *request = &delivery->request;
+	struct attempt *attempt = delivery->attempt;
+	struct sender_request *request = &attempt->request;
 	request->body = NULL;
 	request->body_bytes = 0;
-	free(delivery->body);
-	delivery->body = NULL;
+	free(attempt->body);
+	attempt->body = NULL;
 	if (!has_body(delivery->postback->method))
 		return 0;
 	if (delivery->policy->json) {
@@ -93,11 +101,11 @@ static int make_body(struct delivery *delivery, const struct data *data)
 		request->body_bytes = data->bytes;
 		return 0;
 	}
-	delivery->body = malloc(data_form_room(data) + 1);
-	if (delivery->body == NULL)
+	attempt->body = malloc(data_form_room(data) + 1);
+	if (attempt->body == NULL)
 		return -ENOMEM;
-	request->body = delivery->body;
-	request->body_bytes = data_form(data, delivery->body);
+	request->body = attempt->body;
+	request->body_bytes = data_form(data, attempt->body);
 	return 0;
 }
 
@@ -105,7 +113,7 @@ int request_make(struct delivery *delivery, struct data *data, char *url, size_t
                  struct shm_error *error)
 {
 	const struct event_postback *postback = delivery->postback;
-	struct sender_request *request = &delivery->request;
+	struct sender_request *request = &delivery->attempt->request;
 	int result = data_read(data, postback->text + postback->url_bytes, postback->data_bytes);
 	if (result == -EINVAL)
 		shm_explain(error, "its data is no JSON object");
@@ -116,26 +124,28 @@ int request_make(struct delivery *delivery, struct data *data, char *url, size_t
 	if (result != 0)
 		return result;
 	request->method = postback_method_name(postback->method);
-	request->url = delivery->url;
+	request->url = delivery->attempt->url;
 	request->connect_timeout_ns = delivery->policy->connect_timeout_ns;
 	request->first_byte_timeout_ns = delivery->policy->first_byte_timeout_ns;
 	request->timeout_ns = delivery->policy->timeout_ns;
 	request->http2 = delivery->policy->http2;
 	request->owner = delivery;
+	event_postback_id(delivery->attempt->id, postback);
+	delivery->attempt->id[EVENT_POSTBACK_ID_BYTES] = '\0';
 	make_headers(delivery);
 	return 0;
 }
 
 void request_place(struct delivery *delivery)
 {
-	delivery->request.place = &delivery->host->place;
+	delivery->attempt->request.place = &delivery->host->place;
 }
 
 void request_move(struct delivery *delivery, char *url, bool keeps)
 {
-	struct sender_request *request = &delivery->request;
-	free(delivery->url);
-	delivery->url = url;
+	struct sender_request *request = &delivery->attempt->request;
+	free(delivery->attempt->url);
+	delivery->attempt->url = url;
 	request->url = url;
 	if (keeps)
 		return;

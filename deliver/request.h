@@ -11,16 +11,17 @@
 #include "deliver/delivery.h"
 #include "shm/segment.h"
 
-/* Makes the first request of an attempt, but for its place. data is memory to read the postback's
- * data into, url room for url_most bytes and a final 0. Returns 0; -ENOMEM; -EINVAL with the reason
- * why there can be none: a value that leads elsewhere, data that is none, a URL over url_most. */
+/* Makes the first request of the delivery's attempt, but for its place. data is memory to read the
+ * postback's data into, url room for url_most bytes and a final 0. Returns 0; -ENOMEM; -EINVAL with
+ * the reason why there can be none: a value that leads elsewhere, data that is none, a URL over
+ * url_most. */
 int request_make(struct delivery *delivery, struct data *data, char *url, size_t url_most,
                  struct shm_error *error);
 
 /* It goes to the addresses of the delivery's host. */
 void request_place(struct delivery *delivery);
 
-/* It goes to another URL (malloced, the delivery's from now on); without `keeps` as GET, without a
+/* It goes to another URL (malloced, the attempt's from now on); without `keeps` as GET, without a
  * body. */
 void request_move(struct delivery *delivery, char *url, bool keeps);
 

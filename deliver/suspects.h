@@ -39,10 +39,10 @@ uint64_t suspects_deaths(const struct deliver_private *private, const uint64_t i
 void suspects_clear(struct deliver_private *private, const uint64_t id[2]);
 
 /* A death between the two stores leaves half an id, which is nobody's. */
-static inline void handling_begin(struct deliver_private *private, const struct event_postback *postback)
+static inline void handling_begin(struct deliver_private *private, const uint64_t id[2])
 {
-	atomic_store_explicit(&private->handling[0], postback->id[0], memory_order_relaxed);
-	atomic_store_explicit(&private->handling[1], postback->id[1], memory_order_relaxed);
+	atomic_store_explicit(&private->handling[0], id[0], memory_order_relaxed);
+	atomic_store_explicit(&private->handling[1], id[1], memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 }
 

@@ -130,8 +130,8 @@ static int name_files(struct waiting *waiting, const char *data_dir, struct shm_
 static int check_place(const struct waiting *waiting, const char *data_dir, struct shm_error *error)
 {
 	int there = 0;
-	for (unsigned i = WAITING_FILES; there >= 0 && i-- > 0;)
-		there = database_look_at(waiting->path[i], error);
+	for (unsigned i = WAITING_FILES; i > 0 && there >= 0; i--)
+		there = database_look_at(waiting->path[i - 1], error);
 	if (there < 0)
 		return there;
 	if (access(data_dir, W_OK | X_OK) != 0)

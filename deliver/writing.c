@@ -98,6 +98,7 @@ static bool have_database(struct deliver *deliver)
 void writing_add(struct deliver *deliver, struct delivery *delivery, enum delivery_fate fate)
 {
 	struct writing *writing = &deliver->writing;
+	deliver_end_attempt(deliver, delivery);
 	delivery->state = DELIVERY_WRITING;
 	delivery->fate = fate;
 	delivery->next = NULL;
@@ -129,7 +130,7 @@ static void finish(struct deliver *deliver, struct delivery *delivery)
 {
 	if (delivery->fate == DELIVERY_DIES) {
 		metric_add(deliver->control, DELIVER_dead, 1);
-		suspects_clear(deliver->private, delivery->postback->id);
+		suspects_clear(deliver->private, delivery->id);
 	}
 	if (delivery->from_queue && queue_done(&deliver->queue, &delivery->slot) != 0)
 		metric_add(deliver->control, DELIVER_claims_lost, 1);

@@ -144,6 +144,7 @@ static struct {
 	} postback;
 	struct target target;
 	struct delivery delivery;
+	struct attempt attempt;
 	char url[64];
 	_Alignas(8) char memory[32768];
 	struct lane lane;
@@ -178,16 +179,18 @@ static void make_scene(void)
 	                                   .target = &scene.target,
 	                                   .begun_real_ns = 99,
 	                                   .dns_us = 5,
-	                                   .url = scene.url};
-	scene.delivery.request = (struct sender_request){.status = 500,
-	                                                 .connect_us = 6,
-	                                                 .tls_us = 7,
-	                                                 .first_byte_us = 8,
-	                                                 .total_us = 9,
-	                                                 .address = {[15] = 1},
-	                                                 .port = 443,
-	                                                 .answer_bytes = 4};
-	memcpy(scene.delivery.request.answer, "oops", 4);
+	                                   .id = {1, 2},
+	                                   .attempt = &scene.attempt};
+	scene.attempt.url = scene.url;
+	scene.attempt.request = (struct sender_request){.status = 500,
+	                                                .connect_us = 6,
+	                                                .tls_us = 7,
+	                                                .first_byte_us = 8,
+	                                                .total_us = 9,
+	                                                .address = {[15] = 1},
+	                                                .port = 443,
+	                                                .answer_bytes = 4};
+	memcpy(scene.attempt.request.answer, "oops", 4);
 	lane_memory(&scene.lane, scene.memory, sizeof scene.memory);
 }
 
@@ -239,7 +242,7 @@ static void a_postback_that_never_got_a_url_shows_its_template(void **state)
 {
 	(void)state;
 	make_scene();
-	scene.delivery.url = NULL;
+	scene.attempt.url = NULL;
 	scene.delivery.target = NULL;
 	assert_true(keep(RETRY_DEAD, "bad", 0));
 	size_t bytes;
@@ -259,7 +262,7 @@ static void texts_are_cut_where_they_grow_too_long(void **state)
 	memset(url, 'u', many);
 	memset(error, 'e', many);
 	url[many] = error[many] = '\0';
-	scene.delivery.url = url;
+	scene.attempt.url = url;
 	assert_true(keep(RETRY_DEAD, error, 0));
 	size_t bytes;
 	const struct event_delivery *event = kept(&bytes);
@@ -273,7 +276,7 @@ static void texts_are_cut_where_they_grow_too_long(void **state)
 static uint32_t body_kept(const char *end)
 {
 	make_scene();
-	struct sender_request *request = &scene.delivery.request;
+	struct sender_request *request = &scene.attempt.request;
 	memset(request->answer, 'x', sizeof request->answer);
 	memcpy(request->answer + sizeof request->answer - strlen(end), end, strlen(end));
 	request->answer_bytes = SENDER_BODY_KEPT;
@@ -303,7 +306,7 @@ static void a_character_that_was_cut_in_two_is_left_out(void **state)
 		assert_int_equal(body_kept(cases[i].end), cases[i].less);
 	/* One that came whole is as it came. */
 	make_scene();
-	memcpy(scene.delivery.request.answer, "abc\xc3", 4);
+	memcpy(scene.attempt.request.answer, "abc\xc3", 4);
 	assert_true(keep(RETRY_AGAIN, "", 0));
 	size_t bytes;
 	assert_int_equal(kept(&bytes)->body_bytes, 4);

@@ -32,7 +32,7 @@ static void a_life_that_ends_between_postbacks_counts_no_death(void **state)
 	uint64_t id[2];
 	(void)state;
 	assert_int_equal(suspects_begin(private, id), 0);
-	handling_begin(private, one);
+	handling_begin(private, one->id);
 	handling_end(private);
 	assert_int_equal(suspects_begin(private, id), 0);
 	assert_int_equal(suspects_deaths(private, one->id), 0);
@@ -46,7 +46,7 @@ static void deaths_at_one_postback_add_up_and_are_counted_once_each(void **state
 	uint64_t id[2];
 	(void)state;
 	for (uint64_t deaths = 1; deaths <= 3; deaths++) {
-		handling_begin(private, one);
+		handling_begin(private, one->id);
 		assert_int_equal(suspects_begin(private, id), deaths);
 		assert_int_equal(id[0], one->id[0]);
 		assert_int_equal(id[1], one->id[1]);
@@ -63,14 +63,14 @@ static void a_postback_that_was_delivered_is_no_suspect_any_more(void **state)
 	const struct event_postback *one = postback(1), *two = postback(2);
 	uint64_t id[2];
 	(void)state;
-	handling_begin(private, one);
+	handling_begin(private, one->id);
 	suspects_begin(private, id);
-	handling_begin(private, two);
+	handling_begin(private, two->id);
 	suspects_begin(private, id);
 	suspects_clear(private, one->id);
 	assert_int_equal(suspects_deaths(private, one->id), 0);
 	assert_int_equal(suspects_deaths(private, two->id), 1);
-	handling_begin(private, one);
+	handling_begin(private, one->id);
 	assert_int_equal(suspects_begin(private, id), 1);
 	free(private);
 }
@@ -82,7 +82,7 @@ static void the_list_keeps_the_last_that_were_hit(void **state)
 	(void)state;
 	for (uint64_t number = 1; number <= 2 * DELIVER_SUSPECTS + 5; number++) {
 		const struct event_postback *one = postback(number);
-		handling_begin(private, one);
+		handling_begin(private, one->id);
 		assert_int_equal(suspects_begin(private, id), 1);
 	}
 	for (uint64_t number = 1; number <= 2 * DELIVER_SUSPECTS + 5; number++) {
