@@ -173,8 +173,10 @@ def test_idle_costs_next_to_nothing(instance, tmp_path):
 def test_a_stop_that_waits_for_the_database_costs_next_to_nothing(instance, tmp_path):
     """With an open circuit, whose probe comes due meanwhile."""
     with Receiver(lambda request: (500, {}, b"")) as receiver:
-        millrace = instance(config=deliver_config(
-            tmp_path, circuit={"failures": 1, "pause": "4s", "pause_most": "4s"}, drain_timeout="100ms"))
+        config = deliver_config(
+            tmp_path, circuit={"failures": 1, "pause": "4s", "pause_most": "4s"}, drain_timeout="100ms")
+        # longer than the test looks, or the supervisor ends what it looks at
+        millrace = instance(config={**config, "drain_timeout": f"{30 * SLOW:.0f}s"})
         accept(millrace, receiver.url(), [{}])
         wait_stage_metric(millrace, "circuits_open", 1)
         pid = millrace.pid_of("deliver.0")
