@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -53,6 +54,13 @@ int database_number(struct sqlite3 *db, const char *query, int64_t *number)
 	return result == SQLITE_ROW ? last : result == SQLITE_DONE ? SQLITE_ERROR : result;
 }
 
+int database_run(sqlite3_stmt *statement)
+{
+	int result = sqlite3_step(statement);
+	int last = sqlite3_reset(statement);
+	return result == SQLITE_DONE ? SQLITE_OK : last != SQLITE_OK ? last : result;
+}
+
 /* ---- whose it is ---- */
 
 int database_judge(const char *path, int64_t application, int64_t version, int64_t tables, int expected,
@@ -83,10 +91,18 @@ int database_foreign(const char *path, struct shm_error *error)
 
 int database_check(struct sqlite3 *db, const char *path, int expected, struct shm_error *error)
 {
-	int64_t application = 0, version = 0, tables = 0;
+	int64_t version;
+	return database_check_versions(db, path, expected, expected, &version, error);
+}
+
+int database_check_versions(struct sqlite3 *db, const char *path, int oldest, int newest, int64_t *version,
+                            struct shm_error *error)
+{
+	int64_t application = 0, tables = 0;
+	*version = 0;
 	int result = database_number(db, "PRAGMA application_id", &application);
 	if (result == SQLITE_OK)
-		result = database_number(db, "PRAGMA user_version", &version);
+		result = database_number(db, "PRAGMA user_version", version);
 	if (result == SQLITE_OK)
 		result = database_number(db, "SELECT count(*) FROM sqlite_schema", &tables);
 	if (result == SQLITE_NOTADB)
@@ -98,7 +114,8 @@ int database_check(struct sqlite3 *db, const char *path, int expected, struct sh
 		            denied ? "; run this as the user who owns the folder" : "");
 		return database_errno(result);
 	}
-	return database_judge(path, application, version, tables, expected, error);
+	bool ours = *version >= oldest && *version <= newest;
+	return database_judge(path, application, *version, tables, ours ? (int)*version : newest, error);
 }
 
 int database_look_at(const char *path, struct shm_error *error)

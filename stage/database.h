@@ -18,6 +18,7 @@
 #include "shm/segment.h"
 
 struct sqlite3;
+struct sqlite3_stmt;
 
 #define DATABASE_APPLICATION_ID 0x6d696c6c /* "mill" */
 
@@ -31,6 +32,10 @@ int database_explain(const char *path, int failed, struct shm_error *error);
  * row. */
 int database_number(struct sqlite3 *db, const char *query, int64_t *number);
 
+/* Steps a statement that gives no rows, and resets it. Returns an SQLite result code, SQLITE_OK
+ * when it is done. */
+int database_run(struct sqlite3_stmt *statement);
+
 /* Whose it is, by application_id, user_version and how many tables it has: 0 ours and of this
  * version; 1 empty; -EPROTO with the remedy in error. */
 int database_judge(const char *path, int64_t application, int64_t version, int64_t tables, int expected,
@@ -38,6 +43,10 @@ int database_judge(const char *path, int64_t application, int64_t version, int64
 
 /* The same of an open database; -EPROTO also for a file that is no database; other -errno. */
 int database_check(struct sqlite3 *db, const char *path, int expected, struct shm_error *error);
+
+/* The same where versions from oldest on are ours too; *version is set to that of the file. */
+int database_check_versions(struct sqlite3 *db, const char *path, int oldest, int newest, int64_t *version,
+                            struct shm_error *error);
 
 /* For a file that is none: -EPROTO with the remedy. */
 int database_foreign(const char *path, struct shm_error *error);

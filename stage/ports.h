@@ -81,9 +81,9 @@ struct ports {
  * that the table does not have gets nothing. */
 struct ports_wanted ports_declared(const struct instance *instance, const char *role, const char *format);
 
-/* And for a role of FLOW_ENTRIES, whose row names no topics, what its entry in the configuration
- * names and the instance keeps for its group: an entry of the embedded default may name topics that
- * nothing writes. config outlives the ports. */
+/* And reads, of these topics or, for a role of FLOW_ENTRIES, of those that its entry in the
+ * configuration names, only those that the instance keeps for its group: a row, or an entry of the
+ * embedded default, may name topics that nothing writes. config outlives the ports. */
 void ports_declare_listed(struct ports_wanted *wanted, const struct config *config);
 
 /* Attaches all and finishes what the last life of the role had begun. Returns 0, or -errno with the

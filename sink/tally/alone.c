@@ -3,10 +3,12 @@
 #include <inttypes.h>
 
 #include "base/log.h"
+#include "event/event.h"
+#include "flow/flow.h"
 #include "stage/records.h"
 
 struct alone {
-	struct counts counts;
+	struct books books; /* of all kinds, in their order */
 	struct store *store;
 	uint64_t records, bad;
 };
@@ -14,7 +16,7 @@ struct alone {
 static int commit(struct alone *alone)
 {
 	struct shm_error error;
-	if (store_commit(alone->store, &alone->counts, NULL, 0, NULL, &error) == 0)
+	if (store_commit(alone->store, alone->books.book, alone->books.n, NULL, 0, NULL, &error) == 0)
 		return 0;
 	log_error("cannot commit", "reason=\"%s\"", error.text);
 	return 1;
@@ -29,13 +31,43 @@ static int empty_log(struct alone *alone)
 	return 1;
 }
 
+/* The book that keeps records of this type, or NULL. */
+static struct book *book_of(const struct alone *alone, uint16_t type)
+{
+	for (unsigned i = 0; i < alone->books.n; i++)
+		if (flow_topic_type(alone->books.book[i]->kind->topic) == type)
+			return alone->books.book[i];
+	return NULL;
+}
+
+/* Records of one type in a row, from the next on; *type is set to it. */
+static uint64_t run_length(struct record_batch ahead, uint16_t *type)
+{
+	uint64_t n = 0;
+	for (; record_next(&ahead) != NULL && (n == 0 || ahead.type == *type); n++)
+		*type = ahead.type;
+	return n;
+}
+
+/* No book keeps them. */
+static struct book_taken skip(struct record_batch *batch, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		(void)record_next(batch);
+	return (struct book_taken){.records = n, .bad = n};
+}
+
 static int count_batch(struct alone *alone, struct record_batch *batch)
 {
-	while (batch->at < batch->end) {
-		struct tally_taken taken = tally_take(&alone->counts, batch, UINT64_MAX);
+	uint64_t n;
+	uint16_t type = EVENT_NONE;
+	while ((n = run_length(*batch, &type)) != 0) {
+		struct book *book = book_of(alone, type);
+		struct book_taken taken = book == NULL ? skip(batch, n) : book->kind->take(book, batch, n);
 		alone->records += taken.records;
 		alone->bad += taken.bad;
-		if (counts_full(&alone->counts) && commit(alone) != 0)
+		bool full = book != NULL && book->kind->full(book);
+		if ((full || books_rows(&alone->books) >= TALLY_COMMIT_ROWS) && commit(alone) != 0)
 			return 1;
 	}
 	return 0;
@@ -51,22 +83,33 @@ static int count_file(struct alone *alone, FILE *input)
 	return records_end(&records) != 0 ? 1 : status;
 }
 
+/* With the gauges that the books set. */
 static void print_summary(const struct alone *alone, FILE *output)
 {
+	static struct control control;
 	fprintf(output, "records %" PRIu64 "\n", alone->records);
 	fprintf(output, "counted %" PRIu64 "\n", alone->records - alone->bad);
 	fprintf(output, "skipped %" PRIu64 "\n", alone->bad);
-	fprintf(output, "applications %" PRIu64 "\n", alone->counts.n_applications);
-	fprintf(output, "truncated_applications %" PRIu64 "\n", alone->counts.n_truncated);
-	fprintf(output, "addresses %" PRIu64 "\n", alone->counts.addresses);
-	fprintf(output, "beyond_events %" PRIu64 "\n", alone->counts.beyond);
+	for (unsigned i = 0; i < tally_stage.n_metrics; i++)
+		metric_set(&control, i, UINT64_MAX);
+	for (unsigned i = 0; i < alone->books.n; i++)
+		alone->books.book[i]->kind->tell(alone->books.book[i], &control);
+	for (unsigned i = 0; i < tally_stage.n_metrics; i++) {
+		uint64_t value = atomic_load_explicit(&control.metric[i], memory_order_relaxed);
+		if (value != UINT64_MAX)
+			fprintf(output, "%s %" PRIu64 "\n", tally_stage.metrics[i].name, value);
+	}
 }
 
 int tally_alone(const struct config *config, FILE *input, FILE *output)
 {
 	struct alone alone = {0};
 	struct shm_error error;
-	if (tally_open(config, &alone.counts, &alone.store, &error) != 0) {
+	const char *topic[BOOKS_MAX];
+	unsigned n = 0;
+	for (; book_kinds[n] != NULL; n++)
+		topic[n] = book_kinds[n]->topic;
+	if (tally_open(config, topic, n, &alone.books, &alone.store, &error) != 0) {
 		log_error("cannot start", "reason=\"%s\"", error.text);
 		return 1;
 	}
@@ -76,7 +119,7 @@ int tally_alone(const struct config *config, FILE *input, FILE *output)
 	print_summary(&alone, output);
 	if (fflush(output) != 0)
 		status = 1;
-	counts_fini(&alone.counts);
+	books_close(&alone.books);
 	store_close(alone.store);
 	return status;
 }

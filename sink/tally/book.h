@@ -51,13 +51,15 @@ struct book {
 };
 
 struct book_kind {
-	const char *name;   /* "metrics", for messages */
-	const char *topic;  /* "metric" */
-	const char *tables; /* SQL that makes them; harmless where they are there already */
+	const char *name;  /* "metrics", for messages */
+	const char *topic; /* "metric" */
+	/* SQL that makes them; harmless where they are there already (IF NOT EXISTS). The tables
+	 * cursor and total are the store's. */
+	const char *tables;
 	/* Makes the book with the limits of the configuration, prepares its statements and loads
-	 * what is there. Returns 0 with *book; otherwise -errno with the reason in error, and
-	 * nothing is left: -EPROTO for rows that no book has written. db is the store's and stays
-	 * open longer. */
+	 * what is there. Returns 0 with *book; otherwise -errno with the reason in error (without
+	 * the file's name), and nothing is left: -EPROTO for rows that no book has written; -ENOMEM
+	 * names the options that ask for less. db is the store's and stays open longer. */
 	int (*open)(struct book **book, const struct config *config, struct sqlite3 *db,
 	            struct shm_error *error);
 	/* NULL does nothing. */
@@ -81,9 +83,13 @@ struct book_kind {
 	void (*tell)(const struct book *book, struct control *control);
 	/* Bytes that a book of this configuration can come to hold. */
 	uint64_t (*memory_max)(const struct config *config);
+	/* Could open do it? For the trial beforehand: db is read-only and nothing is changed. rows:
+	 * looks at them too; otherwise a process that goes on has them. NULL: with rows the book is
+	 * opened and closed, else nothing is tried. */
+	int (*check)(const struct config *config, struct sqlite3 *db, bool rows, struct shm_error *error);
 };
 
-/* All kinds, NULL-ended, in the order of the table above. */
+/* All kinds, NULL-ended, in the order of the table above (books.c). */
 extern const struct book_kind *const book_kinds[];
 
 #endif

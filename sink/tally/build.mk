@@ -1,2 +1,8 @@
-$(eval $(call archive,tally,$(addprefix sink/tally/,counts.c networks.c store.c checkpoint.c files.c report.c answer.c top.c top_store.c top_read.c tally.c alone.c)))
+# A line for each thought, so that whoever adds a book adds a line.
+TALLY := counts.c networks.c book_ip.c report.c
+TALLY += top.c top_store.c top_read.c answer.c
+TALLY += books.c reader.c
+TALLY += store.c store_open.c store_try.c checkpoint.c files.c
+TALLY += tally.c alone.c
+$(eval $(call archive,tally,$(addprefix sink/tally/,$(TALLY))))
 $(eval $(call program,libexec/millrace/tally,sink/tally/main.c,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))

@@ -5,21 +5,16 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <jansson.h>
 #include <sqlite3.h>
 
 #include "base/hex.h"
-#include "sink/tally/store.h"
-#include "stage/database.h"
-
-#define BUSY_MS \
-	2000 /* readers wait only while the first writer makes the file, or while one recovers the log */
+#include "sink/tally/counts.h"
+#include "sink/tally/reader.h"
 
 struct report {
-	sqlite3 *db;
-	char path[4096 + sizeof "/" STORE_FILE];
+	struct reader reader;
 	int64_t application; /* row, 0 when there is none */
 	uint64_t count;
 	bool truncated;
@@ -44,52 +39,16 @@ static bool parse_sha(const char *text, uint8_t sha[COUNTS_SHA_BYTES])
 
 /* ---- the database ---- */
 
-static int explain(struct report *report, int sqlite_result, struct shm_error *error)
-{
-	shm_explain(error, "%s: %s", report->path, sqlite3_errmsg(report->db));
-	return database_errno(sqlite_result);
-}
-
-static int open_database(struct report *report, const char *data_dir, struct shm_error *error)
-{
-	int n = snprintf(report->path, sizeof report->path, "%s/%s", data_dir, STORE_FILE);
-	if (n < 0 || (size_t)n >= sizeof report->path) {
-		shm_explain(error, "data_dir %s: the name is too long", data_dir);
-		return -ENAMETOOLONG;
-	}
-	if (access(report->path, F_OK) != 0) {
-		int failed = errno;
-		shm_explain(error, "%s: %s; nothing was counted there yet, or data_dir is another",
-		            report->path, strerror(failed));
-		return failed == ENOENT ? -ENODATA : -failed;
-	}
-	int result =
-	        sqlite3_open_v2(report->path, &report->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
-	if (result != SQLITE_OK)
-		return explain(report, result, error);
-	sqlite3_busy_timeout(report->db, BUSY_MS);
-	/* From here on one snapshot: what the check sees is what is read. */
-	result = sqlite3_exec(report->db, "BEGIN", NULL, NULL, NULL);
-	if (result != SQLITE_OK)
-		return explain(report, result, error);
-	int state = database_check(report->db, report->path, STORE_VERSION, error);
-	if (state == 1) {
-		shm_explain(error, "%s: nothing was counted there yet", report->path);
-		return -ENODATA;
-	}
-	return state;
-}
-
 static int read_application(struct report *report, const uint8_t sha[COUNTS_SHA_BYTES],
                             struct shm_error *error)
 {
 	sqlite3_stmt *statement;
 	int result = sqlite3_prepare_v2(
-	        report->db,
+	        report->reader.db,
 	        "SELECT (SELECT value FROM total WHERE name = 'beyond'), id, count, truncated FROM (SELECT 1) LEFT JOIN application ON sha = ?1 LEFT JOIN count USING (id)",
 	        -1, &statement, NULL);
 	if (result != SQLITE_OK)
-		return explain(report, result, error);
+		return reader_explain(&report->reader, result, error);
 	sqlite3_bind_blob(statement, 1, sha, COUNTS_SHA_BYTES, SQLITE_STATIC);
 	result = sqlite3_step(statement);
 	if (result == SQLITE_ROW) {
@@ -98,7 +57,7 @@ static int read_application(struct report *report, const uint8_t sha[COUNTS_SHA_
 		report->count = (uint64_t)sqlite3_column_int64(statement, 2);
 		report->truncated = sqlite3_column_int(statement, 3) != 0;
 	}
-	int reported = result == SQLITE_ROW ? 0 : explain(report, result, error);
+	int reported = result == SQLITE_ROW ? 0 : reader_explain(&report->reader, result, error);
 	sqlite3_finalize(statement);
 	return reported;
 }
@@ -125,10 +84,10 @@ static int read_networks(struct report *report, struct shm_error *error)
 	int64_t first = (report->application - 1) << NETWORKS_KEY_SHIFT;
 	sqlite3_stmt *statement;
 	int result = sqlite3_prepare_v2(
-	        report->db, "SELECT id, hosts FROM network WHERE id >= ?1 AND id < ?2 ORDER BY id", -1,
+	        report->reader.db, "SELECT id, hosts FROM network WHERE id >= ?1 AND id < ?2 ORDER BY id", -1,
 	        &statement, NULL);
 	if (result != SQLITE_OK)
-		return explain(report, result, error);
+		return reader_explain(&report->reader, result, error);
 	sqlite3_bind_int64(statement, 1, first);
 	sqlite3_bind_int64(statement, 2, first + ((int64_t)1 << NETWORKS_KEY_SHIFT));
 	int added = 0;
@@ -136,7 +95,8 @@ static int read_networks(struct report *report, struct shm_error *error)
 		added = add_network(
 		        report, (uint32_t)(sqlite3_column_int64(statement, 0) - first) << NETWORKS_HOST_BITS,
 		        (unsigned)sqlite3_column_int(statement, 1) & UINT16_MAX);
-	int reported = added != 0 || result == SQLITE_DONE ? added : explain(report, result, error);
+	int reported =
+	        added != 0 || result == SQLITE_DONE ? added : reader_explain(&report->reader, result, error);
 	sqlite3_finalize(statement);
 	return reported;
 }
@@ -190,7 +150,7 @@ int report_json(const char *data_dir, const char *sha_hex, char **json, uint64_t
 		shm_explain(error, "\"%s\" is not a sha256: 64 hexadecimal characters are wanted", sha_hex);
 		return -EINVAL;
 	}
-	int result = open_database(&report, data_dir, error);
+	int result = reader_open(&report.reader, data_dir, STORE_OLDEST, error);
 	if (result == 0)
 		result = read_application(&report, sha, error);
 	if (result == 0 && beyond != NULL)
@@ -200,6 +160,6 @@ int report_json(const char *data_dir, const char *sha_hex, char **json, uint64_t
 		                                 : make(&report, json, error);
 	json_decref(report.good);
 	json_decref(report.bad);
-	sqlite3_close(report.db);
+	reader_close(&report.reader);
 	return result;
 }

@@ -1,16 +1,10 @@
-/* Counts on disk: the SQLite database <data_dir>/tally.db.
+/* What the books keep, on disk: the SQLite database <data_dir>/tally.db.
  *
- *     application  id = index + 1, sha (32 bytes)
- *     count        id as in application, count, truncated: apart, because these are the rows that every commit rewrites
- *     network      id = application's index << 28 | address >> 4, hosts: bit i says that the address with low bits i was seen
- *     cursor       topic, lane -> generation, position, records: how far the counts reach in each lane
- *     total        name -> value; "beyond": messages of applications over the limit
- *     report, address: views of the same with shas and addresses as text, for other tools
+ *     cursor       topic, lane -> generation, position, records: how far the books reach in each lane
+ *     total        name -> value: numbers of any book ("beyond" is addresses')
+ *     all others   each book's own (book.h)
  *
- * A network's id puts all networks of an application in a row, in the order of addresses: a report
- * is one range, and a commit sorted by id touches each page once.
- *
- * One transaction holds what changed in the counts and how far each lane was read. Rows hold
+ * One transaction holds what changed in all books and how far each lane was read. Rows hold
  * absolute values, so writing one again does no harm. Write-ahead log, synchronous=NORMAL: a commit
  * writes the log and does not wait for the disk. A killed process loses nothing by that, since the
  * page cache is the kernel's; after a power cut the last commits may be missing, as the streams
@@ -23,36 +17,63 @@
  *
  * The file names its maker: application_id "mill", user_version STORE_VERSION. tally.lock is held
  * by the one process that may write.
+ *
+ *     version   has besides the store's own
+ *     1         application, count, network
+ *     2         the tables of all books
+ *
+ * An older file is taken up: the tables that it lacks are made and its version is raised in one
+ * transaction.
+ *
+ * store.c commits, store_open.c opens, store_try.c looks at a file without changing it.
  */
 #ifndef SINK_TALLY_STORE_H
 #define SINK_TALLY_STORE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shm/segment.h"
-#include "sink/tally/counts.h"
+#include "sink/tally/book.h"
 #include "stage/settle.h"
 
 #define STORE_FILE      "tally.db"
 #define STORE_LOCK_FILE "tally.lock"
-#define STORE_VERSION   1
+#define STORE_VERSION   2
+#define STORE_OLDEST    1 /* version that is taken up */
 
 struct store; /* opaque; one thread */
 struct sqlite3;
 
-/* Opens data_dir/tally.db, made with its directory when it is not there, and takes its lock.
- * Returns 0 with *store, to be closed with store_close; otherwise -errno with a line in error:
- * -EBUSY another process writes there; -EPROTO the file is something else or of another version;
- * -EOPNOTSUPP the file system takes no write-ahead log; -EACCES, -EIO, ... */
-int store_open(struct store **store, const char *data_dir, struct shm_error *error);
+/* Opens data_dir/tally.db, made with its directory when it is not there, and takes its lock. kinds,
+ * NULL-ended, are those whose tables the file is to have. Returns 0 with *store, to be closed with
+ * store_close; otherwise -errno with a line in error: -EBUSY another process writes there; -EPROTO
+ * the file is something else or of a version that is not ours; -EOPNOTSUPP the file system takes no
+ * write-ahead log; -EACCES, -EIO, ... */
+int store_open(struct store **store, const char *data_dir, const struct book_kind *const *kinds,
+               struct shm_error *error);
 
-/* Could store_open and store_load take up data_dir as it is now? Makes and changes nothing.
- * own_pid: the process of this instance that counts there, 0 for none; while it does its rows
- * are its own and not looked at. Returns 0 with what store_expected would say, also when nothing
- * is there yet; otherwise what they would return, with the same line in error. Not seen: a file
- * system that takes no write-ahead log. A log whose index (tally.db-shm) is gone is not looked
- * into. Not for a process that has a store open (its locks would go). */
-int store_try(const char *data_dir, int own_pid, struct counts_expected *expected, struct shm_error *error);
+/* The connection on which books work, and the file's path. */
+struct sqlite3 *store_database(struct store *store);
+const char *store_path(const struct store *store);
+
+/* A database that is tried: opened for reading alone. */
+struct store_tried {
+	struct sqlite3 *db;
+	int64_t version; /* of the file; it lacks the tables that came later */
+	bool rows;       /* no process counts there now */
+};
+
+/* Looks at it. Returns 0, or -errno with the reason in error. */
+typedef int store_look(void *argument, const struct store_tried *tried, struct shm_error *error);
+
+/* Could store_open take up data_dir as it is now? Makes and changes nothing. own_pid: the process
+ * of this instance that counts there, 0 for none; its rows are its own. Calls look where there is
+ * a database with tables. Returns 0, also when nothing is there yet; what store_open would return,
+ * with the same line in error; or what look returned. Not seen: a file system that takes no
+ * write-ahead log. A log whose index (tally.db-shm) is gone is not looked into. Not for a process
+ * that has a store open (its locks would go). */
+int store_try(const char *data_dir, int own_pid, store_look *look, void *argument, struct shm_error *error);
 
 /* No commit is begun while the write-ahead log holds so many bytes and cannot start over.
  * Without this call CHECKPOINT_LIMIT_BYTES. */
@@ -80,26 +101,19 @@ struct store_log {
 };
 void store_look_at_log(struct store *store, struct store_log *log);
 
-/* Rows there are, for counts_init. Returns 0 or -errno. */
-int store_expected(struct store *store, struct counts_expected *expected, struct shm_error *error);
-
-/* Loads everything into counts, fresh from counts_init with what store_expected said; NULL: only
- * looks at the rows. Returns 0; -EPROTO when the rows make no sense (error says which); other
- * -errno. */
-int store_load(struct store *store, struct counts *counts, struct shm_error *error);
-
 /* The stored cursor of cursor->topic and ->lane; fills the rest. Returns 0; -ENOENT when there is
  * none; other -errno. */
 int store_read_cursor(struct store *store, struct settle_cursor *cursor, struct shm_error *error);
 
-/* Writes all that is changed in counts, and the cursors, in one transaction; then counts are clean.
- * *rows (may be NULL) is set to the rows written. On failure nothing has changed, neither on disk
- * nor in counts, and the same call may be repeated: -ENOSPC, -EBUSY (another program holds the
- * write lock, or reads and keeps a log at its limit from starting over), -EIO, ... with the reason
- * in error. -ESTALE as store_check_files, which is asked before the transaction and after it: the
- * transaction may then be in a file that is no longer the database, so nothing may be settled on
- * it. */
-int store_commit(struct store *store, struct counts *counts, const struct settle_cursor *cursor,
-                 unsigned n_cursors, uint64_t *rows, struct shm_error *error);
+/* Writes all that is changed in the books, and the cursors, in one transaction; then the books are
+ * clean. *rows (may be NULL) is set to the rows written. On failure nothing has changed, neither on
+ * disk nor in the books, and the same call may be repeated: -ENOSPC, -EBUSY (another program holds
+ * the write lock, or reads and keeps a log at its limit from starting over), -EIO, ... with the
+ * reason in error. -ESTALE as store_check_files, which is asked before the transaction and after
+ * it: the transaction may then be in a file that is no longer the database, so nothing may be
+ * settled on it. */
+int store_commit(struct store *store, struct book *const *book, unsigned n_books,
+                 const struct settle_cursor *cursor, unsigned n_cursors, uint64_t *rows,
+                 struct shm_error *error);
 
 #endif

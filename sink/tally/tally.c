@@ -1,66 +1,35 @@
 #include "sink/tally/tally.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/folder.h"
+#include "sink/tally/metrics.h"
 
 /* While records come more often than this, the stage sleeps so long after work and looks again by
  * itself. Only when nothing came does it ask to be woken, which costs the writer a system call.
  * README.md has what that saves. */
 #define NAP_NS (200 * NS_PER_US)
 
-enum tally_metric {
-#define METRIC(name, kind, help) TALLY_##name,
-#include "sink/tally/metrics.def"
-#undef METRIC
-	TALLY_METRIC_COUNT
-};
-_Static_assert((int)TALLY_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
+#define TURN_NS NS_PER_SEC /* between two looks at what has expired */
 
 struct tally {
-	struct counts counts;
+	struct books books; /* of topic i of `reads` is book[i] */
 	struct store *store;
 	struct ports ports;
 	struct settle settle;
-	struct topic_reader *reader; /* of topic ip */
 	struct control *control;
 	const char *data_dir;
 	struct store_log log; /* as of the last look */
+	uint64_t turned_ns;   /* when the books were last told the time */
+	unsigned next;        /* topic whose turn it is */
 	bool worked;          /* since the last idle */
 	bool dense;           /* the last time it asked to be woken it was, within NAP_NS */
 };
-
-/* ---- counting ---- */
-
-/* The record that the batch gave last. */
-static bool is_ip_event(const struct record_batch *batch)
-{
-	return batch->type == EVENT_IP && batch->length == sizeof(struct event_ip);
-}
-
-struct tally_taken tally_take(struct counts *counts, struct record_batch *batch, uint64_t max)
-{
-	struct tally_taken taken = {0};
-	const struct record *record = NULL;
-	do {
-		const struct event_ip *run[COUNTS_RUN];
-		unsigned n = 0;
-		while (n < COUNTS_RUN && taken.records < max && (record = record_next(batch)) != NULL) {
-			taken.records++;
-			if (__builtin_expect(is_ip_event(batch), 1))
-				run[n++] = (const struct event_ip *)(const void *)record->payload;
-			else
-				taken.bad++;
-		}
-		counts_add(counts, run, n);
-	} while (record != NULL && taken.records < max && !counts_full(counts));
-	return taken;
-}
 
 /* ---- the database, as settle.h wants it ---- */
 
@@ -68,7 +37,7 @@ static int commit(void *sink, const struct settle_cursor *cursor, unsigned n, st
 {
 	struct tally *tally = sink;
 	uint64_t rows;
-	int result = store_commit(tally->store, &tally->counts, cursor, n, &rows, error);
+	int result = store_commit(tally->store, tally->books.book, tally->books.n, cursor, n, &rows, error);
 	if (result == 0)
 		metric_add(tally->control, TALLY_rows_written, rows);
 	return result;
@@ -93,47 +62,29 @@ static const struct settle_store database = {
 
 /* ---- starting ---- */
 
-struct counts_limits tally_limits(const struct config *config)
+/* A book's reason, with the file's name where that is meant. */
+static int explain_book(int result, const char *path, const struct shm_error *why, struct shm_error *error)
 {
-	return (struct counts_limits){
-	        .applications = config_u64(config, "tally.applications"),
-	        .addresses_per_application = config_u64(config, "tally.addresses_per_application"),
-	        .addresses = config_u64(config, "tally.addresses"),
-	};
-}
-
-/* Counts for what the database holds. */
-static int init_counts(const struct config *config, struct counts *counts,
-                       const struct counts_expected *expected, struct shm_error *error)
-{
-	struct counts_limits limits = tally_limits(config);
-	int result = counts_init(counts, &limits, expected, 0);
-	if (result != 0)
-		shm_explain(
-		        error,
-		        "no address space for %llu bytes of counts: %s; lower tally.applications or tally.addresses",
-		        (unsigned long long)counts_bytes_max(&limits), strerror(-result));
+	if (result == -ENOMEM)
+		*error = *why;
+	else
+		shm_explain(error, "%s: %s", path, why->text);
 	return result;
 }
 
-int tally_open(const struct config *config, struct counts *counts, struct store **store,
-               struct shm_error *error)
+int tally_open(const struct config *config, const char *const *topic, unsigned n, struct books *books,
+               struct store **store, struct shm_error *error)
 {
-	struct counts_expected expected;
-	int result = store_open(store, config_string(config, "data_dir"), error);
+	struct shm_error why = {""};
+	int result = store_open(store, config_string(config, "data_dir"), book_kinds, error);
 	if (result != 0)
 		return result;
 	store_limit_log(*store, config_u64(config, "tally.log_limit"));
-	result = store_expected(*store, &expected, error);
-	if (result == 0)
-		result = init_counts(config, counts, &expected, error);
-	if (result == 0) {
-		result = store_load(*store, counts, error);
-		if (result != 0)
-			counts_fini(counts);
-	}
-	if (result != 0)
+	result = books_open(books, topic, n, config, store_database(*store), &why);
+	if (result != 0) {
+		(void)explain_book(result, store_path(*store), &why, error);
 		store_close(*store);
+	}
 	return result;
 }
 
@@ -148,21 +99,26 @@ static int running(const struct config *config)
 	return pid;
 }
 
+static int look_at_books(void *argument, const struct store_tried *tried, struct shm_error *error)
+{
+	const struct config *config = argument;
+	struct shm_error why = {""};
+	int result = books_check(config, tried->db, tried->version == STORE_VERSION, tried->rows, &why);
+	if (result != 0) {
+		char path[FOLDER_PATH_MAX];
+		snprintf(path, sizeof path, "%s/" STORE_FILE, config_string(config, "data_dir"));
+		(void)explain_book(result, path, &why, error);
+	}
+	return result;
+}
+
 int tally_check(const struct config *config, const char *section, struct shm_error *error)
 {
-	struct counts_expected expected;
-	struct counts counts;
 	struct shm_error why = {""};
-	int result = store_try(config_string(config, "data_dir"), running(config), &expected, &why);
-	if (result != 0) {
-		shm_explain(error, "data_dir: %s", why.text);
-		return result;
-	}
-	result = init_counts(config, &counts, &expected, &why);
-	if (result == 0)
-		counts_fini(&counts);
-	else
-		shm_explain(error, "%s: %s", section, why.text);
+	int result = store_try(config_string(config, "data_dir"), running(config), look_at_books,
+	                       (void *)(uintptr_t)config, &why);
+	if (result != 0)
+		shm_explain(error, "%s: %s", result == -ENOMEM ? section : "data_dir", why.text);
 	return result;
 }
 
@@ -176,26 +132,58 @@ static void say_lost(struct tally *tally, uint64_t lost)
 	            (unsigned long long)lost);
 	log_warn(
 	        "the database lacks records that its group has read: deleted, an older copy, another data_dir? they are in no count",
-	        "group=%s records=%llu applications_in_database=%llu database=%s/%s", TALLY_GROUP,
-	        (unsigned long long)lost, (unsigned long long)tally->counts.n_applications, tally->data_dir,
-	        STORE_FILE);
+	        "group=%s records=%llu database=%s/%s", TALLY_GROUP, (unsigned long long)lost,
+	        tally->data_dir, STORE_FILE);
 }
 
-static int attach(struct tally *tally, struct stage *stage, struct shm_error *error)
+/* The topics first: they say which books are to be open. */
+static int open_ports(struct tally *tally, struct stage *stage, struct shm_error *error)
+{
+	struct ports_wanted wanted = ports_declared(&stage->instance, stage->role, NULL);
+	ports_declare_listed(&wanted, stage->config);
+	int result = ports_open(&tally->ports, &wanted, error);
+	if (result != 0 || tally->ports.n_reads != 0)
+		return result;
+	shm_explain(error, "the instance has no topic with a group \"%s\"", wanted.group);
+	return -ENOENT;
+}
+
+static int take_up(struct tally *tally, struct stage *stage, struct shm_error *error)
 {
 	uint64_t lost = 0;
-	struct ports_wanted wanted = ports_declared(&stage->instance, stage->role, NULL);
-	int result = ports_open(&tally->ports, &wanted, error);
-	if (result != 0)
-		return result;
-	tally->reader = ports_reader(&tally->ports, TALLY_TOPIC);
 	settle_init(&tally->settle, &database, tally, &tally->ports, tally->control, TALLY_waiting_records);
 	tally->settle.interval_ns = config_ns(stage->config, "tally.commit_interval");
 	tally->settle.folder = tally->data_dir;
-	result = settle_take_up(&tally->settle, &lost, error);
+	int result = settle_take_up(&tally->settle, &lost, error);
 	if (result == 0 && lost != 0)
 		say_lost(tally, lost);
 	return result;
+}
+
+static void leave(struct tally *tally)
+{
+	ports_close(&tally->ports);
+	books_close(&tally->books);
+	store_close(tally->store);
+	free(tally);
+}
+
+static int open_all(struct tally *tally, struct stage *stage, struct shm_error *error)
+{
+	int result = open_ports(tally, stage, error);
+	if (result == 0)
+		result = tally_open(stage->config, tally->ports.wanted.reads, tally->ports.n_reads,
+		                    &tally->books, &tally->store, error);
+	return result == 0 ? take_up(tally, stage, error) : result;
+}
+
+static void log_start(const struct tally *tally)
+{
+	unsigned lanes = 0;
+	for (unsigned i = 0; i < tally->ports.n_reads; i++)
+		lanes += tally->ports.reader[i].n_lanes;
+	log_info("counting", "topics=%u lanes=%u database=%s/%s", tally->ports.n_reads, lanes,
+	         tally->data_dir, STORE_FILE);
 }
 
 static int init(struct stage *stage, struct shm_error *error)
@@ -205,49 +193,59 @@ static int init(struct stage *stage, struct shm_error *error)
 		shm_explain(error, "no memory");
 		return -ENOMEM;
 	}
-	struct counts_limits limits = tally_limits(stage->config);
 	tally->control = stage->control;
 	tally->data_dir = config_string(stage->config, "data_dir");
-	int result = tally_open(stage->config, &tally->counts, &tally->store, error);
+	int result = open_all(tally, stage, error);
 	if (result != 0) {
-		free(tally);
-		return result;
-	}
-	result = attach(tally, stage, error);
-	if (result != 0) {
-		ports_close(&tally->ports);
-		counts_fini(&tally->counts);
-		store_close(tally->store);
-		free(tally);
+		leave(tally);
 		return result;
 	}
 	stage->own = tally;
 	stage->ports = &tally->ports;
-	metric_set(tally->control, TALLY_memory_max_bytes, counts_bytes_max(&limits));
-	log_info("counting", "lanes=%u applications=%llu addresses=%llu database=%s/%s",
-	         tally->reader->n_lanes, (unsigned long long)tally->counts.n_applications,
-	         (unsigned long long)tally->counts.addresses, tally->data_dir, STORE_FILE);
+	metric_set(tally->control, TALLY_memory_max_bytes, books_memory_max(stage->config));
+	log_start(tally);
 	return 0;
 }
 
 /* ---- the loop ---- */
 
+static bool is_full(const struct tally *tally, unsigned i)
+{
+	const struct book *book = tally->books.book[i];
+	return book->kind->full(book);
+}
+
+/* A batch of one lane; topics and their lanes have their turns. One whose book is full waits for a
+ * commit, the others go on. */
+static bool peek(struct tally *tally, unsigned *i, unsigned *lane, struct record_batch *batch)
+{
+	for (unsigned tried = 0; tried < tally->ports.n_reads; tried++) {
+		*i = tally->next;
+		tally->next = *i + 1 == tally->ports.n_reads ? 0 : *i + 1;
+		if (!is_full(tally, *i) && topic_peek(&tally->ports.reader[*i], lane, batch))
+			return true;
+	}
+	return false;
+}
+
 static bool poll_stage(struct stage *stage)
 {
 	struct tally *tally = stage->own;
 	struct record_batch batch;
-	unsigned lane;
+	unsigned i, lane;
 	settle_poll(&tally->settle, stage->now_ns);
-	if (counts_full(&tally->counts) || !topic_peek(tally->reader, &lane, &batch))
+	if (!peek(tally, &i, &lane, &batch))
 		return false;
-	struct tally_taken taken = tally_take(&tally->counts, &batch, TALLY_POLL_RECORDS);
+	struct book *book = tally->books.book[i];
+	struct book_taken taken = book->kind->take(book, &batch, TALLY_POLL_RECORDS);
 	metric_add(tally->control, TALLY_events, taken.records - taken.bad);
 	if (taken.bad != 0)
 		metric_add(tally->control, TALLY_bad_records, taken.bad);
-	bool wish = counts_full(&tally->counts) || counts_dirty_rows(&tally->counts) >= TALLY_COMMIT_ROWS;
-	settle_pass(&tally->settle, 0, lane, &batch, taken.records, wish, stage->now_ns);
+	bool full = book->kind->full(book);
+	bool wish = full || books_rows(&tally->books) >= TALLY_COMMIT_ROWS;
+	settle_pass(&tally->settle, i, lane, &batch, taken.records, wish, stage->now_ns);
 	tally->worked = true;
-	return true;
+	return taken.records != 0 || batch.corrupt || (full && !book->kind->full(book));
 }
 
 static void look_at_log(struct tally *tally)
@@ -267,17 +265,28 @@ static void look_at_log(struct tally *tally)
 	tally->log = log;
 }
 
+/* What expires does so while nothing comes, too: then it has a commit of its own. */
+static void turn(struct tally *tally, uint64_t now_ns)
+{
+	if (now_ns - tally->turned_ns < TURN_NS)
+		return;
+	tally->turned_ns = now_ns;
+	for (unsigned i = 0; i < tally->books.n; i++)
+		if (tally->books.book[i]->kind->turn != NULL)
+			tally->books.book[i]->kind->turn(tally->books.book[i],
+			                                 (int64_t)(clock_real_ns() / NS_PER_MS));
+	if (!settle_open(&tally->settle) && books_rows(&tally->books) != 0)
+		tally->settle.due_ns = now_ns + tally->settle.interval_ns;
+}
+
 static void tick(struct stage *stage)
 {
 	struct tally *tally = stage->own;
-	struct control *control = tally->control;
+	turn(tally, stage->now_ns);
 	settle_tick(&tally->settle, stage->now_ns);
 	look_at_log(tally);
-	metric_set(control, TALLY_applications, tally->counts.n_applications);
-	metric_set(control, TALLY_truncated_applications, tally->counts.n_truncated);
-	metric_set(control, TALLY_addresses, tally->counts.addresses);
-	metric_set(control, TALLY_networks, tally->counts.networks.n);
-	metric_set(control, TALLY_beyond_events, tally->counts.beyond);
+	for (unsigned i = 0; i < tally->books.n; i++)
+		tally->books.book[i]->kind->tell(tally->books.book[i], tally->control);
 }
 
 static void sleep_ns(uint64_t ns)
@@ -286,10 +295,25 @@ static void sleep_ns(uint64_t ns)
 	(void)nanosleep(&time, NULL); /* a signal ends it early, and that is right */
 }
 
+/* For topics whose book has room: the others' bells would ring on. */
 static void wait_for_records(struct tally *tally, uint64_t timeout_ns)
 {
+	struct bell *bell[BOOKS_MAX];
+	uint32_t seen[BOOKS_MAX];
+	unsigned n = 0;
+	for (unsigned i = 0; i < tally->ports.n_reads; i++) {
+		if (is_full(tally, i))
+			continue;
+		bell[n] = tally->ports.reader[i].bell;
+		seen[n++] = tally->ports.reader[i].seen;
+	}
+	if (n == 0) {
+		sleep_ns(timeout_ns);
+		return;
+	}
 	uint64_t begun_ns = clock_monotonic_ns();
-	bool rung = topic_wait(tally->reader, timeout_ns);
+	bool rung =
+	        n == 1 ? bell_wait(bell[0], seen[0], timeout_ns) : bell_wait_any(bell, seen, n, timeout_ns);
 	tally->dense = rung && clock_monotonic_ns() - begun_ns < NAP_NS;
 	metric_add(tally->control, TALLY_waits, 1);
 }
@@ -302,12 +326,6 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	if (nap) {
 		metric_add(tally->control, TALLY_naps, 1);
 		sleep_ns(timeout_ns < NAP_NS ? timeout_ns : NAP_NS);
-		return;
-	}
-	if (counts_full(
-	            /* the bell would ring on: there is something to read, and no room for it */
-	            &tally->counts)) {
-		sleep_ns(timeout_ns);
 		return;
 	}
 	wait_for_records(tally, settle_timeout(&tally->settle, timeout_ns, stage->now_ns));
@@ -328,18 +346,14 @@ static void fini(struct stage *stage)
 	if (safe && store_empty_log(tally->store, &error) != 0)
 		log_warn("cannot copy the database's log into the database; the next start does",
 		         "reason=\"%s\"", error.text);
-	ports_close(&tally->ports);
-	counts_fini(&tally->counts);
-	store_close(tally->store);
-	free(tally);
+	leave(tally);
 	stage->own = NULL;
 }
 
 static uint64_t memory_max(const struct config *config, const char *section)
 {
-	struct counts_limits limits = tally_limits(config);
 	(void)section;
-	return counts_bytes_max(&limits);
+	return books_memory_max(config);
 }
 
 static const struct metric_description metrics[] = {
@@ -350,7 +364,7 @@ static const struct metric_description metrics[] = {
 
 const struct stage_ops tally_stage = {
         .name = "tally",
-        .help = "counts IpEvents per application and address, in memory and in SQLite",
+        .help = "counts events of every topic, in memory and in SQLite",
         .metrics = metrics,
         .n_metrics = TALLY_METRIC_COUNT,
         .init = init,

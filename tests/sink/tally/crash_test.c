@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sink/tally/book_ip.h"
 #include "sink/tally/tally.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -27,6 +28,7 @@
 #include "tests/fixture/instance.h"
 #include "tests/fixture/tally.h"
 
+#define TOPIC        "ip"
 #define KILLS        40u
 #define LANES        2u
 #define LANE_BYTES   (256u * 1024)
@@ -49,7 +51,7 @@ struct fixture {
 
 static int set_up(void **state)
 {
-	static const struct test_topic topic = {TALLY_TOPIC, LANE_BYTES, LANES, {"w.0", "w.1"}, TALLY_GROUP};
+	static const struct test_topic topic = {TOPIC, LANE_BYTES, LANES, {"w.0", "w.1"}, TALLY_GROUP};
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
 	if (f == NULL || sandbox_make(&f->folder) != 0 || tally_folder_make(&f->data) != 0 ||
@@ -89,7 +91,7 @@ static void write_lane(struct fixture *f, unsigned lane, uint64_t at_most)
 	unsigned long random = f->random + lane;
 	uint64_t n = atomic_load(&f->shared->written[lane]);
 	if (instance_attach(&instance, "test", SEGMENT_WRITE, &f->error) != 0 ||
-	    topic_writer_attach(&writer, &instance, TALLY_TOPIC, lane == 0 ? "w.0" : "w.1", &f->error) != 0)
+	    topic_writer_attach(&writer, &instance, TOPIC, lane == 0 ? "w.0" : "w.1", &f->error) != 0)
 		_exit(1);
 	uint64_t end = n + at_most;
 	while (!atomic_load(&f->shared->stop) && n < end) {
@@ -240,30 +242,28 @@ static void check_counts(struct fixture *f)
 		}
 	}
 	struct store *store;
-	struct counts counts;
-	struct counts_expected expected;
+	struct book_ip *ip;
 	struct counts_limits limits = {1000, 65536, 1000000};
-	assert_int_equal(store_open(&store, f->data.data_dir, &f->error), 0);
-	assert_int_equal(store_expected(store, &expected, &f->error), 0);
-	assert_int_equal(counts_init(&counts, &limits, &expected, 0), 0);
-	assert_int_equal(store_load(store, &counts, &f->error), 0);
+	assert_int_equal(store_open(&store, f->data.data_dir, book_kinds, &f->error), 0);
+	assert_int_equal(book_ip_open(&ip, &limits, store_database(store), &f->error), 0);
+	const struct counts *counts = &ip->counts;
 	uint64_t counted = 0;
-	for (uint64_t i = 0; i < counts.n_applications; i++)
-		counted += counts.application[i].count;
+	for (uint64_t i = 0; i < counts->n_applications; i++)
+		counted += counts->application[i].count;
 	printf("written %llu, in the database %llu\n", (unsigned long long)records,
 	       (unsigned long long)counted);
 	assert_int_equal(counted, records);
 	for (unsigned a = 0; a < APPLICATIONS; a++) {
 		uint8_t sha[32];
 		tally_sha(sha, a);
-		const struct counts_application *found = counts_find(&counts, sha);
+		const struct counts_application *found = counts_find(counts, sha);
 		assert_int_equal(found == NULL ? 0 : found->count, count[a]);
 		for (unsigned i = 0; found != NULL && i < ADDRESSES; i++)
-			assert_int_equal(counts_hosts(&counts, found, i * 5) >> (i * 5 % 16) & 1,
+			assert_int_equal(counts_hosts(counts, found, i * 5) >> (i * 5 % 16) & 1,
 			                 seen[a] >> i & 1);
 		assert_int_equal(found == NULL ? 0 : found->addresses, __builtin_popcountll(seen[a]));
 	}
-	counts_fini(&counts);
+	book_ip_kind.close(&ip->book);
 	store_close(store);
 }
 
@@ -307,9 +307,8 @@ static void killed_at_random_moments_it_counts_each_record_once(void **state)
 static struct stream_group *map_group(struct fixture *f, struct segment *segment)
 {
 	char name[SEGMENT_NAME_MAX];
-	assert_int_equal(segment_attach(segment, f->folder.directory,
-	                                instance_group_name(name, TALLY_TOPIC, 0), SEGMENT_GROUP,
-	                                SEGMENT_WRITE, &f->error),
+	assert_int_equal(segment_attach(segment, f->folder.directory, instance_group_name(name, TOPIC, 0),
+	                                SEGMENT_GROUP, SEGMENT_WRITE, &f->error),
 	                 0);
 	return segment->body;
 }

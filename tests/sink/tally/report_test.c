@@ -14,12 +14,12 @@
 
 #include "sink/tally/report.h"
 #include "sink/tally/store.h"
-#include "tests/fixture/tally.h"
+#include "tests/fixture/tally_store.h"
 
 struct fixture {
 	struct tally_folder folder;
 	struct store *store;
-	struct counts counts;
+	struct book_ip *ip;
 	struct shm_error error;
 };
 
@@ -32,16 +32,23 @@ static int set_up(void **state)
 
 static void start(struct fixture *f, struct counts_limits limits)
 {
-	struct counts_expected none = {0};
-	assert_int_equal(store_open(&f->store, f->folder.data_dir, &f->error), 0);
-	assert_int_equal(counts_init(&f->counts, &limits, &none, 0), 0);
+	assert_int_equal(store_open(&f->store, f->folder.data_dir, tally_store_kinds, &f->error), 0);
+	assert_int_equal(book_ip_open(&f->ip, &limits, store_database(f->store), &f->error), 0);
+}
+
+static void stop(struct fixture *f)
+{
+	if (f->ip != NULL)
+		book_ip_kind.close(&f->ip->book);
+	store_close(f->store);
+	f->ip = NULL;
+	f->store = NULL;
 }
 
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	counts_fini(&f->counts);
-	store_close(f->store);
+	stop(f);
 	tally_folder_remove(&f->folder);
 	free(f);
 	return 0;
@@ -49,18 +56,19 @@ static int tear_down(void **state)
 
 static const struct counts_limits wide = {1000, 1000000, 10000000};
 
+static void commit(struct fixture *f)
+{
+	struct book *book = &f->ip->book;
+	assert_int_equal(store_commit(f->store, &book, 1, NULL, 0, NULL, &f->error), 0);
+}
+
 static void add(struct fixture *f, uint64_t application, uint32_t ip)
 {
 	struct event_ip event = tally_event(application, ip);
 	const struct event_ip *run = &event;
-	if (counts_full(&f->counts))
-		assert_int_equal(store_commit(f->store, &f->counts, NULL, 0, NULL, &f->error), 0);
-	counts_add(&f->counts, &run, 1);
-}
-
-static void commit(struct fixture *f)
-{
-	assert_int_equal(store_commit(f->store, &f->counts, NULL, 0, NULL, &f->error), 0);
+	if (counts_full(&f->ip->counts))
+		commit(f);
+	counts_add(&f->ip->counts, &run, 1);
 }
 
 static char *report(struct fixture *f, uint64_t application)
@@ -225,9 +233,7 @@ static void reports_are_there_while_tally_writes_and_after_it_has_ended(void **s
 		assert_memory_equal(json, expected, strlen(expected));
 		free(json);
 	}
-	counts_fini(&f->counts);
-	store_close(f->store);
-	f->store = NULL;
+	stop(f);
 	free(report(f, 1));
 }
 
