@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <jansson.h>
 
 #include "base/clock.h"
 #include "base/hex.h"
+#include "base/moment.h"
 #include "base/text.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
@@ -89,55 +89,6 @@ static const struct arguments arguments = {
         .operands_max = 1000,
 };
 
-/* ---- times ---- */
-
-/* "2h": so long ago. */
-static bool parse_ago(const char *text, int64_t now_ms, int64_t *ms)
-{
-	static const struct {
-		char unit;
-		int64_t ms;
-	} units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
-	char *end;
-	errno = 0;
-	long number = strtol(text, &end, 10);
-	if (end == text || errno != 0 || number < 0 || number > 1000000 || end[0] == '\0' || end[1] != '\0')
-		return false;
-	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-		if (units[i].unit == end[0]) {
-			*ms = now_ms - number * units[i].ms;
-			return true;
-		}
-	return false;
-}
-
-static bool parse_time(const char *text, int64_t now_ms, int64_t *ms)
-{
-	static const char *const forms[] = {"%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S",
-	                                    "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"};
-	for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-		struct tm tm = {.tm_isdst = -1};
-		const char *end = strptime(text, forms[i], &tm);
-		if (end == NULL || *end != '\0')
-			continue;
-		bool utc = forms[i][strlen(forms[i]) - 1] == 'Z';
-		time_t time = utc ? timegm(&tm) : mktime(&tm);
-		*ms = (int64_t)time * 1000;
-		return time != (time_t)-1;
-	}
-	return parse_ago(text, now_ms, ms);
-}
-
-/* "2026-07-01 12:00:00" in local time, "-" for 0. */
-static const char *show_time(char out[32], int64_t ms)
-{
-	time_t time = (time_t)(ms / 1000);
-	struct tm local;
-	if (ms == 0 || localtime_r(&time, &local) == NULL || strftime(out, 32, "%F %T", &local) == 0)
-		snprintf(out, 32, "-");
-	return out;
-}
-
 /* ---- opening ---- */
 
 static bool filtered(void)
@@ -155,10 +106,10 @@ static int set_filter(struct dead_filter *filter)
 	                               .status = given.status == NO_STATUS ? DEAD_ANY_STATUS
 	                                                                   : (int)given.status,
 	                               .until_ms = now_ms};
-	static const char form[] = "%s %s: not a time; such are 2026-07-01, \"2026-07-01 12:30:00\", 2h, 7d";
-	if (given.since != NULL && !parse_time(given.since, now_ms, &filter->since_ms))
+	static const char form[] = "%s %s: not a time; such are " MOMENT_EXAMPLES;
+	if (given.since != NULL && !moment_parse(given.since, now_ms, &filter->since_ms))
 		return arguments_error(&arguments, form, "--since", given.since);
-	if (given.until != NULL && !parse_time(given.until, now_ms, &filter->until_ms))
+	if (given.until != NULL && !moment_parse(given.until, now_ms, &filter->until_ms))
 		return arguments_error(&arguments, form, "--until", given.until);
 	return 0;
 }
@@ -262,9 +213,9 @@ static void status_cell(struct grid *grid, int status)
 static int list_row(void *argument, const struct dead_letter *letter)
 {
 	struct desk *desk = argument;
-	char time[32], url[URL_BYTES];
+	char time[MOMENT_BYTES], url[URL_BYTES];
 	(void)redact_url(desk->redact, letter->url, letter->url_bytes, url, sizeof url);
-	grid_cell(&desk->grid, "%s", show_time(time, letter->dead_ms));
+	grid_cell(&desk->grid, "%s", moment_show(time, letter->dead_ms));
 	grid_cell(&desk->grid, "%s", letter->id);
 	grid_number(&desk->grid, letter->attempts);
 	status_cell(&desk->grid, letter->status);
@@ -323,10 +274,10 @@ static void print_history(const char *history)
 	grid_init(&grid, "<AT >STATUS >TIME <ERROR");
 	json_array_foreach(all, i, one)
 	{
-		char time[32];
+		char time[MOMENT_BYTES];
 		const char *error = json_string_value(json_object_get(one, "error"));
 		json_int_t ms = json_integer_value(json_object_get(one, "ms"));
-		grid_cell(&grid, "%s", show_time(time, json_integer_value(json_object_get(one, "at"))));
+		grid_cell(&grid, "%s", moment_show(time, json_integer_value(json_object_get(one, "at"))));
 		status_cell(&grid, (int)json_integer_value(json_object_get(one, "status")));
 		grid_time(&grid, (uint64_t)(ms > 0 ? ms : 0) * NS_PER_MS);
 		grid_cell(&grid, "%s", error != NULL ? error : "");
@@ -340,20 +291,20 @@ static void print_history(const char *history)
 static int show_letter(void *argument, const struct dead_letter *letter)
 {
 	struct desk *desk = argument;
-	char time[32], url[URL_BYTES], attempts[32];
+	char time[MOMENT_BYTES], url[URL_BYTES], attempts[32];
 	if (given.json)
 		return print_object(desk, letter, true, JSON_INDENT(2));
 	size_t n = redact_url(desk->redact, letter->url, letter->url_bytes, url, sizeof url);
 	snprintf(attempts, sizeof attempts, "%" PRIu64, letter->attempts);
 	print_field("id", letter->id, strlen(letter->id));
-	show_time(time, letter->dead_ms);
+	moment_show(time, letter->dead_ms);
 	print_field("died", time, strlen(time));
 	print_field("reason", letter->reason, strlen(letter->reason));
 	print_field("endpoint", letter->endpoint, strlen(letter->endpoint));
 	print_field("method", letter->method, strlen(letter->method));
 	print_field("url", url, n);
 	print_field("data", letter->data, letter->data_bytes);
-	show_time(time, (int64_t)(letter->arrival_ns / NS_PER_MS));
+	moment_show(time, (int64_t)(letter->arrival_ns / NS_PER_MS));
 	print_field("taken in", time, strlen(time));
 	print_field("attempts", attempts, strlen(attempts));
 	print_history(letter->history);

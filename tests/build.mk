@@ -10,6 +10,7 @@ $(eval $(call unit,base/log,stage flow config shm event base,))
 $(eval $(call unit,base/word,base,))
 $(eval $(call unit,base/siphash,,))
 $(eval $(call unit,base/program,base,))
+$(eval $(call unit,base/moment,base,))
 
 $(eval $(call unit,shm/record,shm event base,))
 $(eval $(call unit,shm/stream,shm event base,-lck))
