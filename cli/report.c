@@ -1,4 +1,4 @@
-/* millrace report: prints one application's count and addresses. */
+/* millrace report: what tally has counted, as JSON. */
 #include "sink/tally/report.h"
 
 #include <errno.h>
@@ -6,19 +6,132 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/moment.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "config/config.h"
+#include "sink/tally/attempts.h"
 
 #define EXIT_UNKNOWN 3
 #define EXIT_NO_SHA  4
 
-static int print_report(const char *data_dir, const char *sha)
+struct options {
+	const char *file, *instance, *since, *until, *endpoint;
+	struct argument_list sets;
+	uint64_t step_ns, limit, offset;
+};
+
+#define DEFAULT_SINCE "1h"
+
+static struct options given = {.since = DEFAULT_SINCE, .limit = ATTEMPTS_LIMIT};
+
+static const struct argument table[] = {
+        {"since", 0, ARGUMENT_STRING, "TIME",
+         "deliveries: of attempts that began then or later: 2026-07-01,\n"
+         "\"2026-07-01 12:30:00\" (local time), or how long ago: 30m, 2h, 7d\n(default " DEFAULT_SINCE ")",
+         &given.since, 0, 0, NULL},
+        {"until", 0, ARGUMENT_STRING, "TIME", "deliveries: before that time (default now)", &given.until, 0,
+         0, NULL},
+        {"endpoint", 0, ARGUMENT_STRING, "TEXT", "deliveries: to endpoints that begin so", &given.endpoint, 0,
+         0, NULL},
+        {"step", 0, ARGUMENT_DURATION, "TIME",
+         "deliveries: each step of so many minutes by itself (5m; default: all\ntogether)", &given.step_ns, 0,
+         366ull * 24 * 3600 * NS_PER_SEC, NULL},
+        {"limit", 'n', ARGUMENT_COUNT, "N", "lists: at most N items (default 1000)", &given.limit, 0,
+         ATTEMPTS_LIMIT_MAX, NULL},
+        {"offset", 0, ARGUMENT_COUNT, "N", "lists: without the first N", &given.offset, 0, INT64_MAX, NULL},
+        {"config", 'c', ARGUMENT_STRING, "FILE",
+         "the configuration that names data_dir (default: that of the running\n"
+         "instance, else the embedded one)",
+         &given.file, 0, 0, NULL},
+        {"set", 0, ARGUMENT_LIST, "KEY=VALUE", "replace one value of it, as for millrace run", &given.sets, 0,
+         0, NULL},
+        {"instance", 0, ARGUMENT_STRING, "NAME", "which instance (default: $MILLRACE_INSTANCE or default)",
+         &given.instance, 0, 0, NULL},
+};
+
+static const struct arguments arguments = {
+        .command = "report",
+        .usage = "SHA | deliveries [OPTION]...",
+        .purpose =
+                "Prints what was counted, as JSON. Reads the counts on disk, so it works while nothing runs; they are at\n"
+                "most tally.commit_interval old.\n"
+                "\n"
+                "  SHA         count and addresses of the application with this app_sha256:\n"
+                "              {\"count\": N, \"good_ips\": [...], \"bad_ips\": [...]}\n"
+                "  deliveries  attempts to deliver postbacks, by endpoint and outcome, with their latencies",
+        .exit_codes =
+                "  3  no message of this application was counted\n  4  SHA is not 64 hexadecimal characters",
+        .example = "  millrace report 0f8ab8dd3ae5d8e1c1e2b1ff1ed4ed9ba6dd6f5d1f0c3a9e7d9c8d1d0a6b7c8d\n"
+                   "  millrace report deliveries --since 2h --endpoint https://api.example.com/",
+        .table = table,
+        .n = sizeof table / sizeof table[0],
+        .operands_min = 1,
+        .operands_max = 3,
+};
+
+/* ---- what can be asked ---- */
+
+/* Each gets the words after its own, and returns 0 with *json or -errno with error. */
+
+static int ask_deliveries(const char *data_dir, char *const *word, char **json, struct shm_error *error)
+{
+	int64_t now_ms = (int64_t)(clock_real_ns() / NS_PER_MS);
+	struct attempts_question question = {
+	        .to_ms = now_ms,
+	        .step_ms = (int64_t)(given.step_ns / NS_PER_MS),
+	        .endpoint = given.endpoint,
+	        .limit = given.limit,
+	        .offset = given.offset,
+	};
+	(void)word;
+	(void)moment_parse(given.since, now_ms, &question.from_ms); /* checked at the start */
+	if (given.until != NULL)
+		(void)moment_parse(given.until, now_ms, &question.to_ms);
+	return attempts_json(data_dir, &question, json, error);
+}
+
+static const struct subject {
+	const char *word;
+	unsigned least, most; /* words after it */
+	int (*ask)(const char *data_dir, char *const *word, char **json, struct shm_error *error);
+	int invalid; /* exit status for -EINVAL */
+} subjects[] = {
+        {"deliveries", 0, 0, ask_deliveries, EXIT_USAGE},
+};
+
+static int ask_application(const char *data_dir, char *const *word, char **json, struct shm_error *error)
+{
+	return report_json(data_dir, word[-1], json, NULL, error);
+}
+
+static const struct subject application = {"SHA", 0, 0, ask_application, EXIT_NO_SHA};
+
+static const struct subject *subject_of(const struct operands *operands)
+{
+	for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++)
+		if (strcmp(operands->item[0], subjects[i].word) == 0)
+			return &subjects[i];
+	return &application;
+}
+
+static int check_times(void)
+{
+	static const char form[] = "--%s %s: not a time; such are " MOMENT_EXAMPLES;
+	int64_t ms;
+	if (!moment_parse(given.since, 0, &ms))
+		return arguments_error(&arguments, form, "since", given.since);
+	if (given.until != NULL && !moment_parse(given.until, 0, &ms))
+		return arguments_error(&arguments, form, "until", given.until);
+	return 0;
+}
+
+static int print_report(const struct subject *subject, const char *data_dir, char *const *word)
 {
 	struct shm_error error = {""};
 	char *json;
-	uint64_t beyond = 0;
-	int result = report_json(data_dir, sha, &json, &beyond, &error);
+	int result = subject->ask(data_dir, word, &json, &error);
 	if (result == 0) {
 		puts(json);
 		free(json);
@@ -29,7 +142,7 @@ static int print_report(const char *data_dir, const char *sha)
 	case -ENOENT:
 		return EXIT_UNKNOWN;
 	case -EINVAL:
-		return EXIT_NO_SHA;
+		return subject->invalid;
 	default:
 		return 1;
 	}
@@ -37,42 +150,22 @@ static int print_report(const char *data_dir, const char *sha)
 
 int command_report(int argc, char **argv)
 {
-	const char *file = NULL, *instance = command_instance();
-	struct argument_list sets = {0};
-	const struct argument table[] = {
-	        {"config", 'c', ARGUMENT_STRING, "FILE",
-	         "the configuration that names data_dir (default: that of the running\n"
-	         "instance, else the embedded one)",
-	         &file, 0, 0, NULL},
-	        {"set", 0, ARGUMENT_LIST, "KEY=VALUE", "replace one value of it, as for millrace run", &sets,
-	         0, 0, NULL},
-	        {"instance", 0, ARGUMENT_STRING, "NAME",
-	         "which instance (default: $MILLRACE_INSTANCE or default)", &instance, 0, 0, NULL},
-	};
-	const struct arguments arguments = {
-	        .command = "report",
-	        .usage = "SHA [-c FILE] [--set KEY=VALUE]... [--instance NAME]",
-	        .purpose =
-	                "Prints the count and the addresses of the application with this app_sha256, as JSON:\n"
-	                "{\"count\": N, \"good_ips\": [...], \"bad_ips\": [...]}. Reads the counts on disk, so it works while nothing\n"
-	                "runs; they are at most tally.commit_interval old.",
-	        .exit_codes =
-	                "  3  no message of this application was counted\n  4  SHA is not 64 hexadecimal characters",
-	        .example =
-	                "  millrace report 0f8ab8dd3ae5d8e1c1e2b1ff1ed4ed9ba6dd6f5d1f0c3a9e7d9c8d1d0a6b7c8d",
-	        .table = table,
-	        .n = sizeof table / sizeof table[0],
-	        .operands_min = 1,
-	        .operands_max = 1,
-	};
 	struct operands operands;
+	given.instance = command_instance();
 	int status = arguments_parse(&arguments, argc, argv, &operands);
 	if (status != ARGUMENTS_GO_ON)
 		return status;
-	struct config *config = command_config("report", file, &sets, instance);
+	const struct subject *subject = subject_of(&operands);
+	if (operands.n - 1 < subject->least || operands.n - 1 > subject->most)
+		return arguments_error(&arguments, "%s: %s words follow", subject->word,
+		                       operands.n - 1 < subject->least ? "too few" : "too many");
+	status = check_times();
+	if (status != 0)
+		return status;
+	struct config *config = command_config("report", given.file, &given.sets, given.instance);
 	if (config == NULL)
 		return 1;
-	status = print_report(config_string(config, "data_dir"), operands.item[0]);
+	status = print_report(subject, config_string(config, "data_dir"), operands.item + 1);
 	config_free(config);
 	return status;
 }

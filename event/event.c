@@ -30,13 +30,6 @@ static bool postback_check(const struct event_postback *event, uint64_t length)
 	       event->method < POSTBACK_METHOD_COUNT;
 }
 
-static bool delivery_check(const struct event_delivery *event, uint64_t length)
-{
-	return length == sizeof *event + (uint64_t)event->endpoint_bytes + event->url_bytes +
-	                         event->error_bytes + event->body_bytes &&
-	       event->method < POSTBACK_METHOD_COUNT && event->outcome < OUTCOME_COUNT;
-}
-
 static bool payload_check(const struct event_payload *payload)
 {
 	const void *at = payload->at;
@@ -58,7 +51,7 @@ static bool payload_check(const struct event_payload *payload)
 	case EVENT_POSTBACK:
 		return length >= sizeof(struct event_postback) && postback_check(at, length);
 	case EVENT_DELIVERY:
-		return length >= sizeof(struct event_delivery) && delivery_check(at, length);
+		return length >= sizeof(struct event_delivery) && event_delivery_check(at, length);
 	default:
 		return payload->type >= EVENT_OUTSIDE;
 	}

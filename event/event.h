@@ -228,6 +228,14 @@ struct event_delivery {
 };
 _Static_assert(sizeof(struct event_delivery) == 104, "a multiple of 8");
 
+/* What event_check asks of a delivery; length: of the payload, struct included. */
+static inline bool event_delivery_check(const struct event_delivery *event, uint64_t length)
+{
+	return length == sizeof *event + (uint64_t)event->endpoint_bytes + event->url_bytes +
+	                         event->error_bytes + event->body_bytes &&
+	       event->method < POSTBACK_METHOD_COUNT && event->outcome < OUTCOME_COUNT;
+}
+
 #define EVENT_PARAMS_MAX 4096u
 
 /* True when the payload is exactly as long as its fields say and its type is known (or

@@ -113,6 +113,8 @@ $(eval $(call unit,sink/tally/store,tally stage flow config shm event base,-lsql
 $(eval $(call unit,sink/tally/store_files,tally stage flow config shm event base,-lsqlite3 -lcyaml -lyaml -lck -pthread))
 $(eval $(call unit,sink/tally/version,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
 $(eval $(call unit,sink/tally/report,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
+$(eval $(call unit,sink/tally/book_delivery,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
+$(eval $(call unit,sink/tally/attempts,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))
 $(eval $(call unit,sink/kafka/message,kafka stage flow config shm event base,-lrdkafka -ljansson -lcyaml -lyaml -lck -pthread))
 $(eval $(call unit,sink/kafka/kafka,kafka stage flow config shm event base,-lrdkafka -ljansson -lcyaml -lyaml -lck -pthread))
 $(eval $(call unit,sink/tally/crash,tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread))

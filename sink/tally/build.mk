@@ -1,6 +1,7 @@
 # A line for each thought, so that whoever adds a book adds a line.
 TALLY := counts.c networks.c book_ip.c report.c
 TALLY += top.c top_store.c top_read.c answer.c
+TALLY += minutes.c book_delivery.c attempts.c
 TALLY += books.c reader.c
 TALLY += store.c store_open.c store_try.c checkpoint.c files.c
 TALLY += tally.c alone.c

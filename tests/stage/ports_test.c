@@ -200,7 +200,9 @@ static void the_flow_table_says_what_a_role_wants(void **state)
 	struct ports_wanted tally = ports_declared(&f.instance, "tally.0", NULL);
 	assert_string_equal(tally.group, "tally");
 	assert_string_equal(tally.reads[0], "ip");
-	assert_null(tally.reads[1]);
+	struct ports_wanted enrich = ports_declared(&f.instance, "enrich.0", NULL);
+	assert_string_equal(enrich.reads[0], "track.raw");
+	assert_null(enrich.reads[1]);
 	struct ports_wanted http = ports_declared(&f.instance, "ingest-http.1", NULL);
 	assert_string_equal(http.puts[0], "postback");
 	struct ports_wanted udp = ports_declared(&f.instance, "ingest-udp.1", "json");

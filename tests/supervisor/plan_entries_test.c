@@ -173,7 +173,7 @@ static void what_a_process_of_an_entry_reads_is_what_the_entry_says(void **state
 	assert_string_equal(flow_reads(archive, config, "archive[1]", 0), "log");
 	assert_null(flow_reads(archive, config, "archive[1]", 1));
 	assert_string_equal(flow_reads(flow_stage_find("tally"), config, "tally", 0), "ip");
-	assert_null(flow_reads(flow_stage_find("tally"), config, "tally", 1));
+	assert_null(flow_reads(flow_stage_find("enrich"), config, "enrich", 1));
 	plan_free(plan);
 }
 

@@ -86,7 +86,7 @@ static void the_embedded_default_is_udp_http_enrich_deliver_and_tally(void **sta
 	assert_string_equal(plan->role[3].queue[0], "postback");
 	assert_int_equal(plan->role[3].private_bytes, PRIVATE_NOTE_BYTES);
 	assert_string_equal(plan->role[4].page.name, "tally.0");
-	assert_int_equal(plan->role[4].rank, 1);
+	assert_int_equal(plan->role[4].rank, 2); /* what deliver writes it reads */
 	assert_int_equal(plan->role[4].listener, -1);
 	assert_int_equal(plan->n_listeners, 2);
 	assert_int_equal(plan->listener[1].sockets, PLAN_CONNECTIONS);
@@ -144,7 +144,7 @@ static void udp_and_http_listeners_share_topics_and_have_numbers_of_their_own(vo
 	        "ingest: {udp: [{listen: ':5000', format: json}], http: [{listen: [':5000', 'unix:/run/a'], processes: 2}, {listen: 'unix:/run/b', backlog: 7}]}");
 	assert_int_equal(plan->n_listeners, 3);
 	assert_int_equal(plan->n_addresses, 4);
-	assert_int_equal(plan->n_roles, 6);
+	assert_int_equal(plan->n_roles, 7);
 	assert_string_equal(plan->role[0].page.name, "ingest-udp.0");
 	assert_string_equal(plan->role[3].page.name, "ingest-http.2");
 	assert_string_equal(plan->role[3].section, "ingest.http[1]");

@@ -70,7 +70,7 @@ def test_check_draws_the_flow_of_a_configuration():
         'http unix:/tmp/a"b --> ingest-http x 1 --> metric (see above)',
         "                                       --> track.raw (see above)",
         "                                       --> log, 1 lane (nobody keeps it)",
-        "                                       ==> postback, queue of 16384 slots ==> deliver x 1 --> delivery, 1 lane (nobody keeps it)",
+        "                                       ==> postback, queue of 16384 slots ==> deliver x 1 --> delivery, 1 lane --group tally--> tally x 1 (see above)",
         "outside programs --> orders, 2 lanes (nobody keeps it)",
     ]
 
