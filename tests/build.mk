@@ -174,8 +174,13 @@ $(eval $(call unit,supervisor/queues,supervisor stage flow config shm event base
 
 $(eval $(call unit,cli/arguments,,$(BUILD)/obj/cli/arguments.o $(BUILD)/lib/libbase.a))
 $(eval $(call unit,look/snapshot,look stage flow config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,look/average,look base,-lm))
+$(eval $(call unit,look/process,look base,))
 $(eval $(call unit,look/rates,look stage flow config shm event base,-ljansson -lck))
 $(eval $(call unit,cli/clean,clean supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,cli/top/short,top,-lm))
+$(eval $(call unit,cli/top/model,top look stage flow config shm event base,-lck -lm))
+$(eval $(call unit,cli/top/layout,top look stage flow config shm event base,-lck -lm))
 $(eval $(call unit,cli/load/generator,generator ipevent json shm event base,-ljansson))
 $(eval $(call unit,cli/load/send_http,send_http generator shm event base,-ljansson -lm))
 $(eval $(call unit,cli/load/send_http_request,send_http generator shm event base,-ljansson -lm))
