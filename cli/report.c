@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "config/config.h"
 #include "sink/tally/attempts.h"
+#include "sink/tally/consumers.h"
 
 #define EXIT_UNKNOWN 3
 #define EXIT_NO_SHA  4
@@ -53,17 +54,22 @@ static const struct argument table[] = {
 
 static const struct arguments arguments = {
         .command = "report",
-        .usage = "SHA | deliveries [OPTION]...",
+        .usage = "SHA | consumers | consumer NAME | deliveries [OPTION]...",
         .purpose =
                 "Prints what was counted, as JSON. Reads the counts on disk, so it works while nothing runs; they are at\n"
                 "most tally.commit_interval old.\n"
                 "\n"
-                "  SHA         count and addresses of the application with this app_sha256:\n"
-                "              {\"count\": N, \"good_ips\": [...], \"bad_ips\": [...]}\n"
-                "  deliveries  attempts to deliver postbacks, by endpoint and outcome, with their latencies",
+                "  SHA            count and addresses of the application with this app_sha256:\n"
+                "                 {\"count\": N, \"good_ips\": [...], \"bad_ips\": [...]}\n"
+                "  consumers      consumers of tracking events, how much each has counted: type, pods, addresses, countries,\n"
+                "                 search, timing\n"
+                "  consumer NAME  what one of them has counted, the most frequent first:\n"
+                "                 {\"total\": N, \"list\": [{\"key\": K, \"count\": N, \"error\": N}, ...], ...}\n"
+                "  deliveries     attempts to deliver postbacks, by endpoint and outcome, with their latencies",
         .exit_codes =
-                "  3  no message of this application was counted\n  4  SHA is not 64 hexadecimal characters",
+                "  3  no message of this application was counted, or there is no such consumer\n  4  SHA is not 64 hexadecimal characters",
         .example = "  millrace report 0f8ab8dd3ae5d8e1c1e2b1ff1ed4ed9ba6dd6f5d1f0c3a9e7d9c8d1d0a6b7c8d\n"
+                   "  millrace report consumer type --limit 10\n"
                    "  millrace report deliveries --since 2h --endpoint https://api.example.com/",
         .table = table,
         .n = sizeof table / sizeof table[0],
@@ -92,12 +98,25 @@ static int ask_deliveries(const char *data_dir, char *const *word, char **json, 
 	return attempts_json(data_dir, &question, json, error);
 }
 
+static int ask_consumers(const char *data_dir, char *const *word, char **json, struct shm_error *error)
+{
+	(void)word;
+	return consumers_json(data_dir, json, error);
+}
+
+static int ask_consumer(const char *data_dir, char *const *word, char **json, struct shm_error *error)
+{
+	return consumer_json(data_dir, word[0], (struct top_page){given.limit, given.offset}, json, error);
+}
+
 static const struct subject {
 	const char *word;
 	unsigned least, most; /* words after it */
 	int (*ask)(const char *data_dir, char *const *word, char **json, struct shm_error *error);
 	int invalid; /* exit status for -EINVAL */
 } subjects[] = {
+        {"consumers", 0, 0, ask_consumers, EXIT_USAGE},
+        {"consumer", 1, 1, ask_consumer, EXIT_USAGE},
         {"deliveries", 0, 0, ask_deliveries, EXIT_USAGE},
 };
 

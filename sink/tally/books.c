@@ -6,9 +6,10 @@
 
 #include "sink/tally/book_delivery.h"
 #include "sink/tally/book_ip.h"
+#include "sink/tally/book_track.h"
 #include "stage/database.h"
 
-const struct book_kind *const book_kinds[] = {&book_ip_kind, &book_delivery_kind, NULL};
+const struct book_kind *const book_kinds[] = {&book_ip_kind, &book_track_kind, &book_delivery_kind, NULL};
 _Static_assert(sizeof book_kinds / sizeof book_kinds[0] - 1 <= BOOKS_MAX, "all can be open");
 
 const struct book_kind *books_kind(const char *topic)

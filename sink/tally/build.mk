@@ -1,5 +1,6 @@
 # A line for each thought, so that whoever adds a book adds a line.
 TALLY := counts.c networks.c book_ip.c report.c
+TALLY += book_track.c consumers.c
 TALLY += top.c top_store.c top_read.c answer.c
 TALLY += minutes.c book_delivery.c attempts.c
 TALLY += books.c reader.c

@@ -17,8 +17,8 @@
 /* Group 0 is both ends of the ring of groups; its count is 0, which no other has. */
 #define ENDS 0u
 
-/* Neighbours in a ring are touched at each addition: all counters lie close together, and keys apart
- * from them. */
+/* Neighbours in a ring are touched at each addition: all counters lie close together, and keys
+ * apart from them. */
 struct counter {
 	uint64_t count, error;
 	uint32_t group;

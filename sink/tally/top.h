@@ -54,8 +54,8 @@ void top_free(struct top *top);
 /* Bytes that a list of this capacity can come to hold. */
 uint64_t top_bytes_max(uint32_t capacity);
 
-/* The key occurred n more times; 0 does nothing. It lies in memory that nobody else writes. Constant
- * time for n = 1; for more, the groups in between are passed. */
+/* The key occurred n more times; 0 does nothing. It lies in memory that nobody else writes.
+ * Constant time for n = 1; for more, the groups in between are passed. */
 void top_add(struct top *top, const char *key, size_t bytes, uint64_t n);
 
 /* Adds all of another list, of any capacity: counts, errors and totals add up. A key that only one
@@ -82,8 +82,8 @@ uint32_t top_farthest(const struct top *top);
 
 /* ---- loading and committing ---- */
 
-/* The next counter as it was stored, by number, before anything is added. Returns 0; -EINVAL for one
- * that cannot be (count 0, error >= count, a key that is there or too long); -ENOSPC. */
+/* The next counter as it was stored, by number, before anything is added. Returns 0; -EINVAL for
+ * one that cannot be (count 0, error >= count, a key that is there or too long); -ENOSPC. */
 int top_restore(struct top *top, const char *key, size_t bytes, uint64_t count, uint64_t error);
 /* After all counters, also after none: the total, and what top_smallest was when they were stored.
  * Only then may the list be used. Returns 0; -EINVAL when a count is below smallest. */

@@ -18,8 +18,7 @@ static int failed(int sqlite_result)
 static int read_head(struct sqlite3 *db, const char *name, int64_t *id, struct top_read *read)
 {
 	static const char text[] =
-	        "SELECT id, total, smallest,"
-	        " (SELECT count(*) FROM top_counter WHERE list = id) FROM top WHERE name = ?1";
+	        "SELECT id, total, smallest, (SELECT count(*) FROM top_counter WHERE list = id) FROM top WHERE name = ?1";
 	sqlite3_stmt *statement;
 	int result = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
 	if (result != SQLITE_OK)
@@ -50,8 +49,8 @@ static bool append(json_t *list, const char *member, sqlite3_stmt *row)
 
 static int read_page(struct sqlite3 *db, int64_t id, const char *member, struct top_page page, json_t *list)
 {
-	static const char text[] = "SELECT key, count, error FROM top_counter WHERE list = ?1"
-	                           " ORDER BY count DESC, CAST(key AS BLOB) LIMIT ?2 OFFSET ?3";
+	static const char text[] =
+	        "SELECT key, count, error FROM top_counter WHERE list = ?1 ORDER BY count DESC, CAST(key AS BLOB) LIMIT ?2 OFFSET ?3";
 	sqlite3_stmt *statement;
 	int result = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
 	if (result != SQLITE_OK)

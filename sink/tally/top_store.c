@@ -8,6 +8,8 @@
 #include "base/text.h"
 #include "stage/database.h"
 
+// clang-format off
+
 /* A commit that was reported as failed may yet have reached the disk: every row is put in such a
  * way that a second time does no harm, and a list is known by its name alone. */
 static const char *const statement_text[TOP_STATEMENTS] = {
@@ -22,6 +24,8 @@ static const char *const statement_text[TOP_STATEMENTS] = {
         [TOP_DELETE_LIST] = "DELETE FROM top WHERE name = ?1",
         [TOP_NEXT_NAME] = "SELECT name FROM top WHERE name > ?1 AND name >= ?2 ORDER BY name LIMIT 1",
 };
+
+// clang-format on
 
 static int explain(struct top_store *store, int sqlite_result, struct shm_error *error)
 {

@@ -53,8 +53,8 @@ void top_store_close(struct top_store *store);
 
 /* The list of this name as it was stored, or an empty one when there is none. Its capacity is the
  * one given, or what is stored where that is more. Returns 0 with *top, to be freed with top_free;
- * -EPROTO for rows that top_store_write has not written; -ENOMEM; other -errno, each with the reason
- * in error. */
+ * -EPROTO for rows that top_store_write has not written; -ENOMEM; other -errno, each with the
+ * reason in error. */
 int top_store_load(struct top_store *store, const char *name, uint32_t capacity, struct top **top,
                    struct shm_error *error);
 

@@ -80,11 +80,11 @@ def test_the_completion_knows_commands_options_values_instances_and_topics(insta
         'try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _millrace; echo "${COMPREPLY[*]}"; }; '
         f"m={MILLRACE}; try $m ''; try $m st; try $m stat --; try $m tap --format ''; try $m stat --instance ''; try $m tap ''; "
         "try $m consume ip --group g -- /bin/c; try $m consume ip --group ''; try $m run --set ''; "
-        "try $m check --format ''; try $m tap --count 3 track --filter ''; try $m tap --filter ''"
+        "try $m report ''; try $m report consumer ''; try $m check --format ''; try $m tap --count 3 track --filter ''; try $m tap --filter ''"
     )
     result = subprocess.run(["bash", "-uc", script], capture_output=True, text=True, env=one.environment(), check=True)
     assert result.stderr == ""
-    first, stat, options, formats, instances, topics, programs, groups, keys, pictures, fields, no_topic = result.stdout.splitlines()
+    first, stat, options, formats, instances, topics, programs, groups, keys, reports, consumers, pictures, fields, no_topic = result.stdout.splitlines()
     assert set(COMMANDS) | {"help"} <= set(first.split())
     assert stat == "stat"
     assert {"--json", "--watch", "--count", "--metrics", "--instance", "--help"} == set(options.split())
@@ -94,6 +94,7 @@ def test_the_completion_knows_commands_options_values_instances_and_topics(insta
     assert "/bin/cat" in programs.split()
     assert groups == "tally"
     assert {"data_dir=", "ingest.udp[0].listen=", "topics.track.raw.size=", "queues.postback.slots="} <= set(keys.split())
+    assert {"consumers", "consumer"} <= set(reports.split()) and consumers == "type pods addresses countries search timing"
     assert pictures == "text dot"
     assert {"country=", "params=", "dnt="} <= set(fields.split()) and no_topic == ""
 

@@ -1,5 +1,5 @@
-/* Lists of the most frequent keys in a database: what was committed is what comes back, whatever the
- * keys are and however often it is written; rows that nobody has written are refused. */
+/* Lists of the most frequent keys in a database: what was committed is what comes back, whatever
+ * the keys are and however often it is written; rows that nobody has written are refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -218,8 +218,8 @@ static void a_write_that_the_database_refuses_is_told_and_leaves_the_list_as_it_
 	struct top *top = load(f, "a", 50);
 	add_random(top, 100, 20);
 	uint64_t rows = top_store_rows(top);
-	sql(f, "CREATE TRIGGER no BEFORE INSERT ON top_counter WHEN new.slot = 7"
-	       " BEGIN SELECT raise(ABORT, 'no'); END; BEGIN");
+	sql(f,
+	    "CREATE TRIGGER no BEFORE INSERT ON top_counter WHEN new.slot = 7 BEGIN SELECT raise(ABORT, 'no'); END; BEGIN");
 	assert_int_equal(top_store_write(&f->store, "a", top) & 0xff, SQLITE_CONSTRAINT);
 	sql(f, "ROLLBACK; DROP TRIGGER no");
 	assert_int_equal(top_store_rows(top), rows);

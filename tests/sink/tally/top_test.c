@@ -1,5 +1,5 @@
-/* The list of the most frequent keys against an exact count: its bounds hold for every key, at every
- * moment, whatever comes. */
+/* The list of the most frequent keys against an exact count: its bounds hold for every key, at
+ * every moment, whatever comes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
