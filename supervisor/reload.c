@@ -84,18 +84,21 @@ static bool same_sockets(const struct supervisor *supervisor, const struct child
 	return n == child->n_sockets && memcmp(fd, child->socket, n * sizeof fd[0]) == 0;
 }
 
-/* Merged topics keep their indexes, so the page in force and the next plan have the same topic in
- * the same place. Lanes that come are no change for a reader: it follows the page. */
+/* Merged topics keep their indexes, so the page in force, the plan and the next plan have the same
+ * topic in the same place. Lanes that come are no change for a reader: it follows the page; a topic
+ * that comes, or comes back, is one. */
 static bool topics_changed(const struct supervisor *supervisor, const char *role)
 {
 	const struct instance_page *old = supervisor->segments.old;
-	const struct plan *next = supervisor->next_plan;
+	const struct plan *next = supervisor->next_plan, *now = supervisor->plan;
 	for (unsigned i = 0; i < next->n_topics; i++) {
 		const struct plan_topic *topic = &next->topic[i];
 		if (!plan_writes(topic, role) && !plan_reads(topic, role))
 			continue;
 		if (i >= old->n_topics || old->topic[i].size_bytes != topic->page.size_bytes ||
 		    old->topic[i].when_full != topic->page.when_full)
+			return true;
+		if (plan_reads(topic, role) && (i >= now->n_topics || !plan_reads(&now->topic[i], role)))
 			return true;
 	}
 	return false;

@@ -200,6 +200,8 @@ static void the_flow_table_says_what_a_role_wants(void **state)
 	struct ports_wanted tally = ports_declared(&f.instance, "tally.0", NULL);
 	assert_string_equal(tally.group, "tally");
 	assert_string_equal(tally.reads[0], "ip");
+	assert_string_equal(tally.reads[3], "delivery");
+	assert_null(tally.reads[4]);
 	struct ports_wanted enrich = ports_declared(&f.instance, "enrich.0", NULL);
 	assert_string_equal(enrich.reads[0], "track.raw");
 	assert_null(enrich.reads[1]);
@@ -210,6 +212,41 @@ static void the_flow_table_says_what_a_role_wants(void **state)
 	assert_string_equal(udp.writes[1], "track.raw");
 	struct ports_wanted other = ports_declared(&f.instance, "nobody.0", NULL);
 	assert_true(other.reads == NULL && other.writes == NULL && other.puts == NULL);
+}
+
+/* Its row names ip, metric, track and delivery. */
+static void a_stage_reads_those_of_its_topics_that_the_instance_keeps_for_it(void **state)
+{
+	(void)state;
+	static const struct test_topic topics[] = {
+	        {"delivery", 65536, 1, {"deliver.0"}, "tally"},
+	        {"track", 65536, 1, {"enrich.0"}, "others"},
+	        {"raw", 65536, 1, {"udp.0"}, "tally"},
+	        {"ip", 65536, 1, {"udp.1"}, "tally"},
+	};
+	struct instance instance;
+	struct config *config;
+	char *errors, directory[120];
+	snprintf(directory, sizeof directory, "%s/second", f.sandbox.root);
+	assert_int_equal(mkdir(directory, 0700), 0);
+	assert_int_equal(instance_make(directory, topics, 4, &f.error), 0);
+	assert_int_equal(instance_attach(&instance, "second", SEGMENT_READ, &f.error), 0);
+	config = config_load(NULL, NULL, 0, &errors);
+	assert_non_null(config);
+	struct ports_wanted tally = ports_declared(&instance, "tally.0", NULL);
+	ports_declare_listed(&tally, config);
+	assert_int_equal(ports_open(&f.ports, &tally, &f.error), 0);
+	assert_int_equal(f.ports.n_reads, 2);
+	assert_string_equal(f.ports.wanted.reads[0], "ip");
+	assert_string_equal(f.ports.wanted.reads[1], "delivery");
+	ports_close(&f.ports);
+	/* Where it has none of them nothing is read. */
+	tally = ports_declared(&f.instance, "tally.0", NULL);
+	ports_declare_listed(&tally, config);
+	assert_int_equal(ports_open(&f.ports, &tally, &f.error), 0);
+	assert_int_equal(f.ports.n_reads, 0);
+	config_free(config);
+	instance_detach(&instance);
 }
 
 static void what_cannot_be_opened_says_why_and_holds_nothing(void **state)
@@ -834,6 +871,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	        T(what_was_declared_is_attached_by_name),
 	        T(the_flow_table_says_what_a_role_wants),
+	        T(a_stage_reads_those_of_its_topics_that_the_instance_keeps_for_it),
 	        T(what_cannot_be_opened_says_why_and_holds_nothing),
 	        T(a_published_note_of_the_last_life_is_applied_once_and_counted),
 	        T(a_note_of_a_life_with_other_topics_goes_where_it_was_meant),

@@ -173,6 +173,8 @@ static void what_a_process_of_an_entry_reads_is_what_the_entry_says(void **state
 	assert_string_equal(flow_reads(archive, config, "archive[1]", 0), "log");
 	assert_null(flow_reads(archive, config, "archive[1]", 1));
 	assert_string_equal(flow_reads(flow_stage_find("tally"), config, "tally", 0), "ip");
+	assert_string_equal(flow_reads(flow_stage_find("tally"), config, "tally", 3), "delivery");
+	assert_null(flow_reads(flow_stage_find("tally"), config, "tally", 4));
 	assert_null(flow_reads(flow_stage_find("enrich"), config, "enrich", 1));
 	plan_free(plan);
 }
@@ -236,7 +238,7 @@ static void entries_of_several_kinds_are_processes_of_several_stages_by_their_na
 	assert_string_equal(flow_group(second->stage, "mineral.b-2", group), "b-2");
 	const struct plan_topic *events = topic_of(plan, "log"), *track = topic_of(plan, "track");
 	assert_int_equal(events->n_required, 2);
-	assert_int_equal(track->n_required, 2);
+	assert_int_equal(track->n_required, 3); /* tally is one */
 	assert_true(plan_reads(events, "paper.a") && plan_reads(events, "mineral.b-2"));
 	assert_true(plan_reads(track, "paper.c") && !plan_reads(events, "paper.c"));
 	plan_free(plan);
@@ -344,10 +346,10 @@ static void the_picture_shows_groups_and_takers(void **state)
 	        text,
 	        "udp :1 ipevent --> ingest-udp x 2 --> ip, 2 lanes --group tally--> tally x 1\n"
 	        "                                                  --group archive.0--> archive.0 x 1\n"
-	        "http :2 --> ingest-http x 1 --> metric, 1 lane (nobody keeps it)\n"
+	        "http :2 --> ingest-http x 1 --> metric, 1 lane --group tally--> tally x 1 (see above)\n"
 	        "                            --> log, 1 lane --group archive.0--> archive.0 x 1 (see above)\n"
 	        "                                            --group archive.1--> archive.1 x 1\n"
-	        "                            --> track.raw, 1 lane --group enrich--> enrich x 1 --> track, 1 lane (nobody keeps it)\n"
+	        "                            --> track.raw, 1 lane --group enrich--> enrich x 1 --> track, 1 lane --group tally--> tally x 1 (see above)\n"
 	        "                            ==> postback, queue of 16384 slots ==> carry x 2 ==> postback (see above)\n");
 	free(text);
 	out = open_memstream(&text, &size);

@@ -86,7 +86,7 @@ static void the_embedded_default_is_udp_http_enrich_deliver_and_tally(void **sta
 	assert_string_equal(plan->role[3].queue[0], "postback");
 	assert_int_equal(plan->role[3].private_bytes, PRIVATE_NOTE_BYTES);
 	assert_string_equal(plan->role[4].page.name, "tally.0");
-	assert_int_equal(plan->role[4].rank, 2); /* what deliver writes it reads */
+	assert_int_equal(plan->role[4].rank, 2); /* after enrich and deliver */
 	assert_int_equal(plan->role[4].listener, -1);
 	assert_int_equal(plan->n_listeners, 2);
 	assert_int_equal(plan->listener[1].sockets, PLAN_CONNECTIONS);
@@ -96,6 +96,10 @@ static void the_embedded_default_is_udp_http_enrich_deliver_and_tally(void **sta
 	assert_int_equal(topic_of(plan, "delivery")->page.when_full, WHEN_FULL_DROP);
 	assert_string_equal(topic_of(plan, "track.raw")->page.lane_role[0], "ingest-http.0");
 	assert_string_equal(topic_of(plan, "track.raw")->required[0], "enrich");
+	assert_int_equal(topic_of(plan, "track.raw")->n_required, 1);
+	assert_string_equal(topic_of(plan, "metric")->required[0], "tally");
+	assert_string_equal(topic_of(plan, "track")->required[0], "tally");
+	assert_string_equal(topic_of(plan, "delivery")->required[0], "tally");
 	assert_string_equal(topic_of(plan, "track")->page.lane_role[0], "enrich.0");
 	assert_int_equal(topic_of(plan, "log")->page.when_full, WHEN_FULL_REFUSE);
 	assert_int_equal(topic_of(plan, "log")->n_required, 0);
@@ -181,17 +185,24 @@ static void a_queue_exists_only_when_a_role_uses_it(void **state)
 	plan_free(plan);
 }
 
-static void tally_exists_only_with_its_topic(void **state)
+static void tally_exists_only_with_one_of_its_topics(void **state)
 {
 	(void)state;
 	struct plan *plan = must_make("ingest: {udp: [{listen: '127.0.0.1:0', format: raw}]}");
 	assert_int_equal(plan->n_roles, 1);
 	assert_int_equal(topic_of(plan, "raw")->n_required, 0);
 	plan_free(plan);
-	plan = must_make("ingest: {}\ntopics: {ip: {outside_lanes: 1}}");
-	assert_int_equal(plan->n_roles, 1);
-	assert_string_equal(plan->role[0].page.name, "tally.0");
-	plan_free(plan);
+	static const char *const topics[] = {"ip", "metric", "track", "delivery"};
+	for (unsigned i = 0; i < 4; i++) {
+		char text[100];
+		snprintf(text, sizeof text, "ingest: {}\ntopics: {%s: {outside_lanes: 1}}", topics[i]);
+		plan = must_make(text);
+		assert_int_equal(plan->n_topics, 1);
+		assert_int_equal(plan->n_roles, 1);
+		assert_string_equal(plan->role[0].page.name, "tally.0");
+		assert_true(plan_reads(&plan->topic[0], "tally.0"));
+		plan_free(plan);
+	}
 }
 
 static void outside_lanes_make_topics_and_come_after_the_stages(void **state)
@@ -490,7 +501,7 @@ int main(void)
 	        cmocka_unit_test(udp_and_http_listeners_share_topics_and_have_numbers_of_their_own),
 	        cmocka_unit_test(processes_that_share_a_topic_have_a_lane_each_and_one_group),
 	        cmocka_unit_test(a_queue_exists_only_when_a_role_uses_it),
-	        cmocka_unit_test(tally_exists_only_with_its_topic),
+	        cmocka_unit_test(tally_exists_only_with_one_of_its_topics),
 	        cmocka_unit_test(outside_lanes_make_topics_and_come_after_the_stages),
 	        cmocka_unit_test(mistakes_are_all_told),
 	        cmocka_unit_test(private_memory_is_what_the_stage_declares),

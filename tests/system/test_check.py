@@ -64,9 +64,9 @@ def test_check_draws_the_flow_of_a_configuration():
     result = millrace("check", "--flow", *FLOW)
     assert result.returncode == 0 and result.stderr == ""
     assert result.stdout.splitlines() == [
-        "udp :5000 json --> ingest-udp x 3 --> metric, 4 lanes (nobody keeps it)",
-        "                                  --> track.raw, 4 lanes --group enrich--> enrich x 2 --> track, 2 lanes (nobody keeps it)",
-        "udp :5001, :5002 ipevent --> ingest-udp x 1 --> ip, 1 lane --group tally--> tally x 1",
+        "udp :5000 json --> ingest-udp x 3 --> metric, 4 lanes --group tally--> tally x 1",
+        "                                  --> track.raw, 4 lanes --group enrich--> enrich x 2 --> track, 2 lanes --group tally--> tally x 1 (see above)",
+        "udp :5001, :5002 ipevent --> ingest-udp x 1 --> ip, 1 lane --group tally--> tally x 1 (see above)",
         'http unix:/tmp/a"b --> ingest-http x 1 --> metric (see above)',
         "                                       --> track.raw (see above)",
         "                                       --> log, 1 lane (nobody keeps it)",

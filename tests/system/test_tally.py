@@ -4,6 +4,7 @@ import shutil
 import signal
 
 from harness import default_config, wait_until
+from http_help import EXAMPLE, ask, http_addresses, http_config
 from load import ipevent, random_sha, send_paced
 
 RATE = 20000
@@ -47,3 +48,52 @@ def test_an_empty_data_dir_under_a_group_that_has_read_is_told_at_the_start(inst
     one.start()
     assert "counts are short of 500 records" in note_of(one, "tally.0")
     assert "the database lacks records that its group has read" in one.log()
+
+
+def test_topics_that_a_reload_brings_are_read_and_counted(instance, tmp_path, rng):
+    small = default_config(tmp_path)
+    http = http_config(tmp_path)
+    large = {**small, "ingest": {**small["ingest"], "http": http["ingest"]["http"]}, "topics": {**http["topics"], **small["topics"]},
+             "queues": http["queues"], "deliver": http["deliver"]}
+    one = instance(config=small)
+    sha = random_sha(rng)
+    posted = 0
+
+    def reload_to(config):
+        done = one.log().count("all stages run")
+        one.write_config(config)
+        one.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: one.log().count("all stages run") > done, 20, "the end of the reload")
+
+    def count(times):
+        send_paced(one.address(), [ipevent(sha, 1)] * 100, RATE)
+        one.settle("ip", 100 * times)
+
+    def post():
+        for _ in range(10):
+            assert ask(http_addresses(one)[-1], "POST", "/event", EXAMPLE).status == 200
+        one.settle("metric", posted)
+
+    count(1)
+    first = one.pid_of("tally.0")
+    reload_to(large)
+    second = one.pid_of("tally.0")
+    assert second != first, "what it reads has changed"
+    posted += 10
+    post()
+    count(2)
+    assert one.group("metric", "tally")["read_records"] == posted
+    # What goes is no change: the lane stays, with what may wait in it, and is read by the next life too.
+    reload_to(small)
+    assert one.pid_of("tally.0") == second
+    os.kill(second, signal.SIGKILL)
+    wait_until(lambda: one.pid_of("tally.0") not in (0, second) and one.stage("tally.0")["state"] == "running", 10, "a new life")
+    third = one.pid_of("tally.0")
+    count(3)
+    reload_to(large)
+    assert one.pid_of("tally.0") != third, "the topic has come back"
+    posted += 10
+    post()
+    count(4)
+    assert one.group("metric", "tally")["read_records"] == posted
+    assert one.report(sha)["count"] == 400 and one.stage("tally.0")["metrics"]["lost_records"] == 0
