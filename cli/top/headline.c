@@ -95,8 +95,11 @@ static void first_line(struct frame *frame, const struct model *model, const str
 	snprintf(add(&parts, 5, STYLE_DIM), sizeof parts.part->text, "%s", page->clock);
 	parts.part[parts.n - 1].right = true;
 	if (page->rows != 0) {
-		snprintf(add(&parts, 9, STYLE_DIM), sizeof parts.part->text, "every %s",
-		         short_age(one, (double)view->interval_ns / 1e9));
+		if (view->interval_ns % NS_PER_SEC == 0 && view->interval_ns < 60 * NS_PER_SEC)
+			snprintf(one, sizeof one, "%us", (unsigned)(view->interval_ns / NS_PER_SEC));
+		else
+			short_age(one, (double)view->interval_ns / 1e9);
+		snprintf(add(&parts, 9, STYLE_DIM), sizeof parts.part->text, "every %s", one);
 		parts.part[parts.n - 1].right = true;
 	}
 	snprintf(add(&parts, 3, STYLE_PLAIN), sizeof parts.part->text, "%s", window_text(view, window));

@@ -4,9 +4,6 @@
 
 #include "cli/top/layout.h"
 
-/* A screen is at least so wide for the layout: of a smaller one only the left part is seen. */
-#define HEADLINE_LINES_MAX (1u + LOSSES + 3u)
-
 /* Puts the lines from row 0 on; returns how many. The first loses what is less important where it
  * is too narrow; faults get lines of their own until all are there. */
 unsigned headline_put(struct frame *frame, const struct model *model, const struct view *view,

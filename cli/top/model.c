@@ -162,8 +162,8 @@ static const struct snapshot_metric *metric(const struct snapshot_stage *stage, 
 	return NULL;
 }
 
-/* The sum over all stages of the metric that counts what is put into a queue ("postbacks"), or with
- * a suffix what became of it ("postbacks_refused"). */
+/* A stage's metric of what it put into a queue ("postbacks"), or with a suffix of what became of
+ * that ("postbacks_refused"). 0 when it has none. */
 static uint64_t put_metric(const struct snapshot_stage *stage, const char *queue, const char *suffix)
 {
 	char name[SHM_NAME_MAX + 16];

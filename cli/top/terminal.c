@@ -86,22 +86,25 @@ static void handle(int number, void (*handler)(int))
 	sigaction(number, &action, NULL);
 }
 
+/* One that is ignored, as under nohup(1), stays so. */
+static void handle_unless_ignored(int number, void (*handler)(int))
+{
+	struct sigaction before;
+	if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+		handle(number, handler);
+}
+
 static void handle_all(void)
 {
 	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	static const int deaths[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-		handle(ends[i], on_end);
+		handle_unless_ignored(ends[i], on_end);
 	for (size_t i = 0; i < sizeof deaths / sizeof *deaths; i++)
 		handle(deaths[i], die);
-	handle(SIGTSTP, on_event);
+	handle_unless_ignored(SIGTSTP, on_event);
 	handle(SIGCONT, on_event);
 	handle(SIGWINCH, on_event);
-}
-
-int terminal_signal(void)
-{
-	return ended_by;
 }
 
 /* ---- opening, closing ---- */

@@ -45,7 +45,4 @@ enum terminal_event terminal_wait(uint64_t until_ns, struct press *press);
 /* Asks for reports of the mouse, or for none. */
 void terminal_mouse(bool on);
 
-/* The signal that ended it; 0: none did, the terminal has gone or somebody quit. */
-int terminal_signal(void);
-
 #endif

@@ -29,10 +29,10 @@ def top(tmp_path):
     """top(one, "--interval", "200ms", columns=80) runs it in a terminal; both end with the test."""
     open_ones = []
 
-    def make(one, *arguments, environment=None, **options):
+    def make(one, *arguments, environment=None, command=None, **options):
         folder = tmp_path / f"terminal-{len(open_ones)}"
         folder.mkdir()
-        terminal = Terminal(folder, {**one.environment(), **(environment or {})}, [MILLRACE, "top", *arguments], **options)
+        terminal = Terminal(folder, {**one.environment(), **(environment or {})}, command or [MILLRACE, "top", *arguments], **options)
         open_ones.append(terminal)
         return terminal.begin()
 
@@ -287,6 +287,16 @@ def test_once_on_a_terminal_has_no_escapes_either(instance):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.close(terminal)
     assert b"tally.0" in text and b"\x1b" not in text
+
+
+def test_keys_come_from_the_terminal_when_standard_input_is_none(instance, top):
+    one = instance()
+    terminal = top(one, command=["bash", "-c", f"exec {MILLRACE} top </dev/null"])
+    terminal.wait_for(r"^tally\.0")
+    terminal.keys("?")
+    terminal.wait_for(r"^Keys")
+    terminal.keys("q", "q")
+    assert terminal.wait_back() == 0
 
 
 def test_a_terminal_that_goes_away_ends_it(instance):
