@@ -175,8 +175,10 @@ static void print_text(const struct config *config, const struct plan *plan, con
 	for (unsigned i = 0; i < plan->n_roles; i++)
 		if (needs->memory_bytes[i] > 0)
 			printf("memory of %s: at most %s when all its limits are reached\n",
-			       plan->role[i].stage->processes == FLOW_ONE ? plan->role[i].stage->name
-			                                                  : plan->role[i].page.name,
+			       plan->role[i].stage->processes == FLOW_ONE ||
+			                       plan->role[i].stage->processes == FLOW_LISTENS
+			               ? plan->role[i].stage->name
+			               : plan->role[i].page.name,
 			       plan_size_text(size, needs->memory_bytes[i]));
 }
 

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "cli/sink.h"
+#include "look/sinks.h"
 
 #define LOOK_NS  (20 * NS_PER_MS)
 #define AGAIN_NS NS_PER_SEC /* a signal that came while the stage started is sent again */

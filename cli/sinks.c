@@ -10,45 +10,13 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/grid.h"
-#include "cli/sink.h"
 #include "config/config.h"
-
-#define ABANDONED_MAX 1000u /* lines of a sink's file that are shown */
-
-#define REMEDY                                                                                       \
-	"the store may still have its parts: list them by the upload's id and complete it by hand; " \
-	"then delete the line in the file"
+#include "look/sinks.h"
 
 struct options {
 	const char *instance;
 	bool json;
 };
-
-/* ---- uploads that were lost ---- */
-
-/* The objects in data_dir/sinks/NAME.abandoned; NULL: there is none. A line that is no JSON is left
- * out: the file is for people, who may have edited it. */
-static json_t *read_abandoned(const char *data_dir, const char *sink, char path[PATH_MAX])
-{
-	json_t *all = NULL;
-	char *line = NULL;
-	size_t room = 0;
-	snprintf(path, PATH_MAX, "%s/sinks/%s.abandoned", data_dir, sink);
-	FILE *file = fopen(path, "re");
-	if (file == NULL)
-		return NULL;
-	while (getline(&line, &room, file) > 0 && json_array_size(all) < ABANDONED_MAX) {
-		json_t *one = json_loads(line, 0, NULL);
-		if (all == NULL)
-			all = json_array();
-		if (json_is_object(one))
-			json_array_append(all, one);
-		json_decref(one);
-	}
-	free(line);
-	fclose(file);
-	return all;
-}
 
 /* Of the configuration in force; "" when it cannot be read: a user without access to it still sees
  * the figures. */
@@ -63,48 +31,11 @@ static void read_data_dir(char data_dir[PATH_MAX], const char *directory)
 
 /* ---- what is shown ---- */
 
-static void add_metric(json_t *object, const struct snapshot_stage *stage, const char *name)
-{
-	if (sink_has_metric(stage, name))
-		json_object_set_new(object, name, json_integer((json_int_t)sink_metric(stage, name)));
-}
-
-static json_t *sink_json(const struct snapshot_stage *stage, const char *data_dir)
-{
-	static const char *const names[] = {
-	        "open_objects",  "waiting_bytes", "waiting_records",  "uncommitted_records",
-	        "objects",       "object_bytes",  "last_object_time", "oldest_unsafe_seconds",
-	        "failing_since", "abandoned",     "spool_parts",      "spool_bytes",
-	        "spooled"};
-	char path[PATH_MAX];
-	json_t *one = json_object();
-	bool failing = sink_metric(stage, "failing") != 0;
-	json_object_set_new(one, "name", json_string(sink_name(stage)));
-	json_object_set_new(one, "stage", json_string(stage->name));
-	json_object_set_new(one, "program", json_string(stage->program));
-	json_object_set_new(one, "state", json_string(snapshot_state(stage)));
-	json_object_set_new(one, "pid", json_integer(stage->pid));
-	json_object_set_new(one, "failing", json_boolean(failing));
-	json_object_set_new(one, "note", json_string(stage->note));
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		add_metric(one, stage, names[i]);
-	json_t *abandoned = data_dir[0] != '\0' ? read_abandoned(data_dir, sink_name(stage), path) : NULL;
-	if (abandoned != NULL) {
-		json_object_set_new(one, "abandoned_uploads", abandoned);
-		json_object_set_new(one, "abandoned_file", json_string(path));
-		json_object_set_new(one, "abandoned_remedy", json_string(REMEDY));
-	}
-	return one;
-}
-
 static int print_json(const struct snapshot *snapshot, const struct options *options, const char *data_dir)
 {
-	json_t *root = json_object(), *sinks = json_array();
-	for (unsigned i = 0; i < snapshot->n_stages; i++)
-		if (sink_is(&snapshot->stage[i]))
-			json_array_append_new(sinks, sink_json(&snapshot->stage[i], data_dir));
-	json_object_set_new(root, "instance", json_string(options->instance));
-	json_object_set_new(root, "sinks", sinks);
+	json_t *root = sinks_json(snapshot, options->instance, data_dir);
+	if (root == NULL)
+		return command_fail("sinks", "%s", strerror(ENOMEM));
 	int result = command_print_json(root, JSON_INDENT(2), stdout);
 	json_decref(root);
 	return result == 0 ? 0 : command_fail("sinks", "%s", strerror(-result));
@@ -194,7 +125,7 @@ static void print_abandoned(const struct snapshot *snapshot, const char *data_di
 	grid_init(&grid, "<SINK <ABANDONED <NAME <UPLOAD >BYTES <REASON");
 	for (unsigned i = 0; i < snapshot->n_stages && data_dir[0] != '\0'; i++) {
 		const struct snapshot_stage *stage = &snapshot->stage[i];
-		json_t *all = sink_is(stage) ? read_abandoned(data_dir, sink_name(stage), path) : NULL, *one;
+		json_t *all = sink_is(stage) ? sink_abandoned(data_dir, sink_name(stage), path) : NULL, *one;
 		size_t k;
 		json_array_foreach(all, k, one)
 		{
@@ -215,7 +146,7 @@ static void print_abandoned(const struct snapshot *snapshot, const char *data_di
 		putchar('\n');
 	grid_print(&grid, stdout);
 	if (any)
-		printf("files: %s/sinks/*.abandoned; %s\n", data_dir, REMEDY);
+		printf("files: %s/sinks/*.abandoned; %s\n", data_dir, SINKS_REMEDY);
 }
 
 static int show(const struct options *options)

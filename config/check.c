@@ -237,18 +237,30 @@ static const struct schema *schema_of(const char *section)
 	return schema;
 }
 
+/* place: "ingest.http[0]", "serve". */
+static void check_items_of(const struct config_node *entry, const char *place, const struct check *row,
+                           struct listeners *listeners, struct config_errors *errors)
+{
+	const struct config_node *list = config_tree_find(entry, row->key);
+	for (size_t k = 0; list != NULL && k < list->n_children && !config_errors_full(errors); k++) {
+		char path[CONFIG_PATH_MAX];
+		snprintf(path, sizeof path, "%s.%s[%zu]", place, row->key, k);
+		if (!list->child[k]->refused)
+			items[row->kind].check(listeners, list->child[k], path, errors);
+	}
+}
+
 static void check_items(const struct config_node *tree, const struct check *row, struct config_errors *errors)
 {
 	struct listeners listeners = {.parse = items[row->kind].parse, .forms = items[row->kind].forms};
 	const struct config_node *entries = node_of(tree, row->list);
-	for (size_t i = 0; entries != NULL && i < entries->n_children; i++) {
-		const struct config_node *list = config_tree_find(entries->child[i], row->key);
-		for (size_t k = 0; list != NULL && k < list->n_children && !config_errors_full(errors); k++) {
-			char path[CONFIG_PATH_MAX];
-			snprintf(path, sizeof path, "%s[%zu].%s[%zu]", row->list, i, row->key, k);
-			if (!list->child[k]->refused)
-				items[row->kind].check(&listeners, list->child[k], path, errors);
-		}
+	bool alone = schema_of(row->list)->kind == SCHEMA_SECTION;
+	if (alone && entries != NULL)
+		check_items_of(entries, row->list, row, &listeners, errors);
+	for (size_t i = 0; !alone && entries != NULL && i < entries->n_children; i++) {
+		char place[CONFIG_PATH_MAX];
+		snprintf(place, sizeof place, "%s[%zu]", row->list, i);
+		check_items_of(entries->child[i], place, row, &listeners, errors);
 	}
 	free(listeners.listener);
 }

@@ -2,7 +2,7 @@
  *
  * What the options of a folder must say together stands in its checks.def, next to its options.def:
  *
- *     ITEMS(list, key, kind)            each item of the LIST `key`, in all entries of `list`, is of a kind:
+ *     ITEMS(list, key, kind)            each item of the LIST `key`, in all entries of `list` (or in the section, if it is none), is of a kind:
  *                                         DATAGRAM_ADDRESSES, STREAM_ADDRESSES   to listen on; none overlaps another
  *                                         NETWORKS                               address/bits
  *                                         ORIGINS                                as browsers send them

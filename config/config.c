@@ -50,6 +50,7 @@ const char *config_default_text(void)
 	       "sinks:\n"
 	       "  - {name: logs, kind: objects, topics: [log], key: \"chat/{date}/content_logs_{date}_{client_id}\", tails: 64MiB}\n"
 	       "  - {name: tracks, kind: objects, topics: [track], key: \"track/{date}/{hour}/{instance}\", tails: 64MiB}\n"
+	       "serve: {listen: [\"127.0.0.1:4003\"]}    # the API; []: none\n"
 	       "log: {level: info, format: text}    # or json\n";
 }
 

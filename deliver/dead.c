@@ -86,7 +86,7 @@ static int copy_letter(struct found *found, sqlite3_stmt *row)
 		*text[i] = at;
 		at += n + 1;
 	}
-	found->seq = sqlite3_column_int64(row, 0);
+	found->seq = found->letter.seq = sqlite3_column_int64(row, 0);
 	found->letter.dead_ms = sqlite3_column_int64(row, 1);
 	found->letter.url_bytes = (size_t)sqlite3_column_bytes(row, 8);
 	found->letter.data_bytes = (size_t)sqlite3_column_bytes(row, 9);
@@ -147,6 +147,10 @@ int64_t dead_list(struct waiting *waiting, const struct dead_filter *filter, uin
 	sqlite3_stmt *statement;
 	struct found found = {.seq = INT64_MAX, .letter.dead_ms = filter->until_ms};
 	int64_t given = 0;
+	if (filter->after_seq != 0 && filter->after_ms <= filter->until_ms) {
+		found.seq = filter->after_seq;
+		found.letter.dead_ms = filter->after_ms;
+	}
 	int result = prepare(waiting, newest_text, &statement, error);
 	if (result != 0)
 		return result;

@@ -19,6 +19,7 @@
 struct dead_letter {
 	const char *id, *method, *endpoint, *origin, *reason, *url, *data, *history;
 	size_t url_bytes, data_bytes; /* the others end with 0 */
+	int64_t seq;                  /* with dead_ms its place in the list */
 	uint64_t attempts, arrival_ns;
 	int64_t first_ms, dead_ms;
 	int status; /* of the last answer; 0: there was none */
@@ -32,6 +33,8 @@ struct dead_filter {
 	const char *reason;         /* part of it; case does not count; NULL: any */
 	int status;                 /* or DEAD_ANY_STATUS */
 	int64_t since_ms, until_ms; /* it died in between, both included */
+	/* dead_list: those after this place in the list; 0 and 0: from its begin on */
+	int64_t after_ms, after_seq;
 };
 
 /* Calls each for the letters that pass, the newest first, until `most` (0: all) or until it returns

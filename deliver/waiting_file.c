@@ -344,6 +344,47 @@ int waiting_open(struct waiting **waiting, const char *data_dir, const char *rol
 	return 0;
 }
 
+static int open_to_read(struct waiting *waiting, unsigned busy_ms, struct shm_error *error)
+{
+	if (access(waiting->path[0], F_OK) != 0)
+		return database_explain(waiting->path[0], errno, error);
+	int result = sqlite3_open_v2(waiting->path[0], &waiting->db,
+	                             SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+	if (result == SQLITE_OK) {
+		(void)sqlite3_busy_timeout(waiting->db, (int)busy_ms);
+		int state = database_check(waiting->db, waiting->path[0], WAITING_VERSION, error);
+		if (state != 0)
+			return state == 1 ? database_explain(waiting->path[0], ENOENT, error) : state;
+		result = sqlite3_prepare_v2(waiting->db, text_of[SQL_COUNTS], -1,
+		                            &waiting->statement[SQL_COUNTS], NULL);
+	}
+	if (result == SQLITE_OK)
+		return 0;
+	int failed = waiting_failed(waiting, result);
+	*error = waiting->reason;
+	return failed;
+}
+
+int waiting_open_to_read(struct waiting **waiting, const char *data_dir, unsigned busy_ms,
+                         struct shm_error *error)
+{
+	struct waiting *made = calloc(1, sizeof *made);
+	if (made == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	made->lock = -1;
+	int result = name_files(made, data_dir, error);
+	if (result == 0)
+		result = open_to_read(made, busy_ms, error);
+	if (result != 0) {
+		waiting_close(made);
+		return result;
+	}
+	*waiting = made;
+	return 0;
+}
+
 void waiting_close(struct waiting *waiting)
 {
 	if (waiting == NULL)

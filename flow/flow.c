@@ -73,8 +73,9 @@ unsigned flow_rank(const struct flow_stage *stage)
 	const struct flow_stage *stages = flow_stages(&n);
 	bool takes_in = stage->processes == FLOW_DATAGRAMS || stage->processes == FLOW_CONNECTIONS;
 	unsigned rank = takes_in ? 0 : 1;
+	bool last = stage->processes == FLOW_LISTENS;
 	for (const struct flow_stage *above = stages; above < stage; above++)
-		if (feeds(above, stage) && flow_rank(above) >= rank)
+		if ((last || feeds(above, stage)) && flow_rank(above) >= rank)
 			rank = flow_rank(above) + 1;
 	return rank;
 }

@@ -24,6 +24,10 @@ enum flow_processes {
 	FLOW_DATAGRAMS,
 	FLOW_CONNECTIONS, /* The same with sockets that take connections. */
 	FLOW_ONE,         /* One, while something that it reads or takes exists. */
+	/* One, while the option `listen` of its section names an address. It binds its sockets
+	 * itself, for it takes in nothing that could be lost; it starts before all others and ends
+	 * after them, so that it shows them coming and going. */
+	FLOW_LISTENS,
 	/* The same, as many as the option `processes` of its section says. They share the lanes
 	 * of what they read. */
 	FLOW_SHARED,

@@ -10,6 +10,7 @@
  *     document rules                what holds for each of its routes: types, CORS, tokens
  *     document elsewhere            paths that it has no route for, and its hint
  *     document failures             the statuses of its refusals
+ *     document api                  routes of the read side
  *     document default              the embedded default configuration
  *     document flow                 its flow as a picture
  *
@@ -41,6 +42,45 @@ static const struct documented_metric {
 #define METRICS_OF "supervisor"
 #include "stage/supervisor_metrics.def"
 #undef METRICS_OF
+};
+
+struct api_parameter {
+	const char *name, *otherwise, *help;
+};
+
+#define PLACE(name, min, max, help) \
+	{                           \
+		name, NULL, help    \
+	}
+#define TEXT(name, min, max, otherwise, help) \
+	{                                     \
+		name, otherwise, help         \
+	}
+#define NUMBER(name, min, max, otherwise, help) \
+	{                                       \
+		name, otherwise, help           \
+	}
+#define TIME(name, help)         \
+	{                        \
+		name, NULL, help \
+	}
+#define EVERYBODY "everybody"
+#define READER    "readers"
+#define ADMIN     "administrators"
+
+#define ROUTE(name, method, pattern, who, type, statuses, help, ...) \
+	static const struct api_parameter name##_parameters[] = {__VA_ARGS__ __VA_OPT__(, ){0}};
+#include "serve/routes.def"
+#undef ROUTE
+
+static const struct {
+	const char *method, *pattern, *who, *help;
+	const struct api_parameter *parameter;
+} api[] = {
+#define ROUTE(name, method, pattern, who, type, statuses, help, ...) \
+	{#method, pattern, who, help, name##_parameters},
+#include "serve/routes.def"
+#undef ROUTE
 };
 
 /* A bar would end the cell, an angle bracket begin a tag. */
@@ -208,6 +248,29 @@ static int print_failures(void)
 	return 0;
 }
 
+static void print_parameters(const struct api_parameter *row)
+{
+	for (bool any = false; row->name != NULL; row++) {
+		printf("%s`%s` %s", any ? "; " : "", row->name, row->help);
+		if (row->otherwise != NULL)
+			printf(" (%s unless given)", row->otherwise);
+		any = true;
+	}
+}
+
+static int print_api(void)
+{
+	puts("| method | path | for | answers | parameters |\n| --- | --- | --- | --- | --- |");
+	for (size_t i = 0; i < sizeof api / sizeof api[0]; i++) {
+		printf("| %s | `%s` | %s | ", api[i].method, api[i].pattern, api[i].who);
+		print_cell(api[i].help);
+		printf(" | ");
+		print_parameters(api[i].parameter);
+		puts(" |");
+	}
+	return 0;
+}
+
 static int print_default(void)
 {
 	printf("```yaml\n%s```\n", config_default_text());
@@ -255,13 +318,15 @@ int main(int argc, char **argv)
 		status = print_all_elsewhere();
 	else if (strcmp(what, "failures") == 0)
 		status = print_failures();
+	else if (strcmp(what, "api") == 0)
+		status = print_api();
 	else if (strcmp(what, "default") == 0)
 		status = print_default();
 	else if (strcmp(what, "flow") == 0)
 		status = print_flow();
 	if (status == 2)
 		fprintf(stderr,
-		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | environment | routes | rules | elsewhere | failures | default | flow\n");
+		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | environment | routes | rules | elsewhere | failures | api | default | flow\n");
 	else if (status == 1)
 		fprintf(stderr, "document: there is no %s \"%s\"\n", what, which);
 	return status;

@@ -19,6 +19,8 @@ int database_errno(int sqlite_result)
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 		return -EBUSY;
+	case SQLITE_INTERRUPT:
+		return -ETIMEDOUT;
 	case SQLITE_NOMEM:
 		return -ENOMEM;
 	case SQLITE_PERM:

@@ -22,7 +22,8 @@ struct sqlite3_stmt;
 
 #define DATABASE_APPLICATION_ID 0x6d696c6c /* "mill" */
 
-/* -errno for an SQLite result code, extended or not; 0 for one that is no failure. */
+/* -errno for an SQLite result code, extended or not; 0 for one that is no failure. -ETIMEDOUT: a
+ * progress handler ended it. */
 int database_errno(int sqlite_result);
 
 /* "PATH: what failed is" in error; returns -failed. */

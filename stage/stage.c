@@ -403,7 +403,8 @@ int stage_section(const struct stage *stage, char *section, size_t size, struct 
 	int result = 0;
 	help_section(stage->ops, base, sizeof base);
 	snprintf(section, size, "%s", base);
-	if (row == NULL || row->processes == FLOW_ONE || row->processes == FLOW_SHARED)
+	if (row == NULL || row->processes == FLOW_ONE || row->processes == FLOW_SHARED ||
+	    row->processes == FLOW_LISTENS)
 		return 0;
 	if (row->processes == FLOW_ENTRIES) {
 		long found = flow_entry(row, stage->config, stage->role);

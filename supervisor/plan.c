@@ -372,10 +372,30 @@ static bool has_input(const struct plan *plan, const struct flow_stage *stage)
 	return false;
 }
 
+/* A stage that binds its own sockets: is there an address, and is none a listener's? */
+static bool listens(struct making *making, const struct flow_stage *stage)
+{
+	size_t n = config_count(making->config, "%s.listen", stage->section);
+	for (size_t i = 0; i < n; i++) {
+		struct plan_address own = {.sockets = PLAN_CONNECTIONS};
+		const char *text = config_item(making->config, i, "%s.listen", stage->section);
+		if (address_parse_stream(&own.address, &own.length, text) != 0)
+			continue; /* said by its check */
+		const char *other = overlapping(making->plan, &own);
+		if (other != NULL)
+			wrong(making,
+			      "%s.listen: %s and %s would want the same connections; keep one of them",
+			      stage->section, text, other);
+	}
+	return n > 0;
+}
+
 static void add_inner(struct making *making, const struct flow_stage *stage)
 {
 	uint64_t n = 1;
-	if (!has_input(making->plan, stage))
+	if (stage->processes == FLOW_LISTENS)
+		n = listens(making, stage) ? 1 : 0;
+	else if (!has_input(making->plan, stage))
 		n = 0;
 	else if (stage->processes == FLOW_SHARED)
 		n = config_u64(making->config, "%s.processes", stage->section);

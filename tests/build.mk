@@ -71,7 +71,7 @@ $(eval $(call unit,ingest/http/chunked,http_oracle http_request,-lhttp_parser))
 $(eval $(call unit,ingest/http/client,http_client http_request,))
 $(eval $(call unit,ingest/http/proxy,http_client http_request,))
 $(eval $(call unit,ingest/http/inflate,http_inflate,-lz))
-$(eval $(call unit,ingest/http/tokens,http_tokens stage flow config shm event base,-lcrypto -Xlinker --wrap=CRYPTO_memcmp))
+$(eval $(call unit,stage/tokens,tokens stage flow config shm event base,-lcrypto -Xlinker --wrap=CRYPTO_memcmp))
 $(eval $(call unit,ingest/http/pool,http_memory,))
 $(eval $(call unit,ingest/http/wheel,http_memory,))
 $(eval $(call unit,ingest/http/transport,http_transport stage flow config shm event base,-luring -pthread))
@@ -204,3 +204,8 @@ $(eval $(call test_program,tests/store_tool,tests/tool/store_tool.c,objects stag
 $(eval $(call unit,deliver/guard,deliver stage flow config shm event base,-lcares -lcyaml -lyaml))
 $(eval $(call unit,deliver/names,deliver stage flow config shm event base,-lcares -lcyaml -lyaml))
 $(eval $(call unit,deliver/names_change,deliver stage flow config shm event base,-lcares -lcyaml -lyaml))
+
+SERVE_TEST_PARTS := serve $(SERVE_PARTS) stage flow config shm event base
+$(eval $(call unit,serve/router,$(SERVE_TEST_PARTS),$(SERVE_LIBS)))
+$(eval $(call unit,serve/auth,$(SERVE_TEST_PARTS),$(SERVE_LIBS)))
+$(eval $(call unit,serve/answer,$(SERVE_TEST_PARTS),$(SERVE_LIBS)))

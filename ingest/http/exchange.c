@@ -168,7 +168,8 @@ static bool method_fits(struct exchange *exchange, const struct route_path *path
 static bool token_fits(struct exchange *exchange)
 {
 	bool challenged = false;
-	if (tokens_allow(&exchange->shared->tokens, exchange->route, exchange->request, &challenged))
+	const struct slice *field = &exchange->request->authorization;
+	if (tokens_allow(&exchange->shared->tokens, exchange->route, field->text, field->bytes, &challenged))
 		return true;
 	if (exchange->shared->tokens.unread) {
 		struct answer later = {.status = 503, .retry_after_s = 1};

@@ -17,7 +17,7 @@
 #include "ingest/http/metrics.h"
 #include "ingest/http/inflate.h"
 #include "ingest/http/outlet.h"
-#include "ingest/http/tokens.h"
+#include "stage/tokens.h"
 #include "stage/stage.h"
 
 #define EXCHANGE_ORIGINS_MAX 64u

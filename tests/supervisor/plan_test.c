@@ -16,11 +16,11 @@
 #include "tests/fixture/sandbox.h"
 
 /* Nobody keeps what a test does not say somebody keeps. */
-static const char *const sets[] = {"sinks=[]"};
+static const char *const sets[] = {"sinks=[]", "serve.listen=[]"};
 
 static struct plan *make(const char *text, char **errors)
 {
-	struct config *config = config_load_text("test.yaml", text, strlen(text), sets, 1, errors);
+	struct config *config = config_load_text("test.yaml", text, strlen(text), sets, 2, errors);
 	if (config == NULL)
 		return NULL;
 	struct plan *plan = plan_make(config, errors);
@@ -55,7 +55,7 @@ static void assert_error(const char *text, const char *part)
 	free(errors);
 }
 
-static void the_embedded_default_is_udp_http_enrich_deliver_and_tally(void **state)
+static void the_embedded_default_is_udp_http_enrich_deliver_tally_and_serve(void **state)
 {
 	(void)state;
 	char *errors = NULL;
@@ -64,7 +64,7 @@ static void the_embedded_default_is_udp_http_enrich_deliver_and_tally(void **sta
 	struct plan *plan = plan_make(config, &errors);
 	assert_non_null(plan);
 	assert_string_equal(plan->instance, "default");
-	assert_int_equal(plan->n_roles, 5);
+	assert_int_equal(plan->n_roles, 6);
 	assert_string_equal(plan->role[0].page.name, "ingest-udp.0");
 	assert_string_equal(plan->role[0].section, "ingest.udp[0]");
 	assert_int_equal(plan->role[0].rank, 0);
@@ -88,6 +88,10 @@ static void the_embedded_default_is_udp_http_enrich_deliver_and_tally(void **sta
 	assert_string_equal(plan->role[4].page.name, "tally.0");
 	assert_int_equal(plan->role[4].rank, 2); /* after enrich and deliver */
 	assert_int_equal(plan->role[4].listener, -1);
+	/* It starts first and ends last. */
+	assert_string_equal(plan->role[5].page.name, "serve.0");
+	assert_int_equal(plan->role[5].rank, flow_ranks() - 1);
+	assert_int_equal(plan->role[5].private_bytes, 0);
 	assert_int_equal(plan->n_listeners, 2);
 	assert_int_equal(plan->listener[1].sockets, PLAN_CONNECTIONS);
 	assert_int_equal(plan->listener[1].backlog, 4096);
@@ -119,6 +123,40 @@ static void the_embedded_default_is_udp_http_enrich_deliver_and_tally(void **sta
 	assert_false(plan_reads(&plan->topic[0], "tallyman.0"));
 	plan_free(plan);
 	config_free(config);
+}
+
+static struct plan *make_listening(const char *set, char **errors)
+{
+	const char *const own[] = {"sinks=[]", "ingest.http[0].listen=127.0.0.1:8080", set};
+	struct config *config = config_load(NULL, own, 3, errors);
+	struct plan *plan = config == NULL ? NULL : plan_make(config, errors);
+	config_free(config);
+	return plan;
+}
+
+static void what_listens_by_itself_exists_with_an_address_that_no_listener_has(void **state)
+{
+	(void)state;
+	char *errors = NULL;
+	struct plan *plan = make_listening("serve.listen=[]", &errors);
+	assert_non_null(plan);
+	assert_int_equal(plan_role_index(plan, "serve.0"), -1);
+	plan_free(plan);
+	plan = make_listening("serve.listen=['127.0.0.1:4003', 'unix:/tmp/s']", &errors);
+	assert_non_null(plan);
+	assert_true(plan_role_index(plan, "serve.0") >= 0);
+	plan_free(plan);
+	assert_null(make_listening("serve.listen=['127.0.0.1:4003', '127.0.0.1:8080']", &errors));
+	assert_non_null(strstr(errors, "serve.listen: 127.0.0.1:8080 and 127.0.0.1:8080 would want"));
+	free(errors);
+	errors = NULL;
+	assert_null(make_listening("serve.listen=['127.0.0.1:4003', '127.0.0.1:4003']", &errors));
+	assert_non_null(strstr(errors, "serve.listen[1]: \"127.0.0.1:4003\" takes what serve.listen[0]"));
+	free(errors);
+	errors = NULL;
+	assert_null(make_listening("serve.listen=nowhere", &errors));
+	assert_non_null(strstr(errors, "serve.listen[0]: \"nowhere\" is not an address"));
+	free(errors);
 }
 
 static void roles_are_numbered_through_the_entries(void **state)
@@ -496,7 +534,8 @@ static void sizes_are_told_in_whole_units(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(the_embedded_default_is_udp_http_enrich_deliver_and_tally),
+	        cmocka_unit_test(the_embedded_default_is_udp_http_enrich_deliver_tally_and_serve),
+	        cmocka_unit_test(what_listens_by_itself_exists_with_an_address_that_no_listener_has),
 	        cmocka_unit_test(roles_are_numbered_through_the_entries),
 	        cmocka_unit_test(udp_and_http_listeners_share_topics_and_have_numbers_of_their_own),
 	        cmocka_unit_test(processes_that_share_a_topic_have_a_lane_each_and_one_group),

@@ -123,9 +123,10 @@ class Instance:
 
     def write_config(self, config):
         """A dict (JSON is YAML) or the text of a file. A dict that names no sinks has none, so that nobody keeps what a test
-        does not say somebody keeps."""
+        does not say somebody keeps; one without a section serve listens nowhere."""
         self.config = config
-        text = config if isinstance(config, str) else json.dumps({"sinks": [], **config}, indent=1) + "\n"
+        base = {"sinks": [], "serve": {"listen": []}}
+        text = config if isinstance(config, str) else json.dumps({**base, **config}, indent=1) + "\n"
         self.config_file.write_text(text)
 
     def environment(self):

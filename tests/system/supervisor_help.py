@@ -53,7 +53,7 @@ class FakeInstance:
     # ---- starting and ending ----
 
     def write_config(self, config):
-        base = {"data_dir": str(self.tmp_path / "data"), "topics": {"ip": {"size": "1MiB"}}, "sinks": [], "deliver": {"processes": 0}, "drain_timeout": "20s",
+        base = {"data_dir": str(self.tmp_path / "data"), "topics": {"ip": {"size": "1MiB"}}, "sinks": [], "serve": {"listen": []}, "deliver": {"processes": 0}, "drain_timeout": "20s",
                 "restart_backoff": "50ms", "restart_backoff_max": "200ms"}
         self.config_file.write_text(json.dumps({**base, **config}))
 

@@ -2,7 +2,7 @@
  * not. */
 #define OPENSSL_API_COMPAT 0x10100000L
 
-#include "ingest/http/tokens.h"
+#include "stage/tokens.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -244,17 +244,19 @@ void tokens_close(struct tokens *tokens, const char *const *names, unsigned n_na
 
 /* ---- a request ---- */
 
-/* The token of "Bearer <token>"; NULL when the field is of another scheme. */
-static struct slice bearer(struct slice field)
+/* The token of "Bearer <token>", whose length becomes *bytes; NULL when the field is of another
+ * scheme. */
+static const char *bearer(const char *field, size_t *bytes)
 {
 	static const char scheme[] = "Bearer";
-	uint32_t at = sizeof scheme - 1;
-	if (field.text == NULL || field.bytes < at || strncasecmp(field.text, scheme, at) != 0 ||
-	    (field.bytes > at && field.text[at] != ' '))
-		return (struct slice){0};
-	while (at < field.bytes && field.text[at] == ' ')
+	size_t at = sizeof scheme - 1;
+	if (field == NULL || *bytes < at || strncasecmp(field, scheme, at) != 0 ||
+	    (*bytes > at && field[at] != ' '))
+		return NULL;
+	while (at < *bytes && field[at] == ' ')
 		at++;
-	return (struct slice){.text = field.text + at, .bytes = field.bytes - at};
+	*bytes -= at;
+	return field + at;
 }
 
 /* All ones when the digests are the same, else 0; no branch depends on them. */
@@ -263,7 +265,7 @@ static uint32_t same_mask(const uint8_t a[32], const uint8_t b[32])
 	return 0u - (uint32_t)(CRYPTO_memcmp(a, b, 32) == 0);
 }
 
-bool tokens_allow(const struct tokens *tokens, unsigned route, const struct request *request,
+bool tokens_allow(const struct tokens *tokens, unsigned route, const char *field, size_t bytes,
                   bool *challenged)
 {
 	uint8_t digest[32];
@@ -271,13 +273,13 @@ bool tokens_allow(const struct tokens *tokens, unsigned route, const struct requ
 	*challenged = false;
 	if (route >= 32 || (tokens->closed >> route & 1) == 0)
 		return true;
-	struct slice token = bearer(request->authorization);
-	if (token.text == NULL)
+	const char *token = bearer(field, &bytes);
+	if (token == NULL)
 		return false;
 	*challenged = true;
-	if (token.bytes > TOKEN_BYTES_MAX || !is_token(token.text, token.bytes))
+	if (bytes > TOKEN_BYTES_MAX || !is_token(token, bytes))
 		return false;
-	digest_of(digest, token.text, token.bytes);
+	digest_of(digest, token, bytes);
 	for (unsigned i = 0; i < tokens->n; i++)
 		routes |= tokens->token[i].routes & same_mask(tokens->token[i].digest, digest);
 	*challenged = (routes >> route & 1) == 0;

@@ -1,7 +1,7 @@
 /* Bearer tokens (RFC 6750, 2.1): which client may use a route.
  *
- * The file has a line for each token: the token, then the routes that it opens (their names in
- * routes.def), none for all of them. '#' begins a comment. A route that some token opens is closed
+ * The file has a line for each token: the token, then the routes that it opens, by their names,
+ * none for all of them. '#' begins a comment. A route that some token opens is closed
  * to requests without one; without a file all are open. A file without a token is an error, because
  * naming a file means that something should be closed.
  *
@@ -11,13 +11,16 @@
  * Tokens are compared by their SHA-256 (OpenSSL) in constant time: every token is compared whatever
  * the result, so the time reveals nothing but their number. A file that others can read gets a
  * warning (mode & 077).
+ *
+ * Alone in its archive, so that a program without tokens does not link OpenSSL.
  */
-#ifndef INGEST_HTTP_TOKENS_H
-#define INGEST_HTTP_TOKENS_H
+#ifndef STAGE_TOKENS_H
+#define STAGE_TOKENS_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#include "ingest/http/request.h"
 #include "shm/segment.h"
 
 #define TOKENS_MAX      256u
@@ -49,11 +52,11 @@ void tokens_close(struct tokens *tokens, const char *const *names, unsigned n_na
 int tokens_load(struct tokens *tokens, const char *path, const char *const *names, unsigned n_names,
                 struct shm_error *error);
 
-/* True when the route is open to the request: it needs none, or its Authorization field has a token
- * that opens it. *challenged: a token was given that is not right (401 with
- * error="invalid_token"); otherwise there was none, or another scheme's credentials. Allocates
- * nothing. */
-bool tokens_allow(const struct tokens *tokens, unsigned route, const struct request *request,
+/* True when the route is open to a request with this Authorization field (NULL: it has none): it
+ * needs no token, or the field has one that opens it. *challenged: a token was given that is not
+ * right (401 with error="invalid_token"); otherwise there was none, or another scheme's
+ * credentials. Allocates nothing. */
+bool tokens_allow(const struct tokens *tokens, unsigned route, const char *field, size_t bytes,
                   bool *challenged);
 
 #endif

@@ -1,0 +1,58 @@
+/* An answer: status, type, body, and the fields that go with them.
+ *
+ *     handler --answer_json, answer_text, problem--> answer --answer_finish--> ETag, 304, gzip --> server
+ *
+ * A body is at most serve.max_answer long; a longer one becomes a problem (500). ETag is a hash of
+ * the body before it is compressed, weak, so that both forms have one.
+ */
+#ifndef SERVE_ANSWER_H
+#define SERVE_ANSWER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "serve/request.h"
+
+#define ANSWER_GZIP_LEAST 1024u /* bytes; a shorter body goes as it is */
+#define ANSWER_ETAG_BYTES 24u
+
+struct answer {
+	unsigned status; /* 0: not set */
+	const char *type;
+	char *body; /* malloced; NULL: none */
+	size_t bytes;
+	char etag[ANSWER_ETAG_BYTES]; /* "" none */
+	bool gzip;                    /* the body is compressed */
+	bool public;                  /* others than who asked may keep it */
+	bool close;                   /* the connection ends with it */
+	const char *challenge;        /* WWW-Authenticate; NULL: none */
+	unsigned retry_after_s;       /* 0: none */
+	unsigned allow;               /* methods for Allow, 0: none */
+	/* the Origin that may read it (CORS); NULL: none */
+	const char *origin;
+	bool varies;    /* by Origin */
+	bool preflight; /* it answers one */
+};
+
+void answer_init(struct answer *answer);
+void answer_free(struct answer *answer);
+
+/* The JSON value as it is printed on one line; takes it over. NULL: no memory, which becomes a
+ * problem. */
+void answer_json(struct answer *answer, unsigned status, json_t *json);
+
+/* Takes over a malloced body. */
+void answer_body(struct answer *answer, unsigned status, const char *type, char *body, size_t bytes);
+
+/* Copies a text; the type is a literal. */
+void answer_text(struct answer *answer, unsigned status, const char *type, const char *text);
+
+/* After the handler: ETag and 304 for a good answer to GET or HEAD, gzip when it is accepted. */
+void answer_finish(struct answer *answer, const struct request *request);
+
+/* "Not Found"; "Error" for a status that is not known. */
+const char *answer_reason(unsigned status);
+
+#endif

@@ -1,0 +1,174 @@
+/* Dead letters, from deliver.db: listed, shown, sent again. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hex.h"
+#include "deliver/dead_json.h"
+#include "event/event.h"
+#include "serve/problem.h"
+#include "serve/serve.h"
+
+#define BUSY_MS 200u /* readers wait only while one recovers the log */
+
+struct listing {
+	const struct redact *redact;
+	json_t *letters;
+	uint64_t most;
+	char next[64]; /* the place of the last letter */
+	bool more;
+};
+
+static int64_t now_ms(void)
+{
+	return (int64_t)(clock_real_ns() / NS_PER_MS);
+}
+
+/* ---- opening ---- */
+
+/* NULL: the answer is made. *none: nothing has ever waited for delivery. */
+static struct waiting *open_letters(struct serve *serve, const struct request *request, struct answer *answer,
+                                    bool *none)
+{
+	struct shm_error error = {""};
+	struct waiting *waiting = NULL;
+	const char *data_dir = config_string(serve->config, "data_dir");
+	int result = request->method == REQUEST_POST
+	                     ? waiting_open(&waiting, data_dir, "", &error)
+	                     : waiting_open_to_read(&waiting, data_dir, BUSY_MS, &error);
+	*none = result == -ENOENT;
+	if (result != 0 && !*none)
+		problem_of(answer, result, request->path, error.text);
+	return waiting;
+}
+
+/* ---- list ---- */
+
+static int add_letter(void *argument, const struct dead_letter *letter)
+{
+	struct listing *listing = argument;
+	listing->more = json_array_size(listing->letters) == listing->most;
+	if (listing->more)
+		return 1;
+	snprintf(listing->next, sizeof listing->next, "%" PRId64 "-%" PRId64, letter->dead_ms, letter->seq);
+	json_t *one = dead_json(letter, listing->redact, false);
+	return json_array_append_new(listing->letters, one);
+}
+
+static bool read_filter(const struct request *request, struct dead_filter *filter, struct answer *answer)
+{
+	const char *after = request_text(request, "after");
+	int end = 0;
+	*filter = (struct dead_filter){
+	        .endpoint = request_text(request, "endpoint"),
+	        .host = request_text(request, "host"),
+	        .reason = request_text(request, "reason"),
+	        .status = (int)request_number(request, "status", DEAD_ANY_STATUS),
+	        .since_ms = request_number(request, "since", 0),
+	        .until_ms = request_number(request, "until", INT64_MAX),
+	};
+	if (after == NULL ||
+	    (sscanf(after, "%" SCNd64 "-%" SCNd64 "%n", &filter->after_ms, &filter->after_seq, &end) == 2 &&
+	     after[end] == '\0' && filter->after_seq > 0))
+		return true;
+	problem(answer, 400, request->path, "after: not the `next` of a page");
+	return false;
+}
+
+static void list(struct serve *serve, struct waiting *waiting, const struct request *request,
+                 const struct dead_filter *filter, struct answer *answer)
+{
+	struct shm_error error = {""};
+	struct listing listing = {.redact = serve->redact,
+	                          .letters = json_array(),
+	                          .most = (uint64_t)request_number(request, "limit", 0)};
+	int64_t n = waiting == NULL
+	                    ? 0
+	                    : dead_list(waiting, filter, listing.most + 1, add_letter, &listing, &error);
+	if (n < 0) {
+		json_decref(listing.letters);
+		problem_of(answer, (int)n, request->path, error.text);
+		return;
+	}
+	json_t *page = json_pack("{s:o}", "letters", listing.letters);
+	if (listing.more)
+		json_object_set_new(page, "next", json_string(listing.next));
+	answer_json(answer, 200, page);
+}
+
+void handle_dead(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	struct dead_filter filter;
+	bool none;
+	if (!read_filter(request, &filter, answer))
+		return;
+	struct waiting *waiting = open_letters(serve, request, answer, &none);
+	if (waiting != NULL || none)
+		list(serve, waiting, request, &filter, answer);
+	waiting_close(waiting);
+}
+
+/* ---- one ---- */
+
+/* As they are stored; false when it is no id. */
+static bool read_id(const struct request *request, char id[EVENT_POSTBACK_ID_BYTES + 1])
+{
+	const char *text = request_text(request, "id");
+	if (strlen(text) != EVENT_POSTBACK_ID_BYTES)
+		return false;
+	for (unsigned i = 0; i < EVENT_POSTBACK_ID_BYTES; i++) {
+		int digit = hex_value(text[i]);
+		if (digit < 0)
+			return false;
+		id[i] = hex_lower((unsigned)digit);
+	}
+	id[EVENT_POSTBACK_ID_BYTES] = '\0';
+	return true;
+}
+
+static void no_such(const struct request *request, struct answer *answer)
+{
+	problem(answer, 404, request->path, "no dead letter has this id; /dead lists them");
+}
+
+static int show_letter(void *argument, const struct dead_letter *letter)
+{
+	struct listing *listing = argument;
+	listing->letters = dead_json(letter, listing->redact, true);
+	return 0;
+}
+
+void handle_dead_letter(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	struct shm_error error = {""};
+	struct listing listing = {.redact = serve->redact};
+	char id[EVENT_POSTBACK_ID_BYTES + 1];
+	bool none = !read_id(request, id);
+	struct waiting *waiting = none ? NULL : open_letters(serve, request, answer, &none);
+	int result = waiting == NULL ? 0 : dead_show(waiting, id, show_letter, &listing, &error);
+	waiting_close(waiting);
+	if (result < 0)
+		problem_of(answer, result, request->path, error.text);
+	else if (result > 0)
+		answer_json(answer, 200, listing.letters);
+	else if (answer->status == 0)
+		no_such(request, answer);
+}
+
+void handle_dead_replay(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	struct shm_error error = {""};
+	char id[EVENT_POSTBACK_ID_BYTES + 1];
+	bool none = !read_id(request, id);
+	struct waiting *waiting = none ? NULL : open_letters(serve, request, answer, &none);
+	int result = waiting == NULL ? 0 : dead_change_one(waiting, DEAD_REPLAY, id, now_ms(), &error);
+	waiting_close(waiting);
+	if (result < 0)
+		problem_of(answer, result, request->path, error.text);
+	else if (result > 0)
+		answer_json(answer, 200, json_pack("{s:s, s:i}", "id", id, "replayed", 1));
+	else if (answer->status == 0)
+		no_such(request, answer);
+}

@@ -1,0 +1,148 @@
+/* What is here, whether it works, and what the instance's shared memory says. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "look/json.h"
+#include "look/sinks.h"
+#include "serve/problem.h"
+#include "serve/serve.h"
+
+void handle_index(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	json_t *routes = json_array();
+	(void)serve;
+	(void)request;
+	for (size_t i = 0; i < router_n_routes; i++) {
+		const struct route *route = &router_routes[i];
+		json_array_append_new(routes,
+		                      json_pack("{s:s, s:s, s:s, s:s}", "method",
+		                                request_method_name(route->method), "path", route->pattern,
+		                                "for", router_who(route->who), "help", route->help));
+	}
+	answer_json(answer, 200,
+	            json_pack("{s:s, s:s, s:o}", "name", "millrace", "version", MILLRACE_VERSION, "routes",
+	                      routes));
+	answer->public = true;
+}
+
+void handle_healthz(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	(void)serve;
+	(void)request;
+	answer_text(answer, 200, "application/json", "{\"status\":\"ok\"}");
+}
+
+/* Why the instance does not work as it should; NULL: it does. */
+static const char *obstacle(const struct snapshot *snapshot, char *text, size_t size)
+{
+	if (!snapshot->supervisor_alive)
+		return "the supervisor is gone";
+	if (snapshot->draining)
+		return "draining";
+	for (unsigned i = 0; i < snapshot->n_stages; i++) {
+		const char *state = snapshot_state(&snapshot->stage[i]);
+		if (strcmp(state, "running") == 0)
+			continue;
+		snprintf(text, size, "%s is %s", snapshot->stage[i].name, state);
+		return text;
+	}
+	return NULL;
+}
+
+/* The snapshot; without one the answer is a problem. */
+static const struct snapshot *look(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	struct shm_error error = {""};
+	const struct snapshot *snapshot = view_take(&serve->view, &error);
+	if (snapshot == NULL)
+		problem(answer, 503, request->path, "%s", error.text);
+	return snapshot;
+}
+
+void handle_readyz(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	char text[128];
+	const struct snapshot *snapshot = look(serve, request, answer);
+	const char *why = snapshot == NULL         ? NULL
+	                  : serve->stage->lost     ? "the instance's shared memory was removed"
+	                  : serve->stage->draining ? "draining"
+	                                           : obstacle(snapshot, text, sizeof text);
+	if (snapshot == NULL)
+		return;
+	if (why != NULL)
+		problem(answer, 503, request->path, "%s", why);
+	else
+		answer_text(answer, 200, "application/json", "{\"status\":\"ready\"}");
+}
+
+void handle_stat(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	const struct snapshot *snapshot = look(serve, request, answer);
+	struct rates rates;
+	if (snapshot == NULL)
+		return;
+	(void)rates_init(&rates, snapshot, NULL);
+	answer_json(answer, 200, look_json(&rates, serve->view.instance));
+}
+
+void handle_sinks(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	const struct snapshot *snapshot = look(serve, request, answer);
+	if (snapshot != NULL)
+		answer_json(
+		        answer, 200,
+		        sinks_json(snapshot, serve->view.instance, config_string(serve->config, "data_dir")));
+}
+
+/* ---- /debug/vars ---- */
+
+struct sum {
+	uint64_t requests, failed, time_ns, time_min_ns, time_max_ns;
+};
+
+static bool ends_with(const char *name, const char *end)
+{
+	size_t bytes = strlen(name), length = strlen(end);
+	return bytes > length && strcmp(name + bytes - length, end) == 0;
+}
+
+/* The metrics of a route are <route>_requests, <route>_failed_<reason>, <route>_time_ns. */
+static void add_metric(struct sum *sum, const struct snapshot_metric *metric)
+{
+	const char *name = metric->about.name;
+	if (strcmp(name, "time_min_ns") == 0) {
+		if (metric->value != 0 && (sum->time_min_ns == 0 || metric->value < sum->time_min_ns))
+			sum->time_min_ns = metric->value;
+	} else if (strcmp(name, "time_max_ns") == 0) {
+		if (metric->value > sum->time_max_ns)
+			sum->time_max_ns = metric->value;
+	} else if (metric->about.kind == METRIC_HISTOGRAM && ends_with(name, "_time_ns")) {
+		sum->time_ns += metric->sum;
+	} else if (strstr(name, "_failed_") != NULL) {
+		sum->failed += metric->value;
+	} else if (ends_with(name, "_requests") && strcmp(name, "kept_requests") != 0) {
+		sum->requests += metric->value;
+	}
+}
+
+void handle_vars(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	struct sum sum = {0};
+	const struct snapshot *snapshot = look(serve, request, answer);
+	if (snapshot == NULL)
+		return;
+	for (unsigned i = 0; i < snapshot->n_stages; i++) {
+		const struct snapshot_stage *stage = &snapshot->stage[i];
+		for (unsigned k = 0; strcmp(stage->program, "ingest-http") == 0 && k < stage->n_metrics; k++)
+			add_metric(&sum, &stage->metric[k]);
+	}
+	double average = sum.requests == 0 ? 0 : (double)sum.time_ns / (double)sum.requests;
+	answer_json(answer, 200,
+	            json_pack("{s:{s:I, s:I, s:I}, s:{s:f, s:f, s:f}}", "requests", "total",
+	                      (json_int_t)sum.requests, "failed", (json_int_t)sum.failed, "successful",
+	                      (json_int_t)(sum.requests - sum.failed), "response_time", "minimum",
+	                      (double)sum.time_min_ns / NS_PER_SEC, "maximum",
+	                      (double)sum.time_max_ns / NS_PER_SEC, "average", average / NS_PER_SEC));
+}

@@ -1,0 +1,567 @@
+#include "serve/server.h"
+
+#include <errno.h>
+#include <libwebsockets.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "serve/problem.h"
+#include "serve/serve.h"
+
+#define HEAD_BYTES   2048u  /* of an answer */
+#define CHUNK_BYTES  65536u /* of a body, in one write */
+#define CHUNKS       4u     /* of one connection in one turn of the loop */
+#define SECONDS(ns)  ((ns) / NS_PER_SEC + 2)
+#define SPARE_FILES  16u  /* that libwebsockets uses by itself */
+#define CLOSE_ROUNDS 1000 /* of the loop, at the end */
+
+enum connection_state { CONNECTION_HEAD, CONNECTION_BODY, CONNECTION_ANSWER, CONNECTION_IDLE };
+
+struct connection {
+	struct connection *next, **at; /* what points to it */
+	struct server *server;
+	struct lws *wsi;
+	enum connection_state state;
+	uint64_t deadline_ns;
+	struct request request;
+	struct answer answer;
+	uint64_t held; /* bytes of the answer that count in held_bytes */
+	size_t sent;
+	bool close; /* after the answer */
+};
+
+struct server {
+	struct server_settings settings;
+	struct server_counts counts;
+	struct serve *serve;
+	uv_loop_t *loop;
+	struct lws_context *context;
+	struct lws_vhost *vhost;
+	struct connection *first;
+	uint64_t events;
+	bool draining;
+	uint8_t chunk[LWS_PRE + CHUNK_BYTES]; /* LWS_PRE bytes are libwebsockets' */
+};
+
+/* ---- the library's log ---- */
+
+static uint64_t complaints;
+static bool running;
+
+/* While it starts, what it says is of use. Later its lines are about requests, and any client could
+ * fill the log with them. */
+static void take_line(int level, const char *line)
+{
+	int bytes = (int)strcspn(line, "\n");
+	if (running) {
+		complaints++;
+		log_debug("libwebsockets", "text=\"%.*s\"", bytes, line);
+	} else if (level == LLL_ERR) {
+		log_error("libwebsockets", "text=\"%.*s\"", bytes, line);
+	} else {
+		log_warn("libwebsockets", "text=\"%.*s\"", bytes, line);
+	}
+}
+
+/* ---- a connection's memory ---- */
+
+static void set_deadline(struct connection *connection, enum connection_state state, uint64_t after_ns)
+{
+	connection->state = state;
+	connection->deadline_ns = clock_monotonic_ns() + after_ns;
+}
+
+static void free_answer(struct connection *connection)
+{
+	connection->server->counts.held_bytes -= connection->held;
+	connection->held = 0;
+	answer_free(&connection->answer);
+}
+
+static struct connection *add_connection(struct server *server)
+{
+	struct connection *connection = calloc(1, sizeof *connection);
+	if (connection == NULL)
+		return NULL;
+	connection->server = server;
+	connection->next = server->first;
+	connection->at = &server->first;
+	if (connection->next != NULL)
+		connection->next->at = &connection->next;
+	server->first = connection;
+	server->counts.connections++;
+	return connection;
+}
+
+static void remove_connection(struct connection *connection)
+{
+	struct server *server = connection->server;
+	if (connection->state == CONNECTION_BODY || connection->state == CONNECTION_ANSWER)
+		server->counts.aborted++;
+	free_answer(connection);
+	*connection->at = connection->next;
+	if (connection->next != NULL)
+		connection->next->at = connection->at;
+	server->counts.connections--;
+	free(connection);
+}
+
+/* ---- the request ---- */
+
+static enum request_method method_of(struct lws *wsi, char **path, int *bytes)
+{
+	switch (lws_http_get_uri_and_method(wsi, path, bytes)) {
+	case LWSHUMETH_GET:
+		return REQUEST_GET;
+	case LWSHUMETH_HEAD:
+		return REQUEST_HEAD;
+	case LWSHUMETH_POST:
+		return REQUEST_POST;
+	case LWSHUMETH_PUT:
+		return REQUEST_PUT;
+	case LWSHUMETH_PATCH:
+		return REQUEST_PATCH;
+	case LWSHUMETH_DELETE:
+		return REQUEST_DELETE;
+	case LWSHUMETH_OPTIONS:
+		return REQUEST_OPTIONS;
+	default:
+		return REQUEST_OTHER;
+	}
+}
+
+/* One field of the head; several of one name are put together with commas. */
+static void take_field(struct request *request, struct lws *wsi, enum request_field field,
+                       enum lws_token_indexes token)
+{
+	char value[REQUEST_FIELD_MAX + 1];
+	if (lws_hdr_total_length(wsi, token) <= 0)
+		return;
+	int bytes = lws_hdr_copy(wsi, value, sizeof value, token);
+	request_set_field(request, field, value, bytes > 0 ? (size_t)bytes : 0);
+}
+
+static void take_query(struct request *request, struct lws *wsi)
+{
+	char text[REQUEST_QUERY_ROOM];
+	for (int i = 0; request->fault == NULL; i++) {
+		int bytes = lws_hdr_copy_fragment(wsi, text, sizeof text, WSI_TOKEN_HTTP_URI_ARGS, i);
+		if (bytes == -1)
+			return;
+		/* -2: longer than there is room for */
+		request_add_query(request, text, bytes < 0 ? sizeof text : (size_t)bytes);
+	}
+}
+
+static void read_head(struct connection *connection, struct lws *wsi)
+{
+	static const struct {
+		enum request_field field;
+		enum lws_token_indexes token;
+	} fields[] = {
+	        {REQUEST_HOST, WSI_TOKEN_HOST},
+	        {REQUEST_ORIGIN, WSI_TOKEN_ORIGIN},
+	        {REQUEST_AUTHORIZATION, WSI_TOKEN_HTTP_AUTHORIZATION},
+	        {REQUEST_ACCEPT, WSI_TOKEN_HTTP_ACCEPT},
+	        {REQUEST_ACCEPT_ENCODING, WSI_TOKEN_HTTP_ACCEPT_ENCODING},
+	        {REQUEST_IF_NONE_MATCH, WSI_TOKEN_HTTP_IF_NONE_MATCH},
+	};
+	char *path = NULL;
+	int bytes = 0;
+	struct request *request = &connection->request;
+	enum request_method method = method_of(wsi, &path, &bytes);
+	request_init(request, method);
+	request_set_path(request, path != NULL ? path : "", path != NULL ? (size_t)bytes : 0);
+	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+		take_field(request, wsi, fields[i].field, fields[i].token);
+	take_query(request, wsi);
+}
+
+/* The length of the body; -1: the head does not say it as it should. */
+static int64_t body_length(struct lws *wsi)
+{
+	char text[24];
+	char *end;
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
+		return -1;
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0)
+		return 0;
+	if (lws_hdr_copy(wsi, text, sizeof text, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0 || text[0] < '0' ||
+	    text[0] > '9')
+		return -1;
+	errno = 0;
+	long long length = strtoll(text, &end, 10);
+	return errno == 0 && *end == '\0' ? length : -1;
+}
+
+/* ---- the answer's head ---- */
+
+struct head {
+	struct lws *wsi;
+	uint8_t *at, *end;
+	bool failed;
+};
+
+static void add(struct head *head, const char *name, const char *value)
+{
+	if (!head->failed)
+		head->failed =
+		        lws_add_http_header_by_name(head->wsi, (const uint8_t *)name, (const uint8_t *)value,
+		                                    (int)strlen(value), &head->at, head->end) != 0;
+}
+
+static void add_date(struct head *head)
+{
+	char text[40];
+	time_t now = time(NULL);
+	struct tm tm;
+	if (gmtime_r(&now, &tm) != NULL && strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &tm) > 0)
+		add(head, "date:", text);
+}
+
+static void add_body_fields(struct head *head, const struct answer *answer)
+{
+	if (answer->type != NULL)
+		add(head, "content-type:", answer->type);
+	if (answer->gzip)
+		add(head, "content-encoding:", "gzip");
+	if (answer->etag[0] != '\0')
+		add(head, "etag:", answer->etag);
+	add(head, "vary:", answer->varies ? "accept-encoding, origin" : "accept-encoding");
+	add(head, "cache-control:", answer->public ? "public, no-cache" : "private, no-cache");
+}
+
+static void add_rare_fields(struct head *head, const struct answer *answer)
+{
+	char text[ROUTER_METHODS_BYTES];
+	if (answer->allow != 0)
+		add(head, "allow:", router_methods(answer->allow, text));
+	if (answer->challenge != NULL)
+		add(head, "www-authenticate:", answer->challenge);
+	if (answer->retry_after_s != 0) {
+		snprintf(text, sizeof text, "%u", answer->retry_after_s);
+		add(head, "retry-after:", text);
+	}
+	if (answer->origin != NULL)
+		add(head, "access-control-allow-origin:", answer->origin);
+	if (answer->preflight) {
+		add(head, "access-control-allow-methods:", router_methods(answer->allow, text));
+		add(head, "access-control-allow-headers:", "authorization, if-none-match");
+		add(head, "access-control-max-age:", "600");
+	}
+}
+
+/* What a browser is told of everything: nothing here is a page of somebody else's. */
+static void add_guards(struct head *head)
+{
+	add(head, "x-content-type-options:", "nosniff");
+	add(head, "content-security-policy:", "default-src 'none'; frame-ancestors 'none'");
+	add(head, "referrer-policy:", "no-referrer");
+	add(head, "cross-origin-resource-policy:", "same-origin");
+}
+
+static int write_head(struct connection *connection)
+{
+	uint8_t *buffer = connection->server->chunk, *start = buffer + LWS_PRE;
+	const struct answer *answer = &connection->answer;
+	struct head head = {.wsi = connection->wsi, .at = start, .end = start + HEAD_BYTES};
+	if (lws_add_http_header_status(head.wsi, answer->status | LWSAHH_FLAG_NO_SERVER_NAME, &head.at,
+	                               head.end) != 0)
+		return -1;
+	add_date(&head);
+	if (answer->body != NULL || answer->status == 304)
+		add_body_fields(&head, answer);
+	add_rare_fields(&head, answer);
+	add_guards(&head);
+	if (connection->close)
+		add(&head, "connection:", "close");
+	/* 204 and 304 have no body, and 204 no length (RFC 9110, 8.6). */
+	if (answer->status != 204 && answer->status != 304 && !head.failed)
+		head.failed =
+		        lws_add_http_header_content_length(head.wsi, answer->bytes, &head.at, head.end) != 0;
+	if (head.failed || lws_finalize_write_http_header(head.wsi, start, &head.at, head.end) != 0)
+		return -1;
+	return 0;
+}
+
+/* ---- the answer's body ---- */
+
+static int end_answer(struct connection *connection)
+{
+	struct server *server = connection->server;
+	free_answer(connection);
+	set_deadline(connection, CONNECTION_IDLE, server->settings.idle_ns);
+	if (connection->close)
+		return -1;
+	return lws_http_transaction_completed(connection->wsi) != 0 ? -1 : 0;
+}
+
+static int wait_to_write(struct connection *connection)
+{
+	(void)lws_callback_on_writable(connection->wsi);
+	return 0;
+}
+
+/* Returns what a callback of libwebsockets returns: -1 closes the connection. */
+static int write_body(struct connection *connection)
+{
+	struct server *server = connection->server;
+	const struct answer *answer = &connection->answer;
+	size_t bytes = connection->request.method == REQUEST_HEAD ? 0 : answer->bytes;
+	for (unsigned i = 0; connection->sent < bytes; i++) {
+		if (i == CHUNKS || lws_send_pipe_choked(connection->wsi))
+			return wait_to_write(connection);
+		size_t n = bytes - connection->sent < CHUNK_BYTES ? bytes - connection->sent : CHUNK_BYTES;
+		bool last = connection->sent + n == bytes;
+		memcpy(server->chunk + LWS_PRE, answer->body + connection->sent, n);
+		if (lws_write(connection->wsi, server->chunk + LWS_PRE, n,
+		              last ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < (int)n)
+			return -1;
+		connection->sent += n;
+		server->counts.sent_bytes += n;
+	}
+	/* What the kernel did not take libwebsockets keeps; the next turn comes when it is gone. */
+	if (lws_partial_buffered(connection->wsi) != 0)
+		return wait_to_write(connection);
+	return end_answer(connection);
+}
+
+static int begin_answer(struct connection *connection)
+{
+	struct server *server = connection->server;
+	struct answer *answer = &connection->answer;
+	if (server->counts.held_bytes + answer->bytes > server->settings.answer_memory) {
+		metric_add(server->serve->control, SERVE_refused_memory, 1);
+		problem(answer, 503, connection->request.path,
+		        "too much waits for clients to read it (serve.answer_memory): try again later");
+		answer->retry_after_s = 1;
+		answer->etag[0] = '\0';
+		answer->gzip = false;
+	}
+	connection->held = answer->bytes;
+	server->counts.held_bytes += answer->bytes;
+	connection->sent = 0;
+	connection->close |= answer->close || server->draining;
+	set_deadline(connection, CONNECTION_ANSWER, server->settings.answer_ns);
+	return write_head(connection) != 0 ? -1 : write_body(connection);
+}
+
+static int answer_request(struct connection *connection)
+{
+	answer_init(&connection->answer);
+	serve_answer(connection->server->serve, &connection->request, &connection->answer);
+	return begin_answer(connection);
+}
+
+static int refuse(struct connection *connection, unsigned status, const char *detail)
+{
+	if (connection->request.fault == NULL) {
+		connection->request.fault = detail;
+		connection->request.fault_status = status;
+	}
+	connection->close = true;
+	return answer_request(connection);
+}
+
+/* ---- what libwebsockets tells ---- */
+
+/* The whole head is there. */
+static int handle_head(struct connection *connection, struct lws *wsi)
+{
+	const struct server_settings *settings = &connection->server->settings;
+	read_head(connection, wsi);
+	int64_t length = body_length(wsi);
+	if (length < 0)
+		return refuse(connection, 411, "a body must have a Content-Length, and no Transfer-Encoding");
+	if ((uint64_t)length > settings->max_body)
+		return refuse(connection, 413, "the body is longer than serve.max_body");
+	if (length > 0) {
+		connection->request.has_body = true;
+		set_deadline(connection, CONNECTION_BODY, settings->body_ns);
+		return 0;
+	}
+	/* Without a length libwebsockets would go on to read a body after the answer. */
+	if (connection->request.method != REQUEST_GET && connection->request.method != REQUEST_HEAD)
+		connection->close = true;
+	return answer_request(connection);
+}
+
+/* The connection ends with the answer, whatever became of it. */
+static int handle_upgrade(struct connection *connection, struct lws *wsi)
+{
+	read_head(connection, wsi);
+	(void)refuse(connection, 426, "no other protocol is spoken here: ask without Upgrade");
+	return -1;
+}
+
+static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t length)
+{
+	struct connection *connection = lws_get_opaque_user_data(wsi);
+	(void)user;
+	if (connection == NULL)
+		return lws_callback_http_dummy(wsi, reason, user, in, length);
+	connection->server->events++;
+	switch (reason) {
+	case LWS_CALLBACK_HTTP:
+		return handle_head(connection, wsi);
+	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+		return handle_upgrade(connection, wsi);
+	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
+		return connection->state == CONNECTION_BODY ? answer_request(connection) : 0;
+	case LWS_CALLBACK_HTTP_WRITEABLE:
+		return connection->state == CONNECTION_ANSWER ? write_body(connection) : 0;
+	case LWS_CALLBACK_WSI_DESTROY:
+		lws_set_opaque_user_data(wsi, NULL);
+		remove_connection(connection);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static const struct lws_protocols protocols[] = {
+        {.name = "http", .callback = on_event},
+        {.name = NULL},
+};
+
+/* ---- start and end ---- */
+
+static int start_library(struct server *server, struct shm_error *error)
+{
+	const struct server_settings *settings = &server->settings;
+	uint64_t longest = settings->header_ns;
+	longest = settings->body_ns > longest ? settings->body_ns : longest;
+	longest = settings->answer_ns > longest ? settings->answer_ns : longest;
+	longest = settings->idle_ns > longest ? settings->idle_ns : longest;
+	void *loops[] = {server->loop};
+	struct lws_context_creation_info info = {
+	        .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
+	        .port = CONTEXT_PORT_NO_LISTEN_SERVER,
+	        .foreign_loops = loops,
+	        .protocols = protocols,
+	        .vhost_name = "millrace",
+	        .user = server,
+	        .server_string = "millrace",
+	        .max_http_header_data = (unsigned short)settings->max_head,
+	        .max_http_header_pool = (unsigned short)settings->max_connections,
+	        .fd_limit_per_thread = settings->max_connections + SPARE_FILES,
+	        .pt_serv_buf_size = CHUNK_BYTES,
+	        /* ours come first; these are for what we do not see */
+	        .timeout_secs = (unsigned)SECONDS(longest),
+	        .timeout_secs_ah_idle = (unsigned)SECONDS(longest),
+	        .keepalive_timeout = (int)SECONDS(longest),
+	};
+	running = false;
+	lws_set_log_level(LLL_ERR | LLL_WARN, take_line);
+	server->context = lws_create_context(&info);
+	if (server->context != NULL)
+		server->vhost = lws_create_vhost(server->context, &info);
+	running = true;
+	if (server->vhost != NULL)
+		return 0;
+	shm_explain(error, "libwebsockets does not start (is libwebsockets-evlib-uv installed?)");
+	return -EIO;
+}
+
+int server_open(struct server **server, const struct server_settings *settings, uv_loop_t *loop,
+                struct serve *serve, struct shm_error *error)
+{
+	struct server *made = calloc(1, sizeof *made);
+	if (made == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	made->settings = *settings;
+	made->loop = loop;
+	made->serve = serve;
+	int result = start_library(made, error);
+	if (result != 0) {
+		server_close(made);
+		return result;
+	}
+	*server = made;
+	return 0;
+}
+
+void server_take(struct server *server, int fd)
+{
+	server->events++;
+	struct connection *connection =
+	        server->counts.connections < server->settings.max_connections && !server->draining
+	                ? add_connection(server)
+	                : NULL;
+	if (connection == NULL) {
+		server->counts.turned_away++;
+		close(fd);
+		return;
+	}
+	server->counts.accepted++;
+	set_deadline(connection, CONNECTION_HEAD, server->settings.header_ns);
+	connection->wsi = lws_adopt_socket_vhost(server->vhost, fd);
+	if (connection->wsi != NULL)
+		lws_set_opaque_user_data(connection->wsi, connection);
+	else
+		remove_connection(connection); /* the library has closed it */
+}
+
+static void kill_connection(struct connection *connection)
+{
+	connection->deadline_ns = UINT64_MAX; /* its end comes with a turn of the loop */
+	lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
+}
+
+void server_tick(struct server *server, uint64_t now_ns)
+{
+	for (struct connection *connection = server->first, *next; connection != NULL; connection = next) {
+		next = connection->next;
+		if (now_ns < connection->deadline_ns)
+			continue;
+		server->counts.late++;
+		kill_connection(connection);
+	}
+	server->counts.complaints += complaints;
+	complaints = 0;
+}
+
+void server_drain(struct server *server)
+{
+	server->draining = true;
+	for (struct connection *connection = server->first, *next; connection != NULL; connection = next) {
+		next = connection->next;
+		if (connection->state == CONNECTION_IDLE && connection->deadline_ns != UINT64_MAX)
+			kill_connection(connection);
+	}
+}
+
+size_t server_connection_bytes(void)
+{
+	return sizeof(struct connection);
+}
+
+uint64_t server_events(const struct server *server)
+{
+	return server->events;
+}
+
+const struct server_counts *server_counts(const struct server *server)
+{
+	return &server->counts;
+}
+
+void server_close(struct server *server)
+{
+	if (server == NULL)
+		return;
+	running = true;
+	if (server->context != NULL)
+		lws_context_destroy(server->context);
+	for (int i = 0; i < CLOSE_ROUNDS && uv_run(server->loop, UV_RUN_NOWAIT) != 0; i++)
+		;
+	while (server->first != NULL)
+		remove_connection(server->first);
+	free(server);
+}

@@ -1,0 +1,364 @@
+/* The stage: start, loop, end. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "deliver/record.h"
+#include "serve/limit.h"
+#include "serve/serve.h"
+
+#define DRAIN_NS     (2 * NS_PER_SEC) /* answers under way may take so long */
+#define CLOSE_TURNS  1000             /* of the loop, until its handles are closed */
+#define FUTILE_TURNS 4
+#define PAUSE_NS     (2 * NS_PER_MS)
+
+struct process {
+	struct serve serve;
+	uv_loop_t loop;
+	uint64_t bound_ns; /* the last try */
+	uint64_t drain_until_ns;
+	unsigned futile; /* turns in a row for which the loop woke us and nothing came of it */
+	bool woken;
+};
+
+static const struct metric_description metrics[] = {
+#define METRIC    METRIC_ROW
+#define HISTOGRAM HISTOGRAM_ROW
+#include "serve/metrics.def"
+#undef HISTOGRAM
+#undef METRIC
+};
+
+/* ---- tokens ---- */
+
+static int load_tokens(const struct config *config, const char *path, void **loaded, struct shm_error *error,
+                       const char *const *name)
+{
+	struct tokens *tokens = malloc(sizeof *tokens);
+	(void)config;
+	if (tokens == NULL)
+		return -ENOMEM;
+	int result = tokens_load(tokens, path, name, 1, error);
+	if (result == 0)
+		*loaded = tokens;
+	else
+		free(tokens);
+	return result;
+}
+
+static int load_read(const struct config *config, const char *path, void **loaded, struct shm_error *error)
+{
+	return load_tokens(config, path, loaded, error, auth_read_name);
+}
+
+static int load_admin(const struct config *config, const char *path, void **loaded, struct shm_error *error)
+{
+	return load_tokens(config, path, loaded, error, auth_admin_name);
+}
+
+/* Between two turns of the loop: no request is half-way. */
+static void replace_read(struct stage *stage, void *loaded)
+{
+	struct process *process = stage->own;
+	process->serve.auth.read = *(struct tokens *)loaded;
+	free(loaded);
+}
+
+static void replace_admin(struct stage *stage, void *loaded)
+{
+	struct process *process = stage->own;
+	process->serve.auth.admin = *(struct tokens *)loaded;
+	free(loaded);
+}
+
+static const struct stage_file files[] = {
+        {.option = "read_tokens", .load = load_read, .discard = free, .replace = replace_read},
+        {.option = "admin_tokens", .load = load_admin, .discard = free, .replace = replace_admin},
+};
+
+/* A file that cannot be read closes its routes until it can: the others stay up. */
+static void read_tokens(struct stage *stage, const struct stage_file *file, const char *const *name,
+                        struct tokens *tokens, bool *configured)
+{
+	char key[64];
+	void *loaded = NULL;
+	struct shm_error error = {""};
+	snprintf(key, sizeof key, "serve.%s", file->option);
+	*configured = config_string(stage->config, "%s", key)[0] != '\0';
+	if (!*configured)
+		return;
+	if (stage_file_load(file, stage->config, key, &loaded, &error) == 0 && loaded != NULL) {
+		*tokens = *(struct tokens *)loaded;
+		free(loaded);
+		return;
+	}
+	tokens_close(tokens, name, 1);
+	log_error("the tokens cannot be read, requests that need one are refused", "reason=\"%s\"",
+	          error.text);
+	stage_file_report(stage, file->option, false, error.text);
+}
+
+/* ---- what the configuration says ---- */
+
+static bool all_loopback(const struct config *config)
+{
+	size_t n = config_count(config, "serve.listen");
+	for (size_t i = 0; i < n; i++)
+		if (!listener_is_loopback(config_item(config, i, "serve.listen")))
+			return false;
+	return true;
+}
+
+int serve_check(const struct config *config, const char *section, struct shm_error *error)
+{
+	size_t n = config_count(config, "serve.listen");
+	(void)section;
+	for (size_t i = 0; i < n && config_string(config, "serve.read_tokens")[0] == '\0'; i++) {
+		const char *text = config_item(config, i, "serve.listen");
+		if (listener_is_loopback(text))
+			continue;
+		shm_explain(
+		        error,
+		        "serve.listen: %s is open to other hosts, and serve.read_tokens names no file, so that anybody could read; allowed: a file of tokens, or addresses such as 127.0.0.1:4003, [::1]:4003, unix:/run/millrace.sock",
+		        text);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void read_auth(struct stage *stage, struct auth *auth)
+{
+	const struct config *config = stage->config;
+	size_t n = config_count(config, "serve.origins");
+	read_tokens(stage, &files[0], auth_read_name, &auth->read, &auth->has_read);
+	read_tokens(stage, &files[1], auth_admin_name, &auth->admin, &auth->has_admin);
+	auth->loopback = all_loopback(config);
+	for (size_t i = 0; i < n && auth->n_origins < AUTH_ORIGINS_MAX; i++)
+		auth->origin[auth->n_origins++] = config_item(config, i, "serve.origins");
+}
+
+static struct server_settings read_settings(const struct config *config)
+{
+	return (struct server_settings){
+	        .max_connections = (unsigned)config_u64(config, "serve.max_connections"),
+	        .max_head = (unsigned)config_u64(config, "serve.max_head"),
+	        .max_body = config_u64(config, "serve.max_body"),
+	        .answer_memory = config_u64(config, "serve.answer_memory"),
+	        .header_ns = config_ns(config, "serve.header_timeout"),
+	        .body_ns = config_ns(config, "serve.body_timeout"),
+	        .answer_ns = config_ns(config, "serve.answer_timeout"),
+	        .idle_ns = config_ns(config, "serve.idle_timeout"),
+	};
+}
+
+static uint64_t memory_max(const struct config *config, const char *section)
+{
+	struct server_settings settings = read_settings(config);
+	(void)section;
+	/* An answer that is being made is there as text and compressed. */
+	return settings.answer_memory + 2 * config_u64(config, "serve.max_answer") +
+	       settings.max_connections * (server_connection_bytes() + settings.max_head) +
+	       2 * sizeof(struct snapshot);
+}
+
+/* ---- start ---- */
+
+/* The one histogram. */
+static const struct metric_description *find_times(void)
+{
+	const struct metric_description *times = metrics;
+	while (times->kind != METRIC_HISTOGRAM)
+		times++;
+	return times;
+}
+
+static int open_parts(struct process *process, struct stage *stage, struct shm_error *error)
+{
+	struct serve *serve = &process->serve;
+	struct server_settings settings = read_settings(stage->config);
+	*serve = (struct serve){
+	        .stage = stage,
+	        .control = stage->control,
+	        .config = stage->config,
+	        .query_ns = config_ns(stage->config, "serve.query_timeout"),
+	        .answer_max = config_u64(stage->config, "serve.max_answer"),
+	};
+	serve->answer_times = find_times();
+	read_auth(stage, &serve->auth);
+	host_init(&serve->hosts, stage->config);
+	serve->redact = redact_new(stage->config);
+	if (serve->redact == NULL || view_init(&serve->view, config_string(stage->config, "instance")) != 0 ||
+	    !limit_init()) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	int result = server_open(&serve->server, &settings, &process->loop, serve, error);
+	if (result == 0)
+		result =
+		        listener_init(&serve->listeners, stage->config, &process->loop, serve->server, error);
+	return result;
+}
+
+static void close_parts(struct process *process)
+{
+	struct serve *serve = &process->serve;
+	listener_close(&serve->listeners);
+	server_close(serve->server);
+	view_fini(&serve->view);
+	redact_free(serve->redact);
+	for (int i = 0; i < CLOSE_TURNS && uv_run(&process->loop, UV_RUN_NOWAIT) != 0; i++)
+		;
+	if (uv_loop_close(&process->loop) != 0)
+		log_debug("the loop has handles left", NULL);
+	free(process);
+}
+
+/* What is not bound is tried again; the note says what is. */
+static void bind_addresses(struct process *process, uint64_t now_ns)
+{
+	struct serve *serve = &process->serve;
+	char text[CONTROL_NOTE_BYTES];
+	process->bound_ns = now_ns;
+	if (!listener_open(&serve->listeners))
+		return;
+	listener_note(&serve->listeners, text, sizeof text);
+	control_note(serve->control, "%s", text);
+	metric_set(serve->control, SERVE_addresses_bound, serve->listeners.n_bound);
+}
+
+static int init(struct stage *stage, struct shm_error *error)
+{
+	int result = serve_check(stage->config, "serve", error);
+	if (result != 0)
+		return result;
+	struct process *process = calloc(1, sizeof *process);
+	if (process == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	result = uv_loop_init(&process->loop);
+	if (result != 0) {
+		shm_explain(error, "libuv: %s", uv_strerror(result));
+		free(process);
+		return result;
+	}
+	result = open_parts(process, stage, error);
+	if (result != 0) {
+		close_parts(process);
+		return result;
+	}
+	stage->own = process;
+	bind_addresses(process, clock_monotonic_ns());
+	return 0;
+}
+
+/* ---- loop ---- */
+
+static bool poll_stage(struct stage *stage)
+{
+	struct process *process = stage->own;
+	uint64_t before = server_events(process->serve.server);
+	uv_run(&process->loop, UV_RUN_NOWAIT);
+	bool any = server_events(process->serve.server) != before;
+	process->futile = any || !process->woken ? 0 : process->futile + 1;
+	process->woken = false;
+	return any;
+}
+
+/* libwebsockets does not read from a connection while an answer is sent, but goes on asking whether
+ * there is something to read: a client that sends and does not read would keep us awake. (It
+ * cannot be told not to ask, for then it does not look whether it can write either:
+ * lws_rx_flow_control.) */
+static void pause_if_futile(struct process *process)
+{
+	const struct timespec pause = {.tv_nsec = PAUSE_NS};
+	if (process->futile >= FUTILE_TURNS)
+		(void)ppoll(NULL, 0, &pause, NULL);
+}
+
+/* uv_run would take up its wait again after a signal. */
+static void idle(struct stage *stage, uint64_t timeout_ns)
+{
+	struct process *process = stage->own;
+	struct pollfd loop = {.fd = uv_backend_fd(&process->loop), .events = POLLIN};
+	int timer_ms = uv_backend_timeout(&process->loop);
+	if (timer_ms >= 0 && (uint64_t)timer_ms * NS_PER_MS < timeout_ns)
+		timeout_ns = (uint64_t)timer_ms * NS_PER_MS;
+	struct timespec wait = {.tv_sec = (time_t)(timeout_ns / NS_PER_SEC),
+	                        .tv_nsec = (long)(timeout_ns % NS_PER_SEC)};
+	metric_add(stage->control, SERVE_waits, 1);
+	pause_if_futile(process);
+	process->woken = ppoll(&loop, 1, &wait, NULL) > 0 || timer_ms == 0;
+}
+
+static void tell_counts(struct serve *serve)
+{
+	const struct server_counts *counts = server_counts(serve->server);
+	const struct {
+		enum serve_metric metric;
+		uint64_t now, *told;
+	} rows[] = {
+	        {SERVE_connections_accepted, counts->accepted, &serve->told.accepted},
+	        {SERVE_connections_turned_away, counts->turned_away, &serve->told.turned_away},
+	        {SERVE_connections_late, counts->late, &serve->told.late},
+	        {SERVE_connections_aborted, counts->aborted, &serve->told.aborted},
+	        {SERVE_sent_bytes, counts->sent_bytes, &serve->told.sent_bytes},
+	        {SERVE_library_complaints, counts->complaints, &serve->told.complaints},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		metric_add(serve->control, rows[i].metric, rows[i].now - *rows[i].told);
+		*rows[i].told = rows[i].now;
+	}
+	metric_set(serve->control, SERVE_connections, counts->connections);
+	metric_set(serve->control, SERVE_answer_memory_bytes, counts->held_bytes);
+}
+
+static void tick(struct stage *stage)
+{
+	struct process *process = stage->own;
+	struct serve *serve = &process->serve;
+	server_tick(serve->server, stage->now_ns);
+	if (!stage->draining && stage->now_ns >= process->bound_ns + NS_PER_SEC)
+		bind_addresses(process, stage->now_ns);
+	tell_counts(serve);
+}
+
+/* Answers under way are finished, for a while; new connections are not taken. */
+static bool drained(struct stage *stage)
+{
+	struct process *process = stage->own;
+	struct serve *serve = &process->serve;
+	if (process->drain_until_ns == 0) {
+		process->drain_until_ns = stage->now_ns + DRAIN_NS;
+		listener_close(&serve->listeners);
+	}
+	server_drain(serve->server);
+	return server_counts(serve->server)->connections == 0 || stage->now_ns >= process->drain_until_ns;
+}
+
+static void fini(struct stage *stage)
+{
+	struct process *process = stage->own;
+	tell_counts(&process->serve);
+	close_parts(process);
+	stage->own = NULL;
+}
+
+const struct stage_ops serve_stage = {
+        .name = "serve",
+        .help = "answers over HTTP what an instance knows: counts, stages, topics, sinks, dead letters",
+        .metrics = metrics,
+        .n_metrics = sizeof metrics / sizeof metrics[0],
+        .init = init,
+        .poll = poll_stage,
+        .tick = tick,
+        .idle = idle,
+        .drained = drained,
+        .fini = fini,
+        .check = serve_check,
+        .memory_max = memory_max,
+        .files = files,
+        .n_files = sizeof files / sizeof files[0],
+};
