@@ -12,5 +12,6 @@ $(eval $(call test_program,libexec/millrace/bench-journal,bench/journal.c bench/
 $(eval $(call test_program,libexec/millrace/bench-http,bench/http.c bench/http_steer.c bench/http_server.c bench/port.c bench/options.c bench/turns.c,look stage flow config shm event base,-lck -lcyaml -lyaml))
 $(eval $(call test_program,libexec/millrace/bench-http-slow,bench/http_slow.c bench/http_server.c bench/port.c bench/options.c bench/turns.c,send_http generator look stage flow config shm event base,-ljansson -lck -lcyaml -lyaml -lm))
 $(eval $(call program,libexec/millrace/bench-kafka,bench/kafka.c bench/options.c bench/turns.c,kafka stage flow config shm event base,-lrdkafka -ljansson -lcyaml -lyaml -lck -pthread))
+$(eval $(call program,libexec/millrace/bench-tally,$(addprefix bench/,tally.c options.c turns.c),tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread -lm))
 $(BUILD)/obj/bench/deliver.o: bench/deliver_go.go
 $(eval $(call program,libexec/millrace/bench-deliver,$(addprefix bench/,deliver.c deliver_plain.c deliver_stage.c http_server.c port.c options.c turns.c),deliver look stage flow config shm event base,-lcurl -lcrypto -ljansson -lcyaml -lyaml -lck))

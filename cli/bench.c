@@ -1,4 +1,5 @@
-/* millrace bench stream|queue|udp|enrich|objects|kafka|deliver: becomes the benchmark program. */
+/* millrace bench stream|queue|udp|enrich|objects|kafka|deliver|tally: becomes the benchmark
+ * program. */
 #include <stdio.h>
 #include <string.h>
 
@@ -6,14 +7,15 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 
-static const char *const parts[] = {"stream", "queue", "udp", "enrich", "objects", "kafka", "deliver"};
+static const char *const parts[] = {"stream",  "queue", "udp",     "enrich",
+                                    "objects", "kafka", "deliver", "tally"};
 #define PARTS (sizeof parts / sizeof parts[0])
 
 int command_bench(int argc, char **argv)
 {
 	const struct arguments arguments = {
 	        .command = "bench",
-	        .usage = "stream|queue|udp|enrich|objects|kafka|deliver [OPTION]...",
+	        .usage = "stream|queue|udp|enrich|objects|kafka|deliver|tally [OPTION]...",
 	        .purpose =
 	                "Measures one part against a reference in the same run and prints both and their ratio:\n"
 	                "  stream   one writer, one reader, two processes, against ck_ring (SPSC)\n"
@@ -23,6 +25,7 @@ int command_bench(int argc, char **argv)
 	                "  objects  lines of a log through the objects sink, one core, against ISA-L alone\n"
 	                "  kafka    messages from a lane to a broker and confirmed, against a bare rd_kafka_producev loop\n"
 	                "  deliver  postbacks from the queue to a server, against a plain loop of libcurl's multi interface\n"
+	                "  tally    metrics counted and committed to disk, one core, against rows and upserts in SQLite\n"
 	                "What follows the part is for the benchmark: millrace bench stream --help lists its options.",
 	        .example = "  millrace bench stream --json",
 	        .operands_min = 1,
@@ -41,9 +44,9 @@ int command_bench(int argc, char **argv)
 			                    (size_t)argc - 2);
 		}
 	const char *nearest = word_nearest(argv[1], parts, PARTS);
-	return arguments_error(&arguments, "there is no benchmark \"%s\"%s%s", argv[1],
-	                       nearest != NULL
-	                               ? "; did you mean "
-	                               : "; there are: stream, queue, udp, enrich, objects, kafka, deliver",
-	                       nearest != NULL ? nearest : "");
+	return arguments_error(
+	        &arguments, "there is no benchmark \"%s\"%s%s", argv[1],
+	        nearest != NULL ? "; did you mean "
+	                        : "; there are: stream, queue, udp, enrich, objects, kafka, deliver, tally",
+	        nearest != NULL ? nearest : "");
 }

@@ -2,6 +2,7 @@
 #include "sink/tally/report.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +12,11 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "config/config.h"
+#include "sink/tally/accounts.h"
 #include "sink/tally/attempts.h"
 #include "sink/tally/consumers.h"
+#include "sink/tally/distinct.h"
+#include "sink/tally/hourly.h"
 
 #define EXIT_UNKNOWN 3
 #define EXIT_NO_SHA  4
@@ -54,21 +58,30 @@ static const struct argument table[] = {
 
 static const struct arguments arguments = {
         .command = "report",
-        .usage = "SHA | consumers | consumer NAME | deliveries [OPTION]...",
+        .usage = "SHA | metrics WHAT | account NAME | consumers | consumer NAME | deliveries [OPTION]...",
         .purpose =
                 "Prints what was counted, as JSON. Reads the counts on disk, so it works while nothing runs; they are at\n"
                 "most tally.commit_interval old.\n"
                 "\n"
-                "  SHA            count and addresses of the application with this app_sha256:\n"
-                "                 {\"count\": N, \"good_ips\": [...], \"bad_ips\": [...]}\n"
-                "  consumers      consumers of tracking events, how much each has counted: type, pods, addresses, countries,\n"
-                "                 search, timing\n"
-                "  consumer NAME  what one of them has counted, the most frequent first:\n"
-                "                 {\"total\": N, \"list\": [{\"key\": K, \"count\": N, \"error\": N}, ...], ...}\n"
-                "  deliveries     attempts to deliver postbacks, by endpoint and outcome, with their latencies",
+                "  SHA                  count and addresses of the application with this app_sha256:\n"
+                "                       {\"count\": N, \"good_ips\": [...], \"bad_ips\": [...]}\n"
+                "  metrics hour         of the last hour's events, of each metric:\n"
+                "                       [{\"_id\": METRIC, \"minimum\": N, \"maximum\": N, \"average\": X, \"count\": N}, ...]\n"
+                "  metrics user-hour    the same of each account: \"_id\": {\"username\": NAME, \"metric\": METRIC}\n"
+                "  metrics day DATE     how often each metric occurred on a day (UTC) like 2026-11-27, the most frequent\n"
+                "                       first: {\"total\": N, \"metrics\": [{\"_id\": METRIC, \"count\": N, \"error\": N}, ...], ...}\n"
+                "  metrics month MONTH  the same of a month like 2026-11\n"
+                "  account NAME         when the first event of an account came\n"
+                "  consumers            consumers of tracking events, how much each has counted: type, pods, addresses,\n"
+                "                       countries, search, timing\n"
+                "  consumer NAME        what one of them has counted, the most frequent first:\n"
+                "                       {\"total\": N, \"list\": [{\"key\": K, \"count\": N, \"error\": N}, ...], ...}\n"
+                "  deliveries           attempts to deliver postbacks, by endpoint and outcome, with their latencies",
         .exit_codes =
-                "  3  no message of this application was counted, or there is no such consumer\n  4  SHA is not 64 hexadecimal characters",
+                "  3  no message of this application or no event of this account was counted, the day is kept with its\n"
+                "     month alone, or there is no such consumer\n  4  SHA is not 64 hexadecimal characters",
         .example = "  millrace report 0f8ab8dd3ae5d8e1c1e2b1ff1ed4ed9ba6dd6f5d1f0c3a9e7d9c8d1d0a6b7c8d\n"
+                   "  millrace report metrics day 2026-11-27\n"
                    "  millrace report consumer type --limit 10\n"
                    "  millrace report deliveries --since 2h --endpoint https://api.example.com/",
         .table = table,
@@ -79,7 +92,8 @@ static const struct arguments arguments = {
 
 /* ---- what can be asked ---- */
 
-/* Each gets the words after its own, and returns 0 with *json or -errno with error. */
+/* Each gets the words after its own, of which NULL is the last, and returns 0 with *json or
+ * -errno with error. */
 
 static int ask_deliveries(const char *data_dir, char *const *word, char **json, struct shm_error *error)
 {
@@ -98,6 +112,49 @@ static int ask_deliveries(const char *data_dir, char *const *word, char **json, 
 	return attempts_json(data_dir, &question, json, error);
 }
 
+static int64_t now(void)
+{
+	return (int64_t)(clock_real_ns() / NS_PER_MS);
+}
+
+static struct top_page page(void)
+{
+	return (struct top_page){given.limit, given.offset};
+}
+
+static int ask_user_hour(const char *data_dir, char **json, struct shm_error *error)
+{
+	uint64_t beyond = 0;
+	int result = hourly_per_user_json(data_dir, now(), page(), json, &beyond, error);
+	if (result == 0 && beyond != 0)
+		(void)command_fail(
+		        "report",
+		        "%" PRIu64
+		        " events of this hour are in none of these statistics: over tally.accounts or tally.hour_cells, or with a name of over 200 bytes",
+		        beyond);
+	return result;
+}
+
+static int ask_metrics(const char *data_dir, char *const *word, char **json, struct shm_error *error)
+{
+	bool date = word[1] != NULL;
+	if (!date && strcmp(word[0], "hour") == 0)
+		return hourly_total_json(data_dir, now(), page(), json, NULL, error);
+	if (!date && strcmp(word[0], "user-hour") == 0)
+		return ask_user_hour(data_dir, json, error);
+	if (date && strcmp(word[0], "day") == 0)
+		return distinct_daily_json(data_dir, word[1], now(), page(), json, error);
+	if (date && strcmp(word[0], "month") == 0)
+		return distinct_monthly_json(data_dir, word[1], page(), json, error);
+	shm_explain(error, "metrics: wanted is hour, user-hour, day DATE or month MONTH");
+	return -EINVAL;
+}
+
+static int ask_account(const char *data_dir, char *const *word, char **json, struct shm_error *error)
+{
+	return accounts_json(data_dir, word[0], json, NULL, error);
+}
+
 static int ask_consumers(const char *data_dir, char *const *word, char **json, struct shm_error *error)
 {
 	(void)word;
@@ -106,7 +163,7 @@ static int ask_consumers(const char *data_dir, char *const *word, char **json, s
 
 static int ask_consumer(const char *data_dir, char *const *word, char **json, struct shm_error *error)
 {
-	return consumer_json(data_dir, word[0], (struct top_page){given.limit, given.offset}, json, error);
+	return consumer_json(data_dir, word[0], page(), json, error);
 }
 
 static const struct subject {
@@ -115,8 +172,8 @@ static const struct subject {
 	int (*ask)(const char *data_dir, char *const *word, char **json, struct shm_error *error);
 	int invalid; /* exit status for -EINVAL */
 } subjects[] = {
-        {"consumers", 0, 0, ask_consumers, EXIT_USAGE},
-        {"consumer", 1, 1, ask_consumer, EXIT_USAGE},
+        {"metrics", 1, 2, ask_metrics, EXIT_USAGE},       {"account", 1, 1, ask_account, EXIT_USAGE},
+        {"consumers", 0, 0, ask_consumers, EXIT_USAGE},   {"consumer", 1, 1, ask_consumer, EXIT_USAGE},
         {"deliveries", 0, 0, ask_deliveries, EXIT_USAGE},
 };
 
@@ -178,6 +235,7 @@ int command_report(int argc, char **argv)
 	if (operands.n - 1 < subject->least || operands.n - 1 > subject->most)
 		return arguments_error(&arguments, "%s: %s words follow", subject->word,
 		                       operands.n - 1 < subject->least ? "too few" : "too many");
+	operands.item[operands.n] = NULL; /* the words end there */
 	status = check_times();
 	if (status != 0)
 		return status;

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "event/event.h"
 #include "flow/flow.h"
@@ -113,6 +114,7 @@ int tally_alone(const struct config *config, FILE *input, FILE *output)
 		log_error("cannot start", "reason=\"%s\"", error.text);
 		return 1;
 	}
+	books_turn(&alone.books, (int64_t)(clock_real_ns() / NS_PER_MS));
 	int status = count_file(&alone, input);
 	if (commit(&alone) != 0 || empty_log(&alone) != 0)
 		status = 1;

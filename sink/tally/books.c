@@ -6,81 +6,20 @@
 
 #include "sink/tally/book_delivery.h"
 #include "sink/tally/book_ip.h"
+#include "sink/tally/book_metric.h"
 #include "sink/tally/book_track.h"
 #include "stage/database.h"
 
-const struct book_kind *const book_kinds[] = {&book_ip_kind, &book_track_kind, &book_delivery_kind, NULL};
+const struct book_kind *const book_kinds[] = {&book_ip_kind, &book_metric_kind, &book_track_kind,
+                                              &book_delivery_kind, NULL};
 _Static_assert(sizeof book_kinds / sizeof book_kinds[0] - 1 <= BOOKS_MAX, "all can be open");
-
-/* Of a topic whose book is not written yet: nothing is kept of its events. */
-static const struct book_kind blank_kind;
-
-static int open_blank(struct book **book, const struct config *config, struct sqlite3 *db,
-                      struct shm_error *error)
-{
-	static struct book blank = {&blank_kind};
-	(void)config;
-	(void)db;
-	(void)error;
-	*book = &blank;
-	return 0;
-}
-
-static void close_blank(struct book *book)
-{
-	(void)book;
-}
-
-static struct book_taken take_blank(struct book *book, struct record_batch *batch, uint64_t max)
-{
-	struct book_taken taken = {0};
-	(void)book;
-	while (taken.records < max && record_next(batch) != NULL)
-		taken.records++;
-	return taken;
-}
-
-static bool full_blank(const struct book *book)
-{
-	(void)book;
-	return false;
-}
-
-static uint64_t rows_blank(const struct book *book)
-{
-	(void)book;
-	return 0;
-}
-
-static int write_blank(struct book *book)
-{
-	(void)book;
-	return SQLITE_OK;
-}
-
-static void tell_blank(const struct book *book, struct control *control)
-{
-	(void)book;
-	(void)control;
-}
-
-static const struct book_kind blank_kind = {
-        .open = open_blank,
-        .close = close_blank,
-        .take = take_blank,
-        .full = full_blank,
-        .rows = rows_blank,
-        .write = write_blank,
-        .clean = close_blank,
-        .tell = tell_blank,
-};
 
 const struct book_kind *books_kind(const char *topic)
 {
 	for (const struct book_kind *const *kind = book_kinds; *kind != NULL; kind++)
 		if (strcmp((*kind)->topic, topic) == 0)
 			return *kind;
-	return &blank_kind;
+	return NULL;
 }
 
 int books_open(struct books *books, const char *const *topic, unsigned n, const struct config *config,
@@ -136,6 +75,13 @@ int books_check(const struct config *config, struct sqlite3 *db, bool whole, boo
 		}
 	}
 	return result;
+}
+
+void books_turn(struct books *books, int64_t now_ms)
+{
+	for (unsigned i = 0; i < books->n; i++)
+		if (books->book[i]->kind->turn != NULL)
+			books->book[i]->kind->turn(books->book[i], now_ms);
 }
 
 uint64_t books_rows(const struct books *books)

@@ -29,6 +29,10 @@ void books_close(struct books *books);
 int books_check(const struct config *config, struct sqlite3 *db, bool whole, bool rows,
                 struct shm_error *error);
 
+/* Tells all the time (book_kind.turn): at the start, before any record is taken, and about once a
+ * second. */
+void books_turn(struct books *books, int64_t now_ms);
+
 /* Rows that a commit would write. */
 uint64_t books_rows(const struct books *books);
 

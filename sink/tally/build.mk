@@ -2,6 +2,7 @@
 TALLY := counts.c networks.c book_ip.c report.c
 TALLY += book_track.c consumers.c
 TALLY += top.c top_store.c top_read.c answer.c
+TALLY += book_metric.c names.c known.c hour.c hour_store.c days.c hourly.c distinct.c accounts.c
 TALLY += minutes.c book_delivery.c attempts.c
 TALLY += books.c reader.c
 TALLY += store.c store_open.c store_try.c checkpoint.c files.c

@@ -50,7 +50,8 @@ def test_a_mistyped_word_is_named_and_the_nearest_one_suggested(arguments, sugge
     [
         ["stat", "extra"], ["stat", "--watch"], ["stat", "--watch", "soon"], ["tap"], ["tap", "ip", "--format", "xml"],
         ["tap", "ip", "--count", "0"], ["tap", "ip", "--filter", "noequals"], ["tap", "ip", "--filter", "color=red"],
-        ["consume", "ip"], ["consume", "ip", "--group", "g"], ["consume", "ip", "--group", "g", "--"], ["report"],
+        ["consume", "ip"], ["consume", "ip", "--group", "g"], ["consume", "ip", "--group", "g", "--"], ["report"], ["report", "metrics"],
+        ["report", "metrics", "week"], ["report", "metrics", "day"], ["report", "metrics", "hour", "x"], ["report", "account"],
         ["stat", "--count", "3"], ["consume", "ip", "--group", "g", "--forget", "--", "cat"], ["send"], ["send", "tcp"], ["send", "udp", "--gso", "65"],
         ["send", "udp", "--corrupt", "101"], ["send", "udp", "--format", "raw", "--corrupt", "1"], ["bench"], ["bench", "disk"],
         ["check", "--format", "dot"], ["check", "--flow", "--format", "png"], ["--frobnicate"], ["help", "nothing"],
@@ -80,11 +81,11 @@ def test_the_completion_knows_commands_options_values_instances_and_topics(insta
         'try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _millrace; echo "${COMPREPLY[*]}"; }; '
         f"m={MILLRACE}; try $m ''; try $m st; try $m stat --; try $m tap --format ''; try $m stat --instance ''; try $m tap ''; "
         "try $m consume ip --group g -- /bin/c; try $m consume ip --group ''; try $m run --set ''; "
-        "try $m report ''; try $m report consumer ''; try $m check --format ''; try $m tap --count 3 track --filter ''; try $m tap --filter ''"
+        "try $m report ''; try $m report metrics ''; try $m report consumer ''; try $m check --format ''; try $m tap --count 3 track --filter ''; try $m tap --filter ''"
     )
     result = subprocess.run(["bash", "-uc", script], capture_output=True, text=True, env=one.environment(), check=True)
     assert result.stderr == ""
-    first, stat, options, formats, instances, topics, programs, groups, keys, reports, consumers, pictures, fields, no_topic = result.stdout.splitlines()
+    first, stat, options, formats, instances, topics, programs, groups, keys, reports, metrics, consumers, pictures, fields, no_topic = result.stdout.splitlines()
     assert set(COMMANDS) | {"help"} <= set(first.split())
     assert stat == "stat"
     assert {"--json", "--watch", "--count", "--metrics", "--instance", "--help"} == set(options.split())
@@ -94,6 +95,7 @@ def test_the_completion_knows_commands_options_values_instances_and_topics(insta
     assert "/bin/cat" in programs.split()
     assert groups == "tally"
     assert {"data_dir=", "ingest.udp[0].listen=", "topics.track.raw.size=", "queues.postback.slots="} <= set(keys.split())
+    assert {"metrics", "account"} <= set(reports.split()) and metrics == "hour user-hour day month"
     assert {"consumers", "consumer"} <= set(reports.split()) and consumers == "type pods addresses countries search timing"
     assert pictures == "text dot"
     assert {"country=", "params=", "dnt="} <= set(fields.split()) and no_topic == ""
