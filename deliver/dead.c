@@ -50,7 +50,7 @@ struct found {
 	size_t room;
 };
 
-static int status_of(const char *history)
+int dead_status(const char *history)
 {
 	json_t *all = json_loads(history, 0, NULL);
 	json_t *last = json_array_get(all, json_array_size(all) - 1);
@@ -93,7 +93,7 @@ static int copy_letter(struct found *found, sqlite3_stmt *row)
 	found->letter.attempts = (uint64_t)sqlite3_column_int64(row, 10);
 	found->letter.arrival_ns = (uint64_t)sqlite3_column_int64(row, 11);
 	found->letter.first_ms = sqlite3_column_int64(row, 12);
-	found->letter.status = status_of(found->letter.history);
+	found->letter.status = dead_status(found->letter.history);
 	return 0;
 }
 

@@ -25,6 +25,9 @@ struct dead_letter {
 	int status; /* of the last answer; 0: there was none */
 };
 
+/* Status of the last attempt of a history (waiting.h); 0: there was none. */
+int dead_status(const char *history);
+
 /* What a letter has to be; all of it counts. */
 struct dead_filter {
 	const char *endpoint; /* it begins so; NULL: any */

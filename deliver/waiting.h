@@ -75,9 +75,9 @@ struct waiting_row {
 int waiting_open(struct waiting **waiting, const char *data_dir, const char *role, struct shm_error *error);
 void waiting_close(struct waiting *waiting);
 
-/* Opens it to look: read-only, for dead_list, dead_show and waiting_count alone. Makes nothing,
- * claims nothing and waits busy_ms at most for others. Returns as waiting_open, -ENOENT when there
- * is no such file. */
+/* Opens it to look: read-only, for dead_list, dead_show, known_json and waiting_count alone. Makes
+ * nothing, claims nothing and waits busy_ms at most for others. Returns as waiting_open, -ENOENT
+ * when there is no such file. */
 int waiting_open_to_read(struct waiting **waiting, const char *data_dir, unsigned busy_ms,
                          struct shm_error *error);
 

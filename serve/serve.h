@@ -39,6 +39,7 @@
 #include "serve/auth.h"
 #include "serve/host.h"
 #include "serve/listener.h"
+#include "serve/recent.h"
 #include "serve/request.h"
 #include "serve/router.h"
 #include "serve/server.h"
@@ -71,9 +72,12 @@ struct serve {
 	struct server *server;
 	uint64_t query_ns;     /* serve.query_timeout */
 	uint64_t answer_max;   /* serve.max_answer */
-	struct redact *redact; /* of URLs of dead letters */
+	struct redact *redact; /* of URLs of postbacks */
+	struct recent *recent; /* the last attempts to deliver */
 	const struct metric_description *answer_times;
 	struct server_counts told; /* in the metrics already */
+	struct recent_state told_recent;
+	bool recent_refused; /* and the log has why */
 };
 
 /* The answer to a request, whatever it is: checks, handler, ETag, gzip. Counts it. */

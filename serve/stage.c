@@ -160,7 +160,9 @@ static uint64_t memory_max(const struct config *config, const char *section)
 	/* An answer that is being made is there as text and compressed. */
 	return settings.answer_memory + 2 * config_u64(config, "serve.max_answer") +
 	       settings.max_connections * (server_connection_bytes() + settings.max_head) +
-	       2 * sizeof(struct snapshot);
+	       2 * sizeof(struct snapshot) +
+	       recent_bytes_max(config_u64(config, "serve.recent_deliveries"),
+	                        config_u64(config, "serve.recent_bytes"));
 }
 
 /* ---- start ---- */
@@ -189,8 +191,10 @@ static int open_parts(struct process *process, struct stage *stage, struct shm_e
 	read_auth(stage, &serve->auth);
 	host_init(&serve->hosts, stage->config);
 	serve->redact = redact_new(stage->config);
-	if (serve->redact == NULL || view_init(&serve->view, config_string(stage->config, "instance")) != 0 ||
-	    !limit_init()) {
+	serve->recent = recent_new(config_u64(stage->config, "serve.recent_deliveries"),
+	                           config_u64(stage->config, "serve.recent_bytes"));
+	if (serve->redact == NULL || serve->recent == NULL ||
+	    view_init(&serve->view, config_string(stage->config, "instance")) != 0 || !limit_init()) {
 		shm_explain(error, "no memory");
 		return -ENOMEM;
 	}
@@ -208,6 +212,7 @@ static void close_parts(struct process *process)
 	server_close(serve->server);
 	view_fini(&serve->view);
 	redact_free(serve->redact);
+	recent_free(serve->recent);
 	for (int i = 0; i < CLOSE_TURNS && uv_run(&process->loop, UV_RUN_NOWAIT) != 0; i++)
 		;
 	if (uv_loop_close(&process->loop) != 0)
@@ -262,9 +267,10 @@ static bool poll_stage(struct stage *stage)
 	uint64_t before = server_events(process->serve.server);
 	uv_run(&process->loop, UV_RUN_NOWAIT);
 	bool any = server_events(process->serve.server) != before;
+	bool read = recent_poll(process->serve.recent, &stage->instance, stage->now_ns);
 	process->futile = any || !process->woken ? 0 : process->futile + 1;
 	process->woken = false;
-	return any;
+	return any || read;
 }
 
 /* libwebsockets does not read from a connection while an answer is sent, but goes on asking whether
@@ -315,6 +321,20 @@ static void tell_counts(struct serve *serve)
 	metric_set(serve->control, SERVE_answer_memory_bytes, counts->held_bytes);
 }
 
+static void tell_recent(struct serve *serve)
+{
+	struct recent_state now;
+	recent_look(serve->recent, &now);
+	metric_set(serve->control, SERVE_recent_deliveries, now.held);
+	metric_set(serve->control, SERVE_recent_bytes, now.held_bytes);
+	metric_add(serve->control, SERVE_deliveries_missed, now.missed - serve->told_recent.missed);
+	metric_add(serve->control, SERVE_deliveries_left_out, now.left_out - serve->told_recent.left_out);
+	if (now.reason[0] != '\0' && !serve->recent_refused)
+		log_warn("attempts to deliver cannot be read, trying again", "reason=\"%s\"", now.reason);
+	serve->recent_refused = now.reason[0] != '\0';
+	serve->told_recent = now;
+}
+
 static void tick(struct stage *stage)
 {
 	struct process *process = stage->own;
@@ -323,6 +343,7 @@ static void tick(struct stage *stage)
 	if (!stage->draining && stage->now_ns >= process->bound_ns + NS_PER_SEC)
 		bind_addresses(process, stage->now_ns);
 	tell_counts(serve);
+	tell_recent(serve);
 }
 
 /* Answers under way are finished, for a while; new connections are not taken. */

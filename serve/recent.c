@@ -1,0 +1,392 @@
+#include "serve/recent.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/hex.h"
+
+#define RETRY_NS  NS_PER_SEC
+#define JSON_ROOM (6u * RECENT_RECORD_MAX + 4096u) /* each byte as \u00XX, and the names */
+
+struct entry {
+	uint64_t id[2], arrival_ns, position;
+	uint64_t at; /* in bytes[] */
+	uint32_t bytes;
+	uint32_t host; /* hash of its endpoint's; 0: it has none */
+	uint16_t status;
+	uint8_t outcome, lane;
+};
+
+struct recent {
+	struct entry *entry; /* number n is at n % capacity */
+	uint64_t capacity, first, next;
+	char *bytes;
+	uint64_t n_bytes, next_byte; /* where the next record goes, if there is room */
+	uint64_t held_bytes;
+	struct topic_reader reader;
+	const struct instance_page *page; /* of the instance when it attached; NULL: it has not */
+	uint64_t retry_ns;
+	uint64_t generation;
+	/* where it was when it left: it has read what lies before it */
+	uint64_t start[STREAM_LANES_MAX];
+	uint64_t read, missed, left_out;
+	struct shm_error reason;
+	char json[JSON_ROOM];
+};
+
+/* ---- memory ---- */
+
+uint64_t recent_bytes_max(uint64_t attempts, uint64_t bytes)
+{
+	return attempts * sizeof(struct entry) + bytes + sizeof(struct recent);
+}
+
+struct recent *recent_new(uint64_t attempts, uint64_t bytes)
+{
+	struct recent *recent = calloc(1, sizeof *recent);
+	if (recent == NULL)
+		return NULL;
+	recent->capacity = attempts > 0 ? attempts : 1;
+	recent->n_bytes = (bytes > RECENT_BYTES_MIN ? bytes : RECENT_BYTES_MIN) / RECORD_ALIGN * RECORD_ALIGN;
+	recent->first = recent->next = 1;
+	recent->entry = calloc(recent->capacity, sizeof *recent->entry);
+	recent->bytes = malloc(recent->n_bytes);
+	if (recent->entry == NULL || recent->bytes == NULL) {
+		recent_free(recent);
+		return NULL;
+	}
+	return recent;
+}
+
+static uint64_t missed_now(const struct recent *recent)
+{
+	uint64_t missed = 0;
+	for (unsigned i = 0; recent->page != NULL && i < recent->reader.n_lanes; i++)
+		if (recent->reader.lane[i].cursor != NULL)
+			missed += atomic_load_explicit(&recent->reader.lane[i].cursor->missed_records,
+			                               memory_order_relaxed);
+	return missed;
+}
+
+static void leave(struct recent *recent)
+{
+	if (recent->page == NULL)
+		return;
+	recent->missed += missed_now(recent);
+	for (unsigned i = 0; i < recent->reader.n_lanes; i++)
+		recent->start[i] = recent->reader.lane[i].position;
+	topic_reader_detach(&recent->reader);
+	recent->page = NULL;
+}
+
+void recent_free(struct recent *recent)
+{
+	if (recent == NULL)
+		return;
+	leave(recent);
+	free(recent->entry);
+	free(recent->bytes);
+	free(recent);
+}
+
+/* ---- hosts ---- */
+
+struct place {
+	const char *name; /* without brackets */
+	size_t name_bytes;
+	const char *port; /* "" none */
+	size_t port_bytes;
+	uint32_t hash; /* of the name; so that a search for a host looks at few records */
+};
+
+static uint32_t hash_of(const struct place *place)
+{
+	uint32_t hash = 2166136261u; /* FNV-1a */
+	for (size_t i = 0; i < place->name_bytes; i++)
+		hash = (hash ^ (unsigned char)tolower((unsigned char)place->name[i])) * 16777619u;
+	return hash;
+}
+
+static struct place split_place(const char *text, size_t bytes)
+{
+	struct place place = {.name = text, .name_bytes = bytes, .port = ""};
+	const char *colon = memrchr(text, ':', bytes), *bracket = memchr(text, ']', bytes);
+	if (bytes > 0 && text[0] == '[' && bracket != NULL) {
+		place.name++;
+		place.name_bytes = (size_t)(bracket - place.name);
+		if (colon == NULL || colon < bracket)
+			return place;
+	} else if (colon == NULL || memchr(text, ':', bytes) != colon) {
+		return place; /* no port; or an IPv6 address without brackets */
+	} else {
+		place.name_bytes = (size_t)(colon - text);
+	}
+	place.port = colon + 1;
+	place.port_bytes = (size_t)(text + bytes - place.port);
+	return place;
+}
+
+static struct place place_of(const char *text, size_t bytes)
+{
+	struct place place = split_place(text, bytes);
+	place.hash = hash_of(&place);
+	return place;
+}
+
+/* The endpoint is scheme://host[:port]/path, without the scheme's own port. False: it is none. */
+static bool place_of_event(const struct event_delivery *event, struct place *place)
+{
+	const char *begin = memmem(event->text, event->endpoint_bytes, "://", 3);
+	if (begin == NULL)
+		return false;
+	const char *end = event->text + event->endpoint_bytes, *at = begin + 3;
+	const char *slash = memchr(at, '/', (size_t)(end - at));
+	*place = place_of(at, (size_t)((slash != NULL ? slash : end) - at));
+	if (place->port_bytes == 0) {
+		place->port = begin - event->text == 5 ? "443" : "80"; /* https, http */
+		place->port_bytes = strlen(place->port);
+	}
+	return true;
+}
+
+static bool same_place(const struct place *is, const struct place *wanted)
+{
+	return is->name_bytes == wanted->name_bytes &&
+	       strncasecmp(is->name, wanted->name, is->name_bytes) == 0 &&
+	       (wanted->port_bytes == 0 || (wanted->port_bytes == is->port_bytes &&
+	                                    memcmp(wanted->port, is->port, is->port_bytes) == 0));
+}
+
+/* ---- keeping ---- */
+
+static struct entry *entry_of(const struct recent *recent, uint64_t number)
+{
+	return &recent->entry[number % recent->capacity];
+}
+
+static void drop_oldest(struct recent *recent)
+{
+	recent->held_bytes -= entry_of(recent, recent->first)->bytes;
+	recent->first++;
+}
+
+/* Records lie in the ring in the order of their numbers, each in one piece; the oldest go until
+ * there is room. */
+static char *make_room(struct recent *recent, uint64_t bytes)
+{
+	if (recent->next - recent->first == recent->capacity)
+		drop_oldest(recent);
+	for (;;) {
+		if (recent->first == recent->next) {
+			recent->next_byte = 0;
+			break;
+		}
+		uint64_t oldest = entry_of(recent, recent->first)->at;
+		bool around = recent->next_byte <= oldest; /* of equal ones the ring is full */
+		if (recent->next_byte + bytes <= (around ? oldest : recent->n_bytes))
+			break;
+		if (around)
+			drop_oldest(recent);
+		else
+			recent->next_byte = 0;
+	}
+	char *room = recent->bytes + recent->next_byte;
+	recent->next_byte += bytes;
+	recent->held_bytes += bytes;
+	return room;
+}
+
+static void keep(struct recent *recent, unsigned lane, uint64_t position, const struct record *record)
+{
+	const struct event_delivery *event = (const struct event_delivery *)(const void *)record->payload;
+	uint64_t bytes = record_bytes(record->length);
+	struct place place;
+	char *room = make_room(recent, bytes);
+	memcpy(room, record, sizeof *record + record->length);
+	*entry_of(recent, recent->next) = (struct entry){
+	        .id = {event->id[0], event->id[1]},
+	        .arrival_ns = event->arrival_ns,
+	        .position = position,
+	        .at = (uint64_t)(room - recent->bytes),
+	        .bytes = (uint32_t)bytes,
+	        .host = place_of_event(event, &place) ? place.hash : 0,
+	        .status = event->status,
+	        .outcome = event->outcome,
+	        .lane = (uint8_t)lane,
+	};
+	recent->next++;
+}
+
+/* ---- reading ---- */
+
+static void attach(struct recent *recent, const struct instance *instance, uint64_t now_ns)
+{
+	struct topic_reader *reader = &recent->reader;
+	recent->reason.text[0] = '\0';
+	recent->retry_ns = now_ns + RETRY_NS;
+	if (instance_topic_index(instance, RECENT_TOPIC) < 0)
+		return;
+	if (topic_reader_attach(reader, instance, RECENT_TOPIC, RECENT_GROUP, GROUP_OPTIONAL,
+	                        STREAM_FROM_TAIL, &recent->reason) != 0)
+		return;
+	if (recent->generation != instance->generation)
+		memset(recent->start, 0, sizeof recent->start);
+	recent->generation = instance->generation;
+	recent->page = instance->page;
+	for (unsigned i = 0; i < reader->n_lanes; i++)
+		(void)stream_reader_rewind(&reader->lane[i], recent->capacity);
+}
+
+static void take(struct recent *recent, unsigned lane, struct record_batch *batch)
+{
+	uint64_t records = 0, position = batch->position;
+	const struct record *record;
+	while (records < RECENT_POLL_RECORDS && (record = record_next(batch)) != NULL) {
+		records++;
+		if (position >= recent->start[lane]) {
+			bool good = record->type == EVENT_DELIVERY && record->length <= RECENT_RECORD_MAX &&
+			            event_check(record);
+			recent->read++;
+			recent->left_out += !good;
+			if (good)
+				keep(recent, lane, position, record);
+		}
+		position = batch->position;
+	}
+	stream_advance(&recent->reader.lane[lane], batch, records);
+}
+
+bool recent_poll(struct recent *recent, const struct instance *instance, uint64_t now_ns)
+{
+	struct record_batch batch;
+	unsigned lane;
+	if (recent->page != instance->page)
+		leave(recent);
+	if (recent->page == NULL && now_ns >= recent->retry_ns)
+		attach(recent, instance, now_ns);
+	if (recent->page == NULL || !topic_peek(&recent->reader, &lane, &batch))
+		return false;
+	take(recent, lane, &batch);
+	return true;
+}
+
+void recent_look(const struct recent *recent, struct recent_state *state)
+{
+	*state = (struct recent_state){
+	        .attached = recent->page != NULL,
+	        .held = recent->next - recent->first,
+	        .held_bytes = recent->held_bytes,
+	        .read = recent->read,
+	        .missed = recent->missed + missed_now(recent),
+	        .left_out = recent->left_out,
+	        .reason = recent->reason.text,
+	};
+}
+
+/* ---- searching ---- */
+
+static struct recent_attempt attempt_of(const struct recent *recent, uint64_t number)
+{
+	const struct entry *entry = entry_of(recent, number);
+	return (struct recent_attempt){
+	        .number = number,
+	        .record = (const struct record *)(const void *)(recent->bytes + entry->at),
+	        .lane = entry->lane,
+	        .position = entry->position,
+	        .generation = recent->generation,
+	};
+}
+
+/* host: that of the filter; NULL: any. */
+static bool passes(const struct recent *recent, const struct recent_filter *filter, const struct place *host,
+                   uint64_t number)
+{
+	const struct entry *entry = entry_of(recent, number);
+	struct place place;
+	if ((filter->outcome != RECENT_ANY && entry->outcome != filter->outcome) ||
+	    (filter->status != RECENT_ANY && entry->status != filter->status) ||
+	    entry->arrival_ns < filter->since_ns)
+		return false;
+	if (host == NULL)
+		return true;
+	if (entry->host != host->hash)
+		return false;
+	const void *payload = recent->bytes + entry->at + sizeof(struct record);
+	return place_of_event(payload, &place) && same_place(&place, host);
+}
+
+uint64_t recent_list(struct recent *recent, const struct recent_filter *filter, uint64_t most,
+                     recent_each *each, void *argument, uint64_t *next)
+{
+	uint64_t given = 0, number = recent->next;
+	struct place host = {.name = ""};
+	if (filter->host != NULL)
+		host = place_of(filter->host, strlen(filter->host));
+	if (filter->before != 0 && filter->before < number)
+		number = filter->before;
+	*next = 0;
+	while (number > recent->first) {
+		number--;
+		if (!passes(recent, filter, filter->host != NULL ? &host : NULL, number))
+			continue;
+		if (given == most) {
+			*next = number + 1;
+			break;
+		}
+		struct recent_attempt attempt = attempt_of(recent, number);
+		given++;
+		if (each(argument, recent, &attempt) != 0)
+			break;
+	}
+	return given;
+}
+
+uint64_t recent_find(struct recent *recent, const uint64_t id[2], recent_each *each, void *argument)
+{
+	uint64_t given = 0;
+	for (uint64_t number = recent->first; number < recent->next; number++) {
+		const struct entry *entry = entry_of(recent, number);
+		if (entry->id[0] != id[0] || entry->id[1] != id[1])
+			continue;
+		struct recent_attempt attempt = attempt_of(recent, number);
+		given++;
+		if (each(argument, recent, &attempt) != 0)
+			break;
+	}
+	return given;
+}
+
+/* ---- showing ---- */
+
+json_t *recent_json(struct recent *recent, const struct recent_attempt *attempt, bool whole)
+{
+	char origin[64];
+	snprintf(origin, sizeof origin, "%016" PRIx64 "-" RECENT_TOPIC "-%u", attempt->generation,
+	         attempt->lane);
+	int n = event_json(recent->json, sizeof recent->json, attempt->record, origin, attempt->position);
+	json_t *one = n > 0 ? json_loadb(recent->json, (size_t)n, JSON_ALLOW_NUL, NULL) : NULL;
+	if (one != NULL && !whole) {
+		(void)json_object_del(one, "body");
+		(void)json_object_del(one, "body_hex");
+	}
+	return one;
+}
+
+bool recent_parse_id(const char *text, uint64_t id[2])
+{
+	id[0] = id[1] = 0;
+	if (strnlen(text, EVENT_POSTBACK_ID_BYTES + 1) != EVENT_POSTBACK_ID_BYTES)
+		return false;
+	for (unsigned i = 0; i < EVENT_POSTBACK_ID_BYTES; i++) {
+		int digit = hex_value(text[i]);
+		if (digit < 0)
+			return false;
+		id[i / 16] = id[i / 16] << 4 | (unsigned)digit;
+	}
+	return true;
+}
