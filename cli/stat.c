@@ -10,7 +10,9 @@
 #include "cli/command.h"
 #include "cli/grid.h"
 #include "base/clock.h"
+#include "config/config.h"
 #include "look/json.h"
+#include "look/prometheus.h"
 #include "look/rates.h"
 #include "supervisor/plan.h"
 
@@ -380,7 +382,7 @@ static void stat_table(const struct rates *rates, const struct stat_table_option
 
 struct options {
 	const char *instance;
-	bool json, metrics;
+	bool json, metrics, prometheus, openmetrics;
 	uint64_t watch_ns; /* 0: once */
 	uint64_t count;    /* samples */
 };
@@ -397,9 +399,28 @@ static int print_look(const struct rates *rates, const struct options *options)
 	return error;
 }
 
+static int print_prometheus(const struct options *options, const struct snapshot *now)
+{
+	const struct argument_list none = {0};
+	struct config *config = command_config("stat", NULL, &none, options->instance);
+	struct prometheus prometheus = {.snapshot = now,
+	                                .instance = options->instance,
+	                                .data_dir = config == NULL ? NULL : config_string(config, "data_dir"),
+	                                .openmetrics = options->openmetrics};
+	size_t bytes;
+	char *text = prometheus_text(&prometheus, &bytes);
+	if (text != NULL)
+		fwrite(text, 1, bytes, stdout); /* watch asks how it went */
+	config_free(config);
+	free(text);
+	return text == NULL ? -ENOMEM : 0;
+}
+
 static int print(const struct options *options, const struct snapshot *now, const struct snapshot *before)
 {
 	struct rates rates;
+	if (options->prometheus || options->openmetrics)
+		return print_prometheus(options, now);
 	(void)rates_init(&rates, now, before);
 	if (options->json)
 		return print_look(&rates, options);
@@ -482,12 +503,17 @@ int command_stat(int argc, char **argv)
 	         UINT64_MAX, NULL},
 	        {"metrics", 'm', ARGUMENT_FLAG, NULL,
 	         "show every metric of the supervisor and of every stage", &options.metrics, 0, 0, NULL},
+	        {"prometheus", 0, ARGUMENT_FLAG, NULL, "print all figures in the text format of Prometheus",
+	         &options.prometheus, 0, 0, NULL},
+	        {"openmetrics", 0, ARGUMENT_FLAG, NULL, "print them in the format OpenMetrics",
+	         &options.openmetrics, 0, 0, NULL},
 	        {"instance", 0, ARGUMENT_STRING, "NAME",
 	         "which instance (default: $MILLRACE_INSTANCE or default)", &options.instance, 0, 0, NULL},
 	};
 	const struct arguments arguments = {
 	        .command = "stat",
-	        .usage = "[--json] [--watch SECONDS [--count N]] [--metrics] [--instance NAME]",
+	        .usage =
+	                "[--json | --prometheus | --openmetrics] [--watch SECONDS [--count N]] [--metrics] [--instance NAME]",
 	        .purpose =
 	                "Shows stages, lanes, reader groups, queues and the ledger of a running instance. Reads shared memory\n"
 	                "only: it delays no stage, changes nothing, and works while stages die.",
@@ -501,6 +527,11 @@ int command_stat(int argc, char **argv)
 		return status;
 	if (options.watch_ns == 0 && options.count != 0)
 		return arguments_error(&arguments, "--count needs --watch SECONDS");
+	if (options.json + options.prometheus + options.openmetrics > 1)
+		return arguments_error(&arguments,
+		                       "--json, --prometheus and --openmetrics exclude each other");
+	if ((options.prometheus || options.openmetrics) && options.watch_ns != 0)
+		return arguments_error(&arguments, "--watch goes with tables and --json");
 	if (options.watch_ns == 0)
 		options.count = 1;
 	else if (options.count == 0)

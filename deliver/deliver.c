@@ -31,32 +31,14 @@ static const struct metric_description metrics[] = {
 
 /* ---- times ---- */
 
-static const struct metric_description *description_of(enum deliver_metric word)
-{
-	const struct metric_description *at = metrics;
-	for (unsigned first = 0; first != (unsigned)word; at++)
-		first += metric_words(at);
-	return at;
-}
-
-static void add_time(struct deliver *deliver, const struct metric_description *times, unsigned word,
-                     uint64_t us)
-{
-	unsigned i = 0;
-	while (i < times->n_bounds && us > times->bound[i])
-		i++;
-	metric_add(deliver->control, word, us);
-	metric_add(deliver->control, word + 1 + i, 1);
-}
-
 void deliver_time_attempt(struct deliver *deliver, uint64_t us)
 {
-	add_time(deliver, deliver->attempt_times, DELIVER_attempt_us, us);
+	metric_observe(deliver->control, deliver->attempt_times, DELIVER_attempt_us, us);
 }
 
 void deliver_time_delivered(struct deliver *deliver, uint64_t us)
 {
-	add_time(deliver, deliver->delivered_times, DELIVER_delivered_after_us, us);
+	metric_observe(deliver->control, deliver->delivered_times, DELIVER_delivered_after_us, us);
 }
 
 /* ---- deliveries ---- */
@@ -421,8 +403,8 @@ static int init(struct stage *stage, struct shm_error *error)
 	}
 	if (getrandom(&deliver->chance, sizeof deliver->chance, 0) < 0 || deliver->chance == 0)
 		deliver->chance = clock_real_ns();
-	deliver->attempt_times = description_of(DELIVER_attempt_us);
-	deliver->delivered_times = description_of(DELIVER_delivered_after_us);
+	deliver->attempt_times = metric_row(metrics, DELIVER_attempt_us);
+	deliver->delivered_times = metric_row(metrics, DELIVER_delivered_after_us);
 	deliver->now_ns = clock_monotonic_ns();
 	gone_learn(deliver);
 	make_deliveries(deliver);

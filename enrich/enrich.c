@@ -12,6 +12,14 @@
 
 #define FULL_WAIT_NS NS_PER_MS /* a reader that makes room rings no bell */
 
+static const struct metric_description metrics[] = {
+#define METRIC    METRIC_ROW
+#define HISTOGRAM HISTOGRAM_ROW
+#include "enrich/metrics.def"
+#undef METRIC
+#undef HISTOGRAM
+};
+
 /* ---- joining ---- */
 
 int enrich_open(struct enrich *enrich, const struct instance *instance, const char *role,
@@ -29,6 +37,7 @@ int enrich_open(struct enrich *enrich, const struct instance *instance, const ch
 		return result;
 	}
 	enrich->control = control;
+	enrich->taken_after = metric_row(metrics, ENRICH_taken_after_us);
 	enrich->reader = &enrich->ports.reader[0];
 	return 0;
 }
@@ -70,9 +79,9 @@ static bool take(struct enrich *enrich, const struct record *record, uint64_t no
 
 /* Takes records of one batch until there are enough, or one finds no room. Returns how many were
  * taken; batch stands after the last. */
-static uint64_t take_batch(struct enrich *enrich, struct record_batch *batch)
+static uint64_t take_batch(struct enrich *enrich, struct record_batch *batch, uint64_t now_ns)
 {
-	uint64_t now_ns = clock_real_ns(), n = 0;
+	uint64_t n = 0;
 	while (n < ENRICH_BATCH) {
 		struct record_batch before = *batch;
 		const struct record *record = record_next(batch);
@@ -98,7 +107,8 @@ bool enrich_poll(struct enrich *enrich)
 	enrich->full = false;
 	if (!topic_peek(enrich->reader, &lane, &batch))
 		return false;
-	uint64_t n = take_batch(enrich, &batch);
+	uint64_t now_ns = clock_real_ns(), arrival_ns = event_batch_arrival(&batch);
+	uint64_t n = take_batch(enrich, &batch, now_ns);
 	if (n == 0 && !batch.corrupt)
 		return false;
 	stream_pass(&enrich->reader->lane[lane], &batch, n);
@@ -106,6 +116,9 @@ bool enrich_poll(struct enrich *enrich)
 	ports_commit(&enrich->ports);
 	metric_add(enrich->control, ENRICH_events, n);
 	metric_add(enrich->control, ENRICH_commits, 1);
+	if (arrival_ns != 0 && n != 0)
+		metric_observe(enrich->control, enrich->taken_after, ENRICH_taken_after_us,
+		               now_ns > arrival_ns ? (now_ns - arrival_ns) / NS_PER_US : 0);
 	enrich->commits++;
 	return true;
 }
@@ -335,17 +348,11 @@ static void fini(struct stage *stage)
 	stage->own = NULL;
 }
 
-static const struct metric_description metrics[] = {
-#define METRIC METRIC_ROW
-#include "enrich/metrics.def"
-#undef METRIC
-};
-
 const struct stage_ops enrich_stage = {
         .name = "enrich",
         .help = "adds country, city and device to tracking calls: reads the topic track.raw, writes the topic track",
         .metrics = metrics,
-        .n_metrics = ENRICH_METRIC_COUNT,
+        .n_metrics = sizeof metrics / sizeof metrics[0],
         .init = init,
         .poll = poll_stage,
         .tick = tick,

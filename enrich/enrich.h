@@ -24,11 +24,14 @@
 
 enum enrich_metric {
 #define METRIC(name, kind, help) ENRICH_##name,
+#define HISTOGRAM(name, help, ...) \
+	ENRICH_##name, ENRICH_##name##_end = ENRICH_##name + HISTOGRAM_WORDS(__VA_ARGS__) - 1,
 #include "enrich/metrics.def"
 #undef METRIC
+#undef HISTOGRAM
 	ENRICH_METRIC_COUNT
 };
-_Static_assert((int)ENRICH_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
+_Static_assert((int)ENRICH_METRIC_COUNT <= (int)METRIC_WORDS_MAX, "a control block holds them");
 
 _Static_assert(LANE_NOTE_WORDS + STREAM_SETTLE_WORDS <= REDO_WORDS_MAX, "a batch fits one redo note");
 
@@ -39,9 +42,10 @@ struct enrich {
 	struct lane lane;            /* of track */
 	struct redo redo;            /* regions: see ports.h */
 	struct control *control;
-	struct record_copy copy; /* the call that is worked on */
-	bool full;               /* the last record found no room */
-	uint64_t commits;        /* of this life */
+	const struct metric_description *taken_after; /* the row of taken_after_us */
+	struct record_copy copy;                      /* the call that is worked on */
+	bool full;                                    /* the last record found no room */
+	uint64_t commits;                             /* of this life */
 	struct {
 		/* while it drains and track is full: since when readers have made no room */
 		uint64_t commits, since_ns;

@@ -62,6 +62,25 @@ struct event_head {
 	uint16_t reserved;
 };
 
+/* Bounds of histograms of the time from an event's arrival until it was in a lane, and until a
+ * stage took it out, microseconds. */
+#define EVENT_TO_RING_US 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000, 1000000
+#define EVENT_TAKEN_AFTER_US \
+	100, 300, 1000, 3000, 10000, 30000, 100000, 300000, 1000000, 10000000, 60000000, 3600000000
+
+/* When the first record of a batch arrived, CLOCK_REALTIME; 0 when that is no event of ours, or
+ * there is none. The batch stays as it is. */
+static inline uint64_t event_batch_arrival(const struct record_batch *batch)
+{
+	struct record_batch look = *batch;
+	const struct record *record = record_next(&look);
+	if (record == NULL || look.type == EVENT_NONE || look.type >= EVENT_OUTSIDE ||
+	    look.length < sizeof(struct event_head))
+		return 0;
+	const struct event_head *head = (const void *)record->payload;
+	return __atomic_load_n(&head->arrival_ns, __ATOMIC_RELAXED);
+}
+
 struct event_ip {
 	uint64_t arrival_ns; /* these four as in event_head */
 	uint8_t source[16];

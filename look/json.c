@@ -108,6 +108,10 @@ static json_t *group_json(const struct snapshot_group *group)
 	set(object, "waiting_bytes", group->waiting_bytes);
 	set(object, "missed_records", group->missed_records);
 	set(object, "damaged", group->damaged);
+	json_object_set_new(object, "oldest_age_ms",
+	                    group->oldest_age_ns == SNAPSHOT_NO_AGE
+	                            ? json_null()
+	                            : number(group->oldest_age_ns / NS_PER_MS));
 	return object;
 }
 

@@ -10,9 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "shm/topic.h"
-#include "shm/folder.h"
 #include "base/clock.h"
+#include "event/event.h"
+#include "shm/folder.h"
+#include "shm/topic.h"
 
 #define LANE_TRIES    40 /* readings of one lane until two agree and add up */
 #define LANE_PAUSE_NS 50000
@@ -307,6 +308,27 @@ static void read_once(const struct snapshot_source *source, unsigned topic, unsi
 	read_lane(source->lane[topic][index], lane);
 }
 
+/* The age of the record at a position, which lies before the tail. */
+static uint64_t age_at(const struct snapshot_source *source, unsigned topic, unsigned index,
+                       uint64_t position)
+{
+	union {
+		struct record record;
+		char bytes[sizeof(struct record) + sizeof(uint64_t)];
+	} head;
+	uint64_t arrival_ns; /* event.h: each event begins with it */
+	char name[SEGMENT_NAME_MAX];
+	instance_lane_name(name, page_of(source)->topic[topic].name, index);
+	if (!stream_head_read(source->lane[topic][index], source->directory, name, position, head.bytes,
+	                      sizeof head.bytes) ||
+	    head.record.type == EVENT_NONE || head.record.type >= EVENT_OUTSIDE ||
+	    head.record.length < sizeof(struct event_head))
+		return SNAPSHOT_NO_AGE;
+	memcpy(&arrival_ns, head.bytes + sizeof(struct record), sizeof arrival_ns);
+	uint64_t now = clock_real_ns();
+	return now > arrival_ns ? now - arrival_ns : 0;
+}
+
 static void take_lane(const struct snapshot_source *source, unsigned topic, unsigned index,
                       const uint32_t *reader, struct snapshot_lane *lane)
 {
@@ -329,8 +351,10 @@ static void take_lane(const struct snapshot_source *source, unsigned topic, unsi
 		nanosleep(&(struct timespec){.tv_nsec = i % 4 == 3 ? LANE_PAUSE_NS : 0}, NULL);
 	}
 	for (unsigned i = 0; i < lane->n_groups; i++) {
-		uint64_t records = lane->group[i].waiting_records;
+		uint64_t records = lane->group[i].waiting_records, position = lane->group[i].waiting_bytes;
 		take_waiting(lane, &lane->group[i]);
+		lane->group[i].oldest_age_ns =
+		        lane->group[i].waiting_bytes == 0 ? 0 : age_at(source, topic, index, position);
 		if (lane->group[i].lapsed)
 			take_lost(source->lane[topic][index], records, &lane->group[i]);
 	}

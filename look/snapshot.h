@@ -7,6 +7,11 @@
  * two readings in a row agree (a few tries). So a lane's ledger adds up when its writer pauses
  * between two batches for a few microseconds.
  *
+ * The age of the oldest event that waits for a group is in the event: it is copied out of the
+ * lane's file at the group's cursor, and counts when the writer cannot have overwritten it by then
+ * (the argument of optional readers in shm/stream.h). A group that moves on meanwhile had it to
+ * read when the snapshot began.
+ *
  * The numbers of one lane agree with each other. Those of different lanes are a few microseconds
  * apart.
  */
@@ -55,7 +60,12 @@ struct snapshot_group {
 	uint64_t read_records, missed_records;
 	uint64_t waiting_records, waiting_bytes;
 	uint64_t damaged;
+	/* since the oldest event that waits in the lane arrived in the instance; 0 when none waits,
+	 * SNAPSHOT_NO_AGE when it does not say (an outside program's, or overwritten meanwhile) */
+	uint64_t oldest_age_ns;
 };
+
+#define SNAPSHOT_NO_AGE UINT64_MAX
 
 /* The ledger as plain numbers: of a lane, or the sum over a topic's lanes. */
 struct snapshot_ledger {

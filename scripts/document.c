@@ -3,6 +3,7 @@
  *
  *     document options [SECTION]    all options, or those below SECTION ("ingest.udp", "tally")
  *     document metrics [STAGE]      metrics of all stages, or of one ("ingest-udp")
+ *     document prometheus           families of metrics, as GET /metrics and `millrace stat --prometheus` give them
  *     document reasons              why a record is rejected
  *     document topics               the built-in topics
  *     document environment          variables of the environment that configure
@@ -25,11 +26,15 @@
 #include "shm/ledger.h"
 #include "config/environment.h"
 #include "config/value.h"
+#include "event/event.h"
+#include "look/prometheus.h"
 #include "stage/help.h"
 #include "supervisor/plan.h"
 
-#define METRIC(...)    {METRICS_OF, METRIC_ROW(__VA_ARGS__)},
-#define HISTOGRAM(...) {METRICS_OF, HISTOGRAM_ROW(__VA_ARGS__)},
+#define METRIC(...)          {METRICS_OF, METRIC_ROW(__VA_ARGS__)},
+#define HISTOGRAM(...)       {METRICS_OF, HISTOGRAM_ROW(__VA_ARGS__)},
+#define ROUTE_METRIC(...)    {METRICS_OF, ROUTE_METRIC_ROW(__VA_ARGS__)},
+#define ROUTE_HISTOGRAM(...) {METRICS_OF, ROUTE_HISTOGRAM_ROW(__VA_ARGS__)},
 
 static const struct documented_metric {
 	const char *of; /* stage */
@@ -129,6 +134,53 @@ static int print_metrics(const char *stage)
 		puts(" |");
 	}
 	return printed > 0 ? 0 : 1;
+}
+
+/* The metric's family; what belongs to no stage goes without a role. */
+static void name_family(char name[PROMETHEUS_NAME_MAX], const struct documented_metric *metric)
+{
+	prometheus_name(name, strcmp(metric->of, "every stage") == 0 ? NULL : metric->of, &metric->about);
+}
+
+/* Two metrics of a stage in one family that are not the same metric of two routes would be written
+ * as one. */
+static bool is_new_family(size_t i, const char *name)
+{
+	char other[PROMETHEUS_NAME_MAX];
+	for (size_t k = 0; k < i; k++) {
+		name_family(other, &metrics[k]);
+		if (strcmp(other, name) == 0)
+			return false;
+	}
+	return true;
+}
+
+static int print_prometheus(void)
+{
+	struct prometheus_family family;
+	puts("| family | type | labels | meaning |\n| --- | --- | --- | --- |");
+	for (unsigned i = 0; prometheus_family(i, &family); i++) {
+		printf("| `%s` | %s | %s | ", family.name, family.type, family.labels);
+		print_cell(family.help);
+		puts(" |");
+	}
+	for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++) {
+		const struct metric_description *about = &metrics[i].about;
+		char name[PROMETHEUS_NAME_MAX];
+		name_family(name, &metrics[i]);
+		if (!is_new_family(i, name)) {
+			if (about->route_bytes != 0)
+				continue;
+			fprintf(stderr, "document: %s stands for two metrics\n", name);
+			return 1;
+		}
+		printf("| `%s` | %s | %s | `%s` of %s |\n", name, metric_kind_name(about->kind),
+		       strcmp(metrics[i].of, "supervisor") == 0 ? ""
+		       : about->route_bytes != 0                ? "role, route"
+		                                                : "role",
+		       about->name + (about->route_bytes != 0 ? about->route_bytes + 1 : 0), metrics[i].of);
+	}
+	return 0;
 }
 
 static int print_reasons(void)
@@ -304,6 +356,8 @@ int main(int argc, char **argv)
 		status = print_options(which);
 	else if (strcmp(what, "metrics") == 0)
 		status = print_metrics(which);
+	else if (strcmp(what, "prometheus") == 0)
+		status = print_prometheus();
 	else if (strcmp(what, "reasons") == 0)
 		status = print_reasons();
 	else if (strcmp(what, "topics") == 0)
@@ -326,7 +380,7 @@ int main(int argc, char **argv)
 		status = print_flow();
 	if (status == 2)
 		fprintf(stderr,
-		        "usage: document options [SECTION] | metrics [STAGE] | reasons | topics | environment | routes | rules | elsewhere | failures | api | default | flow\n");
+		        "usage: document options [SECTION] | metrics [STAGE] | prometheus | reasons | topics | environment | routes | rules | elsewhere | failures | api | default | flow\n");
 	else if (status == 1)
 		fprintf(stderr, "document: there is no %s \"%s\"\n", what, which);
 	return status;

@@ -624,6 +624,29 @@ static size_t whole_records(const char *copy, size_t bytes, size_t available, bo
 	return at;
 }
 
+/* A piece of the data that does not run over its end. */
+static bool read_piece(int fd, uint64_t offset, char *to, size_t bytes)
+{
+	return bytes == 0 || pread(fd, to, bytes, (off_t)(DATA_OFFSET + offset)) == (ssize_t)bytes;
+}
+
+bool stream_head_read(const struct stream_shared *shared, const char *directory, const char *name,
+                      uint64_t position, void *to, size_t bytes)
+{
+	uint64_t size = shared->size_bytes, offset = position & (size - 1);
+	if (size < STREAM_SIZE_MIN || (size & (size - 1)) != 0 || bytes > size)
+		return false;
+	int fd = folder_open(directory, name, O_RDONLY, 0);
+	if (fd < 0)
+		return false;
+	size_t first = bytes < size - offset ? bytes : size - offset;
+	bool good = read_piece(fd, offset, to, first) && read_piece(fd, 0, (char *)to + first, bytes - first);
+	close(fd);
+	/* As in copy_once. */
+	atomic_thread_fence(memory_order_acquire);
+	return good && oldest_position(shared, size) <= position;
+}
+
 /* One attempt at a checked copy. False when the writer overran it. */
 static bool copy_once(struct stream_reader *reader, size_t available, size_t *bytes)
 {

@@ -136,6 +136,13 @@ size_t stream_file_bytes(uint64_t size_bytes);
 struct stream_shared *stream_head_map(const char *directory, const char *name, enum segment_access access,
                                       int *result, struct shm_error *error);
 
+/* Copies bytes at a position out of the lane's file, for somebody who has only mapped its words;
+ * directory/name is its file. False when they cannot be read, or the writer may have overwritten
+ * them by now; then `to` holds nothing of use. What is copied was committed if position + bytes lay
+ * before a tail that was read earlier (acquire). */
+bool stream_head_read(const struct stream_shared *shared, const char *directory, const char *name,
+                      uint64_t position, void *to, size_t bytes);
+
 /* NULL is allowed. */
 void stream_head_unmap(const struct stream_shared *shared);
 

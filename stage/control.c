@@ -105,6 +105,13 @@ void control_declare(struct control *control, const struct metric_description *t
 	atomic_store_explicit(&control->n_metrics, n, memory_order_release);
 }
 
+const struct metric_description *metric_row(const struct metric_description *table, unsigned word)
+{
+	for (unsigned first = 0; first != word; table++)
+		first += metric_words(table);
+	return table;
+}
+
 unsigned control_stage_word(const struct metric_description *table, unsigned n)
 {
 	unsigned word = 0;

@@ -38,7 +38,9 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 struct metric_description {
 	char name[40]; /* snake_case, unit as suffix: "kernel_dropped_datagrams" */
-	uint32_t kind; /* enum metric_kind */
+	uint16_t kind; /* enum metric_kind */
+	/* The name begins with so many bytes that name a route, and "_"; 0: it is the stage's */
+	uint16_t route_bytes;
 	char help[112];
 	uint32_t n_bounds;                 /* of a histogram; 0 otherwise */
 	uint64_t bound[METRIC_BOUNDS_MAX]; /* upper bounds of its buckets, inclusive, rising */
@@ -56,10 +58,26 @@ struct metric_description {
  *     #define METRIC    METRIC_ROW                #define METRIC(name, kind, help) X_##name,
  *     #define HISTOGRAM HISTOGRAM_ROW             #define HISTOGRAM(name, help, ...) \
  *                                                         X_##name, X_##name##_end = X_##name + HISTOGRAM_WORDS(__VA_ARGS__) - 1,
+ *
+ * One that each route has: ROUTE_METRIC_ROW(track, requests, ...) is "track_requests", to
+ * Prometheus a family `requests` with a label.
  */
-#define METRIC_ROW(name, kind, help) {#name, METRIC_##kind, help, 0, {0}},
-#define HISTOGRAM_ROW(name, help, ...) \
-	{#name, METRIC_HISTOGRAM, help, HISTOGRAM_WORDS(__VA_ARGS__) - 2, {__VA_ARGS__}},
+#define METRIC_ROW(title, type, text) {.name = #title, .kind = METRIC_##type, .help = text},
+#define HISTOGRAM_ROW(title, text, ...)                \
+	{.name = #title,                               \
+	 .kind = METRIC_HISTOGRAM,                     \
+	 .help = text,                                 \
+	 .n_bounds = HISTOGRAM_WORDS(__VA_ARGS__) - 2, \
+	 .bound = {__VA_ARGS__}},
+#define ROUTE_METRIC_ROW(route, title, type, text) \
+	{.name = #route "_" #title, .kind = METRIC_##type, .route_bytes = sizeof #route - 1, .help = text},
+#define ROUTE_HISTOGRAM_ROW(route, title, text, ...)   \
+	{.name = #route "_" #title,                    \
+	 .kind = METRIC_HISTOGRAM,                     \
+	 .route_bytes = sizeof #route - 1,             \
+	 .help = text,                                 \
+	 .n_bounds = HISTOGRAM_WORDS(__VA_ARGS__) - 2, \
+	 .bound = {__VA_ARGS__}},
 #define HISTOGRAM_WORDS(...) (sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t) + 2)
 
 /* "counter" and so on. */
@@ -157,6 +175,9 @@ void control_show_file(struct control *control, unsigned i, const struct control
  * its writer died while it changed it. Any process. */
 bool control_read_file(const struct control *control, unsigned i, struct control_file *file);
 
+/* The row of a table whose values begin at this word. */
+const struct metric_description *metric_row(const struct metric_description *table, unsigned word);
+
 /* metric += n; metric = value; metric is a word. By the stage that owns the control block. */
 static inline void metric_add(struct control *control, unsigned metric, uint64_t n)
 {
@@ -168,6 +189,17 @@ static inline void metric_add(struct control *control, unsigned metric, uint64_t
 static inline void metric_set(struct control *control, unsigned metric, uint64_t value)
 {
 	atomic_store_explicit(&control->metric[metric], value, memory_order_relaxed);
+}
+
+/* Counts a value in the histogram that has this row and whose values begin at this word. */
+static inline void metric_observe(struct control *control, const struct metric_description *row,
+                                  unsigned metric, uint64_t value)
+{
+	unsigned i = 0;
+	while (i < row->n_bounds && value > row->bound[i])
+		i++;
+	metric_add(control, metric, value);
+	metric_add(control, metric + 1 + i, 1);
 }
 
 #endif

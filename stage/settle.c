@@ -21,6 +21,19 @@ static void add(const struct settle *settle, enum settle_metric metric, uint64_t
 	metric_add(settle->control, settle->metric + metric, n);
 }
 
+static const struct metric_description metrics[] = {
+#define METRIC    METRIC_ROW
+#define HISTOGRAM HISTOGRAM_ROW
+#include "stage/settle.def"
+#undef METRIC
+#undef HISTOGRAM
+};
+
+static void observe(const struct settle *settle, enum settle_metric metric, uint64_t value)
+{
+	metric_observe(settle->control, metric_row(metrics, metric), settle->metric + metric, value);
+}
+
 void settle_init(struct settle *settle, const struct settle_store *store, void *sink, struct ports *ports,
                  struct control *control, unsigned metric)
 {
@@ -135,6 +148,7 @@ static void note_success(struct settle *settle, uint64_t took_ns)
 	add(settle, SETTLE_commits, 1);
 	set(settle, SETTLE_commit_last_us, took_ns / NS_PER_US);
 	set(settle, SETTLE_commit_max_us, settle->longest_ns / NS_PER_US);
+	observe(settle, SETTLE_commit_us, took_ns / NS_PER_US);
 	settle_is_well(settle);
 }
 
@@ -170,11 +184,26 @@ void settle_poll(struct settle *settle, uint64_t now_ns)
 		commit(settle);
 }
 
+/* The reader stands at the first record of what is taken: it moves on after this. Once a batch, for
+ * it asks the clock. */
+static void observe_taken(const struct settle *settle, const struct stream_reader *reader,
+                          const struct record_batch *batch)
+{
+	const char *first = reader->data + (reader->position & (reader->size - 1));
+	uint64_t arrival_ns = event_batch_arrival(&(struct record_batch){.at = first, .end = batch->end});
+	if (arrival_ns == 0)
+		return;
+	uint64_t now_ns = clock_real_ns();
+	observe(settle, SETTLE_taken_after_us, now_ns > arrival_ns ? (now_ns - arrival_ns) / NS_PER_US : 0);
+}
+
 void settle_pass(struct settle *settle, unsigned i, unsigned lane, const struct record_batch *batch,
                  uint64_t records, bool wish, uint64_t now_ns)
 {
 	struct stream_reader *reader = &settle->ports->reader[i].lane[lane];
 	uint64_t before = reader->position;
+	if (records != 0)
+		observe_taken(settle, reader, batch);
 	stream_pass(reader, batch, records);
 	settle->passed_bytes += reader->position - before;
 	if (settle->due_ns == UINT64_MAX)
@@ -236,6 +265,8 @@ void settle_fly(struct settle *settle, struct settle_flight *flight, const struc
 {
 	struct stream_reader *reader = &settle->ports->reader[flight->reads].lane[flight->lane];
 	uint64_t before = reader->position;
+	if (records != 0)
+		observe_taken(settle, reader, batch);
 	stream_pass(reader, batch, records);
 	settle->passed_bytes += reader->position - before;
 	flight->end = stream_mark(reader);

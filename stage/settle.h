@@ -45,6 +45,7 @@
 #ifndef STAGE_SETTLE_H
 #define STAGE_SETTLE_H
 
+#include "event/event.h"
 #include "stage/ports.h"
 
 /* How far a lane was read. */
@@ -90,7 +91,7 @@ struct settle {
 	void *sink;
 	struct ports *ports;
 	struct control *control;
-	unsigned metric; /* where those of settle.def begin */
+	unsigned metric; /* where those of settle.def begin: a word */
 	uint64_t interval_ns;
 	uint64_t most_bytes;           /* 0: no limit */
 	const char *folder;            /* left out where a reason begins with it; NULL: none */
@@ -111,8 +112,11 @@ struct settle {
 
 enum settle_metric {
 #define METRIC(name, kind, help) SETTLE_##name,
+#define HISTOGRAM(name, help, ...) \
+	SETTLE_##name, SETTLE_##name##_end = SETTLE_##name + HISTOGRAM_WORDS(__VA_ARGS__) - 1,
 #include "stage/settle.def"
 #undef METRIC
+#undef HISTOGRAM
 	SETTLE_METRIC_COUNT
 };
 

@@ -181,6 +181,8 @@ $(eval $(call unit,cli/arguments,,$(BUILD)/obj/cli/arguments.o $(BUILD)/lib/libb
 $(eval $(call unit,look/snapshot,look stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,look/average,look base,-lm))
 $(eval $(call unit,look/process,look base,))
+$(eval $(call unit,look/prometheus,look stage flow config shm event base,-ljansson -lck))
+$(eval $(call unit,look/peaks,look stage flow config shm event base,-ljansson -lcyaml -lyaml -lck))
 $(eval $(call unit,look/rates,look stage flow config shm event base,-ljansson -lck))
 $(eval $(call unit,cli/clean,clean supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,cli/top/short,top,-lm))

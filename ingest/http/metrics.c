@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/clock.h"
+
 static const uint64_t time_bounds_ns[] = {RESPONSE_TIMES_NS};
 
 enum failure metrics_failure(unsigned status)
@@ -66,6 +68,17 @@ void metrics_turn(struct metrics *metrics, uint64_t turn_ns)
 			add_times(metrics, route, turn_ns == 0 ? 1 : turn_ns, metrics->fresh[route]);
 			metrics->fresh[route] = 0;
 		}
+}
+
+void metrics_to_ring(struct metrics *metrics, uint64_t turn_ns)
+{
+	static const uint64_t bound[] = {EVENT_TO_RING_US};
+	uint64_t us = turn_ns / NS_PER_US;
+	unsigned bucket = 0;
+	while (bucket < sizeof bound / sizeof bound[0] && us > bound[bucket])
+		bucket++;
+	metrics->own[HTTP_to_ring_us] += us;
+	metrics->own[HTTP_to_ring_us + 1 + bucket]++;
 }
 
 void metrics_flush(struct metrics *metrics, struct control *control)

@@ -10,6 +10,7 @@
 #ifndef INGEST_HTTP_METRICS_H
 #define INGEST_HTTP_METRICS_H
 
+#include "event/event.h"
 #include "ingest/http/routes.h"
 #include "stage/control.h"
 
@@ -64,6 +65,9 @@ void metrics_answer(struct metrics *metrics, enum route route, unsigned status, 
 
 /* The turn has ended; it took turn_ns. */
 void metrics_turn(struct metrics *metrics, uint64_t turn_ns);
+
+/* What came in the turn was committed, so long after its begin. */
+void metrics_to_ring(struct metrics *metrics, uint64_t turn_ns);
 
 /* Adds all to the control block and starts again from 0. */
 void metrics_flush(struct metrics *metrics, struct control *control);

@@ -179,10 +179,16 @@ bool server_poll(struct server *server)
 	server->shared.outlet->arrival_ns = clock_real_ns();
 	answer_set_time(server->shared.outlet->arrival_ns / NS_PER_SEC);
 	bool any = transport_poll(&server->transport);
-	if (outlet_commit(server->shared.outlet))
+	bool committed = outlet_commit(server->shared.outlet);
+	if (!any && !committed)
+		return false;
+	uint64_t turn_ns = clock_monotonic_ns() - server->now_ns;
+	if (committed) {
 		server_count(server, HTTP_commits);
+		metrics_to_ring(&server->metrics, turn_ns);
+	}
 	if (any)
-		metrics_turn(&server->metrics, clock_monotonic_ns() - server->now_ns);
+		metrics_turn(&server->metrics, turn_ns);
 	return any;
 }
 

@@ -304,8 +304,10 @@ static void fini(struct stage *stage)
 }
 
 static const struct metric_description metrics[] = {
-#define METRIC    METRIC_ROW
-#define HISTOGRAM HISTOGRAM_ROW
+#define METRIC          METRIC_ROW
+#define HISTOGRAM       HISTOGRAM_ROW
+#define ROUTE_METRIC    ROUTE_METRIC_ROW
+#define ROUTE_HISTOGRAM ROUTE_HISTOGRAM_ROW
 #include "ingest/http/metrics.def"
 #undef HISTOGRAM
 #undef METRIC

@@ -13,6 +13,14 @@ static void count(struct udp *udp, enum udp_metric metric, uint64_t n)
 	metric_add(udp->control, metric, n);
 }
 
+static const struct metric_description metrics[] = {
+#define METRIC    METRIC_ROW
+#define HISTOGRAM HISTOGRAM_ROW
+#include "ingest/udp/metrics.def"
+#undef METRIC
+#undef HISTOGRAM
+};
+
 /* ---- one turn ---- */
 
 static void commit(struct udp *udp)
@@ -34,6 +42,8 @@ static void process(struct udp *udp, const uint16_t *index, unsigned n)
 		while (!batch_add(batch, index[i])) /* an empty batch takes a datagram at least */
 			commit(udp);
 	commit(udp);
+	metric_observe(udp->control, udp->to_ring, UDP_to_ring_us,
+	               (clock_real_ns() - batch->arrival_ns) / NS_PER_US);
 }
 
 bool udp_poll(struct udp *udp)
@@ -235,6 +245,7 @@ int udp_open(struct udp *udp, const struct udp_settings *settings, const struct 
 {
 	memset(udp, 0, sizeof *udp);
 	udp->control = control;
+	udp->to_ring = metric_row(metrics, UDP_to_ring_us);
 	int result = batch_init(&udp->batch, settings->format, settings->listener);
 	if (result != 0)
 		shm_explain(error, "no memory for a batch");
@@ -333,17 +344,11 @@ static void fini(struct stage *stage)
 	stage->own = NULL;
 }
 
-static const struct metric_description metrics[] = {
-#define METRIC METRIC_ROW
-#include "ingest/udp/metrics.def"
-#undef METRIC
-};
-
 const struct stage_ops udp_stage = {
         .name = "ingest-udp",
         .help = "receives datagrams, checks them and writes them to the lanes of its format's topics",
         .metrics = metrics,
-        .n_metrics = UDP_METRIC_COUNT,
+        .n_metrics = sizeof metrics / sizeof metrics[0],
         .init = init,
         .poll = poll_stage,
         .tick = tick,

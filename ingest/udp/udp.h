@@ -24,11 +24,14 @@
 
 enum udp_metric {
 #define METRIC(name, kind, help) UDP_##name,
+#define HISTOGRAM(name, help, ...) \
+	UDP_##name, UDP_##name##_end = UDP_##name + HISTOGRAM_WORDS(__VA_ARGS__) - 1,
 #include "ingest/udp/metrics.def"
 #undef METRIC
+#undef HISTOGRAM
 	UDP_METRIC_COUNT
 };
-_Static_assert((int)UDP_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
+_Static_assert((int)UDP_METRIC_COUNT <= (int)METRIC_WORDS_MAX, "a control block holds them");
 
 struct udp_settings {
 	const struct format *format;
@@ -46,8 +49,9 @@ struct udp {
 	struct segment drops_segment;
 	/* of each socket; NULL: the kernel does not tell its drops */
 	struct drops_entry *seen[BUFFERS_SOCKETS_MAX];
-	struct control *control; /* its metrics are udp_metric's */
-	uint64_t drain_until_ns; /* CLOCK_MONOTONIC; 0 while not draining */
+	struct control *control;                  /* its metrics are udp_metric's */
+	const struct metric_description *to_ring; /* the row of to_ring_us */
+	uint64_t drain_until_ns;                  /* CLOCK_MONOTONIC; 0 while not draining */
 	bool stopped;
 };
 

@@ -21,11 +21,14 @@
 
 enum file_metric {
 #define METRIC(name, kind, help) FILE_##name,
+#define HISTOGRAM(name, help, ...) \
+	FILE_##name, FILE_##name##_end = FILE_##name + HISTOGRAM_WORDS(__VA_ARGS__) - 1,
 #include "sink/file/metrics.def"
 #undef METRIC
+#undef HISTOGRAM
 	FILE_METRIC_COUNT
 };
-_Static_assert((int)FILE_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
+_Static_assert((int)FILE_METRIC_COUNT <= (int)METRIC_WORDS_MAX, "a control block holds them");
 
 enum sink_kind { SINK_FILE, SINK_STDOUT, SINK_NULL };
 
@@ -592,16 +595,18 @@ static uint64_t memory_max(const struct config *config, const char *section)
 }
 
 static const struct metric_description metrics[] = {
-#define METRIC METRIC_ROW
+#define METRIC    METRIC_ROW
+#define HISTOGRAM HISTOGRAM_ROW
 #include "sink/file/metrics.def"
 #undef METRIC
+#undef HISTOGRAM
 };
 
 const struct stage_ops file_stage = {
         .name = "file",
         .help = "writes events as lines into a growing file or to standard output, or forgets them",
         .metrics = metrics,
-        .n_metrics = FILE_METRIC_COUNT,
+        .n_metrics = sizeof metrics / sizeof metrics[0],
         .init = init,
         .poll = poll_stage,
         .tick = tick,

@@ -485,16 +485,18 @@ static int check(const struct config *config, const char *section, struct shm_er
 }
 
 static const struct metric_description metrics[] = {
-#define METRIC METRIC_ROW
+#define METRIC    METRIC_ROW
+#define HISTOGRAM HISTOGRAM_ROW
 #include "sink/kafka/metrics.def"
 #undef METRIC
+#undef HISTOGRAM
 };
 
 const struct stage_ops kafka_stage = {
         .name = "kafka",
         .help = "brings events to a Kafka cluster, at least once or exactly once",
         .metrics = metrics,
-        .n_metrics = KAFKA_METRIC_COUNT,
+        .n_metrics = sizeof metrics / sizeof metrics[0],
         .init = init,
         .poll = poll_stage,
         .tick = tick,

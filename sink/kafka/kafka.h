@@ -23,11 +23,14 @@
 
 enum kafka_metric {
 #define METRIC(name, kind, help) KAFKA_##name,
+#define HISTOGRAM(name, help, ...) \
+	KAFKA_##name, KAFKA_##name##_end = KAFKA_##name + HISTOGRAM_WORDS(__VA_ARGS__) - 1,
 #include "sink/kafka/metrics.def"
 #undef METRIC
+#undef HISTOGRAM
 	KAFKA_METRIC_COUNT
 };
-_Static_assert((int)KAFKA_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
+_Static_assert((int)KAFKA_METRIC_COUNT <= (int)METRIC_WORDS_MAX, "a control block holds them");
 
 struct pipe;
 

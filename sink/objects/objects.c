@@ -14,11 +14,14 @@
 
 enum objects_metric {
 #define METRIC(name, kind, help) OBJECTS_##name,
+#define HISTOGRAM(name, help, ...) \
+	OBJECTS_##name, OBJECTS_##name##_end = OBJECTS_##name + HISTOGRAM_WORDS(__VA_ARGS__) - 1,
 #include "sink/objects/metrics.def"
 #undef METRIC
+#undef HISTOGRAM
 	OBJECTS_METRIC_COUNT
 };
-_Static_assert((int)OBJECTS_METRIC_COUNT <= (int)METRICS_MAX, "a control block holds them");
+_Static_assert((int)OBJECTS_METRIC_COUNT <= (int)METRIC_WORDS_MAX, "a control block holds them");
 
 /* All objects shall be finished once the lanes are read up to here: a flush, or the drain. */
 struct wish {
@@ -29,6 +32,7 @@ struct wish {
 struct sink {
 	struct objects objects;
 	struct control *control;
+	const struct metric_description *taken_after; /* the row of taken_after_us */
 	struct ports ports;
 	struct redo redo;
 	struct bell_poll *bell;
@@ -43,6 +47,14 @@ struct sink {
 	struct upload_counts told; /* in the metrics already */
 	struct lines_counts told_lines;
 	uint64_t told_spooled;
+};
+
+static const struct metric_description metrics[] = {
+#define METRIC    METRIC_ROW
+#define HISTOGRAM HISTOGRAM_ROW
+#include "sink/objects/metrics.def"
+#undef METRIC
+#undef HISTOGRAM
 };
 
 /* ---- starting ---- */
@@ -127,6 +139,7 @@ static int init(struct stage *stage, struct shm_error *error)
 		return -ENOMEM;
 	}
 	sink->control = stage->control;
+	sink->taken_after = metric_row(metrics, OBJECTS_taken_after_us);
 	int result = open_all(sink, stage, error);
 	if (result != 0) {
 		close_all(sink);
@@ -170,8 +183,12 @@ static bool take_batch(struct sink *sink)
 		if (!topic_peek(&sink->ports.reader[topic], &lane, &batch))
 			continue;
 		sink->next_topic = (topic + 1) % n;
-		uint64_t taken = lines_take(&objects->lines, topic, lane, &batch, clock_real_ns());
+		uint64_t now_ns = clock_real_ns(), arrival_ns = event_batch_arrival(&batch);
+		uint64_t taken = lines_take(&objects->lines, topic, lane, &batch, now_ns);
 		bool worked = commit_batch(sink, topic, lane, &batch, taken);
+		if (arrival_ns != 0 && taken != 0)
+			metric_observe(sink->control, sink->taken_after, OBJECTS_taken_after_us,
+			               now_ns > arrival_ns ? (now_ns - arrival_ns) / NS_PER_US : 0);
 		if (!worked && journal_uncommitted(objects->journal)) /* an object that got no line */
 			journal_commit(objects->journal, &sink->ports);
 		worked |= objects_touch(objects);
@@ -229,6 +246,8 @@ static void tell_counters(struct sink *sink)
 	count_on(sink, OBJECTS_parts, now->parts, &told->parts);
 	count_on(sink, OBJECTS_objects, now->objects, &told->objects);
 	count_on(sink, OBJECTS_object_bytes, now->object_bytes, &told->object_bytes);
+	for (unsigned i = 0; i < HISTOGRAM_WORDS(OBJECT_TIMES_MS); i++)
+		count_on(sink, OBJECTS_object_ms + i, now->object_ms[i], &told->object_ms[i]);
 	count_on(sink, OBJECTS_requests, now->requests, &told->requests);
 	count_on(sink, OBJECTS_retries, now->retries, &told->retries);
 	count_on(sink, OBJECTS_unavailable, now->unavailable, &told->unavailable);
@@ -424,17 +443,11 @@ static uint64_t memory_max(const struct config *config, const char *section)
 	return bytes;
 }
 
-static const struct metric_description metrics[] = {
-#define METRIC METRIC_ROW
-#include "sink/objects/metrics.def"
-#undef METRIC
-};
-
 const struct stage_ops objects_stage = {
         .name = "objects",
         .help = "keeps events as lines of compressed objects, in a directory, on S3 or on Azure",
         .metrics = metrics,
-        .n_metrics = OBJECTS_METRIC_COUNT,
+        .n_metrics = sizeof metrics / sizeof metrics[0],
         .init = init,
         .poll = poll_stage,
         .tick = tick,

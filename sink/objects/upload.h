@@ -35,9 +35,11 @@
 
 #include "sink/objects/index.h"
 #include "sink/objects/journal.h"
+#include "sink/objects/object_times.h"
 #include "sink/objects/pack.h"
 #include "sink/objects/spool.h"
 #include "sink/objects/store.h"
+#include "stage/control.h"
 
 struct upload; /* opaque */
 
@@ -69,6 +71,8 @@ struct upload_counts {
 	uint64_t members, raw_bytes, packed_bytes;
 	uint64_t parts, part_bytes;     /* confirmed */
 	uint64_t objects, object_bytes; /* finished */
+	/* of these: the sum of their times, then the histogram's buckets */
+	uint64_t object_ms[HISTOGRAM_WORDS(OBJECT_TIMES_MS)];
 	uint64_t abandoned;
 	uint64_t recovered; /* uploads left open by an earlier life of the machine, completed */
 	/* ---- as of now ---- */

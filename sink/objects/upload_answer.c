@@ -105,11 +105,25 @@ void upload_forget(struct upload *upload, journal_object object)
 	        .local = slot->local, .remote = slot->remote, .cut = slot->cut, .removed = true};
 }
 
+static void count_time(struct upload_counts *counts, uint64_t opened_ns, uint64_t now_ns)
+{
+	static const uint64_t bound[] = {OBJECT_TIMES_MS};
+	uint64_t ms = now_ns > opened_ns ? (now_ns - opened_ns) / NS_PER_MS : 0;
+	unsigned bucket = 0;
+	while (bucket < sizeof bound / sizeof bound[0] && ms > bound[bucket])
+		bucket++;
+	counts->object_ms[0] += ms;
+	counts->object_ms[1 + bucket]++;
+}
+
 static void complete(struct upload *upload, journal_object object, uint64_t bytes)
 {
+	struct journal_view view;
+	journal_look(upload->journal, object, &view);
 	upload->counts.objects++;
 	upload->counts.object_bytes += bytes;
 	upload->counts.last_object_ns = clock_real_ns();
+	count_time(&upload->counts, view.opened_ns, upload->counts.last_object_ns);
 	upload_forget(upload, object);
 }
 

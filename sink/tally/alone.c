@@ -91,12 +91,13 @@ static void print_summary(const struct alone *alone, FILE *output)
 	fprintf(output, "records %" PRIu64 "\n", alone->records);
 	fprintf(output, "counted %" PRIu64 "\n", alone->records - alone->bad);
 	fprintf(output, "skipped %" PRIu64 "\n", alone->bad);
-	for (unsigned i = 0; i < tally_stage.n_metrics; i++)
-		metric_set(&control, i, UINT64_MAX);
+	for (unsigned word = 0; word < METRIC_WORDS_MAX; word++)
+		metric_set(&control, word, UINT64_MAX);
 	for (unsigned i = 0; i < alone->books.n; i++)
 		alone->books.book[i]->kind->tell(alone->books.book[i], &control);
-	for (unsigned i = 0; i < tally_stage.n_metrics; i++) {
-		uint64_t value = atomic_load_explicit(&control.metric[i], memory_order_relaxed);
+	for (unsigned i = 0, word = 0; i < tally_stage.n_metrics; i++) {
+		uint64_t value = atomic_load_explicit(&control.metric[word], memory_order_relaxed);
+		word += metric_words(&tally_stage.metrics[i]);
 		if (value != UINT64_MAX)
 			fprintf(output, "%s %" PRIu64 "\n", tally_stage.metrics[i].name, value);
 	}

@@ -354,16 +354,18 @@ static uint64_t memory_max(const struct config *config, const char *section)
 }
 
 static const struct metric_description metrics[] = {
-#define METRIC METRIC_ROW
+#define METRIC    METRIC_ROW
+#define HISTOGRAM HISTOGRAM_ROW
 #include "sink/tally/metrics.def"
 #undef METRIC
+#undef HISTOGRAM
 };
 
 const struct stage_ops tally_stage = {
         .name = "tally",
         .help = "counts events of every topic, in memory and in SQLite",
         .metrics = metrics,
-        .n_metrics = TALLY_METRIC_COUNT,
+        .n_metrics = sizeof metrics / sizeof metrics[0],
         .init = init,
         .poll = poll_stage,
         .tick = tick,

@@ -12,8 +12,9 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "shm/topic.h"
 #include "base/clock.h"
+#include "event/event.h"
+#include "shm/topic.h"
 #include "tests/fixture/descriptors.h"
 #include "tests/fixture/instance.h"
 
@@ -211,6 +212,86 @@ static void what_waits_and_what_was_read_make_up_what_was_written(void **state)
 	take();
 	assert_int_equal(group->reader_pid, 0);
 	assert_int_equal(group->waiting_records, 70);
+	topic_writer_detach(&writer);
+	instance_detach(&instance);
+}
+
+/* Writes an event that arrived so long ago, or something that is no event of ours. */
+static void write_event(struct topic_writer *writer, uint16_t type, uint64_t age_ns)
+{
+	char *at = stream_reserve(&writer->stream, record_bytes(sizeof(struct event_ip)));
+	assert_non_null(at);
+	struct event_ip *event = record_put(at, type, sizeof *event);
+	memset(event, 0, sizeof *event);
+	event->arrival_ns = clock_real_ns() - age_ns;
+	stream_commit(&writer->stream, record_bytes(sizeof *event), 1);
+}
+
+static void the_oldest_event_that_waits_tells_its_age(void **state)
+{
+	(void)state;
+	struct instance instance;
+	struct topic_writer writer, other;
+	struct topic_reader reader;
+	struct shm_error error;
+	struct record_batch batch;
+	unsigned lane;
+	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), 0);
+	assert_int_equal(topic_writer_attach(&writer, &instance, "ip", "writer.0", &error), 0);
+	assert_int_equal(topic_writer_attach(&other, &instance, "ip", "writer.1", &error), 0);
+	assert_int_equal(topic_reader_attach_stage(&reader, &instance, "ip", "tally",
+	                                           (struct topic_share){.n = 1}, &error),
+	                 0);
+	const struct snapshot_group *group = &snapshot->topic[0].lane[0].group[0];
+	open_and_take();
+	assert_int_equal(group->oldest_age_ns, 0);
+	write_event(&writer, EVENT_IP, 600 * NS_PER_SEC);
+	write_event(&writer, EVENT_IP, 300 * NS_PER_SEC);
+	write_event(&writer, EVENT_OUTSIDE, 200 * NS_PER_SEC);
+	take();
+	assert_in_range(group->oldest_age_ns, 600 * NS_PER_SEC, 700 * NS_PER_SEC);
+	assert_int_equal(snapshot->topic[0].lane[1].group[0].oldest_age_ns, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(topic_peek(&reader, &lane, &batch));
+		assert_non_null(record_next(&batch));
+		stream_advance(&reader.lane[lane], &batch, 1);
+		take();
+		if (i == 0)
+			assert_in_range(group->oldest_age_ns, 300 * NS_PER_SEC, 400 * NS_PER_SEC);
+		else if (i == 1)
+			assert_true(group->oldest_age_ns == SNAPSHOT_NO_AGE);
+		else
+			assert_int_equal(group->oldest_age_ns, 0);
+	}
+	topic_reader_detach(&reader);
+	topic_writer_detach(&writer);
+	topic_writer_detach(&other);
+	instance_detach(&instance);
+}
+
+/* A lane whose writer waits for nobody overwrites what an optional group has not read, also while a
+ * snapshot copies it: an age comes from a whole event or not at all. */
+static void an_event_that_is_overwritten_has_no_age(void **state)
+{
+	(void)state;
+	struct instance instance;
+	struct topic_writer writer;
+	struct topic_reader reader;
+	struct shm_error error;
+	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), 0);
+	assert_int_equal(topic_writer_attach_outside(&writer, &instance, "raw", &error), 0);
+	assert_int_equal(topic_reader_attach(&reader, &instance, "raw", "slow", GROUP_OPTIONAL,
+	                                     STREAM_FROM_TAIL, &error),
+	                 0);
+	const struct snapshot_group *group = &snapshot->topic[1].lane[0].group[0];
+	write_event(&writer, EVENT_IP, 100 * NS_PER_SEC);
+	open_and_take();
+	assert_in_range(group->oldest_age_ns, 100 * NS_PER_SEC, 200 * NS_PER_SEC);
+	for (unsigned i = 0; i < 2000; i++)
+		write_event(&writer, EVENT_IP, 50 * NS_PER_SEC);
+	take();
+	assert_true(group->oldest_age_ns == SNAPSHOT_NO_AGE);
+	topic_reader_detach(&reader);
 	topic_writer_detach(&writer);
 	instance_detach(&instance);
 }
@@ -516,6 +597,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_stage_whose_lock_nobody_holds_is_dead, make, unmake),
 	        cmocka_unit_test_setup_teardown(metrics_come_with_their_names, make, unmake),
 	        cmocka_unit_test_setup_teardown(a_histogram_is_one_metric_with_its_buckets, make, unmake),
+	        cmocka_unit_test_setup_teardown(the_oldest_event_that_waits_tells_its_age, make, unmake),
+	        cmocka_unit_test_setup_teardown(an_event_that_is_overwritten_has_no_age, make, unmake),
 	        cmocka_unit_test_setup_teardown(what_a_stage_says_in_words_comes_with_it, make, unmake),
 	        cmocka_unit_test_setup_teardown(reading_keeps_the_locks_that_this_process_has, make, unmake),
 	        cmocka_unit_test_setup_teardown(

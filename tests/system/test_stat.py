@@ -8,6 +8,7 @@ from cli_help import send_events, RATE
 from harness import SLOW, wait_until
 from http_help import ask, http_address, http_config
 from load import Expected, mixture, random_sha, send_paced
+from prometheus_help import samples, value
 
 
 def test_stat_json_has_the_keys_that_were_promised(instance, rng):
@@ -36,6 +37,33 @@ def test_stat_json_has_the_keys_that_were_promised(instance, rng):
     ledger = one.ledger("ip", stat)
     assert ledger.keys() >= {"topic", "received", "kernel_dropped", "rejected", "dropped", "refused", "written", "balanced"}
     assert ledger["balanced"] is True and ledger["received"] == 10
+
+
+def test_prometheus_gets_the_same_numbers(instance, rng):
+    one = instance()
+    expected = Expected()
+    send_paced(one.address(), mixture(rng, 2000, 3, 40, expected), RATE)
+    stat = one.settle("ip", 2000)
+    text, opened = (samples(one.millrace("stat", f"--{name}").stdout) for name in ("prometheus", "openmetrics"))
+    assert {k[0] for k in text} == {k[0] for k in opened}
+    lane = {"topic": "ip", "lane": "0", "role": "ingest-udp.0"}
+    ledger = one.ledger("ip", stat)
+    for found in text, opened:
+        for outcome in "received", "kernel_dropped", "dropped", "refused", "written":
+            assert value(found, "millrace_topic_events_total", outcome=outcome, **lane) == ledger[outcome]
+        for reason, n in ledger["rejected"].items():
+            assert value(found, "millrace_topic_rejected_total", reason=reason, **lane) == n
+        read = {"topic": "ip", "lane": "0", "group": "tally"}
+        assert value(found, "millrace_group_read_records_total", **read) == expected.n_valid()
+        assert value(found, "millrace_group_waiting_records", **read) == 0
+        assert value(found, "millrace_group_oldest_age_seconds", topic="ip", group="tally") == 0
+        assert value(found, "millrace_tally_events_total", role="tally.0") == expected.n_valid()
+        assert value(found, "millrace_stage_up", role="tally.0") == 1
+        # Times: each batch is on its way for a moment.
+        for name, role in (("ingest_udp_to_ring", "ingest-udp.0"), ("tally_taken_after", "tally.0"), ("tally_commit", "tally.0")):
+            n = value(found, f"millrace_{name}_seconds_count", role=role)
+            assert 0 < n <= 2000 and 0 < value(found, f"millrace_{name}_seconds_sum", role=role) < 10 * SLOW * n
+    assert one.millrace("stat", "--prometheus", "--json", check=False).returncode == 2
 
 
 def test_the_table_shows_the_same_numbers(instance, rng):

@@ -271,7 +271,8 @@ static uint64_t metric_named(const struct fixture *f, const char *name)
 {
 	for (unsigned i = 0; i < tally_stage.n_metrics; i++)
 		if (strcmp(tally_stage.metrics[i].name, name) == 0)
-			return atomic_load(&f->shared->control.metric[i]);
+			return atomic_load(
+			        &f->shared->control.metric[control_stage_word(tally_stage.metrics, i)]);
 	fail_msg("no metric %s", name);
 	return 0;
 }
