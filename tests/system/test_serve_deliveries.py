@@ -1,5 +1,6 @@
 """/deliveries: the last attempts, one postback with what is stored of it, and the counts."""
 import json
+import os
 import signal
 from collections import Counter
 
@@ -141,6 +142,34 @@ def test_lanes_that_come_with_a_reload_are_read_and_the_next_life_has_what_they_
         wait_until(lambda: get(millrace, "/deliveries?limit=1000")["held"] == 200, 20, "what the lanes hold")
         again = get(millrace, "/deliveries?limit=1000")["attempts"]
         assert sorted(a["id"] for a in again) == sorted(ids)
+
+
+@pytest.mark.limit(120)
+def test_a_read_side_that_stands_still_holds_up_no_delivery_and_says_what_it_missed(instance, tmp_path):
+    with Catch("--body", "x" * 3000) as catch:
+        config = config_of(tmp_path)
+        config["topics"]["delivery"] = {"size": "256KiB"}
+        millrace = instance(config=config)
+        send(millrace, catch, "a", [0])
+        wait_until(lambda: get(millrace, "/deliveries")["held"] == 1, 20, "an attempt")
+        pid = millrace.pid_of("serve.0")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for i in range(10):
+                send(millrace, catch, "a", range(100 * i, 100 * i + 100))
+                wait_stage_metric(millrace, "delivered", 100 * i + 101)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        written = millrace.ledger("delivery")["written"]
+        assert written * 3000 > 4 * 262144, "the lane went round several times"
+
+        def told():
+            page = get(millrace, "/deliveries?limit=1")
+            return page["held"] + page["missed"] == written and page
+
+        page = wait_until(told, 20, f"{written} attempts held or missed")
+        assert page["missed"] > written / 2 and page["held"] > 1
+        wait_until(lambda: stage_metric(millrace, "deliveries_missed", "serve") == page["missed"], 20, "the metric")
 
 
 def test_without_deliveries_there_are_none(instance, tmp_path):
