@@ -637,6 +637,20 @@ static void before_the_first_event_everything_is_empty(void **state)
 	free(list_consumers(f));
 }
 
+static void a_database_of_the_version_before_has_no_consumers_yet(void **state)
+{
+	struct fixture *f = *state;
+	char *text = NULL;
+	open_book(f, "");
+	assert_int_equal(sqlite3_exec(store_database(f->store), "PRAGMA user_version = 1", NULL, NULL, NULL),
+	                 SQLITE_OK);
+	assert_int_equal(consumers_json(f->folder.data_dir, &text, &f->error), -ENODATA);
+	assert_int_equal(
+	        consumer_json(f->folder.data_dir, "pods", (struct top_page){.limit = 1}, &text, &f->error),
+	        -ENODATA);
+	assert_null(text);
+}
+
 static void an_unknown_consumer_is_told_with_those_there_are(void **state)
 {
 	struct fixture *f = *state;
@@ -676,6 +690,7 @@ int main(void)
 	        TEST(totals_that_nobody_has_written_are_refused),
 	        TEST(consumers_are_listed_with_their_totals),
 	        TEST(before_the_first_event_everything_is_empty),
+	        TEST(a_database_of_the_version_before_has_no_consumers_yet),
 	        TEST(an_unknown_consumer_is_told_with_those_there_are),
 	        TEST(memory_is_what_the_lists_can_come_to_hold),
 	};
