@@ -19,6 +19,7 @@ import struct
 import threading
 import time
 import urllib.parse
+import zlib
 from dataclasses import dataclass, field
 
 from store import checksums
@@ -74,6 +75,7 @@ class Body:
     def __init__(self, keep=True, digests=("md5",)):
         self.keep = keep
         self.pieces = []
+        self.packed = None  # instead of pieces
         self.length = 0
         self.running = {name: checksums.ALGORITHMS[name]() for name in digests}
 
@@ -84,7 +86,19 @@ class Body:
         if self.keep:
             self.pieces.append(data)
 
+    def pack(self):
+        """Keeps the bytes compressed."""
+        self.packed = zlib.compress(self.bytes(), 1)
+        self.pieces = []
+
+    def memory(self):
+        if self.packed is not None:
+            return len(self.packed)
+        return self.length if self.keep else 0
+
     def bytes(self):
+        if self.packed is not None:
+            return zlib.decompress(self.packed)
         if len(self.pieces) > 1:
             self.pieces = [b"".join(self.pieces)]
         return self.pieces[0] if self.pieces else b""

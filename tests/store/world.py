@@ -26,6 +26,7 @@ class Settings:
     max_blob: int = 5000 * MIB  # Azure, Put Blob
     page: int = 1000  # the most entries of a list in one answer, whatever was asked for
     discard: bool = False  # keep sizes and digests of bodies, not the bytes
+    packed: bool = False  # keep bodies compressed: for long runs, whose lines repeat
     max_memory: int = 4 * GIB  # of all bodies; more is answered 500
     max_log: int = 1_000_000  # operations; the oldest are forgotten
     credential_seconds: float = 3600.0  # how long issued credentials last
@@ -112,8 +113,10 @@ class World:
 
     def keep(self, body):
         """Counts a body that stays; under the lock."""
-        self.memory += body.length if body.keep else 0
+        if self.settings.packed and body.keep:
+            body.pack()
+        self.memory += body.memory()
 
     def forget(self, *bodies):
         """What was overwritten or given up; under the lock."""
-        self.memory -= sum(body.length for body in bodies if body.keep)
+        self.memory -= sum(body.memory() for body in bodies)
