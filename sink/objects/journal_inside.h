@@ -149,16 +149,19 @@ struct journal_table {
 	} * entry;
 };
 
-/* Which blocks are free: by groups of neighbours. A chain that begins gets a group of which all are
- * free, while there is one, and goes on in it: so its blocks lie in a row most of the time, and are
- * read as one piece. */
+/* Which blocks are free: by groups of neighbours, and by rows of neighbouring groups. A chain that
+ * begins gets a row of which all are free, while there is one, otherwise a group, and goes on in
+ * it: so its blocks lie in a row most of the time, and are read and written as one piece. */
 struct journal_free {
-	uint64_t *mask;         /* of a group: bit i is set when its block i is free */
-	uint32_t *whole, *some; /* stacks of groups: all free; some */
-	uint32_t n_whole, n_some;
-	uint32_t *at; /* where a group is in its stack */
+	uint64_t *mask;     /* of a group: bit i is set when its block i is free */
+	uint8_t *row_whole; /* of a row: groups of which all are free */
+	struct journal_stack {
+		uint32_t *item, n;
+		uint32_t *at; /* where a group or row is in its stack; some and whole share theirs */
+	} some, whole, rows;  /* groups: some free; all free. Rows: all free */
 };
 #define JOURNAL_GROUP_BLOCKS 32u
+#define JOURNAL_ROW_GROUPS   4u
 
 struct journal {
 	struct journal_head *head;
@@ -230,6 +233,14 @@ void journal_free_close(struct journal *journal);
 /* A block, of which there is one: the neighbour of `after` where it can be had, the last one of the
  * chain (JOURNAL_NONE: it begins). */
 uint32_t journal_take(struct journal *journal, uint32_t after);
+
+/* Whether the block may be taken as the next of the chain that ends right before it: it is free,
+ * and not the first of a group or row that another chain has begun. */
+bool journal_can_follow(const struct journal *journal, uint32_t block);
+
+/* A block, of which there is one, that is a chain of its own: where it is in no other's way. */
+uint32_t journal_take_single(struct journal *journal);
+
 void journal_give(struct journal *journal, uint32_t block);
 
 /* Frees a chain of n blocks. */

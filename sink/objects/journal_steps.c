@@ -3,6 +3,8 @@
 
 #include "sink/objects/journal_inside.h"
 
+#define FILL_BLOCKS 32u /* of room at a time */
+
 static struct journal_live *ready(const struct journal *journal, journal_object object)
 {
 	journal_require(object < journal->n_objects && journal->live[object].used && journal->n_dirty == 0 &&
@@ -30,29 +32,37 @@ void journal_fill(struct journal *journal, journal_object object, struct journal
 	        .journal = journal, .object = object, .first = JOURNAL_NONE, .last = JOURNAL_NONE};
 }
 
+/* Blocks in a row, as many as can be had at once: a packer stops at the end of each piece. What the
+ * member does not come to is given back. */
 void *journal_fill_room(void *argument, size_t *bytes)
 {
 	struct journal_filling *filling = argument;
 	struct journal *journal = filling->journal;
-	uint64_t packed = journal_load(&journal->place[filling->object].packed.bytes);
-	uint64_t used = packed % JOURNAL_BLOCK_BYTES;
-	if (filling->bytes == 0 && used != 0) {
-		filling->bytes = *bytes = JOURNAL_BLOCK_BYTES - used;
-		return journal_block(journal, journal->live[filling->object].packed_last) + used;
-	}
-	if (journal->n_free <= JOURNAL_LIST_BLOCKS)
-		return NULL;
+	uint64_t used = journal_load(&journal->place[filling->object].packed.bytes) % JOURNAL_BLOCK_BYTES;
 	/* It goes on where the member before it ends. */
-	uint32_t block = journal_take(journal, filling->first != JOURNAL_NONE
-	                                               ? filling->last
-	                                               : journal->live[filling->object].packed_last);
-	if (filling->first == JOURNAL_NONE)
-		filling->first = block;
-	else
-		journal->next[filling->last] = block;
-	filling->last = block;
-	filling->bytes += *bytes = JOURNAL_BLOCK_BYTES;
-	return journal_block(journal, block);
+	uint32_t last =
+	        filling->first != JOURNAL_NONE ? filling->last : journal->live[filling->object].packed_last;
+	char *room = NULL;
+	*bytes = 0;
+	if (filling->bytes == 0 && used != 0) {
+		*bytes = JOURNAL_BLOCK_BYTES - used;
+		room = journal_block(journal, last) + used;
+	}
+	for (unsigned i = 0; i < FILL_BLOCKS && journal->n_free > JOURNAL_LIST_BLOCKS; i++) {
+		if (room != NULL && !journal_can_follow(journal, last + 1))
+			break;
+		uint32_t block = journal_take(journal, last);
+		if (filling->first == JOURNAL_NONE)
+			filling->first = block;
+		else
+			journal->next[filling->last] = block;
+		if (room == NULL)
+			room = journal_block(journal, block);
+		filling->last = last = block;
+		*bytes += JOURNAL_BLOCK_BYTES;
+	}
+	filling->bytes += *bytes;
+	return room;
 }
 
 static uint64_t filling_blocks(const struct journal_filling *filling)
@@ -129,7 +139,7 @@ static struct journal_entry *next_entry(struct journal *journal, journal_object 
 	if (n % JOURNAL_ENTRIES == 0) {
 		if (journal->n_free == 0)
 			return NULL;
-		*block = journal_take(journal, JOURNAL_NONE);
+		*block = journal_take_single(journal);
 		if (n != 0)
 			journal->next[live->parts_last] = *block;
 	}

@@ -8,8 +8,9 @@
 #include <zlib.h>
 #include <zstd.h>
 
-/* ISA-L copies input of fewer bytes, and what it may refer back to (32 KiB) with each call of it,
- * which takes a sixth of the time for pieces of 16 KiB. */
+/* With each call ISA-L copies what it may refer back to (32 KiB), and as much again of the input,
+ * unless the call has all of the member: so short pieces are gathered, and a long one waits until
+ * it is known whether it is the last. */
 #define GATHER_BYTES (128u * 1024u)
 
 /* Bytes that are to be compressed, and where they go: a step moves all four. */
@@ -49,6 +50,8 @@ struct pack {
 	uint8_t *isal_level;
 	unsigned char *gathered; /* NULL: pieces go to the library as they come */
 	size_t gathered_bytes;
+	const unsigned char *held; /* a long piece that waits; nothing is gathered then */
+	size_t held_bytes;
 	z_stream zlib;
 	uint64_t zlib_bytes; /* what it allocated */
 	ZSTD_CCtx *zstd;
@@ -386,6 +389,7 @@ void pack_begin(struct pack *pack, pack_room *room, void *argument)
 	pack->packed = 0;
 	pack->failed = false;
 	pack->gathered_bytes = 0;
+	pack->held_bytes = 0;
 	pack->method->begin(pack);
 }
 
@@ -414,25 +418,34 @@ static int run(struct pack *pack, const void *raw, size_t bytes, bool last)
 	return 0;
 }
 
+static void gather(struct pack *pack, const unsigned char *from, size_t bytes)
+{
+	memcpy(pack->gathered + pack->gathered_bytes, from, bytes);
+	pack->gathered_bytes += bytes;
+	if (pack->gathered_bytes == GATHER_BYTES) {
+		(void)run(pack, pack->gathered, GATHER_BYTES, false);
+		pack->gathered_bytes = 0;
+	}
+}
+
 int pack_add(struct pack *pack, const void *raw, size_t bytes)
 {
 	const unsigned char *from = raw;
 	if (pack->gathered == NULL && bytes > 0)
 		return run(pack, raw, bytes, false);
+	if (pack->held_bytes > 0 && bytes > 0) {
+		(void)run(pack, pack->held, pack->held_bytes, false);
+		pack->held_bytes = 0;
+	}
 	while (bytes > 0 && !pack->failed) {
 		size_t n = GATHER_BYTES - pack->gathered_bytes;
+		if (n == GATHER_BYTES && bytes >= GATHER_BYTES) {
+			pack->held = from;
+			pack->held_bytes = bytes;
+			break;
+		}
 		n = n < bytes ? n : bytes;
-		if (n == GATHER_BYTES) { /* nothing is gathered, and there is enough without it */
-			n = bytes;
-			(void)run(pack, from, n, false);
-		} else {
-			memcpy(pack->gathered + pack->gathered_bytes, from, n);
-			pack->gathered_bytes += n;
-		}
-		if (pack->gathered_bytes == GATHER_BYTES) {
-			(void)run(pack, pack->gathered, GATHER_BYTES, false);
-			pack->gathered_bytes = 0;
-		}
+		gather(pack, from, n);
 		from += n;
 		bytes -= n;
 	}
@@ -441,7 +454,8 @@ int pack_add(struct pack *pack, const void *raw, size_t bytes)
 
 int pack_end(struct pack *pack, uint64_t *packed)
 {
-	int error = run(pack, pack->gathered, pack->gathered_bytes, true);
+	int error = pack->held_bytes > 0 ? run(pack, pack->held, pack->held_bytes, true)
+	                                 : run(pack, pack->gathered, pack->gathered_bytes, true);
 	if (error == 0)
 		*packed = pack->packed;
 	return error;

@@ -50,9 +50,9 @@ size_t pack_most(const struct pack *pack, size_t raw_bytes);
  * that is asked for may stay empty. */
 typedef void *pack_room(void *argument, size_t *bytes);
 
-/* One member: begin, add as often as there are pieces, end. *packed is the member's length. They
- * return 0, or -ENOSPC when there is no more room: the member is then given up, and begin starts
- * another. */
+/* One member: begin, add as often as there are pieces, end. *packed is the member's length. What
+ * is added stays there unchanged until the next of these calls has returned. They return 0, or
+ * -ENOSPC when there is no more room: the member is then given up, and begin starts another. */
 void pack_begin(struct pack *pack, pack_room *room, void *argument);
 int pack_add(struct pack *pack, const void *raw, size_t bytes);
 int pack_end(struct pack *pack, uint64_t *packed);

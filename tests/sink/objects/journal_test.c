@@ -314,6 +314,37 @@ static void chains_that_grow_by_turns_lie_in_a_row_each(void **state)
 	free(line);
 }
 
+/* A member and what it is packed to are one piece each, as long as there are rows that are free. */
+static void members_lie_in_a_row_in_a_large_journal(void **state)
+{
+	(void)state;
+	const unsigned member_blocks = JOURNAL_ROW_GROUPS * JOURNAL_GROUP_BLOCKS;
+	const struct journal_bounds large = {.open_most = member_blocks * JOURNAL_BLOCK_BYTES,
+	                                     .packed_most = member_blocks * JOURNAL_BLOCK_BYTES};
+	char *line = pattern(JOURNAL_BLOCK_BYTES - 1, 3);
+	journal_body_remove(&f);
+	assert_int_equal(journal_body_make(&f, 32u << 20, large), 0);
+	next_life();
+	journal_object all[] = {add("a"), add("b"), add("c")};
+	for (unsigned turn = 0; turn < 3; turn++) {
+		for (unsigned i = 0; i < member_blocks; i++)
+			for (unsigned k = 0; k < 3; k++)
+				assert_true(append(all[k], line));
+		journal_commit(f.journal, NULL);
+		for (unsigned k = 0; k < 3; k++) {
+			assert_int_equal(journal_raw(f.journal, all[k], 0, NULL, 0), 1);
+			pack(all[k], f.memory, 20 * JOURNAL_BLOCK_BYTES);
+			assert_int_equal(journal_bytes(f.journal, all[k], 0, 0, NULL, 0), 1);
+		}
+	}
+	/* a list of parts begins no row */
+	uint32_t rows = f.journal->free.rows.n;
+	for (unsigned k = 0; k < 3; k++)
+		assert_int_equal(journal_cut(f.journal, all[k]), 1);
+	assert_int_equal(f.journal->free.rows.n, rows);
+	free(line);
+}
+
 static void an_open_member_takes_no_more_than_the_bound(void **state)
 {
 	(void)state;
@@ -544,13 +575,15 @@ static void a_member_that_is_given_up_leaves_nothing(void **state)
 	struct journal_filling filling;
 	size_t room;
 	journal_fill(f.journal, object, &filling);
-	char *piece = journal_fill_room(&filling, &room);
-	assert_int_equal(room, JOURNAL_BLOCK_BYTES - 5); /* where the last member ended */
+	char *piece = journal_fill_room(&filling, &room); /* where the last member ended, and on in a row */
+	assert_int_equal(room % JOURNAL_BLOCK_BYTES, JOURNAL_BLOCK_BYTES - 5);
+	assert_true(room > 3 * JOURNAL_BLOCK_BYTES);
+	uint64_t taken = room / JOURNAL_BLOCK_BYTES;
 	memset(piece, 'x', room);
 	assert_non_null(journal_fill_room(&filling, &room));
-	assert_int_equal(room, JOURNAL_BLOCK_BYTES);
-	assert_non_null(journal_fill_room(&filling, &room));
-	assert_int_equal(count().free_blocks, free_blocks - 2);
+	assert_int_equal(room % JOURNAL_BLOCK_BYTES, 0);
+	taken += room / JOURNAL_BLOCK_BYTES;
+	assert_int_equal(count().free_blocks, free_blocks - taken);
 	journal_fill_drop(&filling);
 	assert_int_equal(count().free_blocks, free_blocks);
 	assert_text(object, 0, "<one>");
@@ -559,8 +592,7 @@ static void a_member_that_is_given_up_leaves_nothing(void **state)
 	journal_fill(f.journal, object, &filling);
 	piece = journal_fill_room(&filling, &room);
 	memcpy(piece, "<two>", 5);
-	for (unsigned i = 0; i < 3; i++)
-		assert_non_null(journal_fill_room(&filling, &room));
+	assert_non_null(journal_fill_room(&filling, &room));
 	journal_packed(f.journal, object, &filling, 5);
 	assert_int_equal(count().free_blocks, free_blocks + 1);
 	assert_text(object, 0, "<one><two>");
@@ -787,6 +819,7 @@ int main(void)
 	        TEST(an_object_of_others_memory_is_copied_whole_when_it_is_one_line),
 	        TEST(an_object_of_others_memory_does_not_run_over_the_end_of_a_block),
 	        TEST(chains_that_grow_by_turns_lie_in_a_row_each),
+	        TEST(members_lie_in_a_row_in_a_large_journal),
 	        TEST(an_open_member_takes_no_more_than_the_bound),
 	        TEST(an_object_is_found_by_its_hash_alone_once_its_key_was_asked_for),
 	        TEST(the_oldest_is_the_one_that_got_a_line_longest_ago),
