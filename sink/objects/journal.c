@@ -561,23 +561,63 @@ struct sixteen_at {
 	sixteen bytes;
 } __attribute__((packed, may_alias));
 
-/* Copies n bytes, 16 at least. True when no newline is in the copy. What lies in `from` may change
- * meanwhile: each load is done once (volatile), what is stored is what is looked at, and where the
- * last step overlaps the one before its bytes replace those. */
-static inline bool copy_line(char *to, const char *from, size_t n)
+/* Copies sixteen bytes, and returns them: what lies in `from` may change meanwhile, so it is loaded
+ * once (volatile), and what is stored is what is looked at. */
+static inline sixteen copy_16(char *to, const char *from)
+{
+	sixteen bytes = ((const volatile struct sixteen_at *)(const void *)from)->bytes;
+	((struct sixteen_at *)(void *)to)->bytes = bytes;
+	return bytes;
+}
+
+/* What is looked at in a copy. It is not loaded from there: that would wait for the stores. */
+struct copied {
+	sixteen newlines; /* not 0 where a newline is */
+	sixteen first, last;
+};
+
+static inline void copy_64(struct copied *copied, char *to, const char *from)
 {
 	const sixteen newline = (sixteen){0} + '\n';
-	sixteen found = {0};
+	sixteen a = copy_16(to, from), b = copy_16(to + 16, from + 16), c = copy_16(to + 32, from + 32);
+	copied->last = copy_16(to + 48, from + 48);
+	copied->newlines |= (sixteen)(a == newline) | (sixteen)(b == newline) | (sixteen)(c == newline) |
+	                    (sixteen)(copied->last == newline);
+	copied->first = a;
+}
+
+static inline size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Copies n bytes, 16 at least. True when they are `{...}` without a newline. Where the last step
+ * overlaps the one before its bytes replace those, but never the first. Lines are of all lengths: a
+ * loop would end where the processor does not expect it, so the usual ones take as many steps
+ * whatever their length is. */
+static inline bool copy_object(char *to, const char *from, size_t n)
+{
+	const sixteen newline = (sixteen){0} + '\n';
+	struct copied copied = {0};
 	uint64_t half[2];
-	for (size_t at = 0;; at = at + 16 < n - 16 ? at + 16 : n - 16) {
-		sixteen now = ((const volatile struct sixteen_at *)(const void *)(from + at))->bytes;
-		((struct sixteen_at *)(void *)(to + at))->bytes = now;
-		found |= (sixteen)(now == newline);
-		if (at == n - 16)
-			break;
+	if (__builtin_expect(n > 64 && n <= 192, 1)) {
+		size_t last = n - 64, middle = least(64, last);
+		copy_64(&copied, to, from);
+		sixteen first = copied.first;
+		copy_64(&copied, to + middle, from + middle);
+		copy_64(&copied, to + last, from + last);
+		copied.first = first;
+	} else {
+		copied.first = copied.last = copy_16(to, from);
+		copied.newlines = (sixteen)(copied.first == newline);
+		for (size_t at = 0; at < n - 16;) {
+			at = least(at + 16, n - 16);
+			copied.last = copy_16(to + at, from + at);
+			copied.newlines |= (sixteen)(copied.last == newline);
+		}
 	}
-	memcpy(half, &found, sizeof half);
-	return (half[0] | half[1]) == 0;
+	memcpy(half, &copied.newlines, sizeof half);
+	return (half[0] | half[1]) == 0 && copied.first[0] == '{' && copied.last[15] == '}';
 }
 
 bool journal_append_object(struct journal *journal, journal_object object, const void *line, size_t bytes,
@@ -587,7 +627,7 @@ bool journal_append_object(struct journal *journal, journal_object object, const
 	if (bytes < sizeof(sixteen) || bytes >= live->room)
 		return false;
 	/* Beyond the object's length nothing says anything yet. */
-	if (!copy_line(live->at, line, bytes) || live->at[0] != '{' || live->at[bytes - 1] != '}')
+	if (!copy_object(live->at, line, bytes))
 		return false;
 	end_line(live, bytes);
 	count_line(journal, object, bytes, now_ns);

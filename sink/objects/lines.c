@@ -12,7 +12,7 @@
 #include "sink/objects/name.h"
 
 #define DEFAULT_KEY "{topic}/{date}/{hour}/{instance}"
-#define AHEAD_FROM  1024u         /* bytes: so far ahead */
+#define AHEAD_FROM  2048u         /* bytes: so far ahead */
 #define AHEAD_BYTES 256u          /* about a record */
 #define LINE_ROOM   (64u * 1024u) /* at first */
 
@@ -252,44 +252,57 @@ static enum taken take(struct lines *lines, const struct record *record, unsigne
 	return TAKEN;
 }
 
-/* The object of a log that is not remembered, or JOURNAL_NONE. */
-static __attribute__((noinline)) journal_object find_logs(struct lines *lines, const struct record *log,
-                                                          const struct recent_key *key)
+static inline bool append_log(struct lines *lines, journal_object object, const struct record *record,
+                              uint32_t object_bytes, uint64_t real_ns)
 {
-	uint64_t hash = template_hash(lines->template, log, &lines->place, lines->hash_key);
-	journal_object object = journal_find(lines->journal, hash, NULL, 0);
-	if (object != JOURNAL_NONE)
-		recent_add(&lines->recent, key, object);
-	return object;
+	if (!journal_append_object(lines->journal, object, record->payload + sizeof(struct event_log),
+	                           object_bytes, real_ns))
+		return false;
+	touch(lines, object);
+	return true;
 }
 
-/* A log, as nearly all are: its object goes from the lane into the journal, copied once. Its struct
- * is read once, before anything in it is used; where the object ends is what that copy says, held
- * against the length that the batch has checked. False, and nothing has changed, for all that is
- * not as usual: that takes the long way, from the record as it is then. */
-static bool take_log(struct lines *lines, const struct record *record, uint32_t length, uint64_t real_ns)
+/* A log whose object is not remembered: its struct is copied, and from there on not read again. */
+static __attribute__((noinline)) bool take_new_log(struct lines *lines, const struct record *record,
+                                                   uint32_t length, uint64_t real_ns)
 {
 	alignas(uint64_t) unsigned char room[sizeof(struct record) + sizeof(struct event_log)];
 	struct record *head = (void *)room;
 	struct event_log *event = (void *)head->payload;
-	struct recent_key key;
-	if (length < sizeof *event)
-		return false;
 	memcpy(record_put(head, EVENT_LOG, length), record->payload, sizeof *event);
-	atomic_signal_fence(memory_order_seq_cst); /* from here on it is not read again */
+	atomic_signal_fence(memory_order_seq_cst);
 	if (!event_log_check(event, length) || event->object_bytes > lines->longest)
 		return false;
-	journal_object object = recent_find(&lines->recent, event, &key);
-	if (__builtin_expect(object == JOURNAL_NONE, 0)) {
-		object = find_logs(lines, head, &key);
-		if (object == JOURNAL_NONE)
-			return false;
-	}
-	if (!journal_append_object(lines->journal, object, record->payload + sizeof *event,
-	                           event->object_bytes, real_ns))
+	uint64_t hash = template_hash(lines->template, head, &lines->place, lines->hash_key);
+	journal_object object = journal_find(lines->journal, hash, NULL, 0);
+	if (object == JOURNAL_NONE)
 		return false;
-	touch(lines, object);
-	return true;
+	struct recent_key key = recent_key(&lines->recent, event);
+	recent_add(&lines->recent, &key, object);
+	return append_log(lines, object, record, event->object_bytes, real_ns);
+}
+
+/* A log, as nearly all are: its object goes from the lane into the journal, copied once. What is
+ * needed of its struct is loaded once each (volatile), before it is used; where the object ends is
+ * what was loaded, held against the length that the batch has checked. False, and nothing has
+ * changed, for all that is not as usual: that takes the long way, from the record as it is then. */
+static inline bool take_log(struct lines *lines, const struct record *record, uint32_t length,
+                            uint64_t real_ns)
+{
+	const volatile struct event_log *log = (const volatile void *)record->payload;
+	struct event_log event;
+	if (length < sizeof event)
+		return false;
+	event.object_bytes = log->object_bytes;
+	event.text_offset = log->text_offset;
+	event.text_bytes = log->text_bytes;
+	if (!event_log_check(&event, length) || event.object_bytes > lines->longest)
+		return false;
+	struct recent_key key = recent_key(&lines->recent, record->payload);
+	journal_object object = recent_find(&lines->recent, &key);
+	if (__builtin_expect(object == JOURNAL_NONE, 0))
+		return take_new_log(lines, record, length, real_ns);
+	return append_log(lines, object, record, event.object_bytes, real_ns);
 }
 
 static void count(struct lines *lines, enum taken taken)
@@ -301,16 +314,17 @@ static void count(struct lines *lines, enum taken taken)
 }
 
 /* Records are written by another core: without this each would be waited for. */
-static inline void fetch_ahead(const struct record_batch *batch)
+static inline void fetch_ahead(const char *at)
 {
 	for (size_t i = 0; i < AHEAD_BYTES; i += SHM_LINE)
-		__builtin_prefetch(batch->at + AHEAD_FROM + i);
+		__builtin_prefetch(at + AHEAD_FROM + i);
 }
 
 uint64_t lines_take(struct lines *lines, unsigned topic, unsigned lane, struct record_batch *batch,
                     uint64_t real_ns)
 {
-	uint64_t n = 0;
+	struct record_batch at = *batch; /* in registers */
+	uint64_t n = 0, n_logs = 0;
 	bool logs = lines->format == ENCODE_AUTO && lines->topic[topic].filters.n == 0 &&
 	            lines->recent.entry != NULL;
 	lines->place.topic = lines->topic[topic].name;
@@ -319,30 +333,30 @@ uint64_t lines_take(struct lines *lines, unsigned topic, unsigned lane, struct r
 	lines->batch++;
 	lines->n_touched = 0;
 	recent_begin(&lines->recent, lines->journal);
-	while (n < LINES_BATCH_MAX) {
-		uint64_t position = batch->position;
-		const struct record *record = record_next(batch);
+	for (; n < LINES_BATCH_MAX; n++) {
+		struct record_batch before = at;
+		const struct record *record = record_next(&at);
 		if (record == NULL)
 			break;
-		fetch_ahead(batch);
-		if (logs && batch->type == EVENT_LOG && take_log(lines, record, batch->length, real_ns)) {
-			lines->counts.events++;
-			n++;
+		fetch_ahead(at.at);
+		if (logs && at.type == EVENT_LOG && take_log(lines, record, at.length, real_ns)) {
+			n_logs++;
 			continue;
 		}
 		/* Other processes can write to the lane: what is checked is a copy. Without memory
 		 * it is as without room: tried again. */
-		const struct record *copy =
-		        record_copy(&lines->copy, record->payload, batch->length, batch->type);
-		enum taken taken = copy == NULL ? FULL : take(lines, copy, topic, lane, position, real_ns);
+		const struct record *copy = record_copy(&lines->copy, record->payload, at.length, at.type);
+		enum taken taken =
+		        copy == NULL ? FULL : take(lines, copy, topic, lane, before.position, real_ns);
 		if (taken == FULL) {
-			batch->at = (const char *)record;
-			batch->position = position;
+			at.at = before.at;
+			at.position = before.position;
 			lines->full = true;
 			break;
 		}
 		count(lines, taken);
-		n++;
 	}
+	lines->counts.events += n_logs;
+	*batch = at;
 	return n;
 }

@@ -9,6 +9,7 @@
 #ifndef SINK_OBJECTS_RECENT_H
 #define SINK_OBJECTS_RECENT_H
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +39,6 @@ struct recent {
 /* What an event has. */
 struct recent_key {
 	uint64_t number[TEMPLATE_MARKS_MAX], unit;
-	struct recent_entry *entry;
 };
 
 /* Bytes of the table for a journal of so many objects. */
@@ -90,19 +90,37 @@ static inline uint64_t recent_unit(struct recent *recent, uint64_t time_ms)
 	return recent->unit;
 }
 
-/* The object of the event's key, or JOURNAL_NONE; key is for recent_add. */
-static inline journal_object recent_find(struct recent *recent, const struct event_log *event,
-                                         struct recent_key *key)
+/* Eight bytes wherever they lie, loaded once: what others can write may change. */
+static inline uint64_t recent_load(const void *at)
 {
-	for (unsigned i = 0; i < TEMPLATE_MARKS_MAX; i++) {
-		memcpy(&key->number[i], (const char *)event + recent->marks.at[i], sizeof key->number[i]);
-		key->number[i] &= recent->mask[i];
-	}
-	key->unit = recent_unit(recent, (uint64_t)event->timestamp_ms);
+	struct eight {
+		uint64_t word;
+	} __attribute__((packed, may_alias));
+	return ((const volatile struct eight *)at)->word;
+}
+
+/* Of the log's struct, which is as long as it must be; each of its words is loaded once at most. */
+static inline struct recent_key recent_key(struct recent *recent, const void *log)
+{
+	struct recent_key key;
+	for (unsigned i = 0; i < TEMPLATE_MARKS_MAX; i++)
+		key.number[i] = recent_load((const char *)log + recent->marks.at[i]) & recent->mask[i];
+	key.unit = recent_unit(recent,
+	                       recent_load((const char *)log + offsetof(struct event_log, timestamp_ms)));
+	return key;
+}
+
+static inline struct recent_entry *recent_place(const struct recent *recent, const struct recent_key *key)
+{
 	/* Whoever makes them meet in one entry makes the long way of them. */
 	uint64_t mixed = (key->number[0] + 3 * key->number[1] + 5 * key->unit) * UINT64_C(0x9e3779b97f4a7c15);
-	key->entry = &recent->entry[mixed >> recent->shift];
-	const struct recent_entry *entry = key->entry;
+	return &recent->entry[mixed >> recent->shift];
+}
+
+/* The object of the key, or JOURNAL_NONE. */
+static inline journal_object recent_find(const struct recent *recent, const struct recent_key *key)
+{
+	const struct recent_entry *entry = recent_place(recent, key);
 	return ((entry->number[0] ^ key->number[0]) | (entry->number[1] ^ key->number[1]) |
 	        (entry->unit ^ key->unit) | (entry->closings ^ recent->closings)) == 0
 	               ? entry->object
@@ -114,10 +132,10 @@ static inline void recent_add(const struct recent *recent, const struct recent_k
 {
 	if (key->unit > UINT32_MAX) /* no time that a key can have; it is compared as a whole */
 		return;
-	*key->entry = (struct recent_entry){.number = {key->number[0], key->number[1]},
-	                                    .unit = (uint32_t)key->unit,
-	                                    .object = object,
-	                                    .closings = recent->closings};
+	*recent_place(recent, key) = (struct recent_entry){.number = {key->number[0], key->number[1]},
+	                                                   .unit = (uint32_t)key->unit,
+	                                                   .object = object,
+	                                                   .closings = recent->closings};
 }
 
 #endif
