@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -71,15 +72,31 @@ static struct config *load(const struct options *options, const char *store)
 	return config;
 }
 
-static void open_sink(struct objects *objects, const struct config *config)
+/* As a segment is: pages of the usual size, all present. Otherwise their coming is measured too,
+ * turn after turn, until each object has had a whole part. They stay until the process ends. */
+static int open_present(struct journal **journal, uint64_t tails, const struct journal_bounds *bounds,
+                        struct shm_error *error)
+{
+	static struct redo redo;
+	void *memory =
+	        mmap(NULL, tails, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (memory == MAP_FAILED)
+		fail("journal", "no memory");
+	int result = journal_over(journal, &redo, memory, tails, error);
+	return result != 0 ? result : journal_open(*journal, bounds, error);
+}
+
+static void open_sink(struct objects *objects, const struct config *config, bool present)
 {
 	static const char *const topics[] = {"log", NULL};
 	struct shm_error error = {""};
 	struct journal *journal;
-	if (objects_open(objects, config, "sinks[0]", topics, &error) != 0 ||
-	    journal_open_memory(&journal, config_u64(config, "sinks[0].tails"), &objects->bounds, &error) !=
-	            0 ||
-	    objects_begin(objects, journal, 1, &error) != 0)
+	if (objects_open(objects, config, "sinks[0]", topics, &error) != 0)
+		fail("sink", error.text);
+	uint64_t tails = config_u64(config, "sinks[0].tails");
+	int result = present ? open_present(&journal, tails, &objects->bounds, &error)
+	                     : journal_open_memory(&journal, tails, &objects->bounds, &error);
+	if (result != 0 || objects_begin(objects, journal, 1, &error) != 0)
 		fail("sink", error.text);
 }
 
@@ -246,8 +263,8 @@ static void measure_null(const struct options *options, struct results *results)
 	struct isal_zstream stream;
 	struct config *config = load(options, "{discard: true}");
 	void *level = isal_level(&stream);
-	open_sink(&objects, config);
-	(void)run_sink(&objects, CLOCK_PROCESS_CPUTIME_ID); /* its pages come */
+	open_sink(&objects, config, true);
+	(void)run_sink(&objects, CLOCK_PROCESS_CPUTIME_ID);
 	for (unsigned i = 0; i < options->turns; i++) {
 		double alone = run_isal(&stream, MEMBER_BYTES);
 		double ours = run_sink(&objects, CLOCK_PROCESS_CPUTIME_ID);
@@ -274,7 +291,7 @@ static struct rates run_whole(const struct options *options, const char *store)
 {
 	struct objects objects = {0};
 	struct config *config = load(options, store);
-	open_sink(&objects, config);
+	open_sink(&objects, config, false);
 	take_all(&objects); /* its pages come */
 	finish(&objects);
 	double began = seconds(CLOCK_MONOTONIC), used = seconds(CLOCK_PROCESS_CPUTIME_ID);
