@@ -31,12 +31,13 @@
 	X(FILL, "FULL", BAR, 16, 2, false,                                                         \
 	  "the part of the fullest lane that waits for a group; a topic: for its required groups") \
 	X(WAITING, "WAITING", COUNT, 7, 3, false, "records that wait for the group")               \
-	X(MISSED, "MISSED", COUNT, 7, 4, true, "records overwritten before the group read them")   \
-	X(BYTES, "BYTES", BYTES, 7, 5, false, "bytes that wait for the group; a topic: of a lane") \
-	X(TOTAL, "TOTAL", COUNT, 7, 6, false, "a topic: records written; a group: read")           \
-	X(KIND, "KIND", TEXT, 8, 7, true,                                                          \
+	X(OLDEST, "OLDEST", AGE, 6, 4, false, "the age of the oldest of these")                    \
+	X(MISSED, "MISSED", COUNT, 7, 5, true, "records overwritten before the group read them")   \
+	X(BYTES, "BYTES", BYTES, 7, 6, false, "bytes that wait for the group; a topic: of a lane") \
+	X(TOTAL, "TOTAL", COUNT, 7, 7, false, "a topic: records written; a group: read")           \
+	X(KIND, "KIND", TEXT, 8, 8, true,                                                          \
 	  "a topic: what happens when it is full; a group: required groups hold the writers up")   \
-	X(READER, "READER", PLAIN, 8, 8, true, "the process that reads the group")
+	X(READER, "READER", PLAIN, 8, 9, true, "the process that reads the group")
 
 #define COLUMNS_OF_QUEUES(X)                                                     \
 	X(NAME, "QUEUE", NAME, 9, 0, false, "a queue of work")                   \

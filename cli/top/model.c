@@ -10,6 +10,7 @@
 
 #define RATES_MAX  4u
 #define SILENT_NS  (5 * NS_PER_SEC) /* a stage sets its heartbeat at least once a second */
+#define OLD_S      60.0             /* an event that waits longer is worth a colour */
 #define FILL_WARN  0.75
 #define FILL_BAD   0.95
 #define ALL_ROWS   (INSTANCE_ROLES_MAX + 1u + MODEL_ROWS_MAX + INSTANCE_QUEUES_MAX + INSTANCE_TOPICS_MAX)
@@ -173,13 +174,13 @@ static uint64_t put_metric(const struct snapshot_stage *stage, const char *queue
 }
 
 /* Events that a stage took in: what it received into its lanes and put into queues, or, of a stage
- * that has no lane, what its group has read. False when that cannot be told. */
+ * that has no lane, what its group has read. False when it has neither. */
 static bool stage_events(const struct snapshot *snapshot, const struct snapshot_stage *stage,
                          uint64_t *events)
 {
 	const struct flow_stage *flow = flow_stage_of_role(stage->name);
 	char group[SHM_NAME_MAX] = "";
-	bool writes = false;
+	bool writes = false, reads = false;
 	uint64_t received = 0, read = 0;
 	if (flow != NULL)
 		(void)flow_group(flow, stage->name, group);
@@ -191,13 +192,15 @@ static bool stage_events(const struct snapshot *snapshot, const struct snapshot_
 				received += lane->ledger.received;
 			}
 			for (unsigned g = 0; g < lane->n_groups; g++)
-				if (strcmp(lane->group[g].name, group) == 0)
+				if (strcmp(lane->group[g].name, group) == 0) {
+					reads = true;
 					read += lane->group[g].read_records;
+				}
 		}
 	for (FLOW_EACH(queue, flow != NULL ? flow->puts : NULL))
 		received += put_metric(stage, *queue, "");
 	*events = writes ? received : read;
-	return flow != NULL;
+	return writes || reads;
 }
 
 static void set_cost(struct model *model, struct row *row, struct memory *memory,
@@ -295,7 +298,7 @@ static void add_loss(struct model *model, enum loss which, const char *where, do
 /* A group's figures over all lanes of its topic. */
 struct group_sum {
 	const struct snapshot_group *about; /* in the first lane that has it */
-	uint64_t read, missed, waiting, waiting_bytes, damaged;
+	uint64_t read, missed, waiting, waiting_bytes, damaged, oldest_ns;
 	double fill; /* of the lane that it fills most */
 };
 
@@ -308,6 +311,8 @@ static void add_group(struct group_sum *sum, const struct snapshot_lane *lane,
 	sum->waiting += group->waiting_records;
 	sum->waiting_bytes += group->waiting_bytes;
 	sum->damaged += group->damaged;
+	if (group->oldest_age_ns != SNAPSHOT_NO_AGE && group->oldest_age_ns > sum->oldest_ns)
+		sum->oldest_ns = group->oldest_age_ns;
 	sum->fill = fmax(sum->fill, fmin(fill, 1));
 }
 
@@ -353,7 +358,7 @@ static void show_group(struct model *model, const struct snapshot_topic *topic, 
 	struct row *row = add_row(model, TABLE_TOPICS, group->name, topic->name);
 	struct memory *memory = remember(model, TABLE_TOPICS, group->name, topic->name);
 	bool holds = group->required || group->lapsed;
-	double rate = rate_of(model, memory, GROUP_READ, sum->read);
+	double rate = rate_of(model, memory, GROUP_READ, sum->read), oldest_s = (double)sum->oldest_ns / 1e9;
 	(void)rate_of(model, memory, GROUP_MISSED, sum->missed);
 	(void)rate_of(model, memory, GROUP_DAMAGED, sum->damaged);
 	set_number(row, TOPICS_RATE, rate, TONE_PLAIN);
@@ -362,6 +367,9 @@ static void show_group(struct model *model, const struct snapshot_topic *topic, 
 	set_number(row, TOPICS_BYTES, (double)sum->waiting_bytes, TONE_PLAIN);
 	set_number(row, TOPICS_TOTAL, (double)sum->read, TONE_PLAIN);
 	set_fault(row, TOPICS_MISSED, (double)sum->missed, holds ? TONE_BAD : TONE_PLAIN);
+	if (sum->oldest_ns != 0)
+		set_number(row, TOPICS_OLDEST, oldest_s,
+		           oldest_s >= OLD_S && group->required ? TONE_WARN : TONE_PLAIN);
 	set_text(row, TOPICS_KIND,
 	         group->required ? "required"
 	         : group->lapsed ? "lapsed"

@@ -156,6 +156,7 @@ def test_a_drop_stays_in_sight_whatever_is_filtered(instance, top, rng):
         send_events(one, rng, 3000, 3000)
         terminal.wait_for(r"lost since the start: +dropped [0-9.]+k?, now")
         terminal.wait_for(r"^ip .*100%")
+        terminal.wait_for(r"└ tally .*100% +\S+ +([2-9]\.\ds|\d\ds)")
     finally:
         os.kill(pid, signal.SIGCONT)
     terminal.wait_for(r"dropped [0-9.]+k?, now 0/s \(ip\)")

@@ -221,6 +221,8 @@ static void groups_of_several_lanes_are_one_row(void **state)
 	topic->lane[0].group[0].waiting_bytes = SAMPLE_LANE_BYTES / 4;
 	topic->lane[1].group[0].waiting_records = 20;
 	topic->lane[1].group[0].waiting_bytes = SAMPLE_LANE_BYTES / 2;
+	topic->lane[0].group[0].oldest_age_ns = 3 * NS_PER_SEC;
+	topic->lane[1].group[0].oldest_age_ns = SNAPSHOT_NO_AGE;
 	/* a group that reads the second lane alone */
 	topic->lane[1].group[1] = topic->lane[1].group[0];
 	snprintf(topic->lane[1].group[1].name, SHM_NAME_MAX, "late");
@@ -230,6 +232,7 @@ static void groups_of_several_lanes_are_one_row(void **state)
 	assert_near(cell(TABLE_TOPICS, "tally", TOPICS_WAITING)->number, 30);
 	assert_near(cell(TABLE_TOPICS, "tally", TOPICS_BYTES)->number, SAMPLE_LANE_BYTES * 3 / 4);
 	assert_near(cell(TABLE_TOPICS, "tally", TOPICS_FILL)->number, 0.5);
+	assert_near(cell(TABLE_TOPICS, "tally", TOPICS_OLDEST)->number, 3);
 	assert_near(cell(TABLE_TOPICS, "ip", TOPICS_FILL)->number, 0.5);
 	assert_near(cell(TABLE_TOPICS, "late", TOPICS_WAITING)->number, 20);
 	assert_string_equal(find(TABLE_TOPICS, "late")->topic, "ip");
