@@ -46,6 +46,7 @@ test: ## install what the tests need, build, run all of them; ONLY=text, KINDS=u
 	@scripts/install-packages build run test data
 	@scripts/fetch-data $(DATA)
 	@scripts/fetch-data --tests $(DATA)/tests
+	@scripts/fetch-prometheus $(DATA)/tests/prometheus
 	@$(AGAIN) built-test
 built-test: all $(UNIT_TESTS) $(TEST_PROGRAMS) $(FUZZERS) $(DOCUMENT)
 	@$(RUN_TESTS) $(CHOICE)
@@ -63,6 +64,7 @@ built-unit: $(UNIT_TESTS) $(TEST_PROGRAMS) $(DATA_HERE)
 system: ## the system tests alone
 	@scripts/install-packages build run test data
 	@scripts/fetch-data $(DATA)
+	@scripts/fetch-prometheus $(DATA)/tests/prometheus
 	@$(AGAIN) built-system
 built-system: all $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds system $(CHOICE)
@@ -91,6 +93,7 @@ asan: ## all unit and system tests under the address and undefined-behaviour san
 	@scripts/install-packages build run test data
 	@scripts/fetch-data $(DATA)
 	@scripts/fetch-data --tests $(DATA)/tests
+	@scripts/fetch-prometheus $(DATA)/tests/prometheus
 	@$(AGAIN) $(ASAN) built-asan
 built-asan: all $(UNIT_TESTS) $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds unit,system --slow 4 $(CHOICE)

@@ -334,7 +334,7 @@ static void turn(struct book *book, int64_t now_ms)
 static void tell(const struct book *book, struct control *control)
 {
 	const struct minutes *minutes = &((const struct deliveries *)book)->minutes;
-	metric_set(control, TALLY_delivery_minutes, minutes->n_minutes);
+	metric_set(control, TALLY_delivery_spans, minutes->n_minutes);
 	metric_set(control, TALLY_delivery_other, minutes->beyond);
 }
 

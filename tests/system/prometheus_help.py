@@ -1,8 +1,25 @@
-"""Reads what millrace writes for Prometheus."""
+"""Reads what millrace writes for Prometheus; finds Prometheus and promtool."""
+import os
 import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness import ROOT
+
+# Where scripts/fetch-prometheus puts them.
+UNPACKED = Path(os.environ.get("MILLRACE_PROMETHEUS") or ROOT / "data" / "tests" / "prometheus")
 
 SAMPLE = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)(?:\{(.*)\})? ([0-9.]+)')
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
+
+
+def need(program):
+    path = shutil.which(program) or shutil.which(program, path=UNPACKED)
+    if path is None:
+        pytest.skip(f"{program} is not installed, nor in {UNPACKED}: scripts/fetch-prometheus fetches it")
+    return path
 
 
 def samples(text):
