@@ -4,11 +4,10 @@
 #include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/random.h>
 
 #include "base/siphash.h"
 #include "base/text.h"
+#include "sink/tally/space.h"
 
 #define NONE          UINT32_MAX
 #define SLOT_BITS_MIN 4u
@@ -63,20 +62,6 @@ struct top {
 
 /* ---- memory ---- */
 
-/* Address space; a page costs memory once it is touched. */
-static void *reserve(size_t bytes)
-{
-	void *at =
-	        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return at == MAP_FAILED ? NULL : at;
-}
-
-static void release(void *at, size_t bytes)
-{
-	if (at != NULL)
-		munmap(at, bytes);
-}
-
 static unsigned bits_for(uint32_t capacity)
 {
 	unsigned bits = SLOT_BITS_MIN;
@@ -130,15 +115,13 @@ struct top *top_new(uint32_t capacity, uint64_t seed)
 		return NULL;
 	top->capacity = capacity;
 	top->slot_bits = bits_for(capacity);
-	top->counter = reserve(counters_bytes(capacity));
-	top->key = reserve(keys_bytes(capacity));
-	top->group = reserve(groups_bytes(capacity));
-	top->slot = reserve(slots_bytes(capacity));
-	top->dirty = reserve(bitmap_bytes(capacity));
-	top->in_order = reserve(order_bytes(capacity));
-	if (seed != 0)
-		memcpy(top->secret, (uint64_t[]){seed, ~seed}, sizeof top->secret);
-	else if (getrandom(top->secret, sizeof top->secret, 0) != sizeof top->secret)
+	top->counter = space_reserve(counters_bytes(capacity));
+	top->key = space_reserve(keys_bytes(capacity));
+	top->group = space_reserve(groups_bytes(capacity));
+	top->slot = space_reserve(slots_bytes(capacity));
+	top->dirty = space_reserve(bitmap_bytes(capacity));
+	top->in_order = space_reserve(order_bytes(capacity));
+	if (!space_secrets(top->secret, 2, seed))
 		goto out;
 	if (top->counter == NULL || top->key == NULL || top->group == NULL || top->slot == NULL ||
 	    top->dirty == NULL || top->in_order == NULL)
@@ -154,12 +137,12 @@ void top_free(struct top *top)
 {
 	if (top == NULL)
 		return;
-	release(top->counter, counters_bytes(top->capacity));
-	release(top->key, keys_bytes(top->capacity));
-	release(top->group, groups_bytes(top->capacity));
-	release(top->slot, slots_bytes(top->capacity));
-	release(top->dirty, bitmap_bytes(top->capacity));
-	release(top->in_order, order_bytes(top->capacity));
+	space_release(top->counter, counters_bytes(top->capacity));
+	space_release(top->key, keys_bytes(top->capacity));
+	space_release(top->group, groups_bytes(top->capacity));
+	space_release(top->slot, slots_bytes(top->capacity));
+	space_release(top->dirty, bitmap_bytes(top->capacity));
+	space_release(top->in_order, order_bytes(top->capacity));
 	free(top);
 }
 
