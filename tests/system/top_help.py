@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import time
+from pathlib import Path
 
 from harness import SLOW, wait_until
 
@@ -49,6 +50,8 @@ class Terminal:
 
     def end(self):
         self.tmux("kill-server", check=False)
+        # the server leaves its socket
+        Path(os.environ.get("TMUX_TMPDIR", "/tmp"), f"tmux-{os.getuid()}", self.name).unlink(missing_ok=True)
 
     def pid(self):
         return int(wait_until(lambda: (self.tmp_path / "top.pid").exists() and (self.tmp_path / "top.pid").read_text().strip(), 10, "the pid"))
