@@ -7,11 +7,12 @@ import collections
 import datetime
 import json
 import random
+import subprocess
 import threading
 import time
 from fractions import Fraction
 
-from harness import kill_pid, wait_until
+from harness import BUILD, MILLRACE, kill_pid, wait_until
 from http_help import Client, ask, events, http_address, http_config
 
 KILLS = 10
@@ -160,6 +161,25 @@ def test_statistics_equal_a_reference_whenever_tally_is_killed(instance, tmp_pat
     check_days(one, arrived)
     check_accounts(one, arrived)
     assert one.stage("tally.0")["restarts"] >= KILLS
+
+
+def test_tally_alone_makes_the_same_statistics_of_the_same_records(instance, tmp_path, rng):
+    one = instance(config=metrics_config(tmp_path))
+    sender = Sender(http_address(one), rng.random())
+    sent = [sender.draw() for _ in range(100)]
+    for event in sent:
+        assert ask(http_address(one), "POST", "/event", event).status == 200
+    one.settle("metric", len(sent))
+    environment, records, alone = one.environment(), tmp_path / "records", f"data_dir={tmp_path}/alone"
+    with open(records, "wb") as file:
+        subprocess.run([MILLRACE, "tap", "metric", "--last", "1G", "--no-follow", "--format", "raw"], stdout=file, env=environment, check=True)
+    command = [BUILD / "libexec" / "millrace" / "tally", "--input", records, "--set", alone]
+    told = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert f"counted {len(sent)}\n" in told.stdout
+    total, per_user = expected_hour(sent)
+    assert by_id(report(one, "metrics", "hour", "--set", alone)) == total
+    assert by_id(report(one, "metrics", "user-hour", "--set", alone)) == per_user
+    check_days(one, events(one, "metric"))
 
 
 def test_what_nobody_sent_or_no_day_can_be_is_told(instance, tmp_path):
