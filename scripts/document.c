@@ -69,9 +69,10 @@ struct api_parameter {
 	{                        \
 		name, NULL, help \
 	}
-#define EVERYBODY "everybody"
-#define READER    "readers"
-#define ADMIN     "administrators"
+#define AFTER(name, help) TIME(name, help)
+#define EVERYBODY         "everybody"
+#define READER            "readers"
+#define ADMIN             "administrators"
 
 #define ROUTE(name, method, pattern, who, type, statuses, help, ...) \
 	static const struct api_parameter name##_parameters[] = {__VA_ARGS__ __VA_OPT__(, ){0}};

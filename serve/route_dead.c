@@ -57,10 +57,9 @@ static int add_letter(void *argument, const struct dead_letter *letter)
 	return json_array_append_new(listing->letters, one);
 }
 
-static bool read_filter(const struct request *request, struct dead_filter *filter, struct answer *answer)
+static void read_filter(const struct request *request, struct dead_filter *filter)
 {
 	const char *after = request_text(request, "after");
-	int end = 0;
 	*filter = (struct dead_filter){
 	        .endpoint = request_text(request, "endpoint"),
 	        .host = request_text(request, "host"),
@@ -69,12 +68,8 @@ static bool read_filter(const struct request *request, struct dead_filter *filte
 	        .since_ms = request_number(request, "since", 0),
 	        .until_ms = request_number(request, "until", INT64_MAX),
 	};
-	if (after == NULL ||
-	    (sscanf(after, "%" SCNd64 "-%" SCNd64 "%n", &filter->after_ms, &filter->after_seq, &end) == 2 &&
-	     after[end] == '\0' && filter->after_seq > 0))
-		return true;
-	problem(answer, 400, request->path, "after: not the `next` of a page");
-	return false;
+	if (after != NULL)
+		(void)router_place(after, &filter->after_ms, &filter->after_seq);
 }
 
 static void list(struct serve *serve, struct waiting *waiting, const struct request *request,
@@ -102,8 +97,7 @@ void handle_dead(struct serve *serve, const struct request *request, struct answ
 {
 	struct dead_filter filter;
 	bool none;
-	if (!read_filter(request, &filter, answer))
-		return;
+	read_filter(request, &filter);
 	struct waiting *waiting = open_letters(serve, request, answer, &none);
 	if (waiting != NULL || none)
 		list(serve, waiting, request, &filter, answer);

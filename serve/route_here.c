@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "look/json.h"
+#include "look/prometheus.h"
 #include "look/sinks.h"
 #include "serve/problem.h"
 #include "serve/serve.h"
@@ -94,6 +95,29 @@ void handle_sinks(struct serve *serve, const struct request *request, struct ans
 		answer_json(
 		        answer, 200,
 		        sinks_json(snapshot, serve->view.instance, config_string(serve->config, "data_dir")));
+}
+
+void handle_metrics(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	const struct snapshot *snapshot = look(serve, request, answer);
+	size_t bytes = 0;
+	if (snapshot == NULL)
+		return;
+	view_scraped(&serve->view, clock_monotonic_ns());
+	struct prometheus prometheus = {
+	        .snapshot = snapshot,
+	        .instance = serve->view.instance,
+	        .peaks = serve->view.peaks,
+	        .data_dir = config_string(serve->config, "data_dir"),
+	        .openmetrics = prometheus_asks_openmetrics(request_field(request, REQUEST_ACCEPT)),
+	};
+	char *text = prometheus_text(&prometheus, &bytes);
+	if (text == NULL)
+		problem(answer, 503, request->path, "no memory");
+	else
+		answer_body(answer, 200,
+		            prometheus.openmetrics ? PROMETHEUS_OPENMETRICS_TYPE : PROMETHEUS_TEXT_TYPE, text,
+		            bytes);
 }
 
 /* ---- /debug/vars ---- */

@@ -20,6 +20,10 @@
 	{                                                                \
 		name, false, PARAMETER_NUMBER, min, max, otherwise, help \
 	}
+#define AFTER(name, help)                                      \
+	{                                                      \
+		name, false, PARAMETER_PLACE, 0, 0, NULL, help \
+	}
 #define TIME(name, help)                                      \
 	{                                                     \
 		name, false, PARAMETER_TIME, 0, 0, NULL, help \
@@ -124,6 +128,18 @@ static bool parse_number(const char *text, int64_t *number)
 	return errno == 0 && *end == '\0';
 }
 
+bool router_place(const char *text, int64_t *first, int64_t *second)
+{
+	const char *dash = strchr(text, '-');
+	char number[24];
+	if (dash == NULL || (size_t)(dash - text) >= sizeof number)
+		return false;
+	memcpy(number, text, (size_t)(dash - text));
+	number[dash - text] = '\0';
+	return number[0] != '-' && dash[1] != '-' && parse_number(number, first) &&
+	       parse_number(dash + 1, second) && *second > 0;
+}
+
 /* Without a zone it is UTC: a client knows nothing of the machine's. */
 static bool parse_time(const char *text, int64_t now_ms, int64_t *ms)
 {
@@ -156,6 +172,11 @@ static bool read_value(struct request *request, unsigned i, int64_t now_ms, char
 			return true;
 		snprintf(text, size, "%s: allowed: an integer from %" PRId64 " to %" PRId64, row->name,
 		         row->min, row->max);
+		return false;
+	case PARAMETER_PLACE:
+		if (router_place(value, &request->number[i], &(int64_t){0}))
+			return true;
+		snprintf(text, size, "%s: not the `next` of a page", row->name);
 		return false;
 	case PARAMETER_TIME:
 		if (parse_time(value, now_ms, &request->number[i]))

@@ -30,6 +30,7 @@ enum route_who { ROUTE_EVERYBODY, ROUTE_READER, ROUTE_ADMIN };
 enum parameter_kind {
 	PARAMETER_TEXT,   /* min and max bound its bytes */
 	PARAMETER_NUMBER, /* an integer from min to max */
+	PARAMETER_PLACE,  /* in a list, "1795807967788-17": two numbers, the second from 1 on */
 	PARAMETER_TIME,   /* 2026-07-01, 2026-07-01T12:30:00Z, milliseconds, or so long ago: 30m, 2h, 7d */
 };
 
@@ -66,6 +67,9 @@ const struct route *router_find(struct request *request, unsigned *methods);
  * with what is wrong in text (size bytes): a parameter that the route does not have, one that comes
  * twice, a value that is not allowed. now_ms: what "2h" counts back from. */
 bool router_read(struct request *request, int64_t now_ms, char *text, size_t size);
+
+/* The two numbers of a PARAMETER_PLACE; false: it is none. */
+bool router_place(const char *text, int64_t *first, int64_t *second);
 
 /* "GET, HEAD, OPTIONS" for an Allow field. */
 #define ROUTER_METHODS_BYTES 64u

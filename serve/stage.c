@@ -292,6 +292,9 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	int timer_ms = uv_backend_timeout(&process->loop);
 	if (timer_ms >= 0 && (uint64_t)timer_ms * NS_PER_MS < timeout_ns)
 		timeout_ns = (uint64_t)timer_ms * NS_PER_MS;
+	uint64_t sample_ns = view_sample(&process->serve.view, clock_monotonic_ns());
+	if (sample_ns < timeout_ns)
+		timeout_ns = sample_ns;
 	struct timespec wait = {.tv_sec = (time_t)(timeout_ns / NS_PER_SEC),
 	                        .tv_nsec = (long)(timeout_ns % NS_PER_SEC)};
 	metric_add(stage->control, SERVE_waits, 1);

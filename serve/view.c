@@ -10,8 +10,9 @@ int view_init(struct view *view, const char *instance)
 {
 	*view = (struct view){.instance = instance,
 	                      .source = calloc(1, sizeof *view->source),
-	                      .now = calloc(1, sizeof *view->now)};
-	if (view->source != NULL && view->now != NULL)
+	                      .now = calloc(1, sizeof *view->now),
+	                      .peaks = calloc(1, sizeof *view->peaks)};
+	if (view->source != NULL && view->now != NULL && view->peaks != NULL)
 		return 0;
 	view_fini(view);
 	return -ENOMEM;
@@ -23,6 +24,7 @@ void view_fini(struct view *view)
 		snapshot_close(view->source);
 	free(view->source);
 	free(view->now);
+	free(view->peaks);
 	memset(view, 0, sizeof *view);
 }
 
@@ -39,4 +41,21 @@ const struct snapshot *view_take(struct view *view, struct shm_error *error)
 		return NULL;
 	view->taken_ns = clock_monotonic_ns();
 	return view->now;
+}
+
+void view_scraped(struct view *view, uint64_t now_ns)
+{
+	view->scraped_ns = now_ns;
+}
+
+uint64_t view_sample(struct view *view, uint64_t now_ns)
+{
+	if (view->scraped_ns == 0 || now_ns - view->scraped_ns > VIEW_SCRAPE_NS || !view->open)
+		return UINT64_MAX;
+	uint64_t since_ns = now_ns - view->sampled_ns;
+	if (since_ns < PEAKS_SAMPLE_NS)
+		return PEAKS_SAMPLE_NS - since_ns;
+	peaks_sample(view->peaks, view->source, now_ns);
+	view->sampled_ns = now_ns;
+	return PEAKS_SAMPLE_NS;
 }

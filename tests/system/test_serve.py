@@ -111,6 +111,15 @@ def test_each_route_shows_what_the_command_shows(instance, tmp_path):
             problem(get(f"/dead/{wrong}", 404), 404)
         for wrong in ("limit=0", "limit=x", "after=7", "after=1-2-3", "after=a-b", "since=soon", "nothing=1", "limit=1&limit=2"):
             assert wrong.split("=")[0] in problem(get(f"/dead?{wrong}", 400), 400) or wrong == "nothing=1"
+        scraped = client.ask("GET", "/metrics")
+        assert scraped.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+        def families(text):
+            return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
+
+        assert families(scraped.body.decode()) >= families(one.millrace("stat", "--prometheus").stdout) > set()
+        opened = client.ask("GET", "/metrics", None, "Accept: application/openmetrics-text; version=1.0.0")
+        assert opened.headers["content-type"].startswith("application/openmetrics-text") and opened.body.endswith(b"# EOF\n")
         vars_ = get("/debug/vars")
         assert vars_["requests"] == {"total": 0, "failed": 0, "successful": 0} and set(vars_["response_time"]) == {"minimum", "maximum", "average"}
 
@@ -144,6 +153,44 @@ def test_requests_of_the_listeners_are_summed(instance, tmp_path):
     wait_until(lambda: ask(address, "GET", "/debug/vars").json()["requests"] == expected, 20, "the sums")
     times = ask(address, "GET", "/debug/vars").json()["response_time"]
     assert 0 < times["minimum"] <= times["average"] <= times["maximum"] < 60
+
+
+@pytest.mark.limit(120)
+def test_what_tally_keeps_of_metrics_and_tracking_events_is_shown(instance, tmp_path):
+    config = default_config(tmp_path)
+    config["ingest"] = {"udp": [], "http": [{"listen": "127.0.0.1:0"}]}
+    config["topics"] = {topic: {"size": "1MiB"} for topic in ("metric", "log", "track.raw", "track", "delivery")}
+    one = instance(config=serve_config(tmp_path, config, listen=["127.0.0.1:0", "[::1]:0"]))
+    listener = next(line.split()[1] for line in one.log().splitlines() if line.startswith("http "))
+    host, _, port = listener.rpartition(":")
+    began_ms = int(time.time() * 1000)
+    for count in (3, -1, 4):
+        assert ask((host, int(port)), "POST", "/event", {"username": "ann/b", "count": count, "metric": "kite call"}).status == 200
+    assert ask((host, int(port)), "GET", "/t/app_open?action=x").status == 200
+    elsewhere = ask((host, int(port)), "GET", "/metrics/hourly_logs/total")
+    assert elsewhere.status == 404 and b"4003" in elsewhere.body  # no tracking call
+    addresses = serve_addresses(one)
+    assert len(addresses) == 2
+    expected = {"minimum": -1, "maximum": 4, "average": 2.0, "count": 3}
+    for address in addresses:
+        def get(path, at=address):
+            reply = ask(at, "GET", path)
+            return reply.json() if reply.status == 200 else None
+
+        wait_until(lambda: get("/metrics/hourly_logs/total") == [{"_id": "kite call", **expected}], 20, "the metric")
+        assert get("/metrics/hourly_logs/per_user") == [{"_id": {"username": "ann/b", "metric": "kite call"}, **expected}]
+        assert get("/metrics/hourly_logs/total?offset=1") == []
+        day = time.strftime("%Y-%m-%d", time.gmtime(began_ms / 1000))
+        assert get(f"/metrics/distinct/daily/{day}")["total"] == get(f"/metrics/distinct/monthly/{day[:7]}")["total"] == 3
+        account = get("/accounts/ann%2Fb")
+        assert account["username"] == "ann/b" and began_ms - 1000 <= account["first_seen_ms"] <= time.time() * 1000 + 1000
+        wait_until(lambda: get("/consumers/type")["list"] == [{"key": "app_open[x]", "count": 1, "error": 0}], 20, "the event")
+        assert {"name": "type", "total": 1, "keys": 1, "forgotten": 0} in get("/consumers")
+        assert get("/consumers/timing")["total"] == 1
+        problem(ask(address, "GET", "/accounts/nobody"), 404)
+        problem(ask(address, "GET", "/consumers/nobody"), 404)
+        problem(ask(address, "GET", "/metrics/distinct/daily/yesterday"), 400)
+        problem(ask(address, "GET", "/metrics/distinct/monthly/2026-13"), 400)
 
 
 @pytest.mark.limit(120)

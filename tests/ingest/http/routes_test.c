@@ -170,7 +170,7 @@ static void probes_and_reads_are_no_tracking_calls(void **state)
 	for (unsigned i = 0; i < sizeof reads / sizeof *reads; i++) {
 		const char *answer = get(reads[i]);
 		if (strstr(answer, " 404 ") == NULL ||
-		    strstr(answer, "this port only takes events in; on the host, millrace report,") == NULL)
+		    strstr(answer, "this port only takes events in; the API shows them") == NULL)
 			fail_msg("%s: %s", reads[i], answer);
 	}
 	for (unsigned i = 0; i < sizeof probes / sizeof *probes; i++) {
