@@ -16,7 +16,7 @@ static void an_unknown_key_is_named_with_the_nearest_known_one(void **state)
 	(void)state;
 	assert_errors(
 	        "tally:\n  commit_intervall: 1s\n", "",
-	        "f.yaml:2: tally.commit_intervall: unknown key, did you mean commit_interval?; allowed: applications, addresses_per_application, addresses, tops, commit_interval, log_limit, endpoints, delivery_keep\n");
+	        "f.yaml:2: tally.commit_intervall: unknown key, did you mean commit_interval?; allowed: applications, addresses_per_application, addresses, names, accounts, metric_names, hour_cells, tops, commit_interval, log_limit, endpoints, delivery_keep\n");
 	assert_errors("ingest:\n  udp:\n    - format: raw\n      lsiten: ':1'\n", "",
 	              "f.yaml:4: ingest.udp[0].lsiten: unknown key, did you mean listen?; allowed: " UDP_KEYS
 	              "\n");
@@ -39,7 +39,7 @@ static void a_wrong_structure_says_what_is_there_and_what_must_be(void **state)
 	(void)state;
 	assert_errors(
 	        "tally: 7\n", "",
-	        "f.yaml:1: tally: is a single value, must be a section of keys; allowed: applications, addresses_per_application, addresses, tops, commit_interval, log_limit, endpoints, delivery_keep\n");
+	        "f.yaml:1: tally: is a single value, must be a section of keys; allowed: applications, addresses_per_application, addresses, names, accounts, metric_names, hour_cells, tops, commit_interval, log_limit, endpoints, delivery_keep\n");
 	assert_errors(
 	        "ingest:\n  udp: 4002\n", "",
 	        "f.yaml:2: ingest.udp: is a single value, must be a list of sections; allowed: " UDP_KEYS

@@ -88,7 +88,7 @@ def test_the_completion_knows_commands_options_values_instances_and_topics(insta
     first, stat, options, formats, instances, topics, programs, groups, keys, reports, metrics, consumers, pictures, fields, no_topic = result.stdout.splitlines()
     assert set(COMMANDS) | {"help"} <= set(first.split())
     assert stat == "stat"
-    assert {"--json", "--watch", "--count", "--metrics", "--instance", "--help"} == set(options.split())
+    assert {"--json", "--watch", "--count", "--metrics", "--prometheus", "--openmetrics", "--instance", "--help"} == set(options.split())
     assert formats == "json line raw"
     assert one.name in instances.split()
     assert topics == "ip"
