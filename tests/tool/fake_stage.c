@@ -5,10 +5,10 @@
  *
  * A role with sockets appends every datagram, and what every connection sends first, to its lanes;
  * a connection is answered "taken", and what begins with "post" goes into the first queue too. A
- * role without sockets reads its required group. What it does wrong stands in the file <folder of
- * the program>/<ROLE>.mode, read again and again: "crash" ends it with status 1 before it runs,
- * "freeze" stops its heartbeat, "deaf" ignores SIGTERM, "idle" takes nothing in and reads nothing,
- * "hold" claims two free slots and one message of the queue and keeps them.
+ * role without sockets reads its required group in every topic. What it does wrong stands in the
+ * file <folder of the program>/<ROLE>.mode, read again and again: "crash" ends it with status 1
+ * before it runs, "freeze" stops its heartbeat, "deaf" ignores SIGTERM, "idle" takes nothing in and
+ * reads nothing, "hold" claims two free slots and one message of the queue and keeps them.
  *
  * --check SECTION finds nothing wrong, or whatever stands in <folder of the
  * program>/<SECTION>.findings.
@@ -41,8 +41,8 @@ struct fake {
 	struct control *control;
 	struct topic_writer writer[INSTANCE_TOPICS_MAX];
 	unsigned n_writers;
-	struct topic_reader reader;
-	bool reads;
+	struct topic_reader reader[INSTANCE_TOPICS_MAX];
+	unsigned n_readers;
 	struct queue queue;
 	bool has_queue, holds;
 };
@@ -87,6 +87,21 @@ static void join_queue(struct fake *fake)
 	fake->has_queue = true;
 }
 
+static void join_topics(struct fake *fake)
+{
+	char group[SHM_NAME_MAX];
+	struct shm_error error;
+	snprintf(group, sizeof group, "%.*s", (int)strcspn(fake->role, "."), fake->role);
+	for (unsigned i = 0; i < fake->instance.page->n_topics; i++) {
+		const char *topic = fake->instance.page->topic[i].name;
+		if (!topic_has_required(&fake->instance, topic, group))
+			continue;
+		if (topic_reader_attach_stage(&fake->reader[fake->n_readers++], &fake->instance, topic, group,
+		                              (struct topic_share){.n = 1}, &error) != 0)
+			fail(fake->role, error.text);
+	}
+}
+
 static void join(struct fake *fake, const char *instance)
 {
 	struct shm_error error;
@@ -113,14 +128,8 @@ static void join(struct fake *fake, const char *instance)
 		                        fake->instance.page->topic[i].name, fake->role, &error) == 0)
 			fake->n_writers++;
 	join_queue(fake);
-	if (fake->n_sockets == 0) {
-		bool enrich = strncmp(fake->role, "enrich.", 7) == 0;
-		if (topic_reader_attach_stage(&fake->reader, &fake->instance, enrich ? "track.raw" : "ip",
-		                              enrich ? "enrich" : "tally", (struct topic_share){.n = 1},
-		                              &error) != 0)
-			fail(fake->role, error.text);
-		fake->reads = true;
-	}
+	if (fake->n_sockets == 0)
+		join_topics(fake);
 	atomic_store(&fake->control->state, (uint32_t)STAGE_RUNNING);
 }
 
@@ -191,27 +200,36 @@ static bool take_in(struct fake *fake)
 	return any;
 }
 
-static bool read_all(struct fake *fake)
+static bool read_topic(struct topic_reader *reader)
 {
 	struct record_batch batch;
 	unsigned lane;
 	uint64_t n = 0;
-	struct shm_error error;
-	if (instance_follow(&fake->instance, &error) == 0)
-		(void)topic_reader_follow(&fake->reader, &error);
-	if (!topic_peek(&fake->reader, &lane, &batch))
+	if (!topic_peek(reader, &lane, &batch))
 		return false;
 	while (record_next(&batch) != NULL)
 		n++;
-	stream_advance(&fake->reader.lane[lane], &batch, n);
+	stream_advance(&reader->lane[lane], &batch, n);
 	return true;
+}
+
+static bool read_all(struct fake *fake)
+{
+	struct shm_error error;
+	bool any = false, followed = instance_follow(&fake->instance, &error) == 0;
+	for (unsigned i = 0; i < fake->n_readers; i++) {
+		if (followed)
+			(void)topic_reader_follow(&fake->reader[i], &error);
+		any |= read_topic(&fake->reader[i]);
+	}
+	return any;
 }
 
 static void run(struct fake *fake)
 {
 	for (;;) {
 		bool idle = mode_is(fake, "idle");
-		bool any = !idle && (fake->reads ? read_all(fake) : take_in(fake));
+		bool any = !idle && (fake->n_readers != 0 ? read_all(fake) : take_in(fake));
 		if (!mode_is(fake, "freeze"))
 			atomic_store(&fake->control->heartbeat_ns, clock_monotonic_ns());
 		if (asked && !any && !mode_is(fake, "deaf"))
@@ -265,8 +283,8 @@ int main(int argc, char **argv)
 		return 2;
 	join(&fake, instance);
 	run(&fake);
-	if (fake.reads)
-		topic_reader_detach(&fake.reader);
+	for (unsigned i = 0; i < fake.n_readers; i++)
+		topic_reader_detach(&fake.reader[i]);
 	atomic_store(&fake.control->state, (uint32_t)STAGE_ENDED);
 	return 0;
 }
