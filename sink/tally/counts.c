@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/random.h>
+
+#include "sink/tally/space.h"
 
 #define SLOT_BITS_MIN 10u
 #define PROBE_MAX     1024u
@@ -13,20 +13,6 @@
 #define NO_INDEX      UINT64_MAX
 
 /* ---- memory ---- */
-
-/* Address space; a page costs memory once it is touched. */
-static void *reserve(size_t bytes)
-{
-	void *at =
-	        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return at == MAP_FAILED ? NULL : at;
-}
-
-static void release(void *at, size_t bytes)
-{
-	if (at != NULL)
-		munmap(at, bytes);
-}
 
 static size_t slots_bytes(unsigned bits)
 {
@@ -62,17 +48,6 @@ static uint64_t larger(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* splitmix64: only for tests that give a seed. */
-static void stretch_seed(uint64_t *word, unsigned n, uint64_t seed)
-{
-	for (unsigned i = 0; i < n; i++) {
-		uint64_t z = seed += 0x9e3779b97f4a7c15ull;
-		z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-		z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-		word[i] = z ^ z >> 31;
-	}
-}
-
 int counts_init(struct counts *counts, const struct counts_limits *limits,
                 const struct counts_expected *expected, uint64_t seed)
 {
@@ -80,9 +55,7 @@ int counts_init(struct counts *counts, const struct counts_limits *limits,
 	if (limits->applications > COUNTS_APPLICATIONS_MAX ||
 	    expected->applications > COUNTS_APPLICATIONS_MAX)
 		return -EINVAL;
-	if (seed != 0)
-		stretch_seed(secret, COUNTS_SECRETS + NETWORKS_SECRETS, seed);
-	else if (getrandom(secret, sizeof secret, 0) != sizeof secret)
+	if (!space_secrets(secret, COUNTS_SECRETS + NETWORKS_SECRETS, seed))
 		return -EIO;
 	unsigned bits = slot_bits(expected->applications);
 	*counts = (struct counts){
@@ -93,10 +66,10 @@ int counts_init(struct counts *counts, const struct counts_limits *limits,
 	if (limits->addresses_per_application > UINT32_MAX)
 		counts->limits.addresses_per_application = UINT32_MAX;
 	memcpy(counts->secret, secret, sizeof counts->secret);
-	counts->application = reserve((counts->capacity + 1) * sizeof *counts->application);
-	counts->dirty_application = reserve(bitmap_bytes(counts->capacity));
-	counts->dirty_network = reserve(list_bytes());
-	counts->slot = reserve(slots_bytes(bits));
+	counts->application = space_reserve((counts->capacity + 1) * sizeof *counts->application);
+	counts->dirty_application = space_reserve(bitmap_bytes(counts->capacity));
+	counts->dirty_network = space_reserve(list_bytes());
+	counts->slot = space_reserve(slots_bytes(bits));
 	int result = networks_init(&counts->networks, larger(limits->addresses, expected->networks),
 	                           expected->networks, secret + COUNTS_SECRETS);
 	if (result == 0 && (counts->application == NULL || counts->dirty_application == NULL ||
@@ -109,10 +82,10 @@ int counts_init(struct counts *counts, const struct counts_limits *limits,
 
 void counts_fini(struct counts *counts)
 {
-	release(counts->application, (counts->capacity + 1) * sizeof *counts->application);
-	release(counts->dirty_application, bitmap_bytes(counts->capacity));
-	release(counts->dirty_network, list_bytes());
-	release(counts->slot, slots_bytes(present_bits(counts)));
+	space_release(counts->application, (counts->capacity + 1) * sizeof *counts->application);
+	space_release(counts->dirty_application, bitmap_bytes(counts->capacity));
+	space_release(counts->dirty_network, list_bytes());
+	space_release(counts->slot, slots_bytes(present_bits(counts)));
 	networks_fini(&counts->networks);
 	*counts = (struct counts){0};
 }
@@ -196,7 +169,7 @@ static void grow_slots(struct counts *counts)
 {
 	unsigned bits = present_bits(counts);
 	struct counts_slot *old = counts->slot;
-	struct counts_slot *slot = reserve(slots_bytes(bits + 1));
+	struct counts_slot *slot = space_reserve(slots_bytes(bits + 1));
 	if (slot == NULL)
 		return;
 	counts->slot = slot;
@@ -217,7 +190,7 @@ static void grow_slots(struct counts *counts)
 		}
 		*to = old[i];
 	}
-	release(old, slots_bytes(bits));
+	space_release(old, slots_bytes(bits));
 }
 
 static uint64_t add_application(struct counts *counts, const uint8_t *sha, uint32_t tag,
