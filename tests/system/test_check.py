@@ -72,6 +72,7 @@ def test_check_draws_the_flow_of_a_configuration():
         "                                       --> log, 1 lane (nobody keeps it)",
         "                                       ==> postback, queue of 16384 slots ==> deliver x 1 --> delivery, 1 lane --group tally--> tally x 1 (see above)",
         "outside programs --> orders, 2 lanes (nobody keeps it)",
+        "serve x 1",
     ]
 
 
