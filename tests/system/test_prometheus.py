@@ -13,7 +13,7 @@ import pytest
 
 from cli_help import send_events
 from harness import ROOT, SLOW, cpu_seconds, default_config, wait_until
-from http_help import ask, http_config
+from http_help import JSON_TYPE, LOG_EXAMPLE, ask, http_address, http_config
 from load import random_sha
 from prometheus_help import need, samples, value
 from serve_help import serve_address, serve_config
@@ -30,14 +30,14 @@ def promtool(*arguments, stdin=None):
 
 
 def full_config(tmp_path):
-    """Each kind of stage runs once; the broker of the Kafka sink is nowhere, which keeps it from nothing that is looked at here."""
+    """Each kind of stage runs once; the broker of the Kafka sink is nowhere, and nothing comes for it."""
     config = serve_config(tmp_path, base=http_config(tmp_path))
     config["deliver"] = {"processes": 1}
     config["ingest"]["udp"] = [{"listen": ["127.0.0.1:0"], "format": "ipevent"}]
     config["sinks"] = [
         {"name": "kept", "kind": "objects", "topics": ["log"], "key": "{date}", "store": {"min_free": 0}},
         {"name": "lines", "kind": "file", "topics": ["track"], "path": str(tmp_path / "lines")},
-        {"name": "out", "kind": "kafka", "topics": ["log"], "brokers": ["127.0.0.1:1"]},
+        {"name": "out", "kind": "kafka", "topics": ["metric"], "brokers": ["127.0.0.1:1"]},
     ]
     return config
 
@@ -128,6 +128,32 @@ def test_what_waits_has_an_age_that_grows_until_it_is_read(instance, tmp_path, r
     finally:
         subprocess.run(["kill", "-CONT", str(pid)], check=True)
     wait_until(lambda: age() == 0, 10, "nothing waits")
+
+
+@pytest.mark.limit(120)
+def test_each_part_of_the_way_tells_how_long_it_takes(instance, tmp_path):
+    one = instance(config=full_config(tmp_path))
+    all_running(one)
+    for n in range(5):
+        assert ask(http_address(one), "GET", f"/t/open?n={n}").status == 200
+        assert ask(http_address(one), "POST", "/log", LOG_EXAMPLE, JSON_TYPE).status == 200
+
+    def read():
+        found = samples(exposition(one))
+        return [value(found, "millrace_group_read_records_total", topic=topic, lane="0", group=group)
+                for topic, group in (("track", "lines"), ("log", "kept"))]
+
+    wait_until(lambda: read() == [5, 5], 20, "the sinks have read all")
+    assert one.millrace("flush", "kept").returncode == 0
+
+    def told():
+        found = samples(exposition(one))
+        times = {"ingest_http_to_ring": "ingest-http.0", "enrich_taken_after": "enrich.0", "file_taken_after": "file.lines",
+                 "file_commit": "file.lines", "objects_taken_after": "objects.kept", "objects_object": "objects.kept"}
+        return all(0 < value(found, f"millrace_{name}_seconds_count", role=role) <= 10 and
+                   value(found, f"millrace_{name}_seconds_sum", role=role) < 120 * SLOW for name, role in times.items())
+
+    wait_until(told, 20, "times")
 
 
 # ---- rules, dashboard ----
