@@ -130,10 +130,23 @@ static void begin_draining(struct stage *stage)
 	log_info("draining", "role=%s", stage->role);
 }
 
+/* The supervisor ends a stage that does not drain in time. One that has outlived it ends by itself:
+ * what it could not make safe stays in shared memory, for whoever takes that up. */
+static bool out_of_patience(const struct stage *stage, const struct loop_parent *parent, uint64_t since_ns)
+{
+	if (!loop_parent_gone(parent, stage->instance.page) ||
+	    stage->now_ns - since_ns < config_ns(stage->config, "drain_timeout"))
+		return false;
+	log_error(
+	        "not drained within drain_timeout, and the supervisor is gone: what is left is for the next",
+	        "role=%s", stage->role);
+	return true;
+}
+
 void loop_run(struct stage *stage, const struct loop_parent *parent)
 {
 	const struct stage_ops *ops = stage->ops;
-	uint64_t ticked_ns = 0;
+	uint64_t ticked_ns = 0, drain_ns = 0;
 	bool worked = false, announced = false; /* worked: since the last tick */
 	for (;;) {
 		stage->now_ns = clock_monotonic_ns();
@@ -147,12 +160,14 @@ void loop_run(struct stage *stage, const struct loop_parent *parent)
 		if (draining && !announced) {
 			begin_draining(stage);
 			announced = true;
+			drain_ns = stage->now_ns;
 		}
 		if (ops->poll(stage)) {
 			worked = true;
 			continue;
 		}
-		if (draining && (ops->drained == NULL || ops->drained(stage)))
+		if (draining &&
+		    (ops->drained == NULL || ops->drained(stage) || out_of_patience(stage, parent, drain_ns)))
 			return;
 		uint64_t wait_ns = STAGE_IDLE_NS;
 		if (draining)

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from harness import MILLRACE, default_config, namespace, wait_until
+from harness import MILLRACE, default_config, namespace, processes, wait_until
 from http_help import Client, ask, events, http_address, http_config
 from supervisor_help import FakeInstance, http_listeners, listeners
 
@@ -116,6 +116,7 @@ def test_what_is_broken_elsewhere_does_not_keep_a_reload_from_what_it_is_meant_f
     config = http_config(tmp_path, tokens=str(tokens))
     config["ingest"]["udp"] = default_config(tmp_path)["ingest"]["udp"]
     config["enrich"] = {"agent_rules": str(rules), "country_database": str(countries)}
+    config["drain_timeout"] = "1s"
     millrace = instance(config=config)
     pids = {stage["name"]: stage["pid"] for stage in millrace.stat()["stages"]}
     wait_until((tmp_path / "data" / "tally.db").exists, 10, "the database")
@@ -142,6 +143,8 @@ def test_what_is_broken_elsewhere_does_not_keep_a_reload_from_what_it_is_meant_f
         assert {stage["name"]: stage["pid"] for stage in millrace.stat()["stages"]} == pids
     assert ask(http_address(millrace), "GET", "/readyz").status == 200
     millrace.kill()
+    # The database takes no counts, and there is no supervisor to lose patience.
+    wait_until(lambda: pids["tally.0"] not in processes.children(), 10, "the end of tally")
 
 
 def spoil(database, way):
@@ -153,11 +156,11 @@ def spoil(database, way):
         database.write_text("a letter, and a long one as letters go, not a database\n")
     else:
         with contextlib.closing(sqlite3.connect(database)) as made:
-            made.executescript("CREATE TABLE recipe (x);" if way == "another program's" else f"PRAGMA application_id={0x6d696c6c}; PRAGMA user_version=2;")
+            made.executescript("CREATE TABLE recipe (x);" if way == "another program's" else f"PRAGMA application_id={0x6d696c6c}; PRAGMA user_version=3;")
 
 
 @pytest.mark.parametrize("way,words", [
-    ("a folder", "Is a directory"), ("a letter", "not an SQLite database"), ("another program's", "not of millrace"), ("a newer one", "has version 2")])
+    ("a folder", "Is a directory"), ("a letter", "not an SQLite database"), ("another program's", "not of millrace"), ("a newer one", "has version 3")])
 def test_a_database_of_counts_that_cannot_be_opened_is_said_by_check_and_refuses_a_reload(instance, tmp_path, way, words):
     config = default_config(tmp_path)
     millrace = instance(config=config)
