@@ -10,10 +10,15 @@
 #include "shm/folder.h"
 #include "sink/tally/metrics.h"
 
-/* While records come more often than this, the stage sleeps so long after work and looks again by
- * itself. Only when nothing came does it ask to be woken, which costs the writer a system call.
- * README.md has what that saves. */
-#define NAP_NS (200 * NS_PER_US)
+/* While records come one after the other, the stage sleeps a moment after work and looks again by
+ * itself. Only when nothing came does it ask to be woken, which costs the writer a system call, and
+ * its processor a change of process. A nap is the longer the less it finds: of no lane more than a
+ * part comes meanwhile. Lanes that are not large have short naps only. README.md has what that
+ * saves. */
+#define NAP_LEAST_NS    (200 * NS_PER_US)
+#define NAP_MOST_NS     (10 * NS_PER_MS)
+#define NAP_PART        64u /* of a lane, and so much in one nap makes the next a short one */
+#define NAP_LARGE_BYTES (16ull << 20)
 
 #define TURN_NS NS_PER_SEC /* between two looks at what has expired */
 
@@ -27,8 +32,11 @@ struct tally {
 	struct store_log log; /* as of the last look */
 	uint64_t turned_ns;   /* when the books were last told the time */
 	unsigned next;        /* topic whose turn it is */
+	uint64_t nap_ns;      /* the next one */
+	uint64_t found_bytes; /* since the last idle */
+	bool much;            /* found since the last idle, in view of the lane's size */
 	bool worked;          /* since the last idle */
-	bool dense;           /* the last time it asked to be woken it was, within NAP_NS */
+	bool dense;           /* the last time it asked to be woken it was, within NAP_MOST_NS */
 };
 
 /* ---- the database, as settle.h wants it ---- */
@@ -194,6 +202,7 @@ static int init(struct stage *stage, struct shm_error *error)
 		return -ENOMEM;
 	}
 	tally->control = stage->control;
+	tally->nap_ns = NAP_LEAST_NS;
 	tally->data_dir = config_string(stage->config, "data_dir");
 	int result = open_all(tally, stage, error);
 	if (result != 0) {
@@ -228,6 +237,13 @@ static bool peek(struct tally *tally, unsigned *i, unsigned *lane, struct record
 	return false;
 }
 
+static void note_found(struct tally *tally, const struct stream_reader *lane, uint64_t bytes)
+{
+	tally->found_bytes += bytes;
+	tally->much |= lane->size < NAP_LARGE_BYTES || tally->found_bytes > lane->size / NAP_PART;
+	tally->worked = true;
+}
+
 static bool poll_stage(struct stage *stage)
 {
 	struct tally *tally = stage->own;
@@ -237,6 +253,7 @@ static bool poll_stage(struct stage *stage)
 	if (!peek(tally, &i, &lane, &batch))
 		return false;
 	struct book *book = tally->books.book[i];
+	uint64_t position = batch.position;
 	struct book_taken taken = book->kind->take(book, &batch, TALLY_POLL_RECORDS);
 	metric_add(tally->control, TALLY_events, taken.records - taken.bad);
 	if (taken.bad != 0)
@@ -244,7 +261,7 @@ static bool poll_stage(struct stage *stage)
 	bool full = book->kind->full(book);
 	bool wish = full || books_rows(&tally->books) >= TALLY_COMMIT_ROWS;
 	settle_pass(&tally->settle, i, lane, &batch, taken.records, wish, stage->now_ns);
-	tally->worked = true;
+	note_found(tally, &tally->ports.reader[i].lane[lane], batch.position - position);
 	return taken.records != 0 || batch.corrupt || (full && !book->kind->full(book));
 }
 
@@ -311,18 +328,23 @@ static void wait_for_records(struct tally *tally, uint64_t timeout_ns)
 	uint64_t begun_ns = clock_monotonic_ns();
 	bool rung =
 	        n == 1 ? bell_wait(bell[0], seen[0], timeout_ns) : bell_wait_any(bell, seen, n, timeout_ns);
-	tally->dense = rung && clock_monotonic_ns() - begun_ns < NAP_NS;
+	tally->dense = rung && clock_monotonic_ns() - begun_ns < NAP_MOST_NS;
+	if (!tally->dense)
+		tally->nap_ns = NAP_LEAST_NS;
 	metric_add(tally->control, TALLY_waits, 1);
 }
 
 static void idle(struct stage *stage, uint64_t timeout_ns)
 {
 	struct tally *tally = stage->own;
-	bool nap = tally->worked && tally->dense;
-	tally->worked = false;
+	bool nap = tally->worked && tally->dense, longer = !tally->much && !stage->draining;
+	tally->worked = tally->much = false;
+	tally->found_bytes = 0;
 	if (nap) {
 		metric_add(tally->control, TALLY_naps, 1);
-		sleep_ns(timeout_ns < NAP_NS ? timeout_ns : NAP_NS);
+		sleep_ns(timeout_ns < tally->nap_ns ? timeout_ns : tally->nap_ns);
+		uint64_t next_ns = longer ? 2 * tally->nap_ns : NAP_LEAST_NS;
+		tally->nap_ns = next_ns < NAP_MOST_NS ? next_ns : NAP_MOST_NS;
 		return;
 	}
 	wait_for_records(tally, settle_timeout(&tally->settle, timeout_ns, stage->now_ns));

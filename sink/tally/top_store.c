@@ -156,7 +156,7 @@ int top_store_next(struct top_store *store, const char *prefix, const char *afte
 	const char *text = result == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
 	bool fits = text != NULL && strlen(text) < TOP_NAME_MAX && strncmp(text, prefix, bytes) == 0;
 	if (fits)
-		strcpy(name, text);
+		memcpy(name, text, strlen(text) + 1);
 	int found = result == SQLITE_ROW || result == SQLITE_DONE ? fits : explain(store, result, error);
 	sqlite3_reset(statement);
 	return found;
