@@ -522,7 +522,7 @@ static void no_address_passes_that_python_finds_not_global(void **state)
 	assert_int_equal(fclose(file), 0);
 	assert_true(passed > 1000);
 	/* is_global is true of multicast, and is_reserved of 64:ff9b::/96, which IANA has as
-	 * global */
+	 * global. Of 6to4 it depends on Python's version; the address in it says more. */
 	snprintf(
 	        command, sizeof command,
 	        "python3 -c 'import ipaddress, sys\n"
@@ -531,7 +531,8 @@ static void no_address_passes_that_python_finds_not_global(void **state)
 	        "    one = ipaddress.ip_address(line.strip())\n"
 	        "    one = getattr(one, \"ipv4_mapped\", None) or one\n"
 	        "    inner = getattr(one, \"sixtofour\", None)\n"
-	        "    bad = not one.is_global or one.is_multicast or one.is_reserved and line[:7] != \"64:ff9b\" or inner and not inner.is_global\n"
+	        "    one = inner or one\n"
+	        "    bad = not one.is_global or one.is_multicast or one.is_reserved and line[:7] != \"64:ff9b\"\n"
 	        "    n += bool(bad)\n"
 	        "    bad and print(line.strip(), \"passes\")\n"
 	        "sys.exit(n > 0)' %s",
