@@ -61,7 +61,7 @@ static void put_escaped(struct writer *w, const char *string, size_t n, bool quo
 /* number / 10^digits, exactly. */
 static void put_number(struct writer *w, uint64_t number, unsigned digits)
 {
-	char fraction[20];
+	char fraction[20] = {0};
 	uint64_t whole = number;
 	unsigned n = digits;
 	for (unsigned i = digits; i > 0; i--, whole /= 10)

@@ -106,8 +106,10 @@ static void compress_body(struct answer *answer)
 		return;
 	}
 	free(answer->body);
+	answer->body = out;
 	char *less = realloc(out, bytes);
-	answer->body = less != NULL ? less : out;
+	if (less != NULL)
+		answer->body = less;
 	answer->bytes = bytes;
 	answer->gzip = true;
 }

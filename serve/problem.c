@@ -40,8 +40,10 @@ void problem(struct answer *answer, unsigned status, const char *instance, const
 	if (text.full)
 		abort(); /* the room is for the longest */
 	answer->bytes = (size_t)(text.at - body);
+	answer->body = body;
 	char *less = realloc(body, answer->bytes);
-	answer->body = less != NULL ? less : body;
+	if (less != NULL)
+		answer->body = less;
 }
 
 void problem_of(struct answer *answer, int result, const char *instance, const char *reason)

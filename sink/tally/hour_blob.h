@@ -41,7 +41,7 @@ static inline uint8_t *hour_blob_put(uint8_t *at, uint32_t metric, const struct 
 	        (unsigned __int128)(value->sum - (__int128)value->least * (__int128)value->count);
 	at = hour_blob_put_word(at, metric);
 	at = hour_blob_put_word(at, value->count);
-	at = hour_blob_put_word(at, least << 1 ^ (uint64_t)(value->least >> 63));
+	at = hour_blob_put_word(at, least << 1 ^ (value->least < 0 ? UINT64_MAX : 0));
 	at = hour_blob_put_word(at, (uint64_t)value->greatest - least);
 	return rest <= UINT64_MAX ? hour_blob_put_word(at, (uint64_t)rest) : hour_blob_put_number(at, rest);
 }

@@ -58,12 +58,13 @@ static int load_row(struct hour *hour, uint64_t accounts, uint64_t metrics, sqli
 {
 	int64_t id = sqlite3_column_int64(row, 0), beyond = sqlite3_column_int64(row, 1);
 	const uint8_t *bytes = sqlite3_column_blob(row, 2);
-	struct hour_blob blob = {.at = bytes, .end = bytes + sqlite3_column_bytes(row, 2)};
+	struct hour_blob blob = {.at = bytes, .end = bytes};
 	struct hour_value value;
 	uint32_t minute = (uint32_t)(id >> MINUTE_SHIFT), account = (uint32_t)id, metric;
 	if (id < 0 || beyond < 0 || bytes == NULL || account > accounts ||
 	    (account != HOUR_ALL && beyond != 0))
 		return -EINVAL;
+	blob.end += sqlite3_column_bytes(row, 2);
 	int result = account == HOUR_ALL ? hour_restore_beyond(hour, minute, (uint64_t)beyond) : 0;
 	while (result == 0 && hour_blob_next(&blob, &metric, &value))
 		result = metric > metrics ? -EINVAL : hour_restore(hour, minute, account, metric, &value);

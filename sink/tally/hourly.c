@@ -201,17 +201,20 @@ static bool flush(struct hourly *hourly, uint32_t account)
 static bool add_row(struct hourly *hourly, sqlite3_stmt *row)
 {
 	const uint8_t *bytes = sqlite3_column_blob(row, 1);
-	struct hour_blob blob = {.at = bytes, .end = bytes + sqlite3_column_bytes(row, 1)};
+	struct hour_blob blob = {.at = bytes, .end = bytes};
 	struct hour_value value;
 	uint32_t metric;
-	while (bytes != NULL && hour_blob_next(&blob, &metric, &value)) {
+	if (bytes == NULL)
+		return false;
+	blob.end += sqlite3_column_bytes(row, 1);
+	while (hour_blob_next(&blob, &metric, &value)) {
 		if (metric >= hourly->n_values)
 			return false;
 		if (hourly->value[metric].count == 0)
 			hourly->found[hourly->n_found++] = metric;
 		add_value(&hourly->value[metric], &value);
 	}
-	return bytes != NULL && !blob.bad;
+	return !blob.bad;
 }
 
 /* ---- all accounts together ---- */

@@ -98,9 +98,10 @@ static void add(struct fixture *f, const struct track_make *make)
 {
 	struct record *record = track_make(make);
 	/* Room for the padding, which calloc may lack. */
-	assert_non_null(record = realloc(record, record_bytes(record->length)));
-	assert_true(take(f, record));
-	free(record);
+	struct record *padded = realloc(record, record_bytes(record->length));
+	assert_non_null(padded);
+	assert_true(take(f, padded));
+	free(padded);
 }
 
 static void call(struct fixture *f, const char *type, const char *query)
