@@ -86,7 +86,7 @@ unsigned layout_order(const struct rows *rows, enum table table, const struct vi
 			order[n - 1 - i] = swap;
 		}
 	else if (!tree && n > 1)
-		qsort_r(order, n, sizeof *order, compare_rows, &by);
+		qsort_r(order, n, sizeof(struct row *), compare_rows, &by);
 	return n;
 }
 

@@ -156,8 +156,8 @@ static void start_colours(void)
 	if (!terminal.coloured)
 		return;
 	short background = use_default_colors() == OK ? -1 : COLOR_BLACK;
-	for (short i = STYLE_GOOD; i <= STYLE_ACCENT; i++)
-		init_pair(i, colour[i], background);
+	for (int i = STYLE_GOOD; i <= STYLE_ACCENT; i++)
+		init_pair((short)i, colour[i], background);
 }
 
 static void give_up(void)
