@@ -44,9 +44,11 @@ static void wake(void)
 	errno = kept;
 }
 
-/* Only calls that signal-safety(7) allows. */
+/* From the background too: there it would stop the process, and nobody would end it. Only calls
+ * that signal-safety(7) allows. */
 static void give_back_at_once(void)
 {
+	signal(SIGTTOU, SIG_IGN);
 	(void)tcsetattr(STDOUT_FILENO, TCSANOW, &terminal.before);
 	ssize_t written = write(STDOUT_FILENO, terminal.restore, terminal.restore_bytes);
 	(void)written; /* nothing can be done about it here */
@@ -109,22 +111,46 @@ static void handle_all(void)
 
 /* ---- opening, closing ---- */
 
+/* Without the pauses in it, $<2>, which are for tputs alone. */
+static void add_text(const char *text)
+{
+	size_t room = sizeof terminal.restore - terminal.restore_bytes;
+	for (char *to = terminal.restore + terminal.restore_bytes; *text != '\0' && room > 0;) {
+		const char *end = strncmp(text, "$<", 2) == 0 ? strchr(text, '>') : NULL;
+		if (end != NULL) {
+			text = end + 1;
+			continue;
+		}
+		*to++ = *text++;
+		terminal.restore_bytes++;
+		room--;
+	}
+}
+
+static const char *capability_of(const char *name)
+{
+	const char *text = tigetstr(name);
+	return text == (const char *)-1 ? NULL : text;
+}
+
 static void add_restore(const char *capability)
 {
-	const char *text = tigetstr(capability);
-	if (text == NULL || text == (const char *)-1)
-		return;
-	size_t length = strlen(text);
-	if (terminal.restore_bytes + length > sizeof terminal.restore)
-		return;
-	memcpy(terminal.restore + terminal.restore_bytes, text, length);
-	terminal.restore_bytes += length;
+	const char *text = capability_of(capability);
+	if (text != NULL)
+		add_text(text);
+}
+
+/* Reports of the mouse, which ncurses alone would end: as xterm has them (ctlseqs, "Mouse
+ * Tracking"), and what else has a key for them. */
+static void add_mouse_end(void)
+{
+	if (capability_of("kmous") != NULL)
+		add_text("\033[?1006l\033[?1000l");
 }
 
 static bool can_place_cursor(void)
 {
-	const char *text = tigetstr("cup");
-	return text != NULL && text != (const char *)-1;
+	return capability_of("cup") != NULL;
 }
 
 /* Keys of standard input, or of the controlling terminal when that is something else. */
@@ -197,6 +223,7 @@ int terminal_open(bool colour)
 	add_restore("sgr0");
 	add_restore("cnorm");
 	add_restore("rmkx");
+	add_mouse_end();
 	add_restore("rmcup");
 	handle_all(); /* after newterm, which sets handlers of its own */
 	cbreak();
@@ -217,8 +244,11 @@ void terminal_close(void)
 {
 	if (terminal.screen == NULL)
 		return;
-	terminal_mouse(false);
-	endwin();
+	signal(SIGTTOU, SIG_IGN); /* as in give_back_at_once */
+	if (!isendwin()) {
+		terminal_mouse(false);
+		endwin();
+	}
 	delscreen(terminal.screen);
 	terminal.screen = NULL;
 	give_up();
@@ -303,13 +333,13 @@ static bool signalled(enum terminal_event *event)
 	uint64_t n;
 	ssize_t taken = read(terminal.wake, &n, sizeof n);
 	(void)taken; /* nothing there: no signal */
-	if (ended_by != 0) {
-		*event = TERMINAL_END;
-		return true;
-	}
-	if (stop_asked) {
+	if (stop_asked && ended_by == 0) {
 		stop_asked = 0;
 		stop();
+	}
+	if (ended_by != 0) { /* perhaps while it was stopped */
+		*event = TERMINAL_END;
+		return true;
 	}
 	if (!continued && !resized)
 		return false;

@@ -30,6 +30,7 @@ struct top {
 	struct view view;
 	bool utf8;
 	bool present;      /* the last sample was taken */
+	int result;        /* of taking it: 0 or -errno */
 	char trouble[600]; /* why not */
 	char clock[16];
 };
@@ -66,10 +67,11 @@ static int look(struct top *top)
 		top->present = true;
 		model_show(top->model, top->sample, top->view.window);
 		top->trouble[0] = '\0';
-	} else if (top->present || top->trouble[0] == '\0') {
+	} else if (top->present || result != top->result) {
 		set_trouble(top, result, &error);
 		top->present = false;
 	}
+	top->result = result;
 	return result;
 }
 

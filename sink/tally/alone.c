@@ -70,6 +70,10 @@ static int count_batch(struct alone *alone, struct record_batch *batch)
 		bool full = book != NULL && book->kind->full(book);
 		if ((full || books_rows(&alone->books) >= TALLY_COMMIT_ROWS) && commit(alone) != 0)
 			return 1;
+		if (taken.records == 0 && full && book->kind->full(book)) {
+			log_error("cannot go on: a book takes no more", "book=%s", book->kind->name);
+			return 1;
+		}
 	}
 	return 0;
 }

@@ -325,8 +325,8 @@ static void turn(struct book *book, int64_t now_ms)
 {
 	struct deliveries *deliveries = (struct deliveries *)book;
 	int64_t cutoff = (now_ms - deliveries->keep_ms) / MS_PER_MINUTE;
-	if (cutoff <= deliveries->cutoff)
-		return;
+	if (cutoff == deliveries->cutoff)
+		return; /* a clock that was set back is believed, too */
 	deliveries->cutoff = cutoff;
 	deliveries->expire = true;
 }

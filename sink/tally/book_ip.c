@@ -276,14 +276,18 @@ static struct book_taken take(struct book *book, struct record_batch *batch, uin
 	struct book_taken taken = {0};
 	const struct record *record = NULL;
 	do {
+		struct event_ip copy[COUNTS_RUN]; /* others may write to what lies in the lane */
 		const struct event_ip *run[COUNTS_RUN];
 		unsigned n = 0;
 		while (n < COUNTS_RUN && taken.records < max && (record = record_next(batch)) != NULL) {
 			taken.records++;
-			if (__builtin_expect(is_ip_event(batch), 1))
-				run[n++] = (const struct event_ip *)(const void *)record->payload;
-			else
+			if (__builtin_expect(!is_ip_event(batch), 0)) {
 				taken.bad++;
+				continue;
+			}
+			memcpy(&copy[n], record->payload, sizeof copy[n]);
+			run[n] = &copy[n];
+			n++;
 		}
 		counts_add(counts, run, n);
 	} while (record != NULL && taken.records < max && !counts_full(counts));

@@ -87,7 +87,8 @@ int counts_init(struct counts *counts, const struct counts_limits *limits,
 
 void counts_fini(struct counts *counts);
 
-/* Counts n events, n at most COUNTS_RUN. The events may lie in shared memory. */
+/* Counts n events, n at most COUNTS_RUN. They are looked at more than once: no other process may
+ * write to them. */
 void counts_add(struct counts *counts, const struct event_ip *const *event, unsigned n);
 
 /* True when the list of changed networks has no room for another run: commit first. */

@@ -166,9 +166,35 @@ static int load(struct days *days, unsigned i, int64_t day)
 	return (int)i;
 }
 
+static bool covers(const struct days_list *list, int64_t day)
+{
+	return list->top != NULL && day >= list->first && day <= list->last;
+}
+
+/* A list of the day that is to be merged, or of its month, is in memory. */
+static bool is_in_the_way(const struct days *days)
+{
+	for (unsigned i = 0; i < DAYS_LISTS; i++)
+		if (covers(&days->list[i], days->merge_day))
+			return true;
+	return false;
+}
+
+/* The list for an event of this day is one that the merge changes. */
+static bool is_merged(const struct days *days, int64_t day)
+{
+	struct days_list list;
+	name_list(&list, day, day < days->merge_before);
+	return days->merge && days->merge_day >= list.first && days->merge_day <= list.last;
+}
+
 struct top *days_at(struct days *days, int64_t day)
 {
 	int i = find(days, day);
+	if (i < 0 && is_merged(days, day)) {
+		days->waiting = true;
+		return NULL;
+	}
 	if (i < 0) {
 		struct days_list *victim = &days->list[1 - days->recent];
 		if (victim->top != NULL && top_dirty(victim->top) != 0) {
@@ -229,12 +255,12 @@ static int as_sqlite(int result)
 {
 	return result == 0         ? SQLITE_OK
 	       : result == -ENOMEM ? SQLITE_NOMEM
-	       : result == -EPROTO ? SQLITE_CORRUPT
 	       : result == -EBUSY  ? SQLITE_BUSY
 	                           : SQLITE_IOERR;
 }
 
-/* Both lists are in the database by now, as far as events have come. */
+/* Both lists are in the database, and neither is in memory: what a commit writes a second time
+ * would be what they were before. One that cannot be read stays as it is, and its day unmerged. */
 static int merge(struct days *days)
 {
 	struct days_list day, month;
@@ -246,12 +272,14 @@ static int merge(struct days *days)
 		result = top_store_load(&days->store, month.name, days->capacity, &month.top, &days->reason);
 		note_failure(days, month.name, result);
 	}
-	result = as_sqlite(result);
-	if (result == SQLITE_OK) {
+	bool damaged = result == -EPROTO;
+	days->look &= !damaged; /* until the next day has become old */
+	result = damaged ? SQLITE_OK : as_sqlite(result);
+	if (result == SQLITE_OK && !damaged) {
 		top_merge(month.top, day.top);
 		result = top_store_write(&days->store, month.name, month.top);
 	}
-	if (result == SQLITE_OK)
+	if (result == SQLITE_OK && !damaged)
 		result = top_store_delete(&days->store, day.name);
 	top_free(day.top);
 	top_free(month.top);
@@ -264,23 +292,24 @@ int days_write(struct days *days)
 	for (unsigned i = 0; result == SQLITE_OK && i < DAYS_LISTS; i++)
 		if (days->list[i].top != NULL)
 			result = top_store_write(&days->store, days->list[i].name, days->list[i].top);
-	return result == SQLITE_OK && days->merge ? merge(days) : result;
+	return result == SQLITE_OK && days->merge && !is_in_the_way(days) ? merge(days) : result;
 }
 
 void days_clean(struct days *days)
 {
+	bool merged = !is_in_the_way(days);
 	for (unsigned i = 0; i < DAYS_LISTS; i++) {
 		struct days_list *list = &days->list[i];
 		if (list->top == NULL)
 			continue;
 		top_clean(list->top);
-		/* What a merge has written is newer than what is in memory. */
-		if (days->merge && days->merge_day >= list->first && days->merge_day <= list->last)
+		/* It was in the way; the next commit merges. */
+		if (days->merge && covers(list, days->merge_day))
 			drop(list);
 		/* An event came for it after the look that found no more old days. */
 		else if (!list->month && list->last < days->merge_before)
 			days->look = true;
 	}
-	days->merge = false;
+	days->merge &= !merged;
 	days->waiting = false;
 }

@@ -3,7 +3,8 @@
  *     event of day d -- ended less than DAYS_KEPT days ago --> "metric/day/2026-11-27"
  *                    -- earlier -----------------------------> "metric/month/2026-10"
  *                                                                 ^
- *     a day that has become that old: its list is added to its month's, in one commit
+ *     a day that has become that old: its list is added to its month's, in one commit, the next in which
+ *     neither is in memory
  *
  * Lists lie in the database (top_store.h). At most two are in memory, today's and one more: one
  * that an event needs is loaded, and the one that was used longest ago makes room once it has been

@@ -92,6 +92,7 @@ int tally_open(const struct config *config, const char *const *topic, unsigned n
 	if (result != 0) {
 		(void)explain_book(result, store_path(*store), &why, error);
 		store_close(*store);
+		*store = NULL;
 	}
 	return result;
 }
@@ -240,7 +241,7 @@ static bool peek(struct tally *tally, unsigned *i, unsigned *lane, struct record
 static void note_found(struct tally *tally, const struct stream_reader *lane, uint64_t bytes)
 {
 	tally->found_bytes += bytes;
-	tally->much |= lane->size < NAP_LARGE_BYTES || tally->found_bytes > lane->size / NAP_PART;
+	tally->much |= tally->found_bytes > lane->size / NAP_PART;
 	tally->worked = true;
 }
 
@@ -334,17 +335,29 @@ static void wait_for_records(struct tally *tally, uint64_t timeout_ns)
 	metric_add(tally->control, TALLY_waits, 1);
 }
 
+static bool has_small_lane(const struct tally *tally)
+{
+	for (unsigned i = 0; i < tally->ports.n_reads; i++) {
+		const struct topic_reader *reader = &tally->ports.reader[i];
+		for (unsigned k = 0; k < reader->n_lanes; k++)
+			if (reader->lane[k].size < NAP_LARGE_BYTES)
+				return true;
+	}
+	return false;
+}
+
 static void idle(struct stage *stage, uint64_t timeout_ns)
 {
 	struct tally *tally = stage->own;
-	bool nap = tally->worked && tally->dense, longer = !tally->much && !stage->draining;
+	bool nap = tally->worked && tally->dense, longer = !tally->much && !has_small_lane(tally);
 	tally->worked = tally->much = false;
 	tally->found_bytes = 0;
+	if (!longer)
+		tally->nap_ns = NAP_LEAST_NS;
 	if (nap) {
 		metric_add(tally->control, TALLY_naps, 1);
 		sleep_ns(timeout_ns < tally->nap_ns ? timeout_ns : tally->nap_ns);
-		uint64_t next_ns = longer ? 2 * tally->nap_ns : NAP_LEAST_NS;
-		tally->nap_ns = next_ns < NAP_MOST_NS ? next_ns : NAP_MOST_NS;
+		tally->nap_ns = 2 * tally->nap_ns < NAP_MOST_NS ? 2 * tally->nap_ns : NAP_MOST_NS;
 		return;
 	}
 	wait_for_records(tally, settle_timeout(&tally->settle, timeout_ns, stage->now_ns));
