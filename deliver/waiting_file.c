@@ -223,8 +223,11 @@ static int set_up_connection(struct waiting *waiting)
 	return sqlite_result == SQLITE_OK ? 0 : waiting_failed(waiting, sqlite_result);
 }
 
+/* Somebody without a role has claimed nothing, and waits for nobody's lock here. */
 static int take_back(struct waiting *waiting)
 {
+	if (waiting->role[0] == '\0')
+		return 0;
 	int result = waiting_run(waiting, waiting_statement(waiting, SQL_BEGIN));
 	if (result != 0)
 		return result;

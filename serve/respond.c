@@ -145,14 +145,18 @@ static void answer_it(struct serve *serve, struct request *request, struct answe
 	}
 }
 
-void serve_answer(struct serve *serve, struct request *request, struct answer *answer)
+void serve_count(struct serve *serve, const struct answer *answer)
 {
-	uint64_t began_ns = clock_monotonic_ns();
-	answer_it(serve, request, answer);
 	count(serve, SERVE_requests);
 	count(serve, answer->status < 300   ? SERVE_answers_2xx
 	             : answer->status < 400 ? SERVE_answers_3xx
 	             : answer->status < 500 ? SERVE_answers_4xx
 	                                    : SERVE_answers_5xx);
+}
+
+void serve_answer(struct serve *serve, struct request *request, struct answer *answer)
+{
+	uint64_t began_ns = clock_monotonic_ns();
+	answer_it(serve, request, answer);
 	count_time(serve, (clock_monotonic_ns() - began_ns) / NS_PER_US);
 }

@@ -18,7 +18,7 @@ struct listing {
 	json_t *letters;
 	uint64_t most;
 	char next[64]; /* the place of the last letter */
-	bool more;
+	bool more, failed;
 };
 
 static int64_t now_ms(void)
@@ -30,14 +30,13 @@ static int64_t now_ms(void)
 
 /* NULL: the answer is made. *none: nothing has ever waited for delivery. */
 static struct waiting *open_letters(struct serve *serve, const struct request *request, struct answer *answer,
-                                    bool *none)
+                                    bool to_write, bool *none)
 {
 	struct shm_error error = {""};
 	struct waiting *waiting = NULL;
 	const char *data_dir = config_string(serve->config, "data_dir");
-	int result = request->method == REQUEST_POST
-	                     ? waiting_open(&waiting, data_dir, "", &error)
-	                     : waiting_open_to_read(&waiting, data_dir, BUSY_MS, &error);
+	int result = to_write ? waiting_open(&waiting, data_dir, "", &error)
+	                      : waiting_open_to_read(&waiting, data_dir, BUSY_MS, &error);
 	*none = result == -ENOENT;
 	if (result != 0 && !*none)
 		problem_of(answer, result, request->path, error.text);
@@ -54,7 +53,8 @@ static int add_letter(void *argument, const struct dead_letter *letter)
 		return 1;
 	snprintf(listing->next, sizeof listing->next, "%" PRId64 "-%" PRId64, letter->dead_ms, letter->seq);
 	json_t *one = dead_json(letter, listing->redact, false);
-	return json_array_append_new(listing->letters, one);
+	listing->failed = json_array_append_new(listing->letters, one) != 0;
+	return listing->failed;
 }
 
 static void read_filter(const struct request *request, struct dead_filter *filter)
@@ -87,8 +87,9 @@ static void list(struct serve *serve, struct waiting *waiting, const struct requ
 		problem_of(answer, (int)n, request->path, error.text);
 		return;
 	}
-	json_t *page = json_pack("{s:o}", "letters", listing.letters);
-	if (listing.more)
+	json_t *page = listing.failed ? NULL : json_pack("{s:O}", "letters", listing.letters);
+	json_decref(listing.letters);
+	if (page != NULL && listing.more)
 		json_object_set_new(page, "next", json_string(listing.next));
 	answer_json(answer, 200, page);
 }
@@ -98,7 +99,7 @@ void handle_dead(struct serve *serve, const struct request *request, struct answ
 	struct dead_filter filter;
 	bool none;
 	read_filter(request, &filter);
-	struct waiting *waiting = open_letters(serve, request, answer, &none);
+	struct waiting *waiting = open_letters(serve, request, answer, false, &none);
 	if (waiting != NULL || none)
 		list(serve, waiting, request, &filter, answer);
 	waiting_close(waiting);
@@ -140,7 +141,7 @@ void handle_dead_letter(struct serve *serve, const struct request *request, stru
 	struct listing listing = {.redact = serve->redact};
 	char id[EVENT_POSTBACK_ID_BYTES + 1];
 	bool none = !read_id(request, id);
-	struct waiting *waiting = none ? NULL : open_letters(serve, request, answer, &none);
+	struct waiting *waiting = none ? NULL : open_letters(serve, request, answer, false, &none);
 	int result = waiting == NULL ? 0 : dead_show(waiting, id, show_letter, &listing, &error);
 	waiting_close(waiting);
 	if (result < 0)
@@ -151,13 +152,24 @@ void handle_dead_letter(struct serve *serve, const struct request *request, stru
 		no_such(request, answer);
 }
 
+static int is_there(void *argument, const struct dead_letter *letter)
+{
+	(void)argument, (void)letter;
+	return 0;
+}
+
+/* Looked up first: only what is there to be sent waits for the lock of those who write. */
 void handle_dead_replay(struct serve *serve, const struct request *request, struct answer *answer)
 {
 	struct shm_error error = {""};
 	char id[EVENT_POSTBACK_ID_BYTES + 1];
 	bool none = !read_id(request, id);
-	struct waiting *waiting = none ? NULL : open_letters(serve, request, answer, &none);
-	int result = waiting == NULL ? 0 : dead_change_one(waiting, DEAD_REPLAY, id, now_ms(), &error);
+	struct waiting *waiting = none ? NULL : open_letters(serve, request, answer, false, &none);
+	int result = waiting == NULL ? 0 : dead_show(waiting, id, is_there, NULL, &error);
+	waiting_close(waiting);
+	waiting = result <= 0 ? NULL : open_letters(serve, request, answer, true, &none);
+	if (result > 0)
+		result = waiting == NULL ? 0 : dead_change_one(waiting, DEAD_REPLAY, id, now_ms(), &error);
 	waiting_close(waiting);
 	if (result < 0)
 		problem_of(answer, result, request->path, error.text);

@@ -37,6 +37,15 @@ static int add_attempt(void *argument, struct recent *recent, const struct recen
 	return page->failed;
 }
 
+/* A time before 1970 is 0, one that no clock shows is the last one. */
+static uint64_t since_ns(const struct request *request)
+{
+	int64_t ms = request_number(request, "since", 0);
+	if (ms < 0)
+		return 0;
+	return (uint64_t)ms > UINT64_MAX / NS_PER_MS ? UINT64_MAX : (uint64_t)ms * NS_PER_MS;
+}
+
 /* False: the answer is made. */
 static bool read_filter(const struct request *request, struct recent_filter *filter, struct answer *answer)
 {
@@ -45,7 +54,7 @@ static bool read_filter(const struct request *request, struct recent_filter *fil
 	        .outcome = RECENT_ANY,
 	        .status = (int)request_number(request, "status", RECENT_ANY),
 	        .host = request_text(request, "host"),
-	        .since_ns = (uint64_t)request_number(request, "since", 0) * NS_PER_MS,
+	        .since_ns = since_ns(request),
 	        .before = (uint64_t)request_number(request, "before", 0),
 	};
 	for (int i = 0; outcome != NULL && i < OUTCOME_COUNT; i++)

@@ -80,8 +80,11 @@ struct serve {
 	bool recent_refused; /* and the log has why */
 };
 
-/* The answer to a request, whatever it is: checks, handler, ETag, gzip. Counts it. */
+/* The answer to a request, whatever it is: checks, handler, ETag, gzip. */
 void serve_answer(struct serve *serve, struct request *request, struct answer *answer);
+
+/* Counts it, as it goes out. */
+void serve_count(struct serve *serve, const struct answer *answer);
 
 /* What cannot be answered by the configuration: a listener beyond loopback without tokens.
  * Returns 0 or -EINVAL with "KEY: WHAT" in error. */

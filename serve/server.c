@@ -150,9 +150,9 @@ static void take_query(struct request *request, struct lws *wsi)
 	char text[REQUEST_QUERY_ROOM];
 	for (int i = 0; request->fault == NULL; i++) {
 		int bytes = lws_hdr_copy_fragment(wsi, text, sizeof text, WSI_TOKEN_HTTP_URI_ARGS, i);
-		if (bytes == -1)
+		/* below 0: there is none, or it is longer than there is room for */
+		if (bytes < 0 && lws_hdr_fragment_length(wsi, WSI_TOKEN_HTTP_URI_ARGS, i) <= 0)
 			return;
-		/* -2: longer than there is room for */
 		request_add_query(request, text, bytes < 0 ? sizeof text : (size_t)bytes);
 	}
 }
@@ -342,6 +342,7 @@ static int begin_answer(struct connection *connection)
 		answer->etag[0] = '\0';
 		answer->gzip = false;
 	}
+	serve_count(server->serve, answer);
 	connection->held = answer->bytes;
 	server->counts.held_bytes += answer->bytes;
 	connection->sent = 0;
@@ -390,9 +391,12 @@ static int handle_head(struct connection *connection, struct lws *wsi)
 	return answer_request(connection);
 }
 
-/* The connection ends with the answer, whatever became of it. */
+/* The connection ends with the answer, whatever became of it. Of protocols that the library does
+ * not know it has refused the upgrade itself, with 403, and the head is gone. */
 static int handle_upgrade(struct connection *connection, struct lws *wsi)
 {
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_UPGRADE) <= 0)
+		return -1;
 	read_head(connection, wsi);
 	(void)refuse(connection, 426, "no other protocol is spoken here: ask without Upgrade");
 	return -1;
@@ -532,7 +536,8 @@ void server_drain(struct server *server)
 	server->draining = true;
 	for (struct connection *connection = server->first, *next; connection != NULL; connection = next) {
 		next = connection->next;
-		if (connection->state == CONNECTION_IDLE && connection->deadline_ns != UINT64_MAX)
+		bool waits = connection->state == CONNECTION_IDLE || connection->state == CONNECTION_HEAD;
+		if (waits && connection->deadline_ns != UINT64_MAX)
 			kill_connection(connection);
 	}
 }

@@ -270,7 +270,7 @@ static bool poll_stage(struct stage *stage)
 	bool read = recent_poll(process->serve.recent, &stage->instance, stage->now_ns);
 	process->futile = any || !process->woken ? 0 : process->futile + 1;
 	process->woken = false;
-	return any || read;
+	return !stage->draining && (any || read); /* drained is asked whatever clients do */
 }
 
 /* libwebsockets does not read from a connection while an answer is sent, but goes on asking whether

@@ -5,11 +5,12 @@ import json
 import socket
 import sqlite3
 import subprocess
+import threading
 import time
 
 import pytest
 
-from harness import BUILD, cpu_seconds, default_config, wait_until
+from harness import BUILD, SLOW, cpu_seconds, default_config, wait_until
 from http_help import Client, ask, connect, request_bytes
 from serve_help import problem, raw, serve_address, serve_addresses, serve_config
 
@@ -283,6 +284,38 @@ def test_hostile_requests_get_an_answer_or_an_end_and_harm_nobody(instance, tmp_
 
 
 @pytest.mark.limit(120)
+def test_a_parameter_that_is_too_long_is_refused_and_not_left_out(instance, tmp_path):
+    address = serve_address(instance(config=serve_config(tmp_path)))
+    long = "a" * 4100
+    for query in (f"x={long}&host=a", f"host={long}&reason=b"):
+        assert "long" in problem(ask(address, "GET", f"/dead?{query}"), 414)
+
+
+def test_a_stop_ends_while_clients_go_on_asking(instance, tmp_path):
+    millrace = instance(config={**serve_config(tmp_path), "drain_timeout": "60s"})
+    address = serve_address(millrace)
+    over = threading.Event()
+
+    def go_on():
+        while not over.is_set():
+            with contextlib.suppress(EOFError, OSError, AssertionError):
+                with Client(address) as client:
+                    while not over.is_set():
+                        client.ask("GET", "/healthz")
+
+    clients = [threading.Thread(target=go_on) for _ in range(8)]
+    for client in clients:
+        client.start()
+    try:
+        began = time.monotonic()
+        assert millrace.stop() == 0
+        assert time.monotonic() - began < 15 * SLOW
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+
+
 def test_a_host_that_is_not_ours_and_pages_of_others_are_refused(instance, tmp_path):
     one = instance(config=serve_config(tmp_path, origins=["https://dash.example"]))
     address = serve_address(one)

@@ -212,6 +212,18 @@ def test_any_signal_gives_the_terminal_back(instance, top):
         terminal.end()
 
 
+def test_it_ends_in_the_background_too(instance, top):
+    one = instance()
+    terminal = top(one)
+    terminal.wait_for(r"^tally\.0")
+    pid = terminal.pid()
+    terminal.keys("C-z")
+    terminal.wait_for("terminal-is-back")
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: not alive(pid), 10, "its end")
+
+
 def test_it_stops_and_goes_on(instance, top):
     one = instance()
     terminal = top(one, "--interval", "200ms")

@@ -96,6 +96,7 @@ class Terminal:
         assert os.path.getsize(self.tmp_path / "stty.after") > 0
         assert (self.tmp_path / "stty.before").read_text() == (self.tmp_path / "stty.after").read_text()
         assert "before-42" in screen, "the screen from before is not back"
+        assert self.tmux("display-message", "-p", "-t", "top", "#{mouse_any_flag}").strip() == "0", "the mouse is still reported"
         return int(re.search(r"status=(\d+)", screen)[1])
 
 
