@@ -566,7 +566,9 @@ void server_close(struct server *server)
 		lws_context_destroy(server->context);
 	for (int i = 0; i < CLOSE_ROUNDS && uv_run(server->loop, UV_RUN_NOWAIT) != 0; i++)
 		;
-	while (server->first != NULL)
-		remove_connection(server->first);
+	for (struct connection *connection = server->first, *next; connection != NULL; connection = next) {
+		next = connection->next;
+		remove_connection(connection);
+	}
 	free(server);
 }
