@@ -223,9 +223,9 @@ static char *print(const struct work *work)
 	char *text = NULL;
 	json_t *all = json_object();
 	json_t *object = json_pack("{s:I, s:I, s:I, s:O, s:O, s:I}", "from_ts",
-	                           (json_int_t)(work->first * ATTEMPTS_STEP_MS), "to_ts",
-	                           (json_int_t)(work->end * ATTEMPTS_STEP_MS), "step_s",
-	                           (json_int_t)(work->question->step_ms / 1000), "all", all, "items",
+	                           (json_int_t)work->first * ATTEMPTS_STEP_MS, "to_ts",
+	                           (json_int_t)work->end * ATTEMPTS_STEP_MS, "step_s",
+	                           (json_int_t)work->question->step_ms / 1000, "all", all, "items",
 	                           work->items, "total", (json_int_t)work->n_items);
 	if (object != NULL && put_sums(all, work->all) == 0)
 		text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6));

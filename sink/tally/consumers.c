@@ -70,7 +70,8 @@ static json_t *average_ms(unsigned __int128 sum_ns, uint64_t n)
 	unsigned __int128 divisor = (unsigned __int128)n * NS_PER_MS;
 	if (n == 0)
 		return json_null();
-	return json_real((double)(sum_ns / divisor) + (double)(sum_ns % divisor) / (double)divisor);
+	unsigned __int128 whole = sum_ns / divisor;
+	return json_real((double)whole + (double)(sum_ns % divisor) / (double)divisor);
 }
 
 /* ---- answers ---- */

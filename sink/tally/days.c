@@ -214,11 +214,11 @@ struct top *days_at(struct days *days, int64_t day)
 /* The oldest day that has a list of its own, when it is to be merged. */
 static bool find_old(struct days *days, int64_t *day)
 {
-	char name[TOP_NAME_MAX] = "", after[TOP_NAME_MAX];
+	char name[TOP_NAME_MAX] = "", after[TOP_NAME_MAX] = "";
 	struct shm_error error;
 	int found;
 	do {
-		strcpy(after, name);
+		memcpy(after, name, sizeof after);
 		found = top_store_next(&days->store, DAYS_PREFIX, after, name, &error);
 	} while (found == 1 && !days_parse_date(name + sizeof DAYS_PREFIX - 1, day));
 	if (found < 0)

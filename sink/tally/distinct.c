@@ -105,7 +105,7 @@ static int add_days(struct month *month, uint32_t capacity, struct shm_error *er
 	snprintf(prefix, sizeof prefix, DAYS_PREFIX "%s-", month->month);
 	for (;;) {
 		struct top *day;
-		strcpy(after, name);
+		memcpy(after, name, sizeof after);
 		int result = top_store_next(&month->store, prefix, after, name, error);
 		if (result == 1)
 			result = top_store_load(&month->store, name, capacity, &day, error);
