@@ -449,6 +449,7 @@ static int start_library(struct server *server, struct shm_error *error)
 	        .protocols = protocols,
 	        .vhost_name = "millrace",
 	        .user = server,
+	        .pcontext = &server->context, /* NULL once it is no more */
 	        .server_string = "millrace",
 	        .max_http_header_data = (unsigned short)settings->max_head,
 	        .max_http_header_pool = (unsigned short)settings->max_connections,
@@ -562,10 +563,14 @@ void server_close(struct server *server)
 	if (server == NULL)
 		return;
 	running = true;
-	if (server->context != NULL)
-		lws_context_destroy(server->context);
-	for (int i = 0; i < CLOSE_ROUNDS && uv_run(server->loop, UV_RUN_NOWAIT) != 0; i++)
-		;
+	/* A context in somebody else's loop is destroyed in two steps, between which the loop closes
+	 * what the first one gave up. */
+	for (int step = 0; step < 2; step++) {
+		if (server->context != NULL)
+			lws_context_destroy(server->context);
+		for (int i = 0; i < CLOSE_ROUNDS && uv_run(server->loop, UV_RUN_NOWAIT) != 0; i++)
+			;
+	}
 	for (struct connection *connection = server->first, *next; connection != NULL; connection = next) {
 		next = connection->next;
 		remove_connection(connection);

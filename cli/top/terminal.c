@@ -148,11 +148,6 @@ static void add_mouse_end(void)
 		add_text("\033[?1006l\033[?1000l");
 }
 
-static bool can_place_cursor(void)
-{
-	return capability_of("cup") != NULL;
-}
-
 /* Keys of standard input, or of the controlling terminal when that is something else. */
 static int open_keys(FILE **keys)
 {
@@ -201,6 +196,8 @@ int terminal_open(bool colour)
 	FILE *keys;
 	if (!isatty(STDOUT_FILENO) || tcgetattr(STDOUT_FILENO, &terminal.before) != 0)
 		return -ENOTTY;
+	if (!terminal_is_usable())
+		return -ENODEV;
 	int result = open_keys(&keys);
 	if (result != 0)
 		return result;
@@ -213,9 +210,7 @@ int terminal_open(bool colour)
 	use_env(FALSE); /* the size is the terminal's, whatever LINES and COLUMNS say */
 	use_tioctl(TRUE);
 	terminal.screen = newterm(NULL, stdout, keys);
-	if (terminal.screen == NULL || !can_place_cursor()) {
-		if (terminal.screen != NULL)
-			endwin();
+	if (terminal.screen == NULL) {
 		give_up();
 		return -ENODEV;
 	}

@@ -25,6 +25,10 @@ enum terminal_event {
 	TERMINAL_END,    /* SIGINT, SIGTERM, SIGHUP, SIGQUIT, or the terminal has gone */
 };
 
+/* Whether the kind of terminal that TERM names is known and can place the cursor. Asked before
+ * terminal_open takes it over: ncurses keeps memory of one that it then has to refuse. */
+bool terminal_is_usable(void);
+
 /* Takes over the terminal of standard output; keys come from standard input, or from /dev/tty when
  * that is no terminal. colour: false draws without colours even where the terminal has some.
  * Returns 0; -ENOTTY when standard output is no terminal; -ENODEV when the terminal's kind is not
