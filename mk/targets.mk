@@ -11,7 +11,8 @@ SOURCES   = $(sort $(filter-out build%,$(wildcard */*.c */*/*.c */*/*/*.c */*/*/
 HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/*/*.h */*/*/*/*/*.h)))
 
 # What was fetched, seen from the programs in $(BUILD) as from those below PREFIX.
-DATA_HERE = $(addprefix $(BUILD)/share/millrace/,country.mmdb country.mmdb.licence regexes.yaml regexes.yaml.licence)
+FETCHED   = country.mmdb regexes.yaml uPlot.js uPlot.css
+DATA_HERE = $(addprefix $(BUILD)/share/millrace/,$(FETCHED) $(addsuffix .licence,$(FETCHED)))
 
 .PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver outage-deliver
 .PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint
@@ -30,7 +31,7 @@ $(DATA_HERE):
 	@mkdir -p $(@D)
 	@ln -sfn $(abspath $(DATA))/$(@F) $@
 
-data: ## fetch the country database and the user-agent rules into $(DATA), when they are not there
+data: ## fetch the country database, the user-agent rules and the charts of the live page into $(DATA), when they are not there
 	@scripts/install-packages data
 	@scripts/fetch-data $(DATA)
 
@@ -64,6 +65,7 @@ built-unit: $(UNIT_TESTS) $(TEST_PROGRAMS) $(DATA_HERE)
 system: ## the system tests alone
 	@scripts/install-packages build run test data
 	@scripts/fetch-data $(DATA)
+	@scripts/fetch-data --tests $(DATA)/tests
 	@scripts/fetch-prometheus $(DATA)/tests/prometheus
 	@$(AGAIN) built-system
 built-system: all $(TEST_PROGRAMS)
