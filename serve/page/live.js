@@ -1,0 +1,111 @@
+// A WebSocket to /live that comes back by itself, later and later while nobody answers.
+import {askToken, ask, token} from "./ask.js";
+
+const FIRST_MS = 500, LONGEST_MS = 15000, QUIET_MS = 6000;
+
+const encode = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)))
+	.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+
+/** handlers: message(object), state("open" | "waiting" | "trying" | "refused", {seconds, why}). */
+export class Live {
+	constructor(query, handlers, {quiet = QUIET_MS} = {}) {
+		this.query = query;
+		this.handlers = handlers;
+		this.quiet = quiet; // 0: a silent connection is a good one
+		this.delay = FIRST_MS;
+		this.closed = false;
+		this.wake = () => { if (!document.hidden && this.retry) this.now(); };
+		addEventListener("online", this.wake);
+		document.addEventListener("visibilitychange", this.wake);
+		this.connect();
+	}
+
+	connect() {
+		clearTimeout(this.retry);
+		this.retry = 0;
+		this.handlers.state("trying", {});
+		const url = new URL("live?" + this.query, location.href);
+		url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+		const mine = token();
+		const socket = new WebSocket(url, mine === null ? ["millrace.v1"] : ["millrace.v1", "bearer." + encode(mine)]);
+		let opened = false;
+		this.socket = socket;
+		this.watch();
+		socket.onopen = () => { opened = true; };
+		socket.onmessage = (event) => {
+			if (socket !== this.socket)
+				return;
+			this.watch();
+			const message = JSON.parse(event.data);
+			if (message.type === "hello") {
+				this.delay = FIRST_MS;
+				this.handlers.state("open", {});
+			}
+			this.handlers.message(message);
+		};
+		socket.onclose = () => {
+			if (socket === this.socket)
+				this.lost(opened);
+		};
+	}
+
+	/** Ends a connection over which nothing comes any more. */
+	watch() {
+		clearTimeout(this.watcher);
+		if (this.quiet > 0)
+			this.watcher = setTimeout(() => this.drop(), this.quiet);
+	}
+
+	drop() {
+		const socket = this.socket;
+		this.socket = null;
+		socket.close();
+		this.lost(true);
+	}
+
+	async lost(opened) {
+		clearTimeout(this.watcher);
+		this.socket = null;
+		// Why an upgrade failed is not told to pages; a plain question with the same parameters says it.
+		const why = opened ? null : await this.why();
+		if (this.closed || this.socket !== null || this.retry)
+			return;
+		if (why !== null && why.status === 401 && await askToken("reader", why.message)) {
+			this.connect();
+			return;
+		}
+		if (why !== null && (why.status === 400 || why.status === 404)) {
+			this.handlers.state("refused", {why: why.message});
+			return;
+		}
+		const wait = this.delay * (0.75 + Math.random() / 2);
+		this.delay = Math.min(2 * this.delay, LONGEST_MS);
+		this.handlers.state("waiting", {seconds: wait / 1000, why: why?.message});
+		this.retry = setTimeout(() => this.connect(), wait);
+	}
+
+	async why() {
+		try {
+			await ask("live?" + this.query, {headOnly: true});
+			return null;
+		} catch (error) {
+			return error.status ? error : null;
+		}
+	}
+
+	now() {
+		this.delay = FIRST_MS;
+		this.connect();
+	}
+
+	close() {
+		this.closed = true;
+		clearTimeout(this.retry);
+		clearTimeout(this.watcher);
+		removeEventListener("online", this.wake);
+		document.removeEventListener("visibilitychange", this.wake);
+		if (this.socket !== null)
+			this.socket.close();
+		this.socket = null;
+	}
+}
