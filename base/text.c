@@ -204,3 +204,9 @@ bool text_valid(const unsigned char *bytes, size_t length)
 	}
 	return true;
 }
+
+bool text_ends_with(const char *text, const char *end)
+{
+	size_t bytes = strlen(text), n = strlen(end);
+	return bytes > n && strcmp(text + bytes - n, end) == 0;
+}

@@ -83,4 +83,7 @@ size_t text_sequence(const unsigned char *bytes, size_t left);
  * many refuse. */
 bool text_valid(const unsigned char *bytes, size_t length);
 
+/* True when something stands before this end: of "_ns" in "time_ns", not in "_ns". */
+bool text_ends_with(const char *text, const char *end);
+
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#include "base/text.h"
+#include "look/exposition.h"
 
 #define FIRST_BYTES (256u << 10) /* what a usual instance needs */
 
@@ -16,11 +16,9 @@ enum family {
 	FAMILY_COUNT
 };
 
-enum type { COUNTER = METRIC_COUNTER, GAUGE = METRIC_GAUGE, HISTOGRAM = METRIC_HISTOGRAM, INFO };
-
 static const struct {
 	const char *name;
-	enum type type;
+	enum exposition_type type;
 	const char *labels, *help;
 } families[] = {
 #define FAMILY(symbol, name, type, labels, help) {name, type, labels, help},
@@ -28,176 +26,18 @@ static const struct {
 #undef FAMILY
 };
 
-/* What is written, and the family that is being written. */
+/* What is written, and of what. */
 struct writer {
-	struct text text;
+	struct exposition out;
 	const struct prometheus *about;
 	const struct snapshot *snapshot;
-	char name[PROMETHEUS_NAME_MAX];                 /* without what its type adds */
-	const char *added;                              /* "_total" */
-	unsigned labels;                                /* that the sample has already */
 	uint32_t hash[INSTANCE_ROLES_MAX][METRICS_MAX]; /* of the metrics' names without routes */
 };
 
-/* ---- text ---- */
-
-static void put(struct writer *w, const char *string)
-{
-	text_put(&w->text, string, strlen(string));
-}
-
-/* The label's value or the help, of n bytes. What shared memory says may be damaged: it comes out
- * as ASCII. */
-static void put_escaped(struct writer *w, const char *string, size_t n, bool quotes)
-{
-	for (size_t i = 0; i < n; i++) {
-		char c = string[i] >= ' ' && string[i] <= '~' ? string[i] : '?';
-		if (c == '\\' || (quotes && c == '"'))
-			text_literal(&w->text, "\\");
-		text_put(&w->text, &c, 1);
-	}
-}
-
-/* number / 10^digits, exactly. */
-static void put_number(struct writer *w, uint64_t number, unsigned digits)
-{
-	char fraction[20] = {0};
-	uint64_t whole = number;
-	unsigned n = digits;
-	for (unsigned i = digits; i > 0; i--, whole /= 10)
-		fraction[i - 1] = (char)('0' + whole % 10);
-	while (n > 0 && fraction[n - 1] == '0')
-		n--;
-	text_unsigned(&w->text, whole);
-	if (n == 0)
-		return;
-	text_literal(&w->text, ".");
-	text_put(&w->text, fraction, n);
-}
-
-/* The same as the bound of a bucket: a text that must stay the same, so both formats ask for what
- * Go makes of the number. It has an exponent from 10^6 on and below 10^-4. */
-static void put_bound(struct writer *w, uint64_t number, unsigned digits)
-{
-	char digit[20];
-	unsigned n = 0;
-	for (uint64_t left = number; left != 0; left /= 10)
-		digit[sizeof digit - ++n] = (char)('0' + left % 10);
-	const char *first = digit + sizeof digit - n;
-	int exponent = (int)n - 1 - (int)digits;
-	if (n == 0 || (exponent >= -4 && exponent < 6)) {
-		char *before = w->text.at;
-		put_number(w, number, digits);
-		if (w->about->openmetrics && !w->text.full &&
-		    memchr(before, '.', (size_t)(w->text.at - before)) == NULL)
-			text_literal(&w->text, ".0");
-		return;
-	}
-	while (n > 1 && first[n - 1] == '0')
-		n--;
-	text_put(&w->text, first, 1);
-	if (n > 1) {
-		text_literal(&w->text, ".");
-		text_put(&w->text, first + 1, n - 1);
-	}
-	unsigned size = (unsigned)(exponent < 0 ? -exponent : exponent);
-	put(w, exponent < 0 ? "e-" : "e+");
-	put(w, size < 10 ? "0" : "");
-	text_unsigned(&w->text, size);
-}
-
-/* ---- samples ---- */
-
-static void begin_ending(struct writer *w, const char *ending)
-{
-	put(w, w->name);
-	put(w, ending);
-	w->labels = 0;
-}
-
-static void begin(struct writer *w)
-{
-	begin_ending(w, w->added);
-}
-
-static void begin_label(struct writer *w, const char *key)
-{
-	put(w, w->labels++ == 0 ? "{" : ",");
-	put(w, key);
-	text_literal(&w->text, "=\"");
-}
-
-static void label(struct writer *w, const char *key, const char *value)
-{
-	begin_label(w, key);
-	put_escaped(w, value, strlen(value), true);
-	text_literal(&w->text, "\"");
-}
-
-static void label_number(struct writer *w, const char *key, uint64_t value)
-{
-	begin_label(w, key);
-	text_unsigned(&w->text, value);
-	text_literal(&w->text, "\"");
-}
-
-static void end(struct writer *w, uint64_t value, unsigned digits)
-{
-	put(w, w->labels != 0 ? "} " : " ");
-	put_number(w, value, digits);
-	text_literal(&w->text, "\n");
-}
-
-/* ---- families ---- */
-
-static const char *type_name(enum type type, bool openmetrics)
-{
-	if (type == INFO)
-		return openmetrics ? "info" : "gauge";
-	return metric_kind_name(type);
-}
-
-static bool ends_with(const char *name, const char *ending)
-{
-	size_t bytes = strlen(name), n = strlen(ending);
-	return bytes > n && strcmp(name + bytes - n, ending) == 0;
-}
-
-static void put_about(struct writer *w, const char *what, bool text)
-{
-	text_literal(&w->text, "# ");
-	put(w, what);
-	put(w, w->name);
-	put(w, text ? w->added : ""); /* OpenMetrics names the family, not its samples */
-	text_literal(&w->text, " ");
-}
-
-/* name without what its type adds; help of n bytes. */
-static void open_family(struct writer *w, const char *name, enum type type, const char *help, size_t n)
-{
-	bool openmetrics = w->about->openmetrics;
-	snprintf(w->name, sizeof w->name, "millrace_%s", name);
-	w->added = type == COUNTER ? "_total" : type == INFO ? "_info" : "";
-	put_about(w, "HELP ", !openmetrics);
-	put_escaped(w, help, n, openmetrics);
-	text_literal(&w->text, "\n");
-	put_about(w, "TYPE ", !openmetrics);
-	put(w, type_name(type, openmetrics));
-	text_literal(&w->text, "\n");
-	const char *unit = ends_with(name, "_seconds") ? "seconds"
-	                   : ends_with(name, "_bytes") ? "bytes"
-	                                               : NULL;
-	if (!openmetrics || unit == NULL)
-		return;
-	put_about(w, "UNIT ", false);
-	put(w, unit);
-	text_literal(&w->text, "\n");
-}
-
 static void open_fixed(struct writer *w, enum family family)
 {
-	open_family(w, families[family].name, families[family].type, families[family].help,
-	            strlen(families[family].help));
+	exposition_family(&w->out, families[family].name, families[family].type, families[family].help,
+	                  strlen(families[family].help));
 }
 
 /* ---- the instance ---- */
@@ -205,17 +45,17 @@ static void open_fixed(struct writer *w, enum family family)
 static void put_alone(struct writer *w, enum family family, uint64_t value, unsigned digits)
 {
 	open_fixed(w, family);
-	begin(w);
-	end(w, value, digits);
+	exposition_begin(&w->out);
+	exposition_end(&w->out, value, digits);
 }
 
 static void put_instance(struct writer *w)
 {
 	open_fixed(w, FAMILY_INSTANCE);
-	begin(w);
-	label(w, "name", w->about->instance);
-	label(w, "version", MILLRACE_VERSION);
-	end(w, 1, 0);
+	exposition_begin(&w->out);
+	exposition_label(&w->out, "name", w->about->instance);
+	exposition_label(&w->out, "version", MILLRACE_VERSION);
+	exposition_end(&w->out, 1, 0);
 	put_alone(w, FAMILY_CREATED, w->snapshot->created_ns, 9);
 	put_alone(w, FAMILY_DRAINING, w->snapshot->draining, 0);
 	put_alone(w, FAMILY_SUPERVISOR_UP, w->snapshot->supervisor_alive, 0);
@@ -244,11 +84,12 @@ static void put_room(struct writer *w)
 			if (!room[i].known)
 				continue;
 			const struct statvfs *status = &room[i].status;
-			begin(w);
-			label(w, "place", room[i].place);
-			end(w,
-			    (family == FAMILY_ROOM ? status->f_blocks : status->f_bavail) * status->f_frsize,
-			    0);
+			exposition_begin(&w->out);
+			exposition_label(&w->out, "place", room[i].place);
+			exposition_end(&w->out,
+			               (family == FAMILY_ROOM ? status->f_blocks : status->f_bavail) *
+			                       status->f_frsize,
+			               0);
 		}
 	}
 }
@@ -281,9 +122,9 @@ static void put_by_role(struct writer *w, enum family family, stage_value *value
 {
 	open_fixed(w, family);
 	for (unsigned i = 0; i < w->snapshot->n_stages; i++) {
-		begin(w);
-		label(w, "role", w->snapshot->stage[i].name);
-		end(w, value(&w->snapshot->stage[i]), digits);
+		exposition_begin(&w->out);
+		exposition_label(&w->out, "role", w->snapshot->stage[i].name);
+		exposition_end(&w->out, value(&w->snapshot->stage[i]), digits);
 	}
 }
 
@@ -300,10 +141,11 @@ static void put_states(struct writer *w)
 	open_fixed(w, FAMILY_STATE);
 	for (unsigned i = 0; i < w->snapshot->n_stages; i++)
 		for (unsigned k = 0; k < n; k++) {
-			begin(w);
-			label(w, "role", w->snapshot->stage[i].name);
-			label(w, "state", state[k]);
-			end(w, strcmp(snapshot_state(&w->snapshot->stage[i]), state[k]) == 0, 0);
+			exposition_begin(&w->out);
+			exposition_label(&w->out, "role", w->snapshot->stage[i].name);
+			exposition_label(&w->out, "state", state[k]);
+			exposition_end(&w->out, strcmp(snapshot_state(&w->snapshot->stage[i]), state[k]) == 0,
+			               0);
 		}
 }
 
@@ -313,13 +155,13 @@ static void put_files(struct writer *w, enum family family)
 	for (unsigned i = 0; i < w->snapshot->n_stages; i++)
 		for (unsigned k = 0; k < w->snapshot->stage[i].n_files; k++) {
 			const struct control_file *file = &w->snapshot->stage[i].file[k];
-			begin(w);
-			label(w, "role", w->snapshot->stage[i].name);
-			label(w, "option", file->option);
+			exposition_begin(&w->out);
+			exposition_label(&w->out, "role", w->snapshot->stage[i].name);
+			exposition_label(&w->out, "option", file->option);
 			if (family == FAMILY_FILE_SINCE)
-				end(w, file->in_force_ns, 9);
+				exposition_end(&w->out, file->in_force_ns, 9);
 			else
-				end(w, file->refused_ns != 0, 0);
+				exposition_end(&w->out, file->refused_ns != 0, 0);
 		}
 }
 
@@ -339,10 +181,13 @@ static void put_roles(struct writer *w)
 static void begin_lane(struct writer *w, unsigned topic, unsigned lane)
 {
 	const char *role = w->snapshot->topic[topic].lane[lane].role;
-	begin(w);
-	label(w, "topic", w->snapshot->topic[topic].name);
-	label_number(w, "lane", lane);
-	label(w, "role", role[0] == '\0' ? "outside" : strcmp(role, "-") == 0 ? "retired" : role);
+	exposition_begin(&w->out);
+	exposition_label(&w->out, "topic", w->snapshot->topic[topic].name);
+	exposition_label_number(&w->out, "lane", lane);
+	exposition_label(&w->out, "role",
+	                 role[0] == '\0'          ? "outside"
+	                 : strcmp(role, "-") == 0 ? "retired"
+	                                          : role);
 }
 
 static void put_events(struct writer *w, unsigned topic, unsigned lane)
@@ -358,8 +203,8 @@ static void put_events(struct writer *w, unsigned topic, unsigned lane)
 	               {"written", ledger->written}};
 	for (unsigned i = 0; i < sizeof outcome / sizeof outcome[0]; i++) {
 		begin_lane(w, topic, lane);
-		label(w, "outcome", outcome[i].name);
-		end(w, outcome[i].events, 0);
+		exposition_label(&w->out, "outcome", outcome[i].name);
+		exposition_end(&w->out, outcome[i].events, 0);
 	}
 }
 
@@ -367,21 +212,21 @@ static void put_rejected(struct writer *w, unsigned topic, unsigned lane)
 {
 	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++) {
 		begin_lane(w, topic, lane);
-		label(w, "reason", ledger_reason_name(i));
-		end(w, w->snapshot->topic[topic].lane[lane].ledger.rejected[i], 0);
+		exposition_label(&w->out, "reason", ledger_reason_name(i));
+		exposition_end(&w->out, w->snapshot->topic[topic].lane[lane].ledger.rejected[i], 0);
 	}
 }
 
 static void put_written(struct writer *w, unsigned topic, unsigned lane)
 {
 	begin_lane(w, topic, lane);
-	end(w, w->snapshot->topic[topic].lane[lane].written_bytes, 0);
+	exposition_end(&w->out, w->snapshot->topic[topic].lane[lane].written_bytes, 0);
 }
 
 static void put_size(struct writer *w, unsigned topic, unsigned lane)
 {
 	begin_lane(w, topic, lane);
-	end(w, w->snapshot->topic[topic].lane[lane].size_bytes, 0);
+	exposition_end(&w->out, w->snapshot->topic[topic].lane[lane].size_bytes, 0);
 }
 
 static void put_by_lane(struct writer *w, enum family family,
@@ -398,9 +243,9 @@ static void put_kept(struct writer *w)
 {
 	open_fixed(w, FAMILY_KEPT);
 	for (unsigned i = 0; i < w->snapshot->n_topics; i++) {
-		begin(w);
-		label(w, "topic", w->snapshot->topic[i].name);
-		end(w, snapshot_kept(&w->snapshot->topic[i]), 0);
+		exposition_begin(&w->out);
+		exposition_label(&w->out, "topic", w->snapshot->topic[i].name);
+		exposition_end(&w->out, snapshot_kept(&w->snapshot->topic[i]), 0);
 	}
 }
 
@@ -438,11 +283,11 @@ static void put_by_group_and_lane(struct writer *w, enum family family)
 			for (unsigned g = 0; g < lane->n_groups; g++) {
 				if (!has_series(&lane->group[g]))
 					continue;
-				begin(w);
-				label(w, "topic", w->snapshot->topic[i].name);
-				label_number(w, "lane", k);
-				label(w, "group", lane->group[g].name);
-				end(w, group_value(w, family, i, k, &lane->group[g]), 0);
+				exposition_begin(&w->out);
+				exposition_label(&w->out, "topic", w->snapshot->topic[i].name);
+				exposition_label_number(&w->out, "lane", k);
+				exposition_label(&w->out, "group", lane->group[g].name);
+				exposition_end(&w->out, group_value(w, family, i, k, &lane->group[g]), 0);
 			}
 		}
 }
@@ -472,10 +317,10 @@ static void put_of_group(struct writer *w, enum family family, const struct snap
 	                                             : group->reader_pid != 0;
 	if (family == FAMILY_AGE && value == SNAPSHOT_NO_AGE)
 		return;
-	begin(w);
-	label(w, "topic", topic->name);
-	label(w, "group", group->name);
-	end(w, value, family == FAMILY_AGE ? 9 : 0);
+	exposition_begin(&w->out);
+	exposition_label(&w->out, "topic", topic->name);
+	exposition_label(&w->out, "group", group->name);
+	exposition_end(&w->out, value, family == FAMILY_AGE ? 9 : 0);
 }
 
 /* Every lane has the groups of its topic: those of the first are listed. */
@@ -517,10 +362,10 @@ static void put_slots(struct writer *w, const struct snapshot_queue *queue)
 	          {"ready", queue->counts.ready},
 	          {"taken", queue->counts.taken}};
 	for (unsigned i = 0; i < sizeof of / sizeof of[0]; i++) {
-		begin(w);
-		label(w, "queue", queue->name);
-		label(w, "state", of[i].state);
-		end(w, of[i].slots, 0);
+		exposition_begin(&w->out);
+		exposition_label(&w->out, "queue", queue->name);
+		exposition_label(&w->out, "state", of[i].state);
+		exposition_end(&w->out, of[i].slots, 0);
 	}
 }
 
@@ -532,9 +377,9 @@ static void put_queues(struct writer *w)
 			put_slots(w, &w->snapshot->queue[i]);
 	open_fixed(w, FAMILY_SLOT_BYTES);
 	for (unsigned i = 0; i < w->snapshot->n_queues; i++) {
-		begin(w);
-		label(w, "queue", w->snapshot->queue[i].name);
-		end(w, w->snapshot->queue[i].slot_bytes, 0);
+		exposition_begin(&w->out);
+		exposition_label(&w->out, "queue", w->snapshot->queue[i].name);
+		exposition_end(&w->out, w->snapshot->queue[i].slot_bytes, 0);
 	}
 }
 
@@ -570,7 +415,7 @@ static const struct unit {
 static const struct unit *unit_of(const struct metric_description *metric)
 {
 	for (unsigned i = 0; i < sizeof units / sizeof units[0]; i++)
-		if (ends_with(bare_name(metric), units[i].ending))
+		if (text_ends_with(bare_name(metric), units[i].ending))
 			return &units[i];
 	return NULL;
 }
@@ -599,22 +444,23 @@ static void open_metric(struct writer *w, const char *program, const struct metr
 	char name[PROMETHEUS_NAME_MAX];
 	const struct unit *unit = unit_of(metric);
 	size_t n = strlen(metric->help);
-	if (unit != NULL && ends_with(metric->help, unit->spoken))
+	if (unit != NULL && text_ends_with(metric->help, unit->spoken))
 		n -= strlen(unit->spoken);
 	family_name(name, program, metric);
-	open_family(w, name, metric->kind <= METRIC_HISTOGRAM ? (enum type)metric->kind : COUNTER,
-	            metric->help, n);
+	exposition_family(&w->out, name,
+	                  metric->kind <= METRIC_HISTOGRAM ? (enum exposition_type)metric->kind : COUNTER,
+	                  metric->help, n);
 }
 
 static void metric_labels(struct writer *w, const char *role, const struct metric_description *metric)
 {
 	if (role != NULL)
-		label(w, "role", role);
+		exposition_label(&w->out, "role", role);
 	if (bare_name(metric) == metric->name)
 		return;
-	begin_label(w, "route");
-	put_escaped(w, metric->name, metric->route_bytes, true);
-	text_literal(&w->text, "\"");
+	exposition_begin_label(&w->out, "route");
+	exposition_escaped(&w->out, metric->name, metric->route_bytes, true);
+	text_literal(&w->out.text, "\"");
 }
 
 static void put_histogram(struct writer *w, const char *role, const struct snapshot_metric *metric)
@@ -623,22 +469,22 @@ static void put_histogram(struct writer *w, const char *role, const struct snaps
 	uint64_t within = 0;
 	for (unsigned i = 0; i <= metric->about.n_bounds; i++) {
 		within += metric->bucket[i];
-		begin_ending(w, "_bucket");
+		exposition_begin_ending(&w->out, "_bucket");
 		metric_labels(w, role, &metric->about);
-		begin_label(w, "le");
+		exposition_begin_label(&w->out, "le");
 		if (i < metric->about.n_bounds)
-			put_bound(w, metric->about.bound[i], digits);
+			exposition_bound(&w->out, metric->about.bound[i], digits);
 		else
-			put(w, "+Inf");
-		text_literal(&w->text, "\"");
-		end(w, within, 0);
+			exposition_put(&w->out, "+Inf");
+		text_literal(&w->out.text, "\"");
+		exposition_end(&w->out, within, 0);
 	}
-	begin_ending(w, "_sum");
+	exposition_begin_ending(&w->out, "_sum");
 	metric_labels(w, role, &metric->about);
-	end(w, metric->sum, digits);
-	begin_ending(w, "_count");
+	exposition_end(&w->out, metric->sum, digits);
+	exposition_begin_ending(&w->out, "_count");
 	metric_labels(w, role, &metric->about);
-	end(w, within, 0);
+	exposition_end(&w->out, within, 0);
 }
 
 static void put_metric(struct writer *w, const char *role, const struct snapshot_metric *metric)
@@ -647,9 +493,9 @@ static void put_metric(struct writer *w, const char *role, const struct snapshot
 		put_histogram(w, role, metric);
 		return;
 	}
-	begin(w);
+	exposition_begin(&w->out);
 	metric_labels(w, role, &metric->about);
-	end(w, metric->value, digits_of(&metric->about));
+	exposition_end(&w->out, metric->value, digits_of(&metric->about));
 }
 
 /* Families are compared often: by a number first. */
@@ -778,8 +624,8 @@ static void put_all(struct writer *w)
 	put_topics(w);
 	put_queues(w);
 	put_programs(w);
-	if (w->about->openmetrics)
-		text_literal(&w->text, "# EOF\n");
+	if (w->out.openmetrics)
+		text_literal(&w->out.text, "# EOF\n");
 }
 
 char *prometheus_text(const struct prometheus *prometheus, size_t *bytes)
@@ -788,72 +634,17 @@ char *prometheus_text(const struct prometheus *prometheus, size_t *bytes)
 		char *out = malloc(room);
 		if (out == NULL)
 			return NULL;
-		struct writer w = {.text = {.at = out, .end = out + room},
+		struct writer w = {.out = {.text = {.at = out, .end = out + room},
+		                           .openmetrics = prometheus->openmetrics},
 		                   .about = prometheus,
 		                   .snapshot = prometheus->snapshot};
 		put_all(&w);
-		if (!w.text.full) {
-			*bytes = (size_t)(w.text.at - out);
+		if (!w.out.text.full) {
+			*bytes = (size_t)(w.out.text.at - out);
 			return out;
 		}
 		free(out);
 	}
-}
-
-/* ---- what a client asks for ---- */
-
-/* A parameter of a media range: what stands after "name=", up to end; NULL when it has none. */
-static const char *parameter(const char *range, const char *end, const char *name)
-{
-	size_t n = strlen(name);
-	for (const char *at = range; at < end; at++) {
-		if (*at != ';')
-			continue;
-		const char *key = at + 1 + strspn(at + 1, " \t");
-		if (key + n < end && strncasecmp(key, name, n) == 0 && key[n] == '=')
-			return key + n + 1;
-	}
-	return NULL;
-}
-
-/* How much the client wants it, 0 to 1000. */
-static unsigned weight_of(const char *range, const char *end)
-{
-	const char *q = parameter(range, end, "q");
-	if (q == NULL || *q == '1')
-		return 1000;
-	unsigned weight = 0, place = 100;
-	for (const char *at = q + 2; at < end && *at >= '0' && *at <= '9'; at++, place /= 10)
-		weight += (unsigned)(*at - '0') * place;
-	return weight;
-}
-
-static bool is_version_1(const char *range, const char *end)
-{
-	const char *version = parameter(range, end, "version");
-	if (version == NULL)
-		return true;
-	if (*version == '"')
-		version++;
-	return strncmp(version, "1.0.0", 5) == 0 && strspn(version, "0123456789.") == 5;
-}
-
-bool prometheus_asks_openmetrics(const char *accept)
-{
-	unsigned open = 0, text = 0;
-	for (const char *range = accept; range != NULL && *range != '\0';) {
-		const char *end = strchrnul(range, ',');
-		range += strspn(range, " \t");
-		size_t type = strcspn(range, ";, \t");
-		unsigned weight = weight_of(range, end);
-		if (type == 28 && strncasecmp(range, "application/openmetrics-text", type) == 0 &&
-		    is_version_1(range, end) && weight > open)
-			open = weight;
-		if (type == 10 && strncasecmp(range, "text/plain", type) == 0 && weight > text)
-			text = weight;
-		range = *end == '\0' ? NULL : end + 1;
-	}
-	return open > 0 && open >= text;
 }
 
 /* ---- names ---- */
@@ -864,19 +655,17 @@ void prometheus_name(char name[PROMETHEUS_NAME_MAX], const char *program,
 	char family[PROMETHEUS_NAME_MAX];
 	family_name(family, program == NULL ? "stage" : program, metric);
 	snprintf(name, PROMETHEUS_NAME_MAX, "millrace_%.100s%s", family,
-	         metric->kind == METRIC_COUNTER ? "_total" : "");
+	         exposition_added(metric->kind == METRIC_COUNTER ? COUNTER : GAUGE));
 }
 
 bool prometheus_family(unsigned i, struct prometheus_family *family)
 {
 	if (i >= FAMILY_COUNT)
 		return false;
-	enum type type = families[i].type;
+	enum exposition_type type = families[i].type;
 	snprintf(family->name, sizeof family->name, "millrace_%s%s", families[i].name,
-	         type == COUNTER ? "_total"
-	         : type == INFO  ? "_info"
-	                         : "");
-	family->type = type_name(type, false);
+	         exposition_added(type));
+	family->type = exposition_type_name(type, false);
 	family->labels = families[i].labels;
 	family->help = families[i].help;
 	return true;

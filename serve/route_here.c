@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "look/json.h"
 #include "look/prometheus.h"
 #include "look/sinks.h"
@@ -126,12 +127,6 @@ struct sum {
 	uint64_t requests, failed, time_ns, time_min_ns, time_max_ns;
 };
 
-static bool ends_with(const char *name, const char *end)
-{
-	size_t bytes = strlen(name), length = strlen(end);
-	return bytes > length && strcmp(name + bytes - length, end) == 0;
-}
-
 /* The metrics of a route are <route>_requests, <route>_failed_<reason>, <route>_time_ns. */
 static void add_metric(struct sum *sum, const struct snapshot_metric *metric)
 {
@@ -142,11 +137,11 @@ static void add_metric(struct sum *sum, const struct snapshot_metric *metric)
 	} else if (strcmp(name, "time_max_ns") == 0) {
 		if (metric->value > sum->time_max_ns)
 			sum->time_max_ns = metric->value;
-	} else if (metric->about.kind == METRIC_HISTOGRAM && ends_with(name, "_time_ns")) {
+	} else if (metric->about.kind == METRIC_HISTOGRAM && text_ends_with(name, "_time_ns")) {
 		sum->time_ns += metric->sum;
 	} else if (strstr(name, "_failed_") != NULL) {
 		sum->failed += metric->value;
-	} else if (ends_with(name, "_requests") && strcmp(name, "kept_requests") != 0) {
+	} else if (text_ends_with(name, "_requests") && strcmp(name, "kept_requests") != 0) {
 		sum->requests += metric->value;
 	}
 }

@@ -563,8 +563,8 @@ void server_close(struct server *server)
 	if (server == NULL)
 		return;
 	running = true;
-	/* A context in somebody else's loop is destroyed in two steps, between which the loop closes
-	 * what the first one gave up. */
+	/* A context in somebody else's loop is destroyed in two steps, between which the loop
+	 * closes what the first one gave up. */
 	for (int step = 0; step < 2; step++) {
 		if (server->context != NULL)
 			lws_context_destroy(server->context);
