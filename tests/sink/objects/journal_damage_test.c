@@ -29,6 +29,7 @@ static struct {
 	struct journal_slot *slot_a, *slot_c;
 	struct journal_entry *parts_a, *parts_b;
 	uint32_t *next;
+	unsigned n_blocks; /* undamaged */
 	size_t meta_bytes; /* from the beginning to the blocks */
 	char *blocks;
 } d;
@@ -56,6 +57,7 @@ static int set_up(void **state)
 	d.parts_a = (void *)journal_block(journal, (uint32_t)d.a->parts_first);
 	d.parts_b = (void *)journal_block(journal, (uint32_t)d.b->parts_first);
 	d.next = journal->next;
+	d.n_blocks = (unsigned)d.head->n_blocks;
 	d.blocks = journal->block;
 	d.meta_bytes = (size_t)(journal->block - d.body.memory);
 	journal_body_leave(&d.body);
@@ -220,7 +222,7 @@ static uint64_t any_value(uint64_t old)
 	case 2:
 		return old + 1 - 2 * draw_below(2);
 	case 3:
-		return draw_below((unsigned)d.head->n_blocks + 2);
+		return draw_below(d.n_blocks + 2);
 	case 4:
 		return draw_below(70000);
 	default:
@@ -242,7 +244,7 @@ static uint64_t *any_word(void)
 		return (uint64_t *)(void *)((draw_one_in(2) ? (char *)d.parts_a : (char *)d.parts_b) +
 		                            draw_below(4 * sizeof(struct journal_entry)) / 8 * 8);
 	case 3:
-		at = (size_t)((char *)d.next - d.body.memory) + draw_below((unsigned)d.head->n_blocks * 4);
+		at = (size_t)((char *)d.next - d.body.memory) + draw_below(d.n_blocks * 4);
 		break;
 	case 4:
 		at = JOURNAL_HEAD_BYTES + draw_below(places);
