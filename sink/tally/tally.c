@@ -41,14 +41,23 @@ struct tally {
 
 /* ---- the database, as settle.h wants it ---- */
 
+static void tell_gauges(struct tally *tally)
+{
+	for (unsigned i = 0; i < tally->books.n; i++)
+		tally->books.book[i]->kind->tell(tally->books.book[i], tally->control);
+}
+
+/* The gauges follow before the cursors do: whoever sees that all was read sees what it came to. */
 static int commit(void *sink, const struct settle_cursor *cursor, unsigned n, struct shm_error *error)
 {
 	struct tally *tally = sink;
 	uint64_t rows;
 	int result = store_commit(tally->store, tally->books.book, tally->books.n, cursor, n, &rows, error);
-	if (result == 0)
-		metric_add(tally->control, TALLY_rows_written, rows);
-	return result;
+	if (result != 0)
+		return result;
+	metric_add(tally->control, TALLY_rows_written, rows);
+	tell_gauges(tally);
+	return 0;
 }
 
 static int stored(void *sink, struct settle_cursor *cursor, struct shm_error *error)
@@ -300,8 +309,7 @@ static void tick(struct stage *stage)
 	turn(tally, stage->now_ns);
 	settle_tick(&tally->settle, stage->now_ns);
 	look_at_log(tally);
-	for (unsigned i = 0; i < tally->books.n; i++)
-		tally->books.book[i]->kind->tell(tally->books.book[i], tally->control);
+	tell_gauges(tally);
 }
 
 static void sleep_ns(uint64_t ns)
