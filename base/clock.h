@@ -30,4 +30,15 @@ static inline uint64_t clock_real_ns(void)
 	return clock_read_ns(CLOCK_REALTIME);
 }
 
+static inline int64_t clock_real_ms(void)
+{
+	return (int64_t)(clock_real_ns() / NS_PER_MS);
+}
+
+/* From one reading of a clock to a later one; 0 when the clock was set back meanwhile. */
+static inline uint64_t clock_since_ns(uint64_t then, uint64_t now)
+{
+	return now > then ? now - then : 0;
+}
+
 #endif

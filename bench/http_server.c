@@ -292,10 +292,8 @@ uint64_t http_server_written(const struct http_server *server)
 uint64_t http_server_stage_metric(const char *stage, const char *metric)
 {
 	const struct snapshot_stage *now = find(stage);
-	for (unsigned i = 0; now != NULL && i < now->n_metrics; i++)
-		if (strcmp(now->metric[i].about.name, metric) == 0)
-			return now->metric[i].value;
-	return 0;
+	const struct snapshot_metric *found = now != NULL ? snapshot_metric_find(now, metric) : NULL;
+	return found != NULL ? found->value : 0;
 }
 
 const _Atomic uint64_t *http_server_stage_word(const char *stage, const char *metric)

@@ -317,19 +317,11 @@ static int change_letters(struct desk *desk, enum dead_change change, char **id,
 
 /* ---- the command ---- */
 
-/* An id as it is shown: 32 hexadecimal digits; others are no use of the command. */
-static bool is_id(const char *text)
-{
-	size_t n = 0;
-	while (text[n] != '\0' && hex_value(text[n]) >= 0)
-		n++;
-	return n == EVENT_POSTBACK_ID_BYTES && text[n] == '\0';
-}
-
 static int check_ids(char **id, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (!is_id(id[i]))
+		uint64_t number[2];
+		if (!event_postback_parse_id(number, id[i], strlen(id[i])))
 			return arguments_error(&arguments, "\"%s\" is no id: they have 32 hexadecimal digits",
 			                       id[i]);
 		for (char *at = id[i]; *at != '\0'; at++) /* as they are stored */

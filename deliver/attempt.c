@@ -13,11 +13,6 @@
 #define IS_GONE     "its endpoint has answered 410: it is gone"
 #define RESENT_MOST 2u /* times that a dead kept connection makes an attempt start over */
 
-static int64_t now_ms(void)
-{
-	return (int64_t)(clock_real_ns() / NS_PER_MS);
-}
-
 static void count(struct deliver *deliver, enum deliver_metric metric)
 {
 	metric_add(deliver->control, metric, 1);
@@ -102,7 +97,7 @@ static void delivered(struct deliver *deliver, struct delivery *delivery)
 {
 	uint64_t arrival_ns = delivery->postback->arrival_ns, now_ns = clock_real_ns();
 	count(deliver, DELIVER_delivered);
-	deliver_time_delivered(deliver, now_ns > arrival_ns ? (now_ns - arrival_ns) / NS_PER_US : 0);
+	deliver_time_delivered(deliver, clock_since_ns(arrival_ns, now_ns) / NS_PER_US);
 	suspects_clear(deliver->private, delivery->id);
 	if (!delivery->from_queue) {
 		writing_add(deliver, delivery, DELIVERY_DELETE);
@@ -201,7 +196,7 @@ static void conclude(struct deliver *deliver, struct delivery *delivery, const s
 	bool used_up = judged == RETRY_AGAIN && wait_ns == UINT64_MAX;
 	if (used_up)
 		judged = RETRY_DEAD;
-	delivery->due_ms = judged == RETRY_AGAIN ? now_ms() + (int64_t)(wait_ns / NS_PER_MS) : 0;
+	delivery->due_ms = judged == RETRY_AGAIN ? clock_real_ms() + (int64_t)(wait_ns / NS_PER_MS) : 0;
 	record(deliver, delivery, judged, outcome->error, delivery->due_ms);
 	delivery->attempts++;
 	if (judged == RETRY_DELIVERED) {
@@ -217,7 +212,7 @@ static void conclude(struct deliver *deliver, struct delivery *delivery, const s
 	explain_death(delivery, outcome, used_up);
 	if (judged == RETRY_GONE) {
 		count(deliver, DELIVER_gone);
-		delivery->gone_until_ms = now_ms() + (int64_t)(delivery->policy->gone_ns / NS_PER_MS);
+		delivery->gone_until_ms = clock_real_ms() + (int64_t)(delivery->policy->gone_ns / NS_PER_MS);
 	}
 	writing_add(deliver, delivery, DELIVERY_DIES);
 }
@@ -297,7 +292,7 @@ static bool is_too_old(const struct delivery *delivery)
 {
 	int64_t since_ms = delivery->first_ms != 0 ? delivery->first_ms : delivery->due_ms;
 	int64_t horizon_ms = (int64_t)(retry_horizon_ns(&delivery->policy->retry) / NS_PER_MS);
-	return !delivery->from_queue && now_ms() - since_ms > horizon_ms;
+	return !delivery->from_queue && clock_real_ms() - since_ms > horizon_ms;
 }
 
 static bool find_target(struct deliver *deliver, struct delivery *delivery)

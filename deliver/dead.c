@@ -44,7 +44,6 @@ static int prepare(struct waiting *waiting, const char *text, sqlite3_stmt **sta
 /* ---- one letter, out of the database ---- */
 
 struct found {
-	int64_t seq;
 	struct dead_letter letter;
 	char *texts; /* that letter points to */
 	size_t room;
@@ -86,7 +85,7 @@ static int copy_letter(struct found *found, sqlite3_stmt *row)
 		*text[i] = at;
 		at += n + 1;
 	}
-	found->seq = found->letter.seq = sqlite3_column_int64(row, 0);
+	found->letter.seq = sqlite3_column_int64(row, 0);
 	found->letter.dead_ms = sqlite3_column_int64(row, 1);
 	found->letter.url_bytes = (size_t)sqlite3_column_bytes(row, 8);
 	found->letter.data_bytes = (size_t)sqlite3_column_bytes(row, 9);
@@ -145,10 +144,10 @@ int64_t dead_list(struct waiting *waiting, const struct dead_filter *filter, uin
                   void *argument, struct shm_error *error)
 {
 	sqlite3_stmt *statement;
-	struct found found = {.seq = INT64_MAX, .letter.dead_ms = filter->until_ms};
+	struct found found = {.letter = {.seq = INT64_MAX, .dead_ms = filter->until_ms}};
 	int64_t given = 0;
 	if (filter->after_seq != 0 && filter->after_ms <= filter->until_ms) {
-		found.seq = filter->after_seq;
+		found.letter.seq = filter->after_seq;
 		found.letter.dead_ms = filter->after_ms;
 	}
 	int result = prepare(waiting, newest_text, &statement, error);
@@ -156,7 +155,7 @@ int64_t dead_list(struct waiting *waiting, const struct dead_filter *filter, uin
 		return result;
 	for (;;) {
 		sqlite3_bind_int64(statement, 1, found.letter.dead_ms);
-		sqlite3_bind_int64(statement, 2, found.seq);
+		sqlite3_bind_int64(statement, 2, found.letter.seq);
 		result = find(waiting, statement, &found, error);
 		if (result <= 0 || found.letter.dead_ms < filter->since_ms)
 			break;
@@ -259,12 +258,12 @@ static int fill_batch(struct waiting *waiting, sqlite3_stmt *oldest, const struc
 {
 	while (batch->n < DEAD_BATCH && batch->n < most) {
 		sqlite3_bind_int64(oldest, 1, found->letter.dead_ms);
-		sqlite3_bind_int64(oldest, 2, found->seq);
+		sqlite3_bind_int64(oldest, 2, found->letter.seq);
 		int result = find(waiting, oldest, found, error);
 		if (result <= 0 || found->letter.dead_ms > filter->until_ms)
 			return result < 0 ? result : 0;
 		if (passes(filter, &found->letter))
-			batch->seq[batch->n++] = found->seq;
+			batch->seq[batch->n++] = found->letter.seq;
 	}
 	return 1;
 }
@@ -272,7 +271,7 @@ static int fill_batch(struct waiting *waiting, sqlite3_stmt *oldest, const struc
 int64_t dead_change(struct waiting *waiting, enum dead_change change, const struct dead_filter *filter,
                     uint64_t most, int64_t now_ms, uint64_t *done, struct shm_error *error)
 {
-	struct found found = {.seq = INT64_MIN, .letter.dead_ms = filter->since_ms};
+	struct found found = {.letter = {.seq = INT64_MIN, .dead_ms = filter->since_ms}};
 	struct batch *batch = calloc(1, sizeof *batch);
 	sqlite3_stmt *oldest = NULL;
 	uint64_t left = most == 0 ? UINT64_MAX : most, changed = 0;
@@ -317,7 +316,7 @@ int dead_change_one(struct waiting *waiting, enum dead_change change, const char
 	int result = find_one(waiting, id, &found, error);
 	if (result > 0) {
 		batch->now_ms = now_ms;
-		batch->seq[batch->n++] = found.seq;
+		batch->seq[batch->n++] = found.letter.seq;
 		result = prepare_batch(waiting, change, batch, error);
 		if (result == 0)
 			result = change_batch(waiting, batch, error);

@@ -83,10 +83,8 @@ static int set_timer(CURLM *multi, long timeout_ms, void *argument)
 void sender_work_on(struct curl_sender *sender, const struct slot *slot)
 {
 	void *owner = slot != NULL && slot->request != NULL ? slot->request->owner : NULL;
-	if (sender->options.working == NULL || owner == sender->worked_on)
-		return;
-	sender->worked_on = owner;
-	sender->options.working(sender->options.context, owner);
+	if (sender->options.working != NULL)
+		sender->options.working(sender->options.context, owner);
 }
 
 /* ---- opening ---- */

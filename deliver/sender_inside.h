@@ -74,7 +74,6 @@ struct curl_sender {
 	struct slot *slot, *free, *busy;
 	unsigned n_made, n_busy;
 	struct sender_request *done, **done_end;
-	void *worked_on; /* the owner that `working` was told last */
 };
 
 /* ---- sender_answer.c ---- */

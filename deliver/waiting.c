@@ -109,19 +109,6 @@ int waiting_promote(struct waiting *waiting, int64_t now_ms, unsigned most)
 
 /* ---- reading a row ---- */
 
-static bool read_id(uint64_t id[2], const char *text, int bytes)
-{
-	if (text == NULL || bytes != EVENT_POSTBACK_ID_BYTES)
-		return false;
-	for (unsigned i = 0; i < EVENT_POSTBACK_ID_BYTES; i++) {
-		int digit = hex_value(text[i]);
-		if (digit < 0)
-			return false;
-		id[i / 16] = id[i / 16] << 4 | (unsigned)digit;
-	}
-	return true;
-}
-
 static bool read_method(uint16_t *method, const char *text)
 {
 	const char *name;
@@ -166,7 +153,8 @@ int waiting_read_row(struct waiting *waiting, sqlite3_stmt *statement, struct wa
 	        .data_bytes = (uint32_t)data_bytes,
 	};
 	const void *source = sqlite3_column_blob(statement, 4);
-	if (!read_id(postback->id, text_at(statement, 1), sqlite3_column_bytes(statement, 1)) ||
+	if (!event_postback_parse_id(postback->id, text_at(statement, 1),
+	                             (size_t)sqlite3_column_bytes(statement, 1)) ||
 	    !read_method(&postback->method, text_at(statement, 2)) || source == NULL ||
 	    sqlite3_column_bytes(statement, 4) != (int)sizeof postback->source || bytes > UINT32_MAX)
 		return -EPROTO;

@@ -118,7 +118,7 @@ bool enrich_poll(struct enrich *enrich)
 	metric_add(enrich->control, ENRICH_commits, 1);
 	if (arrival_ns != 0 && n != 0)
 		metric_observe(enrich->control, enrich->taken_after, ENRICH_taken_after_us,
-		               now_ns > arrival_ns ? (now_ns - arrival_ns) / NS_PER_US : 0);
+		               clock_since_ns(arrival_ns, now_ns) / NS_PER_US);
 	enrich->commits++;
 	return true;
 }

@@ -296,6 +296,19 @@ void event_postback_id(char out[EVENT_POSTBACK_ID_BYTES], const struct event_pos
 	put_postback_id(&text, postback->id);
 }
 
+bool event_postback_parse_id(uint64_t id[2], const char *text, size_t bytes)
+{
+	if (bytes != EVENT_POSTBACK_ID_BYTES)
+		return false;
+	for (unsigned i = 0; i < EVENT_POSTBACK_ID_BYTES; i++) {
+		int digit = hex_value(text[i]);
+		if (digit < 0)
+			return false;
+		id[i / 16] = id[i / 16] << 4 | (unsigned)digit;
+	}
+	return true;
+}
+
 const char *event_field_name(uint16_t type, unsigned i)
 {
 	size_t n;

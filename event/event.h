@@ -294,6 +294,9 @@ int event_postback_field(char *out, size_t size, const void *payload, uint32_t l
 /* The id as text: 32 hexadecimal digits, no final 0. */
 void event_postback_id(char out[EVENT_POSTBACK_ID_BYTES], const struct event_postback *postback);
 
+/* And back, from either case; false for any other text. */
+bool event_postback_parse_id(uint64_t id[2], const char *text, size_t bytes);
+
 /* "GET" for POSTBACK_GET; NULL outside the enum. */
 const char *postback_method_name(unsigned method);
 

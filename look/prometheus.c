@@ -385,8 +385,8 @@ static void put_queues(struct writer *w)
 
 /* ---- the stages' own metrics ---- */
 
-static const char *const common[] = {
-#define METRIC(name, kind, help) #name,
+static const struct metric_description common[] = {
+#define METRIC METRIC_ROW
 #include "stage/metrics.def"
 #undef METRIC
 };
@@ -394,7 +394,7 @@ static const char *const common[] = {
 static bool is_common(const struct metric_description *metric)
 {
 	for (unsigned i = 0; i < sizeof common / sizeof common[0]; i++)
-		if (strcmp(common[i], metric->name) == 0)
+		if (strcmp(common[i].name, metric->name) == 0)
 			return true;
 	return false;
 }
@@ -588,17 +588,12 @@ static void put_programs(struct writer *w)
 
 static void put_common(struct writer *w)
 {
-	static const struct metric_description table[] = {
-#define METRIC METRIC_ROW
-#include "stage/metrics.def"
-#undef METRIC
-	};
-	for (unsigned i = 0; i < sizeof table / sizeof table[0]; i++) {
-		open_metric(w, "stage", &table[i]);
+	for (unsigned i = 0; i < sizeof common / sizeof common[0]; i++) {
+		open_metric(w, "stage", &common[i]);
 		for (unsigned k = 0; k < w->snapshot->n_stages; k++) {
 			const struct snapshot_stage *stage = &w->snapshot->stage[k];
 			for (unsigned m = 0; m < stage->n_metrics; m++)
-				if (strcmp(stage->metric[m].about.name, table[i].name) == 0)
+				if (strcmp(stage->metric[m].about.name, common[i].name) == 0)
 					put_metric(w, stage->name, &stage->metric[m]);
 		}
 	}

@@ -325,8 +325,7 @@ static uint64_t age_at(const struct snapshot_source *source, unsigned topic, uns
 	    head.record.length < sizeof(struct event_head))
 		return SNAPSHOT_NO_AGE;
 	memcpy(&arrival_ns, head.bytes + sizeof(struct record), sizeof arrival_ns);
-	uint64_t now = clock_real_ns();
-	return now > arrival_ns ? now - arrival_ns : 0;
+	return clock_since_ns(arrival_ns, clock_real_ns());
 }
 
 static void take_lane(const struct snapshot_source *source, unsigned topic, unsigned index,
@@ -460,6 +459,14 @@ uint64_t snapshot_rejected(const struct snapshot_ledger *ledger)
 	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
 		sum += ledger->rejected[i];
 	return sum;
+}
+
+const struct snapshot_metric *snapshot_metric_find(const struct snapshot_stage *stage, const char *name)
+{
+	for (unsigned i = 0; i < stage->n_metrics; i++)
+		if (strcmp(stage->metric[i].about.name, name) == 0)
+			return &stage->metric[i];
+	return NULL;
 }
 
 bool snapshot_kept(const struct snapshot_topic *topic)

@@ -137,6 +137,9 @@ int snapshot_take(struct snapshot_source *source, struct snapshot *snapshot, str
 
 void snapshot_close(struct snapshot_source *source);
 
+/* The stage's metric of this name, or NULL. */
+const struct snapshot_metric *snapshot_metric_find(const struct snapshot_stage *stage, const char *name);
+
 /* True when a required group reads the topic. If none does, new events overwrite old ones and
  * writers never wait. */
 bool snapshot_kept(const struct snapshot_topic *topic);

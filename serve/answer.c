@@ -9,6 +9,7 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "base/hex.h"
 #include "serve/problem.h"
 
 void answer_init(struct answer *answer)
@@ -59,11 +60,12 @@ static void make_etag(struct answer *answer)
 	uint8_t digest[SHA256_DIGEST_LENGTH];
 	char *at = answer->etag;
 	SHA256((const unsigned char *)answer->body, answer->bytes, digest);
-	at += sprintf(at, "W/\"");
-	for (unsigned i = 0; i < 8; i++)
-		at += sprintf(at, "%02x", digest[i]);
-	*at++ = '"';
-	*at = '\0';
+	at = mempcpy(at, "W/\"", 3);
+	for (unsigned i = 0; i < 8; i++) {
+		*at++ = hex_lower(digest[i] >> 4);
+		*at++ = hex_lower(digest[i] & 15);
+	}
+	memcpy(at, "\"", 2);
 }
 
 /* Weak comparison (RFC 9110, 13.1.2): W/ does not matter. */

@@ -150,19 +150,6 @@ void listener_note(const struct listeners *listeners, char *text, size_t size)
 	}
 }
 
-void listener_pause(struct listeners *listeners, bool pause)
-{
-	for (unsigned i = 0; i < listeners->n; i++) {
-		struct listener *listener = &listeners->listener[i];
-		if (!listener->polled)
-			continue;
-		if (pause)
-			(void)uv_poll_stop(&listener->poll);
-		else
-			(void)uv_poll_start(&listener->poll, UV_READABLE, on_readable);
-	}
-}
-
 void listener_close(struct listeners *listeners)
 {
 	for (unsigned i = 0; i < listeners->n; i++) {

@@ -49,13 +49,11 @@ bool listener_open(struct listeners *listeners);
 /* "127.0.0.1:4003, [::1]:4003; 127.0.0.1:3001: Address already in use" */
 void listener_note(const struct listeners *listeners, char *text, size_t size);
 
-/* Stops or starts taking connections; what waits stays in the kernel's backlog. */
-void listener_pause(struct listeners *listeners, bool pause);
-
 /* Closes the sockets; the handles go with the next run of the loop. */
 void listener_close(struct listeners *listeners);
 
-/* Whether an address of serve.listen can be reached from another host. */
+/* True when an address of serve.listen is reached from this host alone: loopback, or a Unix socket.
+ * False for what is no address. */
 bool listener_is_loopback(const char *text);
 
 #endif

@@ -63,3 +63,21 @@ void problem_of(struct answer *answer, int result, const char *instance, const c
 		problem(answer, 500, instance, "%s", reason);
 	}
 }
+
+void problem_or_json(struct answer *answer, int result, const char *instance, char *json, const char *reason)
+{
+	switch (result) {
+	case 0:
+		answer_body(answer, 200, "application/json", json, strlen(json));
+		break;
+	case -EINVAL:
+		problem(answer, 400, instance, "%s", reason);
+		break;
+	case -ENOENT:
+	case -ENODATA:
+		problem(answer, 404, instance, "%s", reason);
+		break;
+	default:
+		problem_of(answer, result, instance, reason);
+	}
+}

@@ -16,4 +16,9 @@ void problem(struct answer *answer, unsigned status, const char *instance, const
  * reason. */
 void problem_of(struct answer *answer, int result, const char *instance, const char *reason);
 
+/* What a reader of tally.db returned: 0, and its JSON, which is the answer's from now on; or the
+ * reason why there is none: -EINVAL for a question that nobody can answer (400), -ENOENT and
+ * -ENODATA for what is not there (404), others as above. */
+void problem_or_json(struct answer *answer, int result, const char *instance, char *json, const char *reason);
+
 #endif

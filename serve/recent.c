@@ -1,6 +1,5 @@
 #include "serve/recent.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +7,6 @@
 #include <strings.h>
 
 #include "base/clock.h"
-#include "base/hex.h"
 
 #define RETRY_NS  NS_PER_SEC
 #define JSON_ROOM (6u * RECENT_RECORD_MAX + 4096u) /* each byte as \u00XX, and the names */
@@ -17,7 +15,6 @@ struct entry {
 	uint64_t id[2], arrival_ns, position;
 	uint64_t at; /* in bytes[] */
 	uint32_t bytes;
-	uint32_t host; /* hash of its endpoint's; 0: it has none */
 	uint16_t status;
 	uint8_t outcome, lane;
 };
@@ -101,16 +98,7 @@ struct place {
 	size_t name_bytes;
 	const char *port; /* "" none */
 	size_t port_bytes;
-	uint32_t hash; /* of the name; so that a search for a host looks at few records */
 };
-
-static uint32_t hash_of(const struct place *place)
-{
-	uint32_t hash = 2166136261u; /* FNV-1a */
-	for (size_t i = 0; i < place->name_bytes; i++)
-		hash = (hash ^ (unsigned char)tolower((unsigned char)place->name[i])) * 16777619u;
-	return hash;
-}
 
 static struct place split_place(const char *text, size_t bytes)
 {
@@ -131,13 +119,6 @@ static struct place split_place(const char *text, size_t bytes)
 	return place;
 }
 
-static struct place place_of(const char *text, size_t bytes)
-{
-	struct place place = split_place(text, bytes);
-	place.hash = hash_of(&place);
-	return place;
-}
-
 /* The endpoint is scheme://host[:port]/path, without the scheme's own port. False: it is none. */
 static bool place_of_event(const struct event_delivery *event, struct place *place)
 {
@@ -146,7 +127,7 @@ static bool place_of_event(const struct event_delivery *event, struct place *pla
 		return false;
 	const char *end = event->text + event->endpoint_bytes, *at = begin + 3;
 	const char *slash = memchr(at, '/', (size_t)(end - at));
-	*place = place_of(at, (size_t)((slash != NULL ? slash : end) - at));
+	*place = split_place(at, (size_t)((slash != NULL ? slash : end) - at));
 	if (place->port_bytes == 0) {
 		place->port = begin - event->text == 5 ? "443" : "80"; /* https, http */
 		place->port_bytes = strlen(place->port);
@@ -205,7 +186,6 @@ static void keep(struct recent *recent, unsigned lane, uint64_t position, const 
 {
 	const struct event_delivery *event = (const struct event_delivery *)(const void *)record->payload;
 	uint64_t bytes = record_bytes(record->length);
-	struct place place;
 	char *room = make_room(recent, bytes);
 	memcpy(room, record, sizeof *record + record->length);
 	*entry_of(recent, recent->next) = (struct entry){
@@ -214,7 +194,6 @@ static void keep(struct recent *recent, unsigned lane, uint64_t position, const 
 	        .position = position,
 	        .at = (uint64_t)(room - recent->bytes),
 	        .bytes = (uint32_t)bytes,
-	        .host = place_of_event(event, &place) ? place.hash : 0,
 	        .status = event->status,
 	        .outcome = event->outcome,
 	        .lane = (uint8_t)lane,
@@ -314,8 +293,6 @@ static bool passes(const struct recent *recent, const struct recent_filter *filt
 		return false;
 	if (host == NULL)
 		return true;
-	if (entry->host != host->hash)
-		return false;
 	const void *payload = recent->bytes + entry->at + sizeof(struct record);
 	return place_of_event(payload, &place) && same_place(&place, host);
 }
@@ -326,7 +303,7 @@ uint64_t recent_list(struct recent *recent, const struct recent_filter *filter, 
 	uint64_t given = 0, number = recent->next;
 	struct place host = {.name = ""};
 	if (filter->host != NULL)
-		host = place_of(filter->host, strlen(filter->host));
+		host = split_place(filter->host, strlen(filter->host));
 	if (filter->before != 0 && filter->before < number)
 		number = filter->before;
 	*next = 0;
@@ -375,18 +352,4 @@ json_t *recent_json(struct recent *recent, const struct recent_attempt *attempt,
 		(void)json_object_del(one, "body_hex");
 	}
 	return one;
-}
-
-bool recent_parse_id(const char *text, uint64_t id[2])
-{
-	id[0] = id[1] = 0;
-	if (strnlen(text, EVENT_POSTBACK_ID_BYTES + 1) != EVENT_POSTBACK_ID_BYTES)
-		return false;
-	for (unsigned i = 0; i < EVENT_POSTBACK_ID_BYTES; i++) {
-		int digit = hex_value(text[i]);
-		if (digit < 0)
-			return false;
-		id[i / 16] = id[i / 16] << 4 | (unsigned)digit;
-	}
-	return true;
 }

@@ -74,7 +74,6 @@ void request_add_query(struct request *request, const char *text, size_t bytes)
 	request->query[request->n_query].value = equals != NULL ? equals + 1 : copy + bytes;
 	if (equals != NULL)
 		*equals = '\0';
-	request->query[request->n_query].value_bytes = strlen(request->query[request->n_query].value);
 	request->n_query++;
 }
 
@@ -141,4 +140,14 @@ bool request_accepts(const char *list, const char *word)
 		list += item;
 	}
 	return any;
+}
+
+bool request_postback(const struct request *request, uint64_t id[2], char text[EVENT_POSTBACK_ID_BYTES + 1])
+{
+	const char *given = request_text(request, "id");
+	if (!event_postback_parse_id(id, given, strlen(given)))
+		return false;
+	event_postback_id(text, &(struct event_postback){.id = {id[0], id[1]}});
+	text[EVENT_POSTBACK_ID_BYTES] = '\0';
+	return true;
 }

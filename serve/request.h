@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "event/event.h"
+
 #define REQUEST_PATH_MAX   2048u /* bytes; a longer one is 414 */
 #define REQUEST_QUERY_MAX  16u   /* parameters */
 #define REQUEST_QUERY_ROOM 4096u /* bytes of all of them, their final 0 included */
@@ -52,14 +54,12 @@ struct request {
 	unsigned fault_status;
 	struct {
 		const char *name, *value;
-		size_t value_bytes;
 	} query[REQUEST_QUERY_MAX];
 	unsigned n_query;
 	char query_text[REQUEST_QUERY_ROOM];
 	size_t query_bytes;
 	bool has_field[REQUEST_FIELD_COUNT];
 	char field[REQUEST_FIELD_COUNT][REQUEST_FIELD_MAX + 1];
-	bool has_body;
 	const struct route *route; /* set by the router */
 	/* By the parameters of its row: the value, or its default; NULL: not given. */
 	const char *value[REQUEST_PARAMETERS];
@@ -96,5 +96,9 @@ int64_t request_number(const struct request *request, const char *name, int64_t 
 /* Whether a list of the form of Accept-Encoding or Accept (RFC 9110, 12.4.2) names the word with a
  * weight other than 0. "*" counts for every coding, not for types. */
 bool request_accepts(const char *list, const char *word);
+
+/* The parameter "id" as the id of a postback: its two numbers, and its text as it is stored, in
+ * lower case. False: it is none. */
+bool request_postback(const struct request *request, uint64_t id[2], char text[EVENT_POSTBACK_ID_BYTES + 1]);
 
 #endif

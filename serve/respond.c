@@ -18,16 +18,6 @@ static void count(struct serve *serve, enum serve_metric metric)
 	metric_add(serve->control, (unsigned)metric, 1);
 }
 
-static void count_time(struct serve *serve, uint64_t us)
-{
-	const struct metric_description *times = serve->answer_times;
-	unsigned i = 0;
-	while (i < times->n_bounds && us > times->bound[i])
-		i++;
-	metric_add(serve->control, SERVE_answer_time_us, us);
-	metric_add(serve->control, SERVE_answer_time_us + 1 + i, 1);
-}
-
 static bool host_fits(struct serve *serve, const struct request *request, struct answer *answer)
 {
 	if (host_allowed(&serve->hosts, request_field(request, REQUEST_HOST)))
@@ -158,5 +148,6 @@ void serve_answer(struct serve *serve, struct request *request, struct answer *a
 {
 	uint64_t began_ns = clock_monotonic_ns();
 	answer_it(serve, request, answer);
-	count_time(serve, (clock_monotonic_ns() - began_ns) / NS_PER_US);
+	metric_observe(serve->control, serve->answer_times, SERVE_answer_time_us,
+	               (clock_monotonic_ns() - began_ns) / NS_PER_US);
 }

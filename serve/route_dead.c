@@ -21,11 +21,6 @@ struct listing {
 	bool more, failed;
 };
 
-static int64_t now_ms(void)
-{
-	return (int64_t)(clock_real_ns() / NS_PER_MS);
-}
-
 /* ---- opening ---- */
 
 /* NULL: the answer is made. *none: nothing has ever waited for delivery. */
@@ -107,22 +102,6 @@ void handle_dead(struct serve *serve, const struct request *request, struct answ
 
 /* ---- one ---- */
 
-/* As they are stored; false when it is no id. */
-static bool read_id(const struct request *request, char id[EVENT_POSTBACK_ID_BYTES + 1])
-{
-	const char *text = request_text(request, "id");
-	if (strlen(text) != EVENT_POSTBACK_ID_BYTES)
-		return false;
-	for (unsigned i = 0; i < EVENT_POSTBACK_ID_BYTES; i++) {
-		int digit = hex_value(text[i]);
-		if (digit < 0)
-			return false;
-		id[i] = hex_lower((unsigned)digit);
-	}
-	id[EVENT_POSTBACK_ID_BYTES] = '\0';
-	return true;
-}
-
 static void no_such(const struct request *request, struct answer *answer)
 {
 	problem(answer, 404, request->path, "no dead letter has this id; /dead lists them");
@@ -140,7 +119,8 @@ void handle_dead_letter(struct serve *serve, const struct request *request, stru
 	struct shm_error error = {""};
 	struct listing listing = {.redact = serve->redact};
 	char id[EVENT_POSTBACK_ID_BYTES + 1];
-	bool none = !read_id(request, id);
+	uint64_t number[2];
+	bool none = !request_postback(request, number, id);
 	struct waiting *waiting = none ? NULL : open_letters(serve, request, answer, false, &none);
 	int result = waiting == NULL ? 0 : dead_show(waiting, id, show_letter, &listing, &error);
 	waiting_close(waiting);
@@ -163,13 +143,15 @@ void handle_dead_replay(struct serve *serve, const struct request *request, stru
 {
 	struct shm_error error = {""};
 	char id[EVENT_POSTBACK_ID_BYTES + 1];
-	bool none = !read_id(request, id);
+	uint64_t number[2];
+	bool none = !request_postback(request, number, id);
 	struct waiting *waiting = none ? NULL : open_letters(serve, request, answer, false, &none);
 	int result = waiting == NULL ? 0 : dead_show(waiting, id, is_there, NULL, &error);
 	waiting_close(waiting);
 	waiting = result <= 0 ? NULL : open_letters(serve, request, answer, true, &none);
 	if (result > 0)
-		result = waiting == NULL ? 0 : dead_change_one(waiting, DEAD_REPLAY, id, now_ms(), &error);
+		result = waiting == NULL ? 0
+		                         : dead_change_one(waiting, DEAD_REPLAY, id, clock_real_ms(), &error);
 	waiting_close(waiting);
 	if (result < 0)
 		problem_of(answer, result, request->path, error.text);

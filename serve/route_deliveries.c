@@ -141,11 +141,10 @@ void handle_delivery(struct serve *serve, const struct request *request, struct 
 	uint64_t number[2];
 	struct page page = {.whole = true};
 	json_t *known = NULL;
-	if (!recent_parse_id(request_text(request, "id"), number)) {
+	if (!request_postback(request, number, id)) {
 		problem(answer, 404, request->path, "an id of a postback is 32 hexadecimal digits");
 		return;
 	}
-	snprintf(id, sizeof id, "%016" PRIx64 "%016" PRIx64, number[0], number[1]);
 	page.attempts = json_array();
 	read_what_came(serve);
 	uint64_t n = recent_find(serve->recent, number, add_attempt, &page);
@@ -166,7 +165,7 @@ void handle_delivery_counts(struct serve *serve, const struct request *request, 
 {
 	struct shm_error error = {""};
 	char *json = NULL;
-	int64_t now_ms = (int64_t)(clock_real_ns() / NS_PER_MS);
+	int64_t now_ms = clock_real_ms();
 	struct attempts_question question = {
 	        .from_ms = request_number(request, "since", now_ms - HOUR_MS),
 	        .to_ms = request_number(request, "until", now_ms),
@@ -176,12 +175,5 @@ void handle_delivery_counts(struct serve *serve, const struct request *request, 
 	        .offset = (uint64_t)request_number(request, "offset", 0),
 	};
 	int result = attempts_json(config_string(serve->config, "data_dir"), &question, &json, &error);
-	if (result == 0)
-		answer_body(answer, 200, "application/json", json, strlen(json));
-	else if (result == -EINVAL)
-		problem(answer, 400, request->path, "%s", error.text);
-	else if (result == -ENODATA)
-		problem(answer, 404, request->path, "%s", error.text);
-	else
-		problem_of(answer, result, request->path, error.text);
+	problem_or_json(answer, result, request->path, json, error.text);
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/text.h"
 #include "look/json.h"
 #include "look/prometheus.h"
 #include "look/sinks.h"
@@ -127,22 +126,24 @@ struct sum {
 	uint64_t requests, failed, time_ns, time_min_ns, time_max_ns;
 };
 
-/* The metrics of a route are <route>_requests, <route>_failed_<reason>, <route>_time_ns. */
+/* Of a route there are requests, failed_<reason> and time_ns, behind its name. */
 static void add_metric(struct sum *sum, const struct snapshot_metric *metric)
 {
 	const char *name = metric->about.name;
-	if (strcmp(name, "time_min_ns") == 0) {
+	if (metric->about.route_bytes != 0) {
+		name += metric->about.route_bytes + 1;
+		if (strcmp(name, "requests") == 0)
+			sum->requests += metric->value;
+		else if (strcmp(name, "time_ns") == 0)
+			sum->time_ns += metric->sum;
+		else if (strncmp(name, "failed_", 7) == 0)
+			sum->failed += metric->value;
+	} else if (strcmp(name, "time_min_ns") == 0) {
 		if (metric->value != 0 && (sum->time_min_ns == 0 || metric->value < sum->time_min_ns))
 			sum->time_min_ns = metric->value;
 	} else if (strcmp(name, "time_max_ns") == 0) {
 		if (metric->value > sum->time_max_ns)
 			sum->time_max_ns = metric->value;
-	} else if (metric->about.kind == METRIC_HISTOGRAM && text_ends_with(name, "_time_ns")) {
-		sum->time_ns += metric->sum;
-	} else if (strstr(name, "_failed_") != NULL) {
-		sum->failed += metric->value;
-	} else if (text_ends_with(name, "_requests") && strcmp(name, "kept_requests") != 0) {
-		sum->requests += metric->value;
 	}
 }
 

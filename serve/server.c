@@ -381,7 +381,6 @@ static int handle_head(struct connection *connection, struct lws *wsi)
 	if ((uint64_t)length > settings->max_body)
 		return refuse(connection, 413, "the body is longer than serve.max_body");
 	if (length > 0) {
-		connection->request.has_body = true;
 		set_deadline(connection, CONNECTION_BODY, settings->body_ns);
 		return 0;
 	}

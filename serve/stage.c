@@ -159,22 +159,12 @@ static uint64_t memory_max(const struct config *config, const char *section)
 	(void)section;
 	/* An answer that is being made is there as text and compressed. */
 	return settings.answer_memory + 2 * config_u64(config, "serve.max_answer") +
-	       settings.max_connections * (server_connection_bytes() + settings.max_head) +
-	       2 * sizeof(struct snapshot) +
+	       settings.max_connections * (server_connection_bytes() + settings.max_head) + view_bytes() +
 	       recent_bytes_max(config_u64(config, "serve.recent_deliveries"),
 	                        config_u64(config, "serve.recent_bytes"));
 }
 
 /* ---- start ---- */
-
-/* The one histogram. */
-static const struct metric_description *find_times(void)
-{
-	const struct metric_description *times = metrics;
-	while (times->kind != METRIC_HISTOGRAM)
-		times++;
-	return times;
-}
 
 static int open_parts(struct process *process, struct stage *stage, struct shm_error *error)
 {
@@ -187,7 +177,7 @@ static int open_parts(struct process *process, struct stage *stage, struct shm_e
 	        .query_ns = config_ns(stage->config, "serve.query_timeout"),
 	        .answer_max = config_u64(stage->config, "serve.max_answer"),
 	};
-	serve->answer_times = find_times();
+	serve->answer_times = metric_row(metrics, SERVE_answer_time_us);
 	read_auth(stage, &serve->auth);
 	host_init(&serve->hosts, stage->config);
 	serve->redact = redact_new(stage->config);
@@ -343,6 +333,7 @@ static void tick(struct stage *stage)
 	struct process *process = stage->own;
 	struct serve *serve = &process->serve;
 	server_tick(serve->server, stage->now_ns);
+	(void)view_sample(&serve->view, stage->now_ns); /* also while idle has no turn */
 	if (!stage->draining && stage->now_ns >= process->bound_ns + NS_PER_SEC)
 		bind_addresses(process, stage->now_ns);
 	tell_counts(serve);

@@ -18,6 +18,11 @@ int view_init(struct view *view, const char *instance)
 	return -ENOMEM;
 }
 
+size_t view_bytes(void)
+{
+	return sizeof(struct snapshot_source) + sizeof(struct snapshot) + sizeof(struct peaks);
+}
+
 void view_fini(struct view *view)
 {
 	if (view->open)

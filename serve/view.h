@@ -23,6 +23,9 @@ struct view {
 int view_init(struct view *view, const char *instance);
 void view_fini(struct view *view);
 
+/* Bytes that it takes. */
+size_t view_bytes(void);
+
 /* A snapshot that is fresh enough; NULL with the reason in error when the instance cannot be read.
  * It holds until the next call. */
 const struct snapshot *view_take(struct view *view, struct shm_error *error);

@@ -699,7 +699,7 @@ bool stream_peek(struct stream_reader *reader, struct record_batch *batch)
 	        atomic_load_explicit(&reader->shared->tail, memory_order_acquire) - reader->position;
 	if (available == 0)
 		return false;
-	const char *at = reader->data + (reader->position & (reader->size - 1));
+	const char *at = stream_at(reader);
 	*batch = (struct record_batch){.at = at, .end = at + available, .position = reader->position};
 	if (available >
 	    reader->size) { /* the tail itself is damaged, or the cursor was: take nothing from there */

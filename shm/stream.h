@@ -310,6 +310,12 @@ void stream_reader_return(struct stream_reader *reader, const struct stream_book
 /* Unmaps and frees; the cursor stays where it is. */
 void stream_reader_detach(struct stream_reader *reader);
 
+/* Where the reader stands in the lane's data: the next record, if there is one. */
+static inline const char *stream_at(const struct stream_reader *reader)
+{
+	return reader->data + (reader->position & (reader->size - 1));
+}
+
 /* All records from the reader's position to the tail (an optional reader: as many as its copy
  * holds). Returns true when there is at least one byte. The batch is valid until stream_advance.
  * Peeking again without advancing gives the same records and perhaps more. */

@@ -191,15 +191,21 @@ static inline void metric_set(struct control *control, unsigned metric, uint64_t
 	atomic_store_explicit(&control->metric[metric], value, memory_order_relaxed);
 }
 
+/* The bucket of a value: of the first bound that is not below it, or n for one above all. */
+static inline unsigned metric_bucket(const uint64_t *bound, unsigned n, uint64_t value)
+{
+	unsigned i = 0;
+	while (i < n && value > bound[i])
+		i++;
+	return i;
+}
+
 /* Counts a value in the histogram that has this row and whose values begin at this word. */
 static inline void metric_observe(struct control *control, const struct metric_description *row,
                                   unsigned metric, uint64_t value)
 {
-	unsigned i = 0;
-	while (i < row->n_bounds && value > row->bound[i])
-		i++;
 	metric_add(control, metric, value);
-	metric_add(control, metric + 1 + i, 1);
+	metric_add(control, metric + 1 + metric_bucket(row->bound, row->n_bounds, value), 1);
 }
 
 #endif

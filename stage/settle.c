@@ -189,23 +189,28 @@ void settle_poll(struct settle *settle, uint64_t now_ns)
 static void observe_taken(const struct settle *settle, const struct stream_reader *reader,
                           const struct record_batch *batch)
 {
-	const char *first = reader->data + (reader->position & (reader->size - 1));
-	uint64_t arrival_ns = event_batch_arrival(&(struct record_batch){.at = first, .end = batch->end});
-	if (arrival_ns == 0)
-		return;
-	uint64_t now_ns = clock_real_ns();
-	observe(settle, SETTLE_taken_after_us, now_ns > arrival_ns ? (now_ns - arrival_ns) / NS_PER_US : 0);
+	uint64_t arrival_ns =
+	        event_batch_arrival(&(struct record_batch){.at = stream_at(reader), .end = batch->end});
+	if (arrival_ns != 0)
+		observe(settle, SETTLE_taken_after_us,
+		        clock_since_ns(arrival_ns, clock_real_ns()) / NS_PER_US);
+}
+
+static void pass_on(struct settle *settle, struct stream_reader *reader, const struct record_batch *batch,
+                    uint64_t records)
+{
+	uint64_t before = reader->position;
+	if (records != 0)
+		observe_taken(settle, reader, batch);
+	stream_pass(reader, batch, records);
+	settle->passed_bytes += reader->position - before;
 }
 
 void settle_pass(struct settle *settle, unsigned i, unsigned lane, const struct record_batch *batch,
                  uint64_t records, bool wish, uint64_t now_ns)
 {
 	struct stream_reader *reader = &settle->ports->reader[i].lane[lane];
-	uint64_t before = reader->position;
-	if (records != 0)
-		observe_taken(settle, reader, batch);
-	stream_pass(reader, batch, records);
-	settle->passed_bytes += reader->position - before;
+	pass_on(settle, reader, batch, records);
 	if (settle->due_ns == UINT64_MAX)
 		settle->due_ns = now_ns + settle->interval_ns;
 	bool many = settle->most_bytes != 0 && settle->passed_bytes >= settle->most_bytes;
@@ -264,11 +269,7 @@ void settle_fly(struct settle *settle, struct settle_flight *flight, const struc
                 uint64_t records)
 {
 	struct stream_reader *reader = &settle->ports->reader[flight->reads].lane[flight->lane];
-	uint64_t before = reader->position;
-	if (records != 0)
-		observe_taken(settle, reader, batch);
-	stream_pass(reader, batch, records);
-	settle->passed_bytes += reader->position - before;
+	pass_on(settle, reader, batch, records);
 	flight->end = stream_mark(reader);
 }
 

@@ -155,21 +155,13 @@ static void watch(struct model *model, struct row *row, struct memory *memory)
 
 /* ---- stages ---- */
 
-static const struct snapshot_metric *metric(const struct snapshot_stage *stage, const char *name)
-{
-	for (unsigned i = 0; i < stage->n_metrics; i++)
-		if (strcmp(stage->metric[i].about.name, name) == 0)
-			return &stage->metric[i];
-	return NULL;
-}
-
 /* A stage's metric of what it put into a queue ("postbacks"), or with a suffix of what became of
  * that ("postbacks_refused"). 0 when it has none. */
 static uint64_t put_metric(const struct snapshot_stage *stage, const char *queue, const char *suffix)
 {
 	char name[SHM_NAME_MAX + 16];
 	snprintf(name, sizeof name, "%ss%s", queue, suffix);
-	const struct snapshot_metric *found = metric(stage, name);
+	const struct snapshot_metric *found = snapshot_metric_find(stage, name);
 	return found != NULL ? found->value : 0;
 }
 
@@ -259,7 +251,7 @@ static void set_state(struct model *model, struct row *row, const struct snapsho
 static void show_stage(struct model *model, const struct sample *sample, unsigned i)
 {
 	const struct snapshot_stage *stage = &sample->snapshot.stage[i];
-	const struct snapshot_metric *failing = metric(stage, "failing");
+	const struct snapshot_metric *failing = snapshot_metric_find(stage, "failing");
 	struct row *row = add_row(model, TABLE_STAGES, stage->name, NULL);
 	struct memory *memory = remember(model, TABLE_STAGES, stage->name, "");
 	uint64_t events;

@@ -36,9 +36,8 @@ const char *metrics_reason(unsigned status)
 
 static void add_times(struct metrics *metrics, enum route route, uint64_t took_ns, uint64_t n)
 {
-	unsigned bucket = 0;
-	while (bucket < sizeof time_bounds_ns / sizeof time_bounds_ns[0] && took_ns > time_bounds_ns[bucket])
-		bucket++;
+	unsigned bucket =
+	        metric_bucket(time_bounds_ns, sizeof time_bounds_ns / sizeof time_bounds_ns[0], took_ns);
 	metrics->route[route][ROUTE_METRIC_time_bucket + bucket] += n;
 	metrics->route[route][ROUTE_METRIC_time_ns] += n * took_ns;
 	if (metrics->time_min_ns == 0 || took_ns < metrics->time_min_ns)
@@ -74,11 +73,8 @@ void metrics_to_ring(struct metrics *metrics, uint64_t turn_ns)
 {
 	static const uint64_t bound[] = {EVENT_TO_RING_US};
 	uint64_t us = turn_ns / NS_PER_US;
-	unsigned bucket = 0;
-	while (bucket < sizeof bound / sizeof bound[0] && us > bound[bucket])
-		bucket++;
 	metrics->own[HTTP_to_ring_us] += us;
-	metrics->own[HTTP_to_ring_us + 1 + bucket]++;
+	metrics->own[HTTP_to_ring_us + 1 + metric_bucket(bound, sizeof bound / sizeof bound[0], us)]++;
 }
 
 void metrics_flush(struct metrics *metrics, struct control *control)

@@ -43,7 +43,7 @@ static void process(struct udp *udp, const uint16_t *index, unsigned n)
 			commit(udp);
 	commit(udp);
 	metric_observe(udp->control, udp->to_ring, UDP_to_ring_us,
-	               (clock_real_ns() - batch->arrival_ns) / NS_PER_US);
+	               clock_since_ns(batch->arrival_ns, clock_real_ns()) / NS_PER_US);
 }
 
 bool udp_poll(struct udp *udp)

@@ -188,7 +188,7 @@ static bool take_batch(struct sink *sink)
 		bool worked = commit_batch(sink, topic, lane, &batch, taken);
 		if (arrival_ns != 0 && taken != 0)
 			metric_observe(sink->control, sink->taken_after, OBJECTS_taken_after_us,
-			               now_ns > arrival_ns ? (now_ns - arrival_ns) / NS_PER_US : 0);
+			               clock_since_ns(arrival_ns, now_ns) / NS_PER_US);
 		if (!worked && journal_uncommitted(objects->journal)) /* an object that got no line */
 			journal_commit(objects->journal, &sink->ports);
 		worked |= objects_touch(objects);

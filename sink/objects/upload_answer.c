@@ -108,12 +108,9 @@ void upload_forget(struct upload *upload, journal_object object)
 static void count_time(struct upload_counts *counts, uint64_t opened_ns, uint64_t now_ns)
 {
 	static const uint64_t bound[] = {OBJECT_TIMES_MS};
-	uint64_t ms = now_ns > opened_ns ? (now_ns - opened_ns) / NS_PER_MS : 0;
-	unsigned bucket = 0;
-	while (bucket < sizeof bound / sizeof bound[0] && ms > bound[bucket])
-		bucket++;
+	uint64_t ms = clock_since_ns(opened_ns, now_ns) / NS_PER_MS;
 	counts->object_ms[0] += ms;
-	counts->object_ms[1 + bucket]++;
+	counts->object_ms[1 + metric_bucket(bound, sizeof bound / sizeof bound[0], ms)]++;
 }
 
 static void complete(struct upload *upload, journal_object object, uint64_t bytes)

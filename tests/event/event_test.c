@@ -400,6 +400,18 @@ static void validity_of_utf8_is_that_of_unicode(void **state)
 		                 cases[i].valid);
 }
 
+static void an_id_of_a_postback_is_32_digits(void **state)
+{
+	(void)state;
+	uint64_t id[2];
+	assert_true(event_postback_parse_id(id, "00000000000000070123456789abcDEF", 32));
+	assert_true(id[0] == 7 && id[1] == 0x0123456789abcdef);
+	assert_false(event_postback_parse_id(id, "", 0));
+	assert_false(event_postback_parse_id(id, "0000000000000007123456789abcDEF", 31));
+	assert_false(event_postback_parse_id(id, "00000000000000070123456789abcDEF0", 33));
+	assert_false(event_postback_parse_id(id, "00000000000000070123456789abcDEg", 32));
+}
+
 int main(void)
 {
 	alarm(60);
@@ -420,6 +432,7 @@ int main(void)
 	        cmocka_unit_test(no_character_that_a_terminal_obeys_comes_out_as_it_is),
 	        cmocka_unit_test(text_for_a_terminal_is_escaped_byte_by_byte_where_it_is_no_utf8),
 	        cmocka_unit_test(validity_of_utf8_is_that_of_unicode),
+	        cmocka_unit_test(an_id_of_a_postback_is_32_digits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

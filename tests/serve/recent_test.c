@@ -423,18 +423,6 @@ static void an_attempt_is_shown_as_tap_shows_it(void **state)
 	json_decref(json[1]);
 }
 
-static void ids_are_32_digits(void **state)
-{
-	(void)state;
-	uint64_t id[2];
-	assert_true(recent_parse_id("00000000000000070123456789abcDEF", id));
-	assert_true(id[0] == 7 && id[1] == 0x0123456789abcdef);
-	assert_false(recent_parse_id("", id));
-	assert_false(recent_parse_id("0000000000000007123456789abcDEF", id));
-	assert_false(recent_parse_id("00000000000000070123456789abcDEF0", id));
-	assert_false(recent_parse_id("00000000000000070123456789abcDEg", id));
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -450,7 +438,6 @@ int main(void)
 	        TEST(another_page_loses_nothing_and_repeats_nothing),
 	        cmocka_unit_test(an_instance_that_delivers_nothing_has_none),
 	        TEST(an_attempt_is_shown_as_tap_shows_it),
-	        cmocka_unit_test(ids_are_32_digits),
 	};
 	alarm(60);
 	draw_init(31);
