@@ -119,7 +119,7 @@ static int64_t now(void)
 
 static struct top_page page(void)
 {
-	return (struct top_page){given.limit, given.offset};
+	return (struct top_page){.limit = given.limit, .offset = given.offset};
 }
 
 static int ask_user_hour(const char *data_dir, char **json, struct shm_error *error)

@@ -10,99 +10,29 @@
 
 #include "event/event.h"
 #include "sink/tally/answer.h"
-#include "sink/tally/latency.h"
+#include "sink/tally/attempts_sum.h"
 #include "sink/tally/reader.h"
 
 #define ATTEMPTS_SINCE 2 /* version of the database that first had them */
 
-/* Of an outcome, or of several. */
-struct sum {
-	uint64_t count;
-	unsigned __int128 us;
-	uint64_t bucket[LATENCY_BUCKETS];
-};
-
 struct item {
 	int64_t step;
 	char *endpoint; /* NULL: none is begun */
-	struct sum outcome[OUTCOME_COUNT];
+	struct attempts_sum outcome[OUTCOME_COUNT];
 };
 
 struct work {
 	const struct attempts_question *question;
 	int64_t first, end, step; /* minutes */
 	struct item item;         /* the one that rows are added to */
-	struct sum all[OUTCOME_COUNT];
+	struct attempts_sum all[OUTCOME_COUNT];
 	uint64_t n_items;
 	json_t *items;
 };
 
-/* ---- sums ---- */
-
-static void add(struct sum *into, const struct sum *from)
-{
-	into->count += from->count;
-	into->us += from->us;
-	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
-		into->bucket[i] += from->bucket[i];
-}
-
 static int put(json_t *object, const char *key, json_t *value)
 {
 	return json_object_set_new(object, key, value) == 0 ? 0 : -ENOMEM;
-}
-
-static int put_latencies(json_t *object, const struct sum *sum)
-{
-	static const struct {
-		const char *key;
-		unsigned percent;
-	} percentiles[] = {{"p50_us", 50}, {"p90_us", 90}, {"p99_us", 99}};
-	uint64_t timed = latency_total(sum->bucket);
-	if (timed == 0)
-		return 0;
-	/* Rounded down; the exact sum is of integers. */
-	int result = put(object, "average_us", json_integer((json_int_t)(sum->us / timed)));
-	for (unsigned i = 0; result == 0 && i < sizeof percentiles / sizeof *percentiles; i++)
-		result = put(
-		        object, percentiles[i].key,
-		        json_integer((json_int_t)latency_percentile(sum->bucket, percentiles[i].percent)));
-	return result;
-}
-
-static int put_outcome(json_t *outcomes, unsigned outcome, const struct sum *sum)
-{
-	json_t *one = json_object();
-	int result = put(one, "count", json_integer((json_int_t)sum->count));
-	if (result == 0)
-		result = put_latencies(one, sum);
-	if (result == 0)
-		result = put(outcomes, delivery_outcome_name(outcome), json_incref(one));
-	json_decref(one);
-	return result;
-}
-
-static int put_sums(json_t *object, const struct sum outcome[OUTCOME_COUNT])
-{
-	struct sum whole = {0};
-	json_t *outcomes = json_object();
-	int result = outcomes == NULL ? -ENOMEM : 0;
-	for (unsigned i = 0; i < OUTCOME_COUNT; i++) {
-		add(&whole, &outcome[i]);
-		if (result == 0 && outcome[i].count != 0)
-			result = put_outcome(outcomes, i, &outcome[i]);
-	}
-	if (result == 0)
-		result = put(object, "attempts", json_integer((json_int_t)whole.count));
-	if (result == 0 && whole.count != 0)
-		result = put(object, "success",
-		             json_real((double)outcome[OUTCOME_DELIVERED].count / (double)whole.count));
-	if (result == 0)
-		result = put_latencies(object, &whole);
-	if (result == 0)
-		result = put(object, "outcomes", json_incref(outcomes));
-	json_decref(outcomes);
-	return result;
 }
 
 /* ---- items ---- */
@@ -133,12 +63,12 @@ static int end_item(struct work *work)
 		return 0;
 	uint64_t place = work->n_items++;
 	for (unsigned i = 0; i < OUTCOME_COUNT; i++)
-		add(&work->all[i], &item->outcome[i]);
+		attempts_sum_add(&work->all[i], &item->outcome[i]);
 	if (place >= question->offset && place - question->offset < question->limit) {
 		json_t *object = json_object();
 		result = object == NULL ? -ENOMEM : put_head(work, object);
 		if (result == 0)
-			result = put_sums(object, item->outcome);
+			result = attempts_sums_put(object, item->outcome, question->sums);
 		if (result == 0 && json_array_append(work->items, object) != 0)
 			result = -ENOMEM;
 		json_decref(object);
@@ -171,7 +101,7 @@ static int add_row(struct work *work, sqlite3_stmt *row)
 	if (endpoint == NULL || outcome < 0 || outcome >= OUTCOME_COUNT || count < 0 || us < 0)
 		return -EPROTO;
 	int result = begin_item(work, sqlite3_column_int64(row, 0), endpoint);
-	struct sum *sum = &work->item.outcome[outcome];
+	struct attempts_sum *sum = &work->item.outcome[outcome];
 	if (result != 0)
 		return result;
 	sum->count += (uint64_t)count;
@@ -227,7 +157,7 @@ static char *print(const struct work *work)
 	                           (json_int_t)work->end * ATTEMPTS_STEP_MS, "step_s",
 	                           (json_int_t)work->question->step_ms / 1000, "all", all, "items",
 	                           work->items, "total", (json_int_t)work->n_items);
-	if (object != NULL && put_sums(all, work->all) == 0)
+	if (object != NULL && attempts_sums_put(all, work->all, work->question->sums) == 0)
 		text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6));
 	json_decref(object);
 	json_decref(all);

@@ -23,6 +23,7 @@
 #ifndef SINK_TALLY_ATTEMPTS_H
 #define SINK_TALLY_ATTEMPTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shm/segment.h"
@@ -30,12 +31,14 @@
 #define ATTEMPTS_LIMIT     1000u
 #define ATTEMPTS_LIMIT_MAX 10000u
 #define ATTEMPTS_STEP_MS   60000
+#define ATTEMPTS_SPAN_MS   3600000 /* unless told: the last hour */
 
 struct attempts_question {
 	int64_t from_ms, to_ms; /* of the attempts' begin; from down and to up to whole minutes */
 	int64_t step_ms;        /* whole minutes; 0: the span is one step */
 	const char *endpoint;   /* it begins so; NULL: any */
 	uint64_t limit, offset; /* of items; limit at most ATTEMPTS_LIMIT_MAX */
+	bool sums;              /* with what averages came from (attempts_sum.h) */
 };
 
 /* Returns 0 with *json, one line without a newline, malloced, the caller frees it. Otherwise -errno

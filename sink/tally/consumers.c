@@ -7,6 +7,7 @@
 
 #include <sqlite3.h>
 
+#include "base/wide.h"
 #include "sink/tally/answer.h"
 #include "sink/tally/book_track.h"
 #include "sink/tally/reader.h"
@@ -65,7 +66,7 @@ static int read_timing(const struct reader *reader, struct timing *timing)
 	return result;
 }
 
-static json_t *average_ms(unsigned __int128 sum_ns, uint64_t n)
+json_t *consumers_average_ms(unsigned __int128 sum_ns, uint64_t n)
 {
 	unsigned __int128 divisor = (unsigned __int128)n * NS_PER_MS;
 	if (n == 0)
@@ -104,22 +105,33 @@ static int show_list(const struct reader *reader, const struct consumer *consume
 	return result;
 }
 
-static int show_timing(const struct reader *reader, json_t **answer, struct shm_error *error)
+/* Beside the averages, for who merges them with others. */
+static int put_sum(json_t *answer, const char *name, unsigned __int128 sum_ns)
+{
+	char text[WIDE_TEXT_BYTES];
+	return json_object_set_new(answer, name, json_string(wide_print(text, (__int128)sum_ns)));
+}
+
+static int show_timing(const struct reader *reader, bool sums, json_t **answer, struct shm_error *error)
 {
 	struct timing timing;
 	int result = read_timing(reader, &timing);
 	if (result != SQLITE_OK)
 		return reader_explain(reader, result, error);
 	*answer = json_pack("{s:s, s:I, s:o, s:o}", "name", "timing", "total", (json_int_t)timing.events,
-	                    "klag_ms", average_ms(timing.klag_ns, timing.events), "counting_ms",
-	                    average_ms(timing.counting_ns, timing.events));
+	                    "klag_ms", consumers_average_ms(timing.klag_ns, timing.events), "counting_ms",
+	                    consumers_average_ms(timing.counting_ns, timing.events));
+	if (sums && *answer != NULL &&
+	    (put_sum(*answer, "klag_sum_ns", timing.klag_ns) != 0 ||
+	     put_sum(*answer, "counting_sum_ns", timing.counting_ns) != 0))
+		return no_memory(error);
 	return 0;
 }
 
 static int show(const struct reader *reader, const struct consumer *consumer, struct top_page page,
                 json_t **answer, struct shm_error *error)
 {
-	return consumer->list == NULL ? show_timing(reader, answer, error)
+	return consumer->list == NULL ? show_timing(reader, page.sums, answer, error)
 	                              : show_list(reader, consumer, page, answer, error);
 }
 

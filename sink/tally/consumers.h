@@ -17,6 +17,8 @@
  *
  * The true number of a key is between count - error and count. keys: how many have a count;
  * forgotten: what any other can have occurred at most. The averages are null while total is 0.
+ * With page.sums there are "klag_sum_ns" and "counting_sum_ns" beside them: 128 bits, as text
+ * (base/wide.h).
  */
 #ifndef SINK_TALLY_CONSUMERS_H
 #define SINK_TALLY_CONSUMERS_H
@@ -34,5 +36,8 @@ int consumers_json(const char *data_dir, char **json, struct shm_error *error);
  * consumer of this name. */
 int consumer_json(const char *data_dir, const char *name, struct top_page page, char **json,
                   struct shm_error *error);
+
+/* sum / n in milliseconds; null for n = 0. NULL without memory. */
+json_t *consumers_average_ms(unsigned __int128 sum_ns, uint64_t n);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <sqlite3.h>
 
+#include "base/wide.h"
 #include "sink/tally/answer.h"
 #include "sink/tally/hour_blob.h"
 #include "sink/tally/names.h"
@@ -156,6 +157,14 @@ static json_t *id_of(struct hourly *hourly, uint32_t account, uint32_t metric)
 	return NULL;
 }
 
+/* Beside the average, for who merges it with others. */
+static bool put_sum(const struct hourly *hourly, json_t *item, __int128 sum)
+{
+	char text[WIDE_TEXT_BYTES];
+	return !hourly->page.sums ||
+	       json_object_set_new(item, "sum", json_string(wide_print(text, sum))) == 0;
+}
+
 static bool append(struct hourly *hourly, uint32_t account, uint32_t metric)
 {
 	const struct hour_value *value = &hourly->value[metric];
@@ -166,7 +175,10 @@ static bool append(struct hourly *hourly, uint32_t account, uint32_t metric)
 	                                   (json_int_t)value->least, "maximum", (json_int_t)value->greatest,
 	                                   "average", hourly_average(value->sum, value->count), "count",
 	                                   (json_int_t)value->count);
-	return item != NULL && json_array_append_new(hourly->list, item) == 0;
+	bool good = item != NULL && put_sum(hourly, item, value->sum) &&
+	            json_array_append(hourly->list, item) == 0;
+	json_decref(item);
+	return good;
 }
 
 static int ascending(const void *a, const void *b)

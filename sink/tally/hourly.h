@@ -5,7 +5,8 @@
  *
  * The minutes are floor(now/60s) - 59 .. floor(now/60s). Metrics and accounts come in the order in
  * which their first events came. Metrics over tally.metric_names are together: {"other": true}
- * instead of the name, "other": true beside "username"; last.
+ * instead of the name, "other": true beside "username"; last. With page.sums there is "sum" beside
+ * "average": 128 bits, as text (base/wide.h).
  */
 #ifndef SINK_TALLY_HOURLY_H
 #define SINK_TALLY_HOURLY_H

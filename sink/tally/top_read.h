@@ -2,6 +2,7 @@
 #ifndef SINK_TALLY_TOP_READ_H
 #define SINK_TALLY_TOP_READ_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <jansson.h>
@@ -11,9 +12,11 @@ struct sqlite3;
 #define TOP_LIMIT     1000u  /* keys in an answer, unless told */
 #define TOP_LIMIT_MAX 10000u /* at most */
 
+/* What an answer has of what there is. */
 struct top_page {
 	uint64_t limit;  /* at most so many keys */
 	uint64_t offset; /* after so many */
+	bool sums;       /* averages with the sums that they came from */
 };
 
 struct top_read {
