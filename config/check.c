@@ -161,6 +161,19 @@ static void check_origin(struct listeners *listeners, const struct config_node *
 		        node->text);
 }
 
+static void check_peer(struct listeners *listeners, const struct config_node *node, const char *path,
+                       struct config_errors *errors)
+{
+	const char *text = node->text;
+	bool http = strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0;
+	(void)listeners;
+	if (!http || !is_origin(text))
+		config_error(
+		        errors, &node->origin, path,
+		        "\"%.80s\" is not the address of a box; allowed: http://box2:4003, http://192.0.2.7:4003, https://box3.example.com",
+		        text);
+}
+
 typedef void item_check(struct listeners *listeners, const struct config_node *node, const char *path,
                         struct config_errors *errors);
 
@@ -171,6 +184,7 @@ enum check_kind {
 	CHECK_STREAM_ADDRESSES,
 	CHECK_NETWORKS,
 	CHECK_ORIGINS,
+	CHECK_PEERS,
 	CHECK_ROOM,
 	CHECK_ORDER,
 	CHECK_NAMES
@@ -205,6 +219,7 @@ static const struct {
         [CHECK_STREAM_ADDRESSES] = {check_address, address_parse_stream, ADDRESS_STREAM_FORMS},
         [CHECK_NETWORKS] = {check_network, NULL, NULL},
         [CHECK_ORIGINS] = {check_origin, NULL, NULL},
+        [CHECK_PEERS] = {check_peer, NULL, NULL},
 };
 
 /* Takes the first part off a key: "ingest" off "ingest.udp". */

@@ -6,6 +6,7 @@
  *                                         DATAGRAM_ADDRESSES, STREAM_ADDRESSES   to listen on; none overlaps another
  *                                         NETWORKS                               address/bits
  *                                         ORIGINS                                as browsers send them
+ *                                         PEERS                                  http or https, host, perhaps a port
  *     ROOM(list, key, parts...)         in each entry of `list` the size `key` is at least the sum of the parts, each rounded up to a
  *                                       power of two
  *     ORDER(least, most, what, whose)   the duration `least` is not longer than `most`; the last two are words for people

@@ -53,6 +53,11 @@ void answer_text(struct answer *answer, unsigned status, const char *type, const
 		answer_body(answer, status, type, copy, strlen(copy));
 }
 
+void answer_later(struct answer *answer, struct later *later)
+{
+	answer->later = later;
+}
+
 /* ---- ETag ---- */
 
 static void make_etag(struct answer *answer)

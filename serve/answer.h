@@ -2,6 +2,12 @@
  *
  *     handler --answer_json, answer_text, problem--> answer --answer_finish--> ETag, 304, gzip --> server
  *
+ * An answer that has to wait for others comes later: the handler parks its request (answer_later),
+ * the connection waits without holding up the loop, and
+ *
+ *     handler --answer_later--> ... --the owner sets the answer--> server_resume --> answer_finish --> server
+ *                                '-- the client is gone, or serve.answer_timeout is over --> later->gone
+ *
  * A body is at most serve.max_answer long; a longer one becomes a problem (500). ETag is a hash of
  * the body before it is compressed, weak, so that both forms have one.
  */
@@ -18,6 +24,16 @@
 #define ANSWER_GZIP_LEAST 1024u /* bytes; a shorter body goes as it is */
 #define ANSWER_ETAG_BYTES 24u
 
+struct connection;
+struct answer;
+
+/* A request that is parked; part of what its owner keeps. */
+struct later {
+	/* There is nobody to answer any more: the owner forgets the request and the answer. */
+	void (*gone)(struct later *later);
+	struct connection *connection; /* the server's */
+};
+
 struct answer {
 	unsigned status; /* 0: not set */
 	const char *type;
@@ -32,8 +48,11 @@ struct answer {
 	unsigned allow;               /* methods for Allow, 0: none */
 	/* the Origin that may read it (CORS); NULL: none */
 	const char *origin;
-	bool varies;    /* by Origin */
-	bool preflight; /* it answers one */
+	bool varies;         /* by Origin */
+	bool preflight;      /* it answers one */
+	uint64_t missing;    /* peers that have no part in it (fleet.h) */
+	struct later *later; /* it comes later; NULL: it is here */
+	uint64_t began_ns;   /* when the request was whole */
 };
 
 void answer_init(struct answer *answer);
@@ -48,6 +67,10 @@ void answer_body(struct answer *answer, unsigned status, const char *type, char 
 
 /* Copies a text; the type is a literal. */
 void answer_text(struct answer *answer, unsigned status, const char *type, const char *text);
+
+/* Parks the request instead of answering it. Request and answer stay where they are until the owner
+ * calls server_resume, once, or is told that they are gone. */
+void answer_later(struct answer *answer, struct later *later);
 
 /* After the handler: ETag and 304 for a good answer to GET or HEAD, gzip when it is accepted. */
 void answer_finish(struct answer *answer, const struct request *request);

@@ -18,6 +18,12 @@ static void count(struct serve *serve, enum serve_metric metric)
 	metric_add(serve->control, (unsigned)metric, 1);
 }
 
+static void count_answer(struct serve *serve, const struct answer *answer)
+{
+	metric_observe(serve->control, serve->answer_times, SERVE_answer_time_us,
+	               (clock_monotonic_ns() - answer->began_ns) / NS_PER_US);
+}
+
 static bool host_fits(struct serve *serve, const struct request *request, struct answer *answer)
 {
 	if (host_allowed(&serve->hosts, request_field(request, REQUEST_HOST)))
@@ -105,17 +111,23 @@ static bool parameters_fit(struct request *request, struct answer *answer)
 	return false;
 }
 
-static void handle(struct serve *serve, struct request *request, struct answer *answer)
+void serve_ask(struct serve *serve, const struct request *request, struct answer *answer)
 {
 	limit_begin(serve->query_ns);
 	request->route->handle(serve, request, answer);
 	if (limit_end())
 		count(serve, SERVE_query_timeouts);
+}
+
+/* What is done with every answer of a handler. */
+static void end(struct serve *serve, const struct request *request, struct answer *answer)
+{
 	if (answer->status == 0)
 		abort(); /* a handler answers */
 	if (answer->bytes > serve->answer_max)
 		problem(answer, 500, request->path,
 		        "the answer is longer than serve.max_answer allows: ask for less");
+	answer_finish(answer, request);
 }
 
 static void answer_it(struct serve *serve, struct request *request, struct answer *answer)
@@ -130,8 +142,12 @@ static void answer_it(struct serve *serve, struct request *request, struct answe
 	} else if (host_fits(serve, request, answer) && route_fits(serve, request, answer) &&
 	           origin_fits(serve, request, answer) && token_fits(serve, request, answer) &&
 	           parameters_fit(request, answer)) {
-		handle(serve, request, answer);
-		answer_finish(answer, request);
+		if (fleet_asks(serve->fleet, request))
+			fleet_answer(serve->fleet, request, answer);
+		else
+			serve_ask(serve, request, answer);
+		if (answer->later == NULL)
+			end(serve, request, answer);
 	}
 }
 
@@ -146,8 +162,14 @@ void serve_count(struct serve *serve, const struct answer *answer)
 
 void serve_answer(struct serve *serve, struct request *request, struct answer *answer)
 {
-	uint64_t began_ns = clock_monotonic_ns();
+	answer->began_ns = clock_monotonic_ns();
 	answer_it(serve, request, answer);
-	metric_observe(serve->control, serve->answer_times, SERVE_answer_time_us,
-	               (clock_monotonic_ns() - began_ns) / NS_PER_US);
+	if (answer->later == NULL)
+		count_answer(serve, answer);
+}
+
+void serve_finish(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	end(serve, request, answer);
+	count_answer(serve, answer);
 }

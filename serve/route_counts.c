@@ -18,14 +18,22 @@ static struct top_page page_of(const struct request *request)
 	                         .offset = (uint64_t)request_number(request, "offset", 0)};
 }
 
+/* The same, of routes that have averages. */
+static struct top_page page_with_sums(const struct request *request)
+{
+	struct top_page page = page_of(request);
+	page.sums = request_number(request, "sums", 0) != 0;
+	return page;
+}
+
 /* ---- metrics ---- */
 
 void handle_hourly_total(struct serve *serve, const struct request *request, struct answer *answer)
 {
 	struct shm_error error = {""};
 	char *json = NULL;
-	int result =
-	        hourly_total_json(data_dir(serve), clock_real_ms(), page_of(request), &json, NULL, &error);
+	int result = hourly_total_json(data_dir(serve), clock_real_ms(), page_with_sums(request), &json, NULL,
+	                               &error);
 	problem_or_json(answer, result, request->path, json, error.text);
 }
 
@@ -33,8 +41,8 @@ void handle_hourly_per_user(struct serve *serve, const struct request *request, 
 {
 	struct shm_error error = {""};
 	char *json = NULL;
-	int result =
-	        hourly_per_user_json(data_dir(serve), clock_real_ms(), page_of(request), &json, NULL, &error);
+	int result = hourly_per_user_json(data_dir(serve), clock_real_ms(), page_with_sums(request), &json,
+	                                  NULL, &error);
 	problem_or_json(answer, result, request->path, json, error.text);
 }
 
@@ -78,7 +86,7 @@ void handle_consumer(struct serve *serve, const struct request *request, struct 
 {
 	struct shm_error error = {""};
 	char *json = NULL;
-	int result = consumer_json(data_dir(serve), request_text(request, "name"), page_of(request), &json,
-	                           &error);
+	int result = consumer_json(data_dir(serve), request_text(request, "name"), page_with_sums(request),
+	                           &json, &error);
 	problem_or_json(answer, result, request->path, json, error.text);
 }

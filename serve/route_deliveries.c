@@ -12,7 +12,6 @@
 
 #define BUSY_MS 200u /* readers wait only while one recovers the log */
 #define POLLS   100u /* batches that are read before an answer, so that it has what came just now */
-#define HOUR_MS 3600000
 #define NO_ATTEMPTS \
 	"no attempt has this id, and it waits nowhere: it is delivered and more recent ones took its place, purged, not begun, or was never there"
 
@@ -167,12 +166,13 @@ void handle_delivery_counts(struct serve *serve, const struct request *request, 
 	char *json = NULL;
 	int64_t now_ms = clock_real_ms();
 	struct attempts_question question = {
-	        .from_ms = request_number(request, "since", now_ms - HOUR_MS),
+	        .from_ms = request_number(request, "since", now_ms - ATTEMPTS_SPAN_MS),
 	        .to_ms = request_number(request, "until", now_ms),
 	        .step_ms = request_number(request, "step", 0) * ATTEMPTS_STEP_MS,
 	        .endpoint = request_text(request, "endpoint"),
 	        .limit = (uint64_t)request_number(request, "limit", ATTEMPTS_LIMIT),
 	        .offset = (uint64_t)request_number(request, "offset", 0),
+	        .sums = request_number(request, "sums", 0) != 0,
 	};
 	int result = attempts_json(config_string(serve->config, "data_dir"), &question, &json, &error);
 	problem_or_json(answer, result, request->path, json, error.text);

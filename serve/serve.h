@@ -26,8 +26,9 @@
  *
  *   - its parameters are those of its row in routes.def, checked: request_text, request_number
  *   - it sets the answer by answer_json, answer_text or problem; one that sets nothing is our own bug
+ *   - one that has to wait for others parks its request by answer_later (answer.h)
  *   - it returns within serve.query_timeout; what reads a database is ended by then (limit.h)
- *   - it keeps nothing of the request
+ *   - it keeps nothing of the request, unless it has parked it
  *
  * A new route is a row in routes.def and its handler in a route_*.c file. The check of methods and
  * parameters, 404 and 405, tokens, the documents and /openapi.json follow from the row.
@@ -37,6 +38,7 @@
 
 #include "serve/answer.h"
 #include "serve/auth.h"
+#include "serve/fleet.h"
 #include "serve/host.h"
 #include "serve/listener.h"
 #include "serve/recent.h"
@@ -74,14 +76,20 @@ struct serve {
 	uint64_t answer_max;   /* serve.max_answer */
 	struct redact *redact; /* of URLs of postbacks */
 	struct recent *recent; /* the last attempts to deliver */
-	const struct metric_description *answer_times;
+	struct fleet *fleet;   /* other boxes */
+	const struct metric_description *answer_times, *peer_times;
 	struct server_counts told; /* in the metrics already */
 	struct recent_state told_recent;
 	bool recent_refused; /* and the log has why */
 };
 
-/* The answer to a request, whatever it is: checks, handler, ETag, gzip. */
+/* The answer to a request, whatever it is: checks, handler, ETag, gzip. With answer->later it comes
+ * later, and serve_finish makes what is left to do then. */
 void serve_answer(struct serve *serve, struct request *request, struct answer *answer);
+void serve_finish(struct serve *serve, const struct request *request, struct answer *answer);
+
+/* What this box alone knows, from the route's handler. */
+void serve_ask(struct serve *serve, const struct request *request, struct answer *answer);
 
 /* Counts it, as it goes out. */
 void serve_count(struct serve *serve, const struct answer *answer);

@@ -12,14 +12,20 @@
 #include "serve/problem.h"
 #include "serve/serve.h"
 
-#define HEAD_BYTES   2048u  /* of an answer */
+#define HEAD_BYTES   4096u  /* of an answer */
 #define CHUNK_BYTES  65536u /* of a body, in one write */
 #define CHUNKS       4u     /* of one connection in one turn of the loop */
 #define SECONDS(ns)  ((ns) / NS_PER_SEC + 2)
 #define SPARE_FILES  16u  /* that libwebsockets uses by itself */
 #define CLOSE_ROUNDS 1000 /* of the loop, at the end */
 
-enum connection_state { CONNECTION_HEAD, CONNECTION_BODY, CONNECTION_ANSWER, CONNECTION_IDLE };
+enum connection_state {
+	CONNECTION_HEAD,
+	CONNECTION_BODY,
+	CONNECTION_LATER,
+	CONNECTION_ANSWER,
+	CONNECTION_IDLE
+};
 
 struct connection {
 	struct connection *next, **at; /* what points to it */
@@ -97,11 +103,21 @@ static struct connection *add_connection(struct server *server)
 	return connection;
 }
 
+/* Nobody waits for it any more. */
+static void forget_later(struct connection *connection)
+{
+	struct later *later = connection->answer.later;
+	connection->answer.later = NULL;
+	if (later != NULL)
+		later->gone(later);
+}
+
 static void remove_connection(struct connection *connection)
 {
 	struct server *server = connection->server;
-	if (connection->state == CONNECTION_BODY || connection->state == CONNECTION_ANSWER)
+	if (connection->state != CONNECTION_HEAD && connection->state != CONNECTION_IDLE)
 		server->counts.aborted++;
+	forget_later(connection);
 	free_answer(connection);
 	*connection->at = connection->next;
 	if (connection->next != NULL)
@@ -169,6 +185,7 @@ static void read_head(struct connection *connection, struct lws *wsi)
 	        {REQUEST_ACCEPT, WSI_TOKEN_HTTP_ACCEPT},
 	        {REQUEST_ACCEPT_ENCODING, WSI_TOKEN_HTTP_ACCEPT_ENCODING},
 	        {REQUEST_IF_NONE_MATCH, WSI_TOKEN_HTTP_IF_NONE_MATCH},
+	        {REQUEST_VIA, WSI_TOKEN_HTTP_VIA},
 	};
 	char *path = NULL;
 	int bytes = 0;
@@ -246,13 +263,26 @@ static void add_rare_fields(struct head *head, const struct answer *answer)
 		snprintf(text, sizeof text, "%u", answer->retry_after_s);
 		add(head, "retry-after:", text);
 	}
-	if (answer->origin != NULL)
+	if (answer->origin != NULL) {
 		add(head, "access-control-allow-origin:", answer->origin);
+		add(head, "access-control-expose-headers:", "millrace-missing-peers");
+	}
 	if (answer->preflight) {
 		add(head, "access-control-allow-methods:", router_methods(answer->allow, text));
 		add(head, "access-control-allow-headers:", "authorization, if-none-match");
 		add(head, "access-control-max-age:", "600");
 	}
+}
+
+/* What boxes tell each other, and whom of them an answer is without. */
+static void add_fleet_fields(struct head *head, const struct connection *connection)
+{
+	const struct fleet *fleet = connection->server->serve->fleet;
+	char text[FLEET_MISSING_BYTES];
+	if (request_field(&connection->request, REQUEST_VIA) != NULL)
+		add(head, "millrace-box:", fleet_box(fleet));
+	if (connection->answer.missing != 0)
+		add(head, "millrace-missing-peers:", fleet_missing(fleet, connection->answer.missing, text));
 }
 
 /* What a browser is told of everything: nothing here is a page of somebody else's. */
@@ -276,6 +306,7 @@ static int write_head(struct connection *connection)
 	if (answer->body != NULL || answer->status == 304)
 		add_body_fields(&head, answer);
 	add_rare_fields(&head, answer);
+	add_fleet_fields(&head, connection);
 	add_guards(&head);
 	if (connection->close)
 		add(&head, "connection:", "close");
@@ -355,7 +386,30 @@ static int answer_request(struct connection *connection)
 {
 	answer_init(&connection->answer);
 	serve_answer(connection->server->serve, &connection->request, &connection->answer);
-	return begin_answer(connection);
+	if (connection->answer.later == NULL)
+		return begin_answer(connection);
+	connection->answer.later->connection = connection;
+	set_deadline(connection, CONNECTION_LATER, connection->server->settings.answer_ns);
+	return 0;
+}
+
+void server_resume(struct later *later)
+{
+	struct connection *connection = later->connection;
+	connection->server->events++;
+	connection->answer.later = NULL;
+	serve_finish(connection->server->serve, &connection->request, &connection->answer);
+	(void)wait_to_write(connection);
+}
+
+/* A turn to write: the rest of an answer, or one that came later. */
+static int write_on(struct connection *connection)
+{
+	if (connection->state == CONNECTION_ANSWER)
+		return write_body(connection);
+	if (connection->state == CONNECTION_LATER && connection->answer.later == NULL)
+		return begin_answer(connection);
+	return 0;
 }
 
 static int refuse(struct connection *connection, unsigned status, const char *detail)
@@ -416,7 +470,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
 		return connection->state == CONNECTION_BODY ? answer_request(connection) : 0;
 	case LWS_CALLBACK_HTTP_WRITEABLE:
-		return connection->state == CONNECTION_ANSWER ? write_body(connection) : 0;
+		return write_on(connection);
 	case LWS_CALLBACK_WSI_DESTROY:
 		lws_set_opaque_user_data(wsi, NULL);
 		remove_connection(connection);
@@ -515,6 +569,7 @@ void server_take(struct server *server, int fd)
 static void kill_connection(struct connection *connection)
 {
 	connection->deadline_ns = UINT64_MAX; /* its end comes with a turn of the loop */
+	forget_later(connection);
 	lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }
 

@@ -1,16 +1,18 @@
 /* Connections: libwebsockets on our libuv loop, with bounds and time-outs of our own.
  *
- *     accept --> lws_adopt_socket --> HEAD --whole head--> [BODY --all of it-->] ANSWER --> IDLE --> HEAD ...
- *                 at most max_connections   |                |                     |          |
- *                                     header_timeout     body_timeout        answer_timeout  idle_timeout      --> closed
+ *     accept --> lws_adopt_socket --> HEAD --whole head--> [BODY --all of it-->] [LATER -->] ANSWER --> IDLE --> HEAD ...
+ *                 at most max_connections   |                |                     |            |          |
+ *                                     header_timeout     body_timeout     answer_timeout  answer_timeout  idle_timeout    --> closed
+ *
+ * LATER is a request that its handler has parked (answer.h).
  *
  * What is too much is refused at once: a connection over serve.max_connections is closed, a head
  * over serve.max_head ends its connection (libwebsockets does), a body over serve.max_body is
  * answered 413, an answer for which serve.answer_memory has no room becomes 503. A body within
  * bounds is read and thrown away: no route takes one.
  *
- * While an answer is sent, nothing more is read from its connection: what a client sends meanwhile
- * stays in the kernel. Everything runs in the stage's one thread.
+ * While an answer is awaited or sent, nothing more is read from its connection: what a client sends
+ * meanwhile stays in the kernel. Everything runs in the stage's one thread.
  */
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
@@ -21,6 +23,7 @@
 
 #include "shm/segment.h"
 
+struct later;
 struct serve;
 struct server; /* opaque */
 
@@ -46,6 +49,9 @@ int server_open(struct server **server, const struct server_settings *settings, 
 
 /* Takes over a connected socket, or closes it when there are enough. */
 void server_take(struct server *server, int fd);
+
+/* The answer of a parked request is set: it goes out. `later` is the owner's alone again. */
+void server_resume(struct later *later);
 
 /* Closes what is too late. now_ns: CLOCK_MONOTONIC. */
 void server_tick(struct server *server, uint64_t now_ns);

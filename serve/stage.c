@@ -73,9 +73,17 @@ static void replace_admin(struct stage *stage, void *loaded)
 	free(loaded);
 }
 
+static void replace_peer_token(struct stage *stage, void *loaded)
+{
+	struct process *process = stage->own;
+	fleet_set_token(process->serve.fleet, loaded);
+	free(loaded);
+}
+
 static const struct stage_file files[] = {
         {.option = "read_tokens", .load = load_read, .discard = free, .replace = replace_read},
         {.option = "admin_tokens", .load = load_admin, .discard = free, .replace = replace_admin},
+        {.option = "peer_token", .load = fleet_load_token, .discard = free, .replace = replace_peer_token},
 };
 
 /* A file that cannot be read closes its routes until it can: the others stay up. */
@@ -98,6 +106,21 @@ static void read_tokens(struct stage *stage, const struct stage_file *file, cons
 	log_error("the tokens cannot be read, requests that need one are refused", "reason=\"%s\"",
 	          error.text);
 	stage_file_report(stage, file->option, false, error.text);
+}
+
+/* Without it peers that want one refuse us, and are named as missing. */
+static void read_peer_token(struct stage *stage, struct fleet *fleet)
+{
+	const struct stage_file *file = &files[2];
+	void *loaded = NULL;
+	struct shm_error error = {""};
+	if (stage_file_load(file, stage->config, "serve.peer_token", &loaded, &error) != 0) {
+		log_error("the token for peers cannot be read", "reason=\"%s\"", error.text);
+		stage_file_report(stage, file->option, false, error.text);
+	} else if (loaded != NULL) {
+		fleet_set_token(fleet, loaded);
+		free(loaded);
+	}
 }
 
 /* ---- what the configuration says ---- */
@@ -160,6 +183,7 @@ static uint64_t memory_max(const struct config *config, const char *section)
 	/* An answer that is being made is there as text and compressed. */
 	return settings.answer_memory + 2 * config_u64(config, "serve.max_answer") +
 	       settings.max_connections * (server_connection_bytes() + settings.max_head) + view_bytes() +
+	       fleet_bytes_max(config) +
 	       recent_bytes_max(config_u64(config, "serve.recent_deliveries"),
 	                        config_u64(config, "serve.recent_bytes"));
 }
@@ -178,6 +202,7 @@ static int open_parts(struct process *process, struct stage *stage, struct shm_e
 	        .answer_max = config_u64(stage->config, "serve.max_answer"),
 	};
 	serve->answer_times = metric_row(metrics, SERVE_answer_time_us);
+	serve->peer_times = metric_row(metrics, SERVE_peer_time_us);
 	read_auth(stage, &serve->auth);
 	host_init(&serve->hosts, stage->config);
 	serve->redact = redact_new(stage->config);
@@ -188,7 +213,12 @@ static int open_parts(struct process *process, struct stage *stage, struct shm_e
 		shm_explain(error, "no memory");
 		return -ENOMEM;
 	}
-	int result = server_open(&serve->server, &settings, &process->loop, serve, error);
+	int result = fleet_open(&serve->fleet, stage->config, stage->instance.generation, &process->loop,
+	                        serve, error);
+	if (result != 0)
+		return result;
+	read_peer_token(stage, serve->fleet);
+	result = server_open(&serve->server, &settings, &process->loop, serve, error);
 	if (result == 0)
 		result =
 		        listener_init(&serve->listeners, stage->config, &process->loop, serve->server, error);
@@ -200,6 +230,7 @@ static void close_parts(struct process *process)
 	struct serve *serve = &process->serve;
 	listener_close(&serve->listeners);
 	server_close(serve->server);
+	fleet_close(serve->fleet);
 	view_fini(&serve->view);
 	redact_free(serve->redact);
 	recent_free(serve->recent);
@@ -251,12 +282,17 @@ static int init(struct stage *stage, struct shm_error *error)
 
 /* ---- loop ---- */
 
+static uint64_t events(const struct process *process)
+{
+	return server_events(process->serve.server) + fleet_events(process->serve.fleet);
+}
+
 static bool poll_stage(struct stage *stage)
 {
 	struct process *process = stage->own;
-	uint64_t before = server_events(process->serve.server);
+	uint64_t before = events(process);
 	uv_run(&process->loop, UV_RUN_NOWAIT);
-	bool any = server_events(process->serve.server) != before;
+	bool any = events(process) != before;
 	bool read = recent_poll(process->serve.recent, &stage->instance, stage->now_ns);
 	process->futile = any || !process->woken ? 0 : process->futile + 1;
 	process->woken = false;
@@ -333,6 +369,7 @@ static void tick(struct stage *stage)
 	struct process *process = stage->own;
 	struct serve *serve = &process->serve;
 	server_tick(serve->server, stage->now_ns);
+	fleet_tick(serve->fleet, stage->now_ns);
 	(void)view_sample(&serve->view, stage->now_ns); /* also while idle has no turn */
 	if (!stage->draining && stage->now_ns >= process->bound_ns + NS_PER_SEC)
 		bind_addresses(process, stage->now_ns);

@@ -372,7 +372,8 @@ static void names_are_listed_by_how_they_begin(void **state)
 static char *page(struct fixture *f, uint64_t limit, uint64_t offset)
 {
 	struct top_read read;
-	assert_int_equal(top_read(f->db, "a", "key", (struct top_page){.limit = limit, .offset = offset}, &read), 0);
+	assert_int_equal(
+	        top_read(f->db, "a", "key", (struct top_page){.limit = limit, .offset = offset}, &read), 0);
 	char *text = answer_print(read.list);
 	json_decref(read.list);
 	assert_non_null(text);
