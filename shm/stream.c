@@ -861,6 +861,28 @@ void stream_reader_skip(struct stream_reader *reader, stream_before *before, voi
 	}
 }
 
+enum stream_found stream_reader_find(struct stream_reader *reader, uint64_t position)
+{
+	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	uint64_t oldest = oldest_position(reader->shared, reader->size), missed = reader->missed;
+	struct record_batch batch;
+	struct place place;
+	if (position >= tail)
+		return STREAM_NOT_YET;
+	if (position < oldest || !waypoint_before(reader->shared, oldest, position, UINT64_MAX, &place))
+		return STREAM_OVERWRITTEN;
+	move_to(reader, place);
+	while (reader->position < position && stream_peek(reader, &batch)) {
+		uint64_t n = 0;
+		while (batch.position < position && record_next(&batch) != NULL)
+			n++;
+		stream_pass(reader, &batch, n);
+	}
+	if (reader->missed != missed)
+		return STREAM_OVERWRITTEN;
+	return reader->position == position ? STREAM_FOUND : STREAM_NO_RECORD;
+}
+
 void stream_reader_settle_anew(struct stream_reader *reader)
 {
 	start_in(reader, (struct place){reader->position, reader->records});

@@ -295,6 +295,20 @@ typedef bool stream_before(uint16_t type, const void *payload, uint32_t length, 
  * stream_reader_settle_anew or stream_reader_return follows. */
 void stream_reader_skip(struct stream_reader *reader, stream_before *before, void *argument);
 
+/* What lies at a position of the lane. */
+enum stream_found {
+	STREAM_FOUND,       /* a record begins there */
+	STREAM_OVERWRITTEN, /* the writer may have overwritten it, or there is no way to it any more */
+	STREAM_NO_RECORD,   /* no record begins there */
+	STREAM_NOT_YET,     /* nothing is written there yet */
+};
+
+/* Moves an optional reader to the record that begins at the position, whether it lies before or
+ * after the reader: stream_peek then gives it first, or something else when it was overwritten
+ * meanwhile (compare batch.position). reader->records is its number. Only with STREAM_FOUND is the
+ * reader's place of use; its counts of what it missed are not. */
+enum stream_found stream_reader_find(struct stream_reader *reader, uint64_t position);
+
 /* Moves the shared cursor to where the reader is; the group's counts begin again there. */
 void stream_reader_settle_anew(struct stream_reader *reader);
 

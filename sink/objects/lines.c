@@ -11,7 +11,6 @@
 #include "flow/flow.h"
 #include "sink/objects/name.h"
 
-#define DEFAULT_KEY "{topic}/{date}/{hour}/{instance}"
 #define AHEAD_FROM  2048u         /* bytes: so far ahead */
 #define AHEAD_BYTES 256u          /* about a record */
 #define LINE_ROOM   (64u * 1024u) /* at first */
@@ -72,7 +71,7 @@ static int open_key(struct lines *lines, const struct config *config, const char
 	const char *key = config_string(config, "%s.key", section);
 	bool any = false;
 	if (key[0] == '\0')
-		key = DEFAULT_KEY;
+		key = LINES_DEFAULT_KEY;
 	for (unsigned i = 0; topics[i] != NULL; i++) {
 		types[i] = flow_topic_type(topics[i]);
 		any |= types[i] == EVENT_NONE;

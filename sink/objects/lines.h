@@ -20,9 +20,10 @@
 #include "sink/objects/journal.h"
 #include "sink/objects/recent.h"
 
-#define LINES_TOPICS_MAX PORTS_READS_MAX
-#define LINES_BATCH_MAX  8192u /* records at a time */
-#define LINES_KEY_MAX    800u  /* a longer key is shortened (name.h): it leaves room for a suffix */
+#define LINES_TOPICS_MAX  PORTS_READS_MAX
+#define LINES_BATCH_MAX   8192u                              /* records at a time */
+#define LINES_DEFAULT_KEY "{topic}/{date}/{hour}/{instance}" /* of an empty option `key` */
+#define LINES_KEY_MAX     800u /* a longer key is shortened (name.h): it leaves room for a suffix */
 
 struct lines_topic {
 	const char *name;

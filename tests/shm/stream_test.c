@@ -298,6 +298,46 @@ static void rewinding_further_than_memory_gives_the_oldest(void **state)
 	stream_reader_detach(&tap);
 }
 
+static void a_record_is_found_by_its_position_as_long_as_it_is_there(void **state)
+{
+	struct fixture *f = *state;
+	static struct stream_cursor cursor;
+	struct stream_reader tap;
+	struct record_batch batch;
+	const uint64_t bytes = record_bytes(48);
+	uint64_t written = 0, read = 0, found = 0;
+	memset(&cursor, 0, sizeof cursor);
+	assert_int_equal(stream_reader_attach(&tap, f->sandbox.directory, "lane", &cursor, true,
+	                                      STREAM_FROM_TAIL, &f->error),
+	                 0);
+	assert_int_equal(stream_reader_find(&tap, 0), STREAM_NOT_YET);
+	for (; written < 5000; written++) {
+		write_records(&f->writer, written, 1, 48);
+		read_all(&f->reader, &read);
+	}
+	assert_int_equal(stream_reader_find(&tap, written * bytes), STREAM_NOT_YET);
+	assert_int_equal(stream_reader_find(&tap, 0), STREAM_OVERWRITTEN);
+	assert_int_equal(stream_reader_find(&tap, (written - 100) * bytes + 8), STREAM_NO_RECORD);
+	for (uint64_t number = written; number-- > 0;) {
+		uint64_t payload;
+		enum stream_found result = stream_reader_find(&tap, number * bytes);
+		if (result != STREAM_FOUND) {
+			assert_int_equal(result, STREAM_OVERWRITTEN);
+			continue;
+		}
+		assert_int_equal(found, written - 1 - number); /* none newer was missing */
+		found++;
+		assert_int_equal(tap.records, number);
+		assert_true(stream_peek(&tap, &batch));
+		assert_int_equal(batch.position, number * bytes);
+		memcpy(&payload, record_next(&batch)->payload, sizeof payload);
+		assert_int_equal(payload, number);
+	}
+	/* All but what the writer may be overwriting, and what lies before a waypoint. */
+	assert_in_range(found, SIZE / bytes * 3 / 4, SIZE / bytes);
+	stream_reader_detach(&tap);
+}
+
 static void a_wrong_length_costs_only_the_records_up_to_the_next_waypoint(void **state)
 {
 	struct fixture *f = *state;
@@ -602,6 +642,7 @@ int main(void)
 	        T(a_record_larger_than_the_copy_reaches_an_optional_reader),
 	        T(a_reader_can_begin_any_number_of_records_back),
 	        T(rewinding_further_than_memory_gives_the_oldest),
+	        T(a_record_is_found_by_its_position_as_long_as_it_is_there),
 	        T(a_wrong_length_costs_only_the_records_up_to_the_next_waypoint),
 	        T(a_cursor_beyond_the_tail_is_mended),
 	        T(a_group_that_joins_begins_where_the_writer_has_no_leave),
