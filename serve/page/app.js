@@ -17,7 +17,7 @@ const events = new Events();
 const charts = {
 	received: new Chart("Received, by topic", {unit: rate}),
 	waiting: new Chart("Events that wait, by reader", {unit: short}),
-	lost: new Chart("Lost, refused and rejected", {unit: rate}),
+	lost: new Chart("Lost, refused and rejected", {unit: rate, colours: {"rejected": 5, "dropped": 7, "dropped by the kernel": 3, "refused": 1}}),
 	oldest: new Chart("Age of the oldest event that waits", {unit: span, least: 100}),
 };
 byId("charts-list").append(...Object.values(charts).map((chart) => chart.element));

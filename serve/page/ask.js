@@ -8,6 +8,7 @@ const store = {
 };
 const kept = {};
 
+/** status 0: there was no answer at all. */
 export class Problem extends Error {
 	constructor(status, detail) {
 		super(detail);
@@ -23,7 +24,11 @@ async function answer(path, options, who) {
 	const mine = token(who);
 	if (mine !== null)
 		headers.Authorization = "Bearer " + mine;
-	return fetch(path, {...options, headers, credentials: "omit", signal: AbortSignal.timeout(PATIENCE_MS)});
+	try {
+		return await fetch(path, {...options, headers, credentials: "omit", signal: AbortSignal.timeout(PATIENCE_MS)});
+	} catch (error) {
+		throw new Problem(0, error.name === "TimeoutError" ? "it took too long" : "the instance is not reached");
+	}
 }
 
 async function detail(response) {
@@ -102,7 +107,7 @@ export function whileSeen(element, every, look) {
 		try {
 			await look();
 		} catch (error) {
-			if (!(error instanceof Problem) && error.name !== "TypeError" && error.name !== "TimeoutError")
+			if (!(error instanceof Problem))
 				console.error(error);
 		}
 		running = false;

@@ -16,6 +16,7 @@ export function loadCharts() {
 				chart.draw();
 		},
 		onerror: () => {
+			document.documentElement.classList.add("no-charts");
 			const note = byId("charts-note");
 			note.hidden = false;
 			say(note, "There are no charts: uPlot is not installed (make data fetches it). The tables say the same.");
@@ -32,17 +33,18 @@ const dash = (i) => (i < 4 ? [] : i < 6 ? [6, 3] : [2, 3]);
 
 /** A <figure> with a title, a chart and a table of what it shows. */
 export class Chart {
-	/** unit(n): a value for reading; least: the scale reaches at least so far. table: false when the caller has a better one. */
-	constructor(title, {unit = short, least = 1, table = true, points = POINTS, note = ""} = {}) {
-		Object.assign(this, {title, unit, least, points, xs: [], ys: new Map(), shown: [], turn: 0, seen: false});
+	/** unit(n): a value for reading; least: the scale reaches at least so far; every: seconds from value to value;
+	 * colours: numbers of those that are not given in turn. table: false when the caller has a better one. */
+	constructor(title, {unit = short, least = 1, table = true, points = POINTS, every = 1, colours = {}, note = ""} = {}) {
+		Object.assign(this, {title, unit, least, points, every, colours, xs: [], ys: new Map(), shown: [], turn: 0, seen: false});
 		this.plotBox = make("div", {class: "plot", role: "img", "aria-label": title + (table ? ": a chart; the table below has its figures" : ": a chart")});
 		this.when = make("span", {class: "dim"}, note);
 		this.note = note;
 		this.rows = make("tbody");
 		this.element = make("figure", {class: "fig"}, make("figcaption", {}, make("h3", {}, title), this.when), this.plotBox);
 		if (table)
-			this.element.append(make("div", {class: "scroll", role: "region", tabindex: 0, "aria-label": title}, make("table", {},
-				make("thead", {}, make("tr", {}, ...["", "now", "average", "highest"].map((text, i) => make(i === 0 ? "td" : "th", i === 0 ? {} : {scope: "col", class: "n"}, text)))),
+			this.element.append(make("div", {class: "scroll", role: "group", tabindex: 0, "aria-label": title}, make("table", {},
+				make("thead", {}, make("tr", {}, ...["", "now", "highest"].map((text, i) => make(i === 0 ? "td" : "th", i === 0 ? {} : {scope: "col", class: "n"}, text)))),
 				this.rows)));
 		all.add(this);
 		new IntersectionObserver((entries) => {
@@ -56,8 +58,15 @@ export class Chart {
 	push(now_ms, values) {
 		if (this.xs.length > 0 && now_ms / 1000 <= this.xs.at(-1))
 			return;
+		if (now_ms / 1000 > this.xs.at(-1) + 4 * this.every)
+			this.add(this.xs.at(-1) + this.every, {}); // a gap in the lines
+		this.add(now_ms / 1000, values);
+		this.draw();
+	}
+
+	add(at, values) {
 		const before = this.xs.length;
-		this.xs.push(now_ms / 1000);
+		this.xs.push(at);
 		for (const [name, value] of values instanceof Map ? values : Object.entries(values)) {
 			if (!this.ys.has(name))
 				this.ys.set(name, new Array(before).fill(null));
@@ -73,19 +82,12 @@ export class Chart {
 		}
 		if (this.xs.length > this.points)
 			this.xs.shift();
-		this.draw();
 	}
 
 	clear() {
 		this.xs = [];
 		this.ys.clear();
 		this.draw();
-	}
-
-	/** Nothing came for a while: the line has a gap there. */
-	gap(now_ms) {
-		if (this.xs.length > 0)
-			this.push(now_ms, {});
 	}
 
 	draw() {
@@ -137,7 +139,7 @@ export class Chart {
 				{...axis, size: 26, space: 70, values: (_plot, splits) => splits.map((s) => clock.format(s * 1000))},
 				{...axis, size: 58, space: 26, values: (_plot, splits) => splits.map((n) => this.unit(n))},
 			],
-			series: [{}, ...names.map((name, i) => ({label: name, stroke: colour(i), width: 1.5, dash: dash(i), points: {show: false}}))],
+			series: [{}, ...names.map((name, i) => ({label: name, stroke: colour(this.colours[name] ?? i), width: 1.5, dash: dash(i), points: {show: false}}))],
 			hooks: {setCursor: [(plot) => this.point(plot.cursor.idx)]},
 		}, this.data(names), this.plotBox);
 		this.plot.root.setAttribute("aria-hidden", "true");
@@ -157,13 +159,11 @@ export class Chart {
 		const rows = [...this.rows.children];
 		if (rows.map((row) => row.dataset.name).join("\n") !== this.shown.join("\n"))
 			this.rows.replaceChildren(...this.shown.map((name, i) => make("tr", {"data-name": name},
-				make("th", {scope: "row", class: "cut", title: name}, swatch(i), name), ...[0, 1, 2].map(() => make("td", {class: "n"})))));
+				make("th", {scope: "row", class: "cut", title: name}, swatch(i, this.colours[name]), name), make("td", {class: "n"}), make("td", {class: "n"}))));
 		this.shown.forEach((name, i) => {
 			const list = this.ys.get(name), cells = this.rows.children[i].children;
-			const there = list.filter((value) => value !== null);
 			say(cells[1], this.unit(list[at] ?? NaN));
-			say(cells[2], this.unit(there.length === 0 ? NaN : there.reduce((sum, value) => sum + value, 0) / there.length));
-			say(cells[3], this.unit(highest(list)));
+			say(cells[2], this.unit(highest(list)));
 		});
 	}
 
@@ -177,9 +177,9 @@ function highest(list) {
 	return list.reduce((most, value) => (value !== null && value > most ? value : most), 0);
 }
 
-function swatch(i) {
+function swatch(i, chosen = i) {
 	const one = make("span", {class: "swatch", "aria-hidden": "true"});
-	one.style.borderTopColor = i < 0 ? "transparent" : `var(--c${i % 8})`;
+	one.style.borderTopColor = i < 0 ? "transparent" : `var(--c${chosen % 8})`;
 	one.style.borderTopStyle = i < 4 ? "solid" : i < 6 ? "dashed" : "dotted";
 	return one;
 }

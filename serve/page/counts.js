@@ -19,7 +19,7 @@ async function look(path, note) {
 		return answer;
 	} catch (error) {
 		say(note, error.status === 404 ? "Nothing was counted yet." : `No answer: ${error.message}`);
-		note.later = performance.now() + (error.status === undefined ? 0 : NOTHING_MS);
+		note.later = performance.now() + (error.status === 404 ? NOTHING_MS : 0);
 		return null;
 	}
 }
@@ -35,11 +35,11 @@ export function showConsumers() {
 }
 
 function consumer(name, title, note) {
-	const chart = new Chart(title, {unit: rate, table: false, points: 150});
+	const chart = new Chart(title, {unit: rate, table: false, points: 150, every: EVERY_MS / 1000});
 	const about = make("p", {class: "note"});
 	const table = make("table");
-	const rows = new Table(table, `${title}: the most frequent`, [{title: "Key", cut: true}, number("Count"), number("Share"), {title: ""}, number("Now")], "None yet.");
-	chart.element.append(make("div", {class: "scroll", role: "region", tabindex: 0, "aria-label": title}, table), about);
+	const rows = new Table(table, `${title}: the most frequent`, [{title: "Key", cut: true}, number("Count"), number("Share"), {title: ""}, number("Now")], {none: "None yet."});
+	chart.element.append(make("div", {class: "scroll", role: "group", tabindex: 0, "aria-label": title}, table), about);
 	let before = null;
 	whileSeen(chart.element, EVERY_MS, async () => {
 		const answer = await look(`consumers/${name}?limit=${SHOWN}`, note);
@@ -54,7 +54,7 @@ function consumer(name, title, note) {
 			{text: (one.error > 0 ? "≤ " : "") + exact(one.count), title: one.error > 0 ? `between ${exact(one.count - one.error)} and ${exact(one.count)}` : null},
 			answer.total > 0 ? percent(one.count / answer.total) : "–", bar(answer.list[0].count > 0 ? one.count / answer.list[0].count : 0),
 			rates.has(one.key) ? rate(rates.get(one.key)) : "–"]})));
-		say(about, `${exact(answer.total)} in all, ${exact(answer.keys)} keys` + (answer.forgotten > 0 ? `; any other occurred at most ${exact(answer.forgotten)} times` : ""));
+		say(about, `${exact(answer.total)} in all, ${exact(answer.keys)} ${answer.keys === 1 ? "key" : "keys"}` + (answer.forgotten > 0 ? `; any other occurred at most ${exact(answer.forgotten)} times` : ""));
 	});
 	return chart.element;
 }
@@ -71,7 +71,7 @@ function ratesOf(list, before, now) {
 
 /** Averages of what came between two answers. */
 function timing(note) {
-	const chart = new Chart("Timing", {unit: span, points: 150, note: "averages"});
+	const chart = new Chart("Timing", {unit: span, points: 150, every: EVERY_MS / 1000, note: "averages"});
 	let before = null;
 	whileSeen(chart.element, EVERY_MS, async () => {
 		const answer = await look("consumers/timing", note);
@@ -86,7 +86,7 @@ function timing(note) {
 	return chart.element;
 }
 
-/** A bar in a table, of up to 6 rem. */
+/** A bar in a table. */
 function bar(share) {
 	const shown = (100 * Math.min(1, share)).toFixed(1) + "%";
 	return {mark: shown, node: () => make("span", {class: "gauge", "aria-hidden": "true"}, svg("svg", {}, svg("rect", {width: shown, height: "100%", fill: "var(--bar)"})))};
@@ -126,13 +126,13 @@ const OUTCOMES = ["delivered", "again", "dead", "gone"];
 export function showDeliveries() {
 	const note = byId("deliveries-note");
 	const charts = {
-		outcomes: new Chart("Attempts by outcome", {unit: rate}),
+		outcomes: new Chart("Attempts by outcome", {unit: rate, colours: {"delivered": 2, "to be tried again": 1, "dead": 7}}),
 		latency: new Chart("Duration of an attempt", {unit: span, note: "at most"}),
 	};
 	byId("deliveries-charts").append(charts.outcomes.element, charts.latency.element);
 	const table = new Table(byId("deliveries-table"), "Attempts by endpoint", [
 		{title: "Endpoint", cut: true}, number("Attempts"), number("Success"), ...OUTCOMES.map((one) => number(one[0].toUpperCase() + one.slice(1))),
-		number("Average"), number("p50"), number("p90"), number("p99")], "No attempts in the last hour.");
+		number("Average"), number("p50"), number("p90"), number("p99")], {none: "No attempts in the last hour."});
 	whileSeen(byId("deliveries"), EVERY_MS, async () => {
 		const answer = await look("deliveries/counts?since=1h&limit=50", note);
 		if (answer === null)

@@ -11,7 +11,7 @@ export function showDead() {
 	const state = {older: [], next: undefined, letters: []};
 	const table = new Table(byId("dead-table"), "The newest first", [
 		{title: "Endpoint", cut: true}, {title: "Died"}, {title: "Reason", wide: true}, {title: "Method"}, number("Status"), number("Attempts"), {title: ""}],
-	"None: everything was delivered or still waits.");
+	{none: "None: everything was delivered or still waits."});
 	const show = (first) => {
 		const seen = new Set(first.map((letter) => letter.id));
 		state.letters = first.concat(state.older.filter((letter) => !seen.has(letter.id)));

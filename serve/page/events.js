@@ -125,11 +125,11 @@ function row(event) {
 	return make("li", {}, details);
 }
 
-/** The kind, then the fields with something in them; parameters as fields. */
+/** The kind, then the fields with something in them; parameters first. */
 function words(event) {
 	const kind = ["type", "metric", "outcome", "client_id", "app_sha256"].find((key) => event[key] !== undefined);
 	const rest = make("span", {class: "rest"});
-	for (const [key, value] of Object.entries(event)) {
+	for (const [key, value] of Object.entries({params: "", ...event})) {
 		if (LEFT_OUT.has(key) || key === kind || value === "" || value === null || value === "XX")
 			continue;
 		const parts = key === "params" && typeof value === "object" ? Object.entries(value) : [[key, value]];

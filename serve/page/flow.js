@@ -204,7 +204,7 @@ function drawNode(node) {
 		svg("rect", {class: "box", x, y, width, height: HEIGHT, rx: node.kind === "stage" ? 3 : 14}), parts.name, parts.rate, parts.left, parts.right);
 	if (node.kind !== "stage") {
 		const bar = {x: x + 10, y: y + 27, height: 5};
-		parts.bar = Math.min(70, width * 0.36);
+		parts.bar = Math.min(60, width * 0.27);
 		parts.level = svg("rect", {...bar, width: 0, class: "level"});
 		parts.element.append(svg("rect", {...bar, width: parts.bar, class: "track"}), parts.level);
 		parts.left.setAttribute("x", x + 16 + parts.bar);
@@ -223,12 +223,13 @@ function showNode(one, model) {
 	say(one.name, fit(shown.name, one.room - 20 - LETTER * shown.rate.length));
 	say(one.right, shown.right ?? "");
 	label(one.right, "class", "end " + (shown.rightClass ?? "dim"));
-	say(one.left, fit(shown.left, one.room - 22 - (one.bar ?? 0) - LETTER * (shown.right ?? "").length));
+	const room = one.room - 26 - (one.bar ?? 0) - LETTER * (shown.right ?? "").length;
+	say(one.left, one.bar === undefined || LETTER * shown.left.length <= room ? fit(shown.left, room) : "");
 	label(one.left, "class", shown.leftClass ?? "dim");
 	say(one.title, shown.title);
 	label(one.element, "class", `node ${one.node.kind} ${shown.state}`);
 	if (one.level !== undefined) {
-		label(one.level, "width", (one.bar * Math.min(1, shown.full)).toFixed(1));
+		label(one.level, "width", (shown.full > 0 ? Math.max(1.5, one.bar * Math.min(1, shown.full)) : 0).toFixed(1));
 		label(one.level, "class", shown.full >= 0.8 ? "level high" : "level");
 	}
 }

@@ -1,7 +1,7 @@
 // A WebSocket to /live that comes back by itself, later and later while nobody answers.
 import {askToken, ask, token} from "./ask.js";
 
-const FIRST_MS = 500, LONGEST_MS = 15000, QUIET_MS = 6000;
+const FIRST_MS = 500, LONGEST_MS = 15000, QUIET_MS = 6000, GRACE_MS = 1000;
 
 const encode = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)))
 	.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
@@ -49,11 +49,11 @@ export class Live {
 		};
 	}
 
-	/** Ends a connection over which nothing comes any more. */
+	/** Ends a connection over which nothing comes any more. A page that was held up itself first reads what has come meanwhile. */
 	watch() {
 		clearTimeout(this.watcher);
 		if (this.quiet > 0)
-			this.watcher = setTimeout(() => this.drop(), this.quiet);
+			this.watcher = setTimeout(() => { this.watcher = setTimeout(() => this.drop(), GRACE_MS); }, this.quiet);
 	}
 
 	drop() {

@@ -2,13 +2,14 @@
 import {label, make, say} from "./text.js";
 
 export class Table {
-	/** columns: {title, number, wide, cut}; the first cell of each row is its header. none: what stands there while it is empty. */
-	constructor(element, caption, columns, none = "Nothing yet.") {
+	/** columns: {title, number, wide, cut}; the first cell of each row is its header. none: what stands there while it is empty.
+	 * The caption is seen where the heading above does not say enough. */
+	constructor(element, caption, columns, {none = "Nothing yet.", seen = false} = {}) {
 		this.columns = columns;
 		this.body = make("tbody");
 		this.none = none;
 		this.rows = new Map();
-		element.append(make("caption", {}, caption), make("thead", {}, make("tr", {},
+		element.append(make("caption", {class: seen ? null : "hidden"}, caption), make("thead", {}, make("tr", {},
 			...columns.map((column) => make(column.title === "" ? "td" : "th", column.title === "" ? {} : {scope: "col", class: column.number ? "n" : null}, column.title)))), this.body);
 		this.show([]);
 	}

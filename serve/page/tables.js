@@ -11,7 +11,7 @@ export class Tables {
 		this.topics = new Table(byId("topics-table"), "Topics with each group of readers, and queues", [
 			{title: "Topic, reader"}, number("Events"), {title: "Full"}, number("Waiting"), number("Oldest"), number("Missed"), number("Size"), number("In all"), {title: "Kind"}]);
 		this.ledger = new Table(byId("ledger-table"), "Ledger: received = rejected + dropped + refused + written", [
-			{title: "Topic"}, number("Received"), number("Rejected"), number("Dropped"), number("Refused"), number("By the kernel"), number("Written"), number("Lost now"), {title: "Balanced"}, {title: "Rejected for", wide: true}]);
+			{title: "Topic"}, number("Received"), number("Rejected"), number("Dropped"), number("Refused"), number("By the kernel"), number("Written"), number("Lost now"), {title: "Balanced"}, {title: "Rejected for", wide: true}], {seen: true});
 	}
 
 	tick(model) {
@@ -75,10 +75,10 @@ function gauge(share) {
 export function sinksTable() {
 	const table = new Table(byId("sinks-table"), "Each entry of the list sinks", [
 		{title: "Sink"}, {title: "Kind"}, {title: "State"}, number("Unread"), number("Open"), number("Waiting"), number("Spool"), number("Oldest"),
-		{title: "Last object"}, number("Finished"), number("Bytes"), {title: "Note", cut: true}], "No sinks are configured.");
+		{title: "Last object"}, number("Finished"), number("Bytes"), {title: "Note", cut: true}], {none: "No sinks are configured."});
 	return (sinks) => table.show(sinks.map((sink) => ({key: sink.name, cells: [
 		sink.name, sink.program,
-		sink.failing ? {text: sink.failing_since > 0 ? "fails since " : "fails", class: "bad"} : {text: sink.state, class: sink.state === "running" ? "" : "bad"},
+		sink.failing ? {text: sink.failing_since > 0 ? `fails for ${span(Date.now() - 1000 * sink.failing_since)}` : "fails", class: "bad"} : {text: sink.state, class: sink.state === "running" ? "" : "bad"},
 		maybe(sink.waiting_records, exact), maybe(sink.open_objects, exact), maybe(sink.waiting_bytes, bytes), maybe(sink.spool_bytes, bytes),
 		maybe(sink.oldest_unsafe_seconds, (s) => span(1000 * s)), timeCell(1000 * (sink.last_object_time ?? 0), time), maybe(sink.objects, exact),
 		maybe(sink.object_bytes, bytes), sinkNote(sink)]})));
