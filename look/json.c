@@ -1,6 +1,14 @@
 #include "look/json.h"
 
+#include <string.h>
+
 #include "base/clock.h"
+
+/* What of it is wanted. */
+struct form {
+	bool lean;
+	const char *const *histograms; /* when it is lean; NULL-ended */
+};
 
 /* Counters stay far below 2^63; a damaged one must still come out as JSON. */
 static json_t *number(uint64_t value)
@@ -49,27 +57,39 @@ static json_t *histogram_json(const struct snapshot_metric *metric)
 	return object;
 }
 
-static void set_metrics(json_t *object, const struct snapshot_metric *metric, unsigned n)
+static void set_metrics(json_t *object, const struct snapshot_metric *metric, unsigned n,
+                        const struct form *form)
 {
 	json_t *metrics = json_object();
 	for (unsigned i = 0; i < n; i++)
-		if (metric[i].about.kind != METRIC_HISTOGRAM)
+		if (metric[i].about.kind != METRIC_HISTOGRAM && (metric[i].value != 0 || !form->lean))
 			set(metrics, metric[i].about.name, metric[i].value);
 	json_object_set_new(object, "metrics", metrics);
 }
 
-static void set_histograms(json_t *object, const struct snapshot_metric *metric, unsigned n)
+static bool wants_histogram(const struct form *form, const char *name)
+{
+	if (!form->lean)
+		return true;
+	for (const char *const *one = form->histograms; *one != NULL; one++)
+		if (strcmp(*one, name) == 0)
+			return true;
+	return false;
+}
+
+static void set_histograms(json_t *object, const struct snapshot_metric *metric, unsigned n,
+                           const struct form *form)
 {
 	json_t *histograms = json_object();
 	for (unsigned i = 0; i < n; i++)
-		if (metric[i].about.kind == METRIC_HISTOGRAM)
+		if (metric[i].about.kind == METRIC_HISTOGRAM && wants_histogram(form, metric[i].about.name))
 			json_object_set_new(histograms, metric[i].about.name, histogram_json(&metric[i]));
 	json_object_set_new(object, "histograms", histograms);
 }
 
-static json_t *stage_json(const struct snapshot_stage *stage)
+static json_t *stage_json(const struct snapshot_stage *stage, const struct form *form)
 {
-	json_t *object = json_object(), *files = json_array();
+	json_t *object = json_object(), *files = form->lean ? NULL : json_array();
 	json_object_set_new(object, "name", json_string(stage->name));
 	json_object_set_new(object, "program", json_string(stage->program));
 	set(object, "pid", stage->pid);
@@ -81,11 +101,12 @@ static json_t *stage_json(const struct snapshot_stage *stage)
 	set(object, "started_ms", stage->started_ns / NS_PER_MS);
 	set(object, "heartbeat_age_ms", stage->heartbeat_age_ns / NS_PER_MS);
 	json_object_set_new(object, "note", json_string(stage->note));
-	for (unsigned i = 0; i < stage->n_files; i++)
+	for (unsigned i = 0; files != NULL && i < stage->n_files; i++)
 		json_array_append_new(files, file_json(&stage->file[i]));
-	json_object_set_new(object, "files", files);
-	set_metrics(object, stage->metric, stage->n_metrics);
-	set_histograms(object, stage->metric, stage->n_metrics);
+	if (files != NULL)
+		json_object_set_new(object, "files", files);
+	set_metrics(object, stage->metric, stage->n_metrics, form);
+	set_histograms(object, stage->metric, stage->n_metrics, form);
 	return object;
 }
 
@@ -115,26 +136,28 @@ static json_t *group_json(const struct snapshot_group *group)
 	return object;
 }
 
-static json_t *rejected_json(const struct snapshot_ledger *ledger)
+static json_t *rejected_json(const struct snapshot_ledger *ledger, const struct form *form)
 {
 	json_t *object = json_object();
 	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
-		set(object, ledger_reason_name(i), ledger->rejected[i]);
+		if (ledger->rejected[i] != 0 || !form->lean)
+			set(object, ledger_reason_name(i), ledger->rejected[i]);
 	return object;
 }
 
-static void set_ledger(json_t *object, const struct snapshot_ledger *ledger)
+static void set_ledger(json_t *object, const struct snapshot_ledger *ledger, const struct form *form)
 {
 	set(object, "received", ledger->received);
 	set(object, "kernel_dropped", ledger->kernel_dropped);
-	json_object_set_new(object, "rejected", rejected_json(ledger));
+	json_object_set_new(object, "rejected", rejected_json(ledger, form));
 	set(object, "dropped", ledger->dropped);
 	set(object, "refused", ledger->refused);
 	set(object, "written", ledger->written);
 	json_object_set_new(object, "balanced", json_boolean(snapshot_balanced(ledger)));
 }
 
-static json_t *lane_json(const struct snapshot_topic *topic, unsigned index, const struct rates *rates)
+static json_t *lane_json(const struct snapshot_topic *topic, unsigned index, const struct rates *rates,
+                         const struct form *form)
 {
 	const struct snapshot_lane *lane = &topic->lane[index];
 	json_t *object = json_object(), *groups = json_array(), *ledger = json_object();
@@ -143,7 +166,7 @@ static json_t *lane_json(const struct snapshot_topic *topic, unsigned index, con
 	set(object, "size_bytes", lane->size_bytes);
 	set(object, "written_records", lane->written_records);
 	set(object, "written_bytes", lane->written_bytes);
-	set_ledger(ledger, &lane->ledger);
+	set_ledger(ledger, &lane->ledger, form);
 	json_object_set_new(object, "ledger", ledger);
 	set_rate(object, "written_per_second", rates, rates_lane(rates, topic, index));
 	for (unsigned i = 0; i < lane->n_groups; i++) {
@@ -155,7 +178,8 @@ static json_t *lane_json(const struct snapshot_topic *topic, unsigned index, con
 	return object;
 }
 
-static json_t *topic_json(const struct snapshot_topic *topic, const struct rates *rates)
+static json_t *topic_json(const struct snapshot_topic *topic, const struct rates *rates,
+                          const struct form *form)
 {
 	json_t *object = json_object(), *lanes = json_array();
 	json_object_set_new(object, "topic", json_string(topic->name));
@@ -163,7 +187,7 @@ static json_t *topic_json(const struct snapshot_topic *topic, const struct rates
 	                    json_string(topic->when_full == WHEN_FULL_REFUSE ? "refuse" : "drop"));
 	json_object_set_new(object, "kept", json_boolean(snapshot_kept(topic)));
 	for (unsigned i = 0; i < topic->n_lanes; i++)
-		json_array_append_new(lanes, lane_json(topic, i, rates));
+		json_array_append_new(lanes, lane_json(topic, i, rates, form));
 	json_object_set_new(object, "lanes", lanes);
 	return object;
 }
@@ -181,25 +205,26 @@ static json_t *queue_json(const struct snapshot_queue *queue)
 	return object;
 }
 
-static json_t *ledger_json(const struct snapshot_topic *topic, const struct rates *rates)
+static json_t *ledger_json(const struct snapshot_topic *topic, const struct rates *rates,
+                           const struct form *form)
 {
 	json_t *object = json_object();
 	json_object_set_new(object, "topic", json_string(topic->name));
-	set_ledger(object, &topic->ledger);
+	set_ledger(object, &topic->ledger, form);
 	set_rate(object, "received_per_second", rates, rates_topic(rates, topic));
 	return object;
 }
 
-static void set_supervisor(json_t *root, const struct snapshot *snapshot)
+static void set_supervisor(json_t *root, const struct snapshot *snapshot, const struct form *form)
 {
 	json_t *object = json_object();
 	set(object, "pid", snapshot->supervisor_pid);
 	json_object_set_new(object, "alive", json_boolean(snapshot->supervisor_alive));
-	set_metrics(object, snapshot->supervisor_metric, SUPERVISOR_METRIC_COUNT);
+	set_metrics(object, snapshot->supervisor_metric, SUPERVISOR_METRIC_COUNT, form);
 	json_object_set_new(root, "supervisor", object);
 }
 
-json_t *look_json(const struct rates *rates, const char *instance)
+static json_t *whole_json(const struct rates *rates, const char *instance, const struct form *form)
 {
 	const struct snapshot *snapshot = rates->now;
 	json_t *root = json_object(), *stages = json_array(), *topics = json_array(), *queues = json_array(),
@@ -210,12 +235,12 @@ json_t *look_json(const struct rates *rates, const char *instance)
 	json_object_set_new(root, "generation", json_string(generation));
 	set(root, "created_ms", snapshot->created_ns / NS_PER_MS);
 	json_object_set_new(root, "draining", json_boolean(snapshot->draining));
-	set_supervisor(root, snapshot);
+	set_supervisor(root, snapshot, form);
 	for (unsigned i = 0; i < snapshot->n_stages; i++)
-		json_array_append_new(stages, stage_json(&snapshot->stage[i]));
+		json_array_append_new(stages, stage_json(&snapshot->stage[i], form));
 	for (unsigned i = 0; i < snapshot->n_topics; i++) {
-		json_array_append_new(topics, topic_json(&snapshot->topic[i], rates));
-		json_array_append_new(ledger, ledger_json(&snapshot->topic[i], rates));
+		json_array_append_new(topics, topic_json(&snapshot->topic[i], rates, form));
+		json_array_append_new(ledger, ledger_json(&snapshot->topic[i], rates, form));
 	}
 	for (unsigned i = 0; i < snapshot->n_queues; i++)
 		json_array_append_new(queues, queue_json(&snapshot->queue[i]));
@@ -226,4 +251,14 @@ json_t *look_json(const struct rates *rates, const char *instance)
 		return root;
 	json_decref(root);
 	return NULL;
+}
+
+json_t *look_json(const struct rates *rates, const char *instance)
+{
+	return whole_json(rates, instance, &(struct form){.lean = false});
+}
+
+json_t *look_json_lean(const struct rates *rates, const char *instance, const char *const *histograms)
+{
+	return whole_json(rates, instance, &(struct form){.lean = true, .histograms = histograms});
 }

@@ -12,4 +12,8 @@
  * out of memory. With an earlier snapshot, lanes, groups and the ledger have rates too. */
 json_t *look_json(const struct rates *rates, const char *instance);
 
+/* The same for who looks each second: without files, metrics and reasons of rejections that are 0,
+ * and histograms but those that are named (NULL-ended list). */
+json_t *look_json_lean(const struct rates *rates, const char *instance, const char *const *histograms);
+
 #endif

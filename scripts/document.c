@@ -61,6 +61,10 @@ struct api_parameter {
 	{                                     \
 		name, otherwise, help         \
 	}
+#define MANY(name, times, min, max, help) \
+	{                                 \
+		name, NULL, help          \
+	}
 #define NUMBER(name, min, max, otherwise, help) \
 	{                                       \
 		name, otherwise, help           \

@@ -19,7 +19,9 @@ void answer_init(struct answer *answer)
 
 void answer_free(struct answer *answer)
 {
-	free(answer->body);
+	if (!answer->borrowed)
+		free(answer->body);
+	answer->borrowed = false;
 	answer->body = NULL;
 	answer->bytes = 0;
 }
@@ -60,11 +62,11 @@ void answer_later(struct answer *answer, struct later *later)
 
 /* ---- ETag ---- */
 
-static void make_etag(struct answer *answer)
+static void make_etag(char etag[ANSWER_ETAG_BYTES], const char *body, size_t bytes)
 {
 	uint8_t digest[SHA256_DIGEST_LENGTH];
-	char *at = answer->etag;
-	SHA256((const unsigned char *)answer->body, answer->bytes, digest);
+	char *at = etag;
+	SHA256((const unsigned char *)body, bytes, digest);
 	at = mempcpy(at, "W/\"", 3);
 	for (unsigned i = 0; i < 8; i++) {
 		*at++ = hex_lower(digest[i] >> 4);
@@ -92,33 +94,58 @@ static bool has_etag(const char *list, const char *etag)
 
 /* ---- gzip ---- */
 
-static void compress_body(struct answer *answer)
+/* Returns it malloced, or NULL: no memory, or it would not be shorter. */
+static char *compress_bytes(const char *body, size_t bytes, int level, size_t *compressed)
 {
 	z_stream stream = {0};
-	if (answer->bytes > UINT32_MAX / 2 ||
-	    deflateInit2(&stream, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-		return;
-	size_t room = deflateBound(&stream, answer->bytes);
+	if (bytes > UINT32_MAX / 2 ||
+	    deflateInit2(&stream, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+		return NULL;
+	size_t room = deflateBound(&stream, bytes);
 	char *out = malloc(room);
-	stream.next_in = (Bytef *)answer->body;
-	stream.avail_in = (uInt)answer->bytes;
+	stream.next_in = (Bytef *)body;
+	stream.avail_in = (uInt)bytes;
 	stream.next_out = (Bytef *)out;
 	stream.avail_out = (uInt)room;
-	bool done =
-	        out != NULL && deflate(&stream, Z_FINISH) == Z_STREAM_END && stream.total_out < answer->bytes;
-	size_t bytes = stream.total_out;
+	bool done = out != NULL && deflate(&stream, Z_FINISH) == Z_STREAM_END && stream.total_out < bytes;
+	*compressed = stream.total_out;
 	deflateEnd(&stream);
 	if (!done) {
 		free(out);
-		return;
+		return NULL;
 	}
+	char *less = realloc(out, *compressed);
+	return less != NULL ? less : out;
+}
+
+static void compress_body(struct answer *answer)
+{
+	size_t bytes;
+	char *out = compress_bytes(answer->body, answer->bytes, 1, &bytes);
+	if (out == NULL)
+		return;
 	free(answer->body);
 	answer->body = out;
-	char *less = realloc(out, bytes);
-	if (less != NULL)
-		answer->body = less;
 	answer->bytes = bytes;
 	answer->gzip = true;
+}
+
+/* ---- kept bodies ---- */
+
+void answer_keep(struct answer_kept *kept)
+{
+	make_etag(kept->etag, kept->body, kept->bytes);
+	kept->gzip = compress_bytes(kept->body, kept->bytes, 9, &kept->gzip_bytes);
+}
+
+void answer_borrow(struct answer *answer, const char *type, const struct answer_kept *kept, bool gzip)
+{
+	bool packed = gzip && kept->gzip != NULL;
+	answer_body(answer, 200, type, packed ? kept->gzip : (char *)(uintptr_t)kept->body,
+	            packed ? kept->gzip_bytes : kept->bytes);
+	memcpy(answer->etag, kept->etag, sizeof answer->etag);
+	answer->borrowed = true;
+	answer->gzip = packed;
 }
 
 void answer_finish(struct answer *answer, const struct request *request)
@@ -127,15 +154,17 @@ void answer_finish(struct answer *answer, const struct request *request)
 	if (answer->body == NULL)
 		return;
 	if (looked && answer->status == 200) {
-		make_etag(answer);
+		if (answer->etag[0] == '\0')
+			make_etag(answer->etag, answer->body, answer->bytes);
 		if (has_etag(request_field(request, REQUEST_IF_NONE_MATCH), answer->etag)) {
 			answer_free(answer);
 			answer->status = 304;
 			answer->type = NULL;
+			answer->gzip = false;
 			return;
 		}
 	}
-	if (answer->bytes >= ANSWER_GZIP_LEAST &&
+	if (!answer->borrowed && answer->bytes >= ANSWER_GZIP_LEAST &&
 	    request_accepts(request_field(request, REQUEST_ACCEPT_ENCODING), "gzip"))
 		compress_body(answer);
 }
@@ -155,6 +184,7 @@ const char *answer_reason(unsigned status)
 	        {403, "Forbidden"},
 	        {404, "Not Found"},
 	        {405, "Method Not Allowed"},
+	        {406, "Not Acceptable"},
 	        {411, "Length Required"},
 	        {413, "Content Too Large"},
 	        {414, "URI Too Long"},

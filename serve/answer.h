@@ -49,11 +49,28 @@ struct answer {
 	/* the Origin that may read it (CORS); NULL: none */
 	const char *origin;
 	bool varies;         /* by Origin */
-	bool preflight;      /* it answers one */
 	uint64_t missing;    /* peers that have no part in it (fleet.h) */
 	struct later *later; /* it comes later; NULL: it is here */
 	uint64_t began_ns;   /* when the request was whole */
+	bool by_accept;      /* it varies by Accept */
+	bool page;           /* of the live page: a browser may run what this server has */
+	bool borrowed;       /* the body is not its own, and stays */
+	bool preflight;      /* it answers one */
+	/* not a body but messages, for which this client has joined (live.h); NULL: none */
+	struct live_client *live;
 };
+
+/* A body that is made once. */
+struct answer_kept {
+	const char *body;
+	size_t bytes;
+	char *gzip; /* malloced; NULL: it is not shorter */
+	size_t gzip_bytes;
+	char etag[ANSWER_ETAG_BYTES];
+};
+
+/* Makes what goes with body and bytes. */
+void answer_keep(struct answer_kept *kept);
 
 void answer_init(struct answer *answer);
 void answer_free(struct answer *answer);
@@ -64,6 +81,10 @@ void answer_json(struct answer *answer, unsigned status, json_t *json);
 
 /* Takes over a malloced body. */
 void answer_body(struct answer *answer, unsigned status, const char *type, char *body, size_t bytes);
+
+/* The same with bytes that outlive the answer: the body as it is, and as gzip (NULL: none), with
+ * its ETag. */
+void answer_borrow(struct answer *answer, const char *type, const struct answer_kept *kept, bool gzip);
 
 /* Copies a text; the type is a literal. */
 void answer_text(struct answer *answer, unsigned status, const char *type, const char *text);

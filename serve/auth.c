@@ -35,6 +35,53 @@ enum auth_verdict auth_judge(const struct auth *auth, enum route_who who, const 
 	return challenged ? AUTH_BAD_TOKEN : AUTH_NO_TOKEN;
 }
 
+static int base64url_value(char digit)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	const char *at = digit != '\0' ? strchr(digits, digit) : NULL;
+	return at != NULL ? (int)(at - digits) : -1;
+}
+
+/* Returns the bytes written, or -1: it is none, or too long. A final 0 is added. */
+static int decode_base64url(const char *text, size_t length, char *out, size_t size)
+{
+	unsigned bits = 0, n_bits = 0;
+	size_t n = 0;
+	for (size_t i = 0; i < length; i++) {
+		int value = base64url_value(text[i]);
+		if (value < 0)
+			return -1;
+		bits = bits << 6 | (unsigned)value;
+		n_bits += 6;
+		if (n_bits < 8)
+			continue;
+		n_bits -= 8;
+		if (n + 1 >= size)
+			return -1;
+		out[n++] = (char)(bits >> n_bits & 0xff);
+	}
+	out[n] = '\0';
+	return (int)n;
+}
+
+const char *auth_from_protocols(const char *list, char field[AUTH_BEARER_BYTES])
+{
+	static const char prefix[] = "bearer.";
+	const size_t length = sizeof prefix - 1;
+	char *token = stpcpy(field, "Bearer ");
+	while (list != NULL && *list != '\0') {
+		list += strspn(list, " \t,");
+		size_t item = strcspn(list, ", \t");
+		if (item > length && strncmp(list, prefix, length) == 0)
+			return decode_base64url(list + length, item - length, token, AUTH_BEARER_BYTES - 7) >
+			                       0
+			               ? field
+			               : NULL;
+		list += item;
+	}
+	return NULL;
+}
+
 bool auth_origin_named(const struct auth *auth, const char *origin)
 {
 	for (unsigned i = 0; i < auth->n_origins; i++)

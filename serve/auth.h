@@ -10,7 +10,8 @@
  *
  * A page of another origin cannot read an answer unless serve.origins names it (CORS), but its
  * browser would send what changes something: a request other than GET and HEAD with an Origin that
- * is neither ours nor named is refused. (GET changes nothing here.)
+ * is neither ours nor named is refused. (GET changes nothing here.) So is a WebSocket, which CORS
+ * does not cover.
  */
 #ifndef SERVE_AUTH_H
 #define SERVE_AUTH_H
@@ -41,6 +42,12 @@ enum auth_verdict {
 
 /* field: of Authorization, NULL when there is none. Every token is compared, in constant time. */
 enum auth_verdict auth_judge(const struct auth *auth, enum route_who who, const char *field);
+
+/* A browser cannot give a WebSocket an Authorization: it offers "millrace.v1, bearer.TOKEN" as
+ * protocols, the token in base64url without padding (RFC 4648, 5). Returns "Bearer TOKEN" in field,
+ * or NULL: the list (which may be NULL) has none. */
+#define AUTH_BEARER_BYTES 800u
+const char *auth_from_protocols(const char *list, char field[AUTH_BEARER_BYTES]);
 
 /* Whether serve.origins has it. */
 bool auth_origin_named(const struct auth *auth, const char *origin);

@@ -111,6 +111,14 @@ int64_t request_number(const struct request *request, const char *name, int64_t 
 	return request->value[i] != NULL ? request->number[i] : otherwise;
 }
 
+const char *request_each(const struct request *request, const char *name, unsigned i)
+{
+	for (unsigned q = 0; q < request->n_query; q++)
+		if (strcmp(request->query[q].name, name) == 0 && i-- == 0)
+			return request->query[q].value;
+	return NULL;
+}
+
 /* A weight of 0 (0, 0.0, 0.000) says "not this one". */
 static bool is_refused(const char *parameters, size_t bytes)
 {
@@ -150,4 +158,47 @@ bool request_postback(const struct request *request, uint64_t id[2], char text[E
 	event_postback_id(text, &(struct event_postback){.id = {id[0], id[1]}});
 	text[EVENT_POSTBACK_ID_BYTES] = '\0';
 	return true;
+}
+
+/* ---- weights ---- */
+
+/* How specific a range is for the type: 3 the type itself, 2 all of its kind, 1 all; 0: another. */
+static unsigned specific(const char *range, size_t bytes, const char *type)
+{
+	size_t kind = strcspn(type, "/") + 1;
+	if (bytes == strlen(type) && strncasecmp(range, type, bytes) == 0)
+		return 3;
+	if (bytes == kind + 1 && range[kind] == '*' && strncasecmp(range, type, kind) == 0)
+		return 2;
+	return bytes == 3 && strncmp(range, "*/*", 3) == 0;
+}
+
+/* "0.8" as 800; what is no weight is 1. */
+static unsigned parse_weight(const char *text, size_t bytes)
+{
+	unsigned weight = 0, unit = 100;
+	if (bytes == 0 || text[0] != '0')
+		return 1000;
+	for (size_t i = 2; i < bytes && i < 5 && text[i] >= '0' && text[i] <= '9'; i++, unit /= 10)
+		weight += (unsigned)(text[i] - '0') * unit;
+	return weight;
+}
+
+unsigned request_weight(const char *list, const char *type)
+{
+	unsigned best = 0, weight = 0;
+	if (list == NULL)
+		return 1000;
+	while (*list != '\0') {
+		list += strspn(list, " \t,");
+		size_t item = strcspn(list, ","), name = strcspn(list, " \t,;");
+		unsigned fits = specific(list, name, type);
+		if (fits > best) {
+			const char *q = memmem(list + name, item - name, "q=", 2);
+			best = fits;
+			weight = q != NULL ? parse_weight(q + 2, strcspn(q + 2, " \t,;")) : 1000;
+		}
+		list += item;
+	}
+	return weight;
 }

@@ -43,6 +43,7 @@ enum request_field {
 	REQUEST_ACCEPT_ENCODING,
 	REQUEST_IF_NONE_MATCH,
 	REQUEST_VIA,
+	REQUEST_PROTOCOL, /* Sec-WebSocket-Protocol */
 	REQUEST_FIELD_COUNT
 };
 
@@ -61,6 +62,7 @@ struct request {
 	size_t query_bytes;
 	bool has_field[REQUEST_FIELD_COUNT];
 	char field[REQUEST_FIELD_COUNT][REQUEST_FIELD_MAX + 1];
+	bool upgrade;              /* to a WebSocket */
 	const struct route *route; /* set by the router */
 	/* By the parameters of its row: the value, or its default; NULL: not given. */
 	const char *value[REQUEST_PARAMETERS];
@@ -93,6 +95,14 @@ const char *request_text(const struct request *request, const char *name);
 
 /* The same for a number; `otherwise` when it was not given and has no default. */
 int64_t request_number(const struct request *request, const char *name, int64_t otherwise);
+
+/* The value of parameter number i of this name, in the order of the query; NULL: there are no more.
+ * For those that a route's row has as MANY. */
+const char *request_each(const struct request *request, const char *name, unsigned i);
+
+/* The weight that a field Accept gives to a type ("text/html"), in thousandths: that of the most
+ * specific range that covers it (RFC 9110, 12.5.1). list NULL, no such field: 1000. */
+unsigned request_weight(const char *list, const char *type);
 
 /* Whether a list of the form of Accept-Encoding or Accept (RFC 9110, 12.4.2) names the word with a
  * weight other than 0. "*" counts for every coding, not for types. */

@@ -62,25 +62,29 @@ static bool route_fits(struct serve *serve, struct request *request, struct answ
 	return false;
 }
 
-/* Pages that serve.origins names may read; any other page may change nothing. */
+/* Pages that serve.origins names may read; any other page may change nothing, nor open a WebSocket,
+ * whose messages its browser would let it read. */
 static bool origin_fits(struct serve *serve, const struct request *request, struct answer *answer)
 {
 	const char *origin = request_field(request, REQUEST_ORIGIN);
 	const char *host = request_field(request, REQUEST_HOST);
-	bool looks = request->method == REQUEST_GET || request->method == REQUEST_HEAD;
+	bool looks = (request->method == REQUEST_GET || request->method == REQUEST_HEAD) && !request->upgrade;
 	if (looks || origin == NULL || auth_origin_own(origin, host) ||
 	    auth_origin_named(&serve->auth, origin))
 		return true;
 	count(serve, SERVE_refused_origin);
 	problem(answer, 403, request->path,
-	        "a page of another origin cannot change anything; serve.origins names those that can");
+	        "a page of another origin can neither change anything nor open a WebSocket; serve.origins names those that can");
 	return false;
 }
 
 static bool token_fits(struct serve *serve, const struct request *request, struct answer *answer)
 {
-	enum auth_verdict verdict =
-	        auth_judge(&serve->auth, request->route->who, request_field(request, REQUEST_AUTHORIZATION));
+	char bearer[AUTH_BEARER_BYTES];
+	const char *field = request_field(request, REQUEST_AUTHORIZATION);
+	if (field == NULL && request->upgrade)
+		field = auth_from_protocols(request_field(request, REQUEST_PROTOCOL), bearer);
+	enum auth_verdict verdict = auth_judge(&serve->auth, request->route->who, field);
 	if (verdict == AUTH_ALLOWED)
 		return true;
 	count(serve, SERVE_refused_token);

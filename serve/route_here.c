@@ -4,17 +4,27 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "look/flow.h"
 #include "look/json.h"
 #include "look/prometheus.h"
 #include "look/sinks.h"
+#include "serve/page.h"
 #include "serve/problem.h"
 #include "serve/serve.h"
 
+/* A browser prefers HTML; who says nothing, or takes anything, gets the list. */
+static bool prefers_page(const struct request *request)
+{
+	const char *accept = request_field(request, REQUEST_ACCEPT);
+	return request_weight(accept, "text/html") > request_weight(accept, "application/json");
+}
+
 void handle_index(struct serve *serve, const struct request *request, struct answer *answer)
 {
+	answer->by_accept = true;
+	if (prefers_page(request) && page_answer(serve, "index.html", request, answer))
+		return;
 	json_t *routes = json_array();
-	(void)serve;
-	(void)request;
 	for (size_t i = 0; i < router_n_routes; i++) {
 		const struct route *route = &router_routes[i];
 		json_array_append_new(routes,
@@ -86,6 +96,13 @@ void handle_stat(struct serve *serve, const struct request *request, struct answ
 		return;
 	(void)rates_init(&rates, snapshot, NULL);
 	answer_json(answer, 200, look_json(&rates, serve->view.instance));
+}
+
+void handle_flow(struct serve *serve, const struct request *request, struct answer *answer)
+{
+	const struct snapshot *snapshot = look(serve, request, answer);
+	if (snapshot != NULL)
+		answer_json(answer, 200, look_flow(snapshot));
 }
 
 void handle_sinks(struct serve *serve, const struct request *request, struct answer *answer)

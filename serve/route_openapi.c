@@ -13,7 +13,7 @@
 	"^([0-9]{1,15}|[0-9]{1,6}[smhd]|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z?)?)$"
 #define NO_CONTROLS "^[^\\u0000-\\u001f\\u007f]*$"
 
-static json_t *schema_of(const struct route_parameter *row)
+static json_t *schema_of_one(const struct route_parameter *row)
 {
 	switch (row->kind) {
 	case PARAMETER_NUMBER: {
@@ -32,6 +32,15 @@ static json_t *schema_of(const struct route_parameter *row)
 		return json_pack("{s:s, s:s}", "type", "string", "pattern", TIME_PATTERN);
 	}
 	return NULL;
+}
+
+static json_t *schema_of(const struct route_parameter *row)
+{
+	json_t *schema = schema_of_one(row);
+	if (row->times == 1)
+		return schema;
+	return json_pack("{s:s, s:I, s:o}", "type", "array", "maxItems", (json_int_t)row->times, "items",
+	                 schema);
 }
 
 static json_t *parameters_of(const struct route *route)

@@ -8,25 +8,29 @@
 
 #include "base/moment.h"
 
-#define PLACE(name, min, max, help)                              \
-	{                                                        \
-		name, true, PARAMETER_TEXT, min, max, NULL, help \
+#define PLACE(name, min, max, help)                                 \
+	{                                                           \
+		name, true, PARAMETER_TEXT, min, max, NULL, 1, help \
 	}
-#define TEXT(name, min, max, otherwise, help)                          \
-	{                                                              \
-		name, false, PARAMETER_TEXT, min, max, otherwise, help \
+#define TEXT(name, min, max, otherwise, help)                             \
+	{                                                                 \
+		name, false, PARAMETER_TEXT, min, max, otherwise, 1, help \
 	}
-#define NUMBER(name, min, max, otherwise, help)                          \
+#define MANY(name, times, min, max, help)                                \
 	{                                                                \
-		name, false, PARAMETER_NUMBER, min, max, otherwise, help \
+		name, false, PARAMETER_TEXT, min, max, NULL, times, help \
 	}
-#define AFTER(name, help)                                      \
-	{                                                      \
-		name, false, PARAMETER_PLACE, 0, 0, NULL, help \
+#define NUMBER(name, min, max, otherwise, help)                             \
+	{                                                                   \
+		name, false, PARAMETER_NUMBER, min, max, otherwise, 1, help \
 	}
-#define TIME(name, help)                                      \
-	{                                                     \
-		name, false, PARAMETER_TIME, 0, 0, NULL, help \
+#define AFTER(name, help)                                         \
+	{                                                         \
+		name, false, PARAMETER_PLACE, 0, 0, NULL, 1, help \
+	}
+#define TIME(name, help)                                         \
+	{                                                        \
+		name, false, PARAMETER_TIME, 0, 0, NULL, 1, help \
 	}
 
 #define ROUTE(name, method, pattern, who, type, statuses, help, ...) \
@@ -190,6 +194,26 @@ static bool read_value(struct request *request, unsigned i, int64_t now_ms, char
 	return false;
 }
 
+/* A further one of a name that may come several times; the first is in request->value. */
+static bool take_again(const struct route_parameter *row, const struct request *request, unsigned q,
+                       char *text, size_t size)
+{
+	unsigned before = 0;
+	for (unsigned i = 0; i < q; i++)
+		before += strcmp(request->query[i].name, row->name) == 0;
+	size_t bytes = strlen(request->query[q].value);
+	if (row->times == 1)
+		snprintf(text, size, "%s: is there twice", row->name);
+	else if (before >= row->times)
+		snprintf(text, size, "%s: at most %u times", row->name, row->times);
+	else if ((int64_t)bytes < row->min || (int64_t)bytes > row->max)
+		snprintf(text, size, "%s: %zu bytes; allowed: %" PRId64 " to %" PRId64, row->name, bytes,
+		         row->min, row->max);
+	else
+		return true;
+	return false;
+}
+
 /* The query's parameters that the row has; a path's are there already. */
 static bool take_query(struct request *request, char *text, size_t size)
 {
@@ -209,11 +233,10 @@ static bool take_query(struct request *request, char *text, size_t size)
 				snprintf(text + n, size - n, " none");
 			return false;
 		}
-		if (request->value[i] != NULL) {
-			snprintf(text, size, "%s: is there twice", row[i].name);
+		if (request->value[i] == NULL)
+			request->value[i] = request->query[q].value;
+		else if (!take_again(&row[i], request, q, text, size))
 			return false;
-		}
-		request->value[i] = request->query[q].value;
 	}
 	return true;
 }

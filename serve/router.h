@@ -40,6 +40,7 @@ struct route_parameter {
 	enum parameter_kind kind;
 	int64_t min, max;
 	const char *otherwise; /* its default; NULL: none */
+	unsigned times;        /* in a query, at most */
 	const char *help;
 };
 

@@ -41,6 +41,8 @@
 #include "serve/fleet.h"
 #include "serve/host.h"
 #include "serve/listener.h"
+#include "serve/live.h"
+#include "serve/page.h"
 #include "serve/recent.h"
 #include "serve/request.h"
 #include "serve/router.h"
@@ -77,10 +79,13 @@ struct serve {
 	struct redact *redact; /* of URLs of postbacks */
 	struct recent *recent; /* the last attempts to deliver */
 	struct fleet *fleet;   /* other boxes */
+	struct live *live;     /* clients of /live */
+	struct page *page;     /* the files of the live page */
 	const struct metric_description *answer_times, *peer_times;
 	struct server_counts told; /* in the metrics already */
 	struct recent_state told_recent;
 	bool recent_refused; /* and the log has why */
+	struct live_counts told_live;
 };
 
 /* The answer to a request, whatever it is: checks, handler, ETag, gzip. With answer->later it comes
@@ -90,6 +95,10 @@ void serve_finish(struct serve *serve, const struct request *request, struct ans
 
 /* What this box alone knows, from the route's handler. */
 void serve_ask(struct serve *serve, const struct request *request, struct answer *answer);
+
+/* The message of a tick of /live, malloced; NULL: the instance cannot be read. argument: the struct
+ * serve. */
+char *live_tick_text(void *argument, size_t *bytes);
 
 /* Counts it, as it goes out. */
 void serve_count(struct serve *serve, const struct answer *answer);

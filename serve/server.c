@@ -1,57 +1,26 @@
 #include "serve/server.h"
 
 #include <errno.h>
-#include <libwebsockets.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "serve/connection.h"
+#include "serve/live.h"
 #include "serve/problem.h"
 #include "serve/serve.h"
 
-#define HEAD_BYTES   4096u  /* of an answer */
-#define CHUNK_BYTES  65536u /* of a body, in one write */
-#define CHUNKS       4u     /* of one connection in one turn of the loop */
-#define SECONDS(ns)  ((ns) / NS_PER_SEC + 2)
-#define SPARE_FILES  16u  /* that libwebsockets uses by itself */
+#define HEAD_BYTES  4096u /* of an answer */
+#define SECONDS(ns) ((ns) / NS_PER_SEC + 2)
+#define DATA_POLICY "default-src 'none'; frame-ancestors 'none'"
+#define PAGE_POLICY \
+	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+#define SPARE_FILES  256u /* that are no connections */
 #define CLOSE_ROUNDS 1000 /* of the loop, at the end */
-
-enum connection_state {
-	CONNECTION_HEAD,
-	CONNECTION_BODY,
-	CONNECTION_LATER,
-	CONNECTION_ANSWER,
-	CONNECTION_IDLE
-};
-
-struct connection {
-	struct connection *next, **at; /* what points to it */
-	struct server *server;
-	struct lws *wsi;
-	enum connection_state state;
-	uint64_t deadline_ns;
-	struct request request;
-	struct answer answer;
-	uint64_t held; /* bytes of the answer that count in held_bytes */
-	size_t sent;
-	bool close; /* after the answer */
-};
-
-struct server {
-	struct server_settings settings;
-	struct server_counts counts;
-	struct serve *serve;
-	uv_loop_t *loop;
-	struct lws_context *context;
-	struct lws_vhost *vhost;
-	struct connection *first;
-	uint64_t events;
-	bool draining;
-	uint8_t chunk[LWS_PRE + CHUNK_BYTES]; /* LWS_PRE bytes are libwebsockets' */
-};
 
 /* ---- the library's log ---- */
 
@@ -79,6 +48,12 @@ static void set_deadline(struct connection *connection, enum connection_state st
 {
 	connection->state = state;
 	connection->deadline_ns = clock_monotonic_ns() + after_ns;
+}
+
+void connection_free_request(struct connection *connection)
+{
+	free(connection->request);
+	connection->request = NULL;
 }
 
 static void free_answer(struct connection *connection)
@@ -115,10 +90,13 @@ static void forget_later(struct connection *connection)
 static void remove_connection(struct connection *connection)
 {
 	struct server *server = connection->server;
-	if (connection->state != CONNECTION_HEAD && connection->state != CONNECTION_IDLE)
+	if (connection->state != CONNECTION_HEAD && connection->state != CONNECTION_IDLE &&
+	    connection->state != CONNECTION_LIVE)
 		server->counts.aborted++;
 	forget_later(connection);
 	free_answer(connection);
+	connection_free_request(connection);
+	live_leave(connection->live);
 	*connection->at = connection->next;
 	if (connection->next != NULL)
 		connection->next->at = connection->at;
@@ -173,7 +151,8 @@ static void take_query(struct request *request, struct lws *wsi)
 	}
 }
 
-static void read_head(struct connection *connection, struct lws *wsi)
+/* Returns 0 or -ENOMEM. A request is large, and most connections wait for their next one. */
+int connection_read_head(struct connection *connection, struct lws *wsi)
 {
 	static const struct {
 		enum request_field field;
@@ -186,16 +165,22 @@ static void read_head(struct connection *connection, struct lws *wsi)
 	        {REQUEST_ACCEPT_ENCODING, WSI_TOKEN_HTTP_ACCEPT_ENCODING},
 	        {REQUEST_IF_NONE_MATCH, WSI_TOKEN_HTTP_IF_NONE_MATCH},
 	        {REQUEST_VIA, WSI_TOKEN_HTTP_VIA},
+	        {REQUEST_PROTOCOL, WSI_TOKEN_PROTOCOL},
 	};
 	char *path = NULL;
 	int bytes = 0;
-	struct request *request = &connection->request;
+	struct request *request = malloc(sizeof *request);
+	connection_free_request(connection);
+	if (request == NULL)
+		return -ENOMEM;
+	connection->request = request;
 	enum request_method method = method_of(wsi, &path, &bytes);
 	request_init(request, method);
 	request_set_path(request, path != NULL ? path : "", path != NULL ? (size_t)bytes : 0);
 	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
 		take_field(request, wsi, fields[i].field, fields[i].token);
 	take_query(request, wsi);
+	return 0;
 }
 
 /* The length of the body; -1: the head does not say it as it should. */
@@ -242,14 +227,20 @@ static void add_date(struct head *head)
 
 static void add_body_fields(struct head *head, const struct answer *answer)
 {
+	char varies[48];
 	if (answer->type != NULL)
 		add(head, "content-type:", answer->type);
 	if (answer->gzip)
 		add(head, "content-encoding:", "gzip");
 	if (answer->etag[0] != '\0')
 		add(head, "etag:", answer->etag);
-	add(head, "vary:", answer->varies ? "accept-encoding, origin" : "accept-encoding");
-	add(head, "cache-control:", answer->public ? "public, no-cache" : "private, no-cache");
+	snprintf(varies, sizeof varies, "accept-encoding%s%s", answer->by_accept ? ", accept" : "",
+	         answer->varies ? ", origin" : "");
+	add(head, "vary:", varies);
+	add(head, "cache-control:",
+	    answer->live != NULL ? "no-store"
+	    : answer->public     ? "public, no-cache"
+	                         : "private, no-cache");
 }
 
 static void add_rare_fields(struct head *head, const struct answer *answer)
@@ -262,6 +253,10 @@ static void add_rare_fields(struct head *head, const struct answer *answer)
 	if (answer->retry_after_s != 0) {
 		snprintf(text, sizeof text, "%u", answer->retry_after_s);
 		add(head, "retry-after:", text);
+	}
+	if (answer->status == 426) {
+		add(head, "upgrade:", "websocket");
+		add(head, "sec-websocket-version:", "13");
 	}
 	if (answer->origin != NULL) {
 		add(head, "access-control-allow-origin:", answer->origin);
@@ -279,17 +274,17 @@ static void add_fleet_fields(struct head *head, const struct connection *connect
 {
 	const struct fleet *fleet = connection->server->serve->fleet;
 	char text[FLEET_MISSING_BYTES];
-	if (request_field(&connection->request, REQUEST_VIA) != NULL)
+	if (request_field(connection->request, REQUEST_VIA) != NULL)
 		add(head, "millrace-box:", fleet_box(fleet));
 	if (connection->answer.missing != 0)
 		add(head, "millrace-missing-peers:", fleet_missing(fleet, connection->answer.missing, text));
 }
 
 /* What a browser is told of everything: nothing here is a page of somebody else's. */
-static void add_guards(struct head *head)
+static void add_guards(struct head *head, const struct answer *answer)
 {
 	add(head, "x-content-type-options:", "nosniff");
-	add(head, "content-security-policy:", "default-src 'none'; frame-ancestors 'none'");
+	add(head, "content-security-policy:", answer->page ? PAGE_POLICY : DATA_POLICY);
 	add(head, "referrer-policy:", "no-referrer");
 	add(head, "cross-origin-resource-policy:", "same-origin");
 }
@@ -303,15 +298,16 @@ static int write_head(struct connection *connection)
 	                               head.end) != 0)
 		return -1;
 	add_date(&head);
-	if (answer->body != NULL || answer->status == 304)
+	if (answer->body != NULL || answer->status == 304 || answer->live != NULL)
 		add_body_fields(&head, answer);
 	add_rare_fields(&head, answer);
 	add_fleet_fields(&head, connection);
-	add_guards(&head);
+	add_guards(&head, answer);
 	if (connection->close)
 		add(&head, "connection:", "close");
-	/* 204 and 304 have no body, and 204 no length (RFC 9110, 8.6). */
-	if (answer->status != 204 && answer->status != 304 && !head.failed)
+	/* 204 and 304 have no body, and 204 no length (RFC 9110, 8.6). A stream ends with its
+	 * connection. */
+	if (answer->status != 204 && answer->status != 304 && answer->live == NULL && !head.failed)
 		head.failed =
 		        lws_add_http_header_content_length(head.wsi, answer->bytes, &head.at, head.end) != 0;
 	if (head.failed || lws_finalize_write_http_header(head.wsi, start, &head.at, head.end) != 0)
@@ -325,6 +321,7 @@ static int end_answer(struct connection *connection)
 {
 	struct server *server = connection->server;
 	free_answer(connection);
+	connection_free_request(connection);
 	set_deadline(connection, CONNECTION_IDLE, server->settings.idle_ns);
 	if (connection->close)
 		return -1;
@@ -342,7 +339,7 @@ static int write_body(struct connection *connection)
 {
 	struct server *server = connection->server;
 	const struct answer *answer = &connection->answer;
-	size_t bytes = connection->request.method == REQUEST_HEAD ? 0 : answer->bytes;
+	size_t bytes = connection->request->method == REQUEST_HEAD ? 0 : answer->bytes;
 	for (unsigned i = 0; connection->sent < bytes; i++) {
 		if (i == CHUNKS || lws_send_pipe_choked(connection->wsi))
 			return wait_to_write(connection);
@@ -361,19 +358,35 @@ static int write_body(struct connection *connection)
 	return end_answer(connection);
 }
 
-static int begin_answer(struct connection *connection)
+/* A stream of /live. libwebsockets' own time-out for it goes. */
+static int begin_live(struct connection *connection)
+{
+	connection->state = CONNECTION_LIVE;
+	connection->deadline_ns = UINT64_MAX;
+	connection->close = true;
+	if (write_head(connection) != 0)
+		return -1;
+	connection_free_request(connection);
+	lws_set_timeout(connection->wsi, NO_PENDING_TIMEOUT, 0);
+	return connection_open_live(connection);
+}
+
+int connection_begin_answer(struct connection *connection)
 {
 	struct server *server = connection->server;
 	struct answer *answer = &connection->answer;
 	if (server->counts.held_bytes + answer->bytes > server->settings.answer_memory) {
 		metric_add(server->serve->control, SERVE_refused_memory, 1);
-		problem(answer, 503, connection->request.path,
+		problem(answer, 503, connection->request->path,
 		        "too much waits for clients to read it (serve.answer_memory): try again later");
 		answer->retry_after_s = 1;
 		answer->etag[0] = '\0';
 		answer->gzip = false;
 	}
 	serve_count(server->serve, answer);
+	connection->live = answer->live;
+	if (connection->live != NULL)
+		return begin_live(connection);
 	connection->held = answer->bytes;
 	server->counts.held_bytes += answer->bytes;
 	connection->sent = 0;
@@ -385,9 +398,9 @@ static int begin_answer(struct connection *connection)
 static int answer_request(struct connection *connection)
 {
 	answer_init(&connection->answer);
-	serve_answer(connection->server->serve, &connection->request, &connection->answer);
+	serve_answer(connection->server->serve, connection->request, &connection->answer);
 	if (connection->answer.later == NULL)
-		return begin_answer(connection);
+		return connection_begin_answer(connection);
 	connection->answer.later->connection = connection;
 	set_deadline(connection, CONNECTION_LATER, connection->server->settings.answer_ns);
 	return 0;
@@ -398,7 +411,7 @@ void server_resume(struct later *later)
 	struct connection *connection = later->connection;
 	connection->server->events++;
 	connection->answer.later = NULL;
-	serve_finish(connection->server->serve, &connection->request, &connection->answer);
+	serve_finish(connection->server->serve, connection->request, &connection->answer);
 	(void)wait_to_write(connection);
 }
 
@@ -407,16 +420,18 @@ static int write_on(struct connection *connection)
 {
 	if (connection->state == CONNECTION_ANSWER)
 		return write_body(connection);
+	if (connection->state == CONNECTION_LIVE)
+		return connection_write_live(connection);
 	if (connection->state == CONNECTION_LATER && connection->answer.later == NULL)
-		return begin_answer(connection);
+		return connection_begin_answer(connection);
 	return 0;
 }
 
-static int refuse(struct connection *connection, unsigned status, const char *detail)
+int connection_refuse(struct connection *connection, unsigned status, const char *detail)
 {
-	if (connection->request.fault == NULL) {
-		connection->request.fault = detail;
-		connection->request.fault_status = status;
+	if (connection->request->fault == NULL) {
+		connection->request->fault = detail;
+		connection->request->fault_status = status;
 	}
 	connection->close = true;
 	return answer_request(connection);
@@ -428,31 +443,22 @@ static int refuse(struct connection *connection, unsigned status, const char *de
 static int handle_head(struct connection *connection, struct lws *wsi)
 {
 	const struct server_settings *settings = &connection->server->settings;
-	read_head(connection, wsi);
+	if (connection_read_head(connection, wsi) != 0)
+		return -1;
 	int64_t length = body_length(wsi);
 	if (length < 0)
-		return refuse(connection, 411, "a body must have a Content-Length, and no Transfer-Encoding");
+		return connection_refuse(connection, 411,
+		                         "a body must have a Content-Length, and no Transfer-Encoding");
 	if ((uint64_t)length > settings->max_body)
-		return refuse(connection, 413, "the body is longer than serve.max_body");
+		return connection_refuse(connection, 413, "the body is longer than serve.max_body");
 	if (length > 0) {
 		set_deadline(connection, CONNECTION_BODY, settings->body_ns);
 		return 0;
 	}
 	/* Without a length libwebsockets would go on to read a body after the answer. */
-	if (connection->request.method != REQUEST_GET && connection->request.method != REQUEST_HEAD)
+	if (connection->request->method != REQUEST_GET && connection->request->method != REQUEST_HEAD)
 		connection->close = true;
 	return answer_request(connection);
-}
-
-/* The connection ends with the answer, whatever became of it. Of protocols that the library does
- * not know it has refused the upgrade itself, with 403, and the head is gone. */
-static int handle_upgrade(struct connection *connection, struct lws *wsi)
-{
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_UPGRADE) <= 0)
-		return -1;
-	read_head(connection, wsi);
-	(void)refuse(connection, 426, "no other protocol is spoken here: ask without Upgrade");
-	return -1;
 }
 
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t length)
@@ -466,7 +472,13 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	case LWS_CALLBACK_HTTP:
 		return handle_head(connection, wsi);
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		return handle_upgrade(connection, wsi);
+		return connection_upgrade(connection, wsi);
+	case LWS_CALLBACK_ESTABLISHED:
+		return connection_open_live(connection);
+	case LWS_CALLBACK_RECEIVE:
+		return connection_receive(connection, length);
+	case LWS_CALLBACK_SERVER_WRITEABLE:
+		return connection_write_live(connection);
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
 		return connection->state == CONNECTION_BODY ? answer_request(connection) : 0;
 	case LWS_CALLBACK_HTTP_WRITEABLE:
@@ -480,12 +492,31 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	}
 }
 
+/* A WebSocket that names no protocol gets the first. The sizes are what a WebSocket has in memory
+ * for a client's text, and what is sent at once, which would otherwise be the same. */
+#define SIZES .rx_buffer_size = LIVE_TEXT_BYTES, .tx_packet_size = CHUNK_BYTES
 static const struct lws_protocols protocols[] = {
-        {.name = "http", .callback = on_event},
+        {.name = "http", .callback = on_event, SIZES},
+        {.name = LIVE_PROTOCOL, .callback = on_event, SIZES},
         {.name = NULL},
 };
 
 /* ---- start and end ---- */
+
+/* libwebsockets finds a connection by its descriptor at once only when it may have as many as the
+ * process may have files; so these are made to fit. With fewer than that it works, and takes fewer
+ * connections. */
+static void limit_files(unsigned connections)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	rlim_t wanted = (rlim_t)connections + SPARE_FILES;
+	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+		log_warn("fewer connections than serve.max_connections: the limit of open files (ulimit -n)",
+		         "files=%llu", (unsigned long long)limit.rlim_cur);
+}
 
 static int start_library(struct server *server, struct shm_error *error)
 {
@@ -506,13 +537,13 @@ static int start_library(struct server *server, struct shm_error *error)
 	        .server_string = "millrace",
 	        .max_http_header_data = (unsigned short)settings->max_head,
 	        .max_http_header_pool = (unsigned short)settings->max_connections,
-	        .fd_limit_per_thread = settings->max_connections + SPARE_FILES,
 	        .pt_serv_buf_size = CHUNK_BYTES,
 	        /* ours come first; these are for what we do not see */
 	        .timeout_secs = (unsigned)SECONDS(longest),
 	        .timeout_secs_ah_idle = (unsigned)SECONDS(longest),
 	        .keepalive_timeout = (int)SECONDS(longest),
 	};
+	limit_files(settings->max_connections);
 	running = false;
 	lws_set_log_level(LLL_ERR | LLL_WARN, take_line);
 	server->context = lws_create_context(&info);
@@ -566,6 +597,16 @@ void server_take(struct server *server, int fd)
 		remove_connection(connection); /* the library has closed it */
 }
 
+void server_wake(void *owner)
+{
+	struct connection *connection = owner;
+	if (!connection->open || connection->closing)
+		return;
+	if (connection->deadline_ns == UINT64_MAX)
+		connection->deadline_ns = clock_monotonic_ns() + connection->server->settings.answer_ns;
+	(void)lws_callback_on_writable(connection->wsi);
+}
+
 static void kill_connection(struct connection *connection)
 {
 	connection->deadline_ns = UINT64_MAX; /* its end comes with a turn of the loop */
@@ -577,9 +618,10 @@ void server_tick(struct server *server, uint64_t now_ns)
 {
 	for (struct connection *connection = server->first, *next; connection != NULL; connection = next) {
 		next = connection->next;
-		if (now_ns < connection->deadline_ns)
+		if (now_ns >= connection->deadline_ns)
+			server->counts.late++;
+		else if (!connection_live_gone(connection))
 			continue;
-		server->counts.late++;
 		kill_connection(connection);
 	}
 	server->counts.complaints += complaints;
@@ -592,14 +634,16 @@ void server_drain(struct server *server)
 	for (struct connection *connection = server->first, *next; connection != NULL; connection = next) {
 		next = connection->next;
 		bool waits = connection->state == CONNECTION_IDLE || connection->state == CONNECTION_HEAD;
-		if (waits && connection->deadline_ns != UINT64_MAX)
+		if (connection->state == CONNECTION_LIVE)
+			(void)lws_callback_on_writable(connection->wsi);
+		else if (waits && connection->deadline_ns != UINT64_MAX)
 			kill_connection(connection);
 	}
 }
 
 size_t server_connection_bytes(void)
 {
-	return sizeof(struct connection);
+	return sizeof(struct connection) + sizeof(struct request);
 }
 
 uint64_t server_events(const struct server *server)

@@ -11,6 +11,10 @@
  * answered 413, an answer for which serve.answer_memory has no room becomes 503. A body within
  * bounds is read and thrown away: no route takes one.
  *
+ * A request to /live goes over to LIVE instead and stays there (server_live.c, live.h): messages go
+ * out as its client's state in struct live has them, and one that was not taken within
+ * answer_timeout ends the connection.
+ *
  * While an answer is awaited or sent, nothing more is read from its connection: what a client sends
  * meanwhile stays in the kernel. Everything runs in the stage's one thread.
  */
@@ -52,6 +56,9 @@ void server_take(struct server *server, int fd);
 
 /* The answer of a parked request is set: it goes out. `later` is the owner's alone again. */
 void server_resume(struct later *later);
+
+/* A client of /live, which connection `owner` is, has a message to take. */
+void server_wake(void *owner);
 
 /* Closes what is too late. now_ns: CLOCK_MONOTONIC. */
 void server_tick(struct server *server, uint64_t now_ns);

@@ -66,6 +66,12 @@ static void replace_read(struct stage *stage, void *loaded)
 	free(loaded);
 }
 
+static void replace_charts(struct stage *stage, void *loaded)
+{
+	struct process *process = stage->own;
+	page_set_charts(process->serve.page, loaded);
+}
+
 static void replace_admin(struct stage *stage, void *loaded)
 {
 	struct process *process = stage->own;
@@ -84,6 +90,12 @@ static const struct stage_file files[] = {
         {.option = "read_tokens", .load = load_read, .discard = free, .replace = replace_read},
         {.option = "admin_tokens", .load = load_admin, .discard = free, .replace = replace_admin},
         {.option = "peer_token", .load = fleet_load_token, .discard = free, .replace = replace_peer_token},
+        {.option = "charts",
+         .dispensable = true,
+         .find = charts_find,
+         .load = charts_load,
+         .discard = charts_free,
+         .replace = replace_charts},
 };
 
 /* A file that cannot be read closes its routes until it can: the others stay up. */
@@ -121,6 +133,19 @@ static void read_peer_token(struct stage *stage, struct fleet *fleet)
 		fleet_set_token(fleet, loaded);
 		free(loaded);
 	}
+}
+
+/* Without it the page says that there are no charts. */
+static void read_charts(struct stage *stage, struct page *page)
+{
+	void *loaded = NULL;
+	struct shm_error error = {""};
+	if (stage_file_load(&files[3], stage->config, "serve.charts", &loaded, &error) == 0) {
+		page_set_charts(page, loaded);
+		return;
+	}
+	log_warn("the live page has no charts", "reason=\"%s\"", error.text);
+	stage_file_report(stage, files[3].option, false, error.text);
 }
 
 /* ---- what the configuration says ---- */
@@ -176,14 +201,29 @@ static struct server_settings read_settings(const struct config *config)
 	};
 }
 
+static struct live_settings read_live(const struct config *config, struct serve *serve)
+{
+	return (struct live_settings){
+	        .clients = (unsigned)config_u64(config, "serve.live_clients"),
+	        .subscriptions = (unsigned)config_u64(config, "serve.live_subscriptions"),
+	        .events = (unsigned)config_u64(config, "serve.live_events"),
+	        .message = config_u64(config, "serve.live_message"),
+	        .memory = config_u64(config, "serve.live_memory"),
+	        .wake = server_wake,
+	        .tick = live_tick_text,
+	        .argument = serve,
+	};
+}
+
 static uint64_t memory_max(const struct config *config, const char *section)
 {
 	struct server_settings settings = read_settings(config);
+	struct live_settings live = read_live(config, NULL);
 	(void)section;
 	/* An answer that is being made is there as text and compressed. */
 	return settings.answer_memory + 2 * config_u64(config, "serve.max_answer") +
 	       settings.max_connections * (server_connection_bytes() + settings.max_head) + view_bytes() +
-	       fleet_bytes_max(config) +
+	       fleet_bytes_max(config) + live_bytes_max(&live) +
 	       recent_bytes_max(config_u64(config, "serve.recent_deliveries"),
 	                        config_u64(config, "serve.recent_bytes"));
 }
@@ -194,6 +234,7 @@ static int open_parts(struct process *process, struct stage *stage, struct shm_e
 {
 	struct serve *serve = &process->serve;
 	struct server_settings settings = read_settings(stage->config);
+	struct live_settings live = read_live(stage->config, serve);
 	*serve = (struct serve){
 	        .stage = stage,
 	        .control = stage->control,
@@ -208,11 +249,14 @@ static int open_parts(struct process *process, struct stage *stage, struct shm_e
 	serve->redact = redact_new(stage->config);
 	serve->recent = recent_new(config_u64(stage->config, "serve.recent_deliveries"),
 	                           config_u64(stage->config, "serve.recent_bytes"));
-	if (serve->redact == NULL || serve->recent == NULL ||
+	serve->live = live_new(&live);
+	serve->page = page_open();
+	if (serve->redact == NULL || serve->recent == NULL || serve->live == NULL || serve->page == NULL ||
 	    view_init(&serve->view, config_string(stage->config, "instance")) != 0 || !limit_init()) {
 		shm_explain(error, "no memory");
 		return -ENOMEM;
 	}
+	read_charts(stage, serve->page);
 	int result = fleet_open(&serve->fleet, stage->config, stage->instance.generation, &process->loop,
 	                        serve, error);
 	if (result != 0)
@@ -231,6 +275,8 @@ static void close_parts(struct process *process)
 	listener_close(&serve->listeners);
 	server_close(serve->server);
 	fleet_close(serve->fleet);
+	live_free(serve->live);
+	page_close(serve->page);
 	view_fini(&serve->view);
 	redact_free(serve->redact);
 	recent_free(serve->recent);
@@ -294,9 +340,10 @@ static bool poll_stage(struct stage *stage)
 	uv_run(&process->loop, UV_RUN_NOWAIT);
 	bool any = events(process) != before;
 	bool read = recent_poll(process->serve.recent, &stage->instance, stage->now_ns);
+	bool live = live_poll(process->serve.live, &stage->instance, clock_monotonic_ns());
 	process->futile = any || !process->woken ? 0 : process->futile + 1;
 	process->woken = false;
-	return !stage->draining && (any || read); /* drained is asked whatever clients do */
+	return !stage->draining && (any || read || live); /* drained is asked whatever clients do */
 }
 
 /* libwebsockets does not read from a connection while an answer is sent, but goes on asking whether
@@ -318,9 +365,13 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	int timer_ms = uv_backend_timeout(&process->loop);
 	if (timer_ms >= 0 && (uint64_t)timer_ms * NS_PER_MS < timeout_ns)
 		timeout_ns = (uint64_t)timer_ms * NS_PER_MS;
-	uint64_t sample_ns = view_sample(&process->serve.view, clock_monotonic_ns());
+	uint64_t now_ns = clock_monotonic_ns();
+	uint64_t sample_ns = view_sample(&process->serve.view, now_ns);
+	uint64_t live_ns = live_wait(process->serve.live, now_ns);
 	if (sample_ns < timeout_ns)
 		timeout_ns = sample_ns;
+	if (live_ns < timeout_ns)
+		timeout_ns = live_ns;
 	struct timespec wait = {.tv_sec = (time_t)(timeout_ns / NS_PER_SEC),
 	                        .tv_nsec = (long)(timeout_ns % NS_PER_SEC)};
 	metric_add(stage->control, SERVE_waits, 1);
@@ -364,6 +415,27 @@ static void tell_recent(struct serve *serve)
 	serve->told_recent = now;
 }
 
+static void tell_live(struct serve *serve)
+{
+	struct live_counts now;
+	live_look(serve->live, &now);
+	const struct {
+		enum serve_metric metric;
+		uint64_t now, told;
+	} rows[] = {
+	        {SERVE_live_refused, now.refused, serve->told_live.refused},
+	        {SERVE_live_ticks_skipped, now.ticks_skipped, serve->told_live.ticks_skipped},
+	        {SERVE_live_events_sent, now.events_sent, serve->told_live.events_sent},
+	        {SERVE_live_events_skipped, now.events_skipped, serve->told_live.events_skipped},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		metric_add(serve->control, rows[i].metric, rows[i].now - rows[i].told);
+	metric_set(serve->control, SERVE_live_clients, now.clients);
+	metric_set(serve->control, SERVE_live_subscriptions, now.subscriptions);
+	metric_set(serve->control, SERVE_live_memory_bytes, now.held_bytes);
+	serve->told_live = now;
+}
+
 static void tick(struct stage *stage)
 {
 	struct process *process = stage->own;
@@ -375,6 +447,7 @@ static void tick(struct stage *stage)
 		bind_addresses(process, stage->now_ns);
 	tell_counts(serve);
 	tell_recent(serve);
+	tell_live(serve);
 }
 
 /* Answers under way are finished, for a while; new connections are not taken. */

@@ -31,7 +31,7 @@ def values(schema):
 @st.composite
 def requests(draw, document):
     """(method, operation, target): one that the document allows."""
-    path = draw(st.sampled_from(sorted(document["paths"])))
+    path = draw(st.sampled_from(sorted(set(document["paths"]) - {"/live"})))  # that one does not end (test_live.py)
     method = draw(st.sampled_from(sorted(document["paths"][path])))
     operation = document["paths"][path][method]
     query = []

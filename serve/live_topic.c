@@ -1,0 +1,140 @@
+#include "serve/live_topic.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "serve/live.h"
+
+#define RETRY_NS NS_PER_SEC
+#define LOOKS    32u /* records between two looks at the clock */
+
+/* ---- attaching ---- */
+
+static int attach(struct live_topic *topic, const struct instance *instance, struct shm_error *error)
+{
+	int result = topic_reader_attach(&topic->reader, instance, topic->name, LIVE_GROUP, GROUP_OPTIONAL,
+	                                 STREAM_FROM_TAIL, error);
+	if (result != 0)
+		return result;
+	bool again = topic->generation != 0;
+	if (topic->generation != instance->generation)
+		memset(topic->start, 0, sizeof topic->start);
+	topic->generation = instance->generation;
+	topic->page = instance->page;
+	for (unsigned i = 0; again && i < topic->reader.n_lanes; i++)
+		(void)stream_reader_rewind(&topic->reader.lane[i], UINT64_MAX);
+	return 0;
+}
+
+static uint64_t missed_now(const struct live_topic *topic)
+{
+	uint64_t missed = 0;
+	for (unsigned i = 0; topic->page != NULL && i < topic->reader.n_lanes; i++)
+		if (topic->reader.lane[i].cursor != NULL)
+			missed += atomic_load_explicit(&topic->reader.lane[i].cursor->missed_records,
+			                               memory_order_relaxed);
+	return missed;
+}
+
+static void leave(struct live_topic *topic)
+{
+	if (topic->page == NULL)
+		return;
+	topic->missed += missed_now(topic);
+	memset(topic->start, 0, sizeof topic->start);
+	for (unsigned i = 0; i < topic->reader.n_lanes; i++)
+		topic->start[i] = topic->reader.lane[i].position;
+	topic_reader_detach(&topic->reader);
+	topic->page = NULL;
+}
+
+int live_topic_new(struct live_topic **topic, const struct instance *instance, const char *name,
+                   struct shm_error *error)
+{
+	struct live_topic *made = calloc(1, sizeof *made);
+	if (made == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	snprintf(made->name, sizeof made->name, "%s", name);
+	int result = attach(made, instance, error);
+	if (result == 0)
+		*topic = made;
+	else
+		free(made);
+	return result;
+}
+
+void live_topic_free(struct live_topic *topic)
+{
+	leave(topic);
+	free(topic);
+}
+
+/* The instance has another page, or the last try failed. */
+static void follow(struct live_topic *topic, const struct instance *instance, uint64_t now_ns)
+{
+	struct shm_error error = {""};
+	if (topic->page != instance->page)
+		leave(topic);
+	if (topic->page != NULL || now_ns < topic->retry_ns)
+		return;
+	topic->retry_ns = now_ns + RETRY_NS;
+	int result = attach(topic, instance, &error);
+	if (result != 0 && !topic->warned)
+		log_warn("live events cannot be read, trying again", "topic=%s reason=\"%s\"", topic->name,
+		         error.text);
+	topic->warned = result != 0;
+}
+
+/* ---- reading ---- */
+
+static void give(struct live_topic *topic, const struct record *record, const char *origin, uint64_t position,
+                 uint64_t now_ns)
+{
+	topic->seen++;
+	if (!event_check(record))
+		return;
+	for (struct live_feed *feed = topic->feed; feed != NULL; feed = feed->next)
+		live_feed_take(feed, record, origin, position, now_ns);
+}
+
+/* Returns false when the time is over. */
+static bool take(struct live_topic *topic, unsigned lane, struct record_batch *batch, uint64_t until_ns)
+{
+	char origin[SHM_NAME_MAX + 32];
+	uint64_t records = 0, position = batch->position, now_ns = clock_monotonic_ns();
+	const struct record *record;
+	snprintf(origin, sizeof origin, "%016" PRIx64 "-%s-%u", topic->generation, topic->name, lane);
+	while (now_ns < until_ns && (record = record_next(batch)) != NULL) {
+		if (position >= topic->start[lane])
+			give(topic, record, origin, position, now_ns);
+		position = batch->position;
+		if (++records % LOOKS == 0)
+			now_ns = clock_monotonic_ns();
+	}
+	stream_advance(&topic->reader.lane[lane], batch, records);
+	return now_ns < until_ns;
+}
+
+bool live_topic_read(struct live_topic *topic, const struct instance *instance, uint64_t now_ns,
+                     uint64_t until_ns)
+{
+	struct record_batch batch;
+	unsigned lane;
+	follow(topic, instance, now_ns);
+	while (topic->page != NULL && topic_peek(&topic->reader, &lane, &batch))
+		if (!take(topic, lane, &batch, until_ns))
+			return true;
+	return false;
+}
+
+uint64_t live_topic_missed(const struct live_topic *topic)
+{
+	return topic->missed + missed_now(topic);
+}
