@@ -72,9 +72,7 @@ const char *waiting_statement_text(enum waiting_statement which)
 
 int waiting_failed(struct waiting *waiting, int sqlite_result)
 {
-	int result = database_errno(sqlite_result);
-	shm_explain(&waiting->reason, "%s: %s", waiting->path[0], sqlite3_errmsg(waiting->db));
-	return result != 0 ? result : -EIO;
+	return database_failed(waiting->db, waiting->path[0], sqlite_result, &waiting->reason);
 }
 
 const char *waiting_reason(const struct waiting *waiting)

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 int database_errno(int sqlite_result)
 {
 	switch (sqlite_result & 0xff) {
@@ -43,6 +45,16 @@ int database_explain(const char *path, int failed, struct shm_error *error)
 	return -failed;
 }
 
+int database_failed(struct sqlite3 *db, const char *what, int sqlite_result, struct shm_error *error)
+{
+	int reported = database_errno(sqlite_result);
+	/* Whoever failed may have had a reason of its own. */
+	bool last = (sqlite3_errcode(db) & 0xff) == (sqlite_result & 0xff);
+	shm_explain(error, "%s%s%s", what == NULL ? "" : what, what == NULL ? "" : ": ",
+	            last ? sqlite3_errmsg(db) : sqlite3_errstr(sqlite_result));
+	return reported == 0 ? -EIO : reported;
+}
+
 int database_number(struct sqlite3 *db, const char *query, int64_t *number)
 {
 	sqlite3_stmt *statement;
@@ -61,6 +73,14 @@ int database_run(sqlite3_stmt *statement)
 	int result = sqlite3_step(statement);
 	int last = sqlite3_reset(statement);
 	return result == SQLITE_DONE ? SQLITE_OK : last != SQLITE_OK ? last : result;
+}
+
+void database_bind_bytes(sqlite3_stmt *statement, int at, const char *bytes, size_t n)
+{
+	if (text_valid((const unsigned char *)bytes, n))
+		sqlite3_bind_text64(statement, at, bytes, n, SQLITE_STATIC, SQLITE_UTF8);
+	else
+		sqlite3_bind_blob64(statement, at, bytes, n, SQLITE_STATIC);
 }
 
 /* ---- whose it is ---- */

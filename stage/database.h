@@ -13,6 +13,7 @@
 #ifndef STAGE_DATABASE_H
 #define STAGE_DATABASE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "shm/segment.h"
@@ -29,6 +30,10 @@ int database_errno(int sqlite_result);
 /* "PATH: what failed is" in error; returns -failed. */
 int database_explain(const char *path, int failed, struct shm_error *error);
 
+/* "WHAT: what SQLite says" in error, the words alone where what is NULL; returns -errno for its
+ * result code, -EIO for one that is no failure (a row that had to be there). */
+int database_failed(struct sqlite3 *db, const char *what, int sqlite_result, struct shm_error *error);
+
 /* One integer that a query gives. Returns an SQLite result code; SQLITE_ERROR when it gives no
  * row. */
 int database_number(struct sqlite3 *db, const char *query, int64_t *number);
@@ -36,6 +41,10 @@ int database_number(struct sqlite3 *db, const char *query, int64_t *number);
 /* Steps a statement that gives no rows, and resets it. Returns an SQLite result code, SQLITE_OK
  * when it is done. */
 int database_run(struct sqlite3_stmt *statement);
+
+/* Binds bytes, which stay where they are while the statement has them: as text; as a blob where
+ * they are no UTF-8 or have a 0 among them. */
+void database_bind_bytes(struct sqlite3_stmt *statement, int at, const char *bytes, size_t n);
 
 /* Whose it is, by application_id, user_version and how many tables it has: 0 ours and of this
  * version; 1 empty; -EPROTO with the remedy in error. */

@@ -10,7 +10,6 @@
 #include <jansson.h>
 #include <sqlite3.h>
 
-#include "base/text.h"
 #include "sink/tally/answer.h"
 #include "sink/tally/reader.h"
 #include "stage/database.h"
@@ -24,11 +23,7 @@ static int find(struct reader *reader, const char *username, int64_t *first_ms, 
 	                                &statement, NULL);
 	if (result != SQLITE_OK)
 		return reader_explain(reader, result, error);
-	/* As known.c stores it. */
-	if (text_valid((const unsigned char *)username, bytes))
-		sqlite3_bind_text64(statement, 1, username, bytes, SQLITE_STATIC, SQLITE_UTF8);
-	else
-		sqlite3_bind_blob64(statement, 1, username, bytes, SQLITE_STATIC);
+	database_bind_bytes(statement, 1, username, bytes); /* as known.c stores it */
 	result = sqlite3_step(statement);
 	if (result == SQLITE_ROW)
 		*first_ms = sqlite3_column_int64(statement, 0);

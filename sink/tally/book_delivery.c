@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "sink/tally/metrics.h"
 #include "sink/tally/minutes.h"
+#include "stage/database.h"
 
 #define NS_PER_MINUTE (60 * NS_PER_SEC)
 #define MS_PER_MINUTE 60000
@@ -73,12 +74,12 @@ static void close_book(struct book *book)
 
 static int prepare(struct deliveries *deliveries, struct shm_error *error)
 {
-	for (int i = 0; i < STATEMENT_COUNT; i++)
-		if (sqlite3_prepare_v3(deliveries->db, statement_text[i], -1, SQLITE_PREPARE_PERSISTENT,
-		                       &deliveries->statement[i], NULL) != SQLITE_OK) {
-			shm_explain(error, "deliveries: %s", sqlite3_errmsg(deliveries->db));
-			return -EPROTO;
-		}
+	for (int i = 0; i < STATEMENT_COUNT; i++) {
+		int result = sqlite3_prepare_v3(deliveries->db, statement_text[i], -1,
+		                                SQLITE_PREPARE_PERSISTENT, &deliveries->statement[i], NULL);
+		if (result != SQLITE_OK)
+			return database_failed(deliveries->db, "deliveries", result, error);
+	}
 	return 0;
 }
 
@@ -249,9 +250,9 @@ static int put_cell(struct deliveries *deliveries, int64_t minute, const struct 
 	sqlite3_bind_int64(statement, 5, (int64_t)cell->sum_us);
 	sqlite3_bind_int64(statement, 6, first);
 	sqlite3_bind_blob(statement, 7, packed, (int)bytes, SQLITE_STATIC);
-	int result = sqlite3_step(statement);
+	int result = database_run(statement);
 	sqlite3_bind_null(statement, 7); /* packed goes with this function */
-	return end(statement, result);
+	return result;
 }
 
 static int put_minute(struct deliveries *deliveries, struct minute *minute)
@@ -292,7 +293,7 @@ static int expire(struct deliveries *deliveries)
 			return SQLITE_OK;
 		}
 		sqlite3_bind_int64(statement, 1, minute);
-		result = end(statement, sqlite3_step(statement));
+		result = database_run(statement);
 		if (result != SQLITE_OK)
 			return result;
 		deleted += sqlite3_changes(deliveries->db);

@@ -37,12 +37,6 @@ static const char *const statement_text[BOOK_IP_STATEMENTS] = {
         [BOOK_IP_TOTAL] = "INSERT OR REPLACE INTO total VALUES (?1, ?2)",
 };
 
-static int explain(struct sqlite3 *db, int sqlite_result, struct shm_error *error)
-{
-	shm_explain(error, "%s", sqlite3_errmsg(db));
-	return database_errno(sqlite_result);
-}
-
 /* ---- loading ---- */
 
 /* What is loaded, or, where counts is NULL, only looked at. */
@@ -60,7 +54,7 @@ static int expect(struct sqlite3 *db, struct counts_expected *expected, struct s
 	if (result == SQLITE_OK)
 		result = database_number(db, "SELECT count(*) FROM network", &networks);
 	if (result != SQLITE_OK)
-		return explain(db, result, error);
+		return database_failed(db, NULL, result, error);
 	*expected = (struct counts_expected){.applications = (uint64_t)applications,
 	                                     .networks = (uint64_t)networks};
 	return 0;
@@ -79,7 +73,7 @@ static int end_rows(struct sqlite3 *db, sqlite3_stmt *statement, int result, int
 		        table, (long long)row, strerror(-row_result));
 		return row_result == -ENOMEM ? row_result : -EPROTO;
 	}
-	return result == SQLITE_DONE ? 0 : explain(db, result, error);
+	return result == SQLITE_DONE ? 0 : database_failed(db, NULL, result, error);
 }
 
 static int load_application(struct loading *loading, sqlite3_stmt *row)
@@ -104,7 +98,7 @@ static int load_applications(struct loading *loading, struct shm_error *error)
 	sqlite3_stmt *statement;
 	int result = sqlite3_prepare_v2(loading->db, text, -1, &statement, NULL);
 	if (result != SQLITE_OK)
-		return explain(loading->db, result, error);
+		return database_failed(loading->db, NULL, result, error);
 	int row_result = 0;
 	while (row_result == 0 && (result = sqlite3_step(statement)) == SQLITE_ROW)
 		row_result = load_application(loading, statement);
@@ -116,7 +110,7 @@ static int load_networks(struct loading *loading, struct shm_error *error)
 	sqlite3_stmt *statement;
 	int result = sqlite3_prepare_v2(loading->db, "SELECT id, hosts FROM network", -1, &statement, NULL);
 	if (result != SQLITE_OK)
-		return explain(loading->db, result, error);
+		return database_failed(loading->db, NULL, result, error);
 	int row_result = 0;
 	while (row_result == 0 && (result = sqlite3_step(statement)) == SQLITE_ROW) {
 		uint64_t key = (uint64_t)sqlite3_column_int64(statement, 0);
@@ -141,7 +135,7 @@ static int load(struct loading *loading, struct shm_error *error)
 	result = database_number(loading->db,
 	                         "SELECT coalesce(sum(value), 0) FROM total WHERE name = 'beyond'", &beyond);
 	if (result != SQLITE_OK)
-		return explain(loading->db, result, error);
+		return database_failed(loading->db, NULL, result, error);
 	if (loading->counts != NULL)
 		loading->counts->beyond = (uint64_t)beyond;
 	return 0;
@@ -155,7 +149,7 @@ static int prepare(struct book_ip *ip, struct sqlite3 *db, struct shm_error *err
 		int result = sqlite3_prepare_v3(db, statement_text[i], -1, SQLITE_PREPARE_PERSISTENT,
 		                                &ip->statement[i], NULL);
 		if (result != SQLITE_OK)
-			return explain(db, result, error);
+			return database_failed(db, NULL, result, error);
 	}
 	return 0;
 }

@@ -51,13 +51,6 @@ static const char tables[] =
 
 /* ---- opening ---- */
 
-static int explain(sqlite3 *db, int sqlite_result, struct shm_error *error)
-{
-	int reported = database_errno(sqlite_result);
-	shm_explain(error, "%s", sqlite3_errmsg(db));
-	return reported == 0 ? -EIO : reported;
-}
-
 static int open_total(struct metrics *metrics, sqlite3 *db, struct shm_error *error)
 {
 	int64_t beyond = 0;
@@ -67,7 +60,7 @@ static int open_total(struct metrics *metrics, sqlite3 *db, struct shm_error *er
 		result = sqlite3_prepare_v3(db, "INSERT OR REPLACE INTO total VALUES ('accounts_beyond', ?1)",
 		                            -1, SQLITE_PREPARE_PERSISTENT, &metrics->put_beyond, NULL);
 	metrics->accounts_beyond = (uint64_t)beyond;
-	return result == SQLITE_OK ? 0 : explain(db, result, error);
+	return result == SQLITE_OK ? 0 : database_failed(db, NULL, result, error);
 }
 
 static int open_hour(struct metrics *metrics, uint64_t cells, sqlite3 *db, struct shm_error *error)

@@ -63,19 +63,16 @@ static const struct book_track *track_in(const struct book *book)
 
 static int read_total(struct sqlite3 *db, const char *name, uint64_t *value, struct shm_error *error)
 {
-	char query[128];
+	char what[6 + NAME_ROOM], query[128];
 	int64_t number = 0;
+	snprintf(what, sizeof what, "total %s", name);
 	snprintf(query, sizeof query, "SELECT coalesce(sum(value), 0) FROM total WHERE name = '%s'", name);
 	int result = database_number(db, query, &number);
-	if (result != SQLITE_OK) {
-		int reported = database_errno(result);
-		shm_explain(error, "total %s: %s", name, sqlite3_errmsg(db));
-		return reported == 0 ? -EIO : reported;
-	}
+	if (result != SQLITE_OK)
+		return database_failed(db, what, result, error);
 	if (number < 0) {
-		shm_explain(error,
-		            "total %s: not what was stored there; restore a copy or move the file away",
-		            name);
+		shm_explain(error, "%s: not what was stored there; restore a copy or move the file away",
+		            what);
 		return -EPROTO;
 	}
 	*value = (uint64_t)number;
@@ -113,10 +110,7 @@ static int prepare(struct book_track *track, struct sqlite3 *db, struct shm_erro
 		return result;
 	result = sqlite3_prepare_v3(db, "INSERT OR REPLACE INTO total VALUES (?1, ?2)", -1,
 	                            SQLITE_PREPARE_PERSISTENT, &track->put_total, NULL);
-	if (result == SQLITE_OK)
-		return 0;
-	shm_explain(error, "%s", sqlite3_errmsg(db));
-	return database_errno(result);
+	return result == SQLITE_OK ? 0 : database_failed(db, NULL, result, error);
 }
 
 static void close_book(struct book *book)

@@ -70,8 +70,7 @@ int books_check(const struct config *config, struct sqlite3 *db, bool whole, boo
 		if (made == SQLITE_OK) {
 			result = check(*kind, config, db, rows, error);
 		} else {
-			shm_explain(error, "%s", sqlite3_errmsg(db));
-			result = database_errno(made);
+			result = database_failed(db, NULL, made, error);
 		}
 	}
 	return result;

@@ -13,9 +13,7 @@
 
 static int explain(struct hour_store *store, int sqlite_result, struct shm_error *error)
 {
-	int reported = database_errno(sqlite_result);
-	shm_explain(error, "the last hour: %s", sqlite3_errmsg(store->db));
-	return reported == 0 ? -EIO : reported;
+	return database_failed(store->db, "the last hour", sqlite_result, error);
 }
 
 int hour_store_open(struct hour_store *store, sqlite3 *db, struct shm_error *error)
@@ -100,19 +98,13 @@ int hour_store_load(struct hour_store *store, struct hour *hour, uint64_t accoun
 
 /* ---- writing ---- */
 
-static int run(sqlite3_stmt *statement)
-{
-	int result = sqlite3_step(statement), last = sqlite3_reset(statement);
-	return result == SQLITE_DONE ? SQLITE_OK : last != SQLITE_OK ? last : result;
-}
-
 static int delete_minutes(struct hour_store *store, const struct hour *hour)
 {
 	int result = SQLITE_OK;
 	for (unsigned i = 0; result == SQLITE_OK && i < hour->n_gone; i++) {
 		sqlite3_bind_int64(store->delete, 1, (int64_t)hour->gone[i] << MINUTE_SHIFT);
 		sqlite3_bind_int64(store->delete, 2, ((int64_t)hour->gone[i] + 1) << MINUTE_SHIFT);
-		result = run(store->delete);
+		result = database_run(store->delete);
 	}
 	return result;
 }
@@ -167,7 +159,7 @@ static int write_rows(struct hour_store *store, const struct hour *hour, const s
 		sqlite3_bind_int64(store->put, 1, (int64_t)minute->minute << MINUTE_SHIFT | row->account);
 		sqlite3_bind_int64(store->put, 2, (int64_t)beyond);
 		sqlite3_bind_blob64(store->put, 3, row->blob, row->used, SQLITE_STATIC);
-		result = run(store->put);
+		result = database_run(store->put);
 	}
 	return result;
 }

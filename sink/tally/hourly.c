@@ -69,12 +69,6 @@ static void add_value(struct hour_value *to, const struct hour_value *value)
 
 /* ---- opening ---- */
 
-static int explain(struct hourly *hourly, int sqlite_result, struct shm_error *error)
-{
-	int reported = reader_explain(&hourly->reader, sqlite_result, error);
-	return reported == 0 ? -EIO : reported;
-}
-
 static int no_memory(struct shm_error *error)
 {
 	shm_explain(error, "no memory for the report");
@@ -106,7 +100,7 @@ static int open_hourly(struct hourly *hourly, const char *data_dir, struct top_p
 		result = sqlite3_prepare_v2(hourly->reader.db, "SELECT name FROM account WHERE id = ?1", -1,
 		                            &hourly->account_name, NULL);
 	if (result != SQLITE_OK)
-		return explain(hourly, result, error);
+		return reader_explain(&hourly->reader, result, error);
 	if (metrics < 0 || metrics > NAMES_LIMIT_MAX)
 		return damaged(hourly, error);
 	hourly->n_values = (uint32_t)metrics + 1;
@@ -239,7 +233,7 @@ static int read_totals(struct hourly *hourly, int64_t now, bool values, uint64_t
 	int result = sqlite3_prepare_v2(hourly->reader.db, "SELECT beyond, cells FROM hour WHERE id = ?1", -1,
 	                                &row, NULL);
 	if (result != SQLITE_OK)
-		return explain(hourly, result, error);
+		return reader_explain(&hourly->reader, result, error);
 	bool good = true;
 	uint64_t sum = 0;
 	for (int64_t minute = now - HOUR_MINUTES + 1; good && minute <= now; minute++) {
@@ -255,7 +249,7 @@ static int read_totals(struct hourly *hourly, int64_t now, bool values, uint64_t
 	}
 	int reported = !good                 ? damaged(hourly, error)
 	               : result == SQLITE_OK ? 0
-	                                     : explain(hourly, result, error);
+	                                     : reader_explain(&hourly->reader, result, error);
 	sqlite3_finalize(row);
 	if (reported == 0 && beyond != NULL)
 		*beyond = sum;
@@ -299,7 +293,7 @@ static int next_row(struct hourly *hourly, struct rows *rows, struct shm_error *
 		rows->account = (uint32_t)sqlite3_column_int64(rows->statement, 0);
 		return 0;
 	}
-	int reported = result == SQLITE_DONE ? 0 : explain(hourly, result, error);
+	int reported = result == SQLITE_DONE ? 0 : reader_explain(&hourly->reader, result, error);
 	sqlite3_finalize(rows->statement);
 	rows->statement = NULL;
 	return reported;
@@ -312,7 +306,7 @@ static int open_minute(struct hourly *hourly, struct rows *rows, int64_t minute,
 	                                "SELECT id, cells FROM hour WHERE id > ?1 AND id < ?2 ORDER BY id",
 	                                -1, &rows->statement, NULL);
 	if (result != SQLITE_OK)
-		return explain(hourly, result, error);
+		return reader_explain(&hourly->reader, result, error);
 	sqlite3_bind_int64(rows->statement, 1, first);
 	sqlite3_bind_int64(rows->statement, 2, first + ((int64_t)1 << MINUTE_SHIFT));
 	return next_row(hourly, rows, error);

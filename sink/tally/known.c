@@ -5,7 +5,6 @@
 
 #include <sqlite3.h>
 
-#include "base/text.h"
 #include "sink/tally/space.h"
 #include "stage/database.h"
 
@@ -21,9 +20,9 @@ uint64_t known_bytes_max(uint64_t limit)
 
 static int explain(struct known *known, int sqlite_result, struct shm_error *error)
 {
-	int reported = database_errno(sqlite_result);
-	shm_explain(error, "table %s: %s", known->table, sqlite3_errmsg(known->db));
-	return reported == 0 ? -EIO : reported;
+	char what[64];
+	snprintf(what, sizeof what, "table %s", known->table);
+	return database_failed(known->db, what, sqlite_result, error);
 }
 
 /* ---- loading ---- */
@@ -152,13 +151,9 @@ static int write_row(struct known *known, uint64_t number)
 {
 	const struct names_text *name = names_at(&known->names, number);
 	sqlite3_bind_int64(known->put, 1, (int64_t)number + 1);
-	if (text_valid((const unsigned char *)name->text, name->bytes))
-		sqlite3_bind_text(known->put, 2, name->text, (int)name->bytes, SQLITE_STATIC);
-	else
-		sqlite3_bind_blob(known->put, 2, name->text, (int)name->bytes, SQLITE_STATIC);
+	database_bind_bytes(known->put, 2, name->text, name->bytes);
 	sqlite3_bind_int64(known->put, 3, name->first_ms);
-	int result = sqlite3_step(known->put), last = sqlite3_reset(known->put);
-	return result == SQLITE_DONE ? SQLITE_OK : last != SQLITE_OK ? last : result;
+	return database_run(known->put);
 }
 
 int known_write(struct known *known)

@@ -13,8 +13,7 @@
 
 int reader_explain(const struct reader *reader, int sqlite_result, struct shm_error *error)
 {
-	shm_explain(error, "%s: %s", reader->path, sqlite3_errmsg(reader->db));
-	return database_errno(sqlite_result);
+	return database_failed(reader->db, reader->path, sqlite_result, error);
 }
 
 static int name_file(struct reader *reader, const char *data_dir, struct shm_error *error)

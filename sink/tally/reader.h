@@ -32,7 +32,7 @@ int reader_open(struct reader *reader, const char *data_dir, int since, struct s
 /* Also for one that is all zero. */
 void reader_close(struct reader *reader);
 
-/* "PATH: what SQLite says" in error; returns -errno for its result code. */
+/* "PATH: what SQLite says" in error; returns -errno for its result code (database_failed). */
 int reader_explain(const struct reader *reader, int sqlite_result, struct shm_error *error);
 
 #endif

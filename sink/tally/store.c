@@ -10,11 +10,7 @@
 
 int store_explain(struct store *store, int sqlite_result, struct shm_error *error)
 {
-	/* A book may have failed for a reason of its own. */
-	bool last = (sqlite3_errcode(store->db) & 0xff) == (sqlite_result & 0xff);
-	shm_explain(error, "%s: %s", store->path,
-	            last ? sqlite3_errmsg(store->db) : sqlite3_errstr(sqlite_result));
-	return database_errno(sqlite_result);
+	return database_failed(store->db, store->path, sqlite_result, error);
 }
 
 struct sqlite3 *store_database(struct store *store)
@@ -160,7 +156,7 @@ int store_commit(struct store *store, struct book *const *book, unsigned n_books
 		reported = store_explain(store, result, error);
 		if (!sqlite3_get_autocommit(store->db)) /* some errors have rolled back already */
 			(void)run(store, STORE_ROLLBACK);
-		return reported == 0 ? -EIO : reported;
+		return reported;
 	}
 	/* Only a database that is still there holds what was committed. */
 	reported = store_check_files(store, error);

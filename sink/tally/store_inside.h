@@ -39,7 +39,7 @@ struct store {
 /* All zero, no lock, and the paths of its files. NULL or -errno in *result, with the reason. */
 struct store *store_new(const char *data_dir, int *result, struct shm_error *error);
 
-/* "PATH: what SQLite says" in error; returns -errno for its result code. */
+/* "PATH: what SQLite says" in error; returns -errno for its result code (database_failed). */
 int store_explain(struct store *store, int sqlite_result, struct shm_error *error);
 
 /* Process owner counts there: -EBUSY. */

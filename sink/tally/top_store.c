@@ -5,7 +5,6 @@
 
 #include <sqlite3.h>
 
-#include "base/text.h"
 #include "stage/database.h"
 
 // clang-format off
@@ -29,9 +28,7 @@ static const char *const statement_text[TOP_STATEMENTS] = {
 
 static int explain(struct top_store *store, int sqlite_result, struct shm_error *error)
 {
-	int reported = database_errno(sqlite_result);
-	shm_explain(error, "lists of keys: %s", sqlite3_errmsg(store->db));
-	return reported == 0 ? -EIO : reported;
+	return database_failed(store->db, "lists of keys", sqlite_result, error);
 }
 
 int top_store_open(struct top_store *store, struct sqlite3 *db, struct shm_error *error)
@@ -164,26 +161,16 @@ int top_store_next(struct top_store *store, const char *prefix, const char *afte
 
 /* ---- writing ---- */
 
-/* Steps a statement to its end. *number (may be NULL) becomes what its row gives. Returns an SQLite
- * result code, SQLITE_OK when done. */
-static int run(sqlite3_stmt *statement, int64_t *number)
+/* As database_run, of a statement that gives a row (RETURNING): *number becomes what that says. */
+static int run_returning(sqlite3_stmt *statement, int64_t *number)
 {
 	int result = sqlite3_step(statement);
 	if (result == SQLITE_ROW) {
-		if (number != NULL)
-			*number = sqlite3_column_int64(statement, 0);
+		*number = sqlite3_column_int64(statement, 0);
 		result = sqlite3_step(statement);
 	}
 	int last = sqlite3_reset(statement);
 	return result == SQLITE_DONE ? SQLITE_OK : last != SQLITE_OK ? last : result;
-}
-
-static void bind_key(sqlite3_stmt *statement, int at, const struct top_counter *counter)
-{
-	if (text_valid((const unsigned char *)counter->key, counter->key_bytes))
-		sqlite3_bind_text(statement, at, counter->key, (int)counter->key_bytes, SQLITE_STATIC);
-	else
-		sqlite3_bind_blob(statement, at, counter->key, (int)counter->key_bytes, SQLITE_STATIC);
 }
 
 int top_store_write(struct top_store *store, const char *name, const struct top *top)
@@ -195,15 +182,15 @@ int top_store_write(struct top_store *store, const char *name, const struct top 
 	sqlite3_bind_text(list, 1, name, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(list, 2, (int64_t)top_total(top));
 	sqlite3_bind_int64(list, 3, (int64_t)top_smallest(top));
-	int result = run(list, &id);
+	int result = run_returning(list, &id);
 	for (int64_t i = -1; result == SQLITE_OK && (i = top_next_dirty(top, (uint32_t)(i + 1))) >= 0;) {
 		struct top_counter counter = top_at(top, (uint32_t)i);
 		sqlite3_bind_int64(put, 1, id);
 		sqlite3_bind_int64(put, 2, i);
-		bind_key(put, 3, &counter);
+		database_bind_bytes(put, 3, counter.key, counter.key_bytes);
 		sqlite3_bind_int64(put, 4, (int64_t)counter.count);
 		sqlite3_bind_int64(put, 5, (int64_t)counter.error);
-		result = run(put, NULL);
+		result = database_run(put);
 	}
 	return result;
 }
@@ -220,6 +207,6 @@ int top_store_delete(struct top_store *store, const char *name)
 	sqlite3_stmt *list = store->statement[TOP_DELETE_LIST];
 	sqlite3_bind_text(counters, 1, name, -1, SQLITE_STATIC);
 	sqlite3_bind_text(list, 1, name, -1, SQLITE_STATIC);
-	int result = run(counters, NULL);
-	return result == SQLITE_OK ? run(list, NULL) : result;
+	int result = database_run(counters);
+	return result == SQLITE_OK ? database_run(list) : result;
 }
