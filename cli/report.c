@@ -139,7 +139,7 @@ static int ask_metrics(const char *data_dir, char *const *word, char **json, str
 {
 	bool date = word[1] != NULL;
 	if (!date && strcmp(word[0], "hour") == 0)
-		return hourly_total_json(data_dir, now(), page(), json, NULL, error);
+		return hourly_total_json(data_dir, now(), page(), json, error);
 	if (!date && strcmp(word[0], "user-hour") == 0)
 		return ask_user_hour(data_dir, json, error);
 	if (date && strcmp(word[0], "day") == 0)
@@ -152,7 +152,7 @@ static int ask_metrics(const char *data_dir, char *const *word, char **json, str
 
 static int ask_account(const char *data_dir, char *const *word, char **json, struct shm_error *error)
 {
-	return accounts_json(data_dir, word[0], json, NULL, error);
+	return accounts_json(data_dir, word[0], json, error);
 }
 
 static int ask_consumers(const char *data_dir, char *const *word, char **json, struct shm_error *error)

@@ -32,8 +32,8 @@ void handle_hourly_total(struct serve *serve, const struct request *request, str
 {
 	struct shm_error error = {""};
 	char *json = NULL;
-	int result = hourly_total_json(data_dir(serve), clock_real_ms(), page_with_sums(request), &json, NULL,
-	                               &error);
+	int result =
+	        hourly_total_json(data_dir(serve), clock_real_ms(), page_with_sums(request), &json, &error);
 	problem_or_json(answer, result, request->path, json, error.text);
 }
 
@@ -68,7 +68,7 @@ void handle_account(struct serve *serve, const struct request *request, struct a
 {
 	struct shm_error error = {""};
 	char *json = NULL;
-	int result = accounts_json(data_dir(serve), request_text(request, "username"), &json, NULL, &error);
+	int result = accounts_json(data_dir(serve), request_text(request, "username"), &json, &error);
 	problem_or_json(answer, result, request->path, json, error.text);
 }
 

@@ -164,8 +164,7 @@ int database_begin_log(struct sqlite3 *db, const char *path, struct shm_error *e
 		result = sqlite3_step(statement);
 	const char *mode = result == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
 	if (mode == NULL) {
-		reported = database_errno(result) != 0 ? database_errno(result) : -EIO;
-		shm_explain(error, "%s: %s", path, sqlite3_errmsg(db));
+		reported = database_failed(db, path, result, error);
 	} else if (strcmp(mode, "wal") != 0) {
 		reported = -EOPNOTSUPP;
 		shm_explain(

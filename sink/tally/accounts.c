@@ -34,7 +34,7 @@ static int find(struct reader *reader, const char *username, int64_t *first_ms, 
 	return found;
 }
 
-static int say_unknown(struct reader *reader, uint64_t *beyond, struct shm_error *error)
+static int say_unknown(struct reader *reader, struct shm_error *error)
 {
 	int64_t events = 0;
 	int result = database_number(
@@ -42,8 +42,6 @@ static int say_unknown(struct reader *reader, uint64_t *beyond, struct shm_error
 	        &events);
 	if (result != SQLITE_OK)
 		return reader_explain(reader, result, error);
-	if (beyond != NULL)
-		*beyond = (uint64_t)events;
 	if (events == 0)
 		shm_explain(error, "no event of this account was counted");
 	else
@@ -77,8 +75,7 @@ static int print(const char *username, int64_t first_ms, char **json, struct shm
 	return 0;
 }
 
-int accounts_json(const char *data_dir, const char *username, char **json, uint64_t *beyond,
-                  struct shm_error *error)
+int accounts_json(const char *data_dir, const char *username, char **json, struct shm_error *error)
 {
 	struct reader reader;
 	int64_t first_ms = 0;
@@ -89,7 +86,7 @@ int accounts_json(const char *data_dir, const char *username, char **json, uint6
 	if (result == 1)
 		result = print(username, first_ms, json, error);
 	else if (result == 0)
-		result = say_unknown(&reader, beyond, error);
+		result = say_unknown(&reader, error);
 	reader_close(&reader);
 	return result;
 }

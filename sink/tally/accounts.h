@@ -11,10 +11,9 @@
 
 /* One account, by its name. Returns 0 with *json, one line without a newline, malloced; otherwise
  * -errno with a line for a person in error: -ENOENT no event of this account came, as far as is
- * known: *beyond (may be NULL) is the number of events of accounts that were not told apart because
- * of tally.accounts or the length of their names; -ENODATA there is no database yet; -EPROTO the
+ * known: error has the number of events of accounts that were not told apart because of
+ * tally.accounts or the length of their names; -ENODATA there is no database yet; -EPROTO the
  * file is not ours or of another version; -EACCES, -EBUSY, -EIO, -ENOMEM. */
-int accounts_json(const char *data_dir, const char *username, char **json, uint64_t *beyond,
-                  struct shm_error *error);
+int accounts_json(const char *data_dir, const char *username, char **json, struct shm_error *error);
 
 #endif

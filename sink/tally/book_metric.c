@@ -238,10 +238,11 @@ static unsigned collect(struct metrics *metrics, struct record_batch *batch, uin
 			continue;
 		}
 		int64_t day = look->minute / MINUTES_PER_DAY;
-		bool has = days_has(&metrics->days, day);
-		if (!has && n == 0)
+		look->day = days_here(&metrics->days, day);
+		if (look->day == NULL && n == 0) {
 			settle_day(metrics);
-		look->day = has || n == 0 ? days_at(&metrics->days, day) : NULL;
+			look->day = days_at(&metrics->days, day);
+		}
 		if (look->day == NULL) {
 			*batch = before;
 			*more = !days_full(&metrics->days);

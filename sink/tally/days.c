@@ -130,9 +130,13 @@ static int find(const struct days *days, int64_t day)
 	return -1;
 }
 
-bool days_has(const struct days *days, int64_t day)
+struct top *days_here(struct days *days, int64_t day)
 {
-	return find(days, day) >= 0;
+	int i = find(days, day);
+	if (i < 0)
+		return NULL;
+	days->recent = (unsigned)i;
+	return days->list[i].top;
 }
 
 static void drop(struct days_list *list)
@@ -160,10 +164,10 @@ static int load(struct days *days, unsigned i, int64_t day)
 	note_failure(days, list.name, result);
 	days->stuck = result != 0;
 	if (result != 0)
-		return -1;
+		return result;
 	drop(&days->list[i]);
 	days->list[i] = list;
-	return (int)i;
+	return 0;
 }
 
 static bool covers(const struct days_list *list, int64_t day)
@@ -190,22 +194,18 @@ static bool is_merged(const struct days *days, int64_t day)
 
 struct top *days_at(struct days *days, int64_t day)
 {
-	int i = find(days, day);
-	if (i < 0 && is_merged(days, day)) {
+	struct top *here = days_here(days, day);
+	if (here != NULL)
+		return here;
+	unsigned i = 1 - days->recent;
+	const struct days_list *victim = &days->list[i];
+	if (is_merged(days, day) || (victim->top != NULL && top_dirty(victim->top) != 0)) {
 		days->waiting = true;
 		return NULL;
 	}
-	if (i < 0) {
-		struct days_list *victim = &days->list[1 - days->recent];
-		if (victim->top != NULL && top_dirty(victim->top) != 0) {
-			days->waiting = true;
-			return NULL;
-		}
-		i = load(days, 1 - days->recent, day);
-	}
-	if (i < 0)
+	if (load(days, i, day) != 0)
 		return NULL;
-	days->recent = (unsigned)i;
+	days->recent = i;
 	return days->list[i].top;
 }
 

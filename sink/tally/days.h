@@ -60,8 +60,8 @@ uint64_t days_bytes_max(uint32_t capacity);
  * is not for. */
 struct top *days_at(struct days *days, int64_t day);
 
-/* Whether days_at would give a list that is in memory already. */
-bool days_has(const struct days *days, int64_t day);
+/* The same where the list is in memory already; NULL: it is not. */
+struct top *days_here(struct days *days, int64_t day);
 
 /* Time of now: days that have become old are merged by commits to come, one each. */
 void days_turn(struct days *days, int64_t now_ms);

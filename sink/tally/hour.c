@@ -130,6 +130,7 @@ static void forget(struct hour *hour, struct hour_minute *minute)
 		hour->gone[hour->n_gone++] = minute->minute;
 	free_chunks(hour, minute->chunk_plus);
 	hour->cells -= minute->cells;
+	hour->n_dirty -= minute->n_dirty;
 	empty_slots(minute);
 	space_empty(minute->head, head_bytes(&hour->limits));
 	space_empty(minute->total, total_bytes(&hour->limits));
@@ -271,10 +272,12 @@ static struct hour_cell *total_of(struct hour *hour, struct hour_minute *minute,
 	return &hour->cell[minute->total[metric] - 1];
 }
 
-static void mark(struct hour_minute *minute, uint32_t account)
+static void mark(struct hour *hour, struct hour_minute *minute, uint32_t account)
 {
 	uint64_t *word = &minute->dirty[account / 64], bit = 1ull << account % 64;
-	minute->n_dirty += (*word & bit) == 0;
+	bool more = (*word & bit) == 0;
+	minute->n_dirty += more;
+	hour->n_dirty += more;
 	*word |= bit;
 }
 
@@ -295,13 +298,13 @@ void hour_add(struct hour *hour, struct hour_minute *minute, uint32_t account, u
 	                                 ? NULL
 	                                 : cell_of(hour, minute, account, metric, tag, hour->limits.cells);
 	count(&total_of(hour, minute, metric)->value, value);
-	mark(minute, HOUR_ALL);
+	mark(hour, minute, HOUR_ALL);
 	if (cell == NULL) {
 		minute->beyond++;
 		return;
 	}
 	count(&cell->value, value);
-	mark(minute, account);
+	mark(hour, minute, account);
 }
 
 const struct hour_value *hour_find(const struct hour *hour, uint32_t number, uint32_t account,
@@ -377,14 +380,6 @@ uint64_t hour_beyond(const struct hour *hour)
 	return beyond;
 }
 
-uint64_t hour_rows(const struct hour *hour)
-{
-	uint64_t rows = hour->n_gone;
-	for (unsigned i = 0; i < HOUR_SLOTS; i++)
-		rows += hour->minute[i].n_dirty;
-	return rows;
-}
-
 void hour_clean(struct hour *hour)
 {
 	for (unsigned i = 0; i < HOUR_SLOTS; i++)
@@ -392,5 +387,6 @@ void hour_clean(struct hour *hour)
 			memset(hour->minute[i].dirty, 0, dirty_bytes(&hour->limits));
 			hour->minute[i].n_dirty = 0;
 		}
+	hour->n_dirty = 0;
 	hour->n_gone = 0;
 }

@@ -84,6 +84,7 @@ struct hour {
 	uint32_t free_plus, chunks_used, n_chunks;
 	uint64_t cells;               /* of accounts, in all minutes */
 	uint64_t room;                /* for them: the limit, or what was stored */
+	uint64_t n_dirty;             /* rows that are changed, in all minutes */
 	uint64_t outside;             /* events of no minute that is kept, in this life */
 	uint32_t gone[HOUR_GONE_MAX]; /* minutes whose rows are to be deleted */
 	unsigned n_gone;
@@ -172,8 +173,11 @@ int64_t hour_next_dirty(const struct hour *hour, const struct hour_minute *minut
 /* Events of the window that are in no account's cells. */
 uint64_t hour_beyond(const struct hour *hour);
 
-/* Rows that a commit would write or delete. */
-uint64_t hour_rows(const struct hour *hour);
+/* Rows that a commit would write, or minutes whose rows it would delete. */
+static inline uint64_t hour_rows(const struct hour *hour)
+{
+	return hour->n_dirty + hour->n_gone;
+}
 
 /* All that is changed has been stored. */
 void hour_clean(struct hour *hour);

@@ -251,8 +251,7 @@ static int read_totals(struct hourly *hourly, int64_t now, bool values, uint64_t
 	               : result == SQLITE_OK ? 0
 	                                     : reader_explain(&hourly->reader, result, error);
 	sqlite3_finalize(row);
-	if (reported == 0 && beyond != NULL)
-		*beyond = sum;
+	*beyond = sum;
 	return reported;
 }
 
@@ -266,19 +265,17 @@ static int print(struct hourly *hourly, char **json, struct shm_error *error)
 }
 
 int hourly_total_json(const char *data_dir, int64_t now_ms, struct top_page page, char **json,
-                      uint64_t *beyond, struct shm_error *error)
+                      struct shm_error *error)
 {
 	struct hourly hourly;
-	uint64_t events = 0;
+	uint64_t beyond;
 	int result = open_hourly(&hourly, data_dir, page, error);
 	if (result == 0)
-		result = read_totals(&hourly, now_ms / MS_PER_MINUTE, true, &events, error);
+		result = read_totals(&hourly, now_ms / MS_PER_MINUTE, true, &beyond, error);
 	if (result == 0 && !flush(&hourly, HOUR_ALL))
 		result = no_memory(error);
 	if (result == 0)
 		result = print(&hourly, json, error);
-	if (result == 0 && beyond != NULL)
-		*beyond = events;
 	close_hourly(&hourly);
 	return result;
 }

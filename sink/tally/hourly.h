@@ -14,13 +14,14 @@
 #include "shm/segment.h"
 #include "sink/tally/top_read.h"
 
-/* Returns 0 with *json, one line without a newline, malloced, and *beyond (may be NULL): events of
- * this hour that are in no account's statistics because of tally.accounts, tally.hour_cells or a
- * name that is too long. Otherwise -errno with a line for a person in error, nothing set: -ENODATA
- * there is no database yet; -EPROTO the file is not ours, or of another version, or holds what
- * tally has not written; -EACCES, -EBUSY, -EIO, -ENOMEM. page: of all metrics, or of all pairs. */
+/* Returns 0 with *json, one line without a newline, malloced; per user also with *beyond (may be
+ * NULL): events of this hour that are in no account's statistics because of tally.accounts,
+ * tally.hour_cells or a name that is too long. Otherwise -errno with a line for a person in error,
+ * nothing set: -ENODATA there is no database yet; -EPROTO the file is not ours, or of another
+ * version, or holds what tally has not written; -EACCES, -EBUSY, -EIO, -ENOMEM. page: of all
+ * metrics, or of all pairs. */
 int hourly_total_json(const char *data_dir, int64_t now_ms, struct top_page page, char **json,
-                      uint64_t *beyond, struct shm_error *error);
+                      struct shm_error *error);
 int hourly_per_user_json(const char *data_dir, int64_t now_ms, struct top_page page, char **json,
                          uint64_t *beyond, struct shm_error *error);
 

@@ -3,10 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/random.h>
 
 #include "base/siphash.h"
+#include "sink/tally/space.h"
 
 /* ---- memory ---- */
 
@@ -38,12 +37,11 @@ uint64_t minutes_bytes_max(uint32_t endpoints)
 int minutes_init(struct minutes *minutes, uint32_t endpoints, uint64_t seed)
 {
 	uint32_t capacity = capacity_of(endpoints), chains = chains_of(capacity);
-	uint64_t key[2] = {seed, ~seed};
-	if (seed == 0 && getrandom(key, sizeof key, 0) != sizeof key)
+	uint64_t key[2];
+	if (!space_secrets(key, 2, seed))
 		return -EIO;
-	void *at = mmap(NULL, bytes_of(capacity), PROT_READ | PROT_WRITE,
-	                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (at == MAP_FAILED)
+	void *at = space_reserve(bytes_of(capacity));
+	if (at == NULL)
 		return -ENOMEM;
 	*minutes = (struct minutes){
 	        .endpoint = at,
@@ -62,8 +60,7 @@ int minutes_init(struct minutes *minutes, uint32_t endpoints, uint64_t seed)
 
 void minutes_fini(struct minutes *minutes)
 {
-	if (minutes->endpoint != NULL)
-		munmap(minutes->endpoint, bytes_of(minutes->capacity));
+	space_release(minutes->endpoint, bytes_of(minutes->capacity));
 	*minutes = (struct minutes){0};
 }
 
@@ -103,7 +100,8 @@ static bool clean(const struct minute *minute)
 
 bool minutes_full(const struct minutes *minutes)
 {
-	bool minute = minutes->n_minutes<MINUTES_HELD, endpoint = free_endpoints(minutes)> 0;
+	bool minute = minutes->n_minutes < MINUTES_HELD;
+	bool endpoint = free_endpoints(minutes) > 0;
 	for (unsigned i = 0; i < MINUTES_HELD && !(minute && endpoint); i++)
 		if (clean(&minutes->minute[i])) {
 			minute = true;

@@ -118,12 +118,6 @@ static struct names_text *text_of(const struct names *names, const struct names_
 	return (struct names_text *)(void *)(names->text + (uint64_t)(slot->where_plus - 1) * UNIT);
 }
 
-struct names_text *names_find(const struct names *names, const struct names_key *key)
-{
-	const struct names_slot *slot = find_slot(names, key);
-	return slot->where_plus == 0 ? NULL : text_of(names, slot);
-}
-
 /* ---- adding ---- */
 
 /* Doubles the table at once: 3 ms at 100,000 names. */

@@ -14,7 +14,7 @@
  * hash and comparison would lie at a place where it is not found again.
  *
  * A run of names waits for memory about once: names_hash, then names_fetch_slot for all, then
- * names_fetch_text for all, then names_find. One thread.
+ * names_fetch_text for all, then names_take. One thread.
  */
 #ifndef SINK_TALLY_NAMES_H
 #define SINK_TALLY_NAMES_H
@@ -105,11 +105,8 @@ static inline void names_fetch_text(const struct names *names, const struct name
 		__builtin_prefetch(names->text + (uint64_t)(slot->where_plus - 1) * 8);
 }
 
-/* A hashed name; NULL when it is not there. */
-struct names_text *names_find(const struct names *names, const struct names_key *key);
-
-/* The same; a new name gets the next number and first_ms 0, when there is room for another
- * (names->n goes up). */
+/* A hashed name; a new one gets the next number and first_ms 0, when there is room for another
+ * (names->n goes up); NULL when there is not. */
 struct names_text *names_take(struct names *names, const struct names_key *key);
 
 /* The name of a number; its text has no final 0. */

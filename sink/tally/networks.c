@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
+
+#include "sink/tally/space.h"
 
 #define SLOTS_MIN        4096u
 #define SLOTS_PER_RECORD 4u /* moved: the old table is through before a third as many could be added */
@@ -20,12 +20,7 @@ static uint64_t table_bytes(uint64_t n_slots)
  * asked for: lookups in 10 M networks were no faster with them, and each took 9 ms to come. */
 static struct network *map_table(uint64_t n_slots)
 {
-	size_t bytes = table_bytes(n_slots);
-	void *table =
-	        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (table == MAP_FAILED)
-		return NULL;
-	return table;
+	return space_reserve(table_bytes(n_slots));
 }
 
 static uint64_t slots_for(uint64_t networks)
@@ -49,10 +44,8 @@ int networks_init(struct networks *networks, uint64_t max, uint64_t expected,
 
 void networks_fini(struct networks *networks)
 {
-	if (networks->slot != NULL)
-		munmap(networks->slot, table_bytes(networks->n_slots));
-	if (networks->old != NULL)
-		munmap(networks->old, table_bytes(networks->n_old));
+	space_release(networks->slot, table_bytes(networks->n_slots));
+	space_release(networks->old, table_bytes(networks->n_old));
 	*networks = (struct networks){0};
 }
 
@@ -111,14 +104,13 @@ void networks_step(struct networks *networks, uint64_t records)
 			move_one(networks, &networks->old[at]);
 	networks->frontier = at;
 	if (at == end) {
-		munmap(networks->old, table_bytes(networks->n_old));
+		space_release(networks->old, table_bytes(networks->n_old));
 		networks->old = NULL;
 		return;
 	}
 	uint64_t passed = at * sizeof(struct network) & ~(uint64_t)(GIVE_BACK_BYTES - 1);
 	if (passed > networks->given_back) {
-		(void)madvise((char *)networks->old + networks->given_back, passed - networks->given_back,
-		              MADV_DONTNEED);
+		space_empty((char *)networks->old + networks->given_back, passed - networks->given_back);
 		networks->given_back = passed;
 	}
 }

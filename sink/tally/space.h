@@ -36,7 +36,7 @@ static inline void space_release(void *at, size_t bytes)
 		munmap(at, bytes);
 }
 
-/* Gives the memory back and keeps the addresses: zeroes again. at is where space_reserve began. */
+/* Gives the memory back and keeps the addresses: zeroes again. at is the begin of a page. */
 static inline void space_empty(void *at, size_t bytes)
 {
 	(void)madvise(at, bytes, MADV_DONTNEED);

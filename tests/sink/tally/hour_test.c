@@ -149,6 +149,48 @@ static void a_minute_with_many_cells_finds_them_all_and_gives_them_back(void **s
 	hour_fini(&hour);
 }
 
+/* As hour_rows must be: all minutes looked at. */
+static uint64_t rows_of(const struct hour *hour)
+{
+	uint64_t rows = hour->n_gone;
+	for (unsigned i = 0; i < HOUR_SLOTS; i++)
+		for (int64_t k = -1; (k = hour_next_dirty(hour, &hour->minute[i], (uint32_t)(k + 1))) >= 0;)
+			rows++;
+	return rows;
+}
+
+static void rows_to_be_written_are_known_whatever_happens(void **state)
+{
+	(void)state;
+	struct hour hour;
+	uint32_t now = NOON;
+	uint64_t most = 0;
+	start(&hour, &wide);
+	for (unsigned i = 0; i < 20000; i++) {
+		switch (draw_below(400)) {
+		case 0:
+			hour_clean(&hour);
+			break;
+		case 1:
+			now += draw_below(4);
+			hour_turn(&hour, now);
+			break;
+		case 2:
+			now -= draw_below(3);
+			hour_turn(&hour, now);
+			break;
+		default:
+			if (!hour_full(&hour))
+				(void)add(&hour, now - draw_below(66) + 4, draw_below(200) + 1,
+				          draw_below(10) + 1, 1);
+		}
+		assert_int_equal(hour_rows(&hour), rows_of(&hour));
+		most = hour_rows(&hour) > most ? hour_rows(&hour) : most;
+	}
+	assert_true(most > 100);
+	hour_fini(&hour);
+}
+
 static void a_clock_that_is_set_back_keeps_what_is_ahead_until_its_place_is_needed(void **state)
 {
 	(void)state;
@@ -398,6 +440,7 @@ int main(void)
 	        cmocka_unit_test(only_minutes_of_the_window_and_a_little_later_are_kept),
 	        cmocka_unit_test(over_the_limit_of_cells_events_are_in_the_totals_until_a_minute_has_gone),
 	        cmocka_unit_test(a_minute_with_many_cells_finds_them_all_and_gives_them_back),
+	        cmocka_unit_test(rows_to_be_written_are_known_whatever_happens),
 	        cmocka_unit_test(a_clock_that_is_set_back_keeps_what_is_ahead_until_its_place_is_needed),
 	        cmocka_unit_test(cells_of_any_numbers_come_back_from_their_bytes),
 	        cmocka_unit_test(bytes_that_are_no_cells_are_seen),
