@@ -9,9 +9,12 @@
 #include <stdint.h>
 #include <time.h>
 
-#define NS_PER_US  1000ull
-#define NS_PER_MS  1000000ull
-#define NS_PER_SEC 1000000000ull
+#define NS_PER_US     1000ull
+#define NS_PER_MS     1000000ull
+#define NS_PER_SEC    1000000000ull
+#define NS_PER_MINUTE (60 * NS_PER_SEC)
+#define MS_PER_MINUTE 60000
+#define MS_PER_DAY    86400000
 
 static inline uint64_t clock_read_ns(clockid_t id)
 {

@@ -18,7 +18,6 @@
 #define FIELD_MAX   64u /* bytes of a field's name, member included */
 #define CUT_BYTES   17u /* "~" and 16 digits */
 #define MS_PER_HOUR 3600000u
-#define MS_PER_DAY  86400000u
 #define DAYS_MAX    2932896u /* 9999-12-31 */
 #define DATE_BYTES  10u
 #define NO_TIME     UINT64_MAX

@@ -316,7 +316,7 @@ static void show(const struct question *question, const struct request *request,
 	json_t *json = question->merged != NULL ? part_of(question, request) : NULL;
 	char *text = json == NULL  ? NULL
 	             : digits != 0 ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(digits))
-	                           : answer_print(json);
+	                           : answer_print(json, 0);
 	json_decref(json);
 	if (text != NULL)
 		answer_body(answer, 200, "application/json", text, strlen(text));

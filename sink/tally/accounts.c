@@ -65,21 +65,14 @@ static int print(const char *username, int64_t first_ms, char **json, struct shm
 	json_t *answer = name == NULL ? NULL
 	                              : json_pack("{s:o, s:s, s:I}", "username", name, "first_seen", when,
 	                                          "first_seen_ms", (json_int_t)first_ms);
-	char *text = answer == NULL ? NULL : answer_print(answer);
-	json_decref(answer);
-	if (text == NULL) {
-		shm_explain(error, "no memory for the report");
-		return -ENOMEM;
-	}
-	*json = text;
-	return 0;
+	return answer_give(answer, 0, json, error);
 }
 
 int accounts_json(const char *data_dir, const char *username, char **json, struct shm_error *error)
 {
 	struct reader reader;
 	int64_t first_ms = 0;
-	int result = reader_open(&reader, data_dir, 2, error);
+	int result = reader_open(&reader, data_dir, STORE_ALL_BOOKS, error);
 	if (result != 0)
 		return result;
 	result = find(&reader, username, &first_ms, error);

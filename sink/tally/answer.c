@@ -1,5 +1,6 @@
 #include "sink/tally/answer.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,9 +31,9 @@ json_t *answer_string(const char *bytes, size_t length)
 	return string;
 }
 
-char *answer_print(const json_t *json)
+char *answer_print(const json_t *json, size_t flags)
 {
-	char *plain = json_dumps(json, 0);
+	char *plain = json_dumps(json, flags);
 	if (plain == NULL)
 		return NULL;
 	size_t length = strlen(plain), controls = 0;
@@ -49,4 +50,20 @@ char *answer_print(const json_t *json)
 	}
 	free(plain);
 	return escaped;
+}
+
+int answer_no_memory(struct shm_error *error)
+{
+	shm_explain(error, "no memory for the report");
+	return -ENOMEM;
+}
+
+int answer_give(json_t *answer, size_t flags, char **json, struct shm_error *error)
+{
+	char *text = answer == NULL ? NULL : answer_print(answer, flags);
+	json_decref(answer);
+	if (text == NULL)
+		return answer_no_memory(error);
+	*json = text;
+	return 0;
 }

@@ -13,8 +13,6 @@
 #include "sink/tally/attempts_sum.h"
 #include "sink/tally/reader.h"
 
-#define ATTEMPTS_SINCE 2 /* version of the database that first had them */
-
 struct item {
 	int64_t step;
 	char *endpoint; /* NULL: none is begun */
@@ -148,20 +146,20 @@ static int read_rows(struct work *work, struct reader *reader, struct shm_error 
 	return added != 0 ? added : end_item(work);
 }
 
-static char *print(const struct work *work)
+static json_t *pack(const struct work *work)
 {
-	char *text = NULL;
 	json_t *all = json_object();
 	json_t *object = json_pack("{s:I, s:I, s:I, s:O, s:O, s:I}", "from_ts",
 	                           (json_int_t)work->first * ATTEMPTS_STEP_MS, "to_ts",
 	                           (json_int_t)work->end * ATTEMPTS_STEP_MS, "step_s",
 	                           (json_int_t)work->question->step_ms / 1000, "all", all, "items",
 	                           work->items, "total", (json_int_t)work->n_items);
-	if (object != NULL && attempts_sums_put(all, work->all, work->question->sums) == 0)
-		text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6));
-	json_decref(object);
+	bool whole = object != NULL && attempts_sums_put(all, work->all, work->question->sums) == 0;
 	json_decref(all);
-	return text;
+	if (whole)
+		return object;
+	json_decref(object);
+	return NULL;
 }
 
 static int check(const struct attempts_question *question, struct shm_error *error)
@@ -197,17 +195,14 @@ int attempts_json(const char *data_dir, const struct attempts_question *question
 	        .items = json_array(),
 	};
 	work.step = question->step_ms != 0 ? question->step_ms / ATTEMPTS_STEP_MS : work.end - work.first;
-	result = work.items == NULL ? -ENOMEM : reader_open(&reader, data_dir, ATTEMPTS_SINCE, error);
+	result = work.items == NULL ? -ENOMEM : reader_open(&reader, data_dir, STORE_ALL_BOOKS, error);
 	if (result == 0)
 		result = read_rows(&work, &reader, error);
 	reader_close(&reader);
-	char *text = result == 0 ? print(&work) : NULL;
-	if (result == 0 && text == NULL)
-		result = -ENOMEM;
-	if (result == -ENOMEM)
-		shm_explain(error, "no memory for the report");
 	if (result == 0)
-		*json = text;
+		result = answer_give(pack(&work), JSON_COMPACT | JSON_REAL_PRECISION(6), json, error);
+	else if (result == -ENOMEM)
+		(void)answer_no_memory(error);
 	free(work.item.endpoint);
 	json_decref(work.items);
 	return result;

@@ -12,9 +12,6 @@
 #include "sink/tally/minutes.h"
 #include "stage/database.h"
 
-#define NS_PER_MINUTE (60 * NS_PER_SEC)
-#define MS_PER_MINUTE 60000
-
 // clang-format off
 
 static const char tables[] =
@@ -26,7 +23,7 @@ static const char tables[] =
         "CREATE VIEW IF NOT EXISTS delivery AS"
         " SELECT strftime('%Y-%m-%dT%H:%M:%SZ', minute * 60, 'unixepoch') AS at, endpoint,"
         " CASE outcome WHEN 0 THEN 'delivered' WHEN 1 THEN 'again' WHEN 2 THEN 'dead' ELSE 'gone' END AS outcome,"
-        " count, sum_us / count AS average_us FROM delivery_minute;";
+        " count, sum_us FROM delivery_minute;";
 
 // clang-format on
 

@@ -7,7 +7,7 @@
  *                       count      attempts
  *                       sum_us     of total_us
  *                       first, latency   histogram of total_us (latency.h), without attempts that came to no request (0)
- *     delivery          a view of the same for other tools: at (ISO 8601), endpoint, outcome by name, count, average_us
+ *     delivery          a view of the same for other tools: at (ISO 8601), endpoint, outcome by name, count, sum_us
  *
  * Rows are kept for tally.delivery_keep. Deleting goes with the writes, a bounded number of rows
  * each. What lies in memory is in minutes.h.

@@ -15,7 +15,6 @@
 
 #define RUN             32u /* events counted at once */
 #define TOUCHED_MAX     1024u
-#define NS_PER_MINUTE   (60 * NS_PER_SEC)
 #define MINUTES_PER_DAY 1440u
 
 /* An event, copied out of the lane, and what becomes known of it. */

@@ -7,15 +7,12 @@
 
 #include <sqlite3.h>
 
+#include "base/clock.h"
 #include "base/wide.h"
 #include "sink/tally/answer.h"
 #include "sink/tally/book_track.h"
 #include "sink/tally/reader.h"
 #include "stage/database.h"
-
-#define SINCE_VERSION 2
-
-#define NS_PER_MS 1000000u
 
 static const struct consumer {
 	const char *name;
@@ -77,32 +74,18 @@ json_t *consumers_average_ms(unsigned __int128 sum_ns, uint64_t n)
 
 /* ---- answers ---- */
 
-static int no_memory(struct shm_error *error)
-{
-	shm_explain(error, "no memory for the answer");
-	return -ENOMEM;
-}
-
-/* What top_read has returned, said. A list that nobody has written is empty. */
-static int judge(const struct reader *reader, int result, struct shm_error *error)
-{
-	if (result == -ENOMEM)
-		return no_memory(error);
-	if (result != 0 && result != -ENOENT)
-		shm_explain(error, "%s: %s", reader->path, sqlite3_errmsg(reader->db));
-	return result == -ENOENT ? 0 : result;
-}
-
 static int show_list(const struct reader *reader, const struct consumer *consumer, struct top_page page,
                      json_t **answer, struct shm_error *error)
 {
 	struct top_read read;
-	int result = judge(reader, top_read(reader->db, consumer->list, "key", page, &read), error);
-	if (result == 0)
-		*answer = json_pack("{s:s, s:I, s:I, s:I, s:o}", "name", consumer->name, "total",
-		                    (json_int_t)read.total, "keys", (json_int_t)read.keys, "forgotten",
-		                    (json_int_t)read.smallest, "list", read.list);
-	return result;
+	int result = top_read(reader, consumer->list, "key", page, &read, error);
+	if (result != 0 && result != -ENOENT)
+		return result;
+	/* A list that nobody has written is empty. */
+	*answer = json_pack("{s:s, s:I, s:I, s:I, s:o}", "name", consumer->name, "total",
+	                    (json_int_t)read.total, "keys", (json_int_t)read.keys, "forgotten",
+	                    (json_int_t)read.smallest, "list", read.list);
+	return 0;
 }
 
 /* Beside the averages, for who merges them with others. */
@@ -124,7 +107,7 @@ static int show_timing(const struct reader *reader, bool sums, json_t **answer, 
 	if (sums && *answer != NULL &&
 	    (put_sum(*answer, "klag_sum_ns", timing.klag_ns) != 0 ||
 	     put_sum(*answer, "counting_sum_ns", timing.counting_ns) != 0))
-		return no_memory(error);
+		return answer_no_memory(error);
 	return 0;
 }
 
@@ -146,23 +129,15 @@ static int append_summary(const struct reader *reader, const struct consumer *co
 	(void)json_object_del(one, "list");
 	(void)json_object_del(one, "klag_ms");
 	(void)json_object_del(one, "counting_ms");
-	return json_array_append_new(all, one) == 0 ? 0 : no_memory(error);
-}
-
-static int print(json_t *answer, char **json, struct shm_error *error)
-{
-	char *text = answer == NULL ? NULL : answer_print(answer);
-	if (text == NULL)
-		return no_memory(error);
-	*json = text;
-	return 0;
+	return json_array_append_new(all, one) == 0 ? 0 : answer_no_memory(error);
 }
 
 int consumers_json(const char *data_dir, char **json, struct shm_error *error)
 {
 	struct reader reader;
 	json_t *all = json_array();
-	int result = all == NULL ? no_memory(error) : reader_open(&reader, data_dir, SINCE_VERSION, error);
+	int result = all == NULL ? answer_no_memory(error)
+	                         : reader_open(&reader, data_dir, STORE_ALL_BOOKS, error);
 	if (result != 0) {
 		json_decref(all);
 		return result;
@@ -170,7 +145,7 @@ int consumers_json(const char *data_dir, char **json, struct shm_error *error)
 	for (unsigned i = 0; result == 0 && i < CONSUMERS; i++)
 		result = append_summary(&reader, &consumers[i], all, error);
 	if (result == 0)
-		result = print(all, json, error);
+		result = answer_give(json_incref(all), 0, json, error);
 	json_decref(all);
 	reader_close(&reader);
 	return result;
@@ -202,13 +177,14 @@ int consumer_json(const char *data_dir, const char *name, struct top_page page, 
 	json_t *answer = NULL;
 	if (consumer == NULL)
 		return say_unknown(name, error);
-	int result = reader_open(&reader, data_dir, SINCE_VERSION, error);
+	int result = reader_open(&reader, data_dir, STORE_ALL_BOOKS, error);
 	if (result != 0)
 		return result;
 	result = show(&reader, consumer, page, &answer, error);
 	if (result == 0)
-		result = print(answer, json, error);
-	json_decref(answer);
+		result = answer_give(answer, 0, json, error);
+	else
+		json_decref(answer);
 	reader_close(&reader);
 	return result;
 }

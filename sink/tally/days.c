@@ -8,6 +8,7 @@
 
 #include <sqlite3.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #define SECONDS_PER_DAY 86400

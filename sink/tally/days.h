@@ -22,7 +22,6 @@
 #define DAYS_LISTS   2u
 #define DAYS_PREFIX  "metric/day/"
 #define MONTH_PREFIX "metric/month/"
-#define MS_PER_DAY   86400000
 
 struct days_list {
 	struct top *top;     /* NULL: none */

@@ -34,7 +34,6 @@
 #define HOUR_ALL       0u         /* account */
 #define HOUR_OTHER     0u         /* metric */
 #define HOUR_NOBODY    UINT32_MAX /* an account without a number */
-#define MS_PER_MINUTE  60000
 
 _Static_assert(HOUR_MINUTES + HOUR_AHEAD <= HOUR_SLOTS, "no two minutes of a window share a slot");
 

@@ -9,8 +9,6 @@
 #include "sink/tally/hour_blob.h"
 #include "stage/database.h"
 
-#define MINUTE_SHIFT 32
-
 static int explain(struct hour_store *store, int sqlite_result, struct shm_error *error)
 {
 	return database_failed(store->db, "the last hour", sqlite_result, error);
@@ -58,7 +56,7 @@ static int load_row(struct hour *hour, uint64_t accounts, uint64_t metrics, sqli
 	const uint8_t *bytes = sqlite3_column_blob(row, 2);
 	struct hour_blob blob = {.at = bytes, .end = bytes};
 	struct hour_value value;
-	uint32_t minute = (uint32_t)(id >> MINUTE_SHIFT), account = (uint32_t)id, metric;
+	uint32_t minute = (uint32_t)(id >> HOUR_MINUTE_SHIFT), account = (uint32_t)id, metric;
 	if (id < 0 || beyond < 0 || bytes == NULL || account > accounts ||
 	    (account != HOUR_ALL && beyond != 0))
 		return -EINVAL;
@@ -102,8 +100,8 @@ static int delete_minutes(struct hour_store *store, const struct hour *hour)
 {
 	int result = SQLITE_OK;
 	for (unsigned i = 0; result == SQLITE_OK && i < hour->n_gone; i++) {
-		sqlite3_bind_int64(store->delete, 1, (int64_t)hour->gone[i] << MINUTE_SHIFT);
-		sqlite3_bind_int64(store->delete, 2, ((int64_t)hour->gone[i] + 1) << MINUTE_SHIFT);
+		sqlite3_bind_int64(store->delete, 1, (int64_t)hour->gone[i] << HOUR_MINUTE_SHIFT);
+		sqlite3_bind_int64(store->delete, 2, ((int64_t)hour->gone[i] + 1) << HOUR_MINUTE_SHIFT);
 		result = database_run(store->delete);
 	}
 	return result;
@@ -156,7 +154,8 @@ static int write_rows(struct hour_store *store, const struct hour *hour, const s
 	for (unsigned i = 0; result == SQLITE_OK && i < n; i++) {
 		const struct hour_store_row *row = &store->row[i];
 		uint64_t beyond = row->account == HOUR_ALL ? minute->beyond : 0;
-		sqlite3_bind_int64(store->put, 1, (int64_t)minute->minute << MINUTE_SHIFT | row->account);
+		sqlite3_bind_int64(store->put, 1,
+		                   (int64_t)minute->minute << HOUR_MINUTE_SHIFT | row->account);
 		sqlite3_bind_int64(store->put, 2, (int64_t)beyond);
 		sqlite3_bind_blob64(store->put, 3, row->blob, row->used, SQLITE_STATIC);
 		result = database_run(store->put);

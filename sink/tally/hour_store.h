@@ -20,7 +20,8 @@ struct sqlite3_stmt;
 	"CREATE TABLE IF NOT EXISTS hour (id INTEGER PRIMARY KEY, beyond INTEGER NOT NULL," \
 	" cells BLOB NOT NULL);"
 
-#define HOUR_STORE_ROWS 16u /* made at once */
+#define HOUR_STORE_ROWS   16u /* made at once */
+#define HOUR_MINUTE_SHIFT 32  /* of a row's id */
 
 struct hour_store {
 	struct sqlite3 *db;

@@ -7,14 +7,14 @@
 
 #include <sqlite3.h>
 
+#include "base/clock.h"
 #include "base/wide.h"
 #include "sink/tally/answer.h"
 #include "sink/tally/hour_blob.h"
+#include "sink/tally/hour_store.h"
 #include "sink/tally/names.h"
 #include "sink/tally/reader.h"
 #include "stage/database.h"
-
-#define MINUTE_SHIFT 32
 
 /* The rows of one minute, in the order of their accounts. */
 struct rows {
@@ -69,12 +69,6 @@ static void add_value(struct hour_value *to, const struct hour_value *value)
 
 /* ---- opening ---- */
 
-static int no_memory(struct shm_error *error)
-{
-	shm_explain(error, "no memory for the report");
-	return -ENOMEM;
-}
-
 static int damaged(struct hourly *hourly, struct shm_error *error)
 {
 	shm_explain(error, "%s: table hour: not what was stored there; restore a copy or move the file away",
@@ -89,7 +83,7 @@ static int open_hourly(struct hourly *hourly, const char *data_dir, struct top_p
 	*hourly = (struct hourly){.page = page};
 	if (hourly->page.limit > TOP_LIMIT_MAX)
 		hourly->page.limit = TOP_LIMIT_MAX;
-	int result = reader_open(&hourly->reader, data_dir, 2, error);
+	int result = reader_open(&hourly->reader, data_dir, STORE_ALL_BOOKS, error);
 	if (result != 0)
 		return result;
 	result = database_number(hourly->reader.db, "SELECT coalesce(max(id), 0) FROM metric_name", &metrics);
@@ -107,7 +101,9 @@ static int open_hourly(struct hourly *hourly, const char *data_dir, struct top_p
 	hourly->value = calloc(hourly->n_values, sizeof *hourly->value);
 	hourly->found = calloc(hourly->n_values, sizeof *hourly->found);
 	hourly->list = json_array();
-	return hourly->value == NULL || hourly->found == NULL || hourly->list == NULL ? no_memory(error) : 0;
+	return hourly->value == NULL || hourly->found == NULL || hourly->list == NULL
+	               ? answer_no_memory(error)
+	               : 0;
 }
 
 static void close_hourly(struct hourly *hourly)
@@ -124,31 +120,43 @@ static void close_hourly(struct hourly *hourly)
 
 /* ---- entries ---- */
 
-static json_t *name_of(sqlite3_stmt *statement, uint32_t id)
+/* Every number that a row of the hour has is a row of its table too. */
+static int name_of(struct hourly *hourly, sqlite3_stmt *statement, uint32_t id, json_t **name,
+                   struct shm_error *error)
 {
-	json_t *name = NULL;
 	sqlite3_bind_int64(statement, 1, id);
-	if (sqlite3_step(statement) == SQLITE_ROW) {
+	int reported = 0, result = sqlite3_step(statement);
+	if (result == SQLITE_ROW) {
 		const char *bytes = sqlite3_column_blob(statement, 0); /* NULL for the empty one */
-		name = answer_string(bytes == NULL ? "" : bytes, (size_t)sqlite3_column_bytes(statement, 0));
+		*name = answer_string(bytes == NULL ? "" : bytes, (size_t)sqlite3_column_bytes(statement, 0));
+		if (*name == NULL)
+			reported = answer_no_memory(error);
+	} else {
+		reported = result == SQLITE_DONE ? damaged(hourly, error)
+		                                 : reader_explain(&hourly->reader, result, error);
 	}
 	sqlite3_reset(statement);
-	return name;
+	return reported;
 }
 
 /* What an entry is about; the metric alone when account is HOUR_ALL. */
-static json_t *id_of(struct hourly *hourly, uint32_t account, uint32_t metric)
+static int id_of(struct hourly *hourly, uint32_t account, uint32_t metric, json_t **id,
+                 struct shm_error *error)
 {
-	json_t *name = metric == HOUR_OTHER ? json_true() : name_of(hourly->metric_name, metric);
-	if (account == HOUR_ALL)
-		return metric == HOUR_OTHER ? json_pack("{s:o}", "other", name) : name;
-	json_t *user = name_of(hourly->account_name, account);
-	if (name != NULL && user != NULL)
-		return json_pack("{s:o, s:o}", "username", user, metric == HOUR_OTHER ? "other" : "metric",
-		                 name);
-	json_decref(name);
-	json_decref(user);
-	return NULL;
+	bool other = metric == HOUR_OTHER;
+	json_t *name = other ? json_true() : NULL, *user = NULL;
+	int result = other ? 0 : name_of(hourly, hourly->metric_name, metric, &name, error);
+	if (result == 0 && account != HOUR_ALL)
+		result = name_of(hourly, hourly->account_name, account, &user, error);
+	if (result != 0) {
+		json_decref(name);
+		return result;
+	}
+	if (account != HOUR_ALL)
+		*id = json_pack("{s:o, s:o}", "username", user, other ? "other" : "metric", name);
+	else
+		*id = other ? json_pack("{s:o}", "other", name) : name;
+	return *id == NULL ? answer_no_memory(error) : 0;
 }
 
 /* Beside the average, for who merges it with others. */
@@ -159,20 +167,20 @@ static bool put_sum(const struct hourly *hourly, json_t *item, __int128 sum)
 	       json_object_set_new(item, "sum", json_string(wide_print(text, sum))) == 0;
 }
 
-static bool append(struct hourly *hourly, uint32_t account, uint32_t metric)
+static int append(struct hourly *hourly, uint32_t account, uint32_t metric, struct shm_error *error)
 {
 	const struct hour_value *value = &hourly->value[metric];
-	json_t *id = id_of(hourly, account, metric);
-	json_t *item = id == NULL
-	                       ? NULL
-	                       : json_pack("{s:o, s:I, s:I, s:f, s:I}", "_id", id, "minimum",
-	                                   (json_int_t)value->least, "maximum", (json_int_t)value->greatest,
-	                                   "average", hourly_average(value->sum, value->count), "count",
-	                                   (json_int_t)value->count);
+	json_t *id = NULL;
+	int result = id_of(hourly, account, metric, &id, error);
+	if (result != 0)
+		return result;
+	json_t *item = json_pack("{s:o, s:I, s:I, s:f, s:I}", "_id", id, "minimum", (json_int_t)value->least,
+	                         "maximum", (json_int_t)value->greatest, "average",
+	                         hourly_average(value->sum, value->count), "count", (json_int_t)value->count);
 	bool good = item != NULL && put_sum(hourly, item, value->sum) &&
 	            json_array_append(hourly->list, item) == 0;
 	json_decref(item);
-	return good;
+	return good ? 0 : answer_no_memory(error);
 }
 
 static int ascending(const void *a, const void *b)
@@ -188,19 +196,19 @@ static bool page_is_full(const struct hourly *hourly)
 }
 
 /* Appends the metrics of an account that belong to the page, and forgets them. */
-static bool flush(struct hourly *hourly, uint32_t account)
+static int flush(struct hourly *hourly, uint32_t account, struct shm_error *error)
 {
-	bool whole = true;
+	int result = 0;
 	uint64_t before = hourly->page.offset > hourly->passed ? hourly->page.offset - hourly->passed : 0;
 	if (before < hourly->n_found)
 		qsort(hourly->found, hourly->n_found, sizeof *hourly->found, ascending);
-	for (uint64_t i = before; whole && i < hourly->n_found && !page_is_full(hourly); i++)
-		whole = append(hourly, account, hourly->found[i]);
+	for (uint64_t i = before; result == 0 && i < hourly->n_found && !page_is_full(hourly); i++)
+		result = append(hourly, account, hourly->found[i], error);
 	for (uint32_t i = 0; i < hourly->n_found; i++)
 		hourly->value[hourly->found[i]].count = 0;
 	hourly->passed += hourly->n_found;
 	hourly->n_found = 0;
-	return whole;
+	return result;
 }
 
 /* Adds the cells of a row. */
@@ -237,7 +245,7 @@ static int read_totals(struct hourly *hourly, int64_t now, bool values, uint64_t
 	bool good = true;
 	uint64_t sum = 0;
 	for (int64_t minute = now - HOUR_MINUTES + 1; good && minute <= now; minute++) {
-		sqlite3_bind_int64(row, 1, minute * ((int64_t)1 << MINUTE_SHIFT) | HOUR_ALL);
+		sqlite3_bind_int64(row, 1, minute * ((int64_t)1 << HOUR_MINUTE_SHIFT) | HOUR_ALL);
 		if ((result = sqlite3_step(row)) == SQLITE_ROW) {
 			sum += (uint64_t)sqlite3_column_int64(row, 0);
 			good = !values || add_row(hourly, row);
@@ -255,15 +263,6 @@ static int read_totals(struct hourly *hourly, int64_t now, bool values, uint64_t
 	return reported;
 }
 
-static int print(struct hourly *hourly, char **json, struct shm_error *error)
-{
-	char *text = answer_print(hourly->list);
-	if (text == NULL)
-		return no_memory(error);
-	*json = text;
-	return 0;
-}
-
 int hourly_total_json(const char *data_dir, int64_t now_ms, struct top_page page, char **json,
                       struct shm_error *error)
 {
@@ -272,10 +271,10 @@ int hourly_total_json(const char *data_dir, int64_t now_ms, struct top_page page
 	int result = open_hourly(&hourly, data_dir, page, error);
 	if (result == 0)
 		result = read_totals(&hourly, now_ms / MS_PER_MINUTE, true, &beyond, error);
-	if (result == 0 && !flush(&hourly, HOUR_ALL))
-		result = no_memory(error);
 	if (result == 0)
-		result = print(&hourly, json, error);
+		result = flush(&hourly, HOUR_ALL, error);
+	if (result == 0)
+		result = answer_give(json_incref(hourly.list), 0, json, error);
 	close_hourly(&hourly);
 	return result;
 }
@@ -298,14 +297,14 @@ static int next_row(struct hourly *hourly, struct rows *rows, struct shm_error *
 
 static int open_minute(struct hourly *hourly, struct rows *rows, int64_t minute, struct shm_error *error)
 {
-	int64_t first = minute * ((int64_t)1 << MINUTE_SHIFT);
+	int64_t first = minute * ((int64_t)1 << HOUR_MINUTE_SHIFT);
 	int result = sqlite3_prepare_v2(hourly->reader.db,
 	                                "SELECT id, cells FROM hour WHERE id > ?1 AND id < ?2 ORDER BY id",
 	                                -1, &rows->statement, NULL);
 	if (result != SQLITE_OK)
 		return reader_explain(&hourly->reader, result, error);
 	sqlite3_bind_int64(rows->statement, 1, first);
-	sqlite3_bind_int64(rows->statement, 2, first + ((int64_t)1 << MINUTE_SHIFT));
+	sqlite3_bind_int64(rows->statement, 2, first + ((int64_t)1 << HOUR_MINUTE_SHIFT));
 	return next_row(hourly, rows, error);
 }
 
@@ -349,11 +348,11 @@ int hourly_per_user_json(const char *data_dir, int64_t now_ms, struct top_page p
 		result = open_minute(&hourly, &hourly.rows[i], now - i, error);
 	while (result == 0 && !page_is_full(&hourly) && next_account(&hourly, &account)) {
 		result = read_account(&hourly, account, error);
-		if (result == 0 && !flush(&hourly, account))
-			result = no_memory(error);
+		if (result == 0)
+			result = flush(&hourly, account, error);
 	}
 	if (result == 0)
-		result = print(&hourly, json, error);
+		result = answer_give(json_incref(hourly.list), 0, json, error);
 	if (result == 0 && beyond != NULL)
 		*beyond = events;
 	close_hourly(&hourly);

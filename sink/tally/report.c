@@ -10,6 +10,7 @@
 #include <sqlite3.h>
 
 #include "base/hex.h"
+#include "sink/tally/answer.h"
 #include "sink/tally/counts.h"
 #include "sink/tally/reader.h"
 
@@ -64,7 +65,7 @@ static int read_application(struct report *report, const uint8_t sha[COUNTS_SHA_
 
 /* ---- addresses ---- */
 
-static int add_network(struct report *report, uint32_t first_ip, unsigned hosts)
+static bool add_network(struct report *report, uint32_t first_ip, unsigned hosts)
 {
 	json_t *list = __builtin_popcount(hosts) >= 2 ? report->good : report->bad;
 	for (; hosts != 0; hosts &= hosts - 1) {
@@ -73,9 +74,9 @@ static int add_network(struct report *report, uint32_t first_ip, unsigned hosts)
 		int n = snprintf(text, sizeof text, "%u.%u.%u.%u", ip >> 24, ip >> 16 & 255, ip >> 8 & 255,
 		                 ip & 255);
 		if (json_array_append_new(list, json_stringn_nocheck(text, (size_t)n)) != 0)
-			return -ENOMEM;
+			return false;
 	}
-	return 0;
+	return true;
 }
 
 /* The networks of an application are one range of ids, in the order of addresses. */
@@ -90,43 +91,37 @@ static int read_networks(struct report *report, struct shm_error *error)
 		return reader_explain(&report->reader, result, error);
 	sqlite3_bind_int64(statement, 1, first);
 	sqlite3_bind_int64(statement, 2, first + ((int64_t)1 << NETWORKS_KEY_SHIFT));
-	int added = 0;
-	while (added == 0 && (result = sqlite3_step(statement)) == SQLITE_ROW)
+	bool added = true;
+	while (added && (result = sqlite3_step(statement)) == SQLITE_ROW)
 		added = add_network(
 		        report, (uint32_t)(sqlite3_column_int64(statement, 0) - first) << NETWORKS_HOST_BITS,
 		        (unsigned)sqlite3_column_int(statement, 1) & UINT16_MAX);
-	int reported =
-	        added != 0 || result == SQLITE_DONE ? added : reader_explain(&report->reader, result, error);
+	int reported = !added                  ? answer_no_memory(error)
+	               : result == SQLITE_DONE ? 0
+	                                       : reader_explain(&report->reader, result, error);
 	sqlite3_finalize(statement);
 	return reported;
 }
 
-static char *print(const struct report *report)
+static json_t *pack(const struct report *report)
 {
 	json_t *object = json_pack("{s:I, s:O, s:O}", "count", (json_int_t)report->count, "good_ips",
 	                           report->good, "bad_ips", report->bad);
-	if (object == NULL)
-		return NULL;
-	char *text = NULL;
-	if (!report->truncated || json_object_set_new(object, "truncated", json_true()) == 0)
-		text = json_dumps(object, 0);
+	if (object == NULL || !report->truncated ||
+	    json_object_set_new(object, "truncated", json_true()) == 0)
+		return object;
 	json_decref(object);
-	return text;
+	return NULL;
 }
 
 static int make(struct report *report, char **json, struct shm_error *error)
 {
 	report->good = json_array();
 	report->bad = json_array();
-	int result = report->good == NULL || report->bad == NULL ? -ENOMEM : read_networks(report, error);
-	char *text = result == 0 ? print(report) : NULL;
-	if (result == 0 && text == NULL)
-		result = -ENOMEM;
-	if (result == -ENOMEM)
-		shm_explain(error, "no memory for the report");
-	if (result == 0)
-		*json = text;
-	return result;
+	if (report->good == NULL || report->bad == NULL)
+		return answer_no_memory(error);
+	int result = read_networks(report, error);
+	return result == 0 ? answer_give(pack(report), 0, json, error) : result;
 }
 
 static int say_unknown(const struct report *report, const char *sha_hex, struct shm_error *error)

@@ -41,6 +41,7 @@
 #define STORE_LOCK_FILE "tally.lock"
 #define STORE_VERSION   2
 #define STORE_OLDEST    1 /* version that is taken up */
+#define STORE_ALL_BOOKS 2 /* version that first has the tables of all books */
 
 struct store; /* opaque; one thread */
 struct sqlite3;

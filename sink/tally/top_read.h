@@ -7,7 +7,9 @@
 
 #include <jansson.h>
 
-struct sqlite3;
+#include "sink/tally/reader.h"
+
+struct sqlite3_stmt;
 
 #define TOP_LIMIT     1000u  /* keys in an answer, unless told */
 #define TOP_LIMIT_MAX 10000u /* at most */
@@ -29,9 +31,12 @@ struct top_read {
 };
 
 /* Reads a part of the list of this name. member: what the key is called, "key". Returns 0; -ENOENT
- * when there is no such list, with *read empty; -ENOMEM; other -errno, for which sqlite3_errmsg has
- * the words. Within the caller's transaction, or total and list may be of two moments. */
-int top_read(struct sqlite3 *db, const char *name, const char *member, struct top_page page,
-             struct top_read *read);
+ * when there is no such list, with *read empty; other -errno with the reason in error, and *read
+ * is not to be used. */
+int top_read(const struct reader *reader, const char *name, const char *member, struct top_page page,
+             struct top_read *read, struct shm_error *error);
+
+/* Appends what a row says, its first columns being key, count and error. False without memory. */
+bool top_read_append(json_t *list, const char *member, struct sqlite3_stmt *row);
 
 #endif

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "event/event.h"
 #include "sink/tally/book_metric.h"
 #include "sink/tally/days.h"

@@ -17,6 +17,7 @@
 #include "event/event.h"
 #include "sink/tally/accounts.h"
 #include "sink/tally/book_metric.h"
+#include "sink/tally/days.h"
 #include "sink/tally/distinct.h"
 #include "sink/tally/hourly.h"
 #include "sink/tally/store.h"
@@ -372,6 +373,76 @@ static void days_older_than_thirty_are_merged_into_their_month(void **state)
 	        "{\"date\": \"2026-11\", \"total\": 8, \"keys\": 3, \"forgotten\": 0, \"metrics\": [{\"_id\": \"c\", \"count\": 3, \"error\": 0}]}");
 }
 
+/* A list of the month of few counters, with keys of any bytes: it has forgotten some. */
+static void write_list(struct top_store *store, const char *name, struct top *all)
+{
+	struct top *top = top_new(8, 0);
+	for (unsigned i = 0; i < 200; i++) {
+		const char key[3] = {(char)('a' + draw_below(6)), (char)(draw_below(4) * 85),
+		                     (char)draw_below(3)};
+		top_add(top, key, draw_below(3) + 1, 1 + draw_below(3));
+	}
+	assert_int_equal(top_store_write(store, name, top), SQLITE_OK);
+	top_merge(all, top);
+	top_free(top);
+}
+
+static void assert_key(json_t *item, const struct top *all)
+{
+	const char *text = json_string_value(json_object_get(item, "_id"));
+	char key[8];
+	size_t bytes = 0;
+	struct top_counter counter;
+	/* Bytes that are no UTF-8 are shown as U+0080 .. U+00FF. */
+	for (size_t i = 0, n = json_string_length(json_object_get(item, "_id")); i < n; i++) {
+		unsigned char lead = (unsigned char)text[i];
+		bool two = lead == 0xc2 || lead == 0xc3;
+		key[bytes++] = two ? (char)((lead << 6 & 0xc0) | (text[i + 1] & 0x3f)) : text[i];
+		i += two;
+	}
+	assert_true(top_find(all, key, bytes, &counter));
+	assert_int_equal(json_integer_value(json_object_get(item, "count")), counter.count);
+	assert_int_equal(json_integer_value(json_object_get(item, "error")), counter.error);
+}
+
+static void a_month_is_its_lists_merged_without_a_bound(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const list[] = {MONTH_PREFIX "2026-09", DAYS_PREFIX "2026-09-01",
+	                                   DAYS_PREFIX "2026-09-17", DAYS_PREFIX "2026-09-30"};
+	static const char *const other[] = {MONTH_PREFIX "2026-08", DAYS_PREFIX "2026-08-31",
+	                                    DAYS_PREFIX "2026-10-01"};
+	struct top_store store;
+	struct top *all = top_new(1000, 0), *none = top_new(1000, 0);
+	char *json = NULL;
+	start(f, wide, MIDNIGHT);
+	assert_int_equal(top_store_open(&store, store_database(f->store), &f->error), 0);
+	for (unsigned i = 0; i < sizeof list / sizeof *list; i++)
+		write_list(&store, list[i], all);
+	for (unsigned i = 0; i < sizeof other / sizeof *other; i++)
+		write_list(&store, other[i], none);
+	assert_int_equal(distinct_monthly_json(f->folder.data_dir, "2026-09", whole, &json, &f->error), 0);
+	json_t *month = json_loads(json, JSON_ALLOW_NUL, NULL), *item, *metrics;
+	metrics = json_object_get(month, "metrics");
+	assert_int_equal(json_integer_value(json_object_get(month, "total")), top_total(all));
+	assert_int_equal(json_integer_value(json_object_get(month, "keys")), top_used(all));
+	assert_int_equal(json_integer_value(json_object_get(month, "forgotten")), top_smallest(all));
+	assert_int_equal(json_array_size(metrics), top_used(all));
+	assert_true(top_smallest(all) > 0 && top_used(all) > 8);
+	json_int_t before = INT64_MAX;
+	for (size_t i = 0; i < json_array_size(metrics); i++) {
+		item = json_array_get(metrics, i);
+		assert_key(item, all);
+		assert_true(json_integer_value(json_object_get(item, "count")) <= before);
+		before = json_integer_value(json_object_get(item, "count"));
+	}
+	json_decref(month);
+	free(json);
+	top_store_close(&store);
+	top_free(all);
+	top_free(none);
+}
+
 static void dates_that_are_none_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -462,6 +533,10 @@ static void rows_that_tally_has_not_written_are_told(void **state)
 	assert_int_equal(hourly_per_user_json(f->folder.data_dir, MIDNIGHT, whole, &json, NULL, &f->error),
 	                 -EPROTO);
 	assert_non_null(strstr(f->error.text, "not what was stored there"));
+	sql(f, "UPDATE hour SET cells = x'0101020000'; DELETE FROM account");
+	assert_int_equal(hourly_per_user_json(f->folder.data_dir, MIDNIGHT, whole, &json, NULL, &f->error),
+	                 -EPROTO);
+	assert_non_null(strstr(f->error.text, "not what was stored there"));
 	sql(f, "UPDATE hour SET cells = x'7f01020000'"); /* a metric that has no name */
 	assert_int_equal(hourly_total_json(f->folder.data_dir, MIDNIGHT, whole, &json, &f->error), -EPROTO);
 }
@@ -479,6 +554,7 @@ int main(void)
 	        TEST(what_is_over_a_limit_is_told),
 	        TEST(names_cannot_break_the_json),
 	        TEST(days_older_than_thirty_are_merged_into_their_month),
+	        TEST(a_month_is_its_lists_merged_without_a_bound),
 	        TEST(dates_that_are_none_are_refused),
 	        TEST(an_account_was_first_seen_when_its_earliest_event_arrived),
 	        TEST(a_file_that_is_absent_or_foreign_is_told_by_all_readers),

@@ -372,9 +372,11 @@ static void names_are_listed_by_how_they_begin(void **state)
 static char *page(struct fixture *f, uint64_t limit, uint64_t offset)
 {
 	struct top_read read;
-	assert_int_equal(
-	        top_read(f->db, "a", "key", (struct top_page){.limit = limit, .offset = offset}, &read), 0);
-	char *text = answer_print(read.list);
+	struct reader reader = {.db = f->db};
+	assert_int_equal(top_read(&reader, "a", "key", (struct top_page){.limit = limit, .offset = offset},
+	                          &read, &f->error),
+	                 0);
+	char *text = answer_print(read.list, 0);
 	json_decref(read.list);
 	assert_non_null(text);
 	return text;
@@ -392,7 +394,9 @@ static void a_reader_gets_the_largest_counts_first_page_by_page(void **state)
 	struct fixture *f = *state;
 	struct top *top = load(f, "a", 4);
 	struct top_read read;
-	assert_int_equal(top_read(f->db, "a", "key", (struct top_page){.limit = 10}, &read), -ENOENT);
+	struct reader reader = {.db = f->db};
+	assert_int_equal(top_read(&reader, "a", "key", (struct top_page){.limit = 10}, &read, &f->error),
+	                 -ENOENT);
 	assert_int_equal(json_array_size(read.list), 0);
 	json_decref(read.list);
 	top_add(top, "few", 3, 3);
@@ -402,7 +406,7 @@ static void a_reader_gets_the_largest_counts_first_page_by_page(void **state)
 	top_add(top, "new", 3, 1);
 	commit(f, "a", top);
 	top_free(top);
-	assert_int_equal(top_read(f->db, "a", "key", (struct top_page){.limit = 10}, &read), 0);
+	assert_int_equal(top_read(&reader, "a", "key", (struct top_page){.limit = 10}, &read, &f->error), 0);
 	assert_int_equal(read.total, 84);
 	assert_int_equal(read.keys, 4);
 	assert_int_equal(read.smallest, 4);
