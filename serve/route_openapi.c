@@ -87,6 +87,16 @@ static json_t *operation_of(const struct route *route)
 	return operation;
 }
 
+/* Under the name of its method in lower case, as the document wants it. */
+static void put_operation(json_t *path, const struct route *route)
+{
+	char method[16] = "";
+	const char *name = request_method_name(route->method);
+	for (unsigned i = 0; name[i] != '\0' && i < sizeof method - 1; i++)
+		method[i] = (char)(name[i] | 0x20);
+	json_object_set_new(path, method, operation_of(route));
+}
+
 static json_t *paths(void)
 {
 	json_t *all = json_object();
@@ -97,7 +107,7 @@ static json_t *paths(void)
 			path = json_object();
 			json_object_set_new(all, route->pattern, path);
 		}
-		json_object_set_new(path, route->method == REQUEST_GET ? "get" : "post", operation_of(route));
+		put_operation(path, route);
 	}
 	return all;
 }

@@ -12,7 +12,8 @@
  * which uv_run itself would go on with. Nothing else waits.
  *
  * **It holds nobody up.** It reads no topic as a required group, locks nothing that the pipeline
- * locks, and opens databases read-only (a replay of dead letters writes as `millrace dead` does).
+ * locks, and opens databases read-only (a replay of dead letters writes as `millrace dead` does;
+ * to forget counts it asks tally).
  * It has no thread: a handler runs in the loop, so it is bounded in time (limit.h) and in what it
  * makes (answer.h).
  *

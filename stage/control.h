@@ -23,6 +23,7 @@
 #define METRIC_BOUNDS_MAX  12u
 #define CONTROL_NOTE_BYTES 160u /* the final 0 included */
 #define CONTROL_FILES_MAX  4u
+#define ERRAND_ANSWERS     2u
 
 enum stage_state {
 	STAGE_NONE,
@@ -116,6 +117,9 @@ struct control {
 	_Atomic uint64_t started_ns;   /* CLOCK_REALTIME */
 	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, at least once a second while alive */
 	_Atomic uint64_t n_metrics;    /* release, after the descriptions */
+	/* written by the stage and by who asks something of it: errand.h */
+	_Atomic uint64_t errand;
+	_Atomic uint64_t errand_answer[ERRAND_ANSWERS];
 	alignas(SHM_LINE) _Atomic uint64_t metric[METRIC_WORDS_MAX]; /* in the order of description[] */
 	struct metric_description description[METRICS_MAX];
 	alignas(SHM_LINE) _Atomic uint32_t note_version; /* odd while the note changes */

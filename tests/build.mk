@@ -45,6 +45,7 @@ $(eval $(call unit,stage/stage,stage flow config shm event base,-lcyaml -lyaml -
 $(eval $(call unit,stage/ports,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/settle,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/control_note,stage flow config shm event base,))
+$(eval $(call unit,stage/errand,stage flow config shm event base,-pthread))
 $(eval $(call unit,stage/file,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/lock,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/records,stage flow config shm event base,))

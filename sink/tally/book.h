@@ -45,6 +45,11 @@ struct book_taken {
 	uint64_t bad;     /* of these no events of the book's kind, skipped */
 };
 
+/* What was forgotten. */
+struct book_forgotten {
+	uint64_t applications, events;
+};
+
 /* The first member of each book's own struct. */
 struct book {
 	const struct book_kind *kind;
@@ -76,6 +81,12 @@ struct book_kind {
 	int (*write)(struct book *book);
 	/* What was written has been committed. */
 	void (*clean)(struct book *book);
+	/* Everything of this kind is to be forgotten (forget.h): deletes its rows, after write and
+	 * in the same transaction, whether or not a book of it is open; sets what there was.
+	 * Returns an SQLite result code. NULL: the kind is not concerned. */
+	int (*delete_all)(struct sqlite3 *db, struct book_forgotten *forgotten);
+	/* After clean, when that has been committed: memory is as that of a book without rows. */
+	void (*forget)(struct book *book);
 	/* About once a second: what has expired is to be deleted by the next write, what has ended
 	 * to be merged. NULL: nothing expires. */
 	void (*turn)(struct book *book, int64_t now_ms);

@@ -365,6 +365,34 @@ static void clean(struct book *book)
 	ip->stored_applications = ip->counts.n_applications;
 }
 
+/* ---- forgetting ---- */
+
+static int delete_all(struct sqlite3 *db, struct book_forgotten *forgotten)
+{
+	int64_t applications = 0, events = 0, beyond = 0;
+	int result = database_number(db, "SELECT count(*) FROM application", &applications);
+	if (result == SQLITE_OK)
+		result = database_number(db, "SELECT coalesce(sum(count), 0) FROM count", &events);
+	if (result == SQLITE_OK)
+		result = database_number(
+		        db, "SELECT coalesce(sum(value), 0) FROM total WHERE name = 'beyond'", &beyond);
+	if (result == SQLITE_OK)
+		result = sqlite3_exec(
+		        db,
+		        "DELETE FROM network; DELETE FROM count; DELETE FROM application; DELETE FROM total WHERE name = 'beyond'",
+		        NULL, NULL, NULL);
+	forgotten->applications = (uint64_t)applications;
+	forgotten->events = (uint64_t)(events + beyond);
+	return result;
+}
+
+static void forget(struct book *book)
+{
+	struct book_ip *ip = (struct book_ip *)book;
+	counts_forget(&ip->counts);
+	ip->stored_applications = 0;
+}
+
 static void tell(const struct book *book, struct control *control)
 {
 	const struct counts *counts = &((const struct book_ip *)book)->counts;
@@ -386,6 +414,8 @@ const struct book_kind book_ip_kind = {
         .rows = rows,
         .write = write_book,
         .clean = clean,
+        .delete_all = delete_all,
+        .forget = forget,
         .tell = tell,
         .memory_max = memory_max,
         .check = check,

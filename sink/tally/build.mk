@@ -5,6 +5,7 @@ TALLY += top.c top_store.c top_read.c answer.c
 TALLY += book_metric.c names.c known.c hour.c hour_store.c days.c hourly.c distinct.c accounts.c
 TALLY += minutes.c book_delivery.c attempts.c attempts_sum.c
 TALLY += books.c reader.c
+TALLY += forget.c
 TALLY += store.c store_open.c store_try.c checkpoint.c files.c
 TALLY += tally.c alone.c
 $(eval $(call archive,tally,$(addprefix sink/tally/,$(TALLY))))

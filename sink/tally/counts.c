@@ -90,6 +90,17 @@ void counts_fini(struct counts *counts)
 	*counts = (struct counts){0};
 }
 
+void counts_forget(struct counts *counts)
+{
+	space_empty(counts->application, (counts->capacity + 1) * sizeof *counts->application);
+	space_empty(counts->dirty_application, bitmap_bytes(counts->capacity));
+	space_empty(counts->slot, slots_bytes(present_bits(counts)));
+	networks_forget(&counts->networks);
+	counts->n_applications = counts->n_truncated = counts->addresses = counts->beyond = 0;
+	counts->n_dirty_applications = counts->n_dirty_networks = 0;
+	counts->beyond_dirty = false;
+}
+
 uint64_t counts_bytes_max(const struct counts_limits *limits)
 {
 	unsigned bits = slot_bits(limits->applications);

@@ -87,6 +87,9 @@ int counts_init(struct counts *counts, const struct counts_limits *limits,
 
 void counts_fini(struct counts *counts);
 
+/* Forgets all: applications, networks, what was to be committed. Memory goes, limits stay. */
+void counts_forget(struct counts *counts);
+
 /* Counts n events, n at most COUNTS_RUN. They are looked at more than once: no other process may
  * write to them. */
 void counts_add(struct counts *counts, const struct event_ip *const *event, unsigned n);

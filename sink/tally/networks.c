@@ -49,6 +49,14 @@ void networks_fini(struct networks *networks)
 	*networks = (struct networks){0};
 }
 
+void networks_forget(struct networks *networks)
+{
+	space_release(networks->old, table_bytes(networks->n_old));
+	networks->old = NULL;
+	space_empty(networks->slot, table_bytes(networks->n_slots));
+	networks->n = 0;
+}
+
 /* No memory for a larger table is not an error yet: the present one goes on filling, and
  * networks_at says full when probes get long. It is tried again at the next network. */
 static void begin_to_grow(struct networks *networks)

@@ -92,6 +92,9 @@ int networks_init(struct networks *networks, uint64_t max, uint64_t expected,
 
 void networks_fini(struct networks *networks);
 
+/* Empty again; the present table stays, its memory goes. */
+void networks_forget(struct networks *networks);
+
 /* The slot that holds key, or the empty slot (hosts == 0) where it belongs: then the caller may set
  * its key and hosts and must call networks_added. NULL when neither is within NETWORKS_PROBE_MAX
  * (treat as full). Valid until the next call of networks_added or networks_step. */

@@ -114,14 +114,84 @@ static int write_cursors(struct store *store, const struct settle_cursor *cursor
 	return result;
 }
 
+/* ---- forgetting ---- */
+
+#define LAST_ERRAND       "forget_errand"
+#define LAST_APPLICATIONS "forget_applications"
+#define LAST_EVENTS       "forget_events"
+
+static int read_last(sqlite3 *db, struct store_forget *last)
+{
+	int64_t number[3] = {0};
+	static const char *const query[3] = {
+	        "SELECT coalesce(sum(value), 0) FROM total WHERE name = '" LAST_ERRAND "'",
+	        "SELECT coalesce(sum(value), 0) FROM total WHERE name = '" LAST_APPLICATIONS "'",
+	        "SELECT coalesce(sum(value), 0) FROM total WHERE name = '" LAST_EVENTS "'",
+	};
+	int result = SQLITE_OK;
+	for (unsigned i = 0; result == SQLITE_OK && i < 3; i++)
+		result = database_number(db, query[i], &number[i]);
+	last->errand = (uint64_t)number[0];
+	last->forgotten =
+	        (struct book_forgotten){.applications = (uint64_t)number[1], .events = (uint64_t)number[2]};
+	return result;
+}
+
+int store_last_forget(struct store *store, struct store_forget *last, struct shm_error *error)
+{
+	int result = read_last(store->db, last);
+	return result == SQLITE_OK ? 0 : store_explain(store, result, error);
+}
+
+static int put_last(sqlite3 *db, const struct store_forget *forget)
+{
+	sqlite3_stmt *statement;
+	int result = sqlite3_prepare_v2(db,
+	                                "INSERT OR REPLACE INTO total VALUES ('" LAST_ERRAND
+	                                "', ?1), ('" LAST_APPLICATIONS "', ?2), ('" LAST_EVENTS "', ?3)",
+	                                -1, &statement, NULL);
+	if (result != SQLITE_OK)
+		return result;
+	sqlite3_bind_int64(statement, 1, (int64_t)forget->errand);
+	sqlite3_bind_int64(statement, 2, (int64_t)forget->forgotten.applications);
+	sqlite3_bind_int64(statement, 3, (int64_t)forget->forgotten.events);
+	result = database_run(statement);
+	sqlite3_finalize(statement);
+	return result;
+}
+
+/* A commit that was reported as failed may yet have reached the disk, and is repeated: then the
+ * rows were gone before, and what there was is known. */
+static int delete_all(struct store *store, struct store_forget *forget)
+{
+	struct store_forget last;
+	int result = read_last(store->db, &last);
+	bool again = result == SQLITE_OK && last.errand == forget->errand;
+	forget->forgotten = (struct book_forgotten){0};
+	for (unsigned i = 0; result == SQLITE_OK && forget->kinds[i] != NULL; i++) {
+		struct book_forgotten one = {0};
+		if (forget->kinds[i]->delete_all != NULL)
+			result = forget->kinds[i]->delete_all(store->db, &one);
+		forget->forgotten.applications += one.applications;
+		forget->forgotten.events += one.events;
+	}
+	if (again)
+		forget->forgotten = last.forgotten;
+	return result == SQLITE_OK ? put_last(store->db, forget) : result;
+}
+
+/* ---- a commit ---- */
+
 static int write_all(struct store *store, struct book *const *book, unsigned n_books,
-                     const struct settle_cursor *cursor, unsigned n_cursors)
+                     const struct settle_cursor *cursor, unsigned n_cursors, struct store_forget *forget)
 {
 	int result = run(store, STORE_BEGIN);
 	for (unsigned i = 0; result == SQLITE_OK && i < n_books; i++)
 		result = book[i]->kind->write(book[i]);
 	if (result == SQLITE_OK)
 		result = write_cursors(store, cursor, n_cursors);
+	if (result == SQLITE_OK && forget != NULL)
+		result = delete_all(store, forget);
 	return result == SQLITE_OK ? run(store, STORE_COMMIT) : result;
 }
 
@@ -141,9 +211,30 @@ static int explain_limit(struct store *store, int result, struct shm_error *erro
 	return -EBUSY;
 }
 
+/* What was written has been committed. Returns the rows of the books. */
+static uint64_t clean(struct book *const *book, unsigned n_books, bool forget)
+{
+	uint64_t rows = 0;
+	for (unsigned i = 0; i < n_books; i++) {
+		const struct book_kind *kind = book[i]->kind;
+		rows += kind->rows(book[i]);
+		kind->clean(book[i]);
+		if (forget && kind->forget != NULL)
+			kind->forget(book[i]);
+	}
+	return rows;
+}
+
 int store_commit(struct store *store, struct book *const *book, unsigned n_books,
                  const struct settle_cursor *cursor, unsigned n_cursors, uint64_t *rows,
                  struct shm_error *error)
+{
+	return store_commit_forget(store, book, n_books, cursor, n_cursors, rows, NULL, error);
+}
+
+int store_commit_forget(struct store *store, struct book *const *book, unsigned n_books,
+                        const struct settle_cursor *cursor, unsigned n_cursors, uint64_t *rows,
+                        struct store_forget *forget, struct shm_error *error)
 {
 	int reported = store_check_files(store, error);
 	if (reported != 0)
@@ -151,7 +242,7 @@ int store_commit(struct store *store, struct book *const *book, unsigned n_books
 	int result = checkpoint_before(&store->checkpoint, store->log_bytes);
 	if (result != SQLITE_OK)
 		return explain_limit(store, result, error);
-	result = write_all(store, book, n_books, cursor, n_cursors);
+	result = write_all(store, book, n_books, cursor, n_cursors, forget);
 	if (result != SQLITE_OK) {
 		reported = store_explain(store, result, error);
 		if (!sqlite3_get_autocommit(store->db)) /* some errors have rolled back already */
@@ -162,11 +253,7 @@ int store_commit(struct store *store, struct book *const *book, unsigned n_books
 	reported = store_check_files(store, error);
 	if (reported != 0)
 		return reported;
-	uint64_t written = n_cursors;
-	for (unsigned i = 0; i < n_books; i++) {
-		written += book[i]->kind->rows(book[i]);
-		book[i]->kind->clean(book[i]);
-	}
+	uint64_t written = n_cursors + clean(book, n_books, forget != NULL);
 	if (rows != NULL)
 		*rows = written;
 	checkpoint_after(&store->checkpoint, store->log_bytes);

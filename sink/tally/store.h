@@ -1,7 +1,8 @@
 /* What the books keep, on disk: the SQLite database <data_dir>/tally.db.
  *
  *     cursor       topic, lane -> generation, position, records: how far the books reach in each lane
- *     total        name -> value: numbers of any book ("beyond" is addresses')
+ *     total        name -> value: numbers of any book ("beyond" is addresses'); "forget_errand", "forget_applications",
+ *                  "forget_events": the last time that addresses were forgotten
  *     all others   each book's own (book.h)
  *
  * One transaction holds what changed in all books and how far each lane was read. Rows hold
@@ -116,5 +117,22 @@ int store_read_cursor(struct store *store, struct settle_cursor *cursor, struct 
 int store_commit(struct store *store, struct book *const *book, unsigned n_books,
                  const struct settle_cursor *cursor, unsigned n_cursors, uint64_t *rows,
                  struct shm_error *error);
+
+/* An errand (stage/errand.h) to forget what kinds say is to be forgotten. */
+struct store_forget {
+	const struct book_kind *const *kinds; /* NULL-ended, open or not */
+	uint64_t errand;
+	struct book_forgotten forgotten; /* set when it is committed */
+};
+
+/* store_commit, and all that there is then is forgotten, in the same transaction; so is that the
+ * errand was done. */
+int store_commit_forget(struct store *store, struct book *const *book, unsigned n_books,
+                        const struct settle_cursor *cursor, unsigned n_cursors, uint64_t *rows,
+                        struct store_forget *forget, struct shm_error *error);
+
+/* The errand that was done last, and what it forgot. Returns 0, also for none (errand 0), or -errno
+ * with the reason in error. */
+int store_last_forget(struct store *store, struct store_forget *last, struct shm_error *error);
 
 #endif

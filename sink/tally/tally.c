@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "shm/folder.h"
 #include "sink/tally/metrics.h"
+#include "stage/errand.h"
 
 /* While records come one after the other, the stage sleeps a moment after work and looks again by
  * itself. Only when nothing came does it ask to be woken, which costs the writer a system call, and
@@ -32,6 +33,7 @@ struct tally {
 	struct store_log log; /* as of the last look */
 	uint64_t turned_ns;   /* when the books were last told the time */
 	unsigned next;        /* topic whose turn it is */
+	uint64_t errand;      /* to forget, taken: the next commit does it; 0: none */
 	uint64_t nap_ns;      /* the next one */
 	uint64_t found_bytes; /* since the last idle */
 	bool much;            /* found since the last idle, in view of the lane's size */
@@ -47,16 +49,29 @@ static void tell_gauges(struct tally *tally)
 		tally->books.book[i]->kind->tell(tally->books.book[i], tally->control);
 }
 
+static void end_errand(struct tally *tally, const struct book_forgotten *forgotten)
+{
+	uint64_t answer[ERRAND_ANSWERS] = {forgotten->applications, forgotten->events};
+	errand_done(tally->control, tally->errand, answer);
+	tally->errand = 0;
+	log_info("all addresses were forgotten, as somebody asked", "applications=%llu events=%llu",
+	         (unsigned long long)forgotten->applications, (unsigned long long)forgotten->events);
+}
+
 /* The gauges follow before the cursors do: whoever sees that all was read sees what it came to. */
 static int commit(void *sink, const struct settle_cursor *cursor, unsigned n, struct shm_error *error)
 {
 	struct tally *tally = sink;
+	struct store_forget forget = {.kinds = book_kinds, .errand = tally->errand};
 	uint64_t rows;
-	int result = store_commit(tally->store, tally->books.book, tally->books.n, cursor, n, &rows, error);
+	int result = store_commit_forget(tally->store, tally->books.book, tally->books.n, cursor, n, &rows,
+	                                 tally->errand != 0 ? &forget : NULL, error);
 	if (result != 0)
 		return result;
 	metric_add(tally->control, TALLY_rows_written, rows);
 	tell_gauges(tally);
+	if (tally->errand != 0)
+		end_errand(tally, &forget.forgotten);
 	return 0;
 }
 
@@ -178,6 +193,21 @@ static int take_up(struct tally *tally, struct stage *stage, struct shm_error *e
 	return result;
 }
 
+/* Whether the life before this one, which died over an errand, had done it, is in the database. */
+static int take_up_errand(struct tally *tally, struct shm_error *error)
+{
+	struct store_forget last;
+	tally->errand = errand_taken(tally->control);
+	if (tally->errand == 0)
+		return 0;
+	int result = store_last_forget(tally->store, &last, error);
+	if (result == 0 && last.errand == tally->errand)
+		end_errand(tally, &last.forgotten);
+	else
+		tally->settle.due_ns = 0;
+	return result;
+}
+
 static void leave(struct tally *tally)
 {
 	ports_close(&tally->ports);
@@ -192,7 +222,9 @@ static int open_all(struct tally *tally, struct stage *stage, struct shm_error *
 	if (result == 0)
 		result = tally_open(stage->config, tally->ports.wanted.reads, tally->ports.n_reads,
 		                    &tally->books, &tally->store, error);
-	return result == 0 ? take_up(tally, stage, error) : result;
+	if (result == 0)
+		result = take_up(tally, stage, error);
+	return result == 0 ? take_up_errand(tally, error) : result;
 }
 
 static void log_start(const struct tally *tally)
@@ -254,11 +286,23 @@ static void note_found(struct tally *tally, const struct stream_reader *lane, ui
 	tally->worked = true;
 }
 
+/* Somebody wants all addresses to be forgotten (forget.h): with a commit of all that was counted so
+ * far, now. */
+static void look_for_errand(struct tally *tally, uint64_t now_ns)
+{
+	uint64_t id = errand_asked(tally->control, now_ns);
+	if (id == 0 || tally->errand != 0 || tally->settle.failing != 0 || !errand_take(tally->control, id))
+		return;
+	tally->errand = id;
+	tally->settle.due_ns = now_ns;
+}
+
 static bool poll_stage(struct stage *stage)
 {
 	struct tally *tally = stage->own;
 	struct record_batch batch;
 	unsigned i, lane;
+	look_for_errand(tally, stage->now_ns);
 	settle_poll(&tally->settle, stage->now_ns);
 	if (!peek(tally, &i, &lane, &batch))
 		return false;

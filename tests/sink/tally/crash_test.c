@@ -22,6 +22,7 @@
 
 #include "sink/tally/book_ip.h"
 #include "sink/tally/tally.h"
+#include "stage/errand.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "tests/fixture/draw.h"
@@ -303,6 +304,129 @@ static void killed_at_random_moments_it_counts_each_record_once(void **state)
 	check_counts(f);
 }
 
+/* ---- forgetting ---- */
+
+static uint64_t errand_word(struct fixture *f)
+{
+	return atomic_load(&f->shared->control.errand);
+}
+
+static uint64_t in_database(struct fixture *f)
+{
+	struct store *store;
+	struct book_ip *ip;
+	struct counts_limits limits = {1000, 65536, 1000000};
+	uint64_t counted = 0;
+	assert_int_equal(store_open(&store, f->data.data_dir, book_kinds, &f->error), 0);
+	assert_int_equal(book_ip_open(&ip, &limits, store_database(store), &f->error), 0);
+	for (uint64_t i = 0; i < ip->counts.n_applications; i++) {
+		const struct counts_application *application = &ip->counts.application[i];
+		counted += application->count;
+		assert_true(application->addresses > 0 && application->addresses <= application->count);
+	}
+	book_ip_kind.close(&ip->book);
+	store_close(store);
+	return counted;
+}
+
+/* Asks again as soon as the last was done. Returns how many events that forgot. */
+static uint64_t keep_asking(struct fixture *f, unsigned *done)
+{
+	uint64_t word = errand_word(f), events = 0;
+	if ((word & ERRAND_STATES) == ERRAND_DONE) {
+		events = atomic_load(&f->shared->control.errand_answer[1]);
+		*done += 1;
+	}
+	if (word == 0 || (word & ERRAND_STATES) == ERRAND_DONE)
+		atomic_store(&f->shared->control.errand,
+		             (clock_monotonic_ns() + 1000 * NS_PER_SEC) << ERRAND_STATE_BITS | ERRAND_ASKED);
+	return events;
+}
+
+static void killed_while_it_forgets_all_of_it_is_forgotten_or_nothing(void **state)
+{
+	struct fixture *f = *state;
+	pid_t writer[LANES];
+	int status;
+	unsigned done = 0, taken = 0;
+	uint64_t forgotten = 0, written = 0;
+	for (unsigned lane = 0; lane < LANES; lane++)
+		writer[lane] = start_writer(f, lane, UINT64_MAX / 2);
+	for (unsigned i = 0; i < KILLS; i++) {
+		pid_t tally = start_tally(f);
+		unsigned before = done, wanted = 1 + draw_next(&f->random) % 3;
+		for (unsigned n = 0; n < 2000 && done - before < wanted; n++) {
+			forgotten += keep_asking(f, &done);
+			usleep(100);
+		}
+		/* Then it is killed while the next is carried out, or soon after. */
+		for (unsigned n = 0; n < 20000 && (errand_word(f) & ERRAND_STATES) != ERRAND_TAKEN; n++) {
+			forgotten += keep_asking(f, &done);
+			usleep(10);
+		}
+		usleep((unsigned)(draw_next(&f->random) % 1500));
+		assert_int_equal(kill(tally, SIGKILL), 0);
+		assert_int_equal(waitpid(tally, &status, 0), tally);
+		assert_true(WIFSIGNALED(status));
+		taken += (errand_word(f) & ERRAND_STATES) == ERRAND_TAKEN;
+	}
+	atomic_store(&f->shared->stop, true);
+	for (unsigned lane = 0; lane < LANES; lane++) {
+		assert_int_equal(waitpid(writer[lane], &status, 0), writer[lane]);
+		written += atomic_load(&f->shared->written[lane]);
+	}
+	tally_all(f);
+	if ((errand_word(f) & ERRAND_STATES) == ERRAND_DONE)
+		forgotten += keep_asking(f, &done);
+	printf("%u kills, %u over an errand; %u errands forgot %llu of %llu events\n", KILLS, taken, done,
+	       (unsigned long long)forgotten, (unsigned long long)written);
+	assert_true(done > KILLS / 2);
+	assert_int_equal(forgotten + in_database(f), written);
+}
+
+static void tally_all_over(struct fixture *f, uint64_t word)
+{
+	atomic_store(&f->shared->control.errand, word);
+	tally_all(f);
+}
+
+static void assert_forgot(struct fixture *f, uint64_t id, uint64_t events)
+{
+	assert_int_equal(errand_word(f), id + ERRAND_DONE);
+	assert_true(atomic_load(&f->shared->control.errand_answer[0]) > 0);
+	assert_int_equal(atomic_load(&f->shared->control.errand_answer[1]), events);
+}
+
+static void an_errand_that_a_life_died_over_is_done_once(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t id = clock_monotonic_ns() << ERRAND_STATE_BITS, next = id + (1 << ERRAND_STATE_BITS);
+	write_some(f, 100);
+	tally_all(f);
+	assert_int_equal(in_database(f), 200);
+	tally_all_over(f, id + ERRAND_TAKEN); /* it died before the commit */
+	assert_forgot(f, id, 200);
+	assert_int_equal(in_database(f), 0);
+	write_some(f, 50);
+	tally_all_over(f, id + ERRAND_TAKEN); /* it died after the commit */
+	assert_forgot(f, id, 200);
+	assert_int_equal(in_database(f), 100);
+	write_some(f, 50);
+	tally_all_over(f, next + ERRAND_TAKEN); /* what is in the lanes is counted after it */
+	assert_forgot(f, next, 100);
+	assert_int_equal(in_database(f), 100);
+}
+
+static void an_errand_whose_time_is_over_is_not_done(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t word = clock_monotonic_ns() << ERRAND_STATE_BITS | ERRAND_ASKED;
+	write_some(f, 100);
+	tally_all_over(f, word);
+	assert_int_equal(errand_word(f), word);
+	check_counts(f);
+}
+
 /* ---- single moments ---- */
 
 static struct stream_group *map_group(struct fixture *f, struct segment *segment)
@@ -479,6 +603,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(killed_at_random_moments_it_counts_each_record_once, set_up,
 	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(killed_while_it_forgets_all_of_it_is_forgotten_or_nothing,
+	                                        set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(an_errand_that_a_life_died_over_is_done_once, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(an_errand_whose_time_is_over_is_not_done, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(killed_between_commit_and_cursor_it_goes_on_from_the_database,
 	                                        set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(positions_of_another_generation_mean_nothing, set_up,
@@ -493,6 +622,6 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_life_tells_how_many_records_its_database_lacks, set_up,
 	                                        tear_down),
 	};
-	alarm(60);
+	alarm(120);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
