@@ -76,8 +76,8 @@ struct book_kind {
 	bool (*full)(const struct book *book);
 	/* Rows that a commit would write. */
 	uint64_t (*rows)(const struct book *book);
-	/* Writes them, between BEGIN and COMMIT. Returns an SQLite result code, and nothing has
-	 * changed in memory. */
+	/* Writes them, between BEGIN and COMMIT. Returns an SQLite result code. A write that
+	 * failed may be repeated, and counts nothing twice. */
 	int (*write)(struct book *book);
 	/* What was written has been committed. */
 	void (*clean)(struct book *book);

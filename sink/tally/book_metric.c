@@ -77,7 +77,7 @@ static int open_hour(struct metrics *metrics, uint64_t cells, sqlite3 *db, struc
 	if (result != 0) {
 		shm_explain(
 		        error,
-		        "no address space for %llu bytes of the last hour; lower tally.hour_cells or tally.accounts",
+		        "no address space for %llu bytes of the last hour; lower tally.hour_cells, tally.metric_names or tally.accounts",
 		        (unsigned long long)hour_bytes_max(&limits));
 		return result;
 	}
@@ -125,9 +125,11 @@ int book_metric_open(struct book **book, const struct book_metric_limits *limits
 	}
 	memset(metrics, 0, sizeof *metrics);
 	metrics->book.kind = &book_metric_kind;
-	int result = known_open(&metrics->accounts, db, "account", limits->accounts, 0, error);
+	int result =
+	        known_open(&metrics->accounts, db, "account", "tally.accounts", limits->accounts, 0, error);
 	if (result == 0)
-		result = known_open(&metrics->names, db, "metric_name", limits->metric_names, 0, error);
+		result = known_open(&metrics->names, db, "metric_name", "tally.metric_names",
+		                    limits->metric_names, 0, error);
 	if (result == 0)
 		result = open_pending(metrics, error);
 	if (result == 0)

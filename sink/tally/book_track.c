@@ -108,6 +108,7 @@ static int prepare(struct book_track *track, struct sqlite3 *db, struct shm_erro
 	int result = top_store_open(&track->store, db, error);
 	if (result != 0)
 		return result;
+	track->store.option = "tally.tops";
 	result = sqlite3_prepare_v3(db, "INSERT OR REPLACE INTO total VALUES (?1, ?2)", -1,
 	                            SQLITE_PREPARE_PERSISTENT, &track->put_total, NULL);
 	return result == SQLITE_OK ? 0 : database_failed(db, NULL, result, error);

@@ -26,7 +26,7 @@
 #include "shm/segment.h"
 #include "sink/tally/top_read.h"
 
-/* All consumers: [{"name": "type", "total": 70, "keys": 5}, ..., {"name": "timing", "total": 70}].
+/* All consumers: [{"name": "type", "total": 70, "keys": 5, "forgotten": 0}, ..., {"name": "timing", "total": 70}].
  * Returns 0 with *json, one line without a newline, malloced; otherwise -errno with a line for a
  * person in error: -ENODATA there is no database yet; -EPROTO the file is not ours or of another
  * version; -EACCES, -EBUSY, -EIO, -ENOMEM. */

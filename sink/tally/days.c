@@ -102,7 +102,9 @@ static void name_list(struct days_list *list, int64_t day, bool month)
 int days_open(struct days *days, sqlite3 *db, uint32_t capacity, struct shm_error *error)
 {
 	*days = (struct days){.capacity = capacity, .merge_before = INT64_MIN};
-	return top_store_open(&days->store, db, error);
+	int result = top_store_open(&days->store, db, error);
+	days->store.option = "tally.names";
+	return result;
 }
 
 void days_close(struct days *days)

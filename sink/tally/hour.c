@@ -218,7 +218,7 @@ static struct hour_slot *find_slot(const struct hour *hour, const struct hour_mi
 	}
 }
 
-/* Doubles the table at once: 20 ms at 700,000 cells. */
+/* Doubles the table at once. */
 static bool grow(struct hour_minute *minute)
 {
 	unsigned bits = minute->slot_bits + 1;

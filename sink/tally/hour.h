@@ -105,8 +105,8 @@ uint64_t hour_bytes_max(const struct hour_limits *limits);
 void hour_turn(struct hour *hour, uint32_t minute);
 
 /* The minute of an event, begun when it is the first of it; NULL: it is not kept (counted in
- * `outside`). Before the first hour_turn the first event's minute is taken for now. Valid until the
- * next call of this or of hour_turn. */
+ * `outside`). Before the first hour_turn the first event's minute is taken for now. Valid until
+ * hour_turn. */
 struct hour_minute *hour_minute(struct hour *hour, uint32_t minute);
 
 /* No other minute may begin before a commit. */

@@ -95,16 +95,17 @@ static int reserve(struct known *known, uint64_t limit, uint64_t stored, uint64_
 			result = -ENOMEM;
 	}
 	if (result != 0)
-		shm_explain(error, "table %s: no address space for %llu names: %s", known->table,
-		            (unsigned long long)(limit > stored ? limit : stored), strerror(-result));
+		shm_explain(error, "table %s: no address space for %llu names: %s; lower %s", known->table,
+		            (unsigned long long)(limit > stored ? limit : stored), strerror(-result),
+		            known->option);
 	return result;
 }
 
-int known_open(struct known *known, sqlite3 *db, const char *table, uint64_t limit, uint64_t seed,
-               struct shm_error *error)
+int known_open(struct known *known, sqlite3 *db, const char *table, const char *option, uint64_t limit,
+               uint64_t seed, struct shm_error *error)
 {
 	uint64_t stored;
-	*known = (struct known){.db = db, .table = table};
+	*known = (struct known){.db = db, .table = table, .option = option};
 	int result = prepare(known, &stored, error);
 	if (result == 0)
 		result = reserve(known, limit, stored, seed, error);

@@ -24,15 +24,16 @@ struct known {
 	struct names names;
 	uint64_t *dirty; /* bitmap of numbers */
 	uint64_t n_dirty;
-	const char *table;
+	const char *table, *option; /* option: its limit's name */
 	struct sqlite3 *db;
 	struct sqlite3_stmt *put;
 };
 
-/* Opens and loads a table. seed: 0 but in tests. Returns 0, or -errno with the reason in error and
- * nothing to be closed: -EPROTO for rows that known_write has not written. */
-int known_open(struct known *known, struct sqlite3 *db, const char *table, uint64_t limit, uint64_t seed,
-               struct shm_error *error);
+/* Opens and loads a table. option: what the limit is called, for messages. seed: 0 but in tests.
+ * Returns 0, or -errno with the reason in error and nothing to be closed: -EPROTO for rows that
+ * known_write has not written. */
+int known_open(struct known *known, struct sqlite3 *db, const char *table, const char *option, uint64_t limit,
+               uint64_t seed, struct shm_error *error);
 
 /* Also for one that is all zero. */
 void known_close(struct known *known);

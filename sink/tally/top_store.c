@@ -122,7 +122,9 @@ int top_store_load(struct top_store *store, const char *name, uint32_t capacity,
 		capacity = (uint32_t)stored.counters;
 	struct top *made = mad ? NULL : top_new(capacity, 0);
 	if (made == NULL && !mad) {
-		shm_explain(error, "no memory for list %s of %u keys", name, capacity);
+		shm_explain(error, "no memory for list %s of %u keys%s%s", name, capacity,
+		            store->option == NULL ? "" : "; lower ",
+		            store->option == NULL ? "" : store->option);
 		return -ENOMEM;
 	}
 	if (result == 1)

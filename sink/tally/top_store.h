@@ -42,6 +42,7 @@ enum top_store_statement {
 struct top_store {
 	struct sqlite3 *db;
 	struct sqlite3_stmt *statement[TOP_STATEMENTS];
+	const char *option; /* what the capacity of its lists is called, for messages; NULL: nothing */
 };
 
 /* Prepares the statements; the tables must be there. Returns 0, or -errno with the reason in error
