@@ -11,7 +11,8 @@
 #include "sink/tally/files.h"
 #include "sink/tally/store.h"
 
-#define STORE_BUSY_MS  100 /* another program that writes: the stage tries again in its next tick */
+#define STORE_OPEN_MS  2000 /* at the start: another one recovers the log, which the last life left */
+#define STORE_BUSY_MS  100  /* another program that writes: the stage tries again in its next tick */
 #define STORE_PATH_MAX (4096 + sizeof "/" STORE_FILE "-wal")
 
 enum store_statement {

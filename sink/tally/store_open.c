@@ -206,7 +206,7 @@ static int open_database(struct store *store, const struct book_kind *const *kin
 	                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	if (result != SQLITE_OK)
 		return store_explain(store, result, error);
-	sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
+	sqlite3_busy_timeout(store->db, STORE_OPEN_MS);
 	int state =
 	        database_check_versions(store->db, store->path, STORE_OLDEST, STORE_VERSION, &version, error);
 	if (state < 0)
@@ -225,6 +225,7 @@ static int open_database(struct store *store, const struct book_kind *const *kin
 		result = make_tables(store, false, kinds, error);
 	if (result == 0)
 		result = note_files(store, error);
+	sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
 	return result == 0 ? checkpoint_start(&store->checkpoint, store->path, store->db, error) : result;
 }
 

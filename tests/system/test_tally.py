@@ -1,7 +1,10 @@
 """tally and its database in a running instance: what becomes of the counts when somebody moves the files away."""
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
+import time
 
 from harness import default_config, wait_until
 from http_help import EXAMPLE, ask, http_addresses, http_config
@@ -35,6 +38,34 @@ def test_a_database_deleted_under_tally_is_told_and_nothing_is_settled_on_it(ins
     assert one.report(sha)["count"] == 300
     assert "counts are short of 500 records" in note_of(one, "tally.0")
     assert "records=500" in one.log() and one.stage("tally.0")["metrics"]["lost_records"] == 500
+
+
+def test_a_start_waits_for_who_recovers_the_log_that_the_last_life_left(instance, tmp_path, rng):
+    one = instance(config={**default_config(tmp_path), "restart_backoff": "5ms"})
+    sha = random_sha(rng)
+    send_paced(one.address(), [ipevent(sha, 1)] * 500, RATE)
+    one.settle("ip", 500)
+    tally = one.pid_of("tally.0")
+    os.kill(one.process.pid, signal.SIGSTOP)  # so that the next life comes when the file is locked
+    os.kill(tally, signal.SIGKILL)
+    database = sqlite3.connect(tmp_path / "data" / "tally.db", timeout=10)
+    with contextlib.closing(database):
+        # As a reader holds it that has found the log of a writer that died.
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        wait_until(lambda: locks(database), 10, "the lock")
+        os.kill(one.process.pid, signal.SIGCONT)
+        wait_until(lambda: one.pid_of("tally.0") not in (0, tally), 10, "the next life")
+        time.sleep(0.5)
+    one.wait_running()
+    assert one.stage("tally.0")["restarts"] == 1 and "cannot start" not in one.log()
+    assert one.report(sha)["count"] == 500
+
+
+def locks(database):
+    try:
+        return database.execute("SELECT count(*) FROM report").fetchone()
+    except sqlite3.OperationalError:  # the one that was killed is not quite gone
+        return None
 
 
 def test_an_empty_data_dir_under_a_group_that_has_read_is_told_at_the_start(instance, tmp_path, rng):
