@@ -7,18 +7,17 @@ import collections
 import json
 import random
 import signal
-import threading
-import time
 import urllib.parse
 
 import pytest
 
-from harness import default_config, kill_pid, processes, wait_until
+from harness import default_config, wait_until
 from http_help import Client, ask, events, http_address, http_config
+from tally_help import Killer, Sender, allow
 
 KILLS = 10
 SENDERS = 3
-CALLS_MOST = 20000  # of one sender
+EVENTS_MOST = 20000  # of one sender
 TYPES = ["app_open", "offr", "offr", "offr", "buy", "", "caf\u00e9 \u2615", "a/b", "x[y]", "long" * 60]
 PIECES = ["action=preview", "action=preview", "action=preview", "action=view", "a%63tion=preview", "action=a+b", "action=%C3%A4", "action=", "action",
           "ACTION=no", "text=red+shoes", "text=red%20shoes", "t%65xt=boots", "text=", "text", "text=%ff%00", "text=%zz%4", "n=1", "", "=", "q=%26action=x"]
@@ -86,11 +85,12 @@ class Reference:
         self.type[key_of(key)] += 1
         self.addresses[address] += 1
 
-    def __iadd__(self, other):
-        self.type += other.type
-        self.search += other.search
-        self.addresses += other.addresses
-        return self
+    def __add__(self, other):
+        both = Reference()
+        both.type = self.type + other.type
+        both.search = self.search + other.search
+        both.addresses = self.addresses + other.addresses
+        return both
 
 
 def test_the_reference_knows_what_a_query_says():
@@ -102,18 +102,16 @@ def test_the_reference_knows_what_a_query_says():
 # ---- the senders ----
 
 
-class Sender(threading.Thread):
-    """Calls of many kinds, until it is told to end."""
+class Calls:
+    """Calls of many kinds, and what they come to."""
 
-    def __init__(self, address, seed):
-        super().__init__(daemon=True)
-        self.address = address
+    def __init__(self, seed):
         self.rng = random.Random(seed)
         self.reference = Reference()
-        self.ending = threading.Event()
-        self.failure = None
-        self.events = 0
-        self.may = 0  # events: a part more for each kill, so that none comes when all are sent
+
+    def send(self, client):
+        """Returns how many events."""
+        return (self.batch if self.rng.random() < 0.1 else self.call)(client)
 
     def call(self, client):
         rng, type_, address = self.rng, self.rng.choice(TYPES), self.rng.choice(["10.1.2.", "2001:db8::"]) + str(self.rng.randrange(1, 9))
@@ -123,7 +121,7 @@ class Sender(threading.Thread):
         assert reply.status == 200, (target, reply)
         pairs = [(decoded(name), decoded(value)) for name, _, value in (piece.partition("=") for piece in pieces if piece)]
         self.reference.add(type_, pairs, address)
-        self.events += 1
+        return 1
 
     def batch(self, client):
         rng, address = self.rng, f"10.9.9.{self.rng.randrange(1, 9)}"
@@ -133,67 +131,28 @@ class Sender(threading.Thread):
         assert reply.status == 200, reply
         for event in made:
             self.reference.add(event["type"], [(name.encode(), value.encode()) for name, value in event["params"].items()], address)
-        self.events += len(made)
-
-    def run(self):
-        try:
-            with Client(self.address) as client:
-                while not self.ending.is_set():
-                    if self.events >= self.may:
-                        time.sleep(0.002)
-                        continue
-                    (self.batch if self.rng.random() < 0.1 else self.call)(client)
-        except Exception as failure:  # told by end()
-            self.failure = failure
-
-    def end(self):
-        self.ending.set()
-        self.join()
-        if self.failure:
-            raise self.failure
-
-
-def kill_tally(millrace, rng):
-    """At a random moment, once it is at work again."""
-
-    def at_work():
-        stage = millrace.stage("tally.0")
-        return stage["state"] == "running" and stage["pid"]
-
-    pid = wait_until(at_work, 30, "tally runs")
-    time.sleep(rng.uniform(0, 0.1))
-    if rng.random() < 0.5:  # work gathers for it, so that the kill comes in the middle of that
-        try:
-            processes.pause(pid)
-            time.sleep(rng.uniform(0.01, 0.05))
-            processes.resume(pid)
-            time.sleep(rng.uniform(0, 0.005))
-        except ProcessLookupError:
-            pass
-    return kill_pid(pid)
+        return len(made)
 
 
 @pytest.mark.limit(120)
 def test_consumers_equal_what_was_sent_when_tally_is_killed_again_and_again(instance, tmp_path, rng):
     config = consumer_config(tmp_path)
     millrace = instance(config=config)
-    senders = [Sender(http_address(millrace), rng.random()) for _ in range(SENDERS)]
-    for sender in senders:
-        sender.start()
+    calls = [Calls(rng.random()) for _ in range(SENDERS)]
+    senders = [Sender(http_address(millrace), one.send) for one in calls]
+    killer = Killer(millrace, rng)
     for kill in range(KILLS):
         if kill == KILLS // 2:  # from now on the events come from another host
             config["enrich"]["pod"] = "10.0.0.8"
             millrace.write_config(config)
             millrace.kill(signal.SIGHUP)
         read = millrace.group("track", "tally").get("read_records", 0)
-        for sender in senders:
-            sender.may += CALLS_MOST // KILLS
+        allow(senders, EVENTS_MOST // KILLS)
         wait_until(lambda n=read: millrace.group("track", "tally").get("read_records", 0) > n, 30, "tally counts")
-        kill_tally(millrace, rng)
-    expected = Reference()
+        killer.kill()
     for sender in senders:
         sender.end()
-        expected += sender.reference
+    expected = sum((one.reference for one in calls), Reference())
     n = sum(sender.events for sender in senders)
     millrace.settle("track.raw", n, timeout=60)
     millrace.settle("track", n, timeout=60)
@@ -210,6 +169,7 @@ def test_consumers_equal_what_was_sent_when_tally_is_killed_again_and_again(inst
     klag = sum(event["klag"] for event in there)  # in whole milliseconds
     assert timing["total"] == n and klag <= timing["klag_ms"] * n + 1 and timing["klag_ms"] * n <= klag + n + 1
     assert timing["counting_ms"] >= timing["klag_ms"]
+    killer.check()
 
 
 # ---- asking ----

@@ -8,12 +8,12 @@ import datetime
 import json
 import random
 import subprocess
-import threading
 import time
 from fractions import Fraction
 
-from harness import BUILD, MILLRACE, kill_pid, wait_until
-from http_help import Client, ask, events, http_address, http_config
+from harness import BUILD, MILLRACE, wait_until
+from http_help import ask, events, http_address, http_config
+from tally_help import Killer, Sender, allow
 
 KILLS = 10
 SENDERS = 3
@@ -96,17 +96,12 @@ def check_accounts(millrace, arrived):
         assert report(millrace, "account", username) == {"username": username, "first_seen": seen, "first_seen_ms": ms}
 
 
-class Sender(threading.Thread):
-    """Random events to POST /event, one to the example to 20 others, until it is told to end."""
+class Events:
+    """Random events for POST /event, one to the example to 20 others, and those that were sent."""
 
-    def __init__(self, address, seed):
-        super().__init__(daemon=True)
-        self.address = address
+    def __init__(self, seed):
         self.rng = random.Random(seed)
         self.sent = []
-        self.may = 0  # events: a part more for each kill, so that none comes when all are sent
-        self.ending = threading.Event()
-        self.failure = None
 
     def draw(self):
         rng = self.rng
@@ -114,50 +109,25 @@ class Sender(threading.Thread):
             return {"username": "kodingbot", "count": 12412414, "metric": "kite_call"}
         return {"username": rng.choice(USERS), "count": rng.choice(COUNTS + [rng.randrange(-1000, 1000)] * 10), "metric": rng.choice(NAMES)}
 
-    def run(self):
-        try:
-            with Client(self.address) as client:
-                while not self.ending.is_set():
-                    if len(self.sent) >= self.may:
-                        time.sleep(0.002)
-                        continue
-                    event = self.draw()
-                    reply = client.ask("POST", "/event", event)
-                    assert reply.status == 200, (event, reply)
-                    self.sent.append(event)
-        except Exception as failure:  # told by end()
-            self.failure = failure
-
-    def end(self):
-        self.ending.set()
-        self.join()
-        if self.failure:
-            raise self.failure
+    def send(self, client):
+        event = self.draw()
+        reply = client.ask("POST", "/event", event)
+        assert reply.status == 200, (event, reply)
+        self.sent.append(event)
+        return 1
 
 
 def test_statistics_equal_a_reference_whenever_tally_is_killed(instance, tmp_path, rng):
     one = instance(config=metrics_config(tmp_path))
-    senders = [Sender(http_address(one), rng.random()) for _ in range(SENDERS)]
-    for sender in senders:
-        sender.start()
-    killed = set()
-
-    def kill_tally():
-        """A life that was not killed before, while it runs."""
-        stage = one.stage("tally.0")
-        if stage["state"] != "running" or stage["pid"] in killed:
-            return False
-        time.sleep(rng.random() * 0.2)
-        killed.add(stage["pid"])
-        return kill_pid(stage["pid"])
-
-    for kill in range(KILLS):
-        for sender in senders:
-            sender.may += EVENTS_MOST // KILLS
-        wait_until(kill_tally, 20, f"kill {kill} of tally")
+    drawn = [Events(rng.random()) for _ in range(SENDERS)]
+    senders = [Sender(http_address(one), some.send) for some in drawn]
+    killer = Killer(one, rng)
+    for _ in range(KILLS):
+        allow(senders, EVENTS_MOST // KILLS)
+        killer.kill()
     for sender in senders:
         sender.end()
-    sent = [event for sender in senders for event in sender.sent]
+    sent = [event for some in drawn for event in some.sent]
     print(f"{len(sent)} events, {KILLS} kills")
     assert len(sent) > 500
     one.settle("metric", len(sent))
@@ -166,13 +136,13 @@ def test_statistics_equal_a_reference_whenever_tally_is_killed(instance, tmp_pat
     check_hour(one, sent)
     check_days(one, arrived)
     check_accounts(one, arrived)
-    assert one.stage("tally.0")["restarts"] >= KILLS
+    killer.check()
 
 
 def test_tally_alone_makes_the_same_statistics_of_the_same_records(instance, tmp_path, rng):
     one = instance(config=metrics_config(tmp_path))
-    sender = Sender(http_address(one), rng.random())
-    sent = [sender.draw() for _ in range(100)]
+    drawn = Events(rng.random())
+    sent = [drawn.draw() for _ in range(100)]
     for event in sent:
         assert ask(http_address(one), "POST", "/event", event).status == 200
     one.settle("metric", len(sent))

@@ -1,8 +1,9 @@
-"""tally killed again and again while events of every topic come in: each is counted once, in the book of its topic.
+"""tally and the read side killed again and again while events of every topic come in: each is counted once, in the book of its topic, and the
+API says so.
 
 The senders remember what was answered with success; nothing else is killed, so these are all events, each once. What deliver tried is in the
 topic, which is large enough to hold all of it. The tests of each topic compare every answer of the reports; here all books are written by the same
-commits.
+commits. A client asks all the while: no answer of it may go back on an earlier one.
 """
 import collections
 import contextlib
@@ -10,16 +11,17 @@ import json
 import os
 import random
 import sqlite3
-import threading
 import time
 import urllib.parse
 
 import pytest
 
 from deliver_help import Receiver, deliver_config
-from harness import SLOW, default_config, kill_pid, processes, wait_until
+from harness import SLOW, default_config, wait_until
 from http_help import Client, events, http_address
-from load import Expected, mixture, send_paced
+from load import Expected, ipevent, mixture, random_sha, send_paced
+from serve_help import serve_address, serve_config
+from tally_help import Killer, Loop, Sender, allow
 
 KILLS = int(os.environ.get("MILLRACE_KILLS", "50"))
 TOPICS = ("ip", "metric", "track", "delivery")
@@ -41,31 +43,6 @@ def everything(tmp_path):
     return config
 
 
-class Work(threading.Thread):
-    """Calls `once` until it is told to end."""
-
-    def __init__(self, once):
-        super().__init__(daemon=True)
-        self.once = once
-        self.ending = threading.Event()
-        self.failure = None
-
-    def run(self):
-        try:
-            for _ in range(EVENTS_MOST):
-                if self.ending.is_set():
-                    return
-                self.once()
-        except Exception as failure:  # told by end()
-            self.failure = failure
-
-    def end(self):
-        self.ending.set()
-        self.join()
-        if self.failure:
-            raise self.failure
-
-
 class Senders:
     """One for each topic, and what they have sent."""
 
@@ -77,62 +54,93 @@ class Senders:
         self.postbacks = 0
         self.one = one
         self.receiver = receiver
+        self.sha = random_sha(rng)  # of the application that all the while gets more
         self.rngs = [random.Random(rng.random()) for _ in range(4)]
-        self.stack = contextlib.ExitStack()
-        self.clients = [self.stack.enter_context(Client(http_address(one))) for _ in range(3)]
-        self.works = [Work(once) for once in (self.datagrams, self.metric, self.track, self.postback)]
-        for work in self.works:
-            work.start()
+        self.all = [Sender(http_address(one), send) for send in (self.datagrams, self.metric, self.track, self.postback)]
 
-    def datagrams(self):
-        some = mixture(self.rngs[0], 300, 50, 10, self.ips)
+    def datagrams(self, _):
+        rng = self.rngs[0]
+        some = mixture(rng, 290, 50, 10, self.ips)
+        for ip in (rng.randrange(1000) for _ in range(10)):
+            some.append(ipevent(self.sha, ip))
+            self.ips.valid(self.sha, ip)
         send_paced(self.one.address(), some, DATAGRAMS_A_SECOND)
+        return len(some)
 
-    def metric(self):
+    def metric(self, client):
         rng = self.rngs[1]
         event = {"username": rng.choice(USERS), "count": rng.randrange(-1000, 1000), "metric": rng.choice(METRICS)}
-        assert self.clients[0].ask("POST", "/event", event).status == 200
+        assert client.ask("POST", "/event", event).status == 200
         self.metrics[event["metric"]] += 1
         self.sums[event["username"], event["metric"]].append(event["count"])
+        return 1
 
-    def track(self):
+    def track(self, client):
         rng = self.rngs[2]
         type_ = rng.choice(TYPES)
-        assert self.clients[1].ask("GET", "/t/" + urllib.parse.quote(type_) + f"?n={rng.randrange(9)}").status == 200
+        assert client.ask("GET", "/t/" + urllib.parse.quote(type_) + f"?n={rng.randrange(9)}").status == 200
         self.types[type_] += 1
+        return 1
 
-    def postback(self):
+    def postback(self, client):
         rng = self.rngs[3]
         n = rng.randrange(1, 5)
         body = {"endpoint": {"method": "GET", "url": self.receiver.url(rng.choice(["/good", "/bad"]) + "?n={n}")}, "data": [{"n": i} for i in range(n)]}
-        reply = self.clients[2].ask("POST", "/ingest", body)
+        reply = client.ask("POST", "/ingest", body)
         assert reply.status == 202, reply
         self.postbacks += n
         time.sleep(0.002)
+        return n
 
     def end(self):
-        for work in self.works:
-            work.end()
-        self.stack.close()
+        for sender in self.all:
+            sender.end()
 
 
-def kill_tally(one, rng, last):
-    """Once the life after `last` is at work; half of the time what gathers for it comes to it just before. Returns its pid."""
+class Asker(Loop):
+    """One client of the API. It connects again by itself; what is counted never becomes less from one answer to the next."""
 
-    def at_work():
-        stage = one.stage("tally.0")
-        return stage["state"] == "running" and stage["pid"] != last and stage["pid"]
+    def __init__(self, address, sha):
+        self.address = address
+        self.paths = {"/api/stat": self.stat, f"/events/{sha}": self.application, "/metrics/hourly_logs/total": self.hour, "/deliveries": self.deliveries}
+        self.seen = collections.Counter()
+        self.answers = collections.Counter()
+        self.lost = 0
+        super().__init__(self.ask)
 
-    pid = wait_until(at_work, 30, "tally runs")
-    time.sleep(rng.uniform(0, 0.1))
-    if rng.random() < 0.5:
-        with contextlib.suppress(ProcessLookupError):
-            processes.pause(pid)
-            time.sleep(rng.uniform(0.01, 0.05))
-            processes.resume(pid)
-            time.sleep(rng.uniform(0, 0.01) * SLOW)
-    assert kill_pid(pid), "it has ended by itself"
-    return pid
+    def ask(self):
+        try:
+            with Client(self.address) as client:
+                while not self.ending.is_set():
+                    for path, look in self.paths.items():
+                        reply = client.ask("GET", path)
+                        # Until something was counted there is nothing.
+                        assert reply.status == 200 or (reply.status == 404 and not self.answers[path, 200] and path != "/api/stat"), (path, reply)
+                        self.answers[path, reply.status] += 1
+                        if reply.status == 200:
+                            look(reply.json())
+        except (EOFError, OSError):  # it was killed, or is not there yet
+            self.lost += 1
+            time.sleep(0.005)
+
+    def grows(self, about, count):
+        assert count >= self.seen[about], f"{about}: {count} after {self.seen[about]}"
+        self.seen[about] = count
+
+    def stat(self, answer):
+        for entry in answer["ledger"]:
+            self.grows(("written", entry["topic"]), entry["written"])
+
+    def application(self, answer):
+        self.grows("application", answer["count"])
+
+    def hour(self, answer):
+        for entry in answer:
+            self.grows(("metric", entry["_id"]), entry["count"])
+
+    def deliveries(self, answer):
+        # A life begins with what the lanes hold, so with all: but it reads them piece by piece.
+        assert answer["missed"] == 0 and len(answer["attempts"]) == min(answer["held"], 100)
 
 
 def rows(tmp_path, query, *arguments):
@@ -177,24 +185,63 @@ def check_deliveries(one, tmp_path, sent, receiver):
     assert sum(tried.values()) == sent.postbacks == len(receiver.seen())
 
 
-@pytest.mark.limit(300)
-def test_each_event_of_every_topic_is_counted_once_whenever_tally_is_killed(instance, tmp_path, rng):
-    one = instance(config=everything(tmp_path))
+def check_api(one, sent, receiver):
+    """What the last life of the read side answers."""
+    tried = collections.Counter((event["endpoint"], event["outcome"]) for event in events(one, "delivery"))
+    with Client(serve_address(one)) as client:
+        def get(path):
+            reply = client.ask("GET", path)
+            assert reply.status == 200, (path, reply)
+            return reply.json()
+
+        for sha in [sent.sha, *sorted(sent.ips.count)[:1000]]:
+            assert get(f"/events/{sha}") == sent.ips.report(sha)
+        values = collections.defaultdict(list)
+        for (_, metric), some in sent.sums.items():
+            values[metric] += some
+        assert {entry["_id"]: (entry["count"], entry["minimum"], entry["maximum"]) for entry in get("/metrics/hourly_logs/total")} == {
+            metric: (len(some), min(some), max(some)) for metric, some in values.items()}
+        assert {entry["key"]: entry["count"] for entry in get("/consumers/type")["list"]} == sent.types
+        wait_until(lambda: get("/deliveries?limit=1")["held"] == sent.postbacks, 20, "all attempts are read")
+        shown, before = [], ""
+        while before is not None:
+            page = get(f"/deliveries?limit=1000{before}")
+            assert page["missed"] == 0
+            shown += page["attempts"]
+            before = f"&before={page['next']}" if "next" in page else None
+        assert len({attempt["id"] for attempt in shown}) == len(shown) == sent.postbacks == len(receiver.seen())
+        assert collections.Counter((attempt["endpoint"], attempt["outcome"]) for attempt in shown) == tried
+        counts = get("/deliveries/counts?since=2h")
+        assert {(item["endpoint"], outcome): sums["count"] for item in counts["items"] for outcome, sums in item["outcomes"].items()} == tried
+        stat = get("/api/stat")
+        assert stat["ledger"] == one.stat()["ledger"] and one.ledger("ip", stat)["received"] == sent.ips.sent
+
+
+@pytest.mark.limit(400)
+def test_each_event_of_every_topic_is_counted_once_whenever_tally_or_the_read_side_is_killed(instance, tmp_path, rng):
+    socket = str(tmp_path / "api")
+    one = instance(config=serve_config(tmp_path, everything(tmp_path), listen=[f"unix:{socket}"], recent_deliveries=200000, recent_bytes="256MiB"))
+    roles = ["tally.0", "serve.0"] * KILLS
+    rng.shuffle(roles)
     with Receiver(lambda request: (400 if request.path.startswith("/bad") else 200, {}, b"")) as receiver:
-        sent = Senders(one, receiver, rng)
-        pid = None
-        try:
-            for _ in range(KILLS):
-                pid = kill_tally(one, rng, pid)
-        finally:
-            sent.end()
+        sent, killer = Senders(one, receiver, rng), Killer(one, rng)
+        asker = Asker(socket, sent.sha)
+        with contextlib.ExitStack() as ends:
+            ends.callback(sent.end)
+            ends.callback(asker.end)
+            for role in roles:
+                allow(sent.all, EVENTS_MOST // len(roles))
+                killer.kill(role)
         receiver.wait(sent.postbacks, 60)
         n = {"ip": sent.ips.sent, "metric": sum(sent.metrics.values()), "track": sum(sent.types.values()), "delivery": sent.postbacks}
         for topic in TOPICS:
             one.settle(topic, n[topic], timeout=60)
     stage = one.stage("tally.0")
-    print(f"{KILLS} kills; sent {n}; {stage['metrics']['commits']} commits, {stage['metrics']['events']} events counted in memory")
+    print(f"{killer.kills}; sent {n}; {stage['metrics']['commits']} commits, {stage['metrics']['events']} events counted in memory; "
+          f"answers {asker.answers}, {asker.lost} connections lost")
     assert one.ledger("ip")["kernel_dropped"] == 0 and stage["restarts"] == KILLS
+    killer.check()
+    assert asker.lost > 0 and all(asker.answers[path, 200] > KILLS for path in asker.paths)
     for topic in TOPICS:
         ledger = one.ledger(topic)
         assert ledger["dropped"] == ledger["refused"] == 0 and one.group(topic, "tally")["read_records"] == ledger["written"] > KILLS
@@ -203,3 +250,4 @@ def test_each_event_of_every_topic_is_counted_once_whenever_tally_is_killed(inst
     check_metrics(one, tmp_path, sent)
     check_tracks(tmp_path, sent)
     check_deliveries(one, tmp_path, sent, receiver)
+    check_api(one, sent, receiver)
