@@ -3,6 +3,7 @@
 
 #include "serve/answer.h"
 
+#include <errno.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,9 @@
 
 #include "base/hex.h"
 #include "serve/problem.h"
+
+#define TEXT_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY)
+#define LIST_ROOM  256u /* bytes of what is around the items of a list */
 
 void answer_init(struct answer *answer)
 {
@@ -37,13 +41,29 @@ void answer_body(struct answer *answer, unsigned status, const char *type, char 
 
 void answer_json(struct answer *answer, unsigned status, json_t *json)
 {
-	char *text = json != NULL ? json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	char *text = json != NULL ? json_dumps(json, TEXT_FLAGS) : NULL;
 	json_decref(json);
 	if (text == NULL) {
 		problem(answer, 503, "", "no memory");
 		return;
 	}
 	answer_body(answer, status, "application/json", text, strlen(text));
+}
+
+int answer_list_add(struct answer_list *list, json_t *item)
+{
+	size_t n = json_array_size(list->items);
+	size_t bytes = item != NULL ? json_dumpb(item, NULL, 0, TEXT_FLAGS) + 1 : 0; /* and a comma */
+	if (bytes == 0 || list->items == NULL) {
+		json_decref(item);
+		return -ENOMEM;
+	}
+	if (n > 0 && list->bytes + bytes + LIST_ROOM > list->answer_bytes) {
+		json_decref(item);
+		return 1;
+	}
+	list->bytes += bytes;
+	return json_array_append_new(list->items, item) == 0 ? 0 : -ENOMEM;
 }
 
 void answer_text(struct answer *answer, unsigned status, const char *type, const char *text)

@@ -79,6 +79,16 @@ void answer_free(struct answer *answer);
  * problem. */
 void answer_json(struct answer *answer, unsigned status, json_t *json);
 
+/* The items of one page of a list, as many as serve.max_answer has room for. */
+struct answer_list {
+	json_t *items;                /* an array; the caller's */
+	uint64_t bytes, answer_bytes; /* of the items so far; of the whole answer at most */
+};
+
+/* Appends an item and takes it over; NULL: no memory. Returns 0; 1: it has no room, and is left to
+ * the next page (the first one always has: a page with nothing on it leads nowhere); -ENOMEM. */
+int answer_list_add(struct answer_list *list, json_t *item);
+
 /* Takes over a malloced body. */
 void answer_body(struct answer *answer, unsigned status, const char *type, char *body, size_t bytes);
 

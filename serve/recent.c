@@ -34,6 +34,7 @@ struct recent {
 	uint64_t read, missed, left_out;
 	struct shm_error reason;
 	char json[JSON_ROOM];
+	_Alignas(RECORD_ALIGN) char bare[sizeof(struct record) + RECENT_RECORD_MAX];
 };
 
 /* ---- memory ---- */
@@ -316,8 +317,11 @@ uint64_t recent_list(struct recent *recent, const struct recent_filter *filter, 
 			break;
 		}
 		struct recent_attempt attempt = attempt_of(recent, number);
-		given++;
-		if (each(argument, recent, &attempt) != 0)
+		int result = each(argument, recent, &attempt);
+		given += result != RECENT_NEXT_PAGE;
+		if (result == RECENT_NEXT_PAGE)
+			*next = number + 1;
+		if (result != 0)
 			break;
 	}
 	return given;
@@ -340,16 +344,28 @@ uint64_t recent_find(struct recent *recent, const uint64_t id[2], recent_each *e
 
 /* ---- showing ---- */
 
+/* The record as it would be had there been no body, which comes last. */
+static const struct record *without_body(struct recent *recent, const struct record *record)
+{
+	struct record *bare = (struct record *)(void *)recent->bare;
+	const struct event_delivery *event = (const struct event_delivery *)(const void *)record->payload;
+	struct event_delivery *copy = (struct event_delivery *)(void *)bare->payload;
+	uint32_t length = record->length - event->body_bytes;
+	memcpy(bare, record, sizeof *record + length);
+	bare->length = length;
+	copy->body_bytes = 0;
+	return bare;
+}
+
 json_t *recent_json(struct recent *recent, const struct recent_attempt *attempt, bool whole)
 {
 	char origin[64];
+	const struct record *record = whole ? attempt->record : without_body(recent, attempt->record);
 	snprintf(origin, sizeof origin, "%016" PRIx64 "-" RECENT_TOPIC "-%u", attempt->generation,
 	         attempt->lane);
-	int n = event_json(recent->json, sizeof recent->json, attempt->record, origin, attempt->position);
+	int n = event_json(recent->json, sizeof recent->json, record, origin, attempt->position);
 	json_t *one = n > 0 ? json_loadb(recent->json, (size_t)n, JSON_ALLOW_NUL, NULL) : NULL;
-	if (one != NULL && !whole) {
+	if (one != NULL && !whole)
 		(void)json_object_del(one, "body");
-		(void)json_object_del(one, "body_hex");
-	}
 	return one;
 }

@@ -54,7 +54,8 @@ struct recent_state {
 };
 void recent_look(const struct recent *recent, struct recent_state *state);
 
-#define RECENT_ANY (-1)
+#define RECENT_ANY       (-1)
+#define RECENT_NEXT_PAGE 2
 
 /* What an attempt has to be; all of it counts. */
 struct recent_filter {
@@ -75,10 +76,12 @@ struct recent_attempt {
 	uint64_t position, generation; /* with lane the name of the record */
 };
 
+/* 0: go on; RECENT_NEXT_PAGE: end before this one; anything else: end after it. */
 typedef int recent_each(void *argument, struct recent *recent, const struct recent_attempt *attempt);
 
 /* Calls each for those that pass, the newest first, `most` at most, until it returns other than 0.
- * Returns how many were given; *next is set to `before` for the rest, 0 when there are no more. */
+ * Returns how many it took; *next is set to `before` for the rest, 0 when there are no more, or it
+ * ended after one. */
 uint64_t recent_list(struct recent *recent, const struct recent_filter *filter, uint64_t most,
                      recent_each *each, void *argument, uint64_t *next);
 

@@ -15,7 +15,7 @@
 
 struct listing {
 	const struct redact *redact;
-	json_t *letters;
+	struct answer_list letters;
 	uint64_t most;
 	char next[64]; /* the place of the last letter */
 	bool more, failed;
@@ -43,13 +43,16 @@ static struct waiting *open_letters(struct serve *serve, const struct request *r
 static int add_letter(void *argument, const struct dead_letter *letter)
 {
 	struct listing *listing = argument;
-	listing->more = json_array_size(listing->letters) == listing->most;
+	listing->more = json_array_size(listing->letters.items) == listing->most;
 	if (listing->more)
 		return 1;
-	snprintf(listing->next, sizeof listing->next, "%" PRId64 "-%" PRId64, letter->dead_ms, letter->seq);
-	json_t *one = dead_json(letter, listing->redact, false);
-	listing->failed = json_array_append_new(listing->letters, one) != 0;
-	return listing->failed;
+	int result = answer_list_add(&listing->letters, dead_json(letter, listing->redact, false));
+	listing->more = result > 0;
+	listing->failed = result < 0;
+	if (result == 0)
+		snprintf(listing->next, sizeof listing->next, "%" PRId64 "-%" PRId64, letter->dead_ms,
+		         letter->seq);
+	return result != 0;
 }
 
 static void read_filter(const struct request *request, struct dead_filter *filter)
@@ -72,18 +75,18 @@ static void list(struct serve *serve, struct waiting *waiting, const struct requ
 {
 	struct shm_error error = {""};
 	struct listing listing = {.redact = serve->redact,
-	                          .letters = json_array(),
+	                          .letters = {.items = json_array(), .answer_bytes = serve->answer_max},
 	                          .most = (uint64_t)request_number(request, "limit", 0)};
 	int64_t n = waiting == NULL
 	                    ? 0
 	                    : dead_list(waiting, filter, listing.most + 1, add_letter, &listing, &error);
 	if (n < 0) {
-		json_decref(listing.letters);
+		json_decref(listing.letters.items);
 		problem_of(answer, (int)n, request->path, error.text);
 		return;
 	}
-	json_t *page = listing.failed ? NULL : json_pack("{s:O}", "letters", listing.letters);
-	json_decref(listing.letters);
+	json_t *page = listing.failed ? NULL : json_pack("{s:O}", "letters", listing.letters.items);
+	json_decref(listing.letters.items);
 	if (page != NULL && listing.more)
 		json_object_set_new(page, "next", json_string(listing.next));
 	answer_json(answer, 200, page);
@@ -107,27 +110,32 @@ static void no_such(const struct request *request, struct answer *answer)
 	problem(answer, 404, request->path, "no dead letter has this id; /dead lists them");
 }
 
+struct shown {
+	const struct redact *redact;
+	json_t *letter;
+};
+
 static int show_letter(void *argument, const struct dead_letter *letter)
 {
-	struct listing *listing = argument;
-	listing->letters = dead_json(letter, listing->redact, true);
+	struct shown *shown = argument;
+	shown->letter = dead_json(letter, shown->redact, true);
 	return 0;
 }
 
 void handle_dead_letter(struct serve *serve, const struct request *request, struct answer *answer)
 {
 	struct shm_error error = {""};
-	struct listing listing = {.redact = serve->redact};
+	struct shown shown = {.redact = serve->redact};
 	char id[EVENT_POSTBACK_ID_BYTES + 1];
 	uint64_t number[2];
 	bool none = !request_postback(request, number, id);
 	struct waiting *waiting = none ? NULL : open_letters(serve, request, answer, false, &none);
-	int result = waiting == NULL ? 0 : dead_show(waiting, id, show_letter, &listing, &error);
+	int result = waiting == NULL ? 0 : dead_show(waiting, id, show_letter, &shown, &error);
 	waiting_close(waiting);
 	if (result < 0)
 		problem_of(answer, result, request->path, error.text);
 	else if (result > 0)
-		answer_json(answer, 200, listing.letters);
+		answer_json(answer, 200, shown.letter);
 	else if (answer->status == 0)
 		no_such(request, answer);
 }

@@ -25,15 +25,16 @@ static void read_what_came(struct serve *serve)
 /* ---- the last ones ---- */
 
 struct page {
-	json_t *attempts;
+	struct answer_list attempts;
 	bool whole, failed;
 };
 
 static int add_attempt(void *argument, struct recent *recent, const struct recent_attempt *attempt)
 {
 	struct page *page = argument;
-	page->failed = json_array_append_new(page->attempts, recent_json(recent, attempt, page->whole)) != 0;
-	return page->failed;
+	int result = answer_list_add(&page->attempts, recent_json(recent, attempt, page->whole));
+	page->failed = result < 0;
+	return result > 0 ? RECENT_NEXT_PAGE : result;
 }
 
 /* A time before 1970 is 0, one that no clock shows is the last one. */
@@ -69,7 +70,7 @@ static json_t *page_json(const struct serve *serve, const struct page *page, uin
 {
 	struct recent_state state;
 	recent_look(serve->recent, &state);
-	json_t *json = json_pack("{s:O, s:I, s:I}", "attempts", page->attempts, "held",
+	json_t *json = json_pack("{s:O, s:I, s:I}", "attempts", page->attempts.items, "held",
 	                         (json_int_t)state.held, "missed", (json_int_t)state.missed);
 	if (json != NULL && next != 0)
 		json_object_set_new(json, "next", json_integer((json_int_t)next));
@@ -82,12 +83,12 @@ void handle_deliveries(struct serve *serve, const struct request *request, struc
 	uint64_t next = 0;
 	if (!read_filter(request, &filter, answer))
 		return;
-	struct page page = {.attempts = json_array()};
+	struct page page = {.attempts = {.items = json_array(), .answer_bytes = serve->answer_max}};
 	read_what_came(serve);
 	(void)recent_list(serve->recent, &filter, (uint64_t)request_number(request, "limit", 0), add_attempt,
 	                  &page, &next);
 	answer_json(answer, 200, page.failed ? NULL : page_json(serve, &page, next));
-	json_decref(page.attempts);
+	json_decref(page.attempts.items);
 }
 
 /* ---- one postback ---- */
@@ -138,24 +139,24 @@ void handle_delivery(struct serve *serve, const struct request *request, struct 
 {
 	char id[EVENT_POSTBACK_ID_BYTES + 1];
 	uint64_t number[2];
-	struct page page = {.whole = true};
+	struct page page = {.attempts = {.answer_bytes = UINT64_MAX}, .whole = true}; /* all of them */
 	json_t *known = NULL;
 	if (!request_postback(request, number, id)) {
 		problem(answer, 404, request->path, "an id of a postback is 32 hexadecimal digits");
 		return;
 	}
-	page.attempts = json_array();
+	page.attempts.items = json_array();
 	read_what_came(serve);
 	uint64_t n = recent_find(serve->recent, number, add_attempt, &page);
 	int found = look_up(serve, request, id, &known, answer);
 	if (page.failed)
 		answer_json(answer, 200, NULL);
 	else if (found > 0 || (found == 0 && n > 0))
-		answer_postback(id, known, page.attempts, answer);
+		answer_postback(id, known, page.attempts.items, answer);
 	else if (found == 0)
 		problem(answer, 404, request->path, NO_ATTEMPTS);
 	json_decref(known);
-	json_decref(page.attempts);
+	json_decref(page.attempts.items);
 }
 
 /* ---- counts ---- */

@@ -4,10 +4,14 @@
     reply = ask(serve_address(millrace), "GET", "/api/stat")
 """
 import socket
+import subprocess
+import time
 
-from harness import default_config, wait_until
+from harness import BUILD, default_config, wait_until
 from http_help import Client
 
+DEAD_TOOL = BUILD / "tests" / "dead_tool"
+DAY_MS = 86400 * 1000
 HOST = "millrace.test"  # what http_help's clients say
 
 
@@ -53,3 +57,23 @@ def problem(reply, status):
     said = reply.json()
     assert said["status"] == status and said["type"] == "about:blank" and said["title"] and said["detail"], said
     return said["detail"]
+
+
+def write_tokens(path, *lines):
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o600)
+
+
+# ---- dead letters ----
+
+
+def identity(number):
+    return f"1122334455667788{number:016x}"
+
+
+def make_letters(folder, n):
+    """Dead letters 1 to n, the last the newest; two by two they died at the same moment."""
+    now = int(time.time() * 1000)
+    for number in range(1, n + 1):
+        arguments = ["dead", number, 1 + number % 2, 400, "answered 400", now - (n - number) // 2 * DAY_MS]
+        subprocess.run([str(DEAD_TOOL), str(folder), *map(str, arguments)], check=True, timeout=60, capture_output=True)

@@ -10,13 +10,11 @@ import time
 
 import pytest
 
-from harness import BUILD, SLOW, cpu_seconds, default_config, wait_until
-from http_help import Client, ask, connect, request_bytes
-from serve_help import problem, raw, serve_address, serve_addresses, serve_config
+from harness import SLOW, cpu_seconds, default_config, wait_until
+from http_help import Client, ask, connect, http_addresses, request_bytes
+from serve_help import identity, make_letters, problem, raw, serve_address, serve_addresses, serve_config, write_tokens
 
-TOOL = BUILD / "tests" / "dead_tool"
 SHA = "ab" * 32
-DAY_MS = 86400 * 1000
 
 
 def varint(number):
@@ -29,18 +27,6 @@ def varint(number):
 
 def ip_event(sha, ip):
     return b"\x0a\x40" + sha.encode() + b"\x10" + varint(ip)
-
-
-def identity(number):
-    return f"1122334455667788{number:016x}"
-
-
-def make_letters(folder, n):
-    """Dead letters 1 to n, the last the newest; two by two they died at the same moment."""
-    now = int(time.time() * 1000)
-    for number in range(1, n + 1):
-        arguments = ["dead", number, 1 + number % 2, 400, "answered 400", now - (n - number) // 2 * DAY_MS]
-        subprocess.run([str(TOOL), str(folder), *map(str, arguments)], check=True, timeout=60, capture_output=True)
 
 
 def same_but_for_time(stat):
@@ -141,19 +127,25 @@ def connect_udp(one):
 @pytest.mark.limit(120)
 def test_requests_of_the_listeners_are_summed(instance, tmp_path):
     config = default_config(tmp_path)
-    config["ingest"] = {"udp": [], "http": [{"listen": "127.0.0.1:0"}]}
+    config["ingest"] = {"udp": [], "http": [{"listen": "127.0.0.1:0"}, {"listen": "127.0.0.1:0"}]}
     config["topics"] = {topic: {"size": "1MiB"} for topic in ("metric", "log", "track.raw", "track")}
     config["deliver"] = {"processes": 0}
     one = instance(config=serve_config(tmp_path, config))
-    listener = next(line.split()[1] for line in one.log().splitlines() if line.startswith("http "))
-    host, _, port = listener.rpartition(":")
+    first, second = http_addresses(one)
     for body in ({"username": "a", "count": 1, "metric": "m"}, {"username": "a", "count": 1, "metric": "m"}, {"username": 1}):
-        ask((host, int(port)), "POST", "/event", body)
+        ask(first, "POST", "/event", body)
+    assert ask(second, "GET", "/t/open").status == 200
     address = serve_address(one)
-    expected = {"total": 3, "failed": 1, "successful": 2}
+    expected = {"total": 4, "failed": 1, "successful": 3}
     wait_until(lambda: ask(address, "GET", "/debug/vars").json()["requests"] == expected, 20, "the sums")
     times = ask(address, "GET", "/debug/vars").json()["response_time"]
     assert 0 < times["minimum"] <= times["average"] <= times["maximum"] < 60
+
+    def same():
+        ours, theirs = (ask(at, "GET", "/debug/vars").json() for at in (address, second))
+        return ours["requests"] == theirs["requests"] and ours["response_time"] == pytest.approx(theirs["response_time"], abs=1e-9)
+
+    wait_until(same, 20, "a listener to say the same")
 
 
 @pytest.mark.limit(120)
@@ -415,11 +407,6 @@ def test_a_client_that_sends_and_does_not_read_keeps_nobody_busy(instance, tmp_p
         assert used < 0.2, f"{used:.2f} of a core"
         assert ask(address, "GET", "/healthz").status == 200
         wait_until(lambda: one.stage("serve.0")["metrics"]["connections_late"] == 1, 20, "the end of its time")
-
-
-def write_tokens(path, *lines):
-    path.write_text("\n".join(lines) + "\n")
-    path.chmod(0o600)
 
 
 @pytest.mark.limit(120)

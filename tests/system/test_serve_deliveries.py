@@ -123,6 +123,25 @@ def test_counts_are_those_of_the_report(instance, tmp_path):
 
 
 @pytest.mark.limit(120)
+def test_a_page_of_attempts_ends_where_the_answer_is_full(instance, tmp_path):
+    with Catch("--body", "said") as catch:
+        millrace = instance(config=config_of(tmp_path, max_answer="64KiB"))
+        send(millrace, catch, "x" * 1500, range(60))
+        wait_until(lambda: get(millrace, "/deliveries?limit=1")["held"] == 60, 20, "sixty attempts")
+        shown, before, pages = [], "", 0
+        with Client(serve_address(millrace)) as client:
+            while before is not None:
+                reply = client.ask("GET", f"/deliveries?limit=1000{before}")
+                assert reply.status == 200 and len(reply.body) <= 65536, reply
+                page = reply.json()
+                assert page["attempts"]
+                shown += page["attempts"]
+                before = f"&before={page['next']}" if "next" in page else None
+                pages += 1
+        assert shown == taped(millrace) and len(shown) == 60 and pages > 2
+
+
+@pytest.mark.limit(120)
 def test_lanes_that_come_with_a_reload_are_read_and_the_next_life_has_what_they_hold(instance, tmp_path):
     with Catch() as catch:
         config = config_of(tmp_path, {"processes": 1})
