@@ -54,7 +54,20 @@ static json_t *parameters_of(const struct route *route)
 	return all;
 }
 
-/* 200 has the route's type; all others are problems. */
+/* A good answer's types: an object with a member for each. */
+static json_t *content_of(const char *types)
+{
+	json_t *content = json_object();
+	while (*types != '\0') {
+		size_t bytes = strcspn(types, ",");
+		json_object_setn_new(content, types, bytes, json_object());
+		types += bytes;
+		types += strspn(types, ", ");
+	}
+	return content;
+}
+
+/* 200 has the route's types, 304 nothing; all others are problems. */
 static json_t *responses_of(const struct route *route)
 {
 	json_t *all = json_object();
@@ -64,13 +77,17 @@ static json_t *responses_of(const struct route *route)
 		snprintf(status, sizeof status, "%s", at);
 		if (status[0] == '2')
 			json_object_set_new(all, status,
-			                    json_pack("{s:s, s:{s:{}}}", "description", route->help,
-			                              "content", route->type));
+			                    json_pack("{s:s, s:o}", "description", route->help, "content",
+			                              content_of(route->type)));
 		else
 			json_object_set_new(all, status, json_pack("{s:s}", "$ref", PROBLEM_REF));
 		at += strcspn(at, " ");
 		at += strspn(at, " ");
 	}
+	if (route->method == REQUEST_GET)
+		json_object_set_new(all, "304",
+		                    json_pack("{s:s}", "description",
+		                              "the answer is the one whose ETag If-None-Match has"));
 	json_object_set_new(all, "default", json_pack("{s:s}", "$ref", PROBLEM_REF));
 	return all;
 }
