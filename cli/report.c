@@ -29,7 +29,7 @@ struct options {
 
 #define DEFAULT_SINCE "1h"
 
-static struct options given = {.since = DEFAULT_SINCE, .limit = ATTEMPTS_LIMIT};
+static struct options given = {.limit = ATTEMPTS_LIMIT};
 
 static const struct argument table[] = {
         {"since", 0, ARGUMENT_STRING, "TIME",
@@ -95,9 +95,19 @@ static const struct arguments arguments = {
 /* Each gets the words after its own, of which NULL is the last, and returns 0 with *json or
  * -errno with error. */
 
+static int64_t now(void)
+{
+	return (int64_t)(clock_real_ns() / NS_PER_MS);
+}
+
+static const char *since(void)
+{
+	return given.since != NULL ? given.since : DEFAULT_SINCE;
+}
+
 static int ask_deliveries(const char *data_dir, char *const *word, char **json, struct shm_error *error)
 {
-	int64_t now_ms = (int64_t)(clock_real_ns() / NS_PER_MS);
+	int64_t now_ms = now();
 	struct attempts_question question = {
 	        .to_ms = now_ms,
 	        .step_ms = (int64_t)(given.step_ns / NS_PER_MS),
@@ -106,15 +116,10 @@ static int ask_deliveries(const char *data_dir, char *const *word, char **json, 
 	        .offset = given.offset,
 	};
 	(void)word;
-	(void)moment_parse(given.since, now_ms, &question.from_ms); /* checked at the start */
+	(void)moment_parse(since(), now_ms, &question.from_ms); /* checked at the start */
 	if (given.until != NULL)
 		(void)moment_parse(given.until, now_ms, &question.to_ms);
 	return attempts_json(data_dir, &question, json, error);
-}
-
-static int64_t now(void)
-{
-	return (int64_t)(clock_real_ns() / NS_PER_MS);
 }
 
 static struct top_page page(void)
@@ -170,11 +175,10 @@ static const struct subject {
 	const char *word;
 	unsigned least, most; /* words after it */
 	int (*ask)(const char *data_dir, char *const *word, char **json, struct shm_error *error);
-	int invalid; /* exit status for -EINVAL */
 } subjects[] = {
-        {"metrics", 1, 2, ask_metrics, EXIT_USAGE},       {"account", 1, 1, ask_account, EXIT_USAGE},
-        {"consumers", 0, 0, ask_consumers, EXIT_USAGE},   {"consumer", 1, 1, ask_consumer, EXIT_USAGE},
-        {"deliveries", 0, 0, ask_deliveries, EXIT_USAGE},
+        {"metrics", 1, 2, ask_metrics},       {"account", 1, 1, ask_account},
+        {"consumers", 0, 0, ask_consumers},   {"consumer", 1, 1, ask_consumer},
+        {"deliveries", 0, 0, ask_deliveries},
 };
 
 static int ask_application(const char *data_dir, char *const *word, char **json, struct shm_error *error)
@@ -182,7 +186,7 @@ static int ask_application(const char *data_dir, char *const *word, char **json,
 	return report_json(data_dir, word[-1], json, NULL, error);
 }
 
-static const struct subject application = {"SHA", 0, 0, ask_application, EXIT_NO_SHA};
+static const struct subject application = {"SHA", 0, 0, ask_application};
 
 static const struct subject *subject_of(const struct operands *operands)
 {
@@ -192,12 +196,26 @@ static const struct subject *subject_of(const struct operands *operands)
 	return &application;
 }
 
+/* What only deliveries look at must not be left out in silence: the answer would be of more than
+ * was asked. */
+static int check_options(const struct subject *subject)
+{
+	const char *option = given.since != NULL      ? "since"
+	                     : given.until != NULL    ? "until"
+	                     : given.endpoint != NULL ? "endpoint"
+	                     : given.step_ns != 0     ? "step"
+	                                              : NULL;
+	if (option == NULL || subject->ask == ask_deliveries)
+		return 0;
+	return arguments_error(&arguments, "--%s: is for deliveries alone", option);
+}
+
 static int check_times(void)
 {
 	static const char form[] = "--%s %s: not a time; such are " MOMENT_EXAMPLES;
 	int64_t ms;
-	if (!moment_parse(given.since, 0, &ms))
-		return arguments_error(&arguments, form, "since", given.since);
+	if (!moment_parse(since(), 0, &ms))
+		return arguments_error(&arguments, form, "since", since());
 	if (given.until != NULL && !moment_parse(given.until, 0, &ms))
 		return arguments_error(&arguments, form, "until", given.until);
 	return 0;
@@ -218,7 +236,7 @@ static int print_report(const struct subject *subject, const char *data_dir, cha
 	case -ENOENT:
 		return EXIT_UNKNOWN;
 	case -EINVAL:
-		return subject->invalid;
+		return subject == &application ? EXIT_NO_SHA : EXIT_USAGE;
 	default:
 		return 1;
 	}
@@ -236,7 +254,9 @@ int command_report(int argc, char **argv)
 		return arguments_error(&arguments, "%s: %s words follow", subject->word,
 		                       operands.n - 1 < subject->least ? "too few" : "too many");
 	operands.item[operands.n] = NULL; /* the words end there */
-	status = check_times();
+	status = check_options(subject);
+	if (status == 0)
+		status = check_times();
 	if (status != 0)
 		return status;
 	struct config *config = command_config("report", given.file, &given.sets, given.instance);

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/moment.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/grid.h"
@@ -57,15 +57,10 @@ static void bytes_cell(struct grid *grid, const struct snapshot_stage *stage, co
 		grid_cell(grid, "-");
 }
 
-/* "2026-07-01 12:00:00" in local time, "-" for 0. */
 static void time_cell(struct grid *grid, uint64_t seconds)
 {
-	char text[32] = "-";
-	time_t time = (time_t)seconds;
-	struct tm local;
-	if (seconds != 0 && localtime_r(&time, &local) != NULL)
-		(void)strftime(text, sizeof text, "%F %T", &local);
-	grid_cell(grid, "%s", text);
+	char text[MOMENT_BYTES];
+	grid_cell(grid, "%s", moment_show(text, (int64_t)(seconds * 1000)));
 }
 
 static void print_sinks(const struct snapshot *snapshot)

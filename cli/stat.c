@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/grid.h"
 #include "base/clock.h"
+#include "base/moment.h"
 #include "config/config.h"
 #include "look/json.h"
 #include "look/prometheus.h"
@@ -88,21 +89,15 @@ static void notes(const struct snapshot *snapshot, FILE *out)
 		fputc('\n', out);
 }
 
-/* "2026-07-01 12:00:00" in local time, "never" for 0. */
-static const char *time_text(char buffer[32], uint64_t real_ns)
+static const char *time_text(char buffer[MOMENT_BYTES], uint64_t real_ns)
 {
-	time_t seconds = (time_t)(real_ns / NS_PER_SEC);
-	struct tm local;
-	snprintf(buffer, 32, "never");
-	if (real_ns != 0 && localtime_r(&seconds, &local) != NULL)
-		(void)strftime(buffer, 32, "%F %T", &local);
-	return buffer;
+	return real_ns == 0 ? "never" : moment_show(buffer, (int64_t)(real_ns / NS_PER_MS));
 }
 
 static void files(const struct snapshot *snapshot, FILE *out)
 {
 	struct grid grid;
-	char buffer[32];
+	char buffer[MOMENT_BYTES];
 	grid_init(&grid, "<STAGE <FILE_OF <IN_FORCE_SINCE <PATH <REFUSED");
 	for (unsigned i = 0; i < snapshot->n_stages; i++)
 		for (unsigned k = 0; k < snapshot->stage[i].n_files; k++) {
