@@ -1,6 +1,6 @@
 /* The inside of a struct waiting, for the sources that it is made of: waiting_file.c (the file:
  * schema, checks, open), waiting_commit.c (transactions, the log), waiting.c (rows), dead.c (dead
- * letters).
+ * letters), known.c (one postback, whatever its state).
  */
 #ifndef DELIVER_WAITING_DB_H
 #define DELIVER_WAITING_DB_H

@@ -26,7 +26,7 @@
 #define PEAKS_SAMPLE_NS (100 * 1000000ull)   /* what the documents say of it */
 #define PEAKS_WINDOW_NS (60 * 1000000000ull) /* that one mark is for */
 
-/* Some 170 KiB, all 0 at first; allocate it. The fields are private. */
+/* Some 136 KiB, all 0 at first; allocate it. The fields are private. */
 struct peaks {
 	uint64_t generation; /* of the instance that they are of */
 	uint64_t window;     /* number of the present one */

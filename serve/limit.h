@@ -3,7 +3,9 @@
  *
  *     limit_begin(2 s);  report_json(...) ... -ETIMEDOUT;  limit_end()
  *
- * One thread. Waits for a lock are the readers' own, and short.
+ * One thread. It does not end waits for a lock; who waits bounds them. A reader waits only while
+ * another process recovers the log after a crash: 200 ms for deliver.db, 2 s for tally.db. A replay
+ * waits up to 1 s while others write deliver.db, and up to 5 s while they recover its log.
  */
 #ifndef SERVE_LIMIT_H
 #define SERVE_LIMIT_H

@@ -28,7 +28,8 @@
  *   - its parameters are those of its row in routes.def, checked: request_text, request_number
  *   - it sets the answer by answer_json, answer_text or problem; one that sets nothing is our own bug
  *   - one that has to wait for others parks its request by answer_later (answer.h)
- *   - it returns within serve.query_timeout; what reads a database is ended by then (limit.h)
+ *   - it returns within serve.query_timeout, by when what reads a database is ended; waits for a lock
+ *     come on top (limit.h)
  *   - it keeps nothing of the request, unless it has parked it
  *
  * A new route is a row in routes.def and its handler in a route_*.c file. The check of methods and

@@ -473,7 +473,7 @@ static void fini(struct stage *stage)
 
 const struct stage_ops serve_stage = {
         .name = "serve",
-        .help = "answers over HTTP what an instance knows: counts, stages, topics, sinks, dead letters",
+        .help = "answers over HTTP what an instance knows: counts, stages, topics, sinks, attempts to deliver, dead letters",
         .metrics = metrics,
         .n_metrics = sizeof metrics / sizeof metrics[0],
         .init = init,

@@ -62,9 +62,10 @@ def test_promtool_and_the_python_client_find_nothing_wrong(instance, tmp_path, r
     send_events(one, random_sha(rng), range(100))
     one.settle("ip", 100)
     text = tmp_path / "exposition"
-    text.write_text(exposition(one))
-    with text.open() as stdin:
-        assert promtool("check", "metrics", stdin=stdin) == ""
+    for written in (exposition(one), ask(serve_address(one), "GET", "/metrics").body.decode()):
+        text.write_text(written)
+        with text.open() as stdin:
+            assert promtool("check", "metrics", stdin=stdin) == ""
 
 
 def test_the_python_client_reads_both_formats_and_finds_the_same(instance, tmp_path, rng):
@@ -154,6 +155,36 @@ def test_each_part_of_the_way_tells_how_long_it_takes(instance, tmp_path):
                    value(found, f"millrace_{name}_seconds_sum", role=role) < 120 * SLOW for name, role in times.items())
 
     wait_until(told, 20, "times")
+
+
+def hold_up(one, rng, n):
+    """tally stands still while so many events come, for so long that the read side has looked; then it goes on and reads them."""
+    pid, before = one.pid_of("tally.0"), one.ledger("ip")["written"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        send_events(one, random_sha(rng), range(n))
+        wait_until(lambda: one.ledger("ip")["written"] == before + n, 20, "the events in the lane")
+        waits = one.stage("serve.0")["metrics"]["waits"]
+        wait_until(lambda: one.stage("serve.0")["metrics"]["waits"] >= waits + 5, 20, "some of its waits, each a tenth of a second at most")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    one.settle("ip", before + n)
+
+
+@pytest.mark.limit(120)
+def test_what_waited_between_two_scrapes_is_told_by_the_next(instance, tmp_path, rng):
+    one = instance(config=serve_config(tmp_path))
+    address = serve_address(one)
+
+    def scrape():
+        found = samples(ask(address, "GET", "/metrics").body.decode())
+        return [sum(number for (name, labels), number in found.items() if name == f"millrace_group_{what}_bytes" and ("group", "tally") in labels)
+                for what in ("waiting", "waiting_peak")]
+
+    assert scrape() == [0, 0]
+    hold_up(one, rng, 500)
+    waiting, peak = scrape()
+    assert waiting == 0 and peak >= 500 * 8
 
 
 # ---- rules, dashboard ----
@@ -271,7 +302,9 @@ def test_prometheus_scrapes_the_running_instance_and_its_rules_see_a_dead_stage(
     assert prom.value("scrape_samples_scraped") > 100
     wait_until(lambda: prom.value('millrace_topic_events_total{outcome="written"}') == 500, 20, "the events")
     assert prom.value("millrace_tally_events_total") == 500
-    assert prom.value("millrace_group_waiting_peak_bytes") >= 0
+    hold_up(one, rng, 300)
+    wait_until(lambda: prom.value('millrace_group_waiting_peak_bytes{group="tally"} > 0 and millrace_group_waiting_bytes{group="tally"} == 0'), 20,
+               "the mark of what waited for a while")
     assert prom.value('count(millrace_tally_commit_seconds_bucket{le="+Inf"})') == 1
     types = prom.ask("metadata", metric="millrace_tally_commit_seconds")
     assert types["millrace_tally_commit_seconds"][0]["type"] == "histogram"

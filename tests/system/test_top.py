@@ -14,9 +14,10 @@ import pytest
 
 from cli_help import millrace
 from harness import MILLRACE, SLOW, wait_until
-from http_help import http_config
+from http_help import Client, http_address, http_config
 from load import ipevent, random_sha, send_paced
 from supervisor_help import alive
+from test_http import end_with_postbacks
 from top_help import Terminal, number, row
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
@@ -124,6 +125,19 @@ def test_the_mouse_sorts_by_a_header_and_scrolls(whole, top):
     terminal.wait_for(r"[▼▲] *CPU%")
 
 
+def test_the_wheel_scrolls_the_table_under_it(whole, top):
+    terminal = top(whole, "--interval", "200ms", columns=80, rows=24)
+    screen = terminal.wait_for(r"^[A-Z]+ 1-\d+/\d+")
+    title, last, n = re.search(r"^([A-Z]+) 1-(\d+)/(\d+)", screen, re.M).groups()
+    line = 2 + next(i for i, text in enumerate(screen.splitlines()) if text.startswith(f"{title} 1-"))  # the first row, from 1
+    by = min(3, int(n) - int(last))
+    assert by > 0
+    terminal.type(f"\x1b[<65;5;{line}M")
+    terminal.wait_for(rf"^{title} {1 + by}-{int(last) + by}/{n}")
+    terminal.type(f"\x1b[<64;5;{line}M")
+    terminal.wait_for(rf"^{title} 1-{last}/{n}")
+
+
 def test_a_resize_leaves_out_columns_and_brings_them_back(whole, top):
     terminal = top(whole, "--interval", "200ms", columns=150, rows=50)
     wide = terminal.wait_for(r"^STAGE.*PID  NOTE")
@@ -167,6 +181,23 @@ def test_a_drop_stays_in_sight_whatever_is_filtered(instance, top, rng):
     terminal.resize(40, 10)
     terminal.wait_for(r"lost since the start:\s+dropped")
     assert one.ledger("ip")["dropped"] > 0
+
+
+def test_refusals_of_a_full_queue_stay_in_sight(instance, top, tmp_path):
+    one = instance(config=http_config(tmp_path, queue={"slots": 16, "slot_size": 512}))  # and nobody delivers
+    terminal = top(one, "--interval", "200ms")
+    terminal.wait_for("nothing lost since the start")
+    body = {"endpoint": {"method": "GET", "url": "http://h/{n}"}, "data": [{"n": n} for n in range(5)]}
+    with Client(http_address(one)) as client:
+        assert [client.ask("POST", "/ingest", body).status for _ in range(5)] == [202] * 3 + [503] * 2
+    terminal.wait_for(r"lost since the start: +refused 10, now \S+/s \(postback\)")
+    terminal.wait_for(r"refused 10, now 0/s \(postback\)")
+    terminal.keys("/")
+    terminal.type("nothing")
+    terminal.keys("Enter")
+    terminal.wait_for("no name has the filter")
+    terminal.wait_for(r"lost since the start: +refused 10")
+    end_with_postbacks(one)
 
 
 def test_a_stage_that_dies_is_shown_and_its_restart_too(instance, top):
