@@ -145,3 +145,10 @@ def test_what_cannot_be_answered_is_told_in_a_line(tmp_path, arguments, status, 
     result = cli_help.millrace("report", "deliveries", "--set", f"data_dir={tmp_path}", *arguments)
     assert (result.returncode, result.stdout) == (status, "") and result.stderr.count("\n") == 1
     assert words in result.stderr
+
+
+@pytest.mark.parametrize("option", [("--since", "2h"), ("--until", "1h"), ("--endpoint", "http://h/"), ("--step", "5m")])
+def test_options_of_deliveries_are_refused_elsewhere(tmp_path, option):
+    for words in (["metrics", "hour"], ["account", "a"], ["consumers"], ["consumer", "type"], ["ab" * 32]):
+        result = cli_help.millrace("report", *words, *option, "--set", f"data_dir={tmp_path}")
+        assert (result.returncode, result.stdout) == (2, "") and f"{option[0]}: is for deliveries alone" in result.stderr, words

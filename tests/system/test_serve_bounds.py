@@ -6,8 +6,8 @@ import sqlite3
 
 import pytest
 
-from harness import SLOW, default_config, kill_pid, processes, wait_until
-from http_help import Client, ask
+from harness import default_config, kill_pid, processes, wait_until
+from http_help import Client, ask, request_bytes
 from serve_help import identity, make_letters, problem, serve_address, serve_config, write_tokens
 
 ROWS = 200000
@@ -97,6 +97,25 @@ def test_an_instance_is_not_ready_while_a_stage_is_down(instance, tmp_path):
     finally:
         os.kill(one.process.pid, signal.SIGCONT)
     wait_until(lambda: ready(address).status == 200, 20, "readiness again")
+
+
+@pytest.mark.limit(120)
+def test_an_instance_is_not_ready_once_its_supervisor_is_dead(instance, tmp_path):
+    """The stages end after it: the last that a client hears is 503, or the end of its connection."""
+    one = instance(config=serve_config(tmp_path))
+    with Client(serve_address(one)) as client:
+        wait_until(lambda: client.ask("GET", "/readyz").status == 200, 20, "readiness")
+        pid = one.pid_of("serve.0")
+        processes.pause(pid)
+        try:
+            one.kill()
+            client.send(request_bytes("GET", "/readyz"))
+        finally:
+            processes.resume(pid)
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            assert problem(client.reply(), 503) in ("draining", "the supervisor is gone")
+    one.start()
+    wait_until(lambda: ready(serve_address(one)).status == 200, 20, "readiness again")
 
 
 @pytest.mark.limit(120)

@@ -126,8 +126,8 @@ def test_counts_are_those_of_the_report(instance, tmp_path):
 def test_a_page_of_attempts_ends_where_the_answer_is_full(instance, tmp_path):
     with Catch("--body", "said") as catch:
         millrace = instance(config=config_of(tmp_path, max_answer="64KiB"))
-        send(millrace, catch, "x" * 1500, range(60))
-        wait_until(lambda: get(millrace, "/deliveries?limit=1")["held"] == 60, 20, "sixty attempts")
+        send(millrace, catch, "x" * 700, range(120))
+        wait_until(lambda: get(millrace, "/deliveries?limit=1")["held"] == 120, 20, "all attempts")
         shown, before, pages = [], "", 0
         with Client(serve_address(millrace)) as client:
             while before is not None:
@@ -138,7 +138,7 @@ def test_a_page_of_attempts_ends_where_the_answer_is_full(instance, tmp_path):
                 shown += page["attempts"]
                 before = f"&before={page['next']}" if "next" in page else None
                 pages += 1
-        assert shown == taped(millrace) and len(shown) == 60 and pages > 2
+        assert shown == taped(millrace) and len(shown) == 120 and pages > 2
 
 
 @pytest.mark.limit(120)

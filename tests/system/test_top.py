@@ -1,4 +1,5 @@
 """millrace top: in a terminal of tmux, and without one."""
+import curses
 import fcntl
 import os
 import pty
@@ -125,6 +126,14 @@ def test_the_mouse_sorts_by_a_header_and_scrolls(whole, top):
     terminal.wait_for(r"[▼▲] *CPU%")
 
 
+def wheel(button, column, line, term="screen-256color"):
+    """What a terminal sends for a turn of the wheel (64 up, 65 down): in the form that this kind of terminal has (xterm, SGR or not)."""
+    curses.setupterm(term, os.open(os.devnull, os.O_WRONLY))
+    if curses.tigetstr("kmous") == b"\x1b[<":
+        return f"\x1b[<{button};{column};{line}M"
+    return f"\x1b[M{chr(32 + button)}{chr(32 + column)}{chr(32 + line)}"
+
+
 def test_the_wheel_scrolls_the_table_under_it(whole, top):
     terminal = top(whole, "--interval", "200ms", columns=80, rows=24)
     screen = terminal.wait_for(r"^[A-Z]+ 1-\d+/\d+")
@@ -132,9 +141,9 @@ def test_the_wheel_scrolls_the_table_under_it(whole, top):
     line = 2 + next(i for i, text in enumerate(screen.splitlines()) if text.startswith(f"{title} 1-"))  # the first row, from 1
     by = min(3, int(n) - int(last))
     assert by > 0
-    terminal.type(f"\x1b[<65;5;{line}M")
+    terminal.type(wheel(65, 5, line))
     terminal.wait_for(rf"^{title} {1 + by}-{int(last) + by}/{n}")
-    terminal.type(f"\x1b[<64;5;{line}M")
+    terminal.type(wheel(64, 5, line))
     terminal.wait_for(rf"^{title} 1-{last}/{n}")
 
 
