@@ -32,6 +32,8 @@ def values(schema):
 
 def outside(schema):
     """Texts that the schema does not allow."""
+    if schema["type"] == "array":
+        return outside(schema["items"])
     if schema["type"] == "integer":
         return NO_INTEGERS + [str(schema["minimum"] - 1), str(schema["maximum"] + 1)]
     wrong = [text for text in NO_WORDS if not re.search(schema["pattern"], text)]
