@@ -56,7 +56,8 @@ struct answer {
 	bool page;           /* of the live page: a browser may run what this server has */
 	bool borrowed;       /* the body is not its own, and stays */
 	bool preflight;      /* it answers one */
-	/* not a body but messages, for which this client has joined (live.h); NULL: none */
+	bool stream;         /* its length is not known: it ends with its connection */
+	/* whose messages it consists of (live.h); NULL: it has none */
 	struct live_client *live;
 };
 

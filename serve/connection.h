@@ -79,6 +79,9 @@ int connection_open_live(struct connection *connection);
 
 int connection_write_live(struct connection *connection);
 
+/* The client is told that this is the end, once it has its last message. */
+void connection_end_live(struct connection *connection);
+
 /* Text from the client, of which nothing is needed. */
 int connection_receive(struct connection *connection, size_t bytes);
 

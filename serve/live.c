@@ -358,6 +358,11 @@ bool live_take(struct live_client *client, char *buffer, size_t size, struct liv
 	return true;
 }
 
+bool live_busy(const struct live_client *client)
+{
+	return client->busy;
+}
+
 /* ---- ticks ---- */
 
 static void tick(struct live *live)

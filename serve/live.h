@@ -86,6 +86,9 @@ struct live_piece {
  * piece, once that is out. */
 bool live_take(struct live_client *client, char *buffer, size_t size, struct live_piece *piece);
 
+/* Whether its message is not out. */
+bool live_busy(const struct live_client *client);
+
 /* Reads what has come, makes the messages that are due, wakes clients. Returns true when there is
  * more to do at once. */
 bool live_poll(struct live *live, const struct instance *instance, uint64_t now_ns);

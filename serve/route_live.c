@@ -68,6 +68,7 @@ static void join(struct serve *serve, const struct request *request, const struc
 	                         clock_monotonic_ns(), &status, &error);
 	if (answer->live != NULL)
 		return;
+	answer->stream = false;
 	problem(answer, status, request->path, "%s", error.text);
 	if (status == 503)
 		answer->retry_after_s = 5;
@@ -88,7 +89,7 @@ void handle_live(struct serve *serve, const struct request *request, struct answ
 	}
 	answer->status = 200;
 	answer->type = "text/event-stream";
-	answer->by_accept = true;
+	answer->by_accept = answer->stream = true;
 	if (request->method != REQUEST_HEAD)
 		join(serve, request, &wish, answer);
 	live_wish_fini(&wish);

@@ -238,9 +238,9 @@ static void add_body_fields(struct head *head, const struct answer *answer)
 	         answer->varies ? ", origin" : "");
 	add(head, "vary:", varies);
 	add(head, "cache-control:",
-	    answer->live != NULL ? "no-store"
-	    : answer->public     ? "public, no-cache"
-	                         : "private, no-cache");
+	    answer->stream   ? "no-store"
+	    : answer->public ? "public, no-cache"
+	                     : "private, no-cache");
 }
 
 static void add_rare_fields(struct head *head, const struct answer *answer)
@@ -298,7 +298,7 @@ static int write_head(struct connection *connection)
 	                               head.end) != 0)
 		return -1;
 	add_date(&head);
-	if (answer->body != NULL || answer->status == 304 || answer->live != NULL)
+	if (answer->body != NULL || answer->status == 304 || answer->stream)
 		add_body_fields(&head, answer);
 	add_rare_fields(&head, answer);
 	add_fleet_fields(&head, connection);
@@ -307,7 +307,7 @@ static int write_head(struct connection *connection)
 		add(&head, "connection:", "close");
 	/* 204 and 304 have no body, and 204 no length (RFC 9110, 8.6). A stream ends with its
 	 * connection. */
-	if (answer->status != 204 && answer->status != 304 && answer->live == NULL && !head.failed)
+	if (answer->status != 204 && answer->status != 304 && !answer->stream && !head.failed)
 		head.failed =
 		        lws_add_http_header_content_length(head.wsi, answer->bytes, &head.at, head.end) != 0;
 	if (head.failed || lws_finalize_write_http_header(head.wsi, start, &head.at, head.end) != 0)
@@ -635,7 +635,7 @@ void server_drain(struct server *server)
 		next = connection->next;
 		bool waits = connection->state == CONNECTION_IDLE || connection->state == CONNECTION_HEAD;
 		if (connection->state == CONNECTION_LIVE)
-			(void)lws_callback_on_writable(connection->wsi);
+			connection_end_live(connection);
 		else if (waits && connection->deadline_ns != UINT64_MAX)
 			kill_connection(connection);
 	}

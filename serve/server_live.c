@@ -95,14 +95,6 @@ int connection_open_live(struct connection *connection)
 
 /* ---- messages ---- */
 
-static int end_live(struct connection *connection)
-{
-	connection->closing = true;
-	if (connection->websocket)
-		lws_close_reason(connection->wsi, LWS_CLOSE_STATUS_GOINGAWAY, NULL, 0);
-	return -1;
-}
-
 static int write_piece(struct connection *connection, const struct live_piece *piece)
 {
 	uint8_t *bytes = connection->server->chunk + LWS_PRE;
@@ -128,7 +120,7 @@ int connection_write_live(struct connection *connection)
 	while (lws_partial_buffered(connection->wsi) == 0) {
 		if (!live_take(connection->live, chunk, LIVE_CHUNK_BYTES, &piece)) {
 			connection->deadline_ns = UINT64_MAX;
-			return connection->server->draining ? end_live(connection) : 0;
+			return 0;
 		}
 		if (write_piece(connection, &piece) != 0)
 			return -1;
@@ -137,6 +129,18 @@ int connection_write_live(struct connection *connection)
 	}
 	(void)lws_callback_on_writable(connection->wsi);
 	return 0;
+}
+
+/* Not from within a callback of the connection: where libwebsockets checks itself, as Debian builds
+ * it, one that asks to end in its turn to write is ended at once, without a word. */
+void connection_end_live(struct connection *connection)
+{
+	if (connection->closing || !connection->open || live_busy(connection->live))
+		return;
+	connection->closing = true;
+	if (connection->websocket)
+		lws_close_reason(connection->wsi, LWS_CLOSE_STATUS_GOINGAWAY, NULL, 0);
+	lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }
 
 /* ---- what clients send ---- */

@@ -1,4 +1,4 @@
-"""Clients of /live: WebSockets (python3-websockets), raw ones that send what they like, and streams of server-sent events.
+"""Clients of /live: WebSockets frame by frame, so that they can send what they like, and streams of server-sent events.
 
     with Live(address, "topic=track&filter=app_open") as live:
         live.hello, live.until("events")
@@ -10,14 +10,12 @@ import socket
 import struct
 import time
 
-from websockets.frames import Opcode
-
 from harness import SLOW
 from http_help import Client, connect
 from serve_help import HOST
 
 PATIENCE_S = 20
-TEXT, BINARY, CLOSE, PING, PONG = (int(code) for code in (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PING, Opcode.PONG))
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
 def handshake(query="", *fields, path="/live", host=HOST):
