@@ -14,7 +14,7 @@
 #include "sink/tally/attempts.h"
 
 #define KEEP_BYTES_MAX (4u << 20) /* of our own part; a longer one is not kept */
-#define GROWTH         20u /* of JSON as values: {"key": "a", "count": 1, "error": 0} becomes 700 bytes */
+#define GROWTH         20u /* of JSON as values: 15 times the text for short keys, and the rows to sort */
 
 /* ---- which routes ---- */
 
@@ -295,6 +295,19 @@ static json_t *part_of(const struct question *question, const struct request *re
 	return NULL;
 }
 
+/* No box that answered has counted anything of it: what ours says, and who else may have. */
+static void say_unknown(const struct question *question, const struct request *request, struct answer *answer)
+{
+	const struct answer *own = &question->own;
+	json_t *said = json_loadb(own->body != NULL ? own->body : "", own->bytes, JSON_ALLOW_NUL, NULL);
+	const char *detail = json_string_value(json_object_get(said, "detail"));
+	char missing[FLEET_MISSING_BYTES];
+	problem(answer, 404, request->path, "%s%s%s", detail != NULL ? detail : "nothing was counted",
+	        question->missing != 0 ? "; these did not answer: " : "",
+	        fleet_missing(question->fleet, question->missing, missing));
+	json_decref(said);
+}
+
 static void show(const struct question *question, const struct request *request, struct answer *answer)
 {
 	size_t digits = question->kind->digits;
@@ -306,11 +319,7 @@ static void show(const struct question *question, const struct request *request,
 		return;
 	}
 	if (question->merged == NULL && question->own.status == 404) {
-		char *body = strndup(question->own.body, question->own.bytes);
-		if (body != NULL)
-			answer_body(answer, 404, question->own.type, body, question->own.bytes);
-		else
-			problem(answer, 503, request->path, "no memory");
+		say_unknown(question, request, answer);
 		return;
 	}
 	json_t *json = question->merged != NULL ? part_of(question, request) : NULL;
@@ -662,6 +671,23 @@ uint64_t fleet_bytes_max(const struct config *config)
 	                 config_u64(config, "serve.max_answer"));
 }
 
+int fleet_check(const struct config *config, struct shm_error *error)
+{
+	struct shm_error why = {""};
+	if (config_count(config, "serve.peers") == 0)
+		return 0;
+	if (config_ns(config, "serve.peer_timeout") > config_ns(config, "serve.answer_timeout")) {
+		shm_explain(
+		        error,
+		        "serve.peer_timeout: longer than serve.answer_timeout, which would end the wait for peers");
+		return -EINVAL;
+	}
+	int result = fetch_check_ca(config_string(config, "serve.peer_ca"), &why);
+	if (result != 0)
+		shm_explain(error, "serve.peer_ca: %s", why.text);
+	return result;
+}
+
 int fleet_open(struct fleet **fleet, const struct config *config, uint64_t generation, uv_loop_t *loop,
                struct serve *serve, struct shm_error *error)
 {
@@ -684,9 +710,7 @@ int fleet_open(struct fleet **fleet, const struct config *config, uint64_t gener
 	for (unsigned i = 0; i < made->n_peers; i++)
 		made->peer[i].url = config_item(config, i, "serve.peers");
 	snprintf(made->box, sizeof made->box, "%016llx", (unsigned long long)generation);
-	int result = made->n_peers == 0 ? 0 : fetch_check_ca(options.ca_file, error);
-	if (result == 0)
-		result = fetcher_open(&made->fetcher, &options, loop, error);
+	int result = fetcher_open(&made->fetcher, &options, loop, error);
 	if (result != 0) {
 		free(made);
 		return result;

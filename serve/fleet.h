@@ -80,6 +80,9 @@ uint64_t fleet_bytes_max(const struct config *config);
  * loop. NULL is allowed. */
 void fleet_close(struct fleet *fleet);
 
+/* What the configuration says of peers. Returns 0, or -errno with "KEY: WHAT" in error. */
+int fleet_check(const struct config *config, struct shm_error *error);
+
 /* The token in a file, as stage/file.h loads it: *loaded is its text. The file has the form of
  * stage/tokens.h; its first token is it. */
 int fleet_load_token(const struct config *config, const char *path, void **loaded, struct shm_error *error);

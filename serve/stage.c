@@ -173,7 +173,7 @@ int serve_check(const struct config *config, const char *section, struct shm_err
 		        text);
 		return -EINVAL;
 	}
-	return 0;
+	return fleet_check(config, error);
 }
 
 static void read_auth(struct stage *stage, struct auth *auth)

@@ -1,7 +1,10 @@
 """Several boxes, one answer: what three instances have counted, asked of one of them."""
+import contextlib
 import signal
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -12,9 +15,10 @@ import pytest
 from deliver_help import accept, wait_stage_metric
 from fleet_help import Box
 from harness import SLOW, wait_until
-from http_help import Client
+from http_help import Client, request_bytes
 from serve_help import problem
 from test_catch import Catch
+from test_conf import need
 from test_serve import ip_event
 
 SHAS = ["ab" * 32, "cd" * 32, "ef" * 32]
@@ -314,6 +318,103 @@ def test_what_is_no_millrace_is_named_and_not_merged(instance, boxes):
         time.sleep(0.1)
         assert a.get(f"/events/{SHAS[0]}") == {"count": 1, "good_ips": [], "bad_ips": ["10.0.0.1"], "missing": [other]}
         assert a.peers()[other]["state"] == "down"
+
+
+@contextlib.contextmanager
+def tls_in_front_of(address, tmp_path):
+    """A server of TLS that hands everything on. Gives its URL and the file of its certificate."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key],
+        check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def hand_on(plain):
+        with contextlib.suppress(OSError), plain, context.wrap_socket(plain, server_side=True) as client:
+            client.settimeout(20)
+            while data := client.recv(65536):  # a request is one piece
+                with socket.create_connection(address) as server:
+                    server.settimeout(20)
+                    server.sendall(data.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+                    while answer := server.recv(65536):
+                        client.sendall(answer)
+                return
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                threading.Thread(target=hand_on, args=[plain], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield "https://127.0.0.1:%d" % listener.getsockname()[1], certificate
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.limit(120)
+def test_https_peers_are_verified(instance, boxes, tmp_path):
+    a, b, c = boxes(3)
+    b.start(peers=[])
+    with tls_in_front_of(b.address, tmp_path) as (url, certificate):
+        a.start(peers=[url], peer_ca=str(certificate))
+        assert a.peers()[url]["state"] == "up" and len(a.get("/api/stat")["boxes"]) == 2
+        c.start(peers=[url])  # by the system's certificates
+        down = c.peers()[url]
+        assert down["state"] == "down" and "ertificate" in down["reason"], down
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("nothing\n")
+    one = instance(config=a.config([url], peer_ca=str(wrong)), start=False)
+    checked = one.millrace("check", "-c", str(one.config_file))
+    assert checked.returncode != 0 and "serve.peer_ca" in checked.stdout + checked.stderr, checked
+
+
+@pytest.mark.limit(120)
+def test_what_is_too_long_is_bounded(instance, boxes):
+    a, b = boxes(2)
+    b.start(peers=[])
+    a.start(peers=[b.url], peer_memory="64KiB")
+    n = 6000
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect(b.one.address())
+        for i in range(n):
+            sender.send(ip_event(SHAS[0], 0x0A000000 + i))
+            if i % 100 == 0:
+                time.sleep(0.005)
+    wait_until(lambda: (b.alone(f"/events/{SHAS[0]}") or {"count": 0})["count"] == n, 20, "the counts")
+    # it has counted something, but more than there is room for
+    reply = a.reply(f"/events/{SHAS[0]}")
+    assert reply.headers["millrace-missing-peers"] == b.url and b.url in problem(reply, 404)
+    assert a.get("/api/stat").get("missing") is None  # which fits
+    assert a.peers()[b.url]["state"] == "up"
+
+
+@pytest.mark.limit(120)
+def test_requests_that_wait_are_answered_in_their_order(instance, boxes):
+    with Hanging() as hanging:
+        (a,) = boxes(1)
+        a.start(peers=[hanging.url], peer_timeout="300ms", peer_fresh="0")
+        with Client(a.address) as client:
+            client.send(b"".join(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+                                 for path in ("/fleet", "/healthz", "/api/stat", "/fleet", "/healthz")))
+            replies = [client.reply() for _ in range(5)]
+        assert [reply.status for reply in replies] == [200] * 5
+        assert [sorted(reply.json())[0] for reply in replies] == ["box", "status", "boxes", "box", "status"]
+        head = request_bytes("HEAD", "/api/stat")
+        with Client(a.address) as client:
+            client.send(head + request_bytes("GET", "/healthz"))
+            assert client.reply("HEAD").status == 200 and client.reply().json() == {"status": "ok"}
+        # a stop while somebody waits answers him
+        with Client(a.address) as client:
+            client.send(request_bytes("GET", "/api/stat"))
+            time.sleep(0.1)
+            a.one.process.send_signal(signal.SIGTERM)
+            assert client.reply().status == 200
+        assert a.one.wait_end() == 0
 
 
 def test_peers_that_are_no_urls_are_refused(instance, boxes):
