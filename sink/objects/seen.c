@@ -78,31 +78,46 @@ static void copy_string(char to[JOURNAL_KEY_MAX + 1], const char *from, size_t b
 	to[bytes] = '\0';
 }
 
-/* One attempt. False: it changed meanwhile. */
+/* What does not change while an object has the same state. */
+struct fixed {
+	struct seen_object object;
+	char token[JOURNAL_TOKEN_BYTES];
+};
+
+static void copy_fixed(struct fixed *fixed, const struct journal_place *place, uint64_t word)
+{
+	memset(fixed, 0, sizeof *fixed);
+	copy_string(fixed->object.key, place->key, (uint16_t)(word >> 16));
+	copy_string(fixed->object.name, place->name, (uint16_t)(word >> 32));
+	memcpy(fixed->token, place->token, sizeof fixed->token);
+	fixed->object.phase = (uint8_t)word;
+	fixed->object.finishing = (word >> 8 & 1) != 0;
+	fixed->object.opened_ns = place->opened_ns;
+	fixed->object.first_topic = place->first_topic;
+	fixed->object.first_lane = place->first_lane;
+	fixed->object.first_position = place->first_position;
+}
+
+/* One attempt. False: it changed meanwhile. JOURNAL_FREE: there is no object. */
 static bool copy_place(const struct map *map, const struct journal_place *place, struct seen_object *object)
 {
-	char token[2][JOURNAL_TOKEN_BYTES];
+	struct fixed first, again;
 	uint64_t word = atomic_load_explicit(&place->state, memory_order_acquire);
-	struct journal_state state = {.phase = (uint8_t)word,
-	                              .finishing = (word >> 8 & 1) != 0,
-	                              .key_bytes = (uint16_t)(word >> 16),
-	                              .name_bytes = (uint16_t)(word >> 32)};
-	*object = (struct seen_object){.phase = JOURNAL_FREE};
-	if (state.phase == JOURNAL_FREE || state.phase > JOURNAL_UPLOADING)
+	object->phase = JOURNAL_FREE;
+	if (word == 0)
 		return true;
-	memcpy(token[0], place->token, sizeof token[0]);
-	copy_string(object->key, place->key, state.key_bytes);
-	copy_string(object->name, place->name, state.name_bytes);
-	object->opened_ns = place->opened_ns;
-	object->n_parts = journal_load(&place->n_parts);
-	object->first_topic = place->first_topic;
-	object->first_lane = place->first_lane;
-	object->first_position = place->first_position;
-	object->finishing = state.finishing;
-	object->phase = committed_lines(map, place, &object->lines) ? state.phase : JOURNAL_FREE;
-	memcpy(token[1], place->token, sizeof token[1]);
+	copy_fixed(&first, place, word);
 	atomic_thread_fence(memory_order_acquire);
-	return journal_load(&place->state) == word && memcmp(token[0], token[1], sizeof token[0]) == 0;
+	if (atomic_load_explicit(&place->state, memory_order_acquire) != word)
+		return false;
+	copy_fixed(&again, place, word);
+	if (memcmp(&first, &again, sizeof first) != 0)
+		return false;
+	*object = first.object;
+	object->n_parts = journal_load(&place->n_parts);
+	if (object->phase > JOURNAL_UPLOADING || !committed_lines(map, place, &object->lines))
+		object->phase = JOURNAL_FREE;
+	return true;
 }
 
 int seen_journal(const char *directory, const char *role, seen_each *each, void *argument,

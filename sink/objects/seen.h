@@ -1,8 +1,10 @@
 /* A sink's journal as another process sees it: which objects it holds, without a lock and without
  * writing.
  *
- * An object's strings are copied between two looks at its state and token. A copy counts when both
- * agree; otherwise it is taken again. So what is shown is one object, as it was a moment ago.
+ *     state, copy;  the same state (acquire), the same copy again: it is one object, as it was a moment ago
+ *
+ * The journal stores an object's state last, when all that it speaks of is there. So what is read
+ * after the second look at the state is whole, and what was read before it is when it is the same.
  * Objects whose first lines are not committed are left out.
  */
 #ifndef SINK_OBJECTS_SEEN_H

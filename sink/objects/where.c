@@ -329,8 +329,8 @@ json_t *where_json(const struct where_question *question)
 	int result = make_key(where);
 	if (result > 0) {
 		/* In this order: an object that goes from the one to the other is seen. */
-		bool journal =
-		        seen_journal(question->directory, question->role, add_seen, where, &error) == 0;
+		int seen = seen_journal(question->directory, question->role, add_seen, where, &error);
+		bool journal = seen == 0 || seen == -ENOENT; /* the sink has not run yet */
 		if (strcmp(kind, "directory") == 0)
 			whole = look_at_files(where) == 0 && journal;
 		leave_out_earlier(where);

@@ -1,0 +1,217 @@
+/* In which object an event is: what the names and times of files leave. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "event/event.h"
+#include "sink/objects/where.h"
+#include "tests/fixture/config.h"
+#include "tests/fixture/sandbox.h"
+
+#define GENERATION UINT64_C(0x3e46c5e3af935cf5)
+
+static struct {
+	struct sandbox sandbox;
+	struct config *config;
+	union {
+		struct record record;
+		unsigned char bytes[256];
+		uint64_t align;
+	} event;
+} f;
+
+/* There is no journal: nothing is open. */
+static void load_with(const char *store)
+{
+	char text[512];
+	snprintf(
+	        text, sizeof text,
+	        "instance: box\nsinks: [{name: logs, kind: objects, topics: [log], key: \"k/{client_id}\", store: {%s}}]\n",
+	        store);
+	f.config = load(text, "");
+}
+
+static int set_up(void **state)
+{
+	char text[160];
+	(void)state;
+	if (sandbox_make(&f.sandbox) != 0)
+		return -1;
+	snprintf(text, sizeof text, "directory: %s", f.sandbox.root);
+	load_with(text);
+	snprintf(text, sizeof text, "%s/k", f.sandbox.root);
+	return mkdir(text, 0700);
+}
+
+static int set_up_s3(void **state)
+{
+	(void)state;
+	load_with("s3: {bucket: b}");
+	return sandbox_make(&f.sandbox);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	config_free(f.config);
+	sandbox_remove(&f.sandbox);
+	return 0;
+}
+
+/* An object that was written last at this time, seconds. began: the lane and position in its
+ * suffix; NULL: it has none. */
+static void put_file(const char *began, time_t seconds)
+{
+	char path[300];
+	struct timespec times[2] = {{.tv_sec = seconds}, {.tv_sec = seconds}};
+	if (began == NULL)
+		snprintf(path, sizeof path, "%s/k/7", f.sandbox.root);
+	else
+		snprintf(path, sizeof path, "%s/k/7_box-%016" PRIx64 "-log-%s", f.sandbox.root, GENERATION,
+		         began);
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(futimens(fd, times), 0);
+	close(fd);
+}
+
+/* Asks for an event of lane 0. To be freed with json_decref. */
+static json_t *ask(uint64_t position, time_t arrived)
+{
+	struct event_log *event = record_put(&f.event, EVENT_LOG, sizeof *event + 2);
+	*event = (struct event_log){.arrival_ns = (uint64_t)arrived * NS_PER_SEC,
+	                            .client_id = 7,
+	                            .content_id = 1,
+	                            .timestamp_ms = 1,
+	                            .object_bytes = 2};
+	memcpy(event->object, "{}", 2);
+	struct where_question question = {.config = f.config,
+	                                  .section = "sinks[0]",
+	                                  .role = "objects.logs",
+	                                  .directory = f.sandbox.directory,
+	                                  .generation = GENERATION,
+	                                  .topic = "log",
+	                                  .lane = 0,
+	                                  .position = position,
+	                                  .record = &f.event.record};
+	json_t *told = where_json(&question);
+	assert_non_null(told);
+	assert_string_equal(json_string_value(json_object_get(told, "key")), "k/7");
+	return told;
+}
+
+/* The objects that are told, by the ends of their names, sorted, with a space between; "sure " is
+ * before them when it is. */
+static void assert_told(uint64_t position, time_t arrived, const char *expected)
+{
+	char all[512] = "";
+	json_t *told = ask(position, arrived);
+	const json_t *objects = json_object_get(told, "objects"), *one;
+	const char *name[16], *swap;
+	size_t i, n = json_array_size(objects);
+	assert_true(n <= 16);
+	json_array_foreach(objects, i, one)
+	{
+		name[i] = json_string_value(json_object_get(one, "name"));
+		for (size_t k = i; k > 0 && strcmp(name[k], name[k - 1]) < 0; k--) {
+			swap = name[k];
+			name[k] = name[k - 1];
+			name[k - 1] = swap;
+		}
+	}
+	if (json_is_true(json_object_get(told, "sure")))
+		strcat(all, "sure");
+	for (i = 0; i < n; i++) {
+		const char *suffix = strstr(name[i], "-log-");
+		strcat(strcat(all, all[0] == '\0' ? "" : " "), suffix != NULL ? suffix + 5 : "bare");
+	}
+	assert_string_equal(all, expected);
+	json_decref(told);
+}
+
+static void of_one_lane_the_last_that_began_before_it_has_it(void **state)
+{
+	(void)state;
+	put_file(NULL, 1000);
+	put_file("0-800", 2000);
+	put_file("0-1600", 3000);
+	assert_told(1600, 2500, "sure 0-1600");
+	assert_told(2400, 2500, "sure 0-1600");
+	assert_told(1592, 1500, "sure 0-800");
+	assert_told(800, 1000, "sure 0-800");
+	assert_told(0, 900, "sure bare");
+}
+
+static void with_several_lanes_what_may_have_it_is_told(void **state)
+{
+	(void)state;
+	put_file(NULL, 1000);
+	put_file("1-800", 2000);
+	put_file("0-1600", 3000);
+	put_file("1-9600", 4000);
+	assert_told(0, 900, "bare 1-800 1-9600"); /* it may have been taken later */
+	assert_told(0, 1500, "1-800 1-9600");     /* the bare one was whole before it came */
+	assert_told(1600, 2500, "0-1600 1-9600"); /* those before 0-1600 were whole when that began */
+	assert_told(1592, 3500, "sure 1-9600");
+}
+
+static void files_of_others_do_not_count(void **state)
+{
+	char path[200];
+	(void)state;
+	put_file(NULL, 1000);
+	for (const char *const *name =
+	             (const char *const[]){"k/77", "k/7.gz", "k/7_other-1-log-0-0", "k/7_box", NULL};
+	     *name != NULL; name++) {
+		snprintf(path, sizeof path, "%s/%s", f.sandbox.root, *name);
+		close(open(path, O_WRONLY | O_CREAT, 0600));
+	}
+	snprintf(path, sizeof path, "%s/k/7_box-directory", f.sandbox.root);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_told(0, 900, "sure bare");
+}
+
+static void an_object_that_is_gone_is_not_made_up(void **state)
+{
+	(void)state;
+	assert_told(0, 900, "");
+	put_file("0-800", 2000);
+	assert_told(0, 900, "");
+}
+
+static void of_a_cloud_nothing_finished_is_known_and_that_is_said(void **state)
+{
+	(void)state;
+	json_t *told = ask(0, 900);
+	assert_string_equal(json_string_value(json_object_get(told, "store")), "s3");
+	assert_true(json_is_false(json_object_get(told, "sure")));
+	assert_int_equal(json_array_size(json_object_get(told, "objects")), 0);
+	assert_non_null(strstr(json_string_value(json_object_get(told, "note")), "the store is not asked"));
+	json_decref(told);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+	        T(of_one_lane_the_last_that_began_before_it_has_it),
+	        T(with_several_lanes_what_may_have_it_is_told),
+	        T(files_of_others_do_not_count),
+	        T(an_object_that_is_gone_is_not_made_up),
+#undef T
+	        cmocka_unit_test_setup_teardown(of_a_cloud_nothing_finished_is_known_and_that_is_said,
+	                                        set_up_s3, tear_down),
+	};
+	alarm(60);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
