@@ -203,19 +203,36 @@ static void look_at_message(void *argument, const rd_kafka_message_t *message)
 	f.seen[lane][number] = 1;
 }
 
-/* Reads the topic. Returns how many of what was written are missing. */
-static uint64_t missing(void)
+/* Reads what the topic holds now, in addition to what was seen before. */
+static void look_at_topic(void)
 {
-	uint64_t n = 0;
-	memset(f.seen, 0, sizeof f.seen);
-	memset(f.n_read, 0, sizeof f.n_read);
-	f.disordered = f.strange = 0;
 	assert_true(kafka_mock_read(f.mock.brokers, "in", 1, look_at_message, NULL) >= 0);
 	assert_int_equal(f.strange, 0);
+}
+
+/* Of what was written. */
+static uint64_t unseen(void)
+{
+	uint64_t n = 0;
 	for (unsigned lane = 0; lane < LANES; lane++)
 		for (uint64_t i = 0; i < f.written[lane]; i++)
 			n += f.seen[lane][i] == 0;
 	return n;
+}
+
+static void forget_seen(void)
+{
+	memset(f.seen, 0, sizeof f.seen);
+	memset(f.n_read, 0, sizeof f.n_read);
+	f.disordered = f.strange = 0;
+}
+
+/* Reads the topic. Returns how many of what was written are missing. */
+static uint64_t missing(void)
+{
+	forget_seen();
+	look_at_topic();
+	return unseen();
 }
 
 static void assert_each_once_in_order(void)
@@ -445,9 +462,12 @@ static void live(const char *options)
 		turn();
 }
 
+/* The mock keeps the last 5 MiB. On a slow machine more is sent, as each life begins at the cursor;
+ * so the topic is read after each life, which sends less. */
 static void killed_under_load_nothing_is_missing(void **state)
 {
 	(void)state;
+	forget_seen();
 	for (unsigned life = 0; life < 15; life++) {
 		write_numbers(0, 1000, 100);
 		pid_t pid = fork();
@@ -459,10 +479,12 @@ static void killed_under_load_nothing_is_missing(void **state)
 		}
 		assert_int_equal(kill(pid, SIGKILL), 0);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		look_at_topic();
 	}
 	begin("");
 	run_until(all_safe());
-	assert_int_equal(missing(), 0);
+	look_at_topic();
+	assert_int_equal(unseen(), 0);
 }
 
 static void draining_sends_at_once_what_linger_keeps_back(void **state)
