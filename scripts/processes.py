@@ -69,6 +69,34 @@ def children(of=None, besides=()):
     return found
 
 
+def of_session(leader):
+    """The live processes of the session that this process led, {pid: command}."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = Path("/proc", entry, "stat").read_text()
+            except OSError:
+                continue
+            state, _parent, _group, session = stat[stat.rindex(")") + 2 :].split()[:4]
+            if int(session) == leader and state != "Z":
+                found[int(entry)] = command_of(entry)
+    return found
+
+
+def end_session(leader, settle_s):
+    """Waits up to settle_s seconds for all of a session to end; kills and returns those that did not, {pid: command}."""
+    deadline = time.monotonic() + settle_s
+    while (left := of_session(leader)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    return left
+
+
 def survivors(settle_s, besides=()):
     """Waits up to settle_s seconds for all children to end; kills and returns those that did not, {pid: command}."""
     deadline = time.monotonic() + settle_s

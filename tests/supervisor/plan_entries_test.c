@@ -66,7 +66,7 @@ static const struct flow_stage more_stages[] = {
 
 const struct config_option *config_options(size_t *n)
 {
-	static struct config_option all[256];
+	static struct config_option all[512];
 	const struct config_option *some = built_in_options(n);
 	assert_true(*n + N_OF(more_options) <= N_OF(all));
 	memcpy(all, some, *n * sizeof *some);
