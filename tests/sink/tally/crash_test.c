@@ -530,6 +530,42 @@ static void while_the_database_is_locked_lanes_fill_and_nothing_is_lost(void **s
 	segment_detach(&segment);
 }
 
+static void wait_for_errand(struct fixture *f, enum errand_state wanted)
+{
+	for (int i = 0; i < 1000 && (errand_word(f) & ERRAND_STATES) != (uint64_t)wanted; i++)
+		usleep(10000);
+	assert_int_equal(errand_word(f) & ERRAND_STATES, wanted);
+}
+
+static void an_errand_that_cannot_be_committed_is_done_when_that_works_again(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+	unsigned done = 0;
+	sqlite3 *db;
+	write_some(f, 10);
+	tally_all(f);
+	snprintf(path, sizeof path, "%s/%s", f->data.data_dir, STORE_FILE);
+	pid_t tally = start_tally(f); /* before the connection: those must not cross a fork */
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_busy_timeout(db, 5000);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(keep_asking(f, &done), 0);
+	wait_for_errand(f, ERRAND_TAKEN);
+	for (int i = 0; i < 1000 && metric_named(f, "failing") == 0; i++)
+		usleep(10000);
+	assert_int_equal(metric_named(f, "failing"), 1);
+	write_some(f, 10);
+	assert_int_equal(errand_word(f) & ERRAND_STATES, ERRAND_TAKEN);
+	assert_int_equal(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	wait_for_errand(f, ERRAND_DONE);
+	end_tally(tally);
+	uint64_t forgotten = atomic_load(&f->shared->control.errand_answer[1]);
+	assert_true(forgotten >= 20);
+	assert_int_equal(forgotten + in_database(f), 40);
+}
+
 static void note_of(struct fixture *f, char note[CONTROL_NOTE_BYTES])
 {
 	control_read_note(&f->shared->control, note);
@@ -608,6 +644,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(an_errand_that_a_life_died_over_is_done_once, set_up,
 	                                        tear_down),
 	        cmocka_unit_test_setup_teardown(an_errand_whose_time_is_over_is_not_done, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(
+	                an_errand_that_cannot_be_committed_is_done_when_that_works_again, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(killed_between_commit_and_cursor_it_goes_on_from_the_database,
 	                                        set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(positions_of_another_generation_mean_nothing, set_up,

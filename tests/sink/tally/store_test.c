@@ -89,6 +89,57 @@ static void a_commit_writes_only_what_changed(void **state)
 	assert_int_equal(rows, 0);
 }
 
+static struct book_forgotten forget(struct tally_store *f, uint64_t errand)
+{
+	static const struct book_kind *const kinds[] = {&book_ip_kind, NULL};
+	struct store_forget forget = {.kinds = kinds, .errand = errand}, last;
+	struct book *book = &f->ip->book;
+	assert_int_equal(store_commit_forget(f->store, &book, 1, NULL, 0, NULL, &forget, &f->error), 0);
+	assert_int_equal(store_last_forget(f->store, &last, &f->error), 0);
+	assert_int_equal(last.errand, errand);
+	assert_int_equal(last.forgotten.events, forget.forgotten.events);
+	assert_int_equal(last.forgotten.applications, forget.forgotten.applications);
+	return forget.forgotten;
+}
+
+static void what_is_forgotten_is_gone_from_memory_and_file_and_counted_anew(void **state)
+{
+	struct tally_store *f = *state;
+	struct store_forget last;
+	open_again(f);
+	assert_int_equal(store_last_forget(f->store, &last, &f->error), 0);
+	assert_int_equal(last.errand, 0);
+	for (unsigned round = 1; round <= 3; round++) {
+		uint32_t n = 0;
+		while (n < 3000 || f->counts->networks.old == NULL) /* on until the table grows */
+			tally_store_add(f, n % 10, n * 16), n++;
+		assert_int_equal(tally_store_commit(f, NULL), 0);
+		for (unsigned i = 0; i < 100; i++)
+			tally_store_add(f, i % 20, 5);
+		f->counts->beyond = 12;
+		f->counts->beyond_dirty = true;
+		struct book_forgotten forgotten = forget(f, round);
+		assert_int_equal(forgotten.applications, 20);
+		assert_int_equal(forgotten.events, n + 100 + 12);
+		assert_int_equal(f->counts->n_applications + f->counts->networks.n + f->counts->addresses, 0);
+		assert_int_equal(counts_dirty_rows(f->counts), 0);
+		assert_int_equal(ask(f, "SELECT count(*) FROM application"), 0);
+		assert_int_equal(ask(f, "SELECT count(*) FROM count"), 0);
+		assert_int_equal(ask(f, "SELECT count(*) FROM network"), 0);
+		assert_int_equal(ask(f, "SELECT count(*) FROM total WHERE name = 'beyond'"), 0);
+		assert_int_equal(forget(f, round).events, forgotten.events); /* a commit that is repeated */
+	}
+	for (uint32_t i = 0; i < 1000; i++)
+		tally_store_add(f, i % 10, i);
+	assert_int_equal(tally_store_commit(f, NULL), 0);
+	tally_store_close(f);
+	open_again(f);
+	assert_int_equal(f->counts->n_applications, 10);
+	assert_int_equal(f->counts->addresses, 1000);
+	assert_int_equal(f->counts->beyond, 0);
+	assert_int_equal(tally_store_count(f, 7), 100);
+}
+
 static void cursors_are_kept_by_topic_and_lane(void **state)
 {
 	struct tally_store *f = *state;
@@ -554,6 +605,9 @@ int main(void)
 	                                        tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(a_commit_writes_only_what_changed, tally_store_set_up,
 	                                        tally_store_tear_down),
+	        cmocka_unit_test_setup_teardown(
+	                what_is_forgotten_is_gone_from_memory_and_file_and_counted_anew, tally_store_set_up,
+	                tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(cursors_are_kept_by_topic_and_lane, tally_store_set_up,
 	                                        tally_store_tear_down),
 	        cmocka_unit_test_setup_teardown(many_lives_count_as_one, tally_store_set_up,
