@@ -13,8 +13,7 @@
 #include "sink/tally/answer.h"
 #include "sink/tally/attempts.h"
 
-#define KEEP_BYTES_MAX (4u << 20) /* of our own part; a longer one is not kept */
-#define GROWTH         20u /* of JSON as values: 15 times the text for short keys, and the rows to sort */
+#define GROWTH 30u /* from text to values, 15 times for short keys; parts and what is merged of them */
 
 /* ---- which routes ---- */
 
@@ -81,7 +80,8 @@ struct question {
 	const struct kind *kind;
 	char *target; /* path and query, as peers are asked: who asks the same shares it */
 	struct answer own;
-	json_t *own_json;
+	json_t *own_json; /* until it is merged */
+	size_t own_bytes; /* that count in the fleet's */
 	unsigned awaited;
 	struct waiter *first;
 	uint64_t done_ns; /* 0: it runs */
@@ -96,6 +96,7 @@ struct fleet {
 	struct fetcher *fetcher;
 	struct question *first; /* the newest first */
 	unsigned n_questions;
+	uint64_t own_bytes, own_bytes_max; /* of our own parts of all questions, as text */
 	uint64_t fresh_ns;
 	char box[FLEET_BOX_BYTES];
 	unsigned n_peers;
@@ -114,9 +115,10 @@ static void free_question(struct question *question)
 	answer_free(&question->own);
 	json_decref(question->own_json);
 	json_decref(question->merged);
+	fleet->own_bytes -= question->own_bytes;
+	fleet->n_questions--;
 	free(question->target);
 	free(question);
-	fleet->n_questions--;
 }
 
 /* Frees questions that are kept: those from `before` on back, or, with `one`, the oldest. */
@@ -456,6 +458,8 @@ static void finish(struct question *question)
 		json_decref(question->reply[i].json);
 		question->reply[i].json = NULL;
 	}
+	json_decref(question->own_json);
+	question->own_json = NULL;
 	question->done_ns = clock_monotonic_ns();
 }
 
@@ -468,11 +472,6 @@ static void drop(struct question *question)
 		at = &(*at)->next;
 	*at = question->next;
 	free_question(question);
-}
-
-static bool worth_keeping(const struct question *question)
-{
-	return question->fleet->fresh_ns != 0 && question->own.bytes <= KEEP_BYTES_MAX;
 }
 
 static void answer_waiters(struct question *question)
@@ -496,7 +495,7 @@ static void on_reply(struct fetch *fetch)
 		return;
 	finish(question);
 	answer_waiters(question);
-	if (!worth_keeping(question))
+	if (question->fleet->fresh_ns == 0)
 		drop(question);
 }
 
@@ -522,21 +521,40 @@ static void ask_peers(struct question *question)
 		finish(question);
 }
 
+/* Whether there is room for our own part; what is kept makes way. */
+static bool has_room(struct question *question)
+{
+	struct fleet *fleet = question->fleet;
+	question->own_bytes = question->own.bytes;
+	fleet->own_bytes += question->own_bytes;
+	while (fleet->own_bytes > fleet->own_bytes_max)
+		if (!forget(fleet, 0, true))
+			return false;
+	return true;
+}
+
 /* Our own part. False with the answer set: there is none to merge with. */
 static bool ask_here(struct question *question, struct form *form, struct answer *answer)
 {
 	struct answer *own = &question->own;
 	answer_init(own);
 	serve_ask(question->fleet->serve, &form->request, own);
-	if (own->status == 404)
-		return true;
-	if (own->status != 200) {
+	if (own->status != 200 && own->status != 404) {
 		answer_body(answer, own->status, own->type, own->body, own->bytes);
 		answer->retry_after_s = own->retry_after_s;
 		own->body = NULL;
 		return false;
 	}
+	if (!has_room(question)) {
+		problem(answer, 503, form->request.path,
+		        "no room in serve.peer_memory for this box's part: try again later, or ask each box alone, with peers=0");
+		answer->retry_after_s = 1;
+		return false;
+	}
+	if (own->status == 404)
+		return true;
 	question->own_json = json_loadb(own->body, own->bytes, JSON_ALLOW_NUL, NULL);
+	answer_free(own);
 	if (question->own_json == NULL)
 		problem(answer, 503, form->request.path, "no memory");
 	return question->own_json != NULL;
@@ -664,11 +682,10 @@ const char *fleet_missing(const struct fleet *fleet, uint64_t peers, char text[F
 
 uint64_t fleet_bytes_max(const struct config *config)
 {
-	uint64_t memory = config_u64(config, "serve.peer_memory");
-	if (config_count(config, "serve.peers") == 0)
-		return 0;
-	return GROWTH * (memory + FLEET_QUESTIONS_MAX * (uint64_t)KEEP_BYTES_MAX +
-	                 config_u64(config, "serve.max_answer"));
+	/* Peers' parts and our own, each as text and as values. */
+	return config_count(config, "serve.peers") == 0
+	               ? 0
+	               : 2 * (1 + GROWTH) * config_u64(config, "serve.peer_memory");
 }
 
 int fleet_check(const struct config *config, struct shm_error *error)
@@ -705,6 +722,7 @@ int fleet_open(struct fleet **fleet, const struct config *config, uint64_t gener
 		return -ENOMEM;
 	}
 	made->serve = serve;
+	made->own_bytes_max = options.memory_max;
 	made->fresh_ns = config_ns(config, "serve.peer_fresh");
 	made->n_peers = (unsigned)config_count(config, "serve.peers");
 	for (unsigned i = 0; i < made->n_peers; i++)

@@ -22,8 +22,8 @@
  * is an object. A peer that answers 404 has counted nothing of this: it is not missing.
  *
  * **It holds nobody up.** The request is parked (answer.h) while peers are asked. Merging takes as
- * long as its size makes it, which is bounded: serve.peer_memory for all answers of peers,
- * FLEET_QUESTIONS_MAX questions that run or are kept.
+ * long as its size makes it, which is bounded: serve.peer_memory for all answers of peers and
+ * as much for our own parts, FLEET_QUESTIONS_MAX questions that run or are kept.
  */
 #ifndef SERVE_FLEET_H
 #define SERVE_FLEET_H
@@ -38,7 +38,7 @@
 #include "shm/segment.h"
 
 #define FLEET_PEERS_MAX     64u
-#define FLEET_QUESTIONS_MAX 16u
+#define FLEET_QUESTIONS_MAX 32u
 #define FLEET_MISSING_BYTES 1024u
 #define FLEET_BOX_BYTES     17u
 
