@@ -14,7 +14,7 @@ HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/
 FETCHED   = country.mmdb regexes.yaml uPlot.js uPlot.css
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,$(FETCHED) $(addsuffix .licence,$(FETCHED)))
 
-.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver outage-deliver
+.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver outage-deliver bench-live
 .PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint
 
 all: have-packages $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
@@ -90,6 +90,11 @@ crash-deliver: ## 500 kills of the stage that delivers, under load, as well as t
 outage-deliver: ## 200,000 postbacks for a receiver that is down for a minute; POSTBACKS=n, DOWN=seconds
 	@scripts/install-packages build run test data
 	@MILLRACE_OUTAGE_POSTBACKS=$(or $(POSTBACKS),200000) MILLRACE_OUTAGE_S=$(or $(DOWN),60) $(AGAIN) built-system ONLY=receiver_that_is_down
+
+bench-live: ## 1,000 clients of /live: what they cost, and the rate of the pipeline without and with them; CLIENTS=n
+	@scripts/install-packages build run test data
+	@MILLRACE_LIVE_CLIENTS=$(or $(CLIENTS),1000) $(AGAIN) built-system ONLY=test_live_many
+	@cat $(BUILD)/test-output/live-many-clients.txt $(BUILD)/test-output/live-rate.txt
 
 asan: ## all unit and system tests under the address and undefined-behaviour sanitizers, in $(BUILD)-asan
 	@scripts/install-packages build run test data

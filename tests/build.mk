@@ -219,6 +219,7 @@ $(eval $(call unit,deliver/names_change,deliver stage flow config shm event base
 SERVE_TEST_PARTS := serve $(SERVE_PARTS) stage flow config shm event base
 $(eval $(call unit,serve/router,$(SERVE_TEST_PARTS),$(SERVE_LIBS)))
 $(eval $(call unit,serve/recent,$(SERVE_TEST_PARTS),$(SERVE_LIBS)))
+$(eval $(call unit,serve/live,$(SERVE_TEST_PARTS),$(SERVE_LIBS)))
 $(eval $(call unit,serve/auth,$(SERVE_TEST_PARTS),$(SERVE_LIBS)))
 $(eval $(call unit,serve/answer,$(SERVE_TEST_PARTS),$(SERVE_LIBS)))
 $(eval $(call unit,serve/merge,$(SERVE_TEST_PARTS),$(SERVE_LIBS)))

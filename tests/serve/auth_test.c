@@ -147,6 +147,37 @@ static void hosts_are_addresses_localhost_this_machine_and_what_is_named(void **
 	assert_false(host_allowed(&hosts, "box"));
 }
 
+static void a_token_comes_as_a_subprotocol(void **state)
+{
+	static const struct {
+		const char *list, *field;
+	} lists[] = {
+	        {"millrace.v1, bearer.cmVhZGVyLXRva2VuLzE", "Bearer reader-token/1"},
+	        {"bearer.cmVhZGVyLXRva2VuLzE,millrace.v1", "Bearer reader-token/1"},
+	        {"bearer._-8", "Bearer \xff\xef"},
+	        {"millrace.v1", NULL},
+	        {"bearer.", NULL},
+	        {"bearer.!!", NULL},
+	        {"bearer.A", NULL},
+	        {"Bearer.AAAA", NULL},
+	        {"", NULL},
+	        {NULL, NULL},
+	};
+	char field[AUTH_BEARER_BYTES], *longest = malloc(2000);
+	(void)state;
+	for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+		const char *found = auth_from_protocols(lists[i].list, field);
+		if (lists[i].field != NULL)
+			assert_string_equal(found, lists[i].field);
+		else
+			assert_null(found);
+	}
+	memset(stpcpy(longest, "bearer."), 'A', 1900);
+	longest[1900] = '\0';
+	assert_null(auth_from_protocols(longest, field));
+	free(longest);
+}
+
 static void a_loopback_address_reaches_this_host_alone(void **state)
 {
 	(void)state;
@@ -169,6 +200,7 @@ int main(void)
 	        cmocka_unit_test(tokens_that_cannot_be_read_close_what_they_would_open),
 	        cmocka_unit_test(an_origin_is_ours_or_named),
 	        cmocka_unit_test(hosts_are_addresses_localhost_this_machine_and_what_is_named),
+	        cmocka_unit_test(a_token_comes_as_a_subprotocol),
 	        cmocka_unit_test(a_loopback_address_reaches_this_host_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

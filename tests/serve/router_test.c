@@ -56,15 +56,16 @@ static void a_path_is_found_by_its_pattern(void **state)
 static void a_path_that_is_none_is_found_nowhere(void **state)
 {
 	(void)state;
-	static const char *const paths[] = {"/x",     "/api",    "/api/stats", "/api/stat/x",
-	                                    "/event", "/events", "/events/",   "//",
-	                                    "/Dead",  "/dea",    "/healthz2"};
+	static const char *const paths[] = {"/x", "/api",  "/api/stats", "/api/stat/x", "/event",
+	                                    "//", "/Dead", "/dea",       "/healthz2"};
 	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
 		if (strcmp(paths[i], "//") == 0)
 			continue; /* a slash at the end counts for nothing: the index */
 		assert_string_equal(found(REQUEST_GET, paths[i]), "");
 		assert_int_equal(methods, 0);
 	}
+	assert_string_equal(found(REQUEST_GET, "/events"), ""); /* it can only be deleted */
+	assert_int_equal(methods, 1u << REQUEST_DELETE | 1u << REQUEST_OPTIONS);
 }
 
 static void the_last_parameter_takes_the_rest_and_others_one_segment(void **state)
@@ -211,10 +212,47 @@ static void every_row_is_of_use(void **state)
 	}
 }
 
+static void a_parameter_may_come_several_times_where_its_row_says_so(void **state)
+{
+	(void)state;
+	assert_string_equal(found(REQUEST_GET, "/live"), "live");
+	query("where=a=1&topic=track&where=b=2");
+	assert_true(router_read(&request, NOW_MS, wrong, sizeof wrong));
+	assert_string_equal(request_each(&request, "where", 0), "a=1");
+	assert_string_equal(request_each(&request, "where", 1), "b=2");
+	assert_null(request_each(&request, "where", 2));
+	assert_string_equal(found(REQUEST_GET, "/live"), "live");
+	query("where=a=1&where=b");
+	assert_false(router_read(&request, NOW_MS, wrong, sizeof wrong));
+	assert_non_null(strstr(wrong, "where"));
+	assert_string_equal(found(REQUEST_GET, "/live"), "live");
+	query("where=a=1&where=a=2&where=a=3&where=a=4&where=a=5&where=a=6&where=a=7&where=a=8&where=a=9");
+	assert_false(router_read(&request, NOW_MS, wrong, sizeof wrong));
+	assert_non_null(strstr(wrong, "8"));
+}
+
+static void types_have_the_weight_that_the_client_gives_them(void **state)
+{
+	static const char browser[] = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+	(void)state;
+	assert_int_equal(request_weight(NULL, "text/html"), 1000);
+	assert_int_equal(request_weight("", "text/html"), 0);
+	assert_int_equal(request_weight(browser, "text/html"), 1000);
+	assert_int_equal(request_weight(browser, "application/xml"), 900);
+	assert_int_equal(request_weight(browser, "application/json"), 800);
+	assert_int_equal(request_weight("*/*, text/*;q=0.25, TEXT/HTML;q=0.125", "text/html"), 125);
+	assert_int_equal(request_weight("*/*, text/*;q=0.25", "text/plain"), 250);
+	assert_int_equal(request_weight("text/event-stream;q=0, */*", "text/event-stream"), 0);
+	assert_int_equal(request_weight("text/html ; level=1 ; q=0.5", "text/html"), 500);
+	assert_int_equal(request_weight("texts/html, text", "text/html"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(a_path_is_found_by_its_pattern),
+	        cmocka_unit_test(a_parameter_may_come_several_times_where_its_row_says_so),
+	        cmocka_unit_test(types_have_the_weight_that_the_client_gives_them),
 	        cmocka_unit_test(a_path_that_is_none_is_found_nowhere),
 	        cmocka_unit_test(the_last_parameter_takes_the_rest_and_others_one_segment),
 	        cmocka_unit_test(another_method_is_told_which_there_are),
