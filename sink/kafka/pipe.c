@@ -439,7 +439,7 @@ static void take_reports(struct pipe *pipe, const rd_kafka_message_t *const *mes
                          uint64_t now_ns)
 {
 	struct kafka *kafka = pipe->kafka;
-	uint64_t bytes = 0, delivered = 0;
+	uint64_t bytes = 0;
 	for (size_t i = 0, run; i < n; i += run) {
 		void *report = message[i]->_private;
 		bytes += message[i]->len + message[i]->key_len;
@@ -452,16 +452,16 @@ static void take_reports(struct pipe *pipe, const rd_kafka_message_t *const *mes
 		       (pipe->kafka->exactly_once || message[i + run]->_private == report);
 		     run++)
 			bytes += message[i + run]->len + message[i + run]->key_len;
+		/* Before the cursor moves: whoever sees that all was read looks at it next. */
+		metric_add(kafka->control, KAFKA_delivered, run);
 		settle_land(&kafka->settle, !pipe->kafka->exactly_once ? report : pipe->flight, (uint32_t)run,
 		            now_ns);
-		delivered += run;
 	}
 	pipe->queued -= n;
 	pipe->queued_bytes -= bytes;
 	kafka->queued -= n;
 	kafka->queued_bytes -= bytes;
 	pipe->full = false;
-	metric_add(kafka->control, KAFKA_delivered, delivered);
 }
 
 static void take_delivered(struct pipe *pipe, rd_kafka_event_t *event, uint64_t now_ns)

@@ -259,6 +259,21 @@ static void tell_counters(struct sink *sink)
 	count_on(sink, OBJECTS_spooled, count_spool(sink).spooled, &sink->told_spooled);
 }
 
+static void tell_note(struct sink *sink)
+{
+	const struct upload_counts *counts = upload_counts(sink->objects.upload);
+	const char *spool = count_spool(sink).reason;
+	if (counts->failing_since_ns != 0)
+		control_note(sink->control, "failing: %s%s%s", counts->reason,
+		             spool[0] != '\0' ? "; spool: " : "", spool);
+	else if (spool[0] != '\0')
+		control_note(sink->control, "spool: %s", spool);
+	else
+		control_note(sink->control, "%s", sink->objects.ops->traits(sink->objects.store)->name);
+}
+
+/* In this order, so that what one gauge says is there when it is seen: of what is open how much it
+ * is, of a failure since when. */
 static void tell_gauges(struct sink *sink)
 {
 	const struct upload_counts *now = upload_counts(sink->objects.upload);
@@ -271,19 +286,27 @@ static void tell_gauges(struct sink *sink)
 				waiting += stream_waiting_records(&sink->ports.reader[i].lane[k]);
 	metric_set(sink->control, OBJECTS_waiting_records, waiting);
 	metric_set(sink->control, OBJECTS_last_object_time, now->last_object_ns / NS_PER_SEC);
-	metric_set(sink->control, OBJECTS_open_objects, journal.objects - journal.free_objects);
-	metric_set(sink->control, OBJECTS_finishing_objects, journal.finishing);
 	metric_set(sink->control, OBJECTS_waiting_bytes, journal.waiting_bytes);
+	metric_set(sink->control, OBJECTS_finishing_objects, journal.finishing);
+	metric_set(sink->control, OBJECTS_open_objects, journal.objects - journal.free_objects);
 	/* as of the last tick: what was open then may be complete by now */
 	bool none =
 	        now->oldest_ns == 0 || now->oldest_ns > real_ns || journal.free_objects == journal.objects;
 	metric_set(sink->control, OBJECTS_oldest_unsafe_seconds,
 	           none ? 0 : (real_ns - now->oldest_ns) / NS_PER_SEC);
 	metric_set(sink->control, OBJECTS_left_uploads, now->left);
-	metric_set(sink->control, OBJECTS_spool_parts, count_spool(sink).parts);
 	metric_set(sink->control, OBJECTS_spool_bytes, count_spool(sink).bytes);
-	metric_set(sink->control, OBJECTS_failing, now->failing_since_ns != 0);
+	metric_set(sink->control, OBJECTS_spool_parts, count_spool(sink).parts);
 	metric_set(sink->control, OBJECTS_failing_since, now->failing_since_ns / NS_PER_SEC);
+	metric_set(sink->control, OBJECTS_failing, now->failing_since_ns != 0);
+}
+
+/* The counters last: whoever waits for one looks at the rest next. */
+static void tell(struct sink *sink)
+{
+	tell_note(sink);
+	tell_gauges(sink);
+	tell_counters(sink);
 }
 
 /* ---- flush and drain ---- */
@@ -331,8 +354,7 @@ static void follow_wishes(struct sink *sink, struct stage *stage)
 	}
 	if (sink->flushing && !sink->wish.open && upload_unfinished(sink->objects.upload) == 0) {
 		sink->flushing = false;
-		tell_counters(sink); /* who waits for the flush looks at them next */
-		tell_gauges(sink);
+		tell(sink); /* who waits for the flush looks at it next */
 		metric_add(sink->control, OBJECTS_flushes_done,
 		           read_metric(sink, OBJECTS_flushes_asked) -
 		                   read_metric(sink, OBJECTS_flushes_done));
@@ -392,17 +414,7 @@ static void tick(struct stage *stage)
 		sink->looked_ns = stage->now_ns;
 		upload_tick(sink->objects.upload, stage->now_ns, clock_real_ns());
 	}
-	tell_counters(sink);
-	tell_gauges(sink);
-	const struct upload_counts *counts = upload_counts(sink->objects.upload);
-	const char *spool = count_spool(sink).reason;
-	if (counts->failing_since_ns != 0)
-		control_note(sink->control, "failing: %s%s%s", counts->reason,
-		             spool[0] != '\0' ? "; spool: " : "", spool);
-	else if (spool[0] != '\0')
-		control_note(sink->control, "spool: %s", spool);
-	else
-		control_note(sink->control, "%s", sink->objects.ops->traits(sink->objects.store)->name);
+	tell(sink);
 }
 
 /* Until all is in the store; the supervisor ends a drain that takes too long, and the next life

@@ -163,7 +163,7 @@ def test_stat_tells_type_and_age_of_the_database(instance, tmp_path):
     database = tmp_path / "country.mmdb"
     millrace = instance(config=enrich_config(tmp_path, country_database=str(database)))
     none = "no country database, all are XX; "
-    assert millrace.stage("enrich.0")["note"].startswith(none)
+    wait_until(lambda: millrace.stage("enrich.0")["note"].startswith(none), 20, "the note, which the first tick writes")
     assert metrics(millrace)["country_database_loaded"] == 0
     database.write_bytes(make_databases(tmp_path)[0])
     wait_until(lambda: metrics(millrace)["country_database_loaded"] == 1, 30, "the database in use")

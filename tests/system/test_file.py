@@ -253,6 +253,7 @@ def test_the_file_is_rotated_by_size_and_age_and_the_oldest_go(instance, tmp_pat
     wait_until(lambda: metric(one, "rotations") >= 3, what="rotations by size and by age")
     # An empty file stays, however old.
     wait_until(lambda: path.exists() and path.stat().st_size == 0, what="an empty file")
+    wait_until(lambda: metric(one, "file_bytes") == 0, what="the tick that tells of it, after the rotations")
     rotations = metric(one, "rotations")
     time.sleep(1.5 * SLOW)
     assert metric(one, "rotations") == rotations
