@@ -98,6 +98,15 @@ static void copy_fixed(struct fixed *fixed, const struct journal_place *place, u
 	fixed->object.first_position = place->first_position;
 }
 
+static bool same_fixed(const struct fixed *a, const struct fixed *b)
+{
+	return memcmp(a->token, b->token, sizeof a->token) == 0 &&
+	       strcmp(a->object.key, b->object.key) == 0 && strcmp(a->object.name, b->object.name) == 0 &&
+	       a->object.opened_ns == b->object.opened_ns && a->object.first_topic == b->object.first_topic &&
+	       a->object.first_lane == b->object.first_lane &&
+	       a->object.first_position == b->object.first_position;
+}
+
 /* One attempt. False: it changed meanwhile. JOURNAL_FREE: there is no object. */
 static bool copy_place(const struct map *map, const struct journal_place *place, struct seen_object *object)
 {
@@ -111,7 +120,7 @@ static bool copy_place(const struct map *map, const struct journal_place *place,
 	if (atomic_load_explicit(&place->state, memory_order_acquire) != word)
 		return false;
 	copy_fixed(&again, place, word);
-	if (memcmp(&first, &again, sizeof first) != 0)
+	if (!same_fixed(&first, &again))
 		return false;
 	*object = first.object;
 	object->n_parts = journal_load(&place->n_parts);

@@ -110,30 +110,31 @@ static json_t *ask(uint64_t position, time_t arrived)
 	return told;
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 /* The objects that are told, by the ends of their names, sorted, with a space between; "sure " is
  * before them when it is. */
 static void assert_told(uint64_t position, time_t arrived, const char *expected)
 {
-	char all[512] = "";
+	char all[512];
 	json_t *told = ask(position, arrived);
 	const json_t *objects = json_object_get(told, "objects"), *one;
-	const char *name[16], *swap;
+	const char *name[WHERE_OBJECTS_MAX] = {NULL};
 	size_t i, n = json_array_size(objects);
-	assert_true(n <= 16);
 	json_array_foreach(objects, i, one)
 	{
+		assert_true(i < WHERE_OBJECTS_MAX);
 		name[i] = json_string_value(json_object_get(one, "name"));
-		for (size_t k = i; k > 0 && strcmp(name[k], name[k - 1]) < 0; k--) {
-			swap = name[k];
-			name[k] = name[k - 1];
-			name[k - 1] = swap;
-		}
 	}
-	if (json_is_true(json_object_get(told, "sure")))
-		strcat(all, "sure");
-	for (i = 0; i < n; i++) {
+	qsort(name, n, sizeof *name, by_name);
+	int used = snprintf(all, sizeof all, "%s", json_is_true(json_object_get(told, "sure")) ? "sure" : "");
+	for (i = 0; i < n && name[i] != NULL; i++) {
 		const char *suffix = strstr(name[i], "-log-");
-		strcat(strcat(all, all[0] == '\0' ? "" : " "), suffix != NULL ? suffix + 5 : "bare");
+		used += snprintf(all + used, sizeof all - (size_t)used, "%s%s", used > 0 ? " " : "",
+		                 suffix != NULL ? suffix + 5 : "bare");
 	}
 	assert_string_equal(all, expected);
 	json_decref(told);
