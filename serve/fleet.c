@@ -166,7 +166,7 @@ static struct question *find(const struct fleet *fleet, const char *target, uint
 /* The request as it is asked of a box alone, and its path and query. */
 struct form {
 	struct request request;
-	char target[3 * (REQUEST_PATH_MAX + REQUEST_QUERY_ROOM) + 64];
+	char target[3 * (REQUEST_PATH_MAX + REQUEST_QUERY_ROOM) + 512];
 	size_t n;
 	bool query;
 };
@@ -343,6 +343,17 @@ static void fail(struct reply *reply, const char *why)
 	snprintf(reply->fetch.why, sizeof reply->fetch.why, "%s", why);
 }
 
+/* Whether a good reply before the i-th is of the same box. */
+static bool was_before(const struct question *question, unsigned i)
+{
+	const struct reply *reply = question->reply;
+	for (unsigned k = 0; k < i; k++)
+		if ((reply[k].state == REPLY_COUNTED || reply[k].state == REPLY_NOTHING) &&
+		    strcmp(reply[k].fetch.box, reply[i].fetch.box) == 0)
+			return true;
+	return false;
+}
+
 /* What the i-th reply is worth. */
 static void judge(struct question *question, unsigned i)
 {
@@ -352,19 +363,18 @@ static void judge(struct question *question, unsigned i)
 		return;
 	if (fetch->status == 0) {
 		reply->state = REPLY_FAILED; /* why is there */
+	} else if (strcmp(fetch->box, question->fleet->box) == 0) {
+		reply->state = REPLY_ITSELF;
 	} else if (fetch->status != 200 && fetch->status != 404) {
 		snprintf(fetch->why, sizeof fetch->why, "it answered %u%s", fetch->status,
 		         fetch->status == 401 ? ": it wants another token (serve.peer_token)" : "");
 		reply->state = REPLY_FAILED;
 	} else if (fetch->box[0] == '\0') {
 		fail(reply, "what answers there is no millrace, or one that does not know of peers");
-	} else if (strcmp(fetch->box, question->fleet->box) == 0) {
-		reply->state = REPLY_ITSELF;
+	} else if (was_before(question, i)) {
+		reply->state = REPLY_TWICE;
 	} else {
 		reply->state = fetch->status == 200 ? REPLY_COUNTED : REPLY_NOTHING;
-		for (unsigned k = 0; k < i; k++)
-			if (strcmp(question->reply[k].fetch.box, fetch->box) == 0)
-				reply->state = REPLY_TWICE;
 	}
 	if (reply->state != REPLY_COUNTED)
 		return;

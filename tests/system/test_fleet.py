@@ -195,7 +195,7 @@ class Hanging:
 
     def __init__(self):
         self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = "http://127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.url = "http://localhost:%d" % self.socket.getsockname()[1]
 
     def __enter__(self):
         return self
