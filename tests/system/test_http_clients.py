@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import threading
 import urllib.error
@@ -15,7 +14,8 @@ import zlib
 
 import pytest
 
-from harness import SLOW, processes, wait_until
+from browser_help import Chromium
+from harness import SLOW, wait_until
 from http_help import EXAMPLE, OK_BODY, check_ledger, events, http_addresses, http_config, metric, url_of
 
 BODY = json.dumps(EXAMPLE)
@@ -283,48 +283,9 @@ class ShopHandler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Browser:
-    """Chromium without a window, ended with all its processes."""
-
-    def __init__(self, url, tmp_path):
-        path = shutil.which("chromium")
-        if path is None:
-            pytest.skip("chromium is not installed")
-        self.before = set(processes.children())
-        self.log = tmp_path / "chromium.log"
-        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        environment["HOME"] = str(tmp_path)
-        command = [
-            path, "--headless=new", "--disable-gpu", "--no-first-run", "--no-default-browser-check", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-breakpad", "--disable-dev-shm-usage",
-            "--no-proxy-server", f"--user-data-dir={tmp_path}/profile",
-            "--no-sandbox",  # which neither root nor most containers can have; the page is ours
-        ]
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [*command, url], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(timeout=10 * SLOW)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        # Helpers that had left the group come to us as orphans.
-        for pid in set(processes.children()) - self.before:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-
-
 @pytest.mark.limit(2 * BROWSER_S)
 def test_a_page_of_another_origin_sends_from_a_browser(site, tmp_path):
-    with Shop(site.url("")) as shop, Browser(shop.url, tmp_path) as browser:
+    with Shop(site.url("")) as shop, Chromium(tmp_path, shop.url) as browser:
         try:
             told = wait_until(lambda: shop.told, BROWSER_S, "what the page says")
             wait_until(lambda: len(site.events("track.raw")) == 7, BROWSER_S, "what the page sent")
