@@ -1,5 +1,5 @@
 // The page: one socket for the figures of each second, and the sections that show them.
-import {ask} from "./ask.js";
+import {ask, askAgain} from "./ask.js";
 import {Chart, loadCharts} from "./charts.js";
 import {showConsumers, showDeliveries, showHourly, showSinks} from "./counts.js";
 import {showDead} from "./dead.js";
@@ -119,6 +119,9 @@ function head(stat, rates) {
 	say(byId("head-up"), span(1000 * Math.floor((model.now_ms - stat.created_ms) / 1000)));
 }
 
-const live = new Live("", {message: take, state});
-byId("link-now").addEventListener("click", () => live.now());
+const live = new Live("ticks=1", {message: take, state});
+byId("link-now").addEventListener("click", () => {
+	askAgain();
+	live.now();
+});
 requestAnimationFrame(() => setTimeout(loadCharts)); // after the first paint

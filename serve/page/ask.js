@@ -19,46 +19,60 @@ export class Problem extends Error {
 /** The token of "reader" or "admin", whichever opens a route for readers; null: there is none. */
 export const token = (who = "reader") => (who === "admin" ? store.get("admin") : store.get("reader") ?? store.get("admin"));
 
-async function answer(path, options, who) {
-	const headers = {Accept: "application/json"};
+/** What use(response) makes of the answer; a Problem with status 0 when there is none, or not all of it. */
+async function fetched(path, method, who, type, use) {
+	const headers = {Accept: type};
 	const mine = token(who);
 	if (mine !== null)
 		headers.Authorization = "Bearer " + mine;
 	try {
-		return await fetch(path, {...options, headers, credentials: "omit", signal: AbortSignal.timeout(PATIENCE_MS)});
+		return await use(await fetch(path, {method, headers, credentials: "omit", signal: AbortSignal.timeout(PATIENCE_MS)}));
 	} catch (error) {
 		throw new Problem(0, error.name === "TimeoutError" ? "it took too long" : "the instance is not reached");
 	}
 }
 
-async function detail(response) {
-	try {
-		const problem = await response.json();
-		return typeof problem.detail === "string" ? problem.detail : response.statusText;
-	} catch {
-		return response.statusText || "no answer that can be read";
+async function problemOf(response) {
+	const said = await response.json().catch(() => null);
+	return new Problem(response.status, typeof said?.detail === "string" ? said.detail : response.statusText || "no answer that can be read");
+}
+
+/** The answer as JSON; throws a Problem. Asks for a token when it needs one. */
+export async function ask(path, {method = "GET", who = "reader"} = {}) {
+	for (;;) {
+		const before = token(who);
+		const answer = await fetched(path, method, who, "application/json",
+			async (response) => (response.ok ? {body: await response.json()} : {problem: await problemOf(response)}));
+		if (answer.problem === undefined)
+			return answer.body;
+		if (answer.problem.status !== 401 || !(await askToken(who, answer.problem.message, before)))
+			throw answer.problem;
 	}
 }
 
-/** The answer as JSON; throws a Problem. Asks for a token when it needs one. headOnly: null instead, and the body is not waited for. */
-export async function ask(path, {method = "GET", who = "reader", headOnly = false} = {}) {
-	for (;;) {
-		const before = token(who);
-		const response = await answer(path, {method}, who);
-		if (response.ok && headOnly)
-			return response.body?.cancel() ?? null;
-		if (response.ok)
-			return response.json();
-		const said = await detail(response);
-		if (response.status !== 401 || !(await askToken(who, said, before)))
-			throw new Problem(response.status, said);
+/** Why a stream of events is refused: a Problem; null: it is not, or nobody answers. */
+export async function whyNot(path) {
+	try {
+		return await fetched(path, "GET", "reader", "text/event-stream", async (response) => {
+			if (!response.ok)
+				return problemOf(response);
+			await response.body.cancel();
+			return null;
+		});
+	} catch {
+		return null;
 	}
 }
 
 // ---- the dialog ----
 
 let open = null; // a promise while the dialog is shown: all who need a token wait for the same one
-const declined = {}; // who does not want to be asked again until the page is loaded anew, or something is clicked
+const declined = {}; // who does not want to be asked again
+
+/** Who was asked and had none may be asked again. */
+export function askAgain() {
+	declined.reader = false;
+}
 
 /** True when there is a token other than `before` to try. */
 export async function askToken(who, why, before = token(who)) {

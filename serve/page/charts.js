@@ -33,7 +33,8 @@ const dash = (i) => (i < 4 ? [] : i < 6 ? [6, 3] : [2, 3]);
 
 /** A <figure> with a title, a chart and a table of what it shows. */
 export class Chart {
-	/** unit(n): a value for reading; least: the scale reaches at least so far; every: seconds from value to value;
+	/** unit(n): a value for reading; least: the scale reaches at least so far; every: seconds from value to value, so that
+	 * there is a gap when none came (Infinity: values say what was since the last one);
 	 * colours: numbers of those that are not given in turn. table: false when the caller has a better one. */
 	constructor(title, {unit = short, least = 1, table = true, points = POINTS, every = 1, colours = {}, note = ""} = {}) {
 		Object.assign(this, {title, unit, least, points, every, colours, xs: [], ys: new Map(), shown: [], turn: 0, seen: false});

@@ -35,7 +35,7 @@ export function showConsumers() {
 }
 
 function consumer(name, title, note) {
-	const chart = new Chart(title, {unit: rate, table: false, points: 150, every: EVERY_MS / 1000});
+	const chart = new Chart(title, {unit: rate, table: false, points: 150, every: Infinity});
 	const about = make("p", {class: "note"});
 	const table = make("table");
 	const rows = new Table(table, `${title}: the most frequent`, [{title: "Key", cut: true}, number("Count"), number("Share"), {title: ""}, number("Now")], {none: "None yet."});
@@ -71,7 +71,7 @@ function ratesOf(list, before, now) {
 
 /** Averages of what came between two answers. */
 function timing(note) {
-	const chart = new Chart("Timing", {unit: span, points: 150, every: EVERY_MS / 1000, note: "averages"});
+	const chart = new Chart("Timing", {unit: span, points: 150, every: Infinity, note: "averages"});
 	let before = null;
 	whileSeen(chart.element, EVERY_MS, async () => {
 		const answer = await look("consumers/timing", note);

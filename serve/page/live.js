@@ -1,5 +1,5 @@
 // A WebSocket to /live that comes back by itself, later and later while nobody answers.
-import {askToken, ask, token} from "./ask.js";
+import {askToken, token, whyNot} from "./ask.js";
 
 const FIRST_MS = 500, LONGEST_MS = 15000, QUIET_MS = 6000, GRACE_MS = 1000;
 
@@ -67,7 +67,7 @@ export class Live {
 		clearTimeout(this.watcher);
 		this.socket = null;
 		// Why an upgrade failed is not told to pages; a plain question with the same parameters says it.
-		const why = opened ? null : await this.why();
+		const why = opened ? null : await whyNot("live?" + this.query);
 		if (this.closed || this.socket !== null || this.retry)
 			return;
 		if (why !== null && why.status === 401 && await askToken("reader", why.message)) {
@@ -82,15 +82,6 @@ export class Live {
 		this.delay = Math.min(2 * this.delay, LONGEST_MS);
 		this.handlers.state("waiting", {seconds: wait / 1000, why: why?.message});
 		this.retry = setTimeout(() => this.connect(), wait);
-	}
-
-	async why() {
-		try {
-			await ask("live?" + this.query, {headOnly: true});
-			return null;
-		} catch (error) {
-			return error.status ? error : null;
-		}
 	}
 
 	now() {

@@ -26,7 +26,7 @@ export class Model {
 
 	stage(stage, before) {
 		const metric = (name) => stage.metrics?.[name] ?? 0;
-		const per = (name) => gain(before?.metrics?.[name], metric(name), this.seconds);
+		const per = (name) => gain(before === undefined ? undefined : before.metrics?.[name] ?? 0, metric(name), this.seconds); // a tick leaves out what is 0
 		return {
 			...stage, before, metric, per, rate: 0, rejected: 0, rejecting: 0, kernel_dropped: 0, missed: 0, losing: 0,
 			ingests: stage.program.startsWith("ingest-"),
@@ -70,7 +70,7 @@ export class Model {
 	}
 
 	queue(queue) {
-		const writers = [...this.stages.values()].filter((stage) => stage.metrics?.postbacks !== undefined);
+		const writers = [...this.stages.values()].filter((stage) => stage.program === "ingest-http");
 		return {
 			...queue, name: queue.queue, full: queue.slots > 0 ? (queue.slots - queue.free) / queue.slots : 0,
 			rate: sum(writers, (stage) => stage.per("postbacks")),
