@@ -149,6 +149,24 @@ static void a_reader_that_fails_is_told_by_its_kind(void **state)
 	}
 }
 
+static void a_page_takes_what_an_answer_has_room_for_and_always_one(void **state)
+{
+	(void)state;
+	struct answer_list list = {.items = json_array(), .answer_bytes = 1000};
+	char text[301] = "";
+	memset(text, 'x', 300);
+	for (unsigned i = 0; i < 2; i++) /* 303 bytes each, and what is around them */
+		assert_int_equal(answer_list_add(&list, json_string(text)), 0);
+	assert_int_equal(answer_list_add(&list, json_string(text)), 1);
+	assert_int_equal(answer_list_add(&list, NULL), -ENOMEM);
+	assert_int_equal(json_array_size(list.items), 2);
+	json_decref(list.items);
+	struct answer_list small = {.items = json_array(), .answer_bytes = 10};
+	assert_int_equal(answer_list_add(&small, json_string(text)), 0);
+	assert_int_equal(answer_list_add(&small, json_string("")), 1);
+	json_decref(small.items);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +174,7 @@ int main(void)
 	        cmocka_unit_test(what_is_long_is_compressed_for_who_accepts_it),
 	        cmocka_unit_test(a_problem_is_json_whatever_was_asked),
 	        cmocka_unit_test(a_reader_that_fails_is_told_by_its_kind),
+	        cmocka_unit_test(a_page_takes_what_an_answer_has_room_for_and_always_one),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -301,6 +301,31 @@ static void pages_fit_together(void **state)
 	assert_int_equal(recent_list(f->recent, &any, 10, note, &stopped, &next), 2);
 }
 
+static int note_three(void *argument, struct recent *recent, const struct recent_attempt *attempt)
+{
+	struct found *found = argument;
+	return found->n == 3 ? RECENT_NEXT_PAGE : note(argument, recent, attempt);
+}
+
+static void a_page_may_end_before_an_attempt_and_the_next_begins_with_it(void **state)
+{
+	struct fixture *f = *state;
+	struct recent_filter filter = any;
+	for (uint64_t i = 0; i < 7; i++)
+		put(f, 0, &(struct attempt){.id = i});
+	poll_all(f);
+	for (uint64_t wanted = 6, pages = 0; pages < 3; pages++) {
+		struct found found = {0};
+		uint64_t next;
+		assert_int_equal(recent_list(f->recent, &filter, 100, note_three, &found, &next),
+		                 pages < 2 ? 3 : 1);
+		for (unsigned i = 0; i < found.n; i++, wanted--)
+			assert_int_equal(found.id[i], wanted);
+		assert_true((next == 0) == (pages == 2));
+		filter.before = next;
+	}
+}
+
 static void all_attempts_of_a_postback_are_found_the_oldest_first(void **state)
 {
 	struct fixture *f = *state;
@@ -432,6 +457,7 @@ int main(void)
 	        TEST(what_is_held_is_what_came_last_whatever_its_size),
 	        TEST(filters_count_together),
 	        TEST(pages_fit_together),
+	        TEST(a_page_may_end_before_an_attempt_and_the_next_begins_with_it),
 	        TEST(all_attempts_of_a_postback_are_found_the_oldest_first),
 	        TEST(what_is_no_attempt_is_left_out_and_counted),
 	        TEST(a_writer_is_never_held_up_and_what_was_missed_is_counted),
