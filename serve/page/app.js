@@ -1,7 +1,7 @@
 // The page: one socket for the figures of each second, and the sections that show them.
 import {ask, askAgain} from "./ask.js";
 import {Chart, loadCharts} from "./charts.js";
-import {showConsumers, showDeliveries, showHourly, showSinks} from "./counts.js";
+import {showBoxes, showConsumers, showDeliveries, showHourly, showSinks} from "./counts.js";
 import {showDead} from "./dead.js";
 import {Events} from "./events.js";
 import {Flow} from "./flow.js";
@@ -22,6 +22,7 @@ const charts = {
 };
 byId("charts-list").append(...Object.values(charts).map((chart) => chart.element));
 const tickDeliveries = showDeliveries();
+const lookForBoxes = showBoxes();
 showConsumers();
 showHourly();
 showSinks();
@@ -67,17 +68,30 @@ function state(name, {seconds, why}) {
 	countdown = setInterval(show, 500);
 }
 
+let flowOf = ""; // the stages, topics and queues that the picture was asked for with
+
 async function loadFlow() {
 	const drawn = await ask("api/flow");
+	say(byId("flow-error"), "");
 	flow.take(drawn);
 	events.topics(drawn.nodes.filter((node) => node.kind === "topic").map((node) => node.id));
 }
 
 function take(message) {
-	if (message.type === "hello")
-		loadFlow().catch((error) => console.warn("the flow:", error.message));
-	if (message.type === "tick")
+	if (message.type === "hello") {
+		flowOf = "";
+		lookForBoxes();
+	}
+	if (message.type === "tick") {
+		const names = JSON.stringify([message.stat.generation, ...["stages", "topics", "queues"].map((key) => message.stat[key].map((one) => one.name ?? one.topic ?? one.queue))]);
+		if (names !== flowOf)
+			loadFlow().catch((error) => {
+				say(byId("flow-error"), `No picture: ${error.message}`);
+				setTimeout(() => { flowOf = ""; }, 5000);
+			});
+		flowOf = names;
 		tick(message);
+	}
 }
 
 function tick({now_ms, stat}) {

@@ -1,8 +1,8 @@
 // What tally counts: consumers of tracking events, metrics of the last hour, deliveries by endpoint; and sinks.
 import {ask, whileSeen} from "./ask.js";
 import {Chart} from "./charts.js";
-import {byId, exact, make, percent, rate, say, short, span, svg} from "./text.js";
-import {Table} from "./table.js";
+import {byId, exact, make, percent, rate, say, span, svg, time} from "./text.js";
+import {Table, timeCell} from "./table.js";
 import {number, sinksTable} from "./tables.js";
 import {histogramGain} from "./model.js";
 
@@ -15,7 +15,7 @@ async function look(path, note) {
 		return null;
 	try {
 		const answer = await ask(path);
-		say(note, "");
+		say(note, answer.missing?.length > 0 ? `Without ${answer.missing.join(", ")}: no answer.` : "");
 		return answer;
 	} catch (error) {
 		say(note, error.status === 404 ? "Nothing was counted yet." : `No answer: ${error.message}`);
@@ -182,4 +182,24 @@ export function showSinks() {
 		if (answer !== null)
 			show(answer.sinks);
 	});
+}
+
+// ---- boxes ----
+
+/** Returns what is called after each new connection: there may be peers now. */
+export function showBoxes() {
+	const box = byId("boxes"), note = byId("boxes-note");
+	const table = new Table(byId("boxes-table"), "This box and its peers", [
+		{title: "Box", cut: true}, {title: "State"}, {title: "Last answer"}, number("Took"), {title: "Instance"}, {title: "Version"}, {title: "Reason", wide: true}]);
+	const turn = async () => {
+		const answer = await look("fleet", note);
+		if (answer === null)
+			return;
+		box.hidden = byId("boxes-link").hidden = answer.peers.length === 0;
+		table.show([{...answer, url: `${answer.name} (this box)`, state: "up"}, ...answer.peers].map((one) => ({key: one.url, cells: [
+			one.url, {text: one.state, class: one.state === "up" ? "" : one.state === "down" ? "bad" : "dim"}, timeCell(one.last_answer_ms ?? 0, time),
+			one.took_ms === undefined ? "–" : span(one.took_ms), one.instance ?? "–", one.version ?? "–", one.reason ?? ""]})));
+	};
+	whileSeen(box, EVERY_MS, turn);
+	return turn;
 }

@@ -76,8 +76,8 @@ export function sinksTable() {
 	const table = new Table(byId("sinks-table"), "Each entry of the list sinks", [
 		{title: "Sink"}, {title: "Kind"}, {title: "State"}, number("Unread"), number("Open"), number("Waiting"), number("Spool"), number("Oldest"),
 		{title: "Last object"}, number("Finished"), number("Bytes"), {title: "Note", cut: true}], {none: "No sinks are configured."});
-	return (sinks) => table.show(sinks.map((sink) => ({key: sink.name, cells: [
-		sink.name, sink.program,
+	return (sinks) => table.show(sinks.map((sink) => ({key: `${sink.peer}\n${sink.name}`, cells: [
+		sink.peer ? `${sink.name} of ${sink.peer}` : sink.name, sink.program,
 		sink.failing ? {text: sink.failing_since > 0 ? `fails for ${span(Date.now() - 1000 * sink.failing_since)}` : "fails", class: "bad"} : {text: sink.state, class: sink.state === "running" ? "" : "bad"},
 		maybe(sink.waiting_records, exact), maybe(sink.open_objects, exact), maybe(sink.waiting_bytes, bytes), maybe(sink.spool_bytes, bytes),
 		maybe(sink.oldest_unsafe_seconds, (s) => span(1000 * s)), timeCell(1000 * (sink.last_object_time ?? 0), time), maybe(sink.objects, exact),

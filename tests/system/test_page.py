@@ -296,6 +296,39 @@ def test_a_token_is_asked_for_and_kept_in_the_tab(instance, tmp_path):
         assert page.run("localStorage.length === 1 && !JSON.stringify(localStorage).includes('reader')")
 
 
+def test_boxes_are_shown_and_a_topic_that_comes_with_a_reload_is_drawn(instance, tmp_path):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        peer = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        config = config_of(tmp_path, peers=[peer])
+        millrace = instance(config=config)
+        with Traffic(millrace), Browser(tmp_path) as browser:
+            page = browser.open(page_url(millrace))
+            connected(page)
+            page.wait("!document.getElementById('boxes').hidden")
+            look_at(page, "boxes")
+            page.wait(f"[...document.querySelectorAll('#boxes-table tbody tr')].some(row => row.textContent.startsWith('{peer}down'))")
+            look_at(page, "consumers")
+            page.wait(f"document.getElementById('consumers-note').textContent.includes('Without {peer}')")
+            config["sinks"].append({"name": "more", "kind": "null", "topics": ["metric"]})
+            millrace.write_config(config)
+            millrace.kill(signal.SIGHUP)
+            page.wait("[...document.querySelectorAll('#flow-picture g text.name')].some(one => one.textContent === 'file.more')")
+            nothing_went_wrong(page, millrace)
+
+
+def test_without_charts_the_tables_say_what_they_would(instance, tmp_path):
+    millrace = instance(config=config_of(tmp_path))
+    with Traffic(millrace), Browser(tmp_path) as browser:
+        page = browser.open(page_url(millrace) + "healthz")
+        page.ask("Network.setBlockedURLs", urls=["*uPlot*"])
+        page.go(page_url(millrace))
+        connected(page)
+        page.wait("document.getElementById('charts-note').textContent.includes('There are no charts')")
+        page.wait("/[1-9]/.test(document.querySelector('#charts-list tr[data-name=\"track\"] td')?.textContent)")
+        assert page.run("document.querySelector('.plot').offsetHeight") == 0
+
+
 AXE_RUN = """axe.run(document, {resultTypes: ['violations'], %s}).then(found => found.violations
     .filter(one => one.impact === 'serious' || one.impact === 'critical')
     .map(one => one.id + ': ' + one.nodes.map(node => node.target.join(' ') + ' ' + node.failureSummary).join('; ')))"""
