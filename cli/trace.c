@@ -124,7 +124,7 @@ static int follow(struct trace *trace, const struct trace_id *id, const char *te
 	if (root == NULL)
 		return command_fail("trace", "%s", strerror(ENOMEM));
 	if (id->postback)
-		trace_postback(trace, id, text, root);
+		trace_postback(trace, id, root);
 	else
 		trace_record(trace, id, root);
 	if (json_array_size(trace->notes) > 0)

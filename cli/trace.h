@@ -66,7 +66,8 @@ void trace_record(struct trace *trace, const struct trace_id *id, json_t *root);
 
 /* ---- postbacks (trace_postback.c) ---- */
 
-void trace_postback(struct trace *trace, const struct trace_id *id, const char *text, json_t *root);
+/* Fills root in the same way. Without a running instance it asks deliver.db alone. */
+void trace_postback(struct trace *trace, const struct trace_id *id, json_t *root);
 
 /* ---- for people (trace_text.c) ---- */
 

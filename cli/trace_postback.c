@@ -141,12 +141,11 @@ static const char *state_of(const json_t *known, bool queued, bool taken, const 
 	return outcome != NULL && strcmp(outcome, "again") == 0 ? "waiting" : outcome;
 }
 
-void trace_postback(struct trace *trace, const struct trace_id *id, const char *text, json_t *root)
+void trace_postback(struct trace *trace, const struct trace_id *id, json_t *root)
 {
 	char lower[EVENT_POSTBACK_ID_BYTES + 1];
 	struct search search = {.trace = trace, .number = id->number, .attempts = json_array()};
 	bool taken = false;
-	(void)text;
 	snprintf(lower, sizeof lower, "%016" PRIx64 "%016" PRIx64, id->number[0], id->number[1]);
 	/* In the order of its way, so that what moves on meanwhile is still seen. */
 	bool queued = look_at_queue(&search, &taken);

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_help import millrace
+from cli_help import millrace, wait_tap
 from deliver_help import accept, deliver_config, wait_dead, wait_stage_metric
 from harness import default_config, wait_until
 from http_help import ask, events, http_address, http_config
@@ -89,6 +89,18 @@ def test_an_event_that_waits_says_how_many_are_before_it(instance, rng):
         assert (tally["state"], tally["records_before"], tally["bytes_before"]) == ("waiting", 3, 3 * 72)
         assert "not yet: 3 events are before it" in people
     wait_until(lambda: readers(trace(one, fourth["id"])[0]["records"][0])["tally"]["state"] == "done", 10, "counted")
+
+
+def test_a_reader_that_came_later_never_had_it(instance, running, rng):
+    one = instance()
+    send_paced(one.address(), [ipevent(random_sha(rng), 1)], 1000)
+    one.settle("ip", 1)
+    tap = running(one, "tap", "ip")
+    wait_tap(one, tap)
+    told, people = trace(one, events(one, "ip")[0]["id"])
+    reader = readers(told["records"][0])[f"tap.{tap.process.pid}"]
+    assert reader == {"group": f"tap.{tap.process.pid}", "stage": None, "required": False, "state": "began later"}
+    assert "began to read after it" in people
 
 
 def test_what_is_not_known_is_said(instance, tmp_path, rng):
