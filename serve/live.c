@@ -66,8 +66,10 @@ void live_free(struct live *live)
 {
 	if (live == NULL)
 		return;
-	while (live->first != NULL)
-		live_leave(live->first);
+	for (struct live_client *client = live->first, *next; client != NULL; client = next) {
+		next = client->next;
+		live_leave(client);
+	}
 	free(live);
 }
 

@@ -19,8 +19,10 @@
 #define DATA_POLICY "default-src 'none'; frame-ancestors 'none'"
 #define PAGE_POLICY \
 	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-#define SPARE_FILES  256u /* that are no connections */
-#define CLOSE_ROUNDS 1000 /* of the loop, at the end */
+#define HEAD_HELD_S \
+	(10 * 365 * 86400) /* libwebsockets keeps a stream's head, and ends who does for too long */
+#define SPARE_FILES  256u  /* that are no connections */
+#define CLOSE_ROUNDS 1000  /* of the loop, at the end */
 
 /* ---- the library's log ---- */
 
@@ -504,23 +506,29 @@ static const struct lws_protocols protocols[] = {
 /* ---- start and end ---- */
 
 /* libwebsockets finds a connection by its descriptor at once only when it may have as many as the
- * process may have files; so these are made to fit. With fewer than that it works, and takes fewer
+ * process may have files; so that is made to fit. Where fewer files are allowed there are fewer
  * connections. */
-static void limit_files(unsigned connections)
+static void limit_files(struct server_settings *settings)
 {
 	struct rlimit limit;
+	rlim_t wanted = (rlim_t)settings->max_connections + SPARE_FILES;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return;
-	rlim_t wanted = (rlim_t)connections + SPARE_FILES;
 	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-		log_warn("fewer connections than serve.max_connections: the limit of open files (ulimit -n)",
-		         "files=%llu", (unsigned long long)limit.rlim_cur);
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == wanted)
+		return;
+	settings->max_connections = limit.rlim_cur > 2 * SPARE_FILES
+	                                    ? (unsigned)(limit.rlim_cur - SPARE_FILES)
+	                                    : (unsigned)limit.rlim_cur / 2;
+	log_warn(
+	        "fewer connections than serve.max_connections, because of the limit of open files (ulimit -n)",
+	        "connections=%u files=%llu", settings->max_connections, (unsigned long long)limit.rlim_cur);
 }
 
 static int start_library(struct server *server, struct shm_error *error)
 {
 	const struct server_settings *settings = &server->settings;
+	limit_files(&server->settings);
 	uint64_t longest = settings->header_ns;
 	longest = settings->body_ns > longest ? settings->body_ns : longest;
 	longest = settings->answer_ns > longest ? settings->answer_ns : longest;
@@ -540,10 +548,9 @@ static int start_library(struct server *server, struct shm_error *error)
 	        .pt_serv_buf_size = CHUNK_BYTES,
 	        /* ours come first; these are for what we do not see */
 	        .timeout_secs = (unsigned)SECONDS(longest),
-	        .timeout_secs_ah_idle = (unsigned)SECONDS(longest),
+	        .timeout_secs_ah_idle = HEAD_HELD_S,
 	        .keepalive_timeout = (int)SECONDS(longest),
 	};
-	limit_files(settings->max_connections);
 	running = false;
 	lws_set_log_level(LLL_ERR | LLL_WARN, take_line);
 	server->context = lws_create_context(&info);

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import cpu_seconds, default_config, wait_until
+from harness import SLOW, wait_until
 from http_help import Client, ask, http_address, http_config, request_bytes
 from live_help import BINARY, CLOSE, PING, PONG, TEXT, Live, Socket, Stream, frame
 from serve_help import HOST, problem, raw, serve_address, serve_config
@@ -72,6 +72,21 @@ def test_a_head_is_answered_and_who_wants_no_stream_gets_none(instance, tmp_path
             assert stream.event()[0] == "hello"
 
 
+@pytest.mark.limit(120)
+def test_a_client_that_reads_outlives_all_time_outs(instance, tmp_path):
+    one = instance(config=serve_config(tmp_path, header_timeout="1s", body_timeout="1s", answer_timeout="1s", idle_timeout="1s"))
+    address = serve_address(one)
+    with Live(address) as live, Live(address, "ticks=0") as silent, Stream(address) as stream, Stream(address, "ticks=0") as quiet:
+        assert stream.event()[0] == quiet.event()[0] == "hello"
+        for _ in range(7):
+            live.until("tick")
+            assert stream.event()[0] == "tick"
+        assert metric(one, "live_clients") == 4
+        silent.socket.sendall(frame(PING, b"x"))
+        assert silent.frame() == (PONG, b"x")
+        assert metric(one, "connections_late") == 0
+
+
 # ---- the page ----
 
 
@@ -91,6 +106,25 @@ def test_the_page_is_for_browsers_and_the_list_for_programs(instance, tmp_path):
             assert client.ask("GET", f"/page/{name}").headers["content-type"].startswith(kind)
         for name in ("nothing.js", "../serve.h", "README.md", "uPlot.js/x"):
             problem(client.ask("GET", f"/page/{name}"), 404)
+
+
+def test_charts_are_a_file_of_the_installation_that_may_be_missing_or_foreign(instance, tmp_path):
+    script, style = tmp_path / "mine.js", tmp_path / "mine.css"
+    one = instance(config=serve_config(tmp_path, charts=str(script)))
+    address = serve_address(one)
+    assert "charts" in problem(ask(address, "GET", "/page/uPlot.js"), 404)
+    style.write_text("a{}")
+    script.write_text("let one = 1;" * 200)
+    wait_until(lambda: ask(address, "GET", "/page/uPlot.js").status == 200, 20, "the charts")
+    with Client(address) as client:
+        packed = client.ask("GET", "/page/uPlot.js", None, "Accept-Encoding: gzip")
+        assert packed.headers["content-type"].startswith("text/javascript") and len(packed.body) < 200
+        assert client.ask("GET", "/page/uPlot.js", None, f"If-None-Match: {packed.headers['etag']}").status == 304
+        assert client.ask("GET", "/page/uPlot.css").body == b"a{}"
+    script.write_text("x" * (1 << 21))  # what is in force stays
+    one.kill(signal.SIGHUP)
+    wait_until(lambda: "not uPlot" in one.log(), 20, "the refusal")
+    assert len(ask(address, "GET", "/page/uPlot.js").body) == 2400
 
 
 def test_the_flow_is_that_of_the_running_instance(instance, tmp_path):
@@ -293,7 +327,7 @@ def test_clients_that_do_not_read_are_skipped_and_then_ended(instance, tmp_path)
         wait_until(lambda: metric(one, "connections_late") >= 20, 60, "those that do not read to be ended")
         wait_until(lambda: metric(one, "live_clients") <= 2, 20, "them to be gone")
         wait_until(lambda: metric(one, "live_memory_bytes") < 4 << 20, 20, "their messages to be gone")
-        assert resident(pid) - before < 48 << 20
+        assert resident(pid) - before < 48 << 20 or SLOW > 1  # sanitizers keep what was freed
         assert stream is not None
     assert ask(address, "GET", "/healthz").status == 200
 
