@@ -134,7 +134,7 @@ function words(event) {
 			continue;
 		const parts = key === "params" && typeof value === "object" ? Object.entries(value) : [[key, value]];
 		for (const [name, text] of parts)
-			rest.append(make("span", {class: "key"}, name + "="), (typeof text === "string" ? text : JSON.stringify(text)) + " ");
+			rest.append(make("span", {class: "key"}, name + "="), make("span", {class: "value"}, typeof text === "string" ? text : JSON.stringify(text)), " ");
 	}
 	return [make("span", {class: "kind"}, kind === undefined ? "" : String(event[kind])), rest];
 }

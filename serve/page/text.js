@@ -68,6 +68,11 @@ export function time(ms, {date = true, fraction = false} = {}) {
 	return make("time", {datetime: at.toISOString(), title: utc(ms)}, text);
 }
 
+/** Text in which nothing hides or turns round what stands beside it: control characters and those of writing direction as \uXXXX, as
+ * `millrace tap` shows them. */
+export const visible = (text) => text.replace(/[\0-\t\v-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+	(one) => "\\u" + one.charCodeAt(0).toString(16).padStart(4, "0"));
+
 /** An element: attributes (class, title, data-x, ...; on* are listeners; null and false are left out), then children: nodes or text. */
 export function make(name, attributes = {}, ...children) {
 	return fill(document.createElement(name), attributes, children);
@@ -84,23 +89,26 @@ function fill(element, attributes, children) {
 		if (key.startsWith("on"))
 			element.addEventListener(key.slice(2), value);
 		else
-			element.setAttribute(key, value === true ? "" : value);
+			element.setAttribute(key, value === true ? "" : visible(String(value)));
 	}
-	element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+	for (const child of children)
+		if (child !== null && child !== undefined && child !== false)
+			element.append(child instanceof Node ? child : visible(String(child)));
 	return element;
 }
 
 /** Sets text only where it changes, so that nothing is drawn or read out for nothing. */
 export function say(element, text) {
-	if (element.textContent !== text)
-		element.textContent = text;
+	const shown = visible(text);
+	if (element.textContent !== shown)
+		element.textContent = shown;
 }
 
 export function label(element, name, value) {
 	if (value === null)
 		element.removeAttribute(name);
-	else if (element.getAttribute(name) !== value)
-		element.setAttribute(name, value);
+	else if (element.getAttribute(name) !== visible(value))
+		element.setAttribute(name, visible(value));
 }
 
 export const byId = (id) => document.getElementById(id);

@@ -142,6 +142,7 @@ def test_events_come_and_pass_filters_and_a_pause_holds_them(instance, tmp_path)
         page.run("document.querySelector('#events-list summary').click()")
         page.wait("document.querySelector('#events-list pre')?.textContent.includes('onerror')")
         assert page.run("document.querySelectorAll('main img, main script').length") == 0, "what events say is text"
+        assert "\u202e" not in page.run("document.body.textContent"), "and turns no text round"
         choose(page, topic="metric", filter="metric1")
         page.wait("document.querySelectorAll('#events-list li').length > 2")
         assert kinds(page) == {"metric1"}
