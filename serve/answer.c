@@ -135,7 +135,9 @@ static char *compress_bytes(const char *body, size_t bytes, int level, size_t *c
 		return NULL;
 	}
 	char *less = realloc(out, *compressed);
-	return less != NULL ? less : out;
+	if (less != NULL)
+		out = less;
+	return out;
 }
 
 static void compress_body(struct answer *answer)

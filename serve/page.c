@@ -178,7 +178,9 @@ static int read_file(const char *path, char **text, struct answer_kept *kept, st
 		return result;
 	}
 	char *less = realloc(room, bytes);
-	*text = less != NULL ? less : room;
+	if (less != NULL)
+		room = less;
+	*text = room;
 	*kept = (struct answer_kept){.body = *text, .bytes = bytes};
 	answer_keep(kept);
 	return 0;

@@ -109,7 +109,7 @@ static void put_operation(json_t *path, const struct route *route)
 {
 	char method[16] = "";
 	const char *name = request_method_name(route->method);
-	for (unsigned i = 0; name[i] != '\0' && i < sizeof method - 1; i++)
+	for (unsigned i = 0; i < sizeof method - 1 && name[i] != '\0'; i++)
 		method[i] = (char)(name[i] | 0x20);
 	json_object_set_new(path, method, operation_of(route));
 }

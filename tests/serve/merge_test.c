@@ -66,7 +66,7 @@ static int descending(const void *a, const void *b)
 /* The list as consumers.h shows it, of its counters the first `shown`. */
 static json_t *show_top(const struct top *top, uint32_t shown)
 {
-	struct top_counter counter[KEYS];
+	struct top_counter counter[KEYS] = {0};
 	json_t *list = json_array();
 	for (uint32_t i = 0; i < top_used(top); i++)
 		counter[i] = top_at(top, i);
