@@ -39,7 +39,7 @@ struct connection {
 	bool close;               /* after the answer */
 	struct live_client *live; /* NULL: it is not one of /live */
 	bool websocket, open;     /* of /live; open: messages can be sent */
-	bool closing;             /* the end was told */
+	bool closing;             /* nothing goes out any more */
 	size_t received;          /* bytes of the client's text so far */
 };
 

@@ -485,6 +485,10 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		return connection->state == CONNECTION_BODY ? answer_request(connection) : 0;
 	case LWS_CALLBACK_HTTP_WRITEABLE:
 		return write_on(connection);
+	case LWS_CALLBACK_CLOSED:
+	case LWS_CALLBACK_CLOSED_HTTP:
+		connection->closing = true;
+		return 0;
 	case LWS_CALLBACK_WSI_DESTROY:
 		lws_set_opaque_user_data(wsi, NULL);
 		remove_connection(connection);
@@ -617,6 +621,7 @@ void server_wake(void *owner)
 static void kill_connection(struct connection *connection)
 {
 	connection->deadline_ns = UINT64_MAX; /* its end comes with a turn of the loop */
+	connection->closing = true;
 	forget_later(connection);
 	lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }

@@ -162,7 +162,7 @@ int connection_receive(struct connection *connection, size_t bytes)
 bool connection_live_gone(const struct connection *connection)
 {
 	char byte;
-	if (connection->state != CONNECTION_LIVE || connection->websocket)
+	if (connection->state != CONNECTION_LIVE || connection->websocket || connection->closing)
 		return false;
 	ssize_t n = recv(lws_get_socket_fd(connection->wsi), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 	return n >= 0 || (errno != EAGAIN && errno != EINTR);

@@ -146,5 +146,5 @@ def test_the_rate_of_the_pipeline_does_not_depend_on_clients(instance, tmp_path)
         wait_until(lambda: one.stage("serve.0")["metrics"]["live_clients"] == 0, 60, "all to be gone")
     ratio = statistics.median(watched) / statistics.median(alone)
     tell("live-rate", f"datagrams a second without and with {CLIENTS} clients: {statistics.median(alone):.0f}, {statistics.median(watched):.0f}: {ratio:.3f}")
-    assert ratio > (0.95 if WHOLE else 0.5)
+    assert ratio > (0.95 if WHOLE else 0.3)
     assert one.stage("serve.0")["restarts"] == 0
