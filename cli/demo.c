@@ -182,6 +182,10 @@ __attribute__((format(printf, 4, 5))) static int start(struct demo *demo, const 
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
+		/* A signal before execv must not be lost. */
+		signal(SIGTERM, SIG_DFL);
+		signal(SIGINT, SIG_DFL);
+		signal(SIGHUP, SIG_DFL);
 		(void)setpgid(0, 0);
 		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 		if (getppid() == parent)
