@@ -1,10 +1,49 @@
-// A WebSocket to /live that comes back by itself, later and later while nobody answers.
+// A connection to /live that comes back by itself, later and later while nobody answers.
 import {askToken, token, whyNot} from "./ask.js";
 
+const LONGEST_TOKEN = 80; // in bytes, that fits in a subprotocol
 const FIRST_MS = 500, LONGEST_MS = 15000, QUIET_MS = 6000, GRACE_MS = 1000;
 
-const encode = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)))
+const bytes = (text) => new TextEncoder().encode(text);
+const encode = (text) => btoa(String.fromCharCode(...bytes(text)))
 	.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+
+/** Server-sent events in the manner of a WebSocket: for a token that is too long for one. */
+class Stream {
+	constructor(url, mine) {
+		this.ending = new AbortController();
+		this.read(url, mine).catch(() => null).finally(() => this.onclose());
+	}
+
+	async read(url, mine) {
+		const headers = {Accept: "text/event-stream", Authorization: "Bearer " + mine};
+		const response = await fetch(url, {headers, credentials: "omit", signal: this.ending.signal});
+		if (!response.ok)
+			return;
+		this.onopen();
+		const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+		let text = "";
+		for (let part = await reader.read(); !part.done; part = await reader.read()) {
+			const events = (text + part.value).split("\n\n");
+			text = events.pop();
+			for (const data of events.map((event) => event.split("\n").find((line) => line.startsWith("data: "))))
+				if (data !== undefined)
+					this.onmessage({data: data.slice(6)});
+		}
+	}
+
+	close() {
+		this.ending.abort();
+	}
+}
+
+function open(query) {
+	const url = new URL("live?" + query, location.href), mine = token();
+	if (mine !== null && bytes(mine).length > LONGEST_TOKEN)
+		return new Stream(url, mine);
+	url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+	return new WebSocket(url, mine === null ? ["millrace.v1"] : ["millrace.v1", "bearer." + encode(mine)]);
+}
 
 /** handlers: message(object), state("open" | "waiting" | "trying" | "refused", {seconds, why}). */
 export class Live {
@@ -24,10 +63,7 @@ export class Live {
 		clearTimeout(this.retry);
 		this.retry = 0;
 		this.handlers.state("trying", {});
-		const url = new URL("live?" + this.query, location.href);
-		url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-		const mine = token();
-		const socket = new WebSocket(url, mine === null ? ["millrace.v1"] : ["millrace.v1", "bearer." + encode(mine)]);
+		const socket = open(this.query);
 		let opened = false;
 		this.socket = socket;
 		this.watch();
