@@ -149,6 +149,9 @@ static void take_query(struct request *request, struct lws *wsi)
 		/* below 0: there is none, or it is longer than there is room for */
 		if (bytes < 0 && lws_hdr_fragment_length(wsi, WSI_TOKEN_HTTP_URI_ARGS, i) <= 0)
 			return;
+		/* of "?" alone the library makes a parameter "/" */
+		if (bytes == 1 && text[0] == '/')
+			continue;
 		request_add_query(request, text, bytes < 0 ? sizeof text : (size_t)bytes);
 	}
 }

@@ -56,7 +56,8 @@ def test_each_route_shows_what_the_command_shows(instance, tmp_path):
             assert reply.status == status, (path, reply)
             return reply if status >= 400 else reply.json()
 
-        assert get("/healthz") == {"status": "ok"}
+        for empty in ("", "?", "?&", "/?", "?&&"):
+            assert get("/healthz" + empty) == {"status": "ok"}
         assert wait_until(lambda: client.ask("GET", "/readyz").status == 200, 20, "readiness")
         index = get("/")
         assert index["name"] == "millrace" and {"/api/stat", "/events/{sha}", "/dead/{id}/replay"} <= {r["path"] for r in index["routes"]}
