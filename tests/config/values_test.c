@@ -455,9 +455,10 @@ static void every_file_that_an_option_names_is_told_with_its_key(void **state)
 	config_each_file(config, "", see, &all);
 	config_each_file(config, "ingest.http[1]", see, &one);
 	config_each_file(config, "tally", see, &none);
-	assert_string_equal(all.text, "ingest.http[0].tokens=a\ningest.http[1].tokens=/b\n"
-	                              "enrich.country_database=\nenrich.agent_rules=c\n"
-	                              "serve.read_tokens=\nserve.admin_tokens=\nserve.peer_token=\n");
+	assert_string_equal(all.text,
+	                    "ingest.http[0].tokens=a\ningest.http[1].tokens=/b\n"
+	                    "enrich.country_database=\nenrich.agent_rules=c\n"
+	                    "serve.read_tokens=\nserve.admin_tokens=\nserve.peer_token=\nserve.charts=\n");
 	assert_string_equal(one.text, "ingest.http[1].tokens=/b\n");
 	assert_string_equal(none.text, "");
 	config_free(config);

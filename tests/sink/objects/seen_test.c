@@ -61,7 +61,8 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* Everything of it says its number. All keys are equally long, and so are all names. */
+/* JOURNAL_NONE: no room. Everything of it says its number. All keys are equally long, and so are
+ * all names. */
 static journal_object add(unsigned number)
 {
 	char key[16], token[JOURNAL_TOKEN_BYTES + 1];
@@ -70,7 +71,7 @@ static journal_object add(unsigned number)
 	journal_object object =
 	        journal_add(f.journal, number, key, 9, token, (uint16_t)(number & 7), 3, number, number);
 	if (object != JOURNAL_NONE && !journal_append(f.journal, object, key, 9, number))
-		abort();
+		return JOURNAL_NONE; /* it goes with the next commit */
 	return object;
 }
 
@@ -155,11 +156,13 @@ static void what_is_no_journal_is_refused(void **state)
 static void work(void)
 {
 	for (unsigned number = 1;; number = number % 999999 + 1) {
-		journal_object object = add(number), oldest;
+		journal_object object = journal_find(f.journal, number, NULL, 0);
+		if (object != JOURNAL_NONE) /* of the round before */
+			journal_remove(f.journal, object);
+		object = add(number);
 		if (object == JOURNAL_NONE) {
-			oldest = journal_next(f.journal, JOURNAL_NONE);
 			journal_commit(f.journal, NULL);
-			journal_remove(f.journal, oldest);
+			journal_remove(f.journal, journal_next(f.journal, JOURNAL_NONE));
 			continue;
 		}
 		journal_commit(f.journal, NULL);
@@ -188,7 +191,7 @@ static void an_object_is_never_mixed_with_the_next_one_at_its_place(void **state
 	int status = 0;
 	kill(child, SIGKILL);
 	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	assert_int_equal(status, SIGKILL); /* its wait status: it was still at work */
 	assert_true(looks > 0 && found > 0);
 }
 
