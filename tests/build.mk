@@ -211,6 +211,7 @@ $(eval $(call test_program,tests/target_tool,tests/tool/target_tool.c,deliver sh
 $(eval $(call test_program,tests/sigv4_tool,tests/tool/sigv4_tool.c,objects shm event base,-lcrypto))
 $(eval $(call test_program,tests/sign_tool,tests/tool/sign_tool.c,deliver stage flow config shm event base,-lcrypto))
 $(eval $(call test_program,tests/store_tool,tests/tool/store_tool.c,objects stage flow config shm event base,-lcurl -ljansson -lcyaml -lyaml -lisal -lcrypto -pthread))
+$(eval $(call test_program,tests/tally_tool,tests/tool/tally_tool.c,fixture tally track stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread -lm))
 
 $(eval $(call unit,deliver/guard,deliver stage flow config shm event base,-lcares -lcyaml -lyaml))
 $(eval $(call unit,deliver/names,deliver stage flow config shm event base,-lcares -lcyaml -lyaml))
