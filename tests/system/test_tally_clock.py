@@ -384,6 +384,7 @@ def run(world, moments):
     print(f"{len(world.metric)} + {len(world.track)} events, {len(moments)} moments, {world.merged} days merged, {world.kills} kills, {world.again} again")
 
 
+@pytest.mark.limit(120)
 @pytest.mark.parametrize("year", [2024, 2100])
 def test_hours_days_and_months_equal_a_reference_while_the_clock_moves_on(tool, rng, year):
     leap = year == 2024
@@ -395,6 +396,7 @@ def test_hours_days_and_months_equal_a_reference_while_the_clock_moves_on(tool, 
     assert world.merged >= (last - first) // DAY - 4
 
 
+@pytest.mark.limit(120)
 def test_counts_stay_within_their_error_when_more_metrics_than_fit_are_merged(tool, rng):
     first, last = ms_of(2027, 12, 24), ms_of(2028, 3, 10)
     world = World(tool(names=5, tops=4), rng, first, is_within_its_error)
