@@ -186,7 +186,7 @@ void answer_finish(struct answer *answer, const struct request *request)
 			return;
 		}
 	}
-	if (!answer->borrowed && answer->bytes >= ANSWER_GZIP_LEAST &&
+	if (!answer->borrowed && !answer->gzip && answer->bytes >= ANSWER_GZIP_LEAST &&
 	    request_accepts(request_field(request, REQUEST_ACCEPT_ENCODING), "gzip"))
 		compress_body(answer);
 }

@@ -1,6 +1,7 @@
 #include "serve/page.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,17 +160,16 @@ int charts_find(char *path, size_t size, const char *configured)
 
 static int read_file(const char *path, char **text, struct answer_kept *kept, struct shm_error *error)
 {
-	FILE *file = fopen(path, "re");
-	if (file == NULL) {
-		shm_explain(error, "%s: %s", path, strerror(errno));
-		return -errno;
-	}
 	char *room = malloc(PAGE_CHARTS_MAX + 1);
-	size_t bytes = room != NULL ? fread(room, 1, PAGE_CHARTS_MAX + 1, file) : 0;
-	int result = room == NULL ? -ENOMEM : ferror(file) ? -EIO : 0;
-	if (result == 0 && (bytes == 0 || bytes > PAGE_CHARTS_MAX))
-		result = -EFBIG;
-	fclose(file);
+	if (room == NULL) {
+		shm_explain(error, "no memory");
+		return -ENOMEM;
+	}
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is not waited for */
+	ssize_t n = fd < 0 ? -1 : read(fd, room, PAGE_CHARTS_MAX + 1);
+	int result = n < 0 ? -errno : n == 0 || n > (ssize_t)PAGE_CHARTS_MAX ? -EFBIG : 0;
+	if (fd >= 0)
+		close(fd);
 	if (result != 0) {
 		free(room);
 		shm_explain(error, "%s: %s", path,
@@ -177,6 +177,7 @@ static int read_file(const char *path, char **text, struct answer_kept *kept, st
 		                             : strerror(-result));
 		return result;
 	}
+	size_t bytes = (size_t)n;
 	char *less = realloc(room, bytes);
 	if (less != NULL)
 		room = less;

@@ -1,6 +1,7 @@
 """/live: figures once a second and events as they come in, to many clients, some of which are hostile or do not read."""
 import base64
 import contextlib
+import gzip
 import json
 import os
 import signal
@@ -125,6 +126,15 @@ def test_charts_are_a_file_of_the_installation_that_may_be_missing_or_foreign(in
         assert packed.headers["content-type"].startswith("text/javascript") and len(packed.body) < 200
         assert client.ask("GET", "/page/uPlot.js", None, f"If-None-Match: {packed.headers['etag']}").status == 304
         assert client.ask("GET", "/page/uPlot.css").body == b"a{}"
+        # Packed once, also when what that leaves could be packed again.
+        script.write_text("x" * (1 << 20))
+        one.kill(signal.SIGHUP)
+        wait_until(lambda: len(client.ask("GET", "/page/uPlot.js").body) == 1 << 20, 20, "the longest script")
+        packed = client.ask("GET", "/page/uPlot.js", None, "Accept-Encoding: gzip")
+        assert len(packed.body) > 1024 and gzip.decompress(packed.body) == b"x" * (1 << 20)
+        script.write_text("let one = 1;" * 200)
+        one.kill(signal.SIGHUP)
+        wait_until(lambda: len(client.ask("GET", "/page/uPlot.js").body) == 2400, 20, "the first script")
     script.write_text("x" * (1 << 21))  # what is in force stays
     one.kill(signal.SIGHUP)
     wait_until(lambda: "not uPlot" in one.log(), 20, "the refusal")
