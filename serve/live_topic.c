@@ -4,53 +4,21 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/live.h"
 
-#define RETRY_NS NS_PER_SEC
-#define LOOKS    32u /* records between two looks at the clock */
+#define LOOKS 32u /* records between two looks at the clock */
 
 /* ---- attaching ---- */
 
+/* Of what was written before the first client came nothing is read; later it is read from where this
+ * was, or all of a lane that has come. */
 static int attach(struct live_topic *topic, const struct instance *instance, struct shm_error *error)
 {
-	int result = topic_reader_attach(&topic->reader, instance, topic->name, LIVE_GROUP, GROUP_OPTIONAL,
-	                                 STREAM_FROM_TAIL, error);
-	if (result != 0)
-		return result;
-	bool again = topic->generation != 0;
-	if (topic->generation != instance->generation)
-		memset(topic->start, 0, sizeof topic->start);
-	topic->generation = instance->generation;
-	topic->page = instance->page;
-	for (unsigned i = 0; again && i < topic->reader.n_lanes; i++)
-		(void)stream_reader_rewind(&topic->reader.lane[i], UINT64_MAX);
-	return 0;
-}
-
-static uint64_t missed_now(const struct live_topic *topic)
-{
-	uint64_t missed = 0;
-	for (unsigned i = 0; topic->page != NULL && i < topic->reader.n_lanes; i++)
-		if (topic->reader.lane[i].cursor != NULL)
-			missed += atomic_load_explicit(&topic->reader.lane[i].cursor->missed_records,
-			                               memory_order_relaxed);
-	return missed;
-}
-
-static void leave(struct live_topic *topic)
-{
-	if (topic->page == NULL)
-		return;
-	topic->missed += missed_now(topic);
-	memset(topic->start, 0, sizeof topic->start);
-	for (unsigned i = 0; i < topic->reader.n_lanes; i++)
-		topic->start[i] = topic->reader.lane[i].position;
-	topic_reader_detach(&topic->reader);
-	topic->page = NULL;
+	uint64_t records = topic->follower.generation == 0 ? 0 : UINT64_MAX;
+	return follower_attach(&topic->follower, instance, topic->name, LIVE_GROUP, records, error);
 }
 
 int live_topic_new(struct live_topic **topic, const struct instance *instance, const char *name,
@@ -72,7 +40,7 @@ int live_topic_new(struct live_topic **topic, const struct instance *instance, c
 
 void live_topic_free(struct live_topic *topic)
 {
-	leave(topic);
+	follower_leave(&topic->follower);
 	free(topic);
 }
 
@@ -80,11 +48,8 @@ void live_topic_free(struct live_topic *topic)
 static void follow(struct live_topic *topic, const struct instance *instance, uint64_t now_ns)
 {
 	struct shm_error error = {""};
-	if (topic->page != instance->page)
-		leave(topic);
-	if (topic->page != NULL || now_ns < topic->retry_ns)
+	if (!follower_due(&topic->follower, instance, now_ns))
 		return;
-	topic->retry_ns = now_ns + RETRY_NS;
 	int result = attach(topic, instance, &error);
 	if (result != 0 && !topic->warned)
 		log_warn("live events cannot be read, trying again", "topic=%s reason=\"%s\"", topic->name,
@@ -110,15 +75,16 @@ static bool take(struct live_topic *topic, unsigned lane, struct record_batch *b
 	char origin[SHM_NAME_MAX + 32];
 	uint64_t records = 0, position = batch->position, now_ns = clock_monotonic_ns();
 	const struct record *record;
-	snprintf(origin, sizeof origin, "%016" PRIx64 "-%s-%u", topic->generation, topic->name, lane);
+	snprintf(origin, sizeof origin, "%016" PRIx64 "-%s-%u", topic->follower.generation, topic->name,
+	         lane);
 	while (now_ns < until_ns && (record = record_next(batch)) != NULL) {
-		if (position >= topic->start[lane])
+		if (position >= topic->follower.start[lane])
 			give(topic, record, origin, position, now_ns);
 		position = batch->position;
 		if (++records % LOOKS == 0)
 			now_ns = clock_monotonic_ns();
 	}
-	stream_advance(&topic->reader.lane[lane], batch, records);
+	stream_advance(&topic->follower.reader.lane[lane], batch, records);
 	return now_ns < until_ns;
 }
 
@@ -128,7 +94,7 @@ bool live_topic_read(struct live_topic *topic, const struct instance *instance, 
 	struct record_batch batch;
 	unsigned lane;
 	follow(topic, instance, now_ns);
-	while (topic->page != NULL && topic_peek(&topic->reader, &lane, &batch))
+	while (topic->follower.page != NULL && topic_peek(&topic->follower.reader, &lane, &batch))
 		if (!take(topic, lane, &batch, until_ns))
 			return true;
 	return false;
@@ -136,5 +102,5 @@ bool live_topic_read(struct live_topic *topic, const struct instance *instance, 
 
 uint64_t live_topic_missed(const struct live_topic *topic)
 {
-	return topic->missed + missed_now(topic);
+	return follower_missed(&topic->follower);
 }

@@ -3,25 +3,21 @@
  *
  *     lanes --topic_peek--> records --> each feed (live_feed.h)
  *
- * After a reload it goes on where it was. One thread.
+ * After a reload it goes on where it was (follower.h). One thread.
  */
 #ifndef SERVE_LIVE_TOPIC_H
 #define SERVE_LIVE_TOPIC_H
 
+#include "serve/follower.h"
 #include "serve/live_feed.h"
-#include "shm/topic.h"
 
 struct live_topic {
 	struct live_topic *next;
 	struct live_feed *feed;
 	char name[SHM_NAME_MAX];
-	struct topic_reader reader;
-	const struct instance_page *page; /* of the instance when it attached; NULL: it has not */
-	uint64_t generation, retry_ns;
-	uint64_t start[STREAM_LANES_MAX]; /* where it was when it left: it has read what lies before it */
+	struct follower follower;
 	bool warned;
-	uint64_t seen;   /* records read */
-	uint64_t missed; /* overwritten before they could be, by readers before this one */
+	uint64_t seen; /* records read */
 };
 
 /* Begins at what is written from now on. Returns 0, -ENOMEM, or as topic_reader_attach. */

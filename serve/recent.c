@@ -7,8 +7,8 @@
 #include <strings.h>
 
 #include "base/clock.h"
+#include "serve/follower.h"
 
-#define RETRY_NS  NS_PER_SEC
 #define JSON_ROOM (6u * RECENT_RECORD_MAX + 4096u) /* each byte as \u00XX, and the names */
 
 struct entry {
@@ -25,13 +25,8 @@ struct recent {
 	char *bytes;
 	uint64_t n_bytes, next_byte; /* where the next record goes, if there is room */
 	uint64_t held_bytes;
-	struct topic_reader reader;
-	const struct instance_page *page; /* of the instance when it attached; NULL: it has not */
-	uint64_t retry_ns;
-	uint64_t generation;
-	/* where it was when it left: it has read what lies before it */
-	uint64_t start[STREAM_LANES_MAX];
-	uint64_t read, missed, left_out;
+	struct follower follower;
+	uint64_t read, left_out;
 	struct shm_error reason;
 	char json[JSON_ROOM];
 	_Alignas(RECORD_ALIGN) char bare[sizeof(struct record) + RECENT_RECORD_MAX];
@@ -61,32 +56,11 @@ struct recent *recent_new(uint64_t attempts, uint64_t bytes)
 	return recent;
 }
 
-static uint64_t missed_now(const struct recent *recent)
-{
-	uint64_t missed = 0;
-	for (unsigned i = 0; recent->page != NULL && i < recent->reader.n_lanes; i++)
-		if (recent->reader.lane[i].cursor != NULL)
-			missed += atomic_load_explicit(&recent->reader.lane[i].cursor->missed_records,
-			                               memory_order_relaxed);
-	return missed;
-}
-
-static void leave(struct recent *recent)
-{
-	if (recent->page == NULL)
-		return;
-	recent->missed += missed_now(recent);
-	for (unsigned i = 0; i < recent->reader.n_lanes; i++)
-		recent->start[i] = recent->reader.lane[i].position;
-	topic_reader_detach(&recent->reader);
-	recent->page = NULL;
-}
-
 void recent_free(struct recent *recent)
 {
 	if (recent == NULL)
 		return;
-	leave(recent);
+	follower_leave(&recent->follower);
 	free(recent->entry);
 	free(recent->bytes);
 	free(recent);
@@ -204,22 +178,12 @@ static void keep(struct recent *recent, unsigned lane, uint64_t position, const 
 
 /* ---- reading ---- */
 
-static void attach(struct recent *recent, const struct instance *instance, uint64_t now_ns)
+static void attach(struct recent *recent, const struct instance *instance)
 {
-	struct topic_reader *reader = &recent->reader;
 	recent->reason.text[0] = '\0';
-	recent->retry_ns = now_ns + RETRY_NS;
-	if (instance_topic_index(instance, RECENT_TOPIC) < 0)
-		return;
-	if (topic_reader_attach(reader, instance, RECENT_TOPIC, RECENT_GROUP, GROUP_OPTIONAL,
-	                        STREAM_FROM_TAIL, &recent->reason) != 0)
-		return;
-	if (recent->generation != instance->generation)
-		memset(recent->start, 0, sizeof recent->start);
-	recent->generation = instance->generation;
-	recent->page = instance->page;
-	for (unsigned i = 0; i < reader->n_lanes; i++)
-		(void)stream_reader_rewind(&reader->lane[i], recent->capacity);
+	if (instance_topic_index(instance, RECENT_TOPIC) >= 0)
+		(void)follower_attach(&recent->follower, instance, RECENT_TOPIC, RECENT_GROUP,
+		                      recent->capacity, &recent->reason);
 }
 
 static void take(struct recent *recent, unsigned lane, struct record_batch *batch)
@@ -228,7 +192,7 @@ static void take(struct recent *recent, unsigned lane, struct record_batch *batc
 	const struct record *record;
 	while (records < RECENT_POLL_RECORDS && (record = record_next(batch)) != NULL) {
 		records++;
-		if (position >= recent->start[lane]) {
+		if (position >= recent->follower.start[lane]) {
 			bool good = record->type == EVENT_DELIVERY && record->length <= RECENT_RECORD_MAX &&
 			            event_check(record);
 			recent->read++;
@@ -238,18 +202,16 @@ static void take(struct recent *recent, unsigned lane, struct record_batch *batc
 		}
 		position = batch->position;
 	}
-	stream_advance(&recent->reader.lane[lane], batch, records);
+	stream_advance(&recent->follower.reader.lane[lane], batch, records);
 }
 
 bool recent_poll(struct recent *recent, const struct instance *instance, uint64_t now_ns)
 {
 	struct record_batch batch;
 	unsigned lane;
-	if (recent->page != instance->page)
-		leave(recent);
-	if (recent->page == NULL && now_ns >= recent->retry_ns)
-		attach(recent, instance, now_ns);
-	if (recent->page == NULL || !topic_peek(&recent->reader, &lane, &batch))
+	if (follower_due(&recent->follower, instance, now_ns))
+		attach(recent, instance);
+	if (recent->follower.page == NULL || !topic_peek(&recent->follower.reader, &lane, &batch))
 		return false;
 	take(recent, lane, &batch);
 	return true;
@@ -258,11 +220,11 @@ bool recent_poll(struct recent *recent, const struct instance *instance, uint64_
 void recent_look(const struct recent *recent, struct recent_state *state)
 {
 	*state = (struct recent_state){
-	        .attached = recent->page != NULL,
+	        .attached = recent->follower.page != NULL,
 	        .held = recent->next - recent->first,
 	        .held_bytes = recent->held_bytes,
 	        .read = recent->read,
-	        .missed = recent->missed + missed_now(recent),
+	        .missed = follower_missed(&recent->follower),
 	        .left_out = recent->left_out,
 	        .reason = recent->reason.text,
 	};
@@ -278,7 +240,7 @@ static struct recent_attempt attempt_of(const struct recent *recent, uint64_t nu
 	        .record = (const struct record *)(const void *)(recent->bytes + entry->at),
 	        .lane = entry->lane,
 	        .position = entry->position,
-	        .generation = recent->generation,
+	        .generation = recent->follower.generation,
 	};
 }
 
