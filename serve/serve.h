@@ -13,7 +13,7 @@
  *
  * **It holds nobody up.** It reads no topic as a required group, locks nothing that the pipeline
  * locks, and opens databases read-only (a replay of dead letters writes as `millrace dead` does;
- * to forget counts it asks tally).
+ * to forget counts it asks tally, and the request waits parked).
  * It has no thread: a handler runs in the loop, so it is bounded in time (limit.h) and in what it
  * makes (answer.h).
  *
@@ -54,6 +54,7 @@
 
 extern const struct stage_ops serve_stage;
 
+struct forgetter;
 struct redact;
 
 enum serve_metric {
@@ -83,6 +84,8 @@ struct serve {
 	struct fleet *fleet;   /* other boxes */
 	struct live *live;     /* clients of /live */
 	struct page *page;     /* the files of the live page */
+	/* who waits for tally to forget (route_events.c) */
+	struct forgetter *forgetters;
 	const struct metric_description *answer_times, *peer_times;
 	struct server_counts told; /* in the metrics already */
 	struct recent_state told_recent;
@@ -101,6 +104,10 @@ void serve_ask(struct serve *serve, const struct request *request, struct answer
 /* The message of a tick of /live, malloced; NULL: the instance cannot be read. argument: the struct
  * serve. */
 char *live_tick_text(void *argument, size_t *bytes);
+
+/* Looks what became of the requests DELETE /events that wait for tally, and answers those that need
+ * not wait any more. Returns whether there are others: they are looked at after ERRAND_LOOK_NS. */
+bool serve_forget(struct serve *serve);
 
 /* Counts it, as it goes out. */
 void serve_count(struct serve *serve, const struct answer *answer);

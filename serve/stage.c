@@ -8,6 +8,7 @@
 #include "deliver/record.h"
 #include "serve/limit.h"
 #include "serve/serve.h"
+#include "stage/errand.h"
 
 #define DRAIN_NS     (2 * NS_PER_SEC) /* answers under way may take so long */
 #define CLOSE_TURNS  1000             /* of the loop, until its handles are closed */
@@ -21,6 +22,7 @@ struct process {
 	uint64_t drain_until_ns;
 	unsigned futile; /* turns in a row for which the loop woke us and nothing came of it */
 	bool woken;
+	bool forgets; /* somebody waits for tally to forget */
 };
 
 static const struct metric_description metrics[] = {
@@ -339,6 +341,7 @@ static bool poll_stage(struct stage *stage)
 	uint64_t before = events(process);
 	uv_run(&process->loop, UV_RUN_NOWAIT);
 	bool any = events(process) != before;
+	process->forgets = serve_forget(&process->serve);
 	bool read = recent_poll(process->serve.recent, &stage->instance, stage->now_ns);
 	bool live = live_poll(process->serve.live, &stage->instance, clock_monotonic_ns());
 	process->futile = any || !process->woken ? 0 : process->futile + 1;
@@ -370,6 +373,8 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	uint64_t live_ns = live_wait(process->serve.live, now_ns);
 	if (sample_ns < timeout_ns)
 		timeout_ns = sample_ns;
+	if (process->forgets && ERRAND_LOOK_NS < timeout_ns)
+		timeout_ns = ERRAND_LOOK_NS;
 	if (live_ns < timeout_ns)
 		timeout_ns = live_ns;
 	struct timespec wait = {.tv_sec = (time_t)(timeout_ns / NS_PER_SEC),

@@ -2,16 +2,8 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <time.h>
 
 #include "base/clock.h"
-
-#define LOOK_NS (2 * NS_PER_MS)
-
-static void nap(void)
-{
-	(void)nanosleep(&(struct timespec){.tv_nsec = (long)LOOK_NS}, NULL);
-}
 
 static enum errand_state state_of(uint64_t word)
 {
@@ -28,68 +20,81 @@ static bool change(struct control *control, uint64_t from, uint64_t to)
 	return atomic_compare_exchange_strong(&control->errand, &from, to);
 }
 
-/* Asks as soon as no other errand is in the way. Returns the id; 0 when one is until the end. */
-static uint64_t ask(struct control *control, uint64_t until_ns)
+int errand_begin(struct errand *errand, const char *directory, const char *role, uint64_t timeout_ns,
+                 struct shm_error *error)
 {
-	uint64_t now_ns, id = until_ns << ERRAND_STATE_BITS;
-	while ((now_ns = clock_monotonic_ns()) < until_ns) {
-		uint64_t word = load(control);
-		bool over = now_ns >= word >> ERRAND_STATE_BITS && state_of(word) != ERRAND_TAKEN;
-		if ((word == 0 || over) && change(control, word, id + ERRAND_ASKED))
-			return id;
-		nap();
+	char name[SEGMENT_NAME_MAX];
+	uint64_t now_ns = clock_monotonic_ns();
+	*errand = (struct errand){
+	        .directory = directory,
+	        .role = role,
+	        .until_ns = now_ns + timeout_ns / 2,
+	        .end_ns = now_ns + timeout_ns,
+	};
+	int result = segment_attach(&errand->segment, directory, instance_stage_name(name, role),
+	                            SEGMENT_STAGE, SEGMENT_WRITE, error);
+	if (result == 0 && errand->segment.body_bytes < sizeof(struct control)) {
+		shm_explain(error, "%s is smaller than a control block", name);
+		segment_detach(&errand->segment);
+		result = -EPROTO;
 	}
-	return 0;
+	return result;
+}
+
+void errand_end(struct errand *errand)
+{
+	if (errand->id != 0) {
+		(void)change(errand->segment.body, errand->id + ERRAND_ASKED, ERRAND_NONE);
+		(void)change(errand->segment.body, errand->id + ERRAND_DONE, ERRAND_NONE);
+	}
+	segment_detach(&errand->segment);
 }
 
 /* A stage that sleeps looks now. */
-static void wake(const char *directory, const char *role)
+static void wake(const struct errand *errand)
 {
 	int pid = 0;
-	if (control_alive(directory, role, &pid) == 1 && pid > 0)
+	if (control_alive(errand->directory, errand->role, &pid) == 1 && pid > 0)
 		(void)kill((pid_t)pid, SIGUSR1);
 }
 
-static int wait_for(struct control *control, uint64_t id, uint64_t until_ns, uint64_t end_ns,
-                    uint64_t answer[ERRAND_ANSWERS])
+/* As soon as no other errand is in the way. */
+static void ask(struct errand *errand, uint64_t now_ns)
 {
-	for (;; nap()) {
-		uint64_t word = load(control), now_ns = clock_monotonic_ns();
-		if (word == id + ERRAND_DONE) {
-			for (unsigned i = 0; i < ERRAND_ANSWERS; i++)
-				answer[i] = atomic_load_explicit(&control->errand_answer[i],
-				                                 memory_order_relaxed);
-			if (change(control, word, ERRAND_NONE))
-				return 0;
-		}
-		/* Only one that was done, or whose time is over, makes room for another's. */
-		bool mine = word - state_of(word) == id;
-		if (now_ns >= until_ns && (!mine || change(control, id + ERRAND_ASKED, ERRAND_NONE)))
-			return mine ? -EBUSY : -EINPROGRESS;
-		if (now_ns >= end_ns)
-			return -EINPROGRESS;
-	}
+	struct control *control = errand->segment.body;
+	uint64_t word = load(control), id = errand->until_ns << ERRAND_STATE_BITS;
+	bool over = now_ns >= word >> ERRAND_STATE_BITS && state_of(word) != ERRAND_TAKEN;
+	if (!over || !change(control, word, id + ERRAND_ASKED))
+		return;
+	errand->id = id;
+	wake(errand);
 }
 
-int errand_run(const char *directory, const char *role, uint64_t timeout_ns, uint64_t answer[ERRAND_ANSWERS],
-               struct shm_error *error)
+/* What became of one that was asked. */
+static int look(const struct errand *errand, uint64_t now_ns, uint64_t answer[ERRAND_ANSWERS])
 {
-	struct segment segment = {0};
-	char name[SEGMENT_NAME_MAX];
-	uint64_t now_ns = clock_monotonic_ns(), until_ns = now_ns + timeout_ns / 2;
-	int result = segment_attach(&segment, directory, instance_stage_name(name, role), SEGMENT_STAGE,
-	                            SEGMENT_WRITE, error);
-	if (result != 0)
-		return result;
-	if (segment.body_bytes < sizeof(struct control)) {
-		shm_explain(error, "%s is smaller than a control block", name);
-		result = -EPROTO;
-	} else {
-		uint64_t id = ask(segment.body, until_ns);
-		if (id != 0)
-			wake(directory, role);
-		result = id == 0 ? -EBUSY : wait_for(segment.body, id, until_ns, now_ns + timeout_ns, answer);
+	struct control *control = errand->segment.body;
+	uint64_t word = load(control), id = errand->id;
+	if (word == id + ERRAND_DONE) {
+		for (unsigned i = 0; i < ERRAND_ANSWERS; i++)
+			answer[i] = atomic_load_explicit(&control->errand_answer[i], memory_order_relaxed);
+		if (change(control, word, ERRAND_NONE))
+			return 0;
 	}
-	segment_detach(&segment);
-	return result;
+	/* Only one that was done, or whose time is over, makes room for another's. */
+	bool mine = word - state_of(word) == id;
+	if (now_ns >= errand->until_ns && (!mine || change(control, id + ERRAND_ASKED, ERRAND_NONE)))
+		return mine ? -EBUSY : -EINPROGRESS;
+	return now_ns >= errand->end_ns ? -EINPROGRESS : -EAGAIN;
+}
+
+int errand_look(struct errand *errand, uint64_t answer[ERRAND_ANSWERS])
+{
+	uint64_t now_ns = clock_monotonic_ns();
+	if (errand->id != 0)
+		return look(errand, now_ns, answer);
+	if (now_ns >= errand->until_ns)
+		return -EBUSY;
+	ask(errand, now_ns);
+	return -EAGAIN;
 }

@@ -2,11 +2,12 @@
  * all, whichever of the two is killed, and the asker learns which.
  *
  *     asker                      a word of the control block       stage
- *     errand_run: asks ---------> ASKED -------------------------> errand_take
- *                   |               |                              TAKEN: from here on it will be done, by this life or the next
- *                   '- its time is  |                                | one transaction: what was asked, and the errand's id
+ *     errand_begin
+ *     errand_look: asks --------> ASKED -------------------------> errand_take
+ *      (again and   |               |                              TAKEN: from here on it will be done, by this life or the next
+ *       again)      '- its time is  |                                | one transaction: what was asked, and the errand's id
  *                      over: NONE <-'                                v
- *                 answer <-------------------------------- DONE <--- errand_done, with numbers
+ *     errand_end  answer <-------------------------------- DONE <--- errand_done, with numbers
  *
  * A life that finds TAKEN (errand_taken) follows one that died over it: what its store says of the
  * id tells whether it is still to be done.
@@ -59,11 +60,28 @@ static inline void errand_done(struct control *control, uint64_t id, const uint6
 
 /* ---- the asker ---- */
 
-/* Asks the role of the instance in this directory, and waits until it is done, timeout_ns at most;
- * it may be taken during the first half of that. Returns 0 with the answer; -EBUSY: it was not
- * taken and never will be, or somebody else's was in the way all the time; -EINPROGRESS: it was
- * taken and will be done; other -errno with the reason in error: there is no such role. */
-int errand_run(const char *directory, const char *role, uint64_t timeout_ns, uint64_t answer[ERRAND_ANSWERS],
-               struct shm_error *error);
+#define ERRAND_LOOK_NS 2000000ull /* an asker looks so often */
+
+struct errand {
+	struct segment segment; /* of the stage */
+	const char *directory, *role;
+	uint64_t id; /* 0: not asked yet */
+	uint64_t until_ns, end_ns;
+};
+
+/* An errand for the role of the instance in this directory, both of which outlive it: it is to be
+ * done within timeout_ns, and may be taken during the first half of that. Returns 0, or -errno with
+ * the reason in error: there is no such role. */
+int errand_begin(struct errand *errand, const char *directory, const char *role, uint64_t timeout_ns,
+                 struct shm_error *error);
+
+/* Asks, or looks what became of it; waits for nothing. Returns -EAGAIN while that is open; 0 with
+ * the answer; -EBUSY: it was not taken and never will be, or somebody else's was in the way all the
+ * time; -EINPROGRESS: it was taken and will be done. */
+int errand_look(struct errand *errand, uint64_t answer[ERRAND_ANSWERS]);
+
+/* At any time after errand_begin: nobody looks any more. One that was not taken never will be; one that
+ * was will be done. */
+void errand_end(struct errand *errand);
 
 #endif

@@ -4,14 +4,18 @@
 
 #include "base/clock.h"
 #include "sink/tally/tally.h"
-#include "stage/errand.h"
 
-int forget_addresses(const char *directory, uint64_t timeout_ns, struct forget_answer *answer,
-                     struct shm_error *error)
+int forget_begin(struct forget *forget, const char *directory, uint64_t timeout_ns, struct shm_error *error)
+{
+	forget->timeout_ns = timeout_ns;
+	return errand_begin(&forget->errand, directory, TALLY_ROLE, timeout_ns, error);
+}
+
+int forget_look(struct forget *forget, struct forget_answer *answer, struct shm_error *error)
 {
 	uint64_t number[ERRAND_ANSWERS];
-	unsigned long long ms = timeout_ns / NS_PER_MS;
-	int result = errand_run(directory, TALLY_ROLE, timeout_ns, number, error);
+	unsigned long long ms = forget->timeout_ns / NS_PER_MS;
+	int result = errand_look(&forget->errand, number);
 	if (result == 0)
 		*answer = (struct forget_answer){.applications = number[0], .events = number[1]};
 	else if (result == -EBUSY)
@@ -25,4 +29,9 @@ int forget_addresses(const char *directory, uint64_t timeout_ns, struct forget_a
 		        "not forgotten yet: tally has taken it up and was not done within %llu ms; it will be, as soon as it can commit (millrace stat says how it is)",
 		        ms);
 	return result;
+}
+
+void forget_end(struct forget *forget)
+{
+	errand_end(&forget->errand);
 }

@@ -44,9 +44,22 @@ static struct control *control(void)
 	return segment.body;
 }
 
+static int run_for(const char *role, uint64_t timeout_ns, uint64_t answer[ERRAND_ANSWERS],
+                   struct shm_error *why)
+{
+	struct errand errand;
+	int result = errand_begin(&errand, sandbox.directory, role, timeout_ns, why);
+	if (result != 0)
+		return result;
+	while ((result = errand_look(&errand, answer)) == -EAGAIN)
+		usleep(ERRAND_LOOK_NS / NS_PER_US);
+	errand_end(&errand);
+	return result;
+}
+
 static int run(uint64_t timeout_ns, uint64_t answer[ERRAND_ANSWERS])
 {
-	return errand_run(sandbox.directory, ROLE, timeout_ns, answer, &error);
+	return run_for(ROLE, timeout_ns, answer, &error);
 }
 
 /* A stage's life: takes `errands` of them and does them. */
@@ -85,7 +98,7 @@ static void *ask(void *result)
 {
 	uint64_t answer[ERRAND_ANSWERS];
 	struct shm_error own;
-	*(int *)result = errand_run(sandbox.directory, ROLE, LONG, answer, &own);
+	*(int *)result = run_for(ROLE, LONG, answer, &own);
 	return NULL;
 }
 
@@ -158,11 +171,34 @@ static void an_errand_whose_asker_has_died_is_in_nobodys_way_for_long(void **sta
 	assert_int_equal(pthread_join(stage, NULL), 0);
 }
 
+static void one_whose_asker_leaves_is_not_taken_and_one_that_was_stays(void **state)
+{
+	(void)state;
+	struct errand errand;
+	uint64_t answer[ERRAND_ANSWERS];
+	assert_int_equal(errand_begin(&errand, sandbox.directory, ROLE, LONG, &error), 0);
+	errand_end(&errand); /* before it has asked */
+	for (unsigned taken = 0; taken < 3; taken++) {
+		assert_int_equal(errand_begin(&errand, sandbox.directory, ROLE, LONG, &error), 0);
+		assert_int_equal(errand_look(&errand, answer), -EAGAIN);
+		uint64_t id = errand_asked(control(), clock_monotonic_ns());
+		assert_true(id != 0);
+		if (taken > 0)
+			assert_true(errand_take(control(), id));
+		if (taken == 1)
+			errand_done(control(), id, (uint64_t[ERRAND_ANSWERS]){1, 2});
+		errand_end(&errand);
+		assert_int_equal(errand_asked(control(), clock_monotonic_ns()), 0);
+		assert_int_equal(errand_taken(control()), taken == 2 ? id : 0);
+		assert_true((atomic_load(&control()->errand) == 0) == (taken < 2));
+	}
+}
+
 static void a_role_that_does_not_exist_is_told(void **state)
 {
 	(void)state;
 	uint64_t answer[ERRAND_ANSWERS];
-	assert_int_equal(errand_run(sandbox.directory, "other.0", SHORT, answer, &error), -ENOENT);
+	assert_int_equal(run_for("other.0", SHORT, answer, &error), -ENOENT);
 	assert_true(error.text[0] != '\0');
 }
 
@@ -176,6 +212,7 @@ int main(void)
 	        TEST(what_nobody_takes_is_given_up),
 	        TEST(what_was_taken_stays_taken_until_it_is_done),
 	        TEST(an_errand_whose_asker_has_died_is_in_nobodys_way_for_long),
+	        TEST(one_whose_asker_leaves_is_not_taken_and_one_that_was_stays),
 	        TEST(a_role_that_does_not_exist_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

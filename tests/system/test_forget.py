@@ -1,14 +1,17 @@
 """DELETE /events: tally forgets all addresses, once for each answer of 200, whoever is killed meanwhile."""
 import contextlib
 import os
+import select
+import socket
 import sqlite3
+import struct
 import threading
 import time
 
 import pytest
 
 from harness import SLOW, default_config, kill_pid, processes, wait_until
-from http_help import Client, ask, http_address
+from http_help import Client, ask, http_address, request_bytes
 from load import Expected, ipevent, mixture, send_paced
 from serve_help import problem, serve_address, serve_addresses, serve_config
 
@@ -98,6 +101,33 @@ def test_while_tally_does_not_take_it_up_nothing_is_forgotten_and_never_will_be(
     give(one, rng, 200, sent)
     one.settle("ip", sent.sent)
     assert one.counts() == sent.count and last(tmp_path) == (0, 0)
+
+
+@pytest.mark.limit(120)
+def test_others_are_answered_while_somebody_waits_for_tally(instance, tmp_path, rng):
+    one = instance(config=serve_config(tmp_path, query_timeout="60s"))
+    address, sent = serve_address(one), Expected()
+    give(one, rng, 200, sent)
+    one.settle("ip", sent.sent)
+    tally, serve = one.pid_of("tally.0"), one.pid_of("serve.0")
+    processes.pause(tally)
+    try:
+        with Client(address) as leaving, Client(address) as waiting:
+            for client in (leaving, waiting):
+                client.send(request_bytes("DELETE", "/events"))
+                assert ask(address, "GET", "/healthz").status == 200
+            leaving.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            leaving.socket.close()
+            assert ask(address, "GET", "/healthz").status == 200
+            assert not select.select([waiting.socket], [], [], 0.2)[0]
+            processes.resume(tally)
+            first = waiting.reply()
+    finally:
+        processes.resume(tally)
+    assert first.status == 200, first
+    assert forget(address).status == 200
+    wait_until(lambda: one.counts() == {}, 20, "nothing to be left")
+    assert one.pid_of("serve.0") == serve and one.stage("serve.0")["restarts"] == 0
 
 
 @pytest.mark.limit(120)
