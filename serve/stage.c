@@ -88,66 +88,64 @@ static void replace_peer_token(struct stage *stage, void *loaded)
 	free(loaded);
 }
 
+enum { FILE_READ, FILE_ADMIN, FILE_PEER, FILE_CHARTS };
+
 static const struct stage_file files[] = {
-        {.option = "read_tokens", .load = load_read, .discard = free, .replace = replace_read},
-        {.option = "admin_tokens", .load = load_admin, .discard = free, .replace = replace_admin},
-        {.option = "peer_token", .load = fleet_load_token, .discard = free, .replace = replace_peer_token},
-        {.option = "charts",
-         .dispensable = true,
-         .find = charts_find,
-         .load = charts_load,
-         .discard = charts_free,
-         .replace = replace_charts},
+        [FILE_READ] = {.option = "read_tokens", .load = load_read, .discard = free, .replace = replace_read},
+        [FILE_ADMIN] = {.option = "admin_tokens",
+                        .load = load_admin,
+                        .discard = free,
+                        .replace = replace_admin},
+        [FILE_PEER] = {.option = "peer_token",
+                       .load = fleet_load_token,
+                       .discard = free,
+                       .replace = replace_peer_token},
+        [FILE_CHARTS] = {.option = "charts",
+                         .dispensable = true,
+                         .find = charts_find,
+                         .load = charts_load,
+                         .discard = charts_free,
+                         .replace = replace_charts},
 };
+
+/* What is in the file; NULL: none is named, or it cannot be read, which is told with what follows
+ * from it. */
+static void *read_file(struct stage *stage, const struct stage_file *file, const char *consequence)
+{
+	void *loaded = NULL;
+	char key[64];
+	struct shm_error error = {""};
+	snprintf(key, sizeof key, "serve.%s", file->option);
+	if (stage_file_load(file, stage->config, key, &loaded, &error) == 0)
+		return loaded;
+	log_line(file->dispensable ? LOG_WARN : LOG_ERROR, consequence, "reason=\"%s\"", error.text);
+	stage_file_report(stage, file->option, false, error.text);
+	return NULL;
+}
 
 /* A file that cannot be read closes its routes until it can: the others stay up. */
 static void read_tokens(struct stage *stage, const struct stage_file *file, const char *const *name,
                         struct tokens *tokens, bool *configured)
 {
-	char key[64];
-	void *loaded = NULL;
-	struct shm_error error = {""};
-	snprintf(key, sizeof key, "serve.%s", file->option);
-	*configured = config_string(stage->config, "%s", key)[0] != '\0';
+	*configured = config_string(stage->config, "serve.%s", file->option)[0] != '\0';
 	if (!*configured)
 		return;
-	if (stage_file_load(file, stage->config, key, &loaded, &error) == 0 && loaded != NULL) {
-		*tokens = *(struct tokens *)loaded;
-		free(loaded);
-		return;
-	}
-	tokens_close(tokens, name, 1);
-	log_error("the tokens cannot be read, requests that need one are refused", "reason=\"%s\"",
-	          error.text);
-	stage_file_report(stage, file->option, false, error.text);
+	struct tokens *loaded =
+	        read_file(stage, file, "the tokens cannot be read, requests that need one are refused");
+	if (loaded != NULL)
+		*tokens = *loaded;
+	else
+		tokens_close(tokens, name, 1);
+	free(loaded);
 }
 
 /* Without it peers that want one refuse us, and are named as missing. */
 static void read_peer_token(struct stage *stage, struct fleet *fleet)
 {
-	const struct stage_file *file = &files[2];
-	void *loaded = NULL;
-	struct shm_error error = {""};
-	if (stage_file_load(file, stage->config, "serve.peer_token", &loaded, &error) != 0) {
-		log_error("the token for peers cannot be read", "reason=\"%s\"", error.text);
-		stage_file_report(stage, file->option, false, error.text);
-	} else if (loaded != NULL) {
-		fleet_set_token(fleet, loaded);
-		free(loaded);
-	}
-}
-
-/* Without it the page says that there are no charts. */
-static void read_charts(struct stage *stage, struct page *page)
-{
-	void *loaded = NULL;
-	struct shm_error error = {""};
-	if (stage_file_load(&files[3], stage->config, "serve.charts", &loaded, &error) == 0) {
-		page_set_charts(page, loaded);
-		return;
-	}
-	log_warn("the live page has no charts", "reason=\"%s\"", error.text);
-	stage_file_report(stage, files[3].option, false, error.text);
+	char *token = read_file(stage, &files[FILE_PEER], "the token for peers cannot be read");
+	if (token != NULL)
+		fleet_set_token(fleet, token);
+	free(token);
 }
 
 /* ---- what the configuration says ---- */
@@ -182,8 +180,8 @@ static void read_auth(struct stage *stage, struct auth *auth)
 {
 	const struct config *config = stage->config;
 	size_t n = config_count(config, "serve.origins");
-	read_tokens(stage, &files[0], auth_read_name, &auth->read, &auth->has_read);
-	read_tokens(stage, &files[1], auth_admin_name, &auth->admin, &auth->has_admin);
+	read_tokens(stage, &files[FILE_READ], auth_read_name, &auth->read, &auth->has_read);
+	read_tokens(stage, &files[FILE_ADMIN], auth_admin_name, &auth->admin, &auth->has_admin);
 	auth->loopback = all_loopback(config);
 	for (size_t i = 0; i < n && auth->n_origins < AUTH_ORIGINS_MAX; i++)
 		auth->origin[auth->n_origins++] = config_item(config, i, "serve.origins");
@@ -258,7 +256,7 @@ static int open_parts(struct process *process, struct stage *stage, struct shm_e
 		shm_explain(error, "no memory");
 		return -ENOMEM;
 	}
-	read_charts(stage, serve->page);
+	page_set_charts(serve->page, read_file(stage, &files[FILE_CHARTS], "the live page has no charts"));
 	int result = fleet_open(&serve->fleet, stage->config, stage->instance.generation, &process->loop,
 	                        serve, error);
 	if (result != 0)
@@ -341,9 +339,9 @@ static bool poll_stage(struct stage *stage)
 	uint64_t before = events(process);
 	uv_run(&process->loop, UV_RUN_NOWAIT);
 	bool any = events(process) != before;
-	process->forgets = serve_forget(&process->serve);
 	bool read = recent_poll(process->serve.recent, &stage->instance, stage->now_ns);
 	bool live = live_poll(process->serve.live, &stage->instance, clock_monotonic_ns());
+	process->forgets = serve_forget(&process->serve);
 	process->futile = any || !process->woken ? 0 : process->futile + 1;
 	process->woken = false;
 	return !stage->draining && (any || read || live); /* drained is asked whatever clients do */
@@ -373,10 +371,10 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	uint64_t live_ns = live_wait(process->serve.live, now_ns);
 	if (sample_ns < timeout_ns)
 		timeout_ns = sample_ns;
-	if (process->forgets && ERRAND_LOOK_NS < timeout_ns)
-		timeout_ns = ERRAND_LOOK_NS;
 	if (live_ns < timeout_ns)
 		timeout_ns = live_ns;
+	if (process->forgets && ERRAND_LOOK_NS < timeout_ns)
+		timeout_ns = ERRAND_LOOK_NS;
 	struct timespec wait = {.tv_sec = (time_t)(timeout_ns / NS_PER_SEC),
 	                        .tv_nsec = (long)(timeout_ns % NS_PER_SEC)};
 	metric_add(stage->control, SERVE_waits, 1);
