@@ -27,8 +27,13 @@ export function loadCharts() {
 	matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
 }
 
-const colour = (i) => getComputedStyle(document.documentElement).getPropertyValue("--c" + (i % 8)).trim();
-const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const probe = make("span", {hidden: true});
+/** A variable of style.css as the colour that it is now: of light and dark the one that is shown. */
+const colour = (name) => {
+	document.body.append(probe);
+	probe.style.color = `var(${name})`;
+	return getComputedStyle(probe).color;
+};
 const dash = (i) => (i < 4 ? [] : i < 6 ? [6, 3] : [2, 3]);
 
 /** A <figure> with a title, a chart and a table of what it shows. */
@@ -131,7 +136,7 @@ export class Chart {
 
 	make(names) {
 		this.plot?.destroy();
-		const axis = {stroke: variable("--dim"), font: "11px system-ui, sans-serif", grid: {stroke: variable("--faint"), width: 1}, ticks: {show: false}};
+		const axis = {stroke: colour("--dim"), font: "11px system-ui, sans-serif", grid: {stroke: colour("--faint"), width: 1}, ticks: {show: false}};
 		this.plot = new library({
 			width: this.plotBox.clientWidth, height: HEIGHT, legend: {show: false}, padding: [8, 8, 0, 0],
 			cursor: {y: false, points: {size: 5}, drag: {x: false, y: false}},
@@ -140,7 +145,7 @@ export class Chart {
 				{...axis, size: 26, space: 70, values: (_plot, splits) => splits.map((s) => clock.format(s * 1000))},
 				{...axis, size: 58, space: 26, values: (_plot, splits) => splits.map((n) => this.unit(n))},
 			],
-			series: [{}, ...names.map((name, i) => ({label: name, stroke: colour(this.colours[name] ?? i), width: 1.5, dash: dash(i), points: {show: false}}))],
+			series: [{}, ...names.map((name, i) => ({label: name, stroke: colour(`--c${(this.colours[name] ?? i) % 8}`), width: 1.5, dash: dash(i), points: {show: false}}))],
 			hooks: {setCursor: [(plot) => this.point(plot.cursor.idx)]},
 		}, this.data(names), this.plotBox);
 		this.plot.root.setAttribute("aria-hidden", "true");

@@ -152,8 +152,12 @@ def test_events_come_and_pass_filters_and_a_pause_holds_them(instance, tmp_path)
 TRANSFERRED = """[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource').filter(one => one.name.includes('/page/'))]
     .map(one => [one.name, one.transferSize])"""
 COLOURED = """[...document.querySelectorAll('%s canvas')].map(canvas => {
-    const colours = [0, 1, 2, 3].map(i => getComputedStyle(document.documentElement).getPropertyValue('--c' + i).trim());
-    const wanted = colours.map(text => [1, 3, 5].map(at => parseInt(text.slice(at, at + 2), 16)));
+    const one = document.body.appendChild(document.createElement('span'));
+    const wanted = [0, 1, 2, 3].map(i => {
+        one.style.color = `var(--c${i})`;
+        return getComputedStyle(one).color.match(/[0-9]+/g).map(Number);
+    });
+    one.remove();
     const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', {willReadFrequently: true});
     copy.drawImage(canvas, 0, 0);
     const data = copy.getImageData(0, 0, canvas.width, canvas.height).data;
@@ -368,7 +372,14 @@ def test_everybody_can_use_it_in_light_and_dark_and_on_a_phone(instance, tmp_pat
                 if AXE.exists() and rules is not None:
                     assert page.run(AXE_RUN % rules, 200) == [], name
             nothing_went_wrong(page, millrace)
-            page.run("document.getElementById('theme').click()")
-            assert page.run("document.documentElement.dataset.theme") == "light"
+            for system in ("dark", "light"):
+                page.colours(system == "dark")
+                for chosen in ("light", "dark", "auto"):
+                    page.run("document.getElementById('theme').click()")
+                    assert page.run("document.documentElement.dataset.theme ?? 'auto'") == chosen
+                    shown = {"light": "rgb(246, 247, 248)", "dark": "rgb(16, 20, 24)"}[system if chosen == "auto" else chosen]
+                    page.wait(f"getComputedStyle(document.body).backgroundColor === '{shown}'")
+                    if CHARTS.exists():
+                        page.wait(f"{COLOURED % '#charts-list'}.some(n => n > 30)")
     if not AXE.exists():
         pytest.skip("axe-core is not there (scripts/fetch-data --tests data/tests); all else passed")
