@@ -6,18 +6,13 @@
 
 static void add_node(json_t *nodes, const char *id, const char *kind, const char *program)
 {
-	json_t *node = json_pack("{s:s, s:s}", "id", id, "kind", kind);
-	if (program != NULL)
-		json_object_set_new(node, "program", json_string(program));
-	json_array_append_new(nodes, node);
+	json_array_append_new(nodes,
+	                      json_pack("{s:s, s:s, s:s*}", "id", id, "kind", kind, "program", program));
 }
 
 static void add_edge(json_t *edges, const char *from, const char *to, const char *group)
 {
-	json_t *edge = json_pack("{s:s, s:s}", "from", from, "to", to);
-	if (group != NULL)
-		json_object_set_new(edge, "group", json_string(group));
-	json_array_append_new(edges, edge);
+	json_array_append_new(edges, json_pack("{s:s, s:s, s:s*}", "from", from, "to", to, "group", group));
 }
 
 /* As a writer of some lane. */

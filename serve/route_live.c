@@ -1,8 +1,5 @@
 /* /live: what a client may ask for (live_wish.h), and the message of a tick. */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -20,21 +17,15 @@ char *live_tick_text(void *argument, size_t *bytes)
 	struct serve *serve = argument;
 	struct shm_error error = {""};
 	struct rates rates;
-	char *text = NULL;
 	const struct snapshot *snapshot = view_take(&serve->view, &error);
 	if (snapshot == NULL)
 		return NULL;
 	(void)rates_init(&rates, snapshot, NULL);
-	json_t *json = look_json_lean(&rates, serve->view.instance, histograms);
-	char *stat = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+	json_t *json = json_pack("{s:s, s:I, s:o}", "type", "tick", "now_ms", (json_int_t)clock_real_ms(),
+	                         "stat", look_json_lean(&rates, serve->view.instance, histograms));
+	char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
 	json_decref(json);
-	int n = stat != NULL ? asprintf(&text, "{\"type\":\"tick\",\"now_ms\":%" PRIu64 ",\"stat\":%s}",
-	                                (uint64_t)(clock_real_ns() / NS_PER_MS), stat)
-	                     : -1;
-	free(stat);
-	if (n < 0)
-		return NULL;
-	*bytes = (size_t)n;
+	*bytes = text != NULL ? strlen(text) : 0;
 	return text;
 }
 
