@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <openssl/x509_vfy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 
 #include "base/clock.h"
 #include "deliver/sender_inside.h"
+#include "stage/certificates.h"
 
 #define EVENTS_MAX 256
 
@@ -102,29 +102,11 @@ static bool open_multi(struct curl_sender *sender)
 	return true;
 }
 
-/* A file without a certificate would be noticed at the first request only. */
-static int check_ca_file(const char *path, struct shm_error *error)
-{
-	if (path[0] == '\0')
-		return 0;
-	if (access(path, R_OK) != 0) {
-		int r = -errno;
-		shm_explain(error, "%s: %s", path, strerror(-r));
-		return r;
-	}
-	X509_STORE *store = X509_STORE_new();
-	bool good = store != NULL && X509_STORE_load_file(store, path) == 1;
-	X509_STORE_free(store);
-	if (!good)
-		shm_explain(error, "%s: there is no certificate in it; allowed: certificates in PEM", path);
-	return good ? 0 : -EINVAL;
-}
-
 static void sender_close(struct sender *opened);
 
 static int sender_open(struct sender **opened, const struct sender_options *options, struct shm_error *error)
 {
-	int r = check_ca_file(options->ca_file, error);
+	int r = certificates_check(options->ca_file, error);
 	if (r != 0)
 		return r;
 	struct curl_sender *sender = calloc(1, sizeof *sender);

@@ -2,12 +2,9 @@
 
 #include <curl/curl.h>
 #include <errno.h>
-#include <openssl/x509.h>
-#include <openssl/x509_vfy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "stage/tokens.h"
@@ -275,23 +272,6 @@ void fetch_free(struct fetch *fetch)
 }
 
 /* ---- opening and closing ---- */
-
-int fetch_check_ca(const char *path, struct shm_error *error)
-{
-	if (path[0] == '\0')
-		return 0;
-	if (access(path, R_OK) != 0) {
-		int result = -errno;
-		shm_explain(error, "%s: %s", path, strerror(-result));
-		return result;
-	}
-	X509_STORE *store = X509_STORE_new();
-	bool good = store != NULL && X509_STORE_load_file(store, path) == 1;
-	X509_STORE_free(store);
-	if (!good)
-		shm_explain(error, "%s: there is no certificate in it; allowed: certificates in PEM", path);
-	return good ? 0 : -EINVAL;
-}
 
 void fetcher_set_token(struct fetcher *fetcher, const char *token)
 {

@@ -74,7 +74,4 @@ uint64_t fetcher_events(const struct fetcher *fetcher);
 /* Nothing runs any more. Its handles are closed by further turns of the loop. NULL is allowed. */
 void fetcher_close(struct fetcher *fetcher);
 
-/* Whether there are certificates in the file; "" is good. Returns 0, or -errno with the reason. */
-int fetch_check_ca(const char *path, struct shm_error *error);
-
 #endif

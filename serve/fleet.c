@@ -12,6 +12,7 @@
 #include "serve/serve.h"
 #include "sink/tally/answer.h"
 #include "sink/tally/attempts.h"
+#include "stage/certificates.h"
 
 #define GROWTH 30u /* from text to values, 15 times for short keys; parts and what is merged of them */
 
@@ -709,7 +710,7 @@ int fleet_check(const struct config *config, struct shm_error *error)
 		        "serve.peer_timeout: longer than serve.answer_timeout, which would end the wait for peers");
 		return -EINVAL;
 	}
-	int result = fetch_check_ca(config_string(config, "serve.peer_ca"), &why);
+	int result = certificates_check(config_string(config, "serve.peer_ca"), &why);
 	if (result != 0)
 		shm_explain(error, "serve.peer_ca: %s", why.text);
 	return result;
