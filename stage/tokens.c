@@ -46,6 +46,7 @@ static bool is_token(const char *text, size_t bytes)
 
 struct reading {
 	struct tokens *tokens;
+	char *first; /* room for the first token's text; NULL: it is not wanted */
 	const char *path;
 	unsigned line;
 	const char *const *names;
@@ -139,6 +140,8 @@ static int read_line(const struct reading *reading, char *line)
 	int result = check_token(reading, word);
 	if (result != 0)
 		return result;
+	if (tokens->n == 0 && reading->first != NULL)
+		memcpy(reading->first, word, strlen(word) + 1);
 	digest_of(token.digest, word, strlen(word));
 	if (is_known(tokens, token.digest)) {
 		shm_explain(reading->error,
@@ -211,27 +214,50 @@ static int open_file(FILE **file, const char *path, struct shm_error *error)
 	return result;
 }
 
+static int load(struct reading *reading)
+{
+	struct tokens *tokens = reading->tokens;
+	memset(tokens, 0, sizeof *tokens);
+	FILE *file = NULL;
+	int result = open_file(&file, reading->path, reading->error);
+	if (result != 0)
+		return result;
+	result = read_lines(reading, file);
+	fclose(file);
+	if (result == 0 && tokens->n == 0) {
+		shm_explain(
+		        reading->error,
+		        "%s: has no token, so it would close nothing; allowed: a token a line, or no file",
+		        reading->path);
+		result = -EINVAL;
+	}
+	if (result != 0)
+		memset(tokens, 0, sizeof *tokens);
+	return result;
+}
+
 int tokens_load(struct tokens *tokens, const char *path, const char *const *names, unsigned n_names,
                 struct shm_error *error)
 {
 	struct reading reading = {
 	        .tokens = tokens, .path = path, .names = names, .n_names = n_names, .error = error};
-	memset(tokens, 0, sizeof *tokens);
-	FILE *file = NULL;
-	int result = open_file(&file, path, error);
-	if (result != 0)
-		return result;
-	result = read_lines(&reading, file);
-	fclose(file);
-	if (result == 0 && tokens->n == 0) {
-		shm_explain(
-		        error,
-		        "%s: has no token, so it would close nothing; allowed: a token a line, or no file",
-		        path);
-		result = -EINVAL;
-	}
-	if (result != 0)
-		memset(tokens, 0, sizeof *tokens);
+	return load(&reading);
+}
+
+int tokens_load_first(char first[TOKEN_BYTES_MAX + 1], const char *path, const char *const *names,
+                      unsigned n_names, struct shm_error *error)
+{
+	char text[TOKEN_BYTES_MAX + 1] = "";
+	struct tokens tokens;
+	struct reading reading = {.tokens = &tokens,
+	                          .first = text,
+	                          .path = path,
+	                          .names = names,
+	                          .n_names = n_names,
+	                          .error = error};
+	int result = load(&reading);
+	if (result == 0)
+		memcpy(first, text, sizeof text);
 	return result;
 }
 

@@ -52,6 +52,11 @@ void tokens_close(struct tokens *tokens, const char *const *names, unsigned n_na
 int tokens_load(struct tokens *tokens, const char *path, const char *const *names, unsigned n_names,
                 struct shm_error *error);
 
+/* Reads such a file for its first token as text: for a client, which has to say it. Returns as
+ * tokens_load; first is unchanged on failure. */
+int tokens_load_first(char first[TOKEN_BYTES_MAX + 1], const char *path, const char *const *names,
+                      unsigned n_names, struct shm_error *error);
+
 /* True when the route is open to a request with this Authorization field (NULL: it has none): it
  * needs no token, or the field has one that opens it. *challenged: a token was given that is not
  * right (401 with error="invalid_token"); otherwise there was none, or another scheme's

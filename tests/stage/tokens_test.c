@@ -228,6 +228,33 @@ static void a_file_that_cannot_be_read_is_named(void **state)
 	assert_string_equal(error.text, "/: Is a directory");
 }
 
+static void a_client_says_the_first_token_of_the_file(void **state)
+{
+	(void)state;
+	struct tokens tokens;
+	char text[8192] = "", first[TOKEN_BYTES_MAX + 1] = "";
+	size_t n = (size_t)sprintf(text, "\xef\xbb\xbf#");
+	while (n < 6000) /* no piece of a comment is a token, however long it is */
+		n += (size_t)sprintf(text + n, " a-word-of-sixteen-bytes");
+	sprintf(text + n, "\n\n \t" C " log # one\n" B "\n");
+	assert_int_equal(load(&tokens, text), 0);
+	assert_int_equal(tokens_load_first(first, path, names, N_NAMES, &error), 0);
+	assert_string_equal(first, C);
+	/* what is wrong further down is wrong, too */
+	assert_int_equal(load(&tokens, A "\nshort\n"), -EINVAL);
+	assert_int_equal(tokens_load_first(first, path, names, N_NAMES, &error), -EINVAL);
+	assert_non_null(strstr(error.text, ":2: the token has 5 characters"));
+	assert_int_equal(load(&tokens, "# none\n"), -EINVAL);
+	assert_int_equal(tokens_load_first(first, path, names, N_NAMES, &error), -EINVAL);
+	assert_string_equal(first, C);
+	char longest[TOKEN_BYTES_MAX + 1];
+	memset(longest, 'x', TOKEN_BYTES_MAX);
+	longest[TOKEN_BYTES_MAX] = '\0';
+	assert_int_equal(load(&tokens, longest), 0);
+	assert_int_equal(tokens_load_first(first, path, names, N_NAMES, &error), 0);
+	assert_string_equal(first, longest);
+}
+
 static void so_many_tokens_and_no_more(void **state)
 {
 	(void)state;
@@ -358,6 +385,7 @@ int main(void)
 	        cmocka_unit_test(a_file_without_a_token_is_an_error),
 	        cmocka_unit_test(a_message_never_holds_a_token),
 	        cmocka_unit_test(a_file_that_cannot_be_read_is_named),
+	        cmocka_unit_test(a_client_says_the_first_token_of_the_file),
 	        cmocka_unit_test(so_many_tokens_and_no_more),
 	        cmocka_unit_test(the_field_is_read_as_the_standard_says),
 	        cmocka_unit_test(every_token_is_looked_at_whichever_is_right),
