@@ -1,13 +1,35 @@
-/* What is merged without lists: accounts, and what is put together. */
+/* What all have; and what is merged without lists: accounts, and what is put together. */
 #include "serve/merge.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#define ROOM_LEAST 256u /* entries */
 
 bool merge_number(const json_t *object, const char *name, int64_t *number)
 {
 	const json_t *value = json_object_get(object, name);
 	*number = json_integer_value(value);
 	return json_is_integer(value) && *number >= 0 && *number <= MERGE_COUNT_MAX;
+}
+
+int merge_compare(const struct merge_text *x, const struct merge_text *y)
+{
+	int order = memcmp(x->at, y->at, x->bytes < y->bytes ? x->bytes : y->bytes);
+	return order != 0 ? order : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+void *merge_room(void *list, size_t *room, size_t n, size_t more, size_t size)
+{
+	size_t larger = *room != 0 ? *room : ROOM_LEAST;
+	while (larger - n < more)
+		larger *= 2;
+	if (larger == *room)
+		return list;
+	void *grown = reallocarray(list, larger, size);
+	if (grown != NULL)
+		*room = larger;
+	return grown;
 }
 
 /* ---- accounts ---- */
@@ -149,10 +171,10 @@ static bool add_line(json_t *to, const json_t *from)
 			now = json_integer(sum_up(json_integer_value(sum), json_integer_value(value)));
 		else if (json_is_boolean(sum) && json_is_boolean(value))
 			now = json_boolean(json_is_true(sum) && json_is_true(value));
-		else if (json_is_object(sum) && json_is_object(value) && add_line(sum, value))
-			continue;
-		else
+		else if (!json_is_object(sum) || !json_is_object(value))
 			continue; /* the topic's name */
+		else if (add_line(sum, value))
+			continue;
 		if (now == NULL || json_object_set_new(to, name, now) != 0)
 			return false;
 	}

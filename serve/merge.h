@@ -49,10 +49,23 @@ merge_function merge_report, merge_account, merge_hourly, merge_distinct, merge_
 /* The number of this name, 0 to MERGE_COUNT_MAX; false: there is none. */
 bool merge_number(const json_t *object, const char *name, int64_t *number);
 
-/* Whether the part counts: it has an answer, and a form that was not found wrong. */
-static inline bool merge_counts(const struct merge_part *part)
+/* A string of a part's JSON, whose it stays. */
+struct merge_text {
+	const char *at; /* NULL: it is none */
+	size_t bytes;
+};
+
+static inline struct merge_text merge_text(const json_t *value)
 {
-	return part->json != NULL && !part->wrong;
+	return (struct merge_text){json_string_value(value), json_string_length(value)};
 }
+
+/* Less than, equal to or greater than 0: their order by bytes, what is shorter before what begins
+ * with it. Neither is NULL. */
+int merge_compare(const struct merge_text *x, const struct merge_text *y);
+
+/* Makes a list of n entries, of `size` bytes each, one with room for `more` further ones. Returns
+ * it in place of the old one, *room entries long; NULL without memory, and the old one stays. */
+void *merge_room(void *list, size_t *room, size_t n, size_t more, size_t size);
 
 #endif

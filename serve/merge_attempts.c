@@ -1,14 +1,12 @@
 /* Attempts to deliver: sums and histograms of each endpoint and step, added up. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "serve/merge.h"
 #include "sink/tally/attempts_sum.h"
 
 struct item {
 	int64_t ts;
-	const char *endpoint; /* NULL: those that are together as "other", which come first */
-	size_t bytes;
+	struct merge_text endpoint; /* none: those that are together as "other", which come first */
 	const json_t *json;
 };
 
@@ -21,26 +19,11 @@ struct items {
 
 /* ---- reading ---- */
 
-static bool add(struct items *items, const struct item *item)
-{
-	if (items->n == items->room) {
-		size_t room = items->room == 0 ? 256 : 2 * items->room;
-		struct item *grown = reallocarray(items->item, room, sizeof *grown);
-		if (grown == NULL)
-			return false;
-		items->item = grown;
-		items->room = room;
-	}
-	items->item[items->n++] = *item;
-	return true;
-}
-
 static bool read_item(const json_t *json, bool steps, struct item *item)
 {
 	struct attempts_sum sums[OUTCOME_COUNT] = {0};
 	const json_t *endpoint = json_object_get(json, "endpoint");
-	*item = (struct item){
-	        .endpoint = json_string_value(endpoint), .bytes = json_string_length(endpoint), .json = json};
+	*item = (struct item){.endpoint = merge_text(endpoint), .json = json};
 	return (json_is_string(endpoint) || json_is_null(endpoint)) &&
 	       (!steps || merge_number(json, "ts", &item->ts)) && attempts_sums_take(json, sums);
 }
@@ -59,24 +42,18 @@ static bool same_span(const json_t *a, const json_t *b)
 static int add_part(struct items *items, const json_t *json)
 {
 	const json_t *list = json_object_get(json, "items"), *one;
-	size_t before = items->n, i;
+	size_t n = json_array_size(list), i;
 	bool steps = json_integer_value(json_object_get(json, "step_s")) != 0;
 	if (!same_span(json, items->first != NULL ? items->first : json) || !json_is_array(list))
 		return 0;
-	json_array_foreach(list, i, one)
-	{
-		struct item item;
-		if (!read_item(one, steps, &item)) {
-			items->n = before;
-			return 0;
-		}
-		if (!add(items, &item))
-			return -1;
-	}
-	if (!attempts_sums_take(json_object_get(json, "all"), items->all)) {
-		items->n = before;
+	struct item *item = merge_room(items->item, &items->room, items->n, n, sizeof *item);
+	if (item == NULL)
+		return -1;
+	items->item = item;
+	json_array_foreach(list, i, one) if (!read_item(one, steps, &item[items->n + i])) return 0;
+	if (!attempts_sums_take(json_object_get(json, "all"), items->all))
 		return 0;
-	}
+	items->n += n;
 	if (items->first == NULL)
 		items->first = json;
 	return 1;
@@ -89,10 +66,9 @@ static int by_place(const void *a, const void *b)
 	const struct item *x = a, *y = b;
 	if (x->ts != y->ts)
 		return x->ts < y->ts ? -1 : 1;
-	if (x->endpoint == NULL || y->endpoint == NULL)
-		return x->endpoint == y->endpoint ? 0 : x->endpoint == NULL ? -1 : 1;
-	int order = memcmp(x->endpoint, y->endpoint, x->bytes < y->bytes ? x->bytes : y->bytes);
-	return order != 0 ? order : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+	if (x->endpoint.at == NULL || y->endpoint.at == NULL)
+		return (x->endpoint.at != NULL) - (y->endpoint.at != NULL);
+	return merge_compare(&x->endpoint, &y->endpoint);
 }
 
 /* One item of the n that are of the same place. */
@@ -105,7 +81,7 @@ static json_t *show_item(const struct item *item, size_t n, bool steps)
 	bool good = json != NULL &&
 	            (!steps || json_object_set_new(json, "ts", json_integer(item->ts)) == 0) &&
 	            json_object_set(json, "endpoint", json_object_get(item->json, "endpoint")) == 0 &&
-	            (item->endpoint != NULL || json_object_set_new(json, "other", json_true()) == 0) &&
+	            (item->endpoint.at != NULL || json_object_set_new(json, "other", json_true()) == 0) &&
 	            attempts_sums_put(json, sums, false) == 0;
 	if (good)
 		return json;
@@ -155,7 +131,7 @@ json_t *merge_attempts(struct merge_part *part, size_t n)
 		if (part[i].json == NULL)
 			continue;
 		added = add_part(&items, part[i].json);
-		part[i].wrong = added <= 0;
+		part[i].wrong = added == 0;
 		part[i].cut = added > 0 && merge_number(part[i].json, "total", &total) &&
 		              (uint64_t)total > json_array_size(json_object_get(part[i].json, "items"));
 	}

@@ -1,20 +1,14 @@
 /* Statistics of the last hour: averages from sums. Ordered by user, then metric; what is together
  * as "other" comes last. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/wide.h"
 #include "serve/merge.h"
 #include "sink/tally/hourly.h"
 
-struct text_of {
-	const char *text; /* NULL: none */
-	size_t bytes;
-};
-
 struct row {
 	const json_t *id;
-	struct text_of user, metric; /* no metric: "other" */
+	struct merge_text user, metric; /* no metric: "other" */
 	int64_t least, greatest, count;
 	__int128 sum;
 };
@@ -26,18 +20,13 @@ struct rows {
 
 /* ---- reading ---- */
 
-static struct text_of text_of(const json_t *value)
-{
-	return (struct text_of){json_string_value(value), json_string_length(value)};
-}
-
 /* "metric", {"other": true}, {"username": ..., "metric": ...}, {"username": ..., "other": true} */
 static bool read_id(struct row *row)
 {
 	const json_t *user = json_object_get(row->id, "username"),
 	             *metric = json_is_string(row->id) ? row->id : json_object_get(row->id, "metric");
-	row->user = text_of(user);
-	row->metric = text_of(metric);
+	row->user = merge_text(user);
+	row->metric = merge_text(metric);
 	return (user == NULL || json_is_string(user)) &&
 	       (metric == NULL ? json_is_true(json_object_get(row->id, "other")) : json_is_string(metric));
 }
@@ -58,37 +47,27 @@ static bool read_row(const json_t *item, struct row *row)
 /* Returns 1; 0: it is no such list; -1: no memory. */
 static int add_part(struct rows *rows, const json_t *list)
 {
-	size_t before = rows->n, i;
+	size_t n = json_array_size(list), i;
 	const json_t *item;
 	if (!json_is_array(list))
 		return 0;
-	json_array_foreach(list, i, item)
-	{
-		if (rows->n == rows->room) {
-			size_t room = rows->room == 0 ? 1024 : 2 * rows->room;
-			struct row *grown = reallocarray(rows->row, room, sizeof *grown);
-			if (grown == NULL)
-				return -1;
-			rows->row = grown;
-			rows->room = room;
-		}
-		if (!read_row(item, &rows->row[rows->n])) {
-			rows->n = before;
-			return 0;
-		}
-		rows->n++;
-	}
+	struct row *row = merge_room(rows->row, &rows->room, rows->n, n, sizeof *row);
+	if (row == NULL)
+		return -1;
+	rows->row = row;
+	json_array_foreach(list, i, item) if (!read_row(item, &row[rows->n + i])) return 0;
+	rows->n += n;
 	return 1;
 }
 
 /* ---- merging ---- */
 
-static int compare(const struct text_of *x, const struct text_of *y, int without)
+/* without: of a text that is none to one that is. */
+static int compare(const struct merge_text *x, const struct merge_text *y, int without)
 {
-	if (x->text == NULL || y->text == NULL)
-		return x->text == y->text ? 0 : x->text == NULL ? without : -without;
-	int order = memcmp(x->text, y->text, x->bytes < y->bytes ? x->bytes : y->bytes);
-	return order != 0 ? order : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+	if (x->at == NULL || y->at == NULL)
+		return x->at == y->at ? 0 : x->at == NULL ? without : -without;
+	return merge_compare(x, y);
 }
 
 static int by_id(const void *a, const void *b)
@@ -146,7 +125,7 @@ json_t *merge_hourly(struct merge_part *part, size_t n)
 		if (part[i].json == NULL)
 			continue;
 		added = add_part(&rows, part[i].json);
-		part[i].wrong = added <= 0;
+		part[i].wrong = added == 0;
 		part[i].cut = added > 0 && json_array_size(part[i].json) >= MERGE_LIMIT;
 		any |= added > 0;
 	}

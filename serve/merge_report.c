@@ -12,36 +12,26 @@ struct addresses {
 	size_t n, room;
 };
 
-static bool add(struct addresses *all, uint32_t ip)
-{
-	if (all->n == all->room) {
-		size_t room = all->room == 0 ? 1024 : 2 * all->room;
-		uint32_t *grown = reallocarray(all->ip, room, sizeof *grown);
-		if (grown == NULL)
-			return false;
-		all->ip = grown;
-		all->room = room;
-	}
-	all->ip[all->n++] = ip;
-	return true;
-}
-
 /* Returns 1; 0: it is no list of addresses; -1 no memory. */
 static int add_list(struct addresses *all, const json_t *list)
 {
-	size_t i;
+	size_t n = json_array_size(list), i;
 	const json_t *item;
 	struct in_addr address;
 	if (!json_is_array(list))
 		return 0;
+	uint32_t *ip = merge_room(all->ip, &all->room, all->n, n, sizeof *ip);
+	if (ip == NULL)
+		return -1;
+	all->ip = ip;
 	json_array_foreach(list, i, item)
 	{
 		const char *text = json_string_value(item);
 		if (text == NULL || inet_pton(AF_INET, text, &address) != 1)
 			return 0;
-		if (!add(all, ntohl(address.s_addr)))
-			return -1;
+		ip[all->n + i] = ntohl(address.s_addr);
 	}
+	all->n += n;
 	return 1;
 }
 
@@ -114,8 +104,10 @@ json_t *merge_report(struct merge_part *part, size_t n)
 		added = add_list(&all, json_object_get(json, "good_ips"));
 		if (added > 0)
 			added = add_list(&all, json_object_get(json, "bad_ips"));
-		part[i].wrong = added <= 0 || !merge_number(json, "count", &count);
-		if (part[i].wrong) {
+		if (added > 0)
+			added = merge_number(json, "count", &count);
+		if (added <= 0) {
+			part[i].wrong = added == 0;
 			all.n = before;
 			continue;
 		}

@@ -15,8 +15,7 @@
 #include "sink/tally/consumers.h"
 
 struct counter {
-	const char *key; /* of the part's JSON */
-	size_t bytes;
+	struct merge_text key;
 	int64_t count, error;
 };
 
@@ -29,26 +28,10 @@ struct tops {
 
 /* ---- reading ---- */
 
-static bool add(struct tops *tops, const struct counter *counter)
-{
-	if (tops->n == tops->room) {
-		size_t room = tops->room == 0 ? 1024 : 2 * tops->room;
-		struct counter *grown = reallocarray(tops->counter, room, sizeof *grown);
-		if (grown == NULL)
-			return false;
-		tops->counter = grown;
-		tops->room = room;
-	}
-	tops->counter[tops->n++] = *counter;
-	return true;
-}
-
 static bool read_counter(const json_t *item, const char *member, struct counter *counter)
 {
-	const json_t *key = json_object_get(item, member);
-	counter->key = json_string_value(key);
-	counter->bytes = json_string_length(key);
-	return counter->key != NULL && merge_number(item, "count", &counter->count) &&
+	counter->key = merge_text(json_object_get(item, member));
+	return counter->key.at != NULL && merge_number(item, "count", &counter->count) &&
 	       merge_number(item, "error", &counter->error) && counter->error <= counter->count;
 }
 
@@ -57,28 +40,29 @@ static int add_part(struct tops *tops, json_t *json, const char *list_name, cons
 {
 	const json_t *list = json_object_get(json, list_name), *item;
 	int64_t total, keys, forgotten, least = INT64_MAX;
-	size_t before = tops->n, i;
+	size_t n = json_array_size(list), i;
 	if (!json_is_array(list) || !merge_number(json, "total", &total) ||
 	    !merge_number(json, "keys", &keys) || !merge_number(json, "forgotten", &forgotten))
 		return 0;
+	struct counter *counter = merge_room(tops->counter, &tops->room, tops->n, n, sizeof *counter);
+	if (counter == NULL)
+		return -1;
+	tops->counter = counter;
+	counter += tops->n;
 	json_array_foreach(list, i, item)
 	{
-		struct counter counter;
-		if (!read_counter(item, member, &counter)) {
-			tops->n = before;
+		if (!read_counter(item, member, &counter[i]))
 			return 0;
-		}
-		if (!add(tops, &counter))
-			return -1;
-		least = counter.count < least ? counter.count : least;
+		least = counter[i].count < least ? counter[i].count : least;
 	}
 	/* The rest of a list that was cut is as good as forgotten. */
-	if ((uint64_t)keys > json_array_size(list))
+	if ((uint64_t)keys > n)
 		forgotten = least != INT64_MAX ? least : total;
-	for (size_t k = before; k < tops->n; k++) {
-		tops->counter[k].count -= forgotten;
-		tops->counter[k].error -= forgotten;
+	for (i = 0; i < n; i++) {
+		counter[i].count -= forgotten;
+		counter[i].error -= forgotten;
 	}
+	tops->n += n;
 	if (tops->first == NULL)
 		tops->first = json;
 	tops->total += total;
@@ -88,21 +72,16 @@ static int add_part(struct tops *tops, json_t *json, const char *list_name, cons
 
 /* ---- merging ---- */
 
-static int compare_keys(const struct counter *x, const struct counter *y)
-{
-	int order = memcmp(x->key, y->key, x->bytes < y->bytes ? x->bytes : y->bytes);
-	return order != 0 ? order : (x->bytes > y->bytes) - (x->bytes < y->bytes);
-}
-
 static int by_key(const void *a, const void *b)
 {
-	return compare_keys(a, b);
+	const struct counter *x = a, *y = b;
+	return merge_compare(&x->key, &y->key);
 }
 
 static int by_count(const void *a, const void *b)
 {
 	const struct counter *x = a, *y = b;
-	return x->count != y->count ? (x->count < y->count ? 1 : -1) : compare_keys(x, y);
+	return x->count != y->count ? (x->count < y->count ? 1 : -1) : by_key(x, y);
 }
 
 /* Of each key one counter. */
@@ -114,7 +93,7 @@ static void unite(struct tops *tops)
 		return;
 	qsort(counter, tops->n, sizeof *counter, by_key);
 	for (size_t i = 0; i < tops->n; i++) {
-		if (n > 0 && compare_keys(&counter[n - 1], &counter[i]) == 0) {
+		if (n > 0 && by_key(&counter[n - 1], &counter[i]) == 0) {
 			counter[n - 1].count += counter[i].count;
 			counter[n - 1].error += counter[i].error;
 		} else {
@@ -134,9 +113,9 @@ static json_t *show_list(const struct tops *tops, const char *member)
 	json_t *list = json_array();
 	for (size_t i = 0; list != NULL && i < tops->n; i++) {
 		const struct counter *counter = &tops->counter[i];
-		json_t *item =
-		        json_pack("{s:o, s:I, s:I}", member, json_stringn(counter->key, counter->bytes),
-		                  "count", (json_int_t)counter->count, "error", (json_int_t)counter->error);
+		json_t *item = json_pack("{s:o, s:I, s:I}", member,
+		                         json_stringn(counter->key.at, counter->key.bytes), "count",
+		                         (json_int_t)counter->count, "error", (json_int_t)counter->error);
 		if (item == NULL || json_array_append_new(list, item) != 0) {
 			json_decref(list);
 			return NULL;
@@ -158,7 +137,7 @@ static json_t *merge_lists(struct merge_part *part, size_t n, const char *title,
 		added = json_is_string(json_object_get(json, title))
 		                ? add_part(&tops, json, list_name, member)
 		                : 0;
-		part[i].wrong = added <= 0;
+		part[i].wrong = added == 0;
 	}
 	if (added >= 0 && tops.first != NULL) {
 		unite(&tops);
