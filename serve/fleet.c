@@ -8,10 +8,10 @@
 
 #include "base/clock.h"
 #include "serve/fetch.h"
+#include "serve/fleet_form.h"
 #include "serve/problem.h"
 #include "serve/serve.h"
 #include "sink/tally/answer.h"
-#include "sink/tally/attempts.h"
 #include "stage/certificates.h"
 
 #define GROWTH 30u /* from text to values, 15 times for short keys; parts and what is merged of them */
@@ -99,7 +99,7 @@ struct fleet {
 	unsigned n_questions;
 	uint64_t own_bytes, own_bytes_max; /* of our own parts of all questions, as text */
 	uint64_t fresh_ns;
-	char box[FLEET_BOX_BYTES];
+	char box[FETCH_BOX_BYTES];
 	unsigned n_peers;
 	struct peer peer[FLEET_PEERS_MAX];
 };
@@ -122,35 +122,36 @@ static void free_question(struct question *question)
 	free(question);
 }
 
-/* Frees questions that are kept: those from `before` on back, or, with `one`, the oldest. */
-static bool forget(struct fleet *fleet, uint64_t before_ns, bool one)
+static void drop(struct question *question)
 {
-	struct question **oldest = NULL;
-	bool any = false;
-	for (struct question **at = &fleet->first, *question; (question = *at) != NULL;) {
-		bool kept = question->done_ns != 0 && question->first == NULL;
-		if (kept && !one && question->done_ns <= before_ns) {
-			*at = question->next;
-			free_question(question);
-			any = true;
-			continue;
-		}
-		if (kept && (oldest == NULL || question->done_ns < (*oldest)->done_ns))
-			oldest = at;
-		at = &question->next;
-	}
-	if (one && oldest != NULL) {
-		struct question *question = *oldest;
-		*oldest = question->next;
-		free_question(question);
-		any = true;
-	}
-	return any;
+	struct question **at = &question->fleet->first;
+	while (*at != question)
+		at = &(*at)->next;
+	*at = question->next;
+	free_question(question);
+}
+
+/* It is over, and what was merged is kept for others who ask. */
+static bool is_kept(const struct question *question)
+{
+	return question->done_ns != 0 && question->first == NULL;
+}
+
+/* The oldest that is kept makes way; false: none is. */
+static bool drop_oldest(struct fleet *fleet)
+{
+	struct question *oldest = NULL;
+	for (struct question *question = fleet->first; question != NULL; question = question->next)
+		if (is_kept(question) && (oldest == NULL || question->done_ns < oldest->done_ns))
+			oldest = question;
+	if (oldest != NULL)
+		drop(oldest);
+	return oldest != NULL;
 }
 
 static bool give_up_oldest(void *context)
 {
-	return forget(context, 0, true);
+	return drop_oldest(context);
 }
 
 static struct question *find(const struct fleet *fleet, const char *target, uint64_t now_ns)
@@ -159,98 +160,6 @@ static struct question *find(const struct fleet *fleet, const char *target, uint
 		if (strcmp(question->target, target) == 0 &&
 		    (question->done_ns == 0 || now_ns - question->done_ns < fleet->fresh_ns))
 			return question;
-	return NULL;
-}
-
-/* ---- what peers are asked ---- */
-
-/* The request as it is asked of a box alone, and its path and query. */
-struct form {
-	struct request request;
-	char target[3 * (REQUEST_PATH_MAX + REQUEST_QUERY_ROOM) + 512];
-	size_t n;
-	bool query;
-};
-
-static void put_escaped(struct form *form, const char *text, const char *allowed)
-{
-	for (; *text != '\0' && form->n + 4 < sizeof form->target; text++) {
-		unsigned char byte = (unsigned char)*text;
-		bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-		             (byte >= '0' && byte <= '9') || strchr(allowed, byte) != NULL;
-		form->n += (size_t)sprintf(form->target + form->n, plain ? "%c" : "%%%02X", byte);
-	}
-}
-
-static void put_parameter(struct form *form, const char *name, const char *value)
-{
-	char text[REQUEST_QUERY_ROOM];
-	snprintf(text, sizeof text, "%s=%s", name, value);
-	request_add_query(&form->request, text, strlen(text));
-	form->n += (size_t)sprintf(form->target + form->n, "%c%s=", form->query ? '&' : '?', name);
-	form->query = true;
-	put_escaped(form, value, "-._~");
-}
-
-static void put_number(struct form *form, const char *name, int64_t number)
-{
-	char text[24];
-	snprintf(text, sizeof text, "%lld", (long long)number);
-	put_parameter(form, name, text);
-}
-
-/* Times are told as they are now, in whole minutes as attempts.h has them: the boxes' clocks do not
- * matter, and who asks a moment later asks the same. */
-static void put_time(struct form *form, const char *name, int64_t ms, bool up)
-{
-	put_number(form, name, (ms + (up ? ATTEMPTS_STEP_MS - 1 : 0)) / ATTEMPTS_STEP_MS * ATTEMPTS_STEP_MS);
-}
-
-static void put_parameters(struct form *form, const struct request *asked)
-{
-	const struct route_parameter *row = asked->route->parameter;
-	int64_t now_ms = clock_real_ms();
-	for (unsigned i = 0; row[i].name != NULL; i++) {
-		if (row[i].in_path)
-			continue;
-		if (strcmp(row[i].name, "limit") == 0)
-			put_number(form, "limit", MERGE_LIMIT);
-		else if (strcmp(row[i].name, "sums") == 0)
-			put_number(form, "sums", 1);
-		else if (strcmp(row[i].name, "peers") == 0)
-			put_number(form, "peers", 0);
-		else if (strcmp(row[i].name, "since") == 0)
-			put_time(form, "since", request_number(asked, "since", now_ms - ATTEMPTS_SPAN_MS),
-			         false);
-		else if (strcmp(row[i].name, "until") == 0)
-			put_time(form, "until", request_number(asked, "until", now_ms), true);
-		else if (strcmp(row[i].name, "offset") != 0 && asked->value[i] != NULL)
-			put_parameter(form, row[i].name, asked->value[i]);
-	}
-}
-
-/* NULL with the answer set. */
-static struct form *make_form(const struct request *asked, struct answer *answer)
-{
-	struct form *form = calloc(1, sizeof *form);
-	char wrong[512] = "";
-	unsigned methods;
-	if (form == NULL) {
-		problem(answer, 503, asked->path, "no memory");
-		return NULL;
-	}
-	request_init(&form->request, REQUEST_GET);
-	request_set_path(&form->request, asked->path, strlen(asked->path));
-	put_escaped(form, asked->path, "/-._~");
-	put_parameters(form, asked);
-	if (form->request.fault != NULL)
-		problem(answer, form->request.fault_status, asked->path, "%s", form->request.fault);
-	else if (router_find(&form->request, &methods) == NULL ||
-	         !router_read(&form->request, clock_real_ms(), wrong, sizeof wrong))
-		problem(answer, 400, asked->path, "%s", wrong);
-	else
-		return form;
-	free(form);
 	return NULL;
 }
 
@@ -298,7 +207,16 @@ static json_t *part_of(const struct question *question, const struct request *re
 	return NULL;
 }
 
-/* No box that answered has counted anything of it: what ours says, and who else may have. */
+/* Whether no box that answered has counted anything of it. */
+static bool is_unknown(const struct question *question)
+{
+	bool unknown = question->own.status == 404;
+	for (unsigned i = 0; i < question->fleet->n_peers; i++)
+		unknown &= question->reply[i].state != REPLY_COUNTED;
+	return unknown;
+}
+
+/* What our own part says, and who else may have counted something. */
 static void say_unknown(const struct question *question, const struct request *request, struct answer *answer)
 {
 	const struct answer *own = &question->own;
@@ -321,7 +239,7 @@ static void show(const struct question *question, const struct request *request,
 		        question->cut, MERGE_LIMIT);
 		return;
 	}
-	if (question->merged == NULL && question->own.status == 404) {
+	if (is_unknown(question)) {
 		say_unknown(question, request, answer);
 		return;
 	}
@@ -476,15 +394,6 @@ static void finish(struct question *question)
 
 /* ---- asking ---- */
 
-static void drop(struct question *question)
-{
-	struct question **at = &question->fleet->first;
-	while (*at != question)
-		at = &(*at)->next;
-	*at = question->next;
-	free_question(question);
-}
-
 static void answer_waiters(struct question *question)
 {
 	struct waiter *waiter;
@@ -539,13 +448,13 @@ static bool has_room(struct question *question)
 	question->own_bytes = question->own.bytes;
 	fleet->own_bytes += question->own_bytes;
 	while (fleet->own_bytes > fleet->own_bytes_max)
-		if (!forget(fleet, 0, true))
+		if (!drop_oldest(fleet))
 			return false;
 	return true;
 }
 
 /* Our own part. False with the answer set: there is none to merge with. */
-static bool ask_here(struct question *question, struct form *form, struct answer *answer)
+static bool ask_here(struct question *question, struct fleet_form *form, struct answer *answer)
 {
 	struct answer *own = &question->own;
 	answer_init(own);
@@ -572,9 +481,9 @@ static bool ask_here(struct question *question, struct form *form, struct answer
 }
 
 /* NULL with the answer set. */
-static struct question *begin(struct fleet *fleet, struct form *form, struct answer *answer)
+static struct question *begin(struct fleet *fleet, struct fleet_form *form, struct answer *answer)
 {
-	if (fleet->n_questions >= FLEET_QUESTIONS_MAX && !forget(fleet, 0, true)) {
+	if (fleet->n_questions >= FLEET_QUESTIONS_MAX && !drop_oldest(fleet)) {
 		problem(answer, 503, form->request.path,
 		        "%u questions to peers run already: try again later, or ask this box alone, with peers=0",
 		        fleet->n_questions);
@@ -630,7 +539,7 @@ static void wait_for(struct question *question, const struct request *request, s
 
 void fleet_answer(struct fleet *fleet, const struct request *request, struct answer *answer)
 {
-	struct form *form = make_form(request, answer);
+	struct fleet_form *form = fleet_form(request, answer);
 	if (form == NULL)
 		return;
 	struct question *question = find(fleet, form->target, clock_monotonic_ns());
@@ -755,8 +664,11 @@ void fleet_set_token(struct fleet *fleet, const char *token)
 
 void fleet_tick(struct fleet *fleet, uint64_t now_ns)
 {
-	if (now_ns > fleet->fresh_ns)
-		(void)forget(fleet, now_ns - fleet->fresh_ns, false);
+	for (struct question *question = fleet->first, *next; question != NULL; question = next) {
+		next = question->next;
+		if (is_kept(question) && now_ns >= question->done_ns + fleet->fresh_ns)
+			drop(question);
+	}
 }
 
 uint64_t fleet_events(const struct fleet *fleet)

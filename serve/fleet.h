@@ -37,10 +37,9 @@
 #include "serve/merge.h"
 #include "shm/segment.h"
 
-#define FLEET_PEERS_MAX     64u
+#define FLEET_PEERS_MAX     (MERGE_PARTS_MAX - 1) /* that of serve.peers */
 #define FLEET_QUESTIONS_MAX 32u
 #define FLEET_MISSING_BYTES 1024u
-#define FLEET_BOX_BYTES     17u
 
 struct answer;
 struct fleet; /* opaque */
