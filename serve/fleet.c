@@ -608,6 +608,11 @@ uint64_t fleet_bytes_max(const struct config *config)
 	               : 2 * (1 + GROWTH) * config_u64(config, "serve.peer_memory");
 }
 
+unsigned fleet_files_max(const struct config *config)
+{
+	return (unsigned)config_count(config, "serve.peers") * FLEET_QUESTIONS_MAX;
+}
+
 int fleet_check(const struct config *config, struct shm_error *error)
 {
 	struct shm_error why = {""};

@@ -72,8 +72,9 @@ void fleet_tick(struct fleet *fleet, uint64_t now_ns);
 /* Goes up with everything that happens. */
 uint64_t fleet_events(const struct fleet *fleet);
 
-/* What it can come to hold, bytes. */
+/* What it can come to hold: bytes; connections to peers, each a file. */
 uint64_t fleet_bytes_max(const struct config *config);
+unsigned fleet_files_max(const struct config *config);
 
 /* After the server is closed: nobody waits any more. Its handles are closed by further turns of the
  * loop. NULL is allowed. */

@@ -518,15 +518,15 @@ static const struct lws_protocols protocols[] = {
 static void limit_files(struct server_settings *settings)
 {
 	struct rlimit limit;
-	rlim_t wanted = (rlim_t)settings->max_connections + SPARE_FILES;
+	rlim_t others = (rlim_t)SPARE_FILES + settings->other_files,
+	       wanted = settings->max_connections + others;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return;
 	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == wanted)
 		return;
-	settings->max_connections = limit.rlim_cur > 2 * SPARE_FILES
-	                                    ? (unsigned)(limit.rlim_cur - SPARE_FILES)
-	                                    : (unsigned)limit.rlim_cur / 2;
+	settings->max_connections = limit.rlim_cur > 2 * others ? (unsigned)(limit.rlim_cur - others)
+	                                                        : (unsigned)limit.rlim_cur / 2;
 	log_warn(
 	        "fewer connections than serve.max_connections, because of the limit of open files (ulimit -n)",
 	        "connections=%u files=%llu", settings->max_connections, (unsigned long long)limit.rlim_cur);

@@ -33,6 +33,7 @@ struct server; /* opaque */
 
 struct server_settings {
 	unsigned max_connections;
+	unsigned other_files; /* that the stage may have open besides; some hundred are not counted */
 	unsigned max_head;
 	uint64_t max_body, answer_memory;
 	uint64_t header_ns, body_ns, answer_ns, idle_ns;

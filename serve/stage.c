@@ -191,6 +191,7 @@ static struct server_settings read_settings(const struct config *config)
 {
 	return (struct server_settings){
 	        .max_connections = (unsigned)config_u64(config, "serve.max_connections"),
+	        .other_files = fleet_files_max(config),
 	        .max_head = (unsigned)config_u64(config, "serve.max_head"),
 	        .max_body = config_u64(config, "serve.max_body"),
 	        .answer_memory = config_u64(config, "serve.answer_memory"),
