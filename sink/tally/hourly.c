@@ -342,7 +342,7 @@ int hourly_per_user_json(const char *data_dir, int64_t now_ms, struct top_page p
 	uint64_t events = 0;
 	int64_t now = now_ms / MS_PER_MINUTE;
 	int result = open_hourly(&hourly, data_dir, page, error);
-	if (result == 0)
+	if (result == 0 && beyond != NULL)
 		result = read_totals(&hourly, now, false, &events, error);
 	for (unsigned i = 0; result == 0 && i < HOUR_MINUTES; i++)
 		result = open_minute(&hourly, &hourly.rows[i], now - i, error);
