@@ -81,10 +81,13 @@ static json_t *show_top(const struct top *top, uint32_t shown)
 	                 "list", list);
 }
 
-/* Boxes that have seen some keys, each with its own capacity; all of them together in `all`, truth
- * in n. */
-static void draw_tops(struct top *all, uint64_t n[KEYS], bool cut)
+/* Boxes that have seen some keys, each with its own capacity. Returns all of them together, truth in
+ * n. */
+static struct top *draw_tops(uint64_t n[KEYS], bool cut)
 {
+	struct top *all = top_new(2 * KEYS, 0);
+	assert_non_null(all);
+	memset(n, 0, KEYS * sizeof *n);
 	begin();
 	for (unsigned i = 0; i < n_parts; i++) {
 		struct top *top = top_new(1 + draw_below(KEYS), 0);
@@ -101,15 +104,15 @@ static void draw_tops(struct top *all, uint64_t n[KEYS], bool cut)
 		top_merge(all, top);
 		top_free(top);
 	}
+	return all;
 }
 
 static void lists_of_keys_are_merged_as_one_box_merges_them(void **state)
 {
 	(void)state;
 	for (unsigned round = 0; round < ROUNDS; round++) {
-		struct top *all = top_new(2 * KEYS, 0);
-		uint64_t n[KEYS] = {0};
-		draw_tops(all, n, false);
+		uint64_t n[KEYS];
+		struct top *all = draw_tops(n, false);
 		json_t *merged = merge_consumer(part, n_parts), *item;
 		json_t *list = json_object_get(merged, "list");
 		size_t i;
@@ -137,9 +140,8 @@ static void a_list_that_was_cut_keeps_its_bounds(void **state)
 {
 	(void)state;
 	for (unsigned round = 0; round < ROUNDS; round++) {
-		struct top *all = top_new(2 * KEYS, 0);
-		uint64_t n[KEYS] = {0};
-		draw_tops(all, n, true);
+		uint64_t n[KEYS];
+		struct top *all = draw_tops(n, true);
 		json_t *merged = merge_consumer(part, n_parts);
 		for (unsigned which = 0; which < KEYS; which++) {
 			int64_t most = number(merged, "forgotten"), least = 0;
@@ -165,9 +167,8 @@ static void summaries_have_bounds_of_what_their_lists_would_say(void **state)
 {
 	(void)state;
 	for (unsigned round = 0; round < ROUNDS; round++) {
-		struct top *all = top_new(2 * KEYS, 0);
-		uint64_t n[KEYS] = {0};
-		draw_tops(all, n, false);
+		uint64_t n[KEYS];
+		struct top *all = draw_tops(n, false);
 		for (unsigned i = 0; i < n_parts; i++) {
 			json_t *one = (json_t *)(uintptr_t)part[i].json;
 			json_object_del(one, "list");
@@ -567,10 +568,8 @@ static void what_has_another_form_is_left_out_and_harms_nobody(void **state)
 {
 	(void)state;
 	for (unsigned round = 0; round < 4 * ROUNDS; round++) {
-		struct top *all = top_new(2 * KEYS, 0);
-		uint64_t n[KEYS] = {0};
-		draw_tops(all, n, draw_one_in(2));
-		top_free(all);
+		uint64_t n[KEYS];
+		top_free(draw_tops(n, draw_one_in(2)));
 		spoil_one(merge_consumer);
 
 		struct cell cell[USERS][METRICS] = {0};

@@ -4,12 +4,11 @@
     a.start(peers=[b.url])
     a.get("/events/SHA")
 """
-import json
 import socket
 
 from deliver_help import deliver_config
 from harness import default_config, wait_until
-from http_help import Client, http_address
+from http_help import Client, Reply, http_address
 from serve_help import serve_config
 
 ANSWER = "/healthz"
@@ -51,7 +50,7 @@ class Box:
             with Client(self.address) as client:
                 return client.ask("GET", path, None, *fields)
         except OSError as error:
-            return _Nothing(0, {}, str(error).encode())
+            return Reply(0, {}, str(error).encode())
 
     def get(self, path, *fields):
         reply = self.reply(path, *fields)
@@ -62,6 +61,10 @@ class Box:
         """What this box says for itself; None while it has counted nothing."""
         reply = self.reply(path + ("&" if "?" in path else "?") + "peers=0")
         return reply.json() if reply.status == 200 else None
+
+    def count(self, sha):
+        """What it has counted itself of an application."""
+        return (self.alone(f"/events/{sha}") or {"count": 0})["count"]
 
     def missing(self, path):
         return self.reply(path).headers.get("millrace-missing-peers", "")
@@ -82,11 +85,3 @@ class Box:
     def track(self, kind):
         with Client(http_address(self.one)) as client:
             assert client.ask("GET", f"/t/{kind}").status == 200
-
-
-class _Nothing:
-    def __init__(self, status, headers, body):
-        self.status, self.headers, self.body = status, headers, body
-
-    def json(self):
-        return json.loads(self.body)

@@ -23,15 +23,19 @@ def need(program):
     return path
 
 
-@pytest.fixture
-def certificate(tmp_path):
-    """A self-signed one for NAME: (certificate, key)."""
-    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
+def self_signed(folder, name, alternatives):
+    """A certificate that is signed by itself: (certificate, key)."""
+    files = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
         [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-         f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}", "-out", files[0], "-keyout", files[1]],
+         f"/CN={name}", "-addext", f"subjectAltName={alternatives}", "-out", files[0], "-keyout", files[1]],
         check=True, capture_output=True, stdin=subprocess.DEVNULL)
     return files
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    return self_signed(tmp_path, NAME, f"DNS:{NAME}")
 
 
 def substituted(name, replacements):

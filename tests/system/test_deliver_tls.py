@@ -3,25 +3,18 @@ import contextlib
 import gzip
 import os
 import socket
-import subprocess
 
 import pytest
 
 from deliver_help import Database, Receiver, accept, deliver_config, wait_stage_metric
 from harness import wait_until
 from http_help import events
-from test_conf import Proxy, need
+from test_conf import Proxy, need, self_signed
 
 
 @pytest.fixture
 def certificate(tmp_path):
-    """For localhost and 127.0.0.1, signed by itself: (certificate, key)."""
-    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
-        check=True, capture_output=True, stdin=subprocess.DEVNULL)
-    return files
+    return self_signed(tmp_path, "localhost", "DNS:localhost,IP:127.0.0.1")
 
 
 @contextlib.contextmanager
