@@ -14,16 +14,19 @@
 
 // clang-format off
 
+#define VIEW \
+        "CREATE VIEW IF NOT EXISTS delivery AS" \
+        " SELECT strftime('%Y-%m-%dT%H:%M:%SZ', minute * 60, 'unixepoch') AS at, endpoint," \
+        " CASE outcome WHEN 0 THEN 'delivered' WHEN 1 THEN 'again' WHEN 2 THEN 'dead' ELSE 'gone' END AS outcome," \
+        " count, sum_us FROM delivery_minute;"
+
 static const char tables[] =
         "CREATE TABLE IF NOT EXISTS delivery_minute (minute INTEGER NOT NULL, endpoint TEXT NOT NULL,"
         " outcome INTEGER NOT NULL, count INTEGER NOT NULL CHECK (count > 0),"
         " sum_us INTEGER NOT NULL CHECK (sum_us >= 0), first INTEGER NOT NULL CHECK (first >= 0),"
         " latency BLOB NOT NULL CHECK (length(latency) % 8 = 0),"
         " PRIMARY KEY (minute, endpoint, outcome)) WITHOUT ROWID;"
-        "CREATE VIEW IF NOT EXISTS delivery AS"
-        " SELECT strftime('%Y-%m-%dT%H:%M:%SZ', minute * 60, 'unixepoch') AS at, endpoint,"
-        " CASE outcome WHEN 0 THEN 'delivered' WHEN 1 THEN 'again' WHEN 2 THEN 'dead' ELSE 'gone' END AS outcome,"
-        " count, sum_us FROM delivery_minute;";
+        VIEW;
 
 // clang-format on
 
@@ -69,8 +72,23 @@ static void close_book(struct book *book)
 	free(deliveries);
 }
 
+/* The view of an earlier build has other columns. It is no table, and millrace itself does not read
+ * it: it is made anew and the version of the file stays, so that build may have the file again. */
+static int renew_view(struct sqlite3 *db)
+{
+	int64_t there = 1;
+	int result = database_number(
+	        db, "SELECT count(*) FROM pragma_table_info('delivery') WHERE name = 'sum_us'", &there);
+	if (result != SQLITE_OK || there != 0 || sqlite3_db_readonly(db, "main") != 0)
+		return result;
+	return sqlite3_exec(db, "DROP VIEW IF EXISTS delivery; " VIEW, NULL, NULL, NULL);
+}
+
 static int prepare(struct deliveries *deliveries, struct shm_error *error)
 {
+	int renewed = renew_view(deliveries->db);
+	if (renewed != SQLITE_OK)
+		return database_failed(deliveries->db, "deliveries", renewed, error);
 	for (int i = 0; i < STATEMENT_COUNT; i++) {
 		int result = sqlite3_prepare_v3(deliveries->db, statement_text[i], -1,
 		                                SQLITE_PREPARE_PERSISTENT, &deliveries->statement[i], NULL);

@@ -550,6 +550,14 @@ static void a_row_that_makes_no_sense_is_refused_and_nothing_is_counted_twice(vo
 	end(world);
 }
 
+static void assert_view(struct world *world)
+{
+	assert_int_equal(
+	        number(world,
+	               "SELECT count(*) FROM delivery WHERE outcome = 'gone' AND sum_us = 500 AND at = '2026-07-30T00:00:00Z' AND endpoint LIKE 'http://host2%'"),
+	        1);
+}
+
 static void the_view_has_names_and_times(void **state)
 {
 	(void)state;
@@ -557,10 +565,21 @@ static void the_view_has_names_and_times(void **state)
 	struct attempt attempt = {.minute = 29756160, .endpoint = 2, .outcome = OUTCOME_GONE, .us = 500};
 	give(world, &attempt, 1);
 	commit(world);
-	assert_int_equal(
-	        number(world,
-	               "SELECT count(*) FROM delivery WHERE outcome = 'gone' AND sum_us = 500 AND at = '2026-07-30T00:00:00Z' AND endpoint LIKE 'http://host2%'"),
-	        1);
+	assert_view(world);
+	end(world);
+}
+
+static void the_view_of_an_earlier_build_is_made_anew(void **state)
+{
+	(void)state;
+	struct world *world = begin("", 10);
+	struct attempt attempt = {.minute = 29756160, .endpoint = 2, .outcome = OUTCOME_GONE, .us = 500};
+	give(world, &attempt, 1);
+	commit(world);
+	execute(world,
+	        "DROP VIEW delivery; CREATE VIEW delivery AS SELECT count, sum_us / count AS average_us FROM delivery_minute");
+	reopen(world, true);
+	assert_view(world);
 	end(world);
 }
 
@@ -633,6 +652,7 @@ int main(void)
 	        cmocka_unit_test(names_are_cut_and_made_printable),
 	        cmocka_unit_test(a_row_that_makes_no_sense_is_refused_and_nothing_is_counted_twice),
 	        cmocka_unit_test(the_view_has_names_and_times),
+	        cmocka_unit_test(the_view_of_an_earlier_build_is_made_anew),
 	        cmocka_unit_test(memory_is_bounded_by_the_limit),
 	        cmocka_unit_test(buckets_follow_one_another_and_no_bound_is_more_than_a_quarter_too_large),
 	        cmocka_unit_test(percentiles_are_the_bounds_of_those_of_the_sorted_list),
