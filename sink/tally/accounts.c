@@ -37,9 +37,7 @@ static int find(struct reader *reader, const char *username, int64_t *first_ms, 
 static int say_unknown(struct reader *reader, struct shm_error *error)
 {
 	int64_t events = 0;
-	int result = database_number(
-	        reader->db, "SELECT coalesce(sum(value), 0) FROM total WHERE name = 'accounts_beyond'",
-	        &events);
+	int result = store_total(reader->db, "accounts_beyond", &events);
 	if (result != SQLITE_OK)
 		return reader_explain(reader, result, error);
 	if (events == 0)

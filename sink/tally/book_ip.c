@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "sink/tally/metrics.h"
+#include "sink/tally/store.h"
 #include "stage/database.h"
 
 // clang-format off
@@ -132,8 +133,7 @@ static int load(struct loading *loading, struct shm_error *error)
 		result = load_networks(loading, error);
 	if (result != 0)
 		return result;
-	result = database_number(loading->db,
-	                         "SELECT coalesce(sum(value), 0) FROM total WHERE name = 'beyond'", &beyond);
+	result = store_total(loading->db, "beyond", &beyond);
 	if (result != SQLITE_OK)
 		return database_failed(loading->db, NULL, result, error);
 	if (loading->counts != NULL)
@@ -374,8 +374,7 @@ static int delete_all(struct sqlite3 *db, struct book_forgotten *forgotten)
 	if (result == SQLITE_OK)
 		result = database_number(db, "SELECT coalesce(sum(count), 0) FROM count", &events);
 	if (result == SQLITE_OK)
-		result = database_number(
-		        db, "SELECT coalesce(sum(value), 0) FROM total WHERE name = 'beyond'", &beyond);
+		result = store_total(db, "beyond", &beyond);
 	if (result == SQLITE_OK)
 		result = sqlite3_exec(
 		        db,

@@ -11,6 +11,7 @@
 #include "sink/tally/known.h"
 #include "sink/tally/metrics.h"
 #include "sink/tally/space.h"
+#include "sink/tally/store.h"
 #include "stage/database.h"
 
 #define RUN             32u /* events counted at once */
@@ -53,8 +54,7 @@ static const char tables[] =
 static int open_total(struct metrics *metrics, sqlite3 *db, struct shm_error *error)
 {
 	int64_t beyond = 0;
-	int result = database_number(
-	        db, "SELECT coalesce(sum(value), 0) FROM total WHERE name = 'accounts_beyond'", &beyond);
+	int result = store_total(db, "accounts_beyond", &beyond);
 	if (result == SQLITE_OK)
 		result = sqlite3_prepare_v3(db, "INSERT OR REPLACE INTO total VALUES ('accounts_beyond', ?1)",
 		                            -1, SQLITE_PREPARE_PERSISTENT, &metrics->put_beyond, NULL);

@@ -11,6 +11,7 @@
 #include "event/query.h"
 #include "event/track.h"
 #include "sink/tally/metrics.h"
+#include "sink/tally/store.h"
 #include "sink/tally/top_store.h"
 #include "stage/database.h"
 
@@ -63,11 +64,10 @@ static const struct book_track *track_in(const struct book *book)
 
 static int read_total(struct sqlite3 *db, const char *name, uint64_t *value, struct shm_error *error)
 {
-	char what[6 + NAME_ROOM], query[128];
+	char what[6 + NAME_ROOM];
 	int64_t number = 0;
 	snprintf(what, sizeof what, "total %s", name);
-	snprintf(query, sizeof query, "SELECT coalesce(sum(value), 0) FROM total WHERE name = '%s'", name);
-	int result = database_number(db, query, &number);
+	int result = store_total(db, name, &number);
 	if (result != SQLITE_OK)
 		return database_failed(db, what, result, error);
 	if (number < 0) {
@@ -267,7 +267,7 @@ static void count(struct book_track *track, const struct event_track *event, con
 	count_address(track, event->source);
 	track->events++;
 	track->klag_ns += event->klag_ns;
-	track->counting_ns += now_ns > event->arrival_ns ? now_ns - event->arrival_ns : 0;
+	track->counting_ns += clock_since_ns(event->arrival_ns, now_ns);
 	track->dirty = true;
 }
 

@@ -12,7 +12,6 @@
 #include "sink/tally/answer.h"
 #include "sink/tally/book_track.h"
 #include "sink/tally/reader.h"
-#include "stage/database.h"
 
 static const struct consumer {
 	const char *name;
@@ -33,10 +32,8 @@ struct timing {
 
 static int read_total(const struct reader *reader, const char *name, uint64_t *value)
 {
-	char query[128];
 	int64_t number = 0;
-	snprintf(query, sizeof query, "SELECT coalesce(sum(value), 0) FROM total WHERE name = '%s'", name);
-	int result = database_number(reader->db, query, &number);
+	int result = store_total(reader->db, name, &number);
 	*value = (uint64_t)number;
 	return result;
 }

@@ -114,6 +114,13 @@ static int write_cursors(struct store *store, const struct settle_cursor *cursor
 	return result;
 }
 
+int store_total(sqlite3 *db, const char *name, int64_t *value)
+{
+	char query[128];
+	snprintf(query, sizeof query, "SELECT coalesce(sum(value), 0) FROM total WHERE name = '%s'", name);
+	return database_number(db, query, value);
+}
+
 /* ---- forgetting ---- */
 
 #define LAST_ERRAND       "forget_errand"
@@ -122,18 +129,15 @@ static int write_cursors(struct store *store, const struct settle_cursor *cursor
 
 static int read_last(sqlite3 *db, struct store_forget *last)
 {
-	int64_t number[3] = {0};
-	static const char *const query[3] = {
-	        "SELECT coalesce(sum(value), 0) FROM total WHERE name = '" LAST_ERRAND "'",
-	        "SELECT coalesce(sum(value), 0) FROM total WHERE name = '" LAST_APPLICATIONS "'",
-	        "SELECT coalesce(sum(value), 0) FROM total WHERE name = '" LAST_EVENTS "'",
-	};
-	int result = SQLITE_OK;
-	for (unsigned i = 0; result == SQLITE_OK && i < 3; i++)
-		result = database_number(db, query[i], &number[i]);
-	last->errand = (uint64_t)number[0];
+	int64_t errand = 0, applications = 0, events = 0;
+	int result = store_total(db, LAST_ERRAND, &errand);
+	if (result == SQLITE_OK)
+		result = store_total(db, LAST_APPLICATIONS, &applications);
+	if (result == SQLITE_OK)
+		result = store_total(db, LAST_EVENTS, &events);
+	last->errand = (uint64_t)errand;
 	last->forgotten =
-	        (struct book_forgotten){.applications = (uint64_t)number[1], .events = (uint64_t)number[2]};
+	        (struct book_forgotten){.applications = (uint64_t)applications, .events = (uint64_t)events};
 	return result;
 }
 

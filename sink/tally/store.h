@@ -118,6 +118,9 @@ int store_commit(struct store *store, struct book *const *book, unsigned n_books
                  const struct settle_cursor *cursor, unsigned n_cursors, uint64_t *rows,
                  struct shm_error *error);
 
+/* A number of table total, 0 when it is not there. Returns an SQLite result code. */
+int store_total(struct sqlite3 *db, const char *name, int64_t *value);
+
 /* An errand (stage/errand.h) to forget what kinds say is to be forgotten. */
 struct store_forget {
 	const struct book_kind *const *kinds; /* NULL-ended, open or not */
