@@ -18,16 +18,16 @@ def become_reaper():
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def parents():
-    """(pid, state, parent) of every process that can be seen."""
+def seen():
+    """(pid, state, parent, session) of every process that can be seen."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
                 stat = Path("/proc", entry, "stat").read_text()
             except OSError:
                 continue
-            state, parent = stat[stat.rindex(")") + 2 :].split()[:2]
-            yield int(entry), state, int(parent)
+            state, parent, _group, session = stat[stat.rindex(")") + 2 :].split()[:4]
+            yield int(entry), state, int(parent), int(session)
 
 
 def command_of(pid):
@@ -41,7 +41,7 @@ def pause(pid):
     """Stops a process where it is (SIGSTOP) and waits until it stands."""
     os.kill(pid, signal.SIGSTOP)
     deadline = time.monotonic() + 5
-    while next((state for p, state, _ in parents() if p == pid), "T") != "T" and time.monotonic() < deadline:
+    while next((state for p, state, *_ in seen() if p == pid), "T") != "T" and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
@@ -56,7 +56,7 @@ def children(of=None, besides=()):
     """The live children of a process (this one), {pid: command}. Buries this process's dead ones, but for `besides`."""
     of = of or os.getpid()
     found = {}
-    for pid, state, parent in parents():
+    for pid, state, parent, _session in seen():
         if parent != of or pid in besides:
             continue
         if state != "Z":
@@ -71,17 +71,7 @@ def children(of=None, besides=()):
 
 def of_session(leader):
     """The live processes of the session that this process led, {pid: command}."""
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = Path("/proc", entry, "stat").read_text()
-            except OSError:
-                continue
-            state, _parent, _group, session = stat[stat.rindex(")") + 2 :].split()[:4]
-            if int(session) == leader and state != "Z":
-                found[int(entry)] = command_of(entry)
-    return found
+    return {pid: command_of(pid) for pid, state, _parent, session in seen() if session == leader and state != "Z"}
 
 
 def end_session(leader, settle_s):

@@ -143,6 +143,6 @@ def test_the_parts_of_a_demo_that_was_killed_end(demo, tmp_path, shm_root):
     parts = set(processes.children(of=one.process.pid))
     one.process.kill()
     one.process.wait()
-    wait_until(lambda: not any(pid in parts and state != "Z" for pid, state, _ in processes.parents()), 40, "the end of all parts", pause=0.1)
+    wait_until(lambda: not any(pid in parts and state != "Z" for pid, state, *_ in processes.seen()), 40, "the end of all parts", pause=0.1)
     assert list(Path(shm_root).iterdir()) == []
     subprocess.run(["rm", "-r", one.told["folder"]], check=True)

@@ -498,20 +498,40 @@ static void a_position_the_lane_has_not_reached_is_refused(void **state)
 	assert_int_equal(WEXITSTATUS(status), 3);
 }
 
+static void wait_for_failing(struct fixture *f, uint64_t wanted)
+{
+	for (int i = 0; i < 1000 && metric_named(f, "failing") != wanted; i++)
+		usleep(10000);
+	assert_int_equal(metric_named(f, "failing"), wanted);
+}
+
+/* As another program that writes. */
+static sqlite3 *lock_database(struct fixture *f)
+{
+	char path[128];
+	sqlite3 *db;
+	snprintf(path, sizeof path, "%s/%s", f->data.data_dir, STORE_FILE);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_busy_timeout(db, 5000);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	return db;
+}
+
+static void unlock_database(sqlite3 *db)
+{
+	assert_int_equal(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
 static void while_the_database_is_locked_lanes_fill_and_nothing_is_lost(void **state)
 {
 	struct fixture *f = *state;
-	char path[128];
-	sqlite3 *db;
 	struct segment segment;
 	struct stream_group *group = map_group(f, &segment);
 	write_some(f, 10);
 	tally_all(f);
-	snprintf(path, sizeof path, "%s/%s", f->data.data_dir, STORE_FILE);
 	pid_t tally = start_tally(f); /* before the connection: those must not cross a fork */
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	sqlite3_busy_timeout(db, 5000);
-	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3 *db = lock_database(f);
 	pid_t writer = start_writer(f, 0, LANE_BYTES / 72 + 500); /* more than the lane holds */
 	for (int i = 0; i < 300 && metric_named(f, "failing") == 0; i++)
 		usleep(10000);
@@ -519,8 +539,7 @@ static void while_the_database_is_locked_lanes_fill_and_nothing_is_lost(void **s
 	usleep(300000);
 	assert_int_equal(atomic_load(&group->cursor[0].records), 10);
 	assert_true(atomic_load(&f->shared->written[0]) <= 10 + LANE_BYTES / 72);
-	assert_int_equal(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(db);
+	unlock_database(db);
 	int status;
 	assert_int_equal(waitpid(writer, &status, 0), writer);
 	assert_int_equal(status, 0);
@@ -540,25 +559,17 @@ static void wait_for_errand(struct fixture *f, enum errand_state wanted)
 static void an_errand_that_cannot_be_committed_is_done_when_that_works_again(void **state)
 {
 	struct fixture *f = *state;
-	char path[128];
 	unsigned done = 0;
-	sqlite3 *db;
 	write_some(f, 10);
 	tally_all(f);
-	snprintf(path, sizeof path, "%s/%s", f->data.data_dir, STORE_FILE);
 	pid_t tally = start_tally(f); /* before the connection: those must not cross a fork */
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	sqlite3_busy_timeout(db, 5000);
-	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3 *db = lock_database(f);
 	assert_int_equal(keep_asking(f, &done), 0);
 	wait_for_errand(f, ERRAND_TAKEN);
-	for (int i = 0; i < 1000 && metric_named(f, "failing") == 0; i++)
-		usleep(10000);
-	assert_int_equal(metric_named(f, "failing"), 1);
+	wait_for_failing(f, 1);
 	write_some(f, 10);
 	assert_int_equal(errand_word(f) & ERRAND_STATES, ERRAND_TAKEN);
-	assert_int_equal(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(db);
+	unlock_database(db);
 	wait_for_errand(f, ERRAND_DONE);
 	end_tally(tally);
 	uint64_t forgotten = atomic_load(&f->shared->control.errand_answer[1]);
@@ -569,13 +580,6 @@ static void an_errand_that_cannot_be_committed_is_done_when_that_works_again(voi
 static void note_of(struct fixture *f, char note[CONTROL_NOTE_BYTES])
 {
 	control_read_note(&f->shared->control, note);
-}
-
-static void wait_for_failing(struct fixture *f, uint64_t wanted)
-{
-	for (int i = 0; i < 1000 && metric_named(f, "failing") != wanted; i++)
-		usleep(10000);
-	assert_int_equal(metric_named(f, "failing"), wanted);
 }
 
 static void while_the_database_is_moved_away_cursors_stay_and_the_reason_is_told(void **state)
