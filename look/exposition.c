@@ -10,8 +10,6 @@ void exposition_put(struct exposition *out, const char *string)
 	text_put(&out->text, string, strlen(string));
 }
 
-/* The label's value or the help, of n bytes. What shared memory says may be damaged: it comes out
- * as ASCII. */
 void exposition_escaped(struct exposition *out, const char *string, size_t n, bool quotes)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -135,7 +133,6 @@ static void put_about(struct exposition *out, const char *what, bool text)
 	text_literal(&out->text, " ");
 }
 
-/* name without what its type adds; help of n bytes. */
 void exposition_family(struct exposition *out, const char *name, enum exposition_type type, const char *help,
                        size_t n)
 {

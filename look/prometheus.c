@@ -592,9 +592,9 @@ static void put_common(struct writer *w)
 		open_metric(w, "stage", &common[i]);
 		for (unsigned k = 0; k < w->snapshot->n_stages; k++) {
 			const struct snapshot_stage *stage = &w->snapshot->stage[k];
-			for (unsigned m = 0; m < stage->n_metrics; m++)
-				if (strcmp(stage->metric[m].about.name, common[i].name) == 0)
-					put_metric(w, stage->name, &stage->metric[m]);
+			const struct snapshot_metric *metric = snapshot_metric_find(stage, common[i].name);
+			if (metric != NULL)
+				put_metric(w, stage->name, metric);
 		}
 	}
 }

@@ -10,7 +10,8 @@
  *     errand_end  answer <-------------------------------- DONE <--- errand_done, with numbers
  *
  * A life that finds TAKEN (errand_taken) follows one that died over it: what its store says of the
- * id tells whether it is still to be done.
+ * id tells whether it is still to be done. Only the end of the whole instance ends one that was
+ * taken and cannot be done.
  *
  * One at a time. An errand is taken only before its time is over, so one whose asker has died is
  * not done hours later, and stands in nobody's way. The time is also what tells it from all others:

@@ -311,7 +311,7 @@ void settle_land(struct settle *settle, struct settle_flight *flight, uint32_t e
 	flight->awaited -= effects;
 	uint64_t begun_ns = move_over_landed(settle, flight);
 	if (begun_ns != 0)
-		note_success(settle, now_ns > begun_ns ? now_ns - begun_ns : 0);
+		note_success(settle, clock_since_ns(begun_ns, now_ns));
 }
 
 void settle_close_flight(struct settle *settle, struct settle_flight *flight)

@@ -119,7 +119,7 @@ int tally_alone(const struct config *config, FILE *input, FILE *output)
 		log_error("cannot start", "reason=\"%s\"", error.text);
 		return 1;
 	}
-	books_turn(&alone.books, (int64_t)(clock_real_ns() / NS_PER_MS));
+	books_turn(&alone.books, clock_real_ms());
 	int status = count_file(&alone, input);
 	if (commit(&alone) != 0 || empty_log(&alone) != 0)
 		status = 1;

@@ -36,7 +36,7 @@ static inline void space_release(void *at, size_t bytes)
 		munmap(at, bytes);
 }
 
-/* Gives the memory back and keeps the addresses: zeroes again. at is the begin of a page. */
+/* Gives the memory back and keeps the addresses: zeroes again. at: where a page begins. */
 static inline void space_empty(void *at, size_t bytes)
 {
 	(void)madvise(at, bytes, MADV_DONTNEED);

@@ -342,7 +342,7 @@ static void turn(struct tally *tally, uint64_t now_ns)
 	if (now_ns - tally->turned_ns < TURN_NS)
 		return;
 	tally->turned_ns = now_ns;
-	books_turn(&tally->books, (int64_t)(clock_real_ns() / NS_PER_MS));
+	books_turn(&tally->books, clock_real_ms());
 	if (!settle_open(&tally->settle) && books_rows(&tally->books) != 0)
 		tally->settle.due_ns = now_ns + tally->settle.interval_ns;
 }
