@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "shm/folder.h"
+#include "shm/waypoint.h"
 
 #define HUGE_BYTES  (2ul * 1024 * 1024)
 #define INTENT_STEP (64ul * 1024)
@@ -170,72 +171,6 @@ void stream_head_unmap(const struct stream_shared *shared)
 		munmap((char *)(uintptr_t)shared - SEGMENT_HEADER_BYTES, DATA_OFFSET);
 }
 
-/* ---- waypoints ---- */
-
-/* A record boundary and how many records lie before it. */
-struct place {
-	uint64_t position;
-	uint64_t records;
-};
-
-/* One waypoint as a consistent pair; false while its writer is changing it. */
-static bool read_waypoint(const struct stream_waypoint *waypoint, struct place *place)
-{
-	place->position = atomic_load_explicit(&waypoint->position, memory_order_acquire);
-	place->records = atomic_load_explicit(&waypoint->records, memory_order_relaxed);
-	atomic_thread_fence(memory_order_acquire);
-	return place->position != 0 &&
-	       atomic_load_explicit(&waypoint->position, memory_order_relaxed) == place->position;
-}
-
-/* The waypoint nearest to `from` at or after it and not after `to`; the very start counts as one.
- * False: there is none. */
-static bool waypoint_after(const struct stream_shared *shared, uint64_t from, uint64_t to, struct place *best)
-{
-	bool found = false;
-	if (from == 0) {
-		*best = (struct place){0, 0};
-		return true;
-	}
-	for (unsigned i = 0; i < STREAM_WAYPOINTS; i++) {
-		struct place place;
-		if (!read_waypoint(&shared->waypoint[i], &place) || place.position < from ||
-		    place.position > to)
-			continue;
-		if (!found || place.position < best->position)
-			*best = place;
-		found = true;
-	}
-	return found;
-}
-
-/* The last waypoint in from .. to with at most `records` records before it. False: there is
- * none. */
-static bool waypoint_before(const struct stream_shared *shared, uint64_t from, uint64_t to, uint64_t records,
-                            struct place *best)
-{
-	bool found = from == 0;
-	if (found)
-		*best = (struct place){0, 0};
-	for (unsigned i = 0; i < STREAM_WAYPOINTS; i++) {
-		struct place place;
-		if (!read_waypoint(&shared->waypoint[i], &place) || place.position < from ||
-		    place.position > to || place.records > records)
-			continue;
-		if (!found || place.position > best->position)
-			*best = place;
-		found = true;
-	}
-	return found;
-}
-
-/* Oldest position that the writer cannot have begun to overwrite. */
-static uint64_t oldest_position(const struct stream_shared *shared, uint64_t size)
-{
-	uint64_t intent = atomic_load_explicit(&shared->intent, memory_order_relaxed);
-	return intent <= size ? 0 : intent - size;
-}
-
 /* Oldest position that the writer has no permission to overwrite: where a required group may begin
  * at the earliest. It holds when the group's cursor and state were stored before a fence before the
  * call. */
@@ -249,77 +184,18 @@ static uint64_t oldest_kept(const struct stream_shared *shared, uint64_t size)
 	return end <= size ? 0 : end - size;
 }
 
-/* What the two words say. A batch apart when the writer is just between them, or died there. */
-static struct place stored_tail(const struct stream_shared *shared)
-{
-	for (unsigned tries = 0;; tries++) {
-		uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
-		uint64_t records = atomic_load_explicit(&shared->records, memory_order_acquire);
-		if (tries == 1000 ||
-		    (atomic_load_explicit(&shared->tail, memory_order_acquire) == tail &&
-		     atomic_load_explicit(&shared->records, memory_order_relaxed) == records))
-			return (struct place){tail, records};
-	}
-}
-
-/* Counts whole records from one position to another; false when a length does not fit. */
-static bool count_records(const char *data, uint64_t mask, uint64_t from, uint64_t to, uint64_t *records)
-{
-	struct record_batch batch = {.at = data + (from & mask), .end = data + (from & mask) + (to - from)};
-	uint64_t n = 0;
-	while (record_next(&batch) != NULL)
-		n++;
-	*records = n;
-	return !batch.corrupt;
-}
-
-/* Tail and the number of records before it, as one pair. The writer stores the two one after the
- * other, and may be anywhere between them for long; so the records are counted, from the last
- * waypoint on. `data` is the lane's, mapped twice. */
-static struct place read_tail(const struct stream_shared *shared, const char *data, uint64_t size)
-{
-	for (unsigned tries = 0; tries < 100; tries++) {
-		struct place waypoint;
-		uint64_t n, tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
-		if (!waypoint_before(shared, oldest_position(shared, size), tail, UINT64_MAX, &waypoint) ||
-		    tail - waypoint.position > size)
-			break;
-		bool whole = count_records(data, size - 1, waypoint.position, tail, &n);
-		/* What was counted was read before intent is; pairs with the fence in
-		 * stream_reserve_slow. */
-		atomic_thread_fence(memory_order_acquire);
-		if (oldest_position(shared, size) > waypoint.position)
-			continue; /* a writer has gone round meanwhile */
-		if (!whole)
-			break;
-		return (struct place){tail, waypoint.records + n};
-	}
-	/* No waypoint, or damage after it: there is no better number than the stored one. */
-	return stored_tail(shared);
-}
-
 /* ---- writing ---- */
-
-void stream_leave_waypoint(struct stream_writer *writer)
-{
-	struct stream_waypoint *waypoint =
-	        &writer->shared->waypoint[(writer->tail >> writer->waypoint_shift) % STREAM_WAYPOINTS];
-	atomic_store_explicit(&waypoint->position, 0, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
-	atomic_store_explicit(&waypoint->records, writer->records, memory_order_relaxed);
-	atomic_store_explicit(&waypoint->position, writer->tail, memory_order_release);
-	writer->next_waypoint = ((writer->tail >> writer->waypoint_shift) + 1) << writer->waypoint_shift;
-}
 
 /* Records before the tail, counted from the last waypoint whose records are all still there. */
 static uint64_t recount(const struct stream_writer *writer, uint64_t size)
 {
 	const struct stream_shared *shared = writer->shared;
 	uint64_t stored = atomic_load_explicit(&shared->records, memory_order_relaxed);
-	struct place place;
+	struct stream_place place;
 	uint64_t n;
-	if (!waypoint_before(shared, oldest_position(shared, size), writer->tail, UINT64_MAX, &place) ||
-	    !count_records(writer->data, writer->mask, place.position, writer->tail, &n))
+	if (!waypoint_before(shared, stream_oldest_position(shared, size), writer->tail, UINT64_MAX,
+	                     &place) ||
+	    !waypoint_count(writer->data, writer->mask, place.position, writer->tail, &n))
 		return stored;
 	return place.records + n;
 }
@@ -434,27 +310,21 @@ void *stream_reserve_slow(struct stream_writer *writer, size_t bytes)
 
 /* ---- reading ---- */
 
-static void move_to(struct stream_reader *reader, struct place place)
-{
-	reader->position = place.position;
-	reader->records = place.records;
-}
-
 /* The first waypoint from `from` on, or the tail. */
-static struct place place_from(const struct stream_reader *reader, uint64_t from)
+static struct stream_place place_from(const struct stream_reader *reader, uint64_t from)
 {
-	struct place place;
+	struct stream_place place;
 	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
 	if (!waypoint_after(reader->shared, from, tail, &place))
-		place = read_tail(reader->shared, reader->data, reader->size);
+		place = waypoint_tail(reader->shared, reader->data, reader->size);
 	return place;
 }
 
 uint64_t stream_oldest_record(const struct stream_shared *shared)
 {
-	struct place place;
+	struct stream_place place;
 	uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
-	uint64_t from = oldest_position(shared, shared->size_bytes);
+	uint64_t from = stream_oldest_position(shared, shared->size_bytes);
 	return waypoint_after(shared, from, tail, &place)
 	               ? place.records
 	               : atomic_load_explicit(&shared->records, memory_order_relaxed);
@@ -464,13 +334,13 @@ uint64_t stream_oldest_record(const struct stream_shared *shared)
  * missed. */
 static void skip_to(struct stream_reader *reader, uint64_t from)
 {
-	struct place place = place_from(reader, from);
+	struct stream_place place = place_from(reader, from);
 	if (place.records > reader->records)
 		reader->missed += place.records - reader->records;
 	else
 		/* damage in the counts themselves: never run backwards */
 		place.records = reader->records;
-	move_to(reader, place);
+	stream_move_to(reader, place);
 }
 
 /* The number of the record at the reader's position, worked out from the waypoint (or the tail)
@@ -478,17 +348,17 @@ static void skip_to(struct stream_reader *reader, uint64_t from)
  * cursor's two words. */
 static void recount_cursor(struct stream_reader *reader)
 {
-	struct place next = place_from(reader, reader->position);
+	struct stream_place next = place_from(reader, reader->position);
 	uint64_t n;
 	if (next.position - reader->position <= reader->size &&
-	    count_records(reader->data, reader->size - 1, reader->position, next.position, &n) &&
+	    waypoint_count(reader->data, reader->size - 1, reader->position, next.position, &n) &&
 	    n <= next.records)
 		reader->records = next.records - n;
 }
 
-static void start_in(struct stream_reader *reader, struct place place)
+static void start_in(struct stream_reader *reader, struct stream_place place)
 {
-	move_to(reader, place);
+	stream_move_to(reader, place);
 	reader->missed = 0;
 	atomic_store_explicit(&reader->cursor->first, place.records, memory_order_relaxed);
 	stream_settle(reader);
@@ -500,7 +370,7 @@ static void start_at(struct stream_reader *reader, enum stream_start start)
 	if (start == STREAM_FROM_OLDEST && !reader->optional)
 		oldest = oldest_kept(reader->shared, reader->size);
 	else if (start == STREAM_FROM_OLDEST)
-		oldest = oldest_position(reader->shared, reader->size);
+		oldest = stream_oldest_position(reader->shared, reader->size);
 	/* A little later than the oldest: a writer at work, which does not wait for it, would be
 	 * there at once. */
 	if (start == STREAM_FROM_OLDEST && reader->optional && oldest != 0)
@@ -540,7 +410,7 @@ int stream_reader_map(struct stream_reader *reader, const char *directory, const
 static void take_up_cursor(struct stream_reader *reader)
 {
 	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
-	uint64_t oldest = oldest_position(reader->shared, reader->size);
+	uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
 	if (reader->position > tail) {
 		reader->damaged++;
 		start_at(reader, STREAM_FROM_OLDEST);
@@ -644,17 +514,17 @@ bool stream_head_read(const struct stream_shared *shared, const char *directory,
 	close(fd);
 	/* As in copy_once. */
 	atomic_thread_fence(memory_order_acquire);
-	return good && oldest_position(shared, size) <= position;
+	return good && stream_oldest_position(shared, size) <= position;
 }
 
 /* One attempt at a checked copy. False when the writer overran it. */
 static bool copy_once(struct stream_reader *reader, size_t available, size_t *bytes)
 {
 	*bytes = available < reader->copy_bytes ? available : reader->copy_bytes;
-	memcpy(reader->copy, reader->data + (reader->position & (reader->size - 1)), *bytes);
+	memcpy(reader->copy, stream_at(reader), *bytes);
 	/* The copy is done before intent is read; pairs with the fence in stream_reserve_slow. */
 	atomic_thread_fence(memory_order_acquire);
-	return oldest_position(reader->shared, reader->size) <= reader->position;
+	return stream_oldest_position(reader->shared, reader->size) <= reader->position;
 }
 
 static bool peek_copy(struct stream_reader *reader, struct record_batch *batch)
@@ -669,7 +539,8 @@ static bool peek_copy(struct stream_reader *reader, struct record_batch *batch)
 		if (available > reader->size || !copy_once(reader, available, &bytes)) {
 			/* An eighth of the size ahead of the writer, or the next look would be too
 			 * late as well. */
-			skip_to(reader, oldest_position(reader->shared, reader->size) + reader->size / 8);
+			skip_to(reader,
+			        stream_oldest_position(reader->shared, reader->size) + reader->size / 8);
 			stream_settle(reader);
 			continue;
 		}
@@ -717,7 +588,7 @@ void stream_pass(struct stream_reader *reader, const struct record_batch *batch,
 		/* What a damaged length hid may have been overwritten, if it was the tail or the
 		 * cursor that was damaged. */
 		uint64_t next = reader->position + 1;
-		uint64_t oldest = oldest_position(reader->shared, reader->size);
+		uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
 		reader->damaged++;
 		skip_to(reader, next > oldest ? next : oldest);
 	}
@@ -771,33 +642,9 @@ int stream_reader_seek(struct stream_reader *reader, uint64_t position, uint64_t
 	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
 	if (position < reader->position || position > tail)
 		return -EINVAL;
-	move_to(reader, (struct place){position, records});
+	stream_move_to(reader, (struct stream_place){position, records});
 	stream_settle(reader);
 	return 0;
-}
-
-uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records)
-{
-	struct place tail = read_tail(reader->shared, reader->data, reader->size), place;
-	uint64_t target = tail.records > records ? tail.records - records : 0;
-	uint64_t oldest = oldest_position(reader->shared, reader->size);
-	if (oldest != 0)
-		oldest += reader->size / 16;
-	if (!waypoint_before(reader->shared, oldest, tail.position, target, &place) &&
-	    !waypoint_after(reader->shared, oldest, tail.position, &place))
-		place = tail;
-	move_to(reader, place);
-	struct record_batch batch;
-	while (reader->records < target && stream_peek(reader, &batch)) {
-		uint64_t n = 0;
-		while (reader->records + n < target && record_next(&batch) != NULL)
-			n++;
-		stream_pass(reader, &batch, n);
-	}
-	reader->missed = 0;
-	atomic_store_explicit(&reader->cursor->first, reader->records, memory_order_relaxed);
-	stream_settle(reader);
-	return stream_waiting_records(reader);
 }
 
 uint64_t stream_waiting_records(const struct stream_reader *reader)
@@ -811,99 +658,7 @@ uint64_t stream_waiting_bytes(const struct stream_reader *reader)
 	return atomic_load_explicit(&reader->shared->tail, memory_order_acquire) - reader->position;
 }
 
-/* ---- searching ---- */
-
-/* Whether the record at a waypoint is still there and lies before what is searched. Of a required
- * group nothing is overwritten; what an optional one has read is of use only when it was not
- * overwritten meanwhile. */
-static bool waypoint_is_before(const struct stream_reader *reader, struct place place, stream_before *before,
-                               void *argument)
-{
-	uint64_t copy[2];
-	struct record head;
-	memcpy(copy, reader->data + (place.position & (reader->size - 1)), sizeof copy);
-	memcpy(&head, copy, sizeof head);
-	if (!before(head.type, &copy[1], head.length, place.position, argument))
-		return false;
-	atomic_thread_fence(memory_order_acquire);
-	return oldest_position(reader->shared, reader->size) <= place.position;
-}
-
-/* To the last waypoint before what is searched. */
-static void skip_by_waypoints(struct stream_reader *reader, stream_before *before, void *argument)
-{
-	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
-	struct place place;
-	while (reader->position + 1 < tail &&
-	       waypoint_after(reader->shared, reader->position + 1, tail - 1, &place) &&
-	       waypoint_is_before(reader, place, before, argument))
-		move_to(reader, place);
-}
-
-void stream_reader_skip(struct stream_reader *reader, stream_before *before, void *argument)
-{
-	struct record_batch batch;
-	bool found = false;
-	skip_by_waypoints(reader, before, argument);
-	while (!found && stream_peek(reader, &batch)) {
-		uint64_t n = 0;
-		struct record_batch ahead = batch;
-		const struct record *record;
-		while ((record = record_next(&ahead)) != NULL) {
-			found = !before(ahead.type, record->payload, ahead.length, batch.position, argument);
-			if (found)
-				break;
-			batch = ahead;
-			n++;
-		}
-		batch.corrupt = !found && ahead.corrupt;
-		stream_pass(reader, &batch, n);
-	}
-}
-
-enum stream_found stream_reader_find(struct stream_reader *reader, uint64_t position)
-{
-	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
-	uint64_t oldest = oldest_position(reader->shared, reader->size), missed = reader->missed;
-	struct record_batch batch;
-	struct place place;
-	if (position >= tail)
-		return STREAM_NOT_YET;
-	if (position < oldest || !waypoint_before(reader->shared, oldest, position, UINT64_MAX, &place))
-		return STREAM_OVERWRITTEN;
-	move_to(reader, place);
-	while (reader->position < position && stream_peek(reader, &batch)) {
-		uint64_t n = 0;
-		while (batch.position < position && record_next(&batch) != NULL)
-			n++;
-		stream_pass(reader, &batch, n);
-	}
-	if (reader->missed != missed)
-		return STREAM_OVERWRITTEN;
-	return reader->position == position ? STREAM_FOUND : STREAM_NO_RECORD;
-}
-
 void stream_reader_settle_anew(struct stream_reader *reader)
 {
-	start_in(reader, (struct place){reader->position, reader->records});
-}
-
-struct stream_bookmark stream_reader_bookmark(const struct stream_reader *reader)
-{
-	return (struct stream_bookmark){
-	        .position = reader->position,
-	        .records = reader->records,
-	        .first = reader->cursor == NULL
-	                         ? 0
-	                         : atomic_load_explicit(&reader->cursor->first, memory_order_relaxed),
-	        .missed = reader->missed,
-	};
-}
-
-void stream_reader_return(struct stream_reader *reader, const struct stream_bookmark *bookmark)
-{
-	move_to(reader, (struct place){bookmark->position, bookmark->records});
-	reader->missed = bookmark->missed;
-	atomic_store_explicit(&reader->cursor->first, bookmark->first, memory_order_relaxed);
-	stream_settle(reader);
+	start_in(reader, (struct stream_place){reader->position, reader->records});
 }

@@ -281,45 +281,8 @@ int stream_reader_attach(struct stream_reader *reader, const char *directory, co
                          struct stream_cursor *cursor, bool optional, enum stream_start start,
                          struct shm_error *error);
 
-/* Moves a reader that has not read yet to `records` records before the tail, or to the oldest
- * record that is still there. Returns how many records lie before it now. Not for required
- * groups. */
-uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records);
-
-/* True when a record lies before what is searched for. payload has `length` bytes. */
-typedef bool stream_before(uint16_t type, const void *payload, uint32_t length, uint64_t position,
-                           void *argument);
-
-/* Moves on to the first record for which `before` is false, or to the tail. The records must be
- * sorted by it: true, then false. Waypoints let it skip most of them. The shared cursor stays;
- * stream_reader_settle_anew or stream_reader_return follows. */
-void stream_reader_skip(struct stream_reader *reader, stream_before *before, void *argument);
-
-/* What lies at a position of the lane. */
-enum stream_found {
-	STREAM_FOUND,       /* a record begins there */
-	STREAM_OVERWRITTEN, /* the writer may have overwritten it, or there is no way to it any more */
-	STREAM_NO_RECORD,   /* no record begins there */
-	STREAM_NOT_YET,     /* nothing is written there yet */
-};
-
-/* Moves an optional reader to the record that begins at the position, whether it lies before or
- * after the reader: stream_peek then gives it first, or something else when it was overwritten
- * meanwhile (compare batch.position). reader->records is its number. Only with STREAM_FOUND is the
- * reader's place of use; its counts of what it missed are not. */
-enum stream_found stream_reader_find(struct stream_reader *reader, uint64_t position);
-
 /* Moves the shared cursor to where the reader is; the group's counts begin again there. */
 void stream_reader_settle_anew(struct stream_reader *reader);
-
-/* A place to come back to, with the counts of that time. Only forwards: the shared cursor must be
- * at or before it. */
-struct stream_bookmark {
-	uint64_t position, records, first, missed;
-};
-
-struct stream_bookmark stream_reader_bookmark(const struct stream_reader *reader);
-void stream_reader_return(struct stream_reader *reader, const struct stream_bookmark *bookmark);
 
 /* Unmaps and frees; the cursor stays where it is. */
 void stream_reader_detach(struct stream_reader *reader);
@@ -376,5 +339,44 @@ int stream_reader_seek(struct stream_reader *reader, uint64_t position, uint64_t
  * writer is at work. */
 uint64_t stream_waiting_records(const struct stream_reader *reader);
 uint64_t stream_waiting_bytes(const struct stream_reader *reader);
+
+/* ---- searching (stream_search.c): moving a reader to another place of its lane ---- */
+
+/* Moves a reader that has not read yet to `records` records before the tail, or to the oldest
+ * record that is still there. Returns how many records lie before it now. Not for required
+ * groups. */
+uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records);
+
+/* True when a record lies before what is searched for. payload has `length` bytes. */
+typedef bool stream_before(uint16_t type, const void *payload, uint32_t length, uint64_t position,
+                           void *argument);
+
+/* Moves on to the first record for which `before` is false, or to the tail. The records must be
+ * sorted by it: true, then false. Waypoints let it skip most of them. The shared cursor stays;
+ * stream_reader_settle_anew or stream_reader_return follows. */
+void stream_reader_skip(struct stream_reader *reader, stream_before *before, void *argument);
+
+/* What lies at a position of the lane. */
+enum stream_found {
+	STREAM_FOUND,       /* a record begins there */
+	STREAM_OVERWRITTEN, /* the writer may have overwritten it, or there is no way to it any more */
+	STREAM_NO_RECORD,   /* no record begins there */
+	STREAM_NOT_YET,     /* nothing is written there yet */
+};
+
+/* Moves an optional reader to the record that begins at the position, whether it lies before or
+ * after the reader: stream_peek then gives it first, or something else when it was overwritten
+ * meanwhile (compare batch.position). reader->records is its number. Only with STREAM_FOUND is the
+ * reader's place of use; its counts of what it missed are not. */
+enum stream_found stream_reader_find(struct stream_reader *reader, uint64_t position);
+
+/* A place to come back to, with the counts of that time. Only forwards: the shared cursor must be
+ * at or before it. */
+struct stream_bookmark {
+	uint64_t position, records, first, missed;
+};
+
+struct stream_bookmark stream_reader_bookmark(const struct stream_reader *reader);
+void stream_reader_return(struct stream_reader *reader, const struct stream_bookmark *bookmark);
 
 #endif
