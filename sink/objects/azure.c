@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "sink/objects/asked.h"
 #include "sink/objects/azure_work.h"
 
 #define ANSWER_MAX (2u << 20) /* the list of 10,000 blocks is 1.3 MB */
@@ -23,11 +24,6 @@
 #define EXPECT_BYTES 65536u
 
 /* ---- opening ---- */
-
-static bool meant(const struct config *config, const char *section)
-{
-	return config_string(config, "%s.store.azure.container", section)[0] != '\0';
-}
 
 /* Reads a key or SAS from its file, without white space after it. */
 static int read_secret(char out[AZURE_SECRET_MAX + 1], const char *path)
@@ -297,7 +293,7 @@ static uint64_t memory_max(const struct config *config, const char *section)
 
 const struct store_ops store_azure = {
         .kind = "azure",
-        .meant = meant,
+        .meant = asked_azure,
         .open = open_store,
         .close = cloud_close,
         .traits = cloud_traits,

@@ -30,6 +30,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "sink/objects/asked.h"
 #include "sink/objects/keep.h"
 #include "sink/objects/tree.h"
 
@@ -513,22 +514,6 @@ static bool meant(const struct config *config, const char *section)
 	return true;
 }
 
-/* A relative path lies in data_dir. */
-static int read_path(char path[PATH_MAX], const struct config *config, const char *section,
-                     struct shm_error *error)
-{
-	const char *configured = config_string(config, "%s.store.directory", section);
-	const char *data_dir = config_string(config, "data_dir");
-	const char *below = configured[0] == '\0' ? "objects" : configured;
-	int n = below[0] == '/' ? snprintf(path, PATH_MAX, "%s", below)
-	                        : snprintf(path, PATH_MAX, "%s/%s", data_dir, below);
-	if (n < PATH_MAX)
-		return 0;
-	shm_explain(error, "%s.store.directory: the path has %d bytes; allowed: %d", section, n,
-	            PATH_MAX - 1);
-	return -ENAMETOOLONG;
-}
-
 static void read_options(struct store *store, const struct config *config, const char *section)
 {
 	const char *key = config_string(config, "%s.key", section);
@@ -579,7 +564,7 @@ static int open_store(struct store **made, const struct config *config, const ch
 	pthread_cond_init(&store->wake, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	store->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	int result = store->event < 0 ? -errno : read_path(store->tree.path, config, section, error);
+	int result = store->event < 0 ? -errno : asked_directory(store->tree.path, config, section, error);
 	if (result == 0) {
 		read_options(store, config, section);
 		result = start_thread(store);
@@ -657,7 +642,7 @@ static uint64_t memory_max(const struct config *config, const char *section)
 static int check(const struct config *config, const char *section, struct shm_error *error)
 {
 	char path[PATH_MAX];
-	int result = read_path(path, config, section, error);
+	int result = asked_directory(path, config, section, error);
 	if (result != 0)
 		return result;
 	result = tree_could_write(path);

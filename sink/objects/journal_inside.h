@@ -108,14 +108,18 @@ static inline uint64_t journal_state_make(struct journal_state state)
 	       (uint64_t)state.name_bytes << 32 | (uint64_t)state.upload_bytes << 48;
 }
 
-static inline struct journal_state journal_state_of(const struct journal_place *place)
+static inline struct journal_state journal_state_from(uint64_t word)
 {
-	uint64_t word = atomic_load_explicit(&place->state, memory_order_relaxed);
 	return (struct journal_state){.phase = (uint8_t)word,
 	                              .finishing = (word >> 8 & 1) != 0,
 	                              .key_bytes = (uint16_t)(word >> 16),
 	                              .name_bytes = (uint16_t)(word >> 32),
 	                              .upload_bytes = (uint16_t)(word >> 48)};
+}
+
+static inline struct journal_state journal_state_of(const struct journal_place *place)
+{
+	return journal_state_from(atomic_load_explicit(&place->state, memory_order_relaxed));
 }
 
 /* ---- in ordinary memory ---- */

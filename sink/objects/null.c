@@ -6,17 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "sink/objects/asked.h"
+
 #define REQUESTS 64u
 
 struct store {
 	struct store_request *first, **last;
 	unsigned n;
 };
-
-static bool meant(const struct config *config, const char *section)
-{
-	return config_u64(config, "%s.store.discard", section) != 0;
-}
 
 static int open_store(struct store **store, const struct config *config, const char *section,
                       struct shm_error *error)
@@ -101,7 +98,7 @@ static uint64_t memory_max(const struct config *config, const char *section)
 
 const struct store_ops store_null = {
         .kind = "null",
-        .meant = meant,
+        .meant = asked_null,
         .open = open_store,
         .close = close_store,
         .traits = traits,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "sink/objects/asked.h"
 #include "sink/objects/s3_work.h"
 
 #define ANSWER_MAX  (1u << 20) /* a page of 1000 parts is below 512 KiB */
@@ -14,11 +15,6 @@
 #define NAME_MAX_S3 1024u
 
 /* ---- opening ---- */
-
-static bool meant(const struct config *config, const char *section)
-{
-	return config_string(config, "%s.store.s3.bucket", section)[0] != '\0';
-}
 
 static const char *region_of(const struct config *config, const char *key)
 {
@@ -216,7 +212,7 @@ static uint64_t memory_max(const struct config *config, const char *section)
 
 const struct store_ops store_s3 = {
         .kind = "s3",
-        .meant = meant,
+        .meant = asked_s3,
         .open = open_store,
         .close = cloud_close,
         .traits = cloud_traits,

@@ -86,12 +86,13 @@ struct fixed {
 
 static void copy_fixed(struct fixed *fixed, const struct journal_place *place, uint64_t word)
 {
+	struct journal_state state = journal_state_from(word);
 	memset(fixed, 0, sizeof *fixed);
-	copy_string(fixed->object.key, place->key, (uint16_t)(word >> 16));
-	copy_string(fixed->object.name, place->name, (uint16_t)(word >> 32));
+	copy_string(fixed->object.key, place->key, state.key_bytes);
+	copy_string(fixed->object.name, place->name, state.name_bytes);
 	memcpy(fixed->token, place->token, sizeof fixed->token);
-	fixed->object.phase = (uint8_t)word;
-	fixed->object.finishing = (word >> 8 & 1) != 0;
+	fixed->object.phase = state.phase;
+	fixed->object.finishing = state.finishing;
 	fixed->object.opened_ns = place->opened_ns;
 	fixed->object.first_topic = place->first_topic;
 	fixed->object.first_lane = place->first_lane;
@@ -123,7 +124,6 @@ static bool copy_place(const struct map *map, const struct journal_place *place,
 	if (!same_fixed(&first, &again))
 		return false;
 	*object = first.object;
-	object->n_parts = journal_load(&place->n_parts);
 	if (object->phase > JOURNAL_UPLOADING || !committed_lines(map, place, &object->lines))
 		object->phase = JOURNAL_FREE;
 	return true;

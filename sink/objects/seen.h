@@ -19,7 +19,6 @@ struct seen_object {
 	char name[JOURNAL_KEY_MAX + 1]; /* 0-ended; "" while it has none */
 	uint64_t opened_ns;             /* CLOCK_REALTIME, of its first line */
 	uint64_t lines;                 /* that it took */
-	uint64_t n_parts;               /* that were cut, in the store or on their way there */
 	uint16_t first_topic, first_lane;
 	uint64_t first_position;
 };

@@ -13,24 +13,24 @@
 
 #include "base/clock.h"
 #include "event/template.h"
+#include "sink/objects/asked.h"
 #include "sink/objects/lines.h"
 #include "sink/objects/name.h"
 #include "sink/objects/seen.h"
 
 #define FILES_MAX 200000u /* entries of the object's directory that are looked at */
-
-enum began {
-	BEGAN_UNKNOWN,   /* nothing says with which event */
-	BEGAN_ELSEWHERE, /* with one of another lane */
-	BEGAN_HERE,      /* at `position` of the event's lane */
-};
+/* A file's time is that of the kernel's last tick: up to so much before the clock that gave the
+ * arrival. */
+#define TICK_MS 10u
+/* Of what open.c makes, with "_" before it and ".N" after it. */
+#define SUFFIX_MAX (2 * SHM_NAME_MAX + 60u)
 
 enum kept { KEPT_OPEN, KEPT_FINISHING, KEPT_STORED };
 
 /* An object that may have the event. */
 struct candidate {
 	char name[JOURNAL_KEY_MAX + 1];
-	enum began began;
+	bool here; /* its first event is that at `position` of the event's lane */
 	enum kept kept;
 	uint64_t position;
 	uint64_t lines;
@@ -96,12 +96,11 @@ static int make_key(struct where *where)
 /* Keeps what can have the event. */
 static void add(struct where *where, const struct candidate *candidate)
 {
-	bool here = candidate->began == BEGAN_HERE;
-	if (here && candidate->position > where->question->position)
+	if (candidate->here && candidate->position > where->question->position)
 		return;
-	if (candidate->kept == KEPT_STORED && candidate->stored_ms < where->arrival_ms)
+	if (candidate->kept == KEPT_STORED && candidate->stored_ms + TICK_MS < where->arrival_ms)
 		return;
-	if (here) {
+	if (candidate->here) {
 		if (!where->has_latest || candidate->position >= where->latest.position)
 			where->latest = *candidate;
 		where->has_latest = true;
@@ -150,8 +149,8 @@ static void add_seen(void *argument, const struct seen_object *object)
 	const struct where_question *question = where->question;
 	if (strcmp(object->key, where->key) != 0)
 		return;
-	bool here = object->first_topic == question->topic_number && object->first_lane == question->lane;
-	struct candidate candidate = {.began = here ? BEGAN_HERE : BEGAN_ELSEWHERE,
+	struct candidate candidate = {.here = object->first_topic == question->topic_number &&
+	                                      object->first_lane == question->lane,
 	                              .kept = object->finishing ? KEPT_FINISHING : KEPT_OPEN,
 	                              .position = object->first_position,
 	                              .lines = object->lines,
@@ -159,6 +158,8 @@ static void add_seen(void *argument, const struct seen_object *object)
 	memcpy(candidate.name, object->name, sizeof candidate.name);
 	if (object->name[0] != '\0' && where->n_named < WHERE_OBJECTS_MAX)
 		memcpy(where->named[where->n_named++], object->name, sizeof where->named[0]);
+	else if (object->name[0] != '\0')
+		where->more = true;
 	add(where, &candidate);
 }
 
@@ -174,12 +175,11 @@ static bool read_suffix(const struct where_question *question, const char *suffi
 	int n = snprintf(begin, sizeof begin, "_%s-", instance);
 	if (n >= (int)sizeof begin || strncmp(suffix, begin, (size_t)n) != 0)
 		return false;
-	candidate->began = BEGAN_ELSEWHERE;
 	const char *id = suffix + n;
 	n = snprintf(begin, sizeof begin, "%016" PRIx64 "-%s-%u-", question->generation, question->topic,
 	             question->lane);
 	if (strncmp(id, begin, (size_t)n) == 0) {
-		candidate->began = BEGAN_HERE;
+		candidate->here = true;
 		candidate->position = strtoull(id + n, NULL, 10);
 	}
 	return true;
@@ -203,9 +203,8 @@ static void add_file(struct where *where, int fd, const char *file, const char *
 		return;
 	if (fstatat(fd, file, &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(status.st_mode))
 		return;
-	size_t folder =
-	        (size_t)(strrchr(where->name, '/') != NULL ? strrchr(where->name, '/') + 1 - where->name : 0);
-	int n = snprintf(candidate.name, sizeof candidate.name, "%.*s%s", (int)folder, where->name, file);
+	int n = snprintf(candidate.name, sizeof candidate.name, "%.*s%s", (int)(last - where->name),
+	                 where->name, file);
 	if (n >= (int)sizeof candidate.name || in_journal(where, candidate.name))
 		return;
 	candidate.stored_ms = (uint64_t)status.st_mtim.tv_sec * (NS_PER_SEC / NS_PER_MS) +
@@ -213,24 +212,28 @@ static void add_file(struct where *where, int fd, const char *file, const char *
 	add(where, &candidate);
 }
 
-/* Below which the objects lie, without a slash at its end. */
-static bool store_path(const struct where_question *question, char path[PATH_MAX])
+/* The files of the directory, of whose name `last` is the last part. Returns 0 or -errno. */
+static int look_at_all(struct where *where, DIR *directory, const char *last)
 {
-	const char *configured = config_string(question->config, "%s.store.directory", question->section);
-	const char *below = configured[0] == '\0' ? "objects" : configured;
-	int n = below[0] == '/' ? snprintf(path, PATH_MAX, "%s", below)
-	                        : snprintf(path, PATH_MAX, "%s/%s",
-	                                   config_string(question->config, "data_dir"), below);
-	return n < PATH_MAX;
+	for (unsigned i = 0; i < FILES_MAX; i++) {
+		errno = 0;
+		const struct dirent *entry = readdir(directory);
+		if (entry == NULL)
+			return -errno;
+		add_file(where, dirfd(directory), entry->d_name, last);
+	}
+	return -E2BIG;
 }
 
-/* Returns 0 or -errno: then what is stored is not known. */
+/* Returns 0, or -errno: then there can be files that were not looked at. */
 static int look_at_files(struct where *where)
 {
 	char path[PATH_MAX], folder[PATH_MAX + JOURNAL_KEY_MAX + 2];
+	struct shm_error error;
+	const struct where_question *question = where->question;
 	const struct store_traits traits = {.name_max = JOURNAL_KEY_MAX, .component_max = NAME_MAX};
 	size_t n = name_make(where->name, &traits, where->key, strlen(where->key), "", 0);
-	if (n == 0 || n > JOURNAL_KEY_MAX || !store_path(where->question, path))
+	if (n == 0 || asked_directory(path, question->config, question->section, &error) != 0)
 		return -ENAMETOOLONG;
 	where->name[n] = '\0';
 	const char *slash = strrchr(where->name, '/');
@@ -239,25 +242,13 @@ static int look_at_files(struct where *where)
 	DIR *directory = opendir(folder);
 	if (directory == NULL)
 		return errno == ENOENT ? 0 : -errno;
-	const struct dirent *entry;
-	for (unsigned i = 0; i < FILES_MAX && (entry = readdir(directory)) != NULL; i++)
-		add_file(where, dirfd(directory), entry->d_name, last);
+	int result = look_at_all(where, directory, last);
 	closedir(directory);
-	return 0;
+	/* With a suffix it was cut, and is not known by its beginning. */
+	return result == 0 && strlen(last) + SUFFIX_MAX > NAME_MAX ? -ENAMETOOLONG : result;
 }
 
 /* ---- told ---- */
-
-static const char *store_kind(const struct where_question *question)
-{
-	if (config_u64(question->config, "%s.store.discard", question->section) != 0)
-		return "null";
-	if (config_string(question->config, "%s.store.s3.bucket", question->section)[0] != '\0')
-		return "s3";
-	if (config_string(question->config, "%s.store.azure.container", question->section)[0] != '\0')
-		return "azure";
-	return "directory";
-}
 
 static void set_ms(json_t *json, const char *name, uint64_t ms)
 {
@@ -267,6 +258,8 @@ static void set_ms(json_t *json, const char *name, uint64_t ms)
 
 static json_t *candidate_json(const struct where *where, const struct candidate *candidate)
 {
+	struct shm_error error;
+	const struct where_question *question = where->question;
 	static const char *const states[] = {"open", "finishing", "stored"};
 	char path[PATH_MAX + JOURNAL_KEY_MAX + 2], store[PATH_MAX];
 	json_t *name = candidate->name[0] != '\0' ? json_string(candidate->name) : json_null();
@@ -277,7 +270,7 @@ static json_t *candidate_json(const struct where *where, const struct candidate 
 	set_ms(json, "stored_ts", candidate->stored_ms);
 	if (candidate->kept != KEPT_STORED) {
 		(void)json_object_set_new(json, "lines", json_integer((json_int_t)candidate->lines));
-	} else if (store_path(where->question, store)) {
+	} else if (asked_directory(store, question->config, question->section, &error) == 0) {
 		snprintf(path, sizeof path, "%s/%s", store, candidate->name);
 		(void)json_object_set_new(json, "path", json_string(path));
 	}
@@ -304,6 +297,8 @@ static json_t *told(const struct where *where, const char *kind, bool whole)
 		note(json, "store.discard: the objects are thrown away");
 	else if (where->more)
 		note(json, "there are more objects of this key than are listed");
+	else if (!whole && !sure && strcmp(kind, "directory") == 0)
+		note(json, "or in another one: not all that the sink has could be looked at");
 	else if (!whole && !sure)
 		note(json,
 		     "or in one that is finished: it is called as the key, perhaps with _, the instance and the id of its first event after it; the store is not asked");
@@ -316,7 +311,7 @@ json_t *where_json(const struct where_question *question)
 {
 	struct shm_error error;
 	struct where *where = calloc(1, sizeof *where);
-	const char *kind = store_kind(question);
+	const char *kind = asked_kind(question->config, question->section);
 	bool whole = false; /* all objects of the key that there are were looked at */
 	if (where == NULL)
 		return NULL;

@@ -1,6 +1,5 @@
 """millrace trace: where an event has been, and what is said of one that is no longer known."""
 import contextlib
-import gzip
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ from deliver_help import accept, deliver_config, wait_dead, wait_stage_metric
 from harness import default_config, wait_until
 from http_help import ask, events, http_address, http_config
 from load import ipevent, random_sha, send_paced
-from objects_help import objects_config, send_logs
+from objects_help import objects_config, send_logs, unpack
 from test_catch import Catch
 
 
@@ -140,12 +139,6 @@ def test_what_was_overwritten_is_known_by_the_cursors_alone(instance, tmp_path, 
         assert trace(one, event["id"])[0]["records"][0]["event"] == event
 
 
-def lines_of(path):
-    opener = gzip.open if Path(path).read_bytes()[:2] == b"\x1f\x8b" else open
-    with opener(path, "rt") as file:
-        return [json.loads(line) for line in file]
-
-
 def test_the_object_of_an_event_is_named_while_it_is_open_and_when_it_is_stored(instance, tmp_path):
     one = instance(config=objects_config(tmp_path, format="json", key="k/{client_id}"))
     send_logs(one, range(50))
@@ -174,7 +167,7 @@ def test_the_object_of_an_event_is_named_while_it_is_open_and_when_it_is_stored(
         assert found["state"] == "stored", found
         stored.setdefault(found["path"], []).append(event["id"])
     for path, ids in stored.items():
-        assert set(ids) <= {line["id"] for line in lines_of(path)}, path
+        assert set(ids) <= {json.loads(line)["id"] for line in unpack(Path(path).read_bytes())}, path
     assert len(stored) >= 9
     assert "in the store since" in trace(one, everything[0]["id"])[1]
 

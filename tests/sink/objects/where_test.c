@@ -23,6 +23,7 @@
 static struct {
 	struct sandbox sandbox;
 	struct config *config;
+	const char *key; /* of every event */
 	union {
 		struct record record;
 		unsigned char bytes[256];
@@ -31,14 +32,23 @@ static struct {
 } f;
 
 /* There is no journal: nothing is open. */
-static void load_with(const char *store)
+static void load_with(const char *before, const char *store)
 {
-	char text[512];
+	char text[1024];
 	snprintf(
 	        text, sizeof text,
-	        "instance: box\nsinks: [{name: logs, kind: objects, topics: [log], key: \"k/{client_id}\", store: {%s}}]\n",
-	        store);
+	        "instance: box\nsinks: [{name: logs, kind: objects, topics: [log], key: \"k/%s{client_id}\", store: {%s}}]\n",
+	        before, store);
+	config_free(f.config);
 	f.config = load(text, "");
+	f.key = "k/7";
+}
+
+static void load_directory(const char *before)
+{
+	char text[160];
+	snprintf(text, sizeof text, "directory: %s", f.sandbox.root);
+	load_with(before, text);
 }
 
 static int set_up(void **state)
@@ -47,8 +57,7 @@ static int set_up(void **state)
 	(void)state;
 	if (sandbox_make(&f.sandbox) != 0)
 		return -1;
-	snprintf(text, sizeof text, "directory: %s", f.sandbox.root);
-	load_with(text);
+	load_directory("");
 	snprintf(text, sizeof text, "%s/k", f.sandbox.root);
 	return mkdir(text, 0700);
 }
@@ -56,7 +65,7 @@ static int set_up(void **state)
 static int set_up_s3(void **state)
 {
 	(void)state;
-	load_with("s3: {bucket: b}");
+	load_with("", "s3: {bucket: b}");
 	return sandbox_make(&f.sandbox);
 }
 
@@ -64,6 +73,7 @@ static int tear_down(void **state)
 {
 	(void)state;
 	config_free(f.config);
+	f.config = NULL;
 	sandbox_remove(&f.sandbox);
 	return 0;
 }
@@ -106,7 +116,7 @@ static json_t *ask(uint64_t position, time_t arrived)
 	                                  .record = &f.event.record};
 	json_t *told = where_json(&question);
 	assert_non_null(told);
-	assert_string_equal(json_string_value(json_object_get(told, "key")), "k/7");
+	assert_string_equal(json_string_value(json_object_get(told, "key")), f.key);
 	return told;
 }
 
@@ -182,6 +192,40 @@ static void files_of_others_do_not_count(void **state)
 	assert_told(0, 900, "sure bare");
 }
 
+static void a_file_of_the_tick_before_the_arrival_may_have_it(void **state)
+{
+	char path[200];
+	struct timespec times[2] = {{.tv_sec = 999, .tv_nsec = 995000000},
+	                            {.tv_sec = 999, .tv_nsec = 995000000}};
+	(void)state;
+	put_file(NULL, 999);
+	assert_told(0, 1000, "");
+	snprintf(path, sizeof path, "%s/k/7", f.sandbox.root);
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+	assert_told(0, 1000, "sure bare");
+}
+
+/* Other objects of the key would have names that are cut. */
+static void of_a_name_too_long_for_a_suffix_nothing_is_sure(void **state)
+{
+	char before[140 + 1], key[160], path[400];
+	(void)state;
+	memset(before, 'x', sizeof before - 1);
+	before[sizeof before - 1] = '\0';
+	load_directory(before);
+	snprintf(key, sizeof key, "k/%s7", before);
+	f.key = key;
+	snprintf(path, sizeof path, "%s/%s", f.sandbox.root, key);
+	close(open(path, O_WRONLY | O_CREAT, 0600));
+	assert_told(0, 900, "bare");
+	load_directory(before + 20);
+	snprintf(key, sizeof key, "k/%s7", before + 20);
+	f.key = key;
+	snprintf(path, sizeof path, "%s/%s", f.sandbox.root, key);
+	close(open(path, O_WRONLY | O_CREAT, 0600));
+	assert_told(0, 900, "sure bare");
+}
+
 static void an_object_that_is_gone_is_not_made_up(void **state)
 {
 	(void)state;
@@ -208,6 +252,8 @@ int main(void)
 	        T(of_one_lane_the_last_that_began_before_it_has_it),
 	        T(with_several_lanes_what_may_have_it_is_told),
 	        T(files_of_others_do_not_count),
+	        T(a_file_of_the_tick_before_the_arrival_may_have_it),
+	        T(of_a_name_too_long_for_a_suffix_nothing_is_sure),
 	        T(an_object_that_is_gone_is_not_made_up),
 #undef T
 	        cmocka_unit_test_setup_teardown(of_a_cloud_nothing_finished_is_known_and_that_is_said,
