@@ -45,6 +45,18 @@ struct argument_list;
 struct config *command_config(const char *command, const char *file, const struct argument_list *sets,
                               const char *instance);
 
+/* The rows of such a command's argument table (arguments.h). file and instance: const char *, the
+ * default of the latter being command_instance; sets: struct argument_list. */
+// clang-format off
+#define COMMAND_CONFIG_ARGUMENTS(file, sets, instance) \
+	{"config", 'c', ARGUMENT_STRING, "FILE", \
+	 "the configuration that names data_dir (default: that of the running\ninstance, else the embedded one)", \
+	 &(file), 0, 0, NULL}, \
+	{"set", 0, ARGUMENT_LIST, "KEY=VALUE", "replace one value of it, as for millrace run", &(sets), 0, 0, NULL}, \
+	{"instance", 0, ARGUMENT_STRING, "NAME", "which instance (default: $MILLRACE_INSTANCE or default)", \
+	 &(instance), 0, 0, NULL}
+// clang-format on
+
 /* Prints why it cannot attach to the instance, with the remedy. result and error come from
  * instance_attach or snapshot_open. Returns 1. */
 int command_no_instance(const char *command, const char *name, int result, const struct shm_error *error);

@@ -62,13 +62,7 @@ static const struct argument table[] = {
         {"yes", 0, ARGUMENT_FLAG, NULL, "purge --all: really", &given.yes, 0, 0, NULL},
         {"json", 0, ARGUMENT_FLAG, NULL, "list: one JSON object a line; show: one object", &given.json, 0, 0,
          NULL},
-        {"config", 'c', ARGUMENT_STRING, "FILE",
-         "the configuration that names data_dir (default: that of the running\ninstance, else the embedded one)",
-         &given.file, 0, 0, NULL},
-        {"set", 0, ARGUMENT_LIST, "KEY=VALUE", "replace one value of it, as for millrace run", &given.sets, 0,
-         0, NULL},
-        {"instance", 0, ARGUMENT_STRING, "NAME", "which instance (default: $MILLRACE_INSTANCE or default)",
-         &given.instance, 0, 0, NULL},
+        COMMAND_CONFIG_ARGUMENTS(given.file, given.sets, given.instance),
 };
 
 static const struct arguments arguments = {
@@ -98,7 +92,7 @@ static bool filtered(void)
 
 static int set_filter(struct dead_filter *filter)
 {
-	int64_t now_ms = (int64_t)(clock_real_ns() / NS_PER_MS);
+	int64_t now_ms = clock_real_ms();
 	*filter = (struct dead_filter){.endpoint = given.endpoint,
 	                               .host = given.host,
 	                               .reason = given.reason,
@@ -285,7 +279,7 @@ static int show(struct desk *desk, const char *id)
 
 static int change_ids(struct desk *desk, enum dead_change change, char **id, size_t n, uint64_t *changed)
 {
-	int64_t now_ms = (int64_t)(clock_real_ns() / NS_PER_MS);
+	int64_t now_ms = clock_real_ms();
 	int status = 0;
 	for (size_t i = 0; i < n; i++) {
 		struct shm_error error;
@@ -307,8 +301,8 @@ static int change_letters(struct desk *desk, enum dead_change change, char **id,
 		status = change_ids(desk, change, id, n, &changed);
 	} else {
 		uint64_t most = given.limit == NO_LIMIT ? 0 : given.limit;
-		if (dead_change(desk->waiting, change, &desk->filter, most,
-		                (int64_t)(clock_real_ns() / NS_PER_MS), &changed, &error) < 0)
+		if (dead_change(desk->waiting, change, &desk->filter, most, clock_real_ms(), &changed,
+		                &error) < 0)
 			status = command_fail("dead", "%s", error.text);
 	}
 	printf(change == DEAD_REPLAY ? "replayed %" PRIu64 "\n" : "purged %" PRIu64 "\n", changed);

@@ -87,6 +87,7 @@ static int make_folder(struct demo *demo)
 	return mkdtemp(demo->folder) != NULL ? 0 : -errno;
 }
 
+/* What cannot be removed shows when the folder is still there. */
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *ftw)
 {
 	(void)status;
@@ -94,6 +95,15 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
 	(void)ftw;
 	(void)remove(path);
 	return 0;
+}
+
+/* Returns 0, or 1 after it told that something is left. */
+static int remove_folder(const struct demo *demo)
+{
+	(void)nftw(demo->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return access(demo->folder, F_OK) != 0
+	               ? 0
+	               : command_fail("demo", "cannot remove all of %s", demo->folder);
 }
 
 /* As a text of YAML. */
@@ -510,7 +520,7 @@ static int run(struct demo *demo)
 	}
 	int status = said(demo, result);
 	int ended = finish(demo);
-	(void)nftw(demo->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	ended |= remove_folder(demo);
 	if (status == 0 && ended == 0)
 		printf("millrace demo: ended; %s and the instance are gone\n", demo->folder);
 	return status != 0 ? status : ended;

@@ -46,14 +46,7 @@ static const struct argument table[] = {
         {"limit", 'n', ARGUMENT_COUNT, "N", "lists: at most N items (default 1000)", &given.limit, 0,
          ATTEMPTS_LIMIT_MAX, NULL},
         {"offset", 0, ARGUMENT_COUNT, "N", "lists: without the first N", &given.offset, 0, INT64_MAX, NULL},
-        {"config", 'c', ARGUMENT_STRING, "FILE",
-         "the configuration that names data_dir (default: that of the running\n"
-         "instance, else the embedded one)",
-         &given.file, 0, 0, NULL},
-        {"set", 0, ARGUMENT_LIST, "KEY=VALUE", "replace one value of it, as for millrace run", &given.sets, 0,
-         0, NULL},
-        {"instance", 0, ARGUMENT_STRING, "NAME", "which instance (default: $MILLRACE_INSTANCE or default)",
-         &given.instance, 0, 0, NULL},
+        COMMAND_CONFIG_ARGUMENTS(given.file, given.sets, given.instance),
 };
 
 static const struct arguments arguments = {
@@ -95,11 +88,6 @@ static const struct arguments arguments = {
 /* Each gets the words after its own, of which NULL is the last, and returns 0 with *json or
  * -errno with error. */
 
-static int64_t now(void)
-{
-	return (int64_t)(clock_real_ns() / NS_PER_MS);
-}
-
 static const char *since(void)
 {
 	return given.since != NULL ? given.since : DEFAULT_SINCE;
@@ -107,7 +95,7 @@ static const char *since(void)
 
 static int ask_deliveries(const char *data_dir, char *const *word, char **json, struct shm_error *error)
 {
-	int64_t now_ms = now();
+	int64_t now_ms = clock_real_ms();
 	struct attempts_question question = {
 	        .to_ms = now_ms,
 	        .step_ms = (int64_t)(given.step_ns / NS_PER_MS),
@@ -130,7 +118,7 @@ static struct top_page page(void)
 static int ask_user_hour(const char *data_dir, char **json, struct shm_error *error)
 {
 	uint64_t beyond = 0;
-	int result = hourly_per_user_json(data_dir, now(), page(), json, &beyond, error);
+	int result = hourly_per_user_json(data_dir, clock_real_ms(), page(), json, &beyond, error);
 	if (result == 0 && beyond != 0)
 		(void)command_fail(
 		        "report",
@@ -144,11 +132,11 @@ static int ask_metrics(const char *data_dir, char *const *word, char **json, str
 {
 	bool date = word[1] != NULL;
 	if (!date && strcmp(word[0], "hour") == 0)
-		return hourly_total_json(data_dir, now(), page(), json, error);
+		return hourly_total_json(data_dir, clock_real_ms(), page(), json, error);
 	if (!date && strcmp(word[0], "user-hour") == 0)
 		return ask_user_hour(data_dir, json, error);
 	if (date && strcmp(word[0], "day") == 0)
-		return distinct_daily_json(data_dir, word[1], now(), page(), json, error);
+		return distinct_daily_json(data_dir, word[1], clock_real_ms(), page(), json, error);
 	if (date && strcmp(word[0], "month") == 0)
 		return distinct_monthly_json(data_dir, word[1], page(), json, error);
 	shm_explain(error, "metrics: wanted is hour, user-hour, day DATE or month MONTH");

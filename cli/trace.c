@@ -15,17 +15,17 @@
 
 /* ---- ids ---- */
 
-/* Lower case, as ids are shown; either case is taken. Moves *at behind them. */
-static bool read_hex(const char **at, uint64_t *value)
+/* Lower case, as ids are shown; either case is taken. Returns what is after them, or NULL. */
+static const char *read_generation(const char *at, uint64_t *generation)
 {
-	*value = 0;
-	for (unsigned i = 0; i < HEX_DIGITS; i++, ++*at) {
-		int digit = hex_value(**at);
+	*generation = 0;
+	for (unsigned i = 0; i < HEX_DIGITS; i++, at++) {
+		int digit = hex_value(*at);
 		if (digit < 0)
-			return false;
-		*value = *value << 4 | (unsigned)digit;
+			return NULL;
+		*generation = *generation << 4 | (unsigned)digit;
 	}
-	return true;
+	return at;
 }
 
 /* The decimal number between two places. */
@@ -47,8 +47,8 @@ static bool read_number(const char *from, const char *to, uint64_t *value)
 static bool read_record_id(const char *text, struct trace_id *id)
 {
 	uint64_t lane;
-	const char *end = text + strlen(text), *at = text;
-	if (!read_hex(&at, &id->generation) || *at != '-')
+	const char *end = text + strlen(text), *at = read_generation(text, &id->generation);
+	if (at == NULL || *at != '-')
 		return false;
 	const char *topic = at + 1, *last = memrchr(topic, '-', (size_t)(end - topic));
 	const char *middle = last != NULL ? memrchr(topic, '-', (size_t)(last - topic)) : NULL;
@@ -64,9 +64,8 @@ static bool read_record_id(const char *text, struct trace_id *id)
 
 bool trace_id(const char *text, struct trace_id *id)
 {
-	const char *at = text;
 	*id = (struct trace_id){.postback = true};
-	if (read_hex(&at, &id->number[0]) && read_hex(&at, &id->number[1]) && *at == '\0')
+	if (event_postback_parse_id(id->number, text, strlen(text)))
 		return true;
 	*id = (struct trace_id){.postback = false};
 	return read_record_id(text, id);
@@ -142,13 +141,7 @@ int command_trace(int argc, char **argv)
 	struct trace_id id;
 	const struct argument table[] = {
 	        {"json", 0, ARGUMENT_FLAG, NULL, "print JSON", &options.json, 0, 0, NULL},
-	        {"config", 'c', ARGUMENT_STRING, "FILE",
-	         "the configuration that names data_dir (default: that of the running\ninstance, else the embedded one)",
-	         &options.file, 0, 0, NULL},
-	        {"set", 0, ARGUMENT_LIST, "KEY=VALUE", "replace one value of it, as for millrace run",
-	         &options.sets, 0, 0, NULL},
-	        {"instance", 0, ARGUMENT_STRING, "NAME",
-	         "which instance (default: $MILLRACE_INSTANCE or default)", &options.instance, 0, 0, NULL},
+	        COMMAND_CONFIG_ARGUMENTS(options.file, options.sets, options.instance),
 	};
 	const struct arguments arguments = {
 	        .command = "trace",

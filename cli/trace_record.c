@@ -8,10 +8,10 @@
 
 #include "base/clock.h"
 #include "cli/ndjson.h"
-#include "event/filter.h"
 #include "event/track.h"
 #include "flow/flow.h"
 #include "sink/objects/where.h"
+#include "stage/sieve.h"
 
 #define CALLS       "track.raw"
 #define EVENTS      "track"
@@ -55,31 +55,15 @@ static const char *role_of(const struct trace *trace, const struct stream_group 
 	return NULL;
 }
 
-/* Of the sink that serves the role: "sinks[0]" into section. False: it is no sink of the
- * configuration. */
-static bool find_section(const struct trace *trace, const char *role, char section[64])
-{
-	const struct flow_stage *stage = flow_stage_of_role(role);
-	long entry = stage != NULL && stage->processes == FLOW_ENTRIES
-	                     ? flow_entry(stage, trace->config, role)
-	                     : -1;
-	snprintf(section, 64, "sinks[%ld]", entry);
-	return entry >= 0;
-}
-
 /* Whether the sink's filters leave the record out. */
 static bool is_filtered(const struct trace *trace, const char *section, const struct spot *spot)
 {
-	const char *text[FILTERS_MAX];
-	struct filters filters;
-	struct filters_why why;
-	size_t n = config_count(trace->config, "%s.filter", section);
-	n = n < FILTERS_MAX ? n : FILTERS_MAX;
-	for (size_t i = 0; i < n; i++)
-		text[i] = config_item(trace->config, i, "%s.filter", section);
-	bool out = filters_init(&filters, flow_topic_type(spot->topic), spot->topic, text, n, &why) == 0 &&
-	           !filters_hold(&filters, spot->record);
-	filters_fini(&filters);
+	const char *const topics[] = {spot->topic, NULL};
+	struct shm_error error;
+	struct sieve sieve;
+	bool out = sieve_compile(&sieve, trace->config, section, topics, &error) == 0 &&
+	           !sieve_keeps(&sieve, 0, spot->record);
+	sieve_fini(&sieve);
 	return out;
 }
 
@@ -98,13 +82,16 @@ static const char *progress(const struct spot *spot, const struct stream_cursor 
 static void ask_sink(struct trace *trace, const struct spot *spot, const char *role, json_t *reader)
 {
 	char section[64];
-	if (spot->record == NULL || !find_section(trace, role, section))
+	const struct flow_stage *stage = flow_stage_of_role(role);
+	long entry = stage->processes == FLOW_ENTRIES ? flow_entry(stage, trace->config, role) : -1;
+	if (spot->record == NULL || entry < 0)
 		return;
+	snprintf(section, sizeof section, "%s[%ld]", stage->section, entry);
 	if (is_filtered(trace, section, spot)) {
 		set(reader, "state", json_string("filtered"));
 		return;
 	}
-	if (strcmp(flow_stage_of_role(role)->name, "objects") != 0)
+	if (strcmp(stage->name, "objects") != 0)
 		return;
 	struct where_question question = {.config = trace->config,
 	                                  .section = section,
@@ -387,8 +374,7 @@ static enum stream_found find(struct stream_reader *reader, uint64_t position, u
                               const struct record **record)
 {
 	struct record_batch batch;
-	enum stream_found found =
-	        position % RECORD_ALIGN != 0 ? STREAM_NO_RECORD : stream_reader_find(reader, position);
+	enum stream_found found = stream_reader_find(reader, position);
 	if (found != STREAM_FOUND)
 		return found;
 	*number = reader->records;

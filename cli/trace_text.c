@@ -6,6 +6,7 @@
 
 #include "base/moment.h"
 #include "base/text.h"
+#include "cli/command.h"
 
 #define CELL 700u /* bytes of a text that is shown */
 
@@ -124,18 +125,9 @@ static void print_event(FILE *out, const json_t *event)
 {
 	if (event == NULL)
 		return;
-	char *line = json_dumps(event, JSON_COMPACT);
-	if (line == NULL)
-		return;
-	size_t bytes = strlen(line), room = 6 * bytes + 1;
-	char *shown = malloc(room);
-	if (shown != NULL) {
-		struct text text = {.at = shown, .end = shown + room};
-		text_json(&text, (const unsigned char *)line, bytes);
-		fprintf(out, "  %.*s\n", (int)(text.at - shown), shown);
-	}
-	free(shown);
-	free(line);
+	fputs("  ", out);
+	if (command_print_json(event, JSON_COMPACT, out) != 0)
+		fputc('\n', out);
 }
 
 static void print_record(FILE *out, const json_t *record)
