@@ -32,7 +32,7 @@ static void look_for_back(void *argument, const struct endpoint *endpoint)
 
 void gone_learn(struct deliver *deliver)
 {
-	struct learning learning = {.deliver = deliver, .now_ms = (int64_t)(clock_real_ns() / NS_PER_MS)};
+	struct learning learning = {.deliver = deliver, .now_ms = clock_real_ms()};
 	(void)waiting_each_gone(deliver->writing.waiting, learning.now_ms, set, &learning);
 	do {
 		learning.n_back = 0;

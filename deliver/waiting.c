@@ -183,7 +183,7 @@ static int set_aside(struct waiting *waiting, int64_t seq)
 {
 	sqlite3_stmt *statement = waiting_statement(waiting, SQL_DAMAGED);
 	sqlite3_bind_int64(statement, 1, seq);
-	sqlite3_bind_int64(statement, 2, (int64_t)(clock_real_ns() / NS_PER_MS));
+	sqlite3_bind_int64(statement, 2, clock_real_ms());
 	bind_text(statement, 3, DAMAGE_REASON);
 	return waiting_run(waiting, statement);
 }

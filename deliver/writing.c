@@ -19,11 +19,6 @@
 #define CLAIM_LAST_NS  (10 * NS_PER_SEC) /* whatever is due: the wall clock can be set, the machine sleep */
 #define CLAIM_MANY     64u
 
-static int64_t now_ms(void)
-{
-	return (int64_t)(clock_real_ns() / NS_PER_MS);
-}
-
 /* ---- failing ---- */
 
 static void fail(struct deliver *deliver, int result, const char *reason)
@@ -249,7 +244,7 @@ static int claim(struct deliver *deliver)
 	if (waiting_changed(writing->waiting)) /* before a replayed row meets an endpoint that was gone */
 		gone_learn(deliver);
 	writing->no_memory = false;
-	int result = waiting_promote(writing->waiting, now_ms(), WRITING_MOST);
+	int result = waiting_promote(writing->waiting, clock_real_ms(), WRITING_MOST);
 	if (result >= 0)
 		result = waiting_claim(writing->waiting, WRITING_LOOKS, room_for_rows(deliver), claim_room,
 		                       claim_give, deliver);
@@ -276,7 +271,7 @@ static void let_go_claimed(struct deliver *deliver)
 static void plan_claim(struct deliver *deliver, bool claims, unsigned claimed)
 {
 	struct writing *writing = &deliver->writing;
-	int64_t due_ms = waiting_next_due_ms(writing->waiting), at_ms = now_ms();
+	int64_t due_ms = waiting_next_due_ms(writing->waiting), at_ms = clock_real_ms();
 	uint64_t wait_ns = CLAIM_LAST_NS;
 	(void)waiting_count(writing->waiting, &writing->counts);
 	if (claims) {
@@ -313,7 +308,7 @@ static int transact(struct deliver *deliver, unsigned n, bool claims, struct shm
 	int result = waiting_begin(writing->waiting, n > 0, error);
 	if (result != 0)
 		return result;
-	result = write_list(writing, n, now_ms());
+	result = write_list(writing, n, clock_real_ms());
 	if (result == 0 && claims) {
 		int claimed = claim(deliver);
 		result = claimed < 0 ? claimed : 0;
@@ -423,7 +418,7 @@ static void tidy(struct deliver *deliver)
 		return; /* the next try tells, or the next thing that is to be written */
 	adopted = waiting_adopt(writing->waiting, is_no_role, deliver);
 	if (adopted >= 0)
-		expired = waiting_expire_dead(writing->waiting, now_ms(),
+		expired = waiting_expire_dead(writing->waiting, clock_real_ms(),
 		                              (int64_t)(config_ns(config, "deliver.dead.keep") / NS_PER_MS),
 		                              config_u64(config, "deliver.dead.most"));
 	if (adopted < 0 || expired < 0) {
