@@ -13,8 +13,8 @@
 
 /* ---- attaching ---- */
 
-/* Of what was written before the first client came nothing is read; later it is read from where this
- * was, or all of a lane that has come. */
+/* Of what was written before the first client came nothing is read; later it is read from where
+ * this was, or all of a lane that has come. */
 static int attach(struct live_topic *topic, const struct instance *instance, struct shm_error *error)
 {
 	uint64_t records = topic->follower.generation == 0 ? 0 : UINT64_MAX;

@@ -1,5 +1,5 @@
-/* A file of certificates (PEM) that an option names, for libcurl to verify others by: libcurl itself
- * would notice at the first request only that there is none in it. */
+/* A file of certificates (PEM) that an option names, for libcurl to verify others by: libcurl
+ * itself would notice at the first request only that there is none in it. */
 #ifndef STAGE_CERTIFICATES_H
 #define STAGE_CERTIFICATES_H
 

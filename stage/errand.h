@@ -81,8 +81,8 @@ int errand_begin(struct errand *errand, const char *directory, const char *role,
  * time; -EINPROGRESS: it was taken and will be done. */
 int errand_look(struct errand *errand, uint64_t answer[ERRAND_ANSWERS]);
 
-/* At any time after errand_begin: nobody looks any more. One that was not taken never will be; one that
- * was will be done. */
+/* At any time after errand_begin: nobody looks any more. One that was not taken never will be; one
+ * that was will be done. */
 void errand_end(struct errand *errand);
 
 #endif

@@ -81,8 +81,8 @@ static json_t *show_top(const struct top *top, uint32_t shown)
 	                 "list", list);
 }
 
-/* Boxes that have seen some keys, each with its own capacity. Returns all of them together, truth in
- * n. */
+/* Boxes that have seen some keys, each with its own capacity. Returns all of them together, truth
+ * in n. */
 static struct top *draw_tops(uint64_t n[KEYS], bool cut)
 {
 	struct top *all = top_new(2 * KEYS, 0);
