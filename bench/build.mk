@@ -1,6 +1,6 @@
 # Benchmarks: programs of their own, each with its reference in the same run.
-$(eval $(call program,libexec/millrace/bench-stream,bench/stream.c bench/options.c bench/turns.c,stage flow config shm event base,-lck))
-$(eval $(call program,libexec/millrace/bench-queue,bench/queue.c bench/options.c bench/turns.c,stage flow config shm event base,-lck))
+$(eval $(call program,libexec/millrace/bench-stream,bench/stream.c bench/options.c bench/round_trip.c bench/turns.c,stage flow config shm event base,-lck))
+$(eval $(call program,libexec/millrace/bench-queue,bench/queue.c bench/options.c bench/round_trip.c bench/turns.c,stage flow config shm event base,-lck))
 $(BUILD)/obj/bench/parse.o: $(BUILD)/gen/ipevent.pb-c.h
 $(eval $(call test_program,libexec/millrace/bench-parse,bench/parse.c bench/options.c bench/turns.c $(BUILD)/gen/ipevent.pb-c.c,ipevent json http_request,-lprotobuf-c -ljansson -lhttp_parser))
 $(eval $(call program,libexec/millrace/bench-udp,bench/udp.c bench/pipeline.c bench/port.c bench/options.c bench/turns.c,generator stage flow config shm event base,-lck))

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "bench/options.h"
+#include "bench/round_trip.h"
 #include "bench/turns.h"
 #include "shm/queue.h"
 #include "base/clock.h"
@@ -292,7 +293,8 @@ static void help(void)
 	printf("Usage: millrace bench queue [--duration S] [--turns N] [--producers N] [--takers N] [--bells] [--json]\n"
 	       "\n"
 	       "Measures the queue and, in turns with it, ck_ring's MPMC ring: messages of %zu bytes, %u slots,\n"
-	       "producers and takers in processes of their own, every message checked.\n"
+	       "producers and takers in processes of their own, every message checked. Beside them stands how long one\n"
+	       "cache line takes from one processor to another and back, measured before each turn.\n"
 	       "\n"
 	       "  --duration S    length of one measurement (default 0.3)\n"
 	       "  --turns N       measurements of each (default 15, at most %u); --pairs N is the same\n"
@@ -327,22 +329,27 @@ static int run(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	struct turns turns = {0};
+	struct round_trip trip = {0};
 	for (unsigned i = 0; i < options.turns; i++) {
+		round_trip_measure(&trip);
 		double ours = turn(&options, true);
 		turns_add(&turns, ours, turn(&options, false));
 	}
 	if (options.json) {
 		printf("{\"bench\":\"queue\",\"message_bytes\":%zu,\"slots\":%u,\"producers\":%u,\"takers\":%u,\"bells\":%s,"
-		       "\"turns\":%u,\"queue_per_s\":%.0f,\"ck_ring_mpmc_per_s\":%.0f,\"ratio\":%.3f}\n",
+		       "\"turns\":%u,\"queue_per_s\":%.0f,\"ck_ring_mpmc_per_s\":%.0f,\"ratio\":%.3f",
 		       sizeof(struct message), SLOTS, options.producers, options.takers,
 		       options.bells ? "true" : "false", turns.n, turns_median(turns.ours, turns.n),
 		       turns_median(turns.reference, turns.n), turns_ratio(&turns));
+		round_trip_print_json(&trip);
+		puts("}");
 	} else {
 		char what[96];
 		snprintf(what, sizeof what, "queue, %u producers and %u takers, %zu-byte messages",
 		         options.producers, options.takers, sizeof(struct message));
 		turns_print(&turns, what, options.bells ? "queue, with bells" : "queue",
 		            "ck_ring MPMC, 112-byte slots");
+		round_trip_print(&trip);
 	}
 	return 0;
 }

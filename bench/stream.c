@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "bench/options.h"
+#include "bench/round_trip.h"
 #include "bench/turns.h"
 #include "shm/stream.h"
 #include "base/clock.h"
@@ -225,7 +226,8 @@ static void help(void)
 	puts("Usage: millrace bench stream [--duration S] [--turns N] [--size BYTES] [--json]\n"
 	     "\n"
 	     "Measures the stream (one writer process, one reader process, 100-byte records, batches of 64 and of 512) and, in turns\n"
-	     "with it, ck_ring's SPSC ring (112-byte slots).\n"
+	     "with it, ck_ring's SPSC ring (112-byte slots). Beside them stands how long one cache line takes from one processor\n"
+	     "to another and back, measured before each turn.\n"
 	     "\n"
 	     "  --duration S  length of one measurement (default 0.5)\n"
 	     "  --turns N     measurements of each kind (default 9, at most 64)\n"
@@ -254,19 +256,24 @@ static int run(int argc, char **argv)
 		return done;
 	turns_pin(1);
 	struct turns by_64 = {0}, by_512 = {0};
+	struct round_trip trip = {0};
 	for (unsigned i = 0; i < options.turns; i++) {
+		round_trip_measure(&trip);
 		double ring = run_ring(&options);
 		turns_add(&by_64, run_stream(&options, 64), ring);
 		turns_add(&by_512, run_stream(&options, 512), ring);
 	}
 	if (options.json) {
-		printf("{\"bench\":\"stream\",\"message_bytes\":%u,\"ck_ring_per_s\":%.0f,\"batch_64_per_s\":%.0f,\"batch_64_ratio\":%.3f,\"batch_512_per_s\":%.0f,\"batch_512_ratio\":%.3f}\n",
+		printf("{\"bench\":\"stream\",\"message_bytes\":%u,\"ck_ring_per_s\":%.0f,\"batch_64_per_s\":%.0f,\"batch_64_ratio\":%.3f,\"batch_512_per_s\":%.0f,\"batch_512_ratio\":%.3f",
 		       MESSAGE_BYTES, turns_median(by_64.reference, by_64.n),
 		       turns_median(by_64.ours, by_64.n), turns_ratio(&by_64),
 		       turns_median(by_512.ours, by_512.n), turns_ratio(&by_512));
+		round_trip_print_json(&trip);
+		puts("}");
 	} else {
 		turns_print(&by_64, "stream, batches of 64", "stream", "ck_ring SPSC, 112-byte slots");
 		turns_print(&by_512, "stream, batches of 512", "stream", "ck_ring SPSC, 112-byte slots");
+		round_trip_print(&trip);
 	}
 	return 0;
 }
