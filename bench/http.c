@@ -2,7 +2,9 @@
  * body and stores nothing.
  *
  *     nginx, millrace, nginx, millrace ...   (the other one idles meanwhile)
- *       wrk -t1 -c64, one request at a time on each connection; then 16 at once
+ *       wrk -t1 -c4, one request at a time on each connection; the same with 8, 16 and 64; then 16 at once
+ *
+ * Few connections are a proxy's: it keeps them open and sends on them what all its clients ask.
  *
  * All answers must be 2xx, and millrace's ledger must have every request that wrk saw answered. */
 #include <errno.h>
@@ -19,15 +21,21 @@
 #include "bench/options.h"
 #include "bench/turns.h"
 
-#define DEPTH          16u
-#define TARGET_RATE    1.1
-#define TARGET_PER_CPU 1.25
-#define TARGET_DEEP    6.0
+#define DEPTH              16u
+#define FEW                16u /* so many connections, or fewer */
+#define TARGET_RATE        1.1
+#define TARGET_PER_CPU     1.25
+#define TARGET_FEW_RATE    1.0
+#define TARGET_FEW_PER_CPU 1.2
+#define TARGET_DEEP        6.0
+#define COUNTS_MAX         16u
+#define CONNECTIONS_MAX    65536ul
 
 struct options {
-	unsigned pairs, connections;
+	unsigned pairs, connections[COUNTS_MAX], n_counts;
+	const char *counts; /* as they were given: "4,8" */
 	double seconds;
-	bool json, itself, steer;
+	bool json, itself, steer, shallow;
 	const char *script;
 	const char *backend; /* of ingest-http */
 };
@@ -41,21 +49,27 @@ struct turn {
 	uint64_t written;
 };
 
-/* Both servers' turns at one depth; ours and reference as in turns.h. */
+/* So many connections with so many requests at once on each. */
+struct load {
+	unsigned connections, depth;
+};
+
+/* Both servers' turns under one load; ours and reference as in turns.h. */
 struct comparison {
+	struct load load;
 	struct turns rate, per_cpu, p99;
 	bool right; /* every answer was 2xx, every event was written */
 };
 
-static FILE *start_wrk(const struct options *options, const struct http_server *server, unsigned depth,
-                       pid_t *pid)
+static FILE *start_wrk(const struct options *options, const struct http_server *server,
+                       const struct load *load, pid_t *pid)
 {
 	char connections[16], duration[32], url[64], deep[16];
 	int out[2];
-	snprintf(connections, sizeof connections, "-c%u", options->connections);
+	snprintf(connections, sizeof connections, "-c%u", load->connections);
 	snprintf(duration, sizeof duration, "-d%.0fs", options->seconds);
 	snprintf(url, sizeof url, "http://127.0.0.1:%u", server->port);
-	snprintf(deep, sizeof deep, "%u", depth);
+	snprintf(deep, sizeof deep, "%u", load->depth);
 	fflush(NULL);
 	if (pipe(out) != 0 || (*pid = fork()) < 0) {
 		perror("bench-http: wrk");
@@ -74,7 +88,8 @@ static FILE *start_wrk(const struct options *options, const struct http_server *
 	return fdopen(out[0], "r");
 }
 
-static struct turn run_wrk(const struct options *options, const struct http_server *server, unsigned depth)
+static struct turn run_wrk(const struct options *options, const struct http_server *server,
+                           const struct load *load)
 {
 	struct turn turn = {0};
 	double duration_us = 0, connect, receive, send, status, timeout;
@@ -83,7 +98,7 @@ static struct turn run_wrk(const struct options *options, const struct http_serv
 	pid_t pid;
 	double cpu = http_server_cpu(server);
 	uint64_t written = http_server_written(server);
-	FILE *in = start_wrk(options, server, depth, &pid);
+	FILE *in = start_wrk(options, server, load, &pid);
 	while (in != NULL && fgets(line, sizeof line, in) != NULL)
 		told |= sscanf(line,
 		               "RESULT requests %lf duration %lf p50 %lf p99 %lf max %lf connect %lf read %lf write %lf status %lf timeout %lf",
@@ -108,10 +123,9 @@ static struct turn run_wrk(const struct options *options, const struct http_serv
 }
 
 /* What wrk saw answered was written, and besides that no more than was under way when it ended. */
-static bool check(const struct options *options, const struct http_server *server, const struct turn *turn,
-                  unsigned depth)
+static bool check(const struct http_server *server, const struct turn *turn, const struct load *load)
 {
-	double under_way = (double)options->connections * depth;
+	double under_way = (double)load->connections * load->depth;
 	bool written = !server->is_millrace || ((double)turn->written >= turn->requests &&
 	                                        (double)turn->written <= turn->requests + under_way);
 	if (turn->errors > 0)
@@ -137,14 +151,18 @@ static void print_turn(const struct http_server *server, const struct turn *turn
 }
 
 static void compare(const struct options *options, const struct http_server *ours,
-                    const struct http_server *reference, unsigned depth, struct comparison *comparison)
+                    const struct http_server *reference, unsigned connections, unsigned depth,
+                    struct comparison *comparison)
 {
-	*comparison = (struct comparison){.right = true};
+	*comparison = (struct comparison){.load = {connections, depth}, .right = true};
+	const struct load *load = &comparison->load;
+	if (!options->json)
+		printf("%u connections, requests at once on each: %u\n", connections, depth);
 	for (unsigned i = 0; i < options->pairs; i++) {
-		struct turn other = run_wrk(options, reference, depth);
-		struct turn turn = run_wrk(options, ours, depth);
-		comparison->right &= check(options, reference, &other, depth);
-		comparison->right &= check(options, ours, &turn, depth);
+		struct turn other = run_wrk(options, reference, load);
+		struct turn turn = run_wrk(options, ours, load);
+		comparison->right &= check(reference, &other, load);
+		comparison->right &= check(ours, &turn, load);
 		turns_add(&comparison->rate, turn.requests / turn.seconds, other.requests / other.seconds);
 		turns_add(&comparison->per_cpu, turn.requests / turn.cpu, other.requests / other.cpu);
 		if (depth == 1)
@@ -179,29 +197,57 @@ static void print_measure(const char *what, const struct turns *turns, const str
 	putchar('\n');
 }
 
-static void print_comparison(const char *what, const struct comparison *comparison,
-                             const struct http_server *ours, const struct http_server *reference,
-                             double target, double target_per_cpu)
+/* What a ratio is to reach, 0 for nothing. */
+static double target_rate(const struct load *load)
 {
-	printf("%s: every answer 2xx, every event written: %s\n", what, comparison->right ? "yes" : "NO");
-	print_measure("requests a second", &comparison->rate, ours, reference, "/s", target);
+	return load->depth > 1 ? TARGET_DEEP : load->connections <= FEW ? TARGET_FEW_RATE : TARGET_RATE;
+}
+
+static double target_per_cpu(const struct load *load)
+{
+	return load->depth > 1 ? 0 : load->connections <= FEW ? TARGET_FEW_PER_CPU : TARGET_PER_CPU;
+}
+
+static void print_comparison(const struct comparison *comparison, const struct http_server *ours,
+                             const struct http_server *reference)
+{
+	const struct load *load = &comparison->load;
+	printf("%u connections, %u at once on each: every answer 2xx, every event written: %s\n",
+	       load->connections, load->depth, comparison->right ? "yes" : "NO");
+	print_measure("requests a second", &comparison->rate, ours, reference, "/s", target_rate(load));
 	print_measure("requests per second of the server's processor", &comparison->per_cpu, ours, reference,
-	              "/s", target_per_cpu);
+	              "/s", target_per_cpu(load));
 	if (comparison->p99.n > 0)
 		print_measure("p99", &comparison->p99, ours, reference, "ms", 0);
 }
 
-static void print_json_comparison(const char *name, const struct comparison *comparison)
+static void print_json_comparison(const struct comparison *comparison)
 {
 	const struct turns *rate = &comparison->rate, *cpu = &comparison->per_cpu, *p99 = &comparison->p99;
-	printf("\"%s\":{\"right\":%s,\"pairs\":%u,\"per_s\":%.0f,\"reference_per_s\":%.0f,\"ratio\":%.3f,\"per_cpu_s\":%.0f,\"reference_per_cpu_s\":%.0f,\"ratio_per_cpu\":%.3f",
-	       name, comparison->right ? "true" : "false", rate->n, turns_median(rate->ours, rate->n),
-	       turns_median(rate->reference, rate->n), turns_ratio(rate), turns_median(cpu->ours, cpu->n),
-	       turns_median(cpu->reference, cpu->n), turns_ratio(cpu));
+	printf("{\"connections\":%u,\"depth\":%u,\"right\":%s,\"pairs\":%u,\"per_s\":%.0f,\"reference_per_s\":%.0f,\"ratio\":%.3f,\"per_cpu_s\":%.0f,\"reference_per_cpu_s\":%.0f,\"ratio_per_cpu\":%.3f",
+	       comparison->load.connections, comparison->load.depth, comparison->right ? "true" : "false",
+	       rate->n, turns_median(rate->ours, rate->n), turns_median(rate->reference, rate->n),
+	       turns_ratio(rate), turns_median(cpu->ours, cpu->n), turns_median(cpu->reference, cpu->n),
+	       turns_ratio(cpu));
 	if (p99->n > 0)
 		printf(",\"p99_ms\":%.3f,\"reference_p99_ms\":%.3f", turns_median(p99->ours, p99->n),
 		       turns_median(p99->reference, p99->n));
 	putchar('}');
+}
+
+/* All comparisons, a line each. */
+static void print_table(const struct comparison *comparison, unsigned n)
+{
+	printf("connections x at once   requests/s      nginx   ratio   per CPU-second      nginx   ratio\n");
+	for (unsigned i = 0; i < n; i++) {
+		const struct comparison *one = &comparison[i];
+		const struct turns *rate = &one->rate, *cpu = &one->per_cpu;
+		printf("%11u x %-7u   %10.0f %10.0f   %5.2f   %14.0f %10.0f   %5.2f\n", one->load.connections,
+		       one->load.depth, turns_median(rate->ours, rate->n),
+		       turns_median(rate->reference, rate->n), turns_ratio(rate),
+		       turns_median(cpu->ours, cpu->n), turns_median(cpu->reference, cpu->n),
+		       turns_ratio(cpu));
+	}
 }
 
 static void help(void)
@@ -212,7 +258,8 @@ static void help(void)
 	     "\n"
 	     "  --pairs N          turns of each server (default 7)\n"
 	     "  --duration S       length of each, whole seconds (default 4)\n"
-	     "  --connections N    of wrk (default 64)\n"
+	     "  --connections N,N  of wrk, one after the other (default 4,8,16,64); the last also with 16 requests at once on each\n"
+	     "  --shallow          without those 16 at once\n"
 	     "  --script FILE      what wrk sends (default bench/http.lua)\n"
 	     "  --backend NAME     of millrace: auto, uring or epoll (default auto)\n"
 	     "  --steer            the server's receiving is done on its own core, not on wrk's (root; RPS in a network namespace of its own)\n"
@@ -222,12 +269,27 @@ static void help(void)
 	     "Exit status: 0 measured, 1 failed, an answer was not 2xx or an event was not written, 2 usage.");
 }
 
+/* False: not a list of numbers. */
+static bool read_counts(struct options *options)
+{
+	const char *at = options->counts;
+	for (char *end;; at = end + 1) {
+		unsigned long n = *at >= '0' && *at <= '9' ? strtoul(at, &end, 10) : 0;
+		if (n == 0 || n > CONNECTIONS_MAX || options->n_counts == COUNTS_MAX)
+			return false;
+		options->connections[options->n_counts++] = (unsigned)n;
+		if (*end != ',')
+			return *end == '\0';
+	}
+}
+
 static int parse(int argc, char **argv, struct options *options)
 {
 	const struct option_row rows[] = {
 	        {"pairs", OPTION_COUNT, &options->pairs, 1, TURNS_MAX},
 	        {"duration", OPTION_REAL, &options->seconds, 1, 86400},
-	        {"connections", OPTION_COUNT, &options->connections, 1, 65536},
+	        {"connections", OPTION_TEXT, &options->counts, 0, 0},
+	        {"shallow", OPTION_ON, &options->shallow, 0, 0},
 	        {"script", OPTION_TEXT, &options->script, 0, 0},
 	        {"backend", OPTION_TEXT, &options->backend, 0, 0},
 	        {"steer", OPTION_ON, &options->steer, 0, 0},
@@ -235,6 +297,12 @@ static int parse(int argc, char **argv, struct options *options)
 	        {"json", OPTION_ON, &options->json, 0, 0},
 	};
 	int done = options_read(argc, argv, "bench-http", rows, sizeof rows / sizeof *rows, help);
+	if (done < 0 && !read_counts(options)) {
+		fprintf(stderr,
+		        "bench-http: --connections %s: up to %u numbers from 1 to %lu with commas are allowed\n",
+		        options->counts, COUNTS_MAX, CONNECTIONS_MAX);
+		return 2;
+	}
 	if (done < 0 && access(options->script, R_OK) != 0) {
 		fprintf(stderr, "bench-http: --script: %s cannot be read\n", options->script);
 		return 2;
@@ -249,11 +317,52 @@ static void start_millrace(const struct options *options, struct http_server *se
 	http_server_start_millrace(server, entry, "");
 }
 
+/* Measures under each load. Returns how many comparisons there are. */
+static unsigned measure(const struct options *options, const struct http_server *ours,
+                        const struct http_server *reference, struct comparison *comparison)
+{
+	unsigned n = 0;
+	for (; n < options->n_counts; n++)
+		compare(options, ours, reference, options->connections[n], 1, &comparison[n]);
+	if (!options->shallow) {
+		compare(options, ours, reference, options->connections[n - 1], DEPTH, &comparison[n]);
+		n++;
+	}
+	return n;
+}
+
+/* True when all was right. */
+static bool report(const struct options *options, const struct http_server *ours,
+                   const struct http_server *reference, const struct comparison *comparison, unsigned n)
+{
+	bool right = true;
+	if (options->json)
+		printf("{\"bench\":\"http\",\"loads\":[");
+	for (unsigned i = 0; i < n; i++) {
+		right &= comparison[i].right;
+		if (!options->json) {
+			print_comparison(&comparison[i], ours, reference);
+			continue;
+		}
+		if (i > 0)
+			putchar(',');
+		print_json_comparison(&comparison[i]);
+	}
+	if (options->json)
+		puts("]}");
+	else
+		print_table(comparison, n);
+	return right;
+}
+
 int main(int argc, char **argv)
 {
-	struct options options = {
-	        .pairs = 7, .connections = 64, .seconds = 4, .script = "bench/http.lua", .backend = "auto"};
-	static struct comparison single, deep;
+	struct options options = {.pairs = 7,
+	                          .counts = "4,8,16,64",
+	                          .seconds = 4,
+	                          .script = "bench/http.lua",
+	                          .backend = "auto"};
+	static struct comparison comparison[COUNTS_MAX + 1];
 	struct http_server nginx, ours;
 	int done = parse(argc, argv, &options);
 	if (done >= 0)
@@ -268,24 +377,9 @@ int main(int argc, char **argv)
 		ours = nginx;
 	else
 		start_millrace(&options, &ours);
-	if (!options.json)
-		printf("one request at a time on each of %u connections\n", options.connections);
-	compare(&options, &ours, &nginx, 1, &single);
-	if (!options.json)
-		printf("%u requests at once on each\n", DEPTH);
-	compare(&options, &ours, &nginx, DEPTH, &deep);
+	unsigned n = measure(&options, &ours, &nginx, comparison);
 	if (!options.itself)
 		http_server_stop(&ours);
 	http_server_stop(&nginx);
-	if (options.json) {
-		printf("{\"bench\":\"http\",\"connections\":%u,", options.connections);
-		print_json_comparison("single", &single);
-		putchar(',');
-		print_json_comparison("pipelined", &deep);
-		puts("}");
-	} else {
-		print_comparison("one at a time", &single, &ours, &nginx, TARGET_RATE, TARGET_PER_CPU);
-		print_comparison("pipelined", &deep, &ours, &nginx, TARGET_DEEP, 0);
-	}
-	return single.right && deep.right ? 0 : 1;
+	return report(&options, &ours, &nginx, comparison, n) ? 0 : 1;
 }

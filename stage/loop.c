@@ -162,10 +162,11 @@ void loop_run(struct stage *stage, const struct loop_parent *parent)
 			announced = true;
 			drain_ns = stage->now_ns;
 		}
-		if (ops->poll(stage)) {
-			worked = true;
+		stage->rest = false;
+		bool any = ops->poll(stage);
+		worked |= any;
+		if (any && (draining || !stage->rest))
 			continue;
-		}
 		if (draining &&
 		    (ops->drained == NULL || ops->drained(stage) || out_of_patience(stage, parent, drain_ns)))
 			return;

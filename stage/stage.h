@@ -67,7 +67,10 @@ struct stage {
 	volatile bool requested; /* set by SIGUSR1, cleared by the stage */
 	/* the instance's folder is gone: what is taken in now can be lost (loop.h) */
 	bool lost;
-	uint64_t now_ns;           /* CLOCK_MONOTONIC, read once per turn of the loop */
+	uint64_t now_ns; /* CLOCK_MONOTONIC, read once per turn of the loop */
+	/* set by a poll that did something and would find nothing if it were called at once: the
+	 * loop goes on with idle; cleared before each poll */
+	bool rest;
 	void *own;                 /* the stage's own state, made by init */
 	struct ports *ports;       /* set by init: the loop has them follow the instance's page */
 	int not_followed;          /* -errno of the last ports_follow, 0 when all is followed */

@@ -136,6 +136,7 @@ static void answer_without(struct server *server, struct connection *connection)
 	connection->state = CONNECTION_LAST;
 	connection->linger = connection->sending = true;
 	connection->sent_ns = server->now_ns;
+	server->hasty = true;
 	connection_deadline(server, connection, server->least_timeout_ns);
 	transport_send(&server->transport, connection_slot(server, connection), text, bytes);
 }
@@ -394,6 +395,8 @@ void connection_send(struct server *server, struct connection *connection)
 	}
 	connection->sending = true;
 	connection->sent_ns = server->now_ns;
+	server->hasty |= connection->state == CONNECTION_LAST || connection->input != NULL ||
+	                 connection->ended || connection->paused;
 	if (connection->began_ns == 0 && connection->state <= CONNECTION_LAST)
 		connection_deadline(server, connection, server->least_timeout_ns);
 	transport_send(&server->transport, connection_slot(server, connection), output->base, output->used);

@@ -2,15 +2,16 @@
 
 #include "base/clock.h"
 
-#define LEAST_RECEIVED 8u               /* between two waits: this is load */
-#define LEAST_NAP_NS   (10 * NS_PER_US) /* setting a timer for less does not pay */
-#define JUDGED_WAITS   16u              /* a spell is judged after so many */
-#define NO_SPELL_NS    (10 * NS_PER_MS) /* after one: beginning and ending cost little of it */
+#define LEAST_NAP_NS (10 * NS_PER_US) /* setting a timer for less does not pay */
+#define JUDGED_WAITS 16u              /* a spell is judged after so many */
+#define NO_SPELL_NS  (10 * NS_PER_MS) /* after one: beginning and ending cost little of it */
+/* after one that found few busy connections among many: they will not be many soon */
+#define FEW_BUSY_NS (200 * NS_PER_MS)
 
 /* 0: no nap. Serving n requests took busy_ns. */
 static uint64_t length_of_nap(const struct polling *polling, uint64_t busy_ns, uint32_t n, uint64_t most_ns)
 {
-	if (n < LEAST_RECEIVED)
+	if (n < POLLING_LEAST)
 		return 0;
 	uint64_t ns = busy_ns / n * polling->n_hot * 2 / 3;
 	if (ns < polling->late_ns + LEAST_NAP_NS)
@@ -21,12 +22,13 @@ static uint64_t length_of_nap(const struct polling *polling, uint64_t busy_ns, u
 
 static void judge(struct polling *polling, bool poor, uint64_t now_ns)
 {
+	bool few = polling->n_hot < POLLING_CONNECTIONS;
 	polling->n_poor += poor;
 	if (++polling->n_waits < JUDGED_WAITS)
 		return;
-	if (polling->n_poor > JUDGED_WAITS / 2) {
+	if (few || polling->n_poor > JUDGED_WAITS / 2) {
 		polling->on = false;
-		polling->begin_ns = now_ns + NO_SPELL_NS;
+		polling->begin_ns = now_ns + (few ? FEW_BUSY_NS : NO_SPELL_NS);
 	}
 	polling->n_waits = polling->n_poor = 0;
 }
@@ -39,8 +41,11 @@ static void count_hot(struct polling *polling)
 		polling->n_hot = polling->slots.n_in;
 }
 
-uint64_t polling_pace(struct polling *polling, uint32_t n, uint64_t most_ns, bool *arm)
+uint64_t polling_pace(struct polling *polling, uint32_t n, uint32_t n_open, uint64_t most_ns, bool *arm)
 {
+	*arm = polling->enough = false;
+	if (!polling->on && !polling_is_load(n, n_open))
+		return 0;
 	uint64_t now_ns = clock_monotonic_ns();
 	bool in_vain = polling->all_missed > polling->all_found, again = in_vain && polling->in_vain;
 	if (polling->on)
@@ -49,13 +54,13 @@ uint64_t polling_pace(struct polling *polling, uint32_t n, uint64_t most_ns, boo
 	polling->waits_ns = now_ns;
 	polling->all_found = polling->all_missed = 0;
 	polling->in_vain = in_vain;
-	polling->enough = false;
-	*arm = false;
 	if (polling->on) {
 		judge(polling, in_vain || nap_ns == 0, now_ns);
 		*arm = again || nap_ns == 0 || !polling->on;
 	} else {
-		polling->on = n >= LEAST_RECEIVED && most_ns > 0 && now_ns >= polling->begin_ns;
+		polling->on = most_ns > 0 && now_ns >= polling->begin_ns;
+		if (polling->n_hot < POLLING_CONNECTIONS)
+			nap_ns = 0;
 	}
 	return nap_ns;
 }

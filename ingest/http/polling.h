@@ -25,9 +25,10 @@
  *
  * When most looks between two waits found nothing, and again after the next (the clients pause, or
  * keep no order), all polled connections are armed once: they come back with their next bytes.
- * Polling goes in spells. A spell begins when enough receives came between two waits. It ends when
- * most of its waits were poor: most looks found nothing, or there was no time for a nap. Then all
- * are armed as usual, for a while at least.
+ * Polling goes in spells. A spell begins when enough receives came between two waits and enough
+ * connections are open. It ends when most of its waits were poor: most looks found nothing, or
+ * there was no time for a nap. It ends too when few of the connections are busy. Then all are armed
+ * as usual, for a while at least.
  */
 #ifndef INGEST_HTTP_POLLING_H
 #define INGEST_HTTP_POLLING_H
@@ -36,6 +37,11 @@
 #include <stdint.h>
 
 #include "ingest/http/slot_list.h"
+
+/* This is load: so many connections, and so many receives between two waits. Fewer connections
+ * have nothing to send while the process naps. */
+#define POLLING_CONNECTIONS 32u
+#define POLLING_LEAST       8u
 
 /* All zero at the start, except slots. The transport reads `on` and `enough` and keeps `slots`. */
 struct polling {
@@ -56,10 +62,15 @@ struct polling {
 	uint64_t begin_ns;        /* no spell begins before */
 };
 
-/* Before a wait, when n receives came since the last: begins a spell, continues it or ends it.
- * Returns for how long nothing may end the wait (at most most_ns); 0: no nap. *arm: all in `slots`
- * are to be armed. */
-uint64_t polling_pace(struct polling *polling, uint32_t n, uint64_t most_ns, bool *arm);
+static inline bool polling_is_load(uint32_t n, uint32_t n_open)
+{
+	return n >= POLLING_LEAST && n_open >= POLLING_CONNECTIONS;
+}
+
+/* Before a wait, when n receives came since the last and n_open connections are open: begins a
+ * spell, continues it or ends it. Returns for how long nothing may end the wait (at most most_ns);
+ * 0: no nap. *arm: all in `slots` are to be armed. */
+uint64_t polling_pace(struct polling *polling, uint32_t n, uint32_t n_open, uint64_t most_ns, bool *arm);
 
 /* After a wait. nap_ns: of a nap that only the clock could end; else 0. */
 void polling_woken(struct polling *polling, uint64_t nap_ns, uint64_t most_ns);

@@ -43,6 +43,7 @@ static void received(void *user, uint32_t slot, char *data, size_t bytes)
 		connection_work_in_place(server, connection, data, bytes);
 		return;
 	}
+	server->hasty = true;
 	if (!connection_keep(server, connection, data, bytes)) {
 		connection_refuse(server, connection);
 		connection_send(server, connection);
@@ -86,6 +87,7 @@ static void ended(void *user, uint32_t slot, bool failed)
 	struct server *server = user;
 	struct connection *connection = connection_at(server, slot);
 	connection->ended = true;
+	server->hasty = true;
 	if (failed || !connection->sending) {
 		if (connection->began_ns != 0 || connection->sending)
 			server_count(server, HTTP_connections_failed);
@@ -178,8 +180,10 @@ bool server_poll(struct server *server)
 	server->now_ns = clock_monotonic_ns();
 	server->shared.outlet->arrival_ns = clock_real_ns();
 	answer_set_time(server->shared.outlet->arrival_ns / NS_PER_SEC);
+	server->hasty = false;
 	bool any = transport_poll(&server->transport);
 	bool committed = outlet_commit(server->shared.outlet);
+	server->rest = any && !server->hasty && server->transport.calm;
 	if (!any && !committed)
 		return false;
 	uint64_t turn_ns = clock_monotonic_ns() - server->now_ns;
@@ -194,7 +198,10 @@ bool server_poll(struct server *server)
 
 void server_wait(struct server *server, uint64_t timeout_ns)
 {
-	transport_wait(&server->transport, timeout_ns);
+	if (server->rest)
+		transport_rest(&server->transport, timeout_ns);
+	else
+		transport_wait(&server->transport, timeout_ns);
 }
 
 void server_drain(struct server *server)

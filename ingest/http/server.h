@@ -91,6 +91,8 @@ struct server {
 	uint64_t now_ns;           /* CLOCK_MONOTONIC of this turn */
 	uint64_t least_timeout_ns; /* of write and idle */
 	bool draining, refusing;
+	bool hasty; /* of this turn's answers: there is something to do as soon as one has gone */
+	bool rest;  /* set by server_poll: another one at once would find little (server_wait) */
 };
 
 static inline void server_count(struct server *server, enum http_metric metric)

@@ -216,7 +216,9 @@ static int init(struct stage *stage, struct shm_error *error)
 static bool poll_stage(struct stage *stage)
 {
 	struct http *http = stage->own;
-	return server_poll(&http->server);
+	bool any = server_poll(&http->server);
+	stage->rest = http->server.rest;
+	return any;
 }
 
 /* ---- tick ---- */

@@ -93,7 +93,12 @@ void transport_flush(struct transport *transport)
 
 void transport_wait(struct transport *transport, uint64_t timeout_ns)
 {
-	transport->ops->wait(transport, timeout_ns);
+	transport->ops->wait(transport, timeout_ns, false);
+}
+
+void transport_rest(struct transport *transport, uint64_t timeout_ns)
+{
+	transport->ops->wait(transport, timeout_ns, true);
 }
 
 void transport_send(struct transport *transport, uint32_t slot, const char *data, size_t bytes)

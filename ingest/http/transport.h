@@ -82,7 +82,7 @@ struct transport_ops {
 	int (*open)(struct transport *transport, struct shm_error *error);
 	bool (*poll)(struct transport *transport);
 	void (*flush)(struct transport *transport);
-	void (*wait)(struct transport *transport, uint64_t timeout_ns);
+	void (*wait)(struct transport *transport, uint64_t timeout_ns, bool late);
 	void (*send)(struct transport *transport, uint32_t slot, const char *data, size_t bytes);
 	void (*pause)(struct transport *transport, uint32_t slot);
 	void (*resume)(struct transport *transport, uint32_t slot);
@@ -99,6 +99,8 @@ struct transport {
 	const struct transport_events *events;
 	void *user;
 	struct transport_counts counts;
+	/* set by transport_poll: nothing is left over, another one at once would find little */
+	bool calm;
 	int failed_errno; /* of the last failure that was logged */
 	uint32_t wanted;  /* settings.max_connections as it was before transport_open */
 	uint64_t files;   /* the limit of open files, where that was too low; 0: it was not */
@@ -129,6 +131,12 @@ void transport_flush(struct transport *transport);
 
 /* The same, then sleeps until something happens, at most timeout_ns. */
 void transport_wait(struct transport *transport, uint64_t timeout_ns);
+
+/* The same, but `sent` of what leaves now is no reason to wake: it comes with what happens next,
+ * before anything else of its connection. For a caller whose `sent` has nothing to do, after a
+ * transport_poll that left the transport calm: one system call both lets the answers go and waits
+ * for the next requests. */
+void transport_rest(struct transport *transport, uint64_t timeout_ns);
 
 /* Sends bytes, at least one, which stay where they are until `sent` or `closed`. One at a time per
  * connection; none after transport_close. */

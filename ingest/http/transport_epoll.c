@@ -63,6 +63,7 @@ struct epoll {
 	uint32_t acceptable;   /* bit per listening socket */
 	uint64_t accept_at_ns; /* not before; 0: at once */
 	bool refusing;
+	bool hasty; /* an event other than `sent` is due */
 };
 _Static_assert(sizeof(struct slot) + 4 * sizeof(struct slot_link) <= 64, "memory of a connection");
 
@@ -264,6 +265,7 @@ static void fail_send(struct epoll *epoll, uint32_t i)
 		end_lingering(epoll, i);
 	else
 		slot_list_add(&epoll->finished, i);
+	epoll->hasty = true;
 }
 
 static void send_some(struct transport *transport, uint32_t i)
@@ -300,6 +302,7 @@ static void close_slot(struct epoll *epoll, uint32_t i)
 	slot->fd = -1;
 	slot->state |= SLOT_GONE;
 	slot_list_add(&epoll->finished, i);
+	epoll->hasty = true;
 }
 
 static void go_on(struct transport *transport, uint32_t i)
@@ -453,6 +456,7 @@ static bool poll_epoll(struct transport *transport)
 		collect(epoll, 0);
 	bool any = epoll->n_events > 0 || epoll->finished.n_in > 0;
 	epoll->n_events = 0;
+	epoll->hasty = false;
 	for (uint32_t n = epoll->finished.n_in; n > 0; n--) {
 		uint32_t i = slot_list_first(&epoll->finished);
 		slot_list_remove(&epoll->finished, i);
@@ -460,6 +464,7 @@ static bool poll_epoll(struct transport *transport)
 	}
 	any |= accept_all(transport);
 	any |= read_all(transport) > 0;
+	transport->calm = epoll->readable.n_in == 0;
 	return any;
 }
 
@@ -478,12 +483,12 @@ static int sleep_ms(const struct epoll *epoll, uint64_t timeout_ns)
 	return ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
-static void wait_epoll(struct transport *transport, uint64_t timeout_ns)
+static void wait_epoll(struct transport *transport, uint64_t timeout_ns, bool late)
 {
 	struct epoll *epoll = transport->own;
 	flush_epoll(transport);
-	bool more = epoll->n_events > 0 || epoll->finished.n_in > 0 || epoll->readable.n_in > 0 ||
-	            epoll->changed.n_in > 0;
+	bool due = late ? epoll->hasty : epoll->finished.n_in > 0;
+	bool more = epoll->n_events > 0 || due || epoll->readable.n_in > 0 || epoll->changed.n_in > 0;
 	int timeout_ms = more ? 0 : sleep_ms(epoll, timeout_ns);
 	transport->counts.waits += timeout_ms > 0;
 	if (epoll->n_events == 0)

@@ -96,9 +96,17 @@ int ring_enter(struct ring *ring)
 	return entered(io_uring_submit_and_get_events(&ring->io));
 }
 
+int ring_enter_and_wait(struct ring *ring, uint64_t timeout_ns)
+{
+	struct __kernel_timespec timeout = {
+	        .tv_sec = (long long)(timeout_ns / NS_PER_SEC),
+	        .tv_nsec = (long long)(timeout_ns % NS_PER_SEC),
+	};
+	struct io_uring_cqe *first;
+	return entered(io_uring_submit_and_wait_timeout(&ring->io, &first, 1, &timeout, NULL));
+}
+
 int ring_wait(struct ring *ring, unsigned n, uint64_t least_ns, uint64_t timeout_ns)
 {
-	if (io_uring_sq_ready(&ring->io) > 0)
-		return ring_enter(ring);
 	return entered(uring_wait(&ring->io, n, least_ns, timeout_ns));
 }

@@ -65,11 +65,20 @@ static inline bool ring_has_work(const struct ring *ring)
 	return (IO_URING_READ_ONCE(*ring->io.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
+/* True when completions wait for room among those that are told. */
+static inline bool ring_has_overflown(const struct ring *ring)
+{
+	return (IO_URING_READ_ONCE(*ring->io.sq.kflags) & IORING_SQ_CQ_OVERFLOW) != 0;
+}
+
 /* Submits what is prepared and runs what the kernel has deferred. */
 int ring_enter(struct ring *ring);
 
-/* Waits for n completions, but after least_ns for one, and at most timeout_ns. What is prepared is
- * submitted instead, without waiting. */
+/* The same, then waits for a completion, at most timeout_ns. */
+int ring_enter_and_wait(struct ring *ring, uint64_t timeout_ns);
+
+/* Waits for n completions, but after least_ns for one, and at most timeout_ns. What is prepared
+ * stays so. */
 int ring_wait(struct ring *ring, unsigned n, uint64_t least_ns, uint64_t timeout_ns);
 
 #endif

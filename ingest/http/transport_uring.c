@@ -42,7 +42,7 @@
  * second and CPU per connection, in two turns instead of one.) */
 #define URING_ACCEPTS 32u
 
-enum op { OP_UNHEARD, OP_ACCEPT, OP_RECEIVE, OP_POLL, OP_SEND, OP_CANCEL, OP_CLOSE, OP_INSTALL };
+enum op { OP_UNHEARD, OP_ACCEPT, OP_RECEIVE, OP_POLL, OP_TRY, OP_SEND, OP_CANCEL, OP_CLOSE, OP_INSTALL };
 
 /* user_data: what it is, of which life of the slot, which slot (or accept). A completion of an
  * earlier life touches nothing, and a cancel meant for it finds nothing. */
@@ -61,7 +61,7 @@ static enum op op_of(const struct io_uring_cqe *cqe)
 /* Whether it is of a request that always completes. */
 static bool is_counted(const struct io_uring_cqe *cqe)
 {
-	return op_of(cqe) != OP_UNHEARD && op_of(cqe) != OP_CANCEL;
+	return op_of(cqe) != OP_UNHEARD && op_of(cqe) != OP_CANCEL && op_of(cqe) != OP_TRY;
 }
 
 enum {
@@ -79,6 +79,8 @@ enum {
 	SLOT_SHUTTING = 1 << 11,
 	SLOT_CLOSING = 1 << 12, /* the last request */
 	SLOT_HOT = 1 << 13,     /* brought bytes when it was last looked at */
+	SLOT_TRYING = 1 << 14,  /* SLOT_SENDING, without waiting for room */
+	SLOT_FULL = 1 << 15,    /* ... there was none: the rest waits for it */
 };
 #define SLOT_BUSY (SLOT_RECEIVING | SLOT_SENDING | SLOT_SHUTTING)
 
@@ -104,6 +106,8 @@ struct uring {
 	struct accept *accept;            /* URING_ACCEPTS for each listening socket */
 	uint32_t n_accepts, idle_accepts; /* idle: not armed */
 	struct polling polling;
+	uint32_t trying[RING_SQ_ENTRIES]; /* slots whose bytes may have left (tell_sent) */
+	uint32_t n_trying;
 	uint64_t accept_at_ns; /* not before; 0: at once */
 	uint32_t n_open;
 	uint32_t n_received; /* since the last wait */
@@ -135,15 +139,34 @@ static void request_bytes(struct uring *uring, uint32_t i, enum op op)
 	uring->slot[i].state |= SLOT_RECEIVING;
 }
 
+/* Without waiting for room: it completes only when not all bytes could leave. So an answer, which
+ * almost always can, costs no completion, and none ends the wait that it is sent with. */
+static void request_try(struct uring *uring, uint32_t i)
+{
+	struct slot *slot = &uring->slot[i];
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring.io);
+	io_uring_prep_send(sqe, (int)i, slot->data, slot->bytes, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
+	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
+	io_uring_sqe_set_data64(sqe, tag_of(OP_TRY, slot->life, i));
+	slot->state |= SLOT_SENDING | SLOT_TRYING;
+	uring->trying[uring->n_trying++] = i;
+}
+
 static void request_send(struct uring *uring, uint32_t i)
 {
 	struct slot *slot = &uring->slot[i];
+	slot->state &= ~(uint32_t)SLOT_TO_SEND;
+	if ((slot->state & (SLOT_FULL | SLOT_CLOSED)) == 0 && slot->bytes <= SEND_MAX &&
+	    uring->n_trying < RING_SQ_ENTRIES) {
+		request_try(uring, i);
+		return;
+	}
 	struct io_uring_sqe *sqe = new_request(uring);
 	io_uring_prep_send(sqe, (int)i, slot->data, slot->bytes < SEND_MAX ? slot->bytes : SEND_MAX,
 	                   MSG_NOSIGNAL);
 	sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data64(sqe, tag_of(OP_SEND, slot->life, i));
-	slot->state = (slot->state & ~(uint32_t)SLOT_TO_SEND) | SLOT_SENDING;
+	slot->state |= SLOT_SENDING;
 }
 
 /* Completes, with the tag `failed`, only when it finds nothing. */
@@ -434,19 +457,14 @@ static void handle_receive(struct transport *transport, uint32_t i, const struct
 	}
 }
 
-static void handle_send(struct transport *transport, uint32_t i, int result)
+/* So many bytes have left. */
+static void sent(struct transport *transport, uint32_t i, uint32_t result)
 {
 	struct uring *uring = transport->own;
 	struct slot *slot = &uring->slot[i];
-	slot->state &= ~(uint32_t)(SLOT_SENDING | SLOT_GIVING_UP);
-	slot_list_add(&uring->changed, i);
-	if (result <= 0) {
-		end(transport, i, true);
-		return;
-	}
-	transport->counts.sent_bytes += (uint32_t)result;
+	transport->counts.sent_bytes += result;
 	slot->data += result;
-	slot->bytes -= (size_t)result;
+	slot->bytes -= result;
 	if (slot->bytes > 0)
 		slot->state |= SLOT_TO_SEND;
 	if ((slot->state & SLOT_LINGER) != 0) {
@@ -457,6 +475,65 @@ static void handle_send(struct transport *transport, uint32_t i, int result)
 	} else if (slot->bytes == 0 && (slot->state & (SLOT_CLOSED | SLOT_FAILED)) == 0) {
 		transport->events->sent(transport->user, i);
 	}
+}
+
+static void handle_send(struct transport *transport, uint32_t i, int result)
+{
+	struct uring *uring = transport->own;
+	uring->slot[i].state &= ~(uint32_t)(SLOT_SENDING | SLOT_GIVING_UP);
+	slot_list_add(&uring->changed, i);
+	if (result <= 0)
+		end(transport, i, true);
+	else
+		sent(transport, i, (uint32_t)result);
+}
+
+/* Not all could leave at once. */
+static void handle_try(struct transport *transport, uint32_t i, int result)
+{
+	struct uring *uring = transport->own;
+	struct slot *slot = &uring->slot[i];
+	slot->state |= SLOT_FULL;
+	if (result != -EAGAIN) {
+		handle_send(transport, i, result);
+		return;
+	}
+	slot->state = (slot->state & ~(uint32_t)(SLOT_SENDING | SLOT_GIVING_UP)) | SLOT_TO_SEND;
+	slot_list_add(&uring->changed, i);
+}
+
+static void tried(struct transport *transport, uint32_t i)
+{
+	struct uring *uring = transport->own;
+	struct slot *slot = &uring->slot[i];
+	slot->state &= ~(uint32_t)(SLOT_SENDING | SLOT_GIVING_UP | SLOT_TRYING);
+	if ((slot->state & SLOT_CLOSED) != 0)
+		slot_list_add(&uring->changed, i);
+	sent(transport, i, (uint32_t)slot->bytes);
+}
+
+/* Once the ring was entered, what was tried has left, or a completion says that it has not. That is
+ * told before the client's next bytes are. Returns how many have left. */
+static uint32_t tell_sent(struct transport *transport)
+{
+	struct uring *uring = transport->own;
+	const struct io_uring_cqe *cqe;
+	unsigned head;
+	uint32_t n = uring->n_trying, n_sent = 0;
+	if (n == 0 || io_uring_sq_ready(&uring->ring.io) > 0 || ring_has_overflown(&uring->ring))
+		return 0;
+	io_uring_for_each_cqe(&uring->ring.io, head, cqe)
+	{
+		if (op_of(cqe) == OP_TRY)
+			uring->slot[(uint32_t)cqe->user_data].state &= ~(uint32_t)SLOT_TRYING;
+	}
+	uring->n_trying = 0;
+	for (uint32_t k = 0; k < n; k++)
+		if ((uring->slot[uring->trying[k]].state & SLOT_TRYING) != 0) {
+			tried(transport, uring->trying[k]);
+			n_sent++;
+		}
+	return n_sent;
 }
 
 /* Without a descriptor the peer does not learn that we are done, but what was sent reaches it all
@@ -509,6 +586,8 @@ static void handle(struct transport *transport, const struct io_uring_cqe *cqe)
 			ring_give(&uring->ring, ring_taken(&uring->ring, cqe));
 	} else if (op == OP_RECEIVE || op == OP_POLL) {
 		handle_receive(transport, i, cqe);
+	} else if (op == OP_TRY) {
+		handle_try(transport, i, cqe->res);
 	} else if (op == OP_SEND) {
 		handle_send(transport, i, cqe->res);
 	} else if (op == OP_INSTALL) {
@@ -524,7 +603,7 @@ static unsigned handle_completions(struct transport *transport)
 {
 	struct uring *uring = transport->own;
 	const struct io_uring_cqe *cqe;
-	unsigned head, n = 0;
+	unsigned head, n = 0, n_sent = tell_sent(transport);
 	io_uring_for_each_cqe(&uring->ring.io, head, cqe)
 	{
 		if (n == EVENTS_MAX)
@@ -534,7 +613,7 @@ static unsigned handle_completions(struct transport *transport)
 	}
 	io_uring_cq_advance(&uring->ring.io, n);
 	ring_announce(&uring->ring);
-	return n;
+	return n + n_sent;
 }
 
 /* ---- the contract ---- */
@@ -555,6 +634,8 @@ static bool poll_uring(struct transport *transport)
 		check_entered(transport, ring_enter(&uring->ring));
 	bool any = handle_completions(transport) > 0;
 	polling_end_look(&uring->polling);
+	transport->calm = !uring->polling.on && !polling_is_load(uring->n_received, uring->n_open) &&
+	                  io_uring_cq_ready(&uring->ring.io) == 0;
 	return any;
 }
 
@@ -585,13 +666,18 @@ static uint64_t sleep_ns(const struct uring *uring, uint64_t timeout_ns)
 }
 
 /* Nothing but the clock ends a nap. Where all are armed the wait goes on after it while nothing has
- * come; what is polled brings nothing by itself. */
-static void sleep_until_woken(struct transport *transport, uint64_t nap_ns, uint64_t timeout_ns)
+ * come; what is polled brings nothing by itself. What is prepared leaves with the same system call,
+ * unless something follows from it. */
+static void sleep_until_woken(struct transport *transport, uint64_t nap_ns, uint64_t timeout_ns, bool late)
 {
 	struct uring *uring = transport->own;
-	bool polled = uring->polling.slots.n_in > 0;
+	bool polled = uring->polling.slots.n_in > 0, prepared = io_uring_sq_ready(&uring->ring.io) > 0;
 	int result;
-	if (nap_ns == 0 || nap_ns >= timeout_ns)
+	if (prepared && (nap_ns != 0 || (uring->n_trying > 0 && !late)))
+		result = ring_enter(&uring->ring);
+	else if (prepared)
+		result = ring_enter_and_wait(&uring->ring, timeout_ns);
+	else if (nap_ns == 0 || nap_ns >= timeout_ns)
 		result = ring_wait(&uring->ring, 1, 0, timeout_ns);
 	else if (polled)
 		result = ring_wait(&uring->ring, NEVER, 0, nap_ns);
@@ -612,12 +698,12 @@ static void arm_all(struct uring *uring)
 	}
 }
 
-static void wait_uring(struct transport *transport, uint64_t timeout_ns)
+static void wait_uring(struct transport *transport, uint64_t timeout_ns, bool late)
 {
 	struct uring *uring = transport->own;
 	bool arm;
-	uint64_t nap_ns =
-	        polling_pace(&uring->polling, uring->n_received, transport->settings.batch_wait_ns, &arm);
+	uint64_t nap_ns = polling_pace(&uring->polling, uring->n_received, uring->n_open,
+	                               transport->settings.batch_wait_ns, &arm);
 	uring->n_received = 0;
 	if (arm)
 		arm_all(uring);
@@ -632,7 +718,7 @@ static void wait_uring(struct transport *transport, uint64_t timeout_ns)
 	if (timeout_ns == 0)
 		check_entered(transport, ring_enter(&uring->ring));
 	else
-		sleep_until_woken(transport, nap_ns, timeout_ns);
+		sleep_until_woken(transport, nap_ns, timeout_ns, late);
 }
 
 static void send_uring(struct transport *transport, uint32_t i, const char *data, size_t bytes)
@@ -640,7 +726,7 @@ static void send_uring(struct transport *transport, uint32_t i, const char *data
 	struct uring *uring = transport->own;
 	uring->slot[i].data = data;
 	uring->slot[i].bytes = bytes;
-	uring->slot[i].state |= SLOT_TO_SEND;
+	uring->slot[i].state = (uring->slot[i].state & ~(uint32_t)SLOT_FULL) | SLOT_TO_SEND;
 	slot_list_add(&uring->changed, i);
 }
 
@@ -692,7 +778,7 @@ static void stop(struct uring *uring)
 	io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
 	io_uring_sqe_set_data64(sqe, OP_UNHEARD);
 	for (unsigned n = 0; n < STOP_TRIES && uring->requests > 0; n++) {
-		(void)ring_wait(&uring->ring, 1, 0, STOP_TRY_NS);
+		(void)ring_enter_and_wait(&uring->ring, STOP_TRY_NS);
 		const struct io_uring_cqe *cqe;
 		unsigned head, seen = 0;
 		io_uring_for_each_cqe(io, head, cqe)
