@@ -295,9 +295,9 @@ static void a_reset_by_the_peer_ends_the_connection_in_every_state(void **state)
 /* ---- chance ---- */
 
 /* Clients and server do what chance tells them; the place notices what must not happen. */
-#define CHANCE_CLIENTS 24u
-#define CHANCE_SLOTS   16u /* some are turned away */
-#define CHANCE_STEPS   12000u
+#define CHANCE_CLIENTS 56u
+#define CHANCE_SLOTS   44u /* some are turned away */
+#define CHANCE_STEPS   15000u
 
 struct chance_client {
 	int fd; /* -1: none */
@@ -368,7 +368,7 @@ static void chance(unsigned one_wait_in)
 		chance_client_acts(&client[draw_below(CHANCE_CLIENTS)]);
 		chance_server_acts(draw_below(CHANCE_SLOTS));
 		if (draw_one_in(one_wait_in))
-			transport_wait(&fixture.transport, 0);
+			(draw_one_in(2) ? transport_wait : transport_rest)(&fixture.transport, 0);
 		else if (draw_one_in(5))
 			transport_flush(&fixture.transport);
 		else
