@@ -22,6 +22,9 @@ struct arguments {
 	const char *instance, *role, *input, *output, *check;
 	int socket[STAGE_SOCKETS_MAX];
 	unsigned n_sockets;
+	struct stage_frames frames[STAGE_FRAMES_MAX];
+	unsigned n_frames;
+	int gate; /* -1: none */
 	const char *set[SETS_MAX];
 	size_t n_sets;
 };
@@ -35,12 +38,23 @@ static int usage_error(const struct stage_ops *ops, const char *what, const char
 	return -EINVAL;
 }
 
-static int add_socket(struct arguments *arguments, const struct stage_ops *ops, const char *text)
+/* A number, up to a character that ends it; *text is moved past that. */
+static bool take_number(const char **text, char ends, long *number)
 {
 	char *end;
 	errno = 0;
-	long fd = strtol(text, &end, 10);
-	if (end == text || *end != '\0' || errno != 0 || fd < 0 || fd > 1 << 20)
+	*number = strtol(*text, &end, 10);
+	if (end == *text || *end != ends || errno != 0 || *number < 0 || *number > 1 << 20)
+		return false;
+	*text = end + (ends != '\0');
+	return true;
+}
+
+static int add_socket(struct arguments *arguments, const struct stage_ops *ops, const char *text)
+{
+	const char *rest = text;
+	long fd;
+	if (!take_number(&rest, '\0', &fd))
 		return usage_error(ops, "--socket takes the number of an open descriptor", text);
 	if (arguments->n_sockets == STAGE_SOCKETS_MAX)
 		return usage_error(ops, "too many sockets", text);
@@ -48,10 +62,35 @@ static int add_socket(struct arguments *arguments, const struct stage_ops *ops, 
 	return 0;
 }
 
+static int add_frames(struct arguments *arguments, const struct stage_ops *ops, const char *text)
+{
+	const char *rest = text;
+	long fd, queue, count;
+	if (!take_number(&rest, ':', &fd) || !take_number(&rest, ':', &queue) ||
+	    !take_number(&rest, '\0', &count))
+		return usage_error(ops, "--frames takes descriptor:queue:frames", text);
+	if (arguments->n_frames == STAGE_FRAMES_MAX)
+		return usage_error(ops, "too many --frames", text);
+	arguments->frames[arguments->n_frames++] =
+	        (struct stage_frames){.socket = (int)fd, .queue = (unsigned)queue, .count = (unsigned)count};
+	return 0;
+}
+
+static int set_gate(struct arguments *arguments, const struct stage_ops *ops, const char *text)
+{
+	const char *rest = text;
+	long fd;
+	if (!take_number(&rest, '\0', &fd))
+		return usage_error(ops, "--gate takes the number of an open descriptor", text);
+	arguments->gate = (int)fd;
+	return 0;
+}
+
 /* Which of the two lives the arguments ask for. */
 static int check_arguments(const struct arguments *arguments, const struct stage_ops *ops)
 {
-	bool joins = arguments->instance != NULL || arguments->role != NULL || arguments->n_sockets > 0;
+	bool joins = arguments->instance != NULL || arguments->role != NULL || arguments->n_sockets > 0 ||
+	             arguments->n_frames > 0 || arguments->gate >= 0;
 	bool alone = arguments->input != NULL || arguments->output != NULL || arguments->n_sets > 0;
 	if (arguments->check != NULL) {
 		if (joins || alone)
@@ -60,10 +99,13 @@ static int check_arguments(const struct arguments *arguments, const struct stage
 	}
 	if (joins && alone)
 		return usage_error(
-		        ops, "--instance, --role, --socket and --input, --output, --set exclude each other",
+		        ops,
+		        "--instance, --role, --socket, --frames, --gate and --input, --output, --set exclude each other",
 		        "");
 	if (joins && (arguments->instance == NULL || arguments->role == NULL))
 		return usage_error(ops, "--instance and --role go together", "");
+	if ((arguments->n_frames > 0) != (arguments->gate >= 0))
+		return usage_error(ops, "--frames and --gate go together", "");
 	if (!joins && arguments->input == NULL)
 		return usage_error(ops, "--instance and --role, or --input, are needed", "");
 	if (alone && ops->alone == NULL)
@@ -76,7 +118,8 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv, c
 {
 	static const struct option options[] = {
 	        {"instance", required_argument, NULL, 'i'}, {"role", required_argument, NULL, 'r'},
-	        {"socket", required_argument, NULL, 's'},   {"input", required_argument, NULL, 'I'},
+	        {"socket", required_argument, NULL, 's'},   {"frames", required_argument, NULL, 'f'},
+	        {"gate", required_argument, NULL, 'g'},     {"input", required_argument, NULL, 'I'},
 	        {"output", required_argument, NULL, 'O'},   {"set", required_argument, NULL, 'S'},
 	        {"check", required_argument, NULL, 'c'},    {"help", no_argument, NULL, 'h'},
 	        {"version", no_argument, NULL, 'v'},        {NULL, 0, NULL, 0},
@@ -93,6 +136,12 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv, c
 			break;
 		case 's':
 			result = add_socket(arguments, ops, optarg);
+			break;
+		case 'f':
+			result = add_frames(arguments, ops, optarg);
+			break;
+		case 'g':
+			result = set_gate(arguments, ops, optarg);
 			break;
 		case 'I':
 			arguments->input = optarg;
@@ -227,15 +276,24 @@ static int check_role(struct stage *stage, struct shm_error *error)
 	return 0;
 }
 
+static int check_descriptor(const char *option, int fd, struct shm_error *error)
+{
+	if (fcntl(fd, F_GETFD) >= 0)
+		return 0;
+	shm_explain(error, "%s %d: %s", option, fd, strerror(errno));
+	return -EBADF;
+}
+
 static int check_sockets(const struct stage *stage, struct shm_error *error)
 {
-	for (unsigned i = 0; i < stage->n_sockets; i++) {
-		if (fcntl(stage->socket[i], F_GETFD) >= 0)
-			continue;
-		shm_explain(error, "--socket %d: %s", stage->socket[i], strerror(errno));
-		return -EBADF;
-	}
-	return 0;
+	int result = 0;
+	for (unsigned i = 0; i < stage->n_sockets && result == 0; i++)
+		result = check_descriptor("--socket", stage->socket[i], error);
+	for (unsigned i = 0; i < stage->n_frames && result == 0; i++)
+		result = check_descriptor("--frames", stage->frames[i].socket, error);
+	if (result == 0 && stage->n_frames > 0)
+		result = check_descriptor("--gate", stage->gate, error);
+	return result;
 }
 
 /* Law: one live process per role. The lock's file stays open as long as the process lives. */
@@ -344,9 +402,14 @@ static int run_role(const struct arguments *arguments, const struct stage_ops *o
 	struct loop_parent parent;
 	loop_watch_parent(&parent);
 	struct shm_error error = {{0}};
-	struct stage stage = {
-	        .ops = ops, .role = arguments->role, .role_lock = -1, .n_sockets = arguments->n_sockets};
+	struct stage stage = {.ops = ops,
+	                      .role = arguments->role,
+	                      .role_lock = -1,
+	                      .n_sockets = arguments->n_sockets,
+	                      .n_frames = arguments->n_frames,
+	                      .gate = arguments->gate};
 	memcpy(stage.socket, arguments->socket, sizeof stage.socket);
+	memcpy(stage.frames, arguments->frames, sizeof stage.frames);
 	loop_signals(&stage);
 	int result = join(&stage, arguments->instance, &parent, &error);
 	if (result != 0) {
@@ -369,7 +432,7 @@ static int run_role(const struct arguments *arguments, const struct stage_ops *o
 
 int stage_main(int argc, char **argv, const struct stage_ops *ops)
 {
-	struct arguments arguments = {0};
+	struct arguments arguments = {.gate = -1};
 	log_init(ops->name, LOG_INFO, LOG_TEXT);
 	output_no_size_signal();
 	int result = parse_arguments(&arguments, argc, argv, ops);

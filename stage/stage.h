@@ -28,6 +28,7 @@
  * Command line of every stage:
  *
  *     tally --instance NAME --role ROLE [--socket FD]...   as the supervisor starts it: joins the instance
+ *           [--frames FD:QUEUE:COUNT]... [--gate FD]       AF_XDP sockets with what they have, and the map of their gates
  *     tally --input FILE [--output FILE] [--set KEY=VALUE] alone: FILE is what it would read, for debugging
  *     tally --check SECTION < config.yaml                  could it start with this configuration? (file.h)
  *     tally --help | --version
@@ -48,8 +49,17 @@
 #include "stage/ports.h"
 
 #define STAGE_SOCKETS_MAX 16u
+#define STAGE_FRAMES_MAX  16u
 #define STAGE_TICK_NS     100000000ull /* while there is work */
 #define STAGE_IDLE_NS     500000000ull /* between ticks while there is none */
+
+/* A bound AF_XDP socket that was handed down. In the order of the slices in the private segment
+ * (shm/frames.h). */
+struct stage_frames {
+	int socket;     /* FD */
+	unsigned queue; /* of the interface: index of its gate */
+	unsigned count; /* of frames, and of the entries of its fill ring and of its RX ring */
+};
 
 struct stage {
 	const struct stage_ops *ops;
@@ -63,6 +73,9 @@ struct stage {
 	uint64_t log_counted;          /* of log_dropped, in the control block already */
 	int socket[STAGE_SOCKETS_MAX]; /* handed down, bound, non-blocking */
 	unsigned n_sockets;
+	struct stage_frames frames[STAGE_FRAMES_MAX];
+	unsigned n_frames;
+	int gate; /* map of struct frames_gate (shm/frames_gate.h); -1: none, then n_frames is 0 */
 	volatile bool draining;  /* set by SIGTERM */
 	volatile bool requested; /* set by SIGUSR1, cleared by the stage */
 	/* the instance's folder is gone: what is taken in now can be lost (loop.h) */
