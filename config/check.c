@@ -161,6 +161,20 @@ static void check_origin(struct listeners *listeners, const struct config_node *
 		        node->text);
 }
 
+#define QUEUE_MOST 511u /* PACKETS_QUEUES_MAX - 1, of supervisor/packets_program.h */
+
+static void check_queue(struct listeners *listeners, const struct config_node *node, const char *path,
+                        struct config_errors *errors)
+{
+	const char *text = node->text;
+	bool number = text[0] != '\0' && strlen(text) <= 3 && strspn(text, "0123456789") == strlen(text);
+	(void)listeners;
+	if (strcmp(text, "all") != 0 && !(number && strtoul(text, NULL, 10) <= QUEUE_MOST))
+		config_error(errors, &node->origin, path,
+		             "\"%.40s\" is not a receive queue; allowed: all, or numbers from 0 to %u", text,
+		             QUEUE_MOST);
+}
+
 static void check_peer(struct listeners *listeners, const struct config_node *node, const char *path,
                        struct config_errors *errors)
 {
@@ -185,9 +199,11 @@ enum check_kind {
 	CHECK_NETWORKS,
 	CHECK_ORIGINS,
 	CHECK_PEERS,
+	CHECK_QUEUES,
 	CHECK_ROOM,
 	CHECK_ORDER,
-	CHECK_NAMES
+	CHECK_NAMES,
+	CHECK_NEEDS
 };
 
 #define CHECK_OTHERS_MAX 4u
@@ -195,13 +211,15 @@ enum check_kind {
 struct check {
 	enum check_kind kind;
 	const char *list, *key;
-	/* ROOM: the parts; ORDER: the other key, then both in words */
+	/* ROOM: the parts; ORDER: the other key, then both in words; NEEDS: the choice, then what
+	 * it needs */
 	const char *other[CHECK_OTHERS_MAX];
 };
 
 #define ITEMS(list, key, kind)          {CHECK_##kind, list, key, {NULL}},
 #define ROOM(list, key, ...)            {CHECK_ROOM, list, key, {__VA_ARGS__}},
 #define ORDER(least, most, what, whose) {CHECK_ORDER, "", least, {most, what, whose}},
+#define NEEDS(list, key, choice, other) {CHECK_NEEDS, list, key, {choice, other}},
 #define NAMED(list, key)                {CHECK_NAMES, list, key, {NULL}},
 #define ONLY(...)                       /* kinds.c */
 #define INHERITS(...)                   /* complete.c */
@@ -220,6 +238,7 @@ static const struct {
         [CHECK_NETWORKS] = {check_network, NULL, NULL},
         [CHECK_ORIGINS] = {check_origin, NULL, NULL},
         [CHECK_PEERS] = {check_peer, NULL, NULL},
+        [CHECK_QUEUES] = {check_queue, NULL, NULL},
 };
 
 /* Takes the first part off a key: "ingest" off "ingest.udp". */
@@ -378,6 +397,26 @@ static void check_names(const struct config_node *tree, const struct check *row,
 		check_name(entries, i, row, errors);
 }
 
+static void check_need(const struct config_node *entry, size_t i, const struct check *row,
+                       struct config_errors *errors)
+{
+	const struct config_node *choice = name_of(entry, row->key), *other = name_of(entry, row->other[1]);
+	char path[CONFIG_PATH_MAX];
+	if (choice == NULL || strcmp(choice->text, row->other[0]) != 0 || other != NULL)
+		return;
+	snprintf(path, sizeof path, "%s[%zu].%s", row->list, i, row->key);
+	config_error(errors, &choice->origin, path,
+	             "%s needs %s, which is empty; allowed: with %s, or another %s", row->other[0],
+	             row->other[1], row->other[1], row->key);
+}
+
+static void check_needs(const struct config_node *tree, const struct check *row, struct config_errors *errors)
+{
+	const struct config_node *entries = node_of(tree, row->list);
+	for (size_t i = 0; entries != NULL && i < entries->n_children && !config_errors_full(errors); i++)
+		check_need(entries->child[i], i, row, errors);
+}
+
 static void check_instance(const struct config_node *tree, struct config_errors *errors)
 {
 	const struct config_node *node = config_tree_find(tree, "instance");
@@ -457,6 +496,8 @@ static void check_rows(const struct config_node *tree, struct config_errors *err
 			check_order(tree, &checks[i], errors);
 		else if (checks[i].kind == CHECK_NAMES)
 			check_names(tree, &checks[i], errors);
+		else if (checks[i].kind == CHECK_NEEDS)
+			check_needs(tree, &checks[i], errors);
 		else
 			check_items(tree, &checks[i], errors);
 	}

@@ -7,9 +7,11 @@
  *                                         NETWORKS                               address/bits
  *                                         ORIGINS                                as browsers send them
  *                                         PEERS                                  http or https, host, perhaps a port
+ *                                         QUEUES                                 number of a network interface's receive queue, or all
  *     ROOM(list, key, parts...)         in each entry of `list` the size `key` is at least the sum of the parts, each rounded up to a
  *                                       power of two
  *     ORDER(least, most, what, whose)   the duration `least` is not longer than `most`; the last two are words for people
+ *     NEEDS(list, key, choice, other)   in each entry of `list` whose option `key` is `choice` the text `other` is not empty
  *     NAMED(list, key)                  in each entry of `list` the text `key` is a name (a-z 0-9 _ -), and no other entry has it
  *     ONLY(list, choice, kinds, keys)   in `list` these keys are for entries whose option `choice` is one of these kinds (words with a
  *                                       space between them; of a nested section its first name): config/kinds.h

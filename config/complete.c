@@ -52,6 +52,7 @@ struct inherits {
 #define ITEMS(...)
 #define ROOM(...)
 #define ORDER(...)
+#define NEEDS(...)
 #define NAMED(...)
 #define ONLY(...)
 

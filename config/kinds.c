@@ -15,6 +15,7 @@ struct only {
 #define ITEMS(...)
 #define ROOM(...)
 #define ORDER(...)
+#define NEEDS(...)
 #define NAMED(...)
 #define INHERITS(...)
 

@@ -67,6 +67,9 @@ struct flow_stage {
 	const char *private_count;
 	uint64_t private_each_bytes;
 	const char *private_size;
+	/* And the frames of an entry whose option `backend` is xdp (shm/frames.h): of its options
+	 * frames and frame_bytes. */
+	bool private_frames;
 };
 
 /* All stages in flow order; *n is set to their number. */

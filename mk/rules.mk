@@ -44,7 +44,7 @@ define archive
 $(BUILD)/lib/lib$(1).a: $(call objects,$(2))
 	@mkdir -p $$(@D)
 	$$(call say,AR,$$@)
-	$$(Q)rm -f $$@ && ar rcs $$@ $$^
+	$$(Q)rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
 endef
 
 define link_rule

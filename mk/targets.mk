@@ -24,7 +24,7 @@ have-packages:
 	@scripts/install-packages --check build
 
 deps: ## install what building, running and testing need
-	@scripts/install-packages build run test data
+	@scripts/install-packages build run test data xdp
 
 # Links, so that what is fetched or replaced later counts at once.
 $(DATA_HERE):
@@ -44,7 +44,7 @@ built-run: all
 	@exec $(BUILD)/bin/millrace run $(ARGS)
 
 test: ## install what the tests need, build, run all of them; ONLY=text, KINDS=unit,model,fuzz,rules,compile,system
-	@scripts/install-packages build run test data
+	@scripts/install-packages build run test data xdp
 	@scripts/fetch-data $(DATA)
 	@scripts/fetch-data --tests $(DATA)/tests
 	@scripts/fetch-prometheus $(DATA)/tests/prometheus
@@ -55,7 +55,7 @@ built-test: all $(UNIT_TESTS) $(TEST_PROGRAMS) $(FUZZERS) $(DOCUMENT)
 check: test ## the same as test
 
 unit: ## the unit tests alone
-	@scripts/install-packages build run test data
+	@scripts/install-packages build run test data xdp
 	@scripts/fetch-data $(DATA)
 	@scripts/fetch-data --tests $(DATA)/tests
 	@$(AGAIN) built-unit
@@ -63,7 +63,7 @@ built-unit: $(UNIT_TESTS) $(TEST_PROGRAMS) $(DATA_HERE)
 	@$(RUN_TESTS) --kinds unit $(CHOICE)
 
 system: ## the system tests alone
-	@scripts/install-packages build run test data
+	@scripts/install-packages build run test data xdp
 	@scripts/fetch-data $(DATA)
 	@scripts/fetch-data --tests $(DATA)/tests
 	@scripts/fetch-prometheus $(DATA)/tests/prometheus
@@ -72,7 +72,7 @@ built-system: all $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds system $(CHOICE)
 
 test-peers: ## tests against moto, Azurite, Apache Kafka and the library of Standard Webhooks, fetched into $(BUILD)/peers; each is skipped where its registry is not reached
-	@scripts/install-packages build run test data
+	@scripts/install-packages build run test data xdp
 	@scripts/fetch-data $(DATA)
 	@tests/peers/install $(BUILD)/peers
 	@$(AGAIN) built-peers
@@ -80,24 +80,24 @@ built-peers: all $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds peers $(CHOICE)
 
 crash-sinks: ## 1,000 kills of the sink on each store, under load; KILLS=n for another number
-	@scripts/install-packages build run test data
+	@scripts/install-packages build run test data xdp
 	@MILLRACE_KILLS=$(or $(KILLS),1000) $(AGAIN) built-system LIMIT=21600 ONLY="(test_objects or test_objects_stores) and kills"
 
 crash-deliver: ## 500 kills of the stage that delivers, under load, as well as the shorter tests; KILLS=n for another number
-	@scripts/install-packages build run test data
+	@scripts/install-packages build run test data xdp
 	@MILLRACE_KILLS=$(or $(KILLS),500) $(AGAIN) built-system ONLY=test_deliver_crash
 
 outage-deliver: ## 200,000 postbacks for a receiver that is down for a minute; POSTBACKS=n, DOWN=seconds
-	@scripts/install-packages build run test data
+	@scripts/install-packages build run test data xdp
 	@MILLRACE_OUTAGE_POSTBACKS=$(or $(POSTBACKS),200000) MILLRACE_OUTAGE_S=$(or $(DOWN),60) $(AGAIN) built-system ONLY=receiver_that_is_down
 
 bench-live: ## 1,000 clients of /live: what they cost, and the rate of the pipeline without and with them; CLIENTS=n
-	@scripts/install-packages build run test data
+	@scripts/install-packages build run test data xdp
 	@MILLRACE_LIVE_CLIENTS=$(or $(CLIENTS),1000) $(AGAIN) built-system ONLY=test_live_many
 	@cat $(BUILD)/test-output/live-many-clients.txt $(BUILD)/test-output/live-rate.txt
 
 asan: ## all unit and system tests under the address and undefined-behaviour sanitizers, in $(BUILD)-asan
-	@scripts/install-packages build run test data
+	@scripts/install-packages build run test data xdp
 	@scripts/fetch-data $(DATA)
 	@scripts/fetch-data --tests $(DATA)/tests
 	@scripts/fetch-prometheus $(DATA)/tests/prometheus
@@ -112,7 +112,7 @@ built-fuzz: $(FUZZERS)
 	@$(RUN_TESTS) --kinds fuzz --fuzz-seconds $(or $(FUZZ_SECONDS),60) $(CHOICE)
 
 lint: ## clang-tidy, cppcheck, clang-format, scripts/check-style, shellcheck and mandoc, in check mode
-	@scripts/install-packages build test lint
+	@scripts/install-packages build test lint xdp
 	@$(AGAIN) built-lint
 # The programs are built first because the sources include what is generated.
 built-lint: all $(GEN)/metrics.list

@@ -69,8 +69,14 @@ int children_add(struct children *children, const struct plan_role *role, const 
 	if (n > 0)
 		memcpy(child->socket, fd, n * sizeof *fd);
 	child->n_sockets = n;
+	child->packets.gate = -1;
 	children->n++;
 	return 0;
+}
+
+void children_hand_packets(struct children *children, const struct child_packets *packets)
+{
+	children->child[children->n - 1].packets = *packets;
 }
 
 void children_remove(struct children *children, unsigned index)
@@ -106,27 +112,47 @@ bool children_all(const struct children *children, int rank, enum child_phase ph
 
 /* ---- starting ---- */
 
+/* Texts of arguments and the arguments. */
+struct command_line {
+	char number[STAGE_SOCKETS_MAX + STAGE_FRAMES_MAX + 1][36];
+	unsigned n_numbers;
+	const char *argv[2 * (STAGE_SOCKETS_MAX + STAGE_FRAMES_MAX) + 10];
+	unsigned n;
+};
+
+/* Adds "option fd" or "option fd:queue:count"; the descriptor stays open in the stage. */
+static void add_descriptor(struct command_line *line, const char *option, int fd,
+                           const struct stage_frames *frames)
+{
+	char *number = line->number[line->n_numbers++];
+	if (frames == NULL)
+		snprintf(number, sizeof line->number[0], "%d", fd);
+	else
+		snprintf(number, sizeof line->number[0], "%d:%u:%u", fd, frames->queue, frames->count);
+	line->argv[line->n++] = option;
+	line->argv[line->n++] = number;
+	(void)fcntl(fd, F_SETFD, 0);
+}
+
 /* In the child. It dies with the supervisor: the kernel sends SIGTERM, which drains it. Terminal
  * signals are for the supervisor alone. */
 static void become_stage(const struct children *children, const struct child *child, pid_t supervisor)
 {
 	char path[sizeof children->libexec + SHM_NAME_MAX + 1];
-	char number[STAGE_SOCKETS_MAX][12];
-	const char *argv[2 * STAGE_SOCKETS_MAX + 8];
-	unsigned n = 0;
+	struct command_line line = {.n = 0};
 	program_path(children, child->role.page.program, path, sizeof path);
-	argv[n++] = path;
-	argv[n++] = "--instance";
-	argv[n++] = children->instance;
-	argv[n++] = "--role";
-	argv[n++] = child->role.page.name;
-	for (unsigned i = 0; i < child->n_sockets; i++) {
-		snprintf(number[i], sizeof number[i], "%d", child->socket[i]);
-		argv[n++] = "--socket";
-		argv[n++] = number[i];
-		(void)fcntl(child->socket[i], F_SETFD, 0);
-	}
-	argv[n] = NULL;
+	line.argv[line.n++] = path;
+	line.argv[line.n++] = "--instance";
+	line.argv[line.n++] = children->instance;
+	line.argv[line.n++] = "--role";
+	line.argv[line.n++] = child->role.page.name;
+	for (unsigned i = 0; i < child->n_sockets; i++)
+		add_descriptor(&line, "--socket", child->socket[i], NULL);
+	for (unsigned i = 0; i < child->packets.n; i++)
+		add_descriptor(&line, "--frames", child->packets.frames[i].socket, &child->packets.frames[i]);
+	if (child->packets.n != 0)
+		add_descriptor(&line, "--gate", child->packets.gate, NULL);
+	line.argv[line.n] = NULL;
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_DFL);
@@ -139,7 +165,7 @@ static void become_stage(const struct children *children, const struct child *ch
 	if (getppid() != supervisor) /* it died before the line above */
 		_exit(0);
 	sigprocmask(SIG_SETMASK, &kept, NULL);
-	execv(path, (char *const *)(uintptr_t)argv);
+	execv(path, (char *const *)(uintptr_t)line.argv);
 	log_error("cannot execute", "path=%s error=\"%s\"", path, strerror(errno));
 	_exit(127);
 }
@@ -277,6 +303,8 @@ static void answer_death(struct children *children, struct child *child, int sta
 static void handle_death(struct children *children, struct child *child, int status, uint64_t now_ns)
 {
 	bool ran = says_running(child);
+	for (unsigned i = 0; i < child->packets.n; i++)
+		__atomic_store_n(child->packets.open[i], 0, __ATOMIC_RELEASE);
 	answer_death(children, child, status, now_ns);
 	settle_claims(children, child, ran, now_ns);
 }

@@ -44,12 +44,21 @@
 
 enum child_phase { CHILD_DOWN, CHILD_STARTING, CHILD_UP, CHILD_WAITING };
 
+/* What a role gets besides its sockets to take packets of an interface (packets.h). */
+struct child_packets {
+	struct stage_frames frames[STAGE_FRAMES_MAX];
+	unsigned n;
+	int gate;                                   /* descriptor of the map; -1: there is none */
+	unsigned long long *open[STAGE_FRAMES_MAX]; /* the word of each queue's gate */
+};
+
 struct child {
 	struct plan_role role;
 	struct segment control_segment;
 	struct control *control; /* the supervisor's words of it are written here */
 	int socket[STAGE_SOCKETS_MAX];
 	unsigned n_sockets;
+	struct child_packets packets;
 	enum child_phase phase;
 	bool stopping;          /* children_stop was called */
 	bool asked;             /* SIGTERM was sent to this life */
@@ -96,6 +105,10 @@ void children_start_none(struct children *children);
  * -errno with the reason. */
 int children_add(struct children *children, const struct plan_role *role, const int *fd, unsigned n,
                  struct shm_error *error);
+
+/* Hands these to the last role that was added, too. Their gates are closed whenever it dies: what
+ * comes while it does not live goes to its sockets. */
+void children_hand_packets(struct children *children, const struct child_packets *packets);
 
 /* Removes a role that is DOWN. */
 void children_remove(struct children *children, unsigned index);

@@ -31,6 +31,7 @@ void drain_begin(struct supervisor *supervisor, uint64_t now_ns)
 	supervisor->drain_begun_ns = now_ns;
 	supervisor->drain_deadline_ns = now_ns + config_ns(supervisor->config, "drain_timeout");
 	children_ending(&supervisor->children);
+	packets_quiet(supervisor->packets);
 	sockets_quiet(&supervisor->sockets, true);
 	segments_set_draining(&supervisor->segments);
 }
@@ -166,8 +167,10 @@ bool drain_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns
 		stop_rank(supervisor, now_ns);
 		if (!children_all(children, supervisor->rank, CHILD_DOWN))
 			return false;
-		if (supervisor->rank == 0)
+		if (supervisor->rank == 0) {
+			packets_close(supervisor->packets);
 			sockets_close(&supervisor->sockets);
+		}
 		if (supervisor->rank == 0 && wait_for_writers(supervisor, now_ns, due_ns))
 			return false;
 	}

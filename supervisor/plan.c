@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shm/frames.h"
+
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* What plan_make works on. */
@@ -195,6 +197,16 @@ int plan_role_index(const struct plan *plan, const char *name)
 	return -1;
 }
 
+static bool takes_packets(const struct config *config, const char *section)
+{
+	return strcmp(config_string(config, "%s.backend", section), "xdp") == 0;
+}
+
+static unsigned frame_bytes(const struct config *config, const char *section)
+{
+	return (unsigned)strtoul(config_string(config, "%s.frame_bytes", section), NULL, 10);
+}
+
 /* name: the number or the name that comes after the stage's. */
 static struct plan_role *add_role(struct making *making, const struct flow_stage *stage, const char *name,
                                   const char *section)
@@ -221,6 +233,11 @@ static struct plan_role *add_role(struct making *making, const struct flow_stage
 		                       config_u64(making->config, "%s.%s", section, stage->private_count);
 	if (stage->private_size != NULL)
 		role->private_bytes += config_u64(making->config, "%s.%s", section, stage->private_size);
+	if (stage->private_frames && takes_packets(making->config, section))
+		/* The area begins at a page, so what is before it is rounded up. */
+		role->private_bytes = segment_file_bytes(role->private_bytes) - SEGMENT_HEADER_BYTES +
+		                      frames_area_bytes(config_u64(making->config, "%s.frames", section),
+		                                        frame_bytes(making->config, section));
 	return role;
 }
 
@@ -270,6 +287,57 @@ static void add_listener_roles(struct making *making, const struct flow_stage *s
 	}
 }
 
+static void read_packets(const struct config *config, struct plan_listener *listener)
+{
+	const char *section = listener->section;
+	size_t used = 0;
+	if (!takes_packets(config, section))
+		return;
+	snprintf(listener->interface, sizeof listener->interface, "%s",
+	         config_string(config, "%s.interface", section));
+	listener->frames = (unsigned)config_u64(config, "%s.frames", section);
+	listener->frame_bytes = frame_bytes(config, section);
+	size_t n = config_count(config, "%s.queues", section);
+	for (size_t i = 0; i < n && used < sizeof listener->queues; i++)
+		used += (size_t)snprintf(listener->queues + used, sizeof listener->queues - used, "%s%s",
+		                         i == 0 ? "" : " ", config_item(config, i, "%s.queues", section));
+}
+
+/* Whether two listeners name a queue that is the same. */
+static bool share_queue(const struct config *config, const char *one, const char *other)
+{
+	size_t n = config_count(config, "%s.queues", one), m = config_count(config, "%s.queues", other);
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < m; k++) {
+			const char *a = config_item(config, i, "%s.queues", one);
+			const char *b = config_item(config, k, "%s.queues", other);
+			if (strcmp(a, "all") == 0 || strcmp(b, "all") == 0 ||
+			    strtoul(a, NULL, 10) == strtoul(b, NULL, 10))
+				return true;
+		}
+	return false;
+}
+
+/* A queue of an interface has one socket, and one program is on an interface. */
+static void check_packets(struct making *making, unsigned index)
+{
+	const struct plan_listener *listener = &making->plan->listener[index];
+	const struct config *config = making->config;
+	for (unsigned i = 0; i < index && listener->interface[0] != '\0'; i++) {
+		const struct plan_listener *other = &making->plan->listener[i];
+		if (strcmp(other->interface, listener->interface) != 0)
+			continue;
+		if (share_queue(config, listener->section, other->section))
+			wrong(making,
+			      "%s.queues: %s takes packets of %s too; allowed: queues that no other listener has",
+			      listener->section, other->section, listener->interface);
+		if (strcmp(config_string(config, "%s.xdp_mode", listener->section),
+		           config_string(config, "%s.xdp_mode", other->section)) != 0)
+			wrong(making, "%s.xdp_mode: not that of %s, which takes packets of %s too",
+			      listener->section, other->section, listener->interface);
+	}
+}
+
 static void read_listener(const struct config *config, const struct flow_stage *stage, size_t entry,
                           struct plan_listener *listener)
 {
@@ -285,6 +353,8 @@ static void read_listener(const struct config *config, const struct flow_stage *
 	if (stage->processes == FLOW_DATAGRAMS) {
 		listener->sockets = PLAN_DATAGRAMS;
 		listener->receive_buffer_bytes = config_u64(config, "%s.receive_buffer", section);
+		if (stage->private_frames)
+			read_packets(config, listener);
 	} else {
 		listener->sockets = PLAN_CONNECTIONS;
 		listener->backlog = (unsigned)config_u64(config, "%s.backlog", section);
@@ -306,6 +376,7 @@ static void add_listeners(struct making *making, const struct flow_stage *stage)
 		unsigned index = plan->n_listeners++;
 		struct plan_listener *listener = &plan->listener[index];
 		read_listener(config, stage, entry, listener);
+		check_packets(making, index);
 		listener->first_address = plan->n_addresses;
 		size_t addresses = config_count(config, "%s.listen", listener->section);
 		for (size_t i = 0; i < addresses; i++)

@@ -54,7 +54,11 @@ struct plan_listener {
 	char writes[6 * SHM_NAME_MAX];
 	enum plan_sockets sockets;
 	unsigned processes;
-	uint64_t receive_buffer_bytes;       /* PLAN_DATAGRAMS */
+	uint64_t receive_buffer_bytes; /* PLAN_DATAGRAMS */
+	/* that packets are taken from (packets.h); "": none, then the next three say nothing */
+	char interface[16];
+	unsigned frames, frame_bytes;        /* of each process */
+	char queues[64];                     /* as configured, for people */
 	unsigned backlog;                    /* PLAN_CONNECTIONS */
 	unsigned first_address, n_addresses; /* in plan.address */
 };

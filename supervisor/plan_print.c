@@ -107,6 +107,9 @@ static void print_listener(const struct plan *plan, const struct plan_listener *
 		        plan_size_text(size, listener->receive_buffer_bytes));
 	else
 		fprintf(out, "up to %u connections wait at each socket\n", listener->backlog);
+	if (listener->interface[0] != '\0')
+		fprintf(out, "  packets of %s, queues %s, %u frames of %u bytes for each process\n",
+		        listener->interface, listener->queues, listener->frames, listener->frame_bytes);
 }
 
 void plan_print(const struct plan *plan, FILE *out)

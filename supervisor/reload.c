@@ -153,8 +153,11 @@ static bool settings_changed(const struct supervisor *supervisor, const struct c
 static bool role_changed(const struct supervisor *supervisor, const struct child *child)
 {
 	int index = plan_role_index(supervisor->next_plan, child->role.page.name);
-	return index < 0 || settings_changed(supervisor, child) ||
-	       !same_sockets(supervisor, child, &supervisor->next_plan->role[index]);
+	if (index < 0)
+		return true;
+	const struct plan_role *role = &supervisor->next_plan->role[index];
+	return settings_changed(supervisor, child) || !same_sockets(supervisor, child, role) ||
+	       packets_changed(supervisor->packets, supervisor->next_plan, role);
 }
 
 /* Whether all processes of the section go on as they are: then nothing of theirs depends on what
@@ -269,6 +272,7 @@ static void apply(struct supervisor *supervisor, uint64_t now_ns)
 	if (supervisor_add_children(supervisor, &error) != 0)
 		log_error("a role cannot be added", "error=\"%s\"", error.text);
 	home_announce_listeners(supervisor, &supervisor->sockets_before);
+	supervisor_announce_packets(supervisor);
 	supervisor_begin_start(supervisor, now_ns);
 }
 

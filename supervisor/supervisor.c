@@ -77,7 +77,10 @@ int supervisor_write_config(const struct supervisor *supervisor, const struct co
 int supervisor_add_children(struct supervisor *supervisor, struct shm_error *error)
 {
 	const struct plan *plan = supervisor->plan;
+	struct child_packets handed;
 	int fd[STAGE_SOCKETS_MAX], result = 0;
+	packets_apply(supervisor->packets, supervisor->config, plan, &supervisor->sockets,
+	              &supervisor->children);
 	for (unsigned i = 0; result == 0 && i < plan->n_roles; i++) {
 		int index = children_index(&supervisor->children, plan->role[i].page.name);
 		if (index >= 0) {
@@ -87,6 +90,9 @@ int supervisor_add_children(struct supervisor *supervisor, struct shm_error *err
 		}
 		unsigned n = sockets_of(&supervisor->sockets, &plan->role[i], fd);
 		result = children_add(&supervisor->children, &plan->role[i], fd, n, error);
+		packets_of(supervisor->packets, plan->role[i].page.name, &handed);
+		if (result == 0)
+			children_hand_packets(&supervisor->children, &handed);
 	}
 	return result;
 }
@@ -202,6 +208,19 @@ static int load_and_plan(struct supervisor *supervisor)
 	return SUPERVISOR_CANNOT_START;
 }
 
+void supervisor_announce_packets(const struct supervisor *supervisor)
+{
+	char *text = NULL;
+	size_t bytes;
+	FILE *out = open_memstream(&text, &bytes);
+	if (out == NULL)
+		abort();
+	packets_print(supervisor->packets, out);
+	if (fclose(out) == 0 && bytes != 0)
+		log_text(home_output(supervisor), text);
+	free(text);
+}
+
 void supervisor_close_unused(struct supervisor *supervisor)
 {
 	sockets_close_unused(&supervisor->sockets);
@@ -213,6 +232,7 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 	struct shm_error error = {""};
 	memset(supervisor, 0, sizeof *supervisor);
 	supervisor->options = *options;
+	supervisor->packets = packets_create();
 	supervisor->lock = supervisor->guard = supervisor->signals = -1;
 	if (getcwd(supervisor->cwd, sizeof supervisor->cwd) == NULL)
 		snprintf(supervisor->cwd, sizeof supervisor->cwd, "/");
@@ -248,6 +268,7 @@ void supervisor_fini(struct supervisor *supervisor)
 {
 	reload_give_up(supervisor);
 	children_fini(&supervisor->children);
+	packets_destroy(supervisor->packets);
 	sockets_close(&supervisor->sockets);
 	watch_close(&supervisor->watch);
 	segments_fini(&supervisor->segments);
@@ -337,6 +358,7 @@ void supervisor_look_at_home(struct supervisor *supervisor, uint64_t now_ns)
 	if (supervisor->lost || now_ns < supervisor->home_look_ns)
 		return;
 	supervisor->home_look_ns = now_ns + HOME_LOOK_NS;
+	packets_look(supervisor->packets);
 	if (home_in_place(supervisor, missing))
 		return;
 	log_error(
@@ -393,6 +415,7 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 int supervisor_run(struct supervisor *supervisor)
 {
 	home_announce(supervisor);
+	supervisor_announce_packets(supervisor);
 	supervisor_begin_start(supervisor, clock_monotonic_ns());
 	for (;;) {
 		uint64_t due_ns, now_ns = clock_monotonic_ns();

@@ -16,6 +16,7 @@
 
 #include "config/config.h"
 #include "supervisor/children.h"
+#include "supervisor/packets.h"
 #include "supervisor/plan.h"
 #include "supervisor/segments.h"
 #include "supervisor/sockets.h"
@@ -60,6 +61,7 @@ struct supervisor {
 	struct segments segments;
 	struct sockets sockets;
 	struct sockets sockets_before; /* as they were when the last SIGHUP came */
+	struct packets *packets;       /* NULL before all else is made */
 	struct children children;
 	struct watch watch;
 	int lock, guard, signals; /* descriptors; lock, guard: home.h */
@@ -104,8 +106,12 @@ void supervisor_fini(struct supervisor *supervisor);
 int supervisor_write_config(const struct supervisor *supervisor, const struct config *config,
                             struct shm_error *error);
 
-/* Adds the roles of the plan that are not there yet to the children. Returns 0 or -errno. */
+/* Adds the roles of the plan that are not there yet to the children, with the sockets and the
+ * packets that are theirs. Returns 0 or -errno. */
 int supervisor_add_children(struct supervisor *supervisor, struct shm_error *error);
+
+/* Says which packets are taken from which interfaces, and how. */
+void supervisor_announce_packets(const struct supervisor *supervisor);
 
 /* Closes the sockets that the plan in force does not have, and forgets what is kept of them. */
 void supervisor_close_unused(struct supervisor *supervisor);

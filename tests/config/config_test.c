@@ -9,7 +9,8 @@
 
 #include "config/tree.h"
 
-#define UDP_KEYS "listen, format, processes, receive_buffer, backend, batch_wait, buffers"
+#define UDP_KEYS \
+	"listen, format, processes, receive_buffer, backend, batch_wait, buffers, interface, queues, xdp_mode, frames, frame_bytes, checksums, sources"
 
 static void an_unknown_key_is_named_with_the_nearest_known_one(void **state)
 {
@@ -117,6 +118,24 @@ static void listen_addresses_are_checked_one_by_one_and_together(void **state)
 	                 "f.yaml:1: ingest.udp[1].listen[0]: \"10.0.0.1:4002\" takes what ");
 	config_free(
 	        load("ingest: {udp: [{listen: ['127.0.0.1:0', '127.0.0.1:0']}, {listen: ':4002'}]}\n", ""));
+}
+
+static void a_listener_that_takes_packets_needs_an_interface_and_its_queues(void **state)
+{
+	(void)state;
+	assert_one_error(
+	        "ingest:\n  udp:\n  - listen: ':1'\n    backend: xdp\n", "",
+	        "f.yaml:4: ingest.udp[0].backend: xdp needs interface, which is empty; allowed: with interface, or another backend");
+	assert_one_error(
+	        "ingest: {udp: {backend: xdp, interface: eth0, queues: [0, eth0]}}\n", "",
+	        "f.yaml:1: ingest.udp[0].queues[1]: \"eth0\" is not a receive queue; allowed: all, or numbers from 0 to 511");
+	assert_one_error("ingest: {udp: {backend: xdp, interface: eth0, queues: 512}}\n", "",
+	                 "f.yaml:1: ingest.udp[0].queues[0]: \"512\" is not a receive queue; allowed: ");
+	assert_one_error("ingest: {udp: {backend: xdp, interface: eth0, sources: 10.0.0.1/8}}\n", "",
+	                 "f.yaml:1: ingest.udp[0].sources[0]: \"10.0.0.1/8\" is not a network; allowed: ");
+	assert_one_error("ingest: {udp: {backend: xdp, interface: eth0, frames: 3000}}\n", "",
+	                 "f.yaml:1: ingest.udp[0].frames: not a power of two; allowed: ");
+	config_free(load("ingest: {udp: {backend: xdp, interface: eth0, queues: [0, 511]}}\n", ""));
 }
 
 static void lists_of_an_http_listener_are_checked_item_by_item(void **state)
@@ -412,6 +431,7 @@ int main(void)
 	        cmocka_unit_test(a_value_out_of_range_names_the_bound),
 	        cmocka_unit_test(a_value_of_the_wrong_type_is_quoted),
 	        cmocka_unit_test(listen_addresses_are_checked_one_by_one_and_together),
+	        cmocka_unit_test(a_listener_that_takes_packets_needs_an_interface_and_its_queues),
 	        cmocka_unit_test(lists_of_an_http_listener_are_checked_item_by_item),
 	        cmocka_unit_test(a_count_that_must_be_a_power_of_two_says_so),
 	        cmocka_unit_test(memory_that_holds_no_request_of_the_greatest_size_is_refused),

@@ -299,6 +299,7 @@ static void what_is_written_loads_as_the_same(void **state)
 	        "ingest: {udp: [{listen: ['[::1]:0', ':0']}, {format: json, listen: ':9', batch_wait: 0}]}",
 	        "ingest: {http: {listen: ['unix:/run/a b', ':0'], cors: [], trusted_proxies: []}}",
 	        "ingest: {udp: [], http: []}",
+	        "ingest: {udp: [{backend: xdp, interface: eth0, queues: [0, 3], frames: 64, frame_bytes: '4096', checksums: trust, sources: [10.0.0.0/8, '::1']}]}",
 	        "topics: {a.b.c: {size: 64KiB, outside_lanes: 1}, '1': {when_full: refuse, outside_lanes: 1}, 'true': {outside_lanes: 1}, '-': {outside_lanes: 1}}",
 	        "instance: 'no'\nlog: {level: debug, format: json}\ndrain_timeout: 1.5m"};
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
