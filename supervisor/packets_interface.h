@@ -51,9 +51,9 @@ struct packets_steering {
 };
 
 /* Loads the program and attaches it to the interface `name`. holder: a number of the instance.
- * Returns 0, or -errno with reason and remedy in error (-ENODEV: there is no such interface; -EBUSY:
- * another program is on it; -EPERM; another: perhaps its driver does not have the mode) and nothing
- * held. */
+ * Returns 0, or -errno with reason and remedy in error and nothing held: -ENODEV when there is no
+ * such interface, -EBUSY when another program is on it, -EPERM; of another perhaps the driver does
+ * not have the mode. */
 int packets_interface_open(struct packets_interface *interface, const char *name, enum frames_mode mode,
                            uint64_t holder, struct shm_error *error);
 

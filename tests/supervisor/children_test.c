@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -158,6 +159,32 @@ static void what_it_had_taken_is_kept_for_a_life_that_comes_at_once(void **state
 	assert_int_equal(count(QUEUE_READY), 2);
 }
 
+static void a_death_closes_the_gates_of_the_role(void **state)
+{
+	(void)state;
+	unsigned long long gate[3] = {1, 1, 1};
+	int map = open("/dev/null", O_RDONLY | O_CLOEXEC), socket = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	begin(&only_puts, "stay");
+	const struct child_packets packets = {
+	        .n = 2,
+	        .gate = map,
+	        .frames = {{.socket = socket, .queue = 3, .count = 64},
+	                   {.socket = socket, .queue = 5, .count = 64}},
+	        .open = {&gate[0], &gate[2]},
+	};
+	children_hand_packets(&f.children, &packets);
+	wait_for_life();
+	assert_int_equal(gate[0] + gate[1] + gate[2], 3);
+	assert_int_equal(kill(child()->pid, SIGKILL), 0);
+	bury("stay");
+	assert_int_equal(gate[0], 0);
+	assert_int_equal(gate[1], 1); /* another role's */
+	assert_int_equal(gate[2], 0);
+	wait_for_life();
+	close(map);
+	close(socket);
+}
+
 static void it_is_kept_through_a_short_pause_too(void **state)
 {
 	(void)state;
@@ -254,6 +281,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	        T(what_it_had_taken_is_kept_for_a_life_that_comes_at_once),
 	        T(it_is_kept_through_a_short_pause_too),
+	        T(a_death_closes_the_gates_of_the_role),
 	        T(others_get_it_when_the_next_life_comes_late),
 	        T(others_get_it_when_a_life_dies_before_it_runs),
 	        T(others_get_it_when_the_role_ends),

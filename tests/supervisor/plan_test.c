@@ -125,6 +125,40 @@ static void the_embedded_default_is_udp_http_enrich_deliver_tally_and_serve(void
 	config_free(config);
 }
 
+static void frames_of_packets_lie_in_whole_pages_after_the_buffers(void **state)
+{
+	(void)state;
+	struct plan *plan = must_make(
+	        "ingest: {udp: [{buffers: 16, processes: 2}, {listen: ':1', buffers: 16, backend: xdp, interface: eth0, frames: 1024}]}");
+	size_t buffers = udp_private_bytes(16);
+	assert_int_equal(plan->role[1].private_bytes, buffers);
+	assert_int_equal(plan->role[2].private_bytes, (buffers + 4095) / 4096 * 4096 + 4096 + 1024 * 2048);
+	assert_int_equal(plan->role[2].private_bytes % 4096, 0);
+	assert_string_equal(plan->listener[0].interface, "");
+	assert_string_equal(plan->listener[1].interface, "eth0");
+	assert_string_equal(plan->listener[1].queues, "all");
+	plan_free(plan);
+}
+
+static void a_queue_of_an_interface_is_for_one_listener(void **state)
+{
+	(void)state;
+#define TWO(one, other)                                                                                      \
+	"ingest: {udp: [{listen: ':1', backend: xdp, interface: eth0" one "}, {listen: ':2', backend: xdp, " \
+	"interface: eth0" other "}]}"
+	static const char taken[] =
+	        "ingest.udp[1].queues: ingest.udp[0] takes packets of eth0 too; allowed: ";
+	assert_error(TWO("", ""), taken);
+	assert_error(TWO("", ", queues: 3"), taken);
+	assert_error(TWO(", queues: [0, 3]", ", queues: [1, 3]"), taken);
+	assert_error(TWO(", queues: 0", ", queues: 1, xdp_mode: copy"),
+	             "ingest.udp[1].xdp_mode: not that of ingest.udp[0], which takes packets of eth0 too");
+	plan_free(must_make(TWO(", queues: 0", ", queues: [1, 3]")));
+	plan_free(must_make(
+	        "ingest: {udp: [{listen: ':1', backend: xdp, interface: eth0}, {listen: ':2', backend: xdp, interface: eth1}]}"));
+#undef TWO
+}
+
 static struct plan *make_listening(const char *set, char **errors)
 {
 	const char *const own[] = {"sinks=[]", "ingest.http[0].listen=127.0.0.1:8080", set};
@@ -553,6 +587,8 @@ int main(void)
 	        cmocka_unit_test(roles_keep_their_numbers_when_others_come),
 	        cmocka_unit_test(a_queue_that_nobody_uses_stays_as_long_as_the_instance),
 	        cmocka_unit_test(tables_that_overflow_are_refused),
+	        cmocka_unit_test(frames_of_packets_lie_in_whole_pages_after_the_buffers),
+	        cmocka_unit_test(a_queue_of_an_interface_is_for_one_listener),
 	        cmocka_unit_test(sizes_are_told_in_whole_units),
 	};
 	alarm(20);
