@@ -132,6 +132,16 @@ static __always_inline int is_vlan(__be16 protocol)
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
 }
 
+/* memcmp would be a function of the C library. */
+static __always_inline int same_mac(const __u8 *one, const __u8 *other)
+{
+	__u8 differ = 0;
+#pragma unroll
+	for (int i = 0; i < ETH_ALEN; i++)
+		differ |= one[i] ^ other[i];
+	return differ == 0;
+}
+
 /* Passes multicast, broadcast, and what is for another machine. */
 static __always_inline int read_frame(void *data, void *end, struct heading *heading)
 {
@@ -139,8 +149,7 @@ static __always_inline int read_frame(void *data, void *end, struct heading *hea
 	struct udphdr *udp = NULL;
 	__u32 first = 0;
 	struct packets_about *interface = bpf_map_lookup_elem(&about, &first);
-	if ((void *)(ethernet + 1) > end || interface == NULL ||
-	    __builtin_memcmp(ethernet->h_dest, interface->mac, ETH_ALEN) != 0)
+	if ((void *)(ethernet + 1) > end || interface == NULL || !same_mac(ethernet->h_dest, interface->mac))
 		return FRAMES_PASSED_OTHER;
 	__be16 protocol = ethernet->h_proto;
 	void *at = ethernet + 1;
