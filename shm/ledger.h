@@ -18,16 +18,23 @@
 #define LEDGER_REASONS_MAX 24u
 
 /* Why something was rejected, over all formats: name in `stat`, help. New ones go to the end. */
-#define LEDGER_REASONS(X)                                                                                \
-	X(TRUNCATED, "truncated",                                                                        \
-	  "the message ends inside a field, or the datagram was larger than a receive buffer")           \
-	X(MALFORMED, "malformed", "not in the listener's format (not protobuf, not JSON)")               \
-	X(MISSING_FIELD, "missing_field", "a required field is absent or empty")                         \
-	X(BAD_SHA, "bad_sha", "app_sha256 is not 64 hexadecimal characters")                             \
-	X(IP_OUT_OF_RANGE, "ip_out_of_range", "ip is not in 0 .. 2^32-1")                                \
-	X(WRONG_TYPE, "wrong_type", "a field has another type than the format asks for")                 \
-	X(UNKNOWN_EVENT, "unknown_event", "a JSON object that is none of the events the listener takes") \
-	X(TOO_LARGE, "too_large", "longer than the format or its topic takes")
+#define LEDGER_REASONS(X)                                                                                 \
+	X(TRUNCATED, "truncated",                                                                         \
+	  "the message ends inside a field, or the datagram was larger than a receive buffer")            \
+	X(MALFORMED, "malformed", "not in the listener's format (not protobuf, not JSON)")                \
+	X(MISSING_FIELD, "missing_field", "a required field is absent or empty")                          \
+	X(BAD_SHA, "bad_sha", "app_sha256 is not 64 hexadecimal characters")                              \
+	X(IP_OUT_OF_RANGE, "ip_out_of_range", "ip is not in 0 .. 2^32-1")                                 \
+	X(WRONG_TYPE, "wrong_type", "a field has another type than the format asks for")                  \
+	X(UNKNOWN_EVENT, "unknown_event", "a JSON object that is none of the events the listener takes")  \
+	X(TOO_LARGE, "too_large", "longer than the format or its topic takes")                            \
+	X(FRAME_FORM, "frame_form",                                                                       \
+	  "a frame from the card that is no whole packet of UDP over IPv4 or IPv6 without options")       \
+	X(FRAME_LENGTH, "frame_length", "a length in a frame's IP or UDP header contradicts the others")  \
+	X(FRAME_IP_CHECKSUM, "frame_ip_checksum", "the checksum of a frame's IP header is wrong")         \
+	X(FRAME_UDP_CHECKSUM, "frame_udp_checksum", "a frame's UDP checksum is wrong, or absent in IPv6") \
+	X(FRAME_MARTIAN, "frame_martian",                                                                 \
+	  "a frame with an address that nothing comes from or goes to in a network")
 
 enum ledger_reason {
 #define X(symbol, name, help) LEDGER_##symbol,

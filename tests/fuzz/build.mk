@@ -14,6 +14,9 @@ $(BUILD)/obj/tests/fuzz/ipevent_oracle.o: $(IPEVENT_PB).h
 $(eval $(call archive,ipevent_oracle,tests/fuzz/ipevent_oracle.c $(IPEVENT_PB).c))
 $(eval $(call fuzzer,ipevent,tests/fuzz/ipevent_fuzz.c tests/fuzz/ipevent_oracle.c ingest/udp/ipevent.c $(IPEVENT_PB).c,,-lprotobuf-c))
 
+$(eval $(call archive,frame_oracle,tests/fuzz/frame_oracle.c))
+$(eval $(call fuzzer,frame,tests/fuzz/frame_fuzz.c tests/fuzz/frame_oracle.c tests/fixture/packet.c ingest/udp/frame.c,,))
+
 JSON_ORACLE := $(addprefix tests/fuzz/,json_oracle.c json_query.c json_verdict.c json_body_oracle.c json_parts_oracle.c)
 JSON_FUZZED := $(JSON_ORACLE) $(JSON_SOURCES) $(wildcard event/*.c) base/text.c
 
