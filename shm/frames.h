@@ -58,7 +58,7 @@ enum frames_loss {
 	/* times the kernel looked for a free frame and found none; in copy mode each is also in
 	 * FRAMES_RX_DROPPED, in zero-copy mode the card drops and counts for itself */
 	FRAMES_FILL_EMPTY,
-	FRAMES_INVALID, /* fill entries that the kernel refused */
+	FRAMES_INVALID, /* descriptors that the kernel refused */
 	FRAMES_LOSS_COUNT
 };
 
@@ -134,11 +134,24 @@ struct frame {
 	uint32_t bytes;
 };
 
+/* ---- what asks the kernel: frames_map.c ---- */
+
 /* Maps the rings of a bound socket that was given `n` entries in each. Unmap with frames_unmap.
  * Returns 0; -EBUSY when the kernel is older than 6.4 or the interface is gone; another -errno;
  * with the reason in error. Nothing is held on failure. */
 int frames_map(struct frames *frames, int socket, uint32_t n, struct shm_error *error);
 void frames_unmap(struct frames *frames);
+
+/* The socket's SO_COOKIE: 0 when it cannot be told. */
+uint64_t frames_cookie(int socket);
+
+/* The socket's XDP_STATISTICS, all since it was made. False when it cannot be told. */
+bool frames_losses(int socket, uint64_t loss[FRAMES_LOSS_COUNT]);
+
+/* Tells the kernel that there are free frames again. */
+void frames_wake(int socket);
+
+/* ---- what follows from the segment: frames.c ---- */
 
 /* Takes the queue up where the last life left it; queue, memory, n, frame_bytes and the rings are
  * set, and the redo note of the last life is finished. cookie: of the socket; a new socket begins
@@ -180,9 +193,8 @@ static inline void frames_note(const struct frames *frames, uint32_t n, struct r
 /* Gives the kernel all frames that are consumed; after the note was applied. */
 void frames_release(struct frames *frames);
 
-/* True when the kernel wishes to be told that it has frames again (XDP_USE_NEED_WAKEUP): the caller
- * then calls recvfrom(socket, NULL, 0, MSG_DONTWAIT, NULL, NULL). */
-static inline bool frames_wakeup(const struct frames *frames)
+/* True when the kernel wants frames_wake after it was given frames (XDP_USE_NEED_WAKEUP). */
+static inline bool frames_want_wake(const struct frames *frames)
 {
 	return (atomic_load_explicit(frames->fill.flags, memory_order_relaxed) & XDP_RING_NEED_WAKEUP) != 0;
 }

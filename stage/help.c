@@ -63,7 +63,9 @@ void help_write(const struct stage_ops *ops, FILE *out)
 	const struct config_option *option = config_options(&n);
 	help_section(ops, section, sizeof section);
 	fprintf(out, "%s: %s\n\nUsage:\n", ops->name, ops->help);
-	fprintf(out, "  %s --instance NAME --role ROLE [--socket FD]...\n      as the supervisor starts it\n",
+	fprintf(out,
+	        "  %s --instance NAME --role ROLE [--socket FD]... [--frames FD:QUEUE:COUNT]... [--gate FD]\n"
+	        "      as the supervisor starts it\n",
 	        ops->name);
 	if (ops->alone != NULL)
 		fprintf(out,

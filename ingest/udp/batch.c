@@ -33,10 +33,9 @@ void batch_parse(struct batch *batch, const struct burst *burst)
 
 /* ---- buffers ---- */
 
-/* Makes room for all that a burst may become. */
-static bool has_room(struct batch *batch, const struct burst *burst)
+bool batch_reserve(struct batch *batch, size_t n, size_t bytes)
 {
-	size_t most = batch->format->room(burst->n_datagrams, burst->bytes);
+	size_t most = batch->format->room(n, bytes);
 	for (unsigned i = 0; i < batch->n_lanes; i++)
 		if (!lane_extend(&batch->lane[i], most))
 			return false;
@@ -77,7 +76,7 @@ bool batch_add(struct batch *batch, uint16_t index)
 	const struct buffer *buffer = &batch->buffers->buffer[index];
 	buffer_describe(buffer, &burst);
 	uint32_t n = burst.n_datagrams;
-	if (!has_room(batch, &burst)) {
+	if (!batch_reserve(batch, burst.n_datagrams, burst.bytes)) {
 		if (batch->n_buffers > 0)
 			return false;
 		/* One commit's worth is parsed, datagram by datagram in case readers are in the
@@ -106,7 +105,7 @@ void batch_reset(struct batch *batch)
 
 void batch_commit(struct batch *batch)
 {
-	if (batch->n_buffers == 0)
+	if (batch->n_buffers == 0 && batch->redo.note->n == 0)
 		return;
 	for (unsigned i = 0; i < batch->n_buffers; i++)
 		redo_add(&batch->redo, 0, &batch->buffers->buffer[batch->buffer[i]].mark,

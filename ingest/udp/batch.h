@@ -58,13 +58,19 @@ void batch_lane_memory(struct batch *batch, unsigned i, void *memory, size_t byt
 /* Parses what one burst holds into the lanes. */
 void batch_parse(struct batch *batch, const struct burst *burst);
 
+/* Makes room for whatever n datagrams of `bytes` bytes in all may become, after what the batch
+ * holds: then none of them can be dropped. False when readers are in the way, or it is more than
+ * one commit can have. */
+bool batch_reserve(struct batch *batch, size_t n, size_t bytes);
+
 /* Takes a filled buffer into the batch and parses it. Returns false when the batch must be
  * committed and the same buffer be added again: the batch is full, or the lanes have no room for
  * this buffer after what the batch holds (nothing was done), or all of it is too much for one
  * commit (an empty batch took a piece of it). An empty batch takes at least one datagram. */
 bool batch_add(struct batch *batch, uint16_t index);
 
-/* Commits; the batch is empty then and its buffers can be lent again. */
+/* Commits, with words that the caller has added to the note; the batch is empty then and its
+ * buffers can be lent again. Without buffers and words there is nothing to do. */
 void batch_commit(struct batch *batch);
 
 /* Empties a batch that writes to memory. */

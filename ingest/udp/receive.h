@@ -14,9 +14,12 @@
 
 #include "ingest/udp/buffers.h"
 
+#define RECEIVE_ALSO_MAX 16u
+
 enum receive_backend { RECEIVE_AUTO, RECEIVE_URING, RECEIVE_RECVMMSG };
 
-/* The back-end of that name, a value of the option `backend`. */
+/* The back-end of that name, a value of the option `backend`; of another (xdp), which it is for the
+ * ordinary sockets when there is nothing else to take. */
 enum receive_backend receive_backend_of(const char *name);
 
 /* Since they were last read; the reader sets them to 0. */
@@ -46,6 +49,9 @@ struct receive {
 	struct buffers *buffers;
 	int socket[BUFFERS_SOCKETS_MAX];
 	unsigned n_sockets;
+	/* Others whose readiness ends a wait too, taken by the caller. For receive_mmsg alone. */
+	int also[RECEIVE_ALSO_MAX];
+	unsigned n_also;
 	uint64_t batch_wait_ns; /* how long a wait may collect after the first datagram; 0: not at all */
 	int failed_errno;       /* of the last failure that was logged */
 	struct receive_counts counts;

@@ -11,6 +11,9 @@
  * the cache. */
 #define MMSG_BATCH 64u
 #define MMSG_TURNS 64u /* full batches after which the loop gets to look at other things */
+/* Turns after which sockets that were empty are asked again although nothing has waited: the caller
+ * is busy with what else it takes. */
+#define MMSG_SKIPS 16u
 
 struct mmsg {
 	struct iovec iov[MMSG_BATCH];
@@ -19,6 +22,7 @@ struct mmsg {
 	bool stopped;
 	bool found_empty; /* the sockets gave less than was asked for: wait before asking again */
 	unsigned full;    /* full batches in a row */
+	unsigned skipped; /* turns without a wait since the sockets were found empty */
 	unsigned failing; /* bit per socket: not read until receive_retry */
 };
 
@@ -71,8 +75,11 @@ static unsigned read_socket(struct receive *receive, unsigned socket, unsigned f
 static unsigned take_mmsg(struct receive *receive, uint16_t *index, unsigned max)
 {
 	struct mmsg *mmsg = receive->own;
+	if (mmsg->found_empty && receive->n_also > 0 && ++mmsg->skipped >= MMSG_SKIPS)
+		mmsg->found_empty = false;
 	if (mmsg->stopped || mmsg->found_empty || mmsg->full == MMSG_TURNS)
 		return 0;
+	mmsg->skipped = 0;
 	if (max > mmsg->n_buffers)
 		max = mmsg->n_buffers;
 	unsigned n = 0;
@@ -106,7 +113,7 @@ static struct timespec timespec_of(uint64_t ns)
 static void wait_mmsg(struct receive *receive, uint64_t timeout_ns)
 {
 	struct mmsg *mmsg = receive->own;
-	struct pollfd poll_fd[BUFFERS_SOCKETS_MAX];
+	struct pollfd poll_fd[BUFFERS_SOCKETS_MAX + RECEIVE_ALSO_MAX];
 	if (mmsg->full == MMSG_TURNS) {
 		mmsg->full = 0;
 		return;
@@ -115,11 +122,13 @@ static void wait_mmsg(struct receive *receive, uint64_t timeout_ns)
 		bool off = mmsg->stopped || (mmsg->failing & 1u << i) != 0;
 		poll_fd[i] = (struct pollfd){.fd = off ? -1 : receive->socket[i], .events = POLLIN};
 	}
+	for (unsigned i = 0; i < receive->n_also; i++)
+		poll_fd[receive->n_sockets + i] = (struct pollfd){.fd = receive->also[i], .events = POLLIN};
 	uint64_t begin_ns = clock_monotonic_ns();
 	struct timespec timeout = timespec_of(timeout_ns);
 	receive->counts.waits++;
 	mmsg->found_empty = false;
-	if (ppoll(poll_fd, receive->n_sockets, &timeout, NULL) <= 0)
+	if (ppoll(poll_fd, receive->n_sockets + receive->n_also, &timeout, NULL) <= 0)
 		return;
 	uint64_t slept_ns = clock_monotonic_ns() - begin_ns;
 	uint64_t collect_ns = receive->batch_wait_ns < timeout_ns ? receive->batch_wait_ns : timeout_ns;

@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define TICKS_PER_LOOK 10u /* at files that tell of the interface */
+
 static void count(struct udp *udp, enum udp_metric metric, uint64_t n)
 {
 	metric_add(udp->control, metric, n);
@@ -46,12 +48,32 @@ static void process(struct udp *udp, const uint16_t *index, unsigned n)
 	               clock_since_ns(batch->arrival_ns, clock_real_ns()) / NS_PER_US);
 }
 
+static bool poll_frames(struct udp *udp)
+{
+	struct batch *batch = &udp->batch;
+	uint32_t left;
+	struct xdp_queue *queue = xdp_ready(&udp->xdp, &left);
+	if (queue == NULL)
+		return false;
+	batch->arrival_ns = clock_real_ns();
+	count(udp, UDP_received_frames, left);
+	while (left > 0) {
+		left -= xdp_take(&udp->xdp, queue, batch, left);
+		commit(udp);
+	}
+	xdp_give(&udp->xdp, queue);
+	metric_observe(udp->control, udp->to_ring, UDP_to_ring_us,
+	               clock_since_ns(batch->arrival_ns, clock_real_ns()) / NS_PER_US);
+	return true;
+}
+
 bool udp_poll(struct udp *udp)
 {
 	uint16_t index[BATCH_BUFFERS];
+	bool worked = poll_frames(udp);
 	unsigned n = receive_take(&udp->receive, index, BATCH_BUFFERS);
 	if (n == 0)
-		return false;
+		return worked;
 	process(udp, index, n);
 	receive_give(&udp->receive, index, n);
 	return true;
@@ -62,10 +84,16 @@ void udp_idle(struct udp *udp, uint64_t timeout_ns)
 	receive_wait(&udp->receive, udp->drain_until_ns != 0 ? 0 : timeout_ns);
 }
 
+void udp_quiet(struct udp *udp)
+{
+	xdp_shut(&udp->xdp);
+}
+
 bool udp_drained(struct udp *udp, uint64_t now_ns)
 {
 	if (udp->stopped)
 		return true;
+	udp_quiet(udp);
 	if (udp->drain_until_ns == 0)
 		udp->drain_until_ns = now_ns + UDP_DRAIN_NS;
 	if (now_ns < udp->drain_until_ns && receive_pending(&udp->receive)) {
@@ -98,7 +126,9 @@ static uint64_t kernel_drops(int socket)
 static void account_kernel_drops(struct udp *udp)
 {
 	struct redo *redo = &udp->batch.redo;
-	uint64_t total = 0;
+	uint64_t loss[FRAMES_LOSS_COUNT];
+	xdp_note_losses(&udp->xdp, redo, loss);
+	uint64_t total = loss[FRAMES_RX_DROPPED] + loss[FRAMES_RING_FULL];
 	for (unsigned i = 0; i < udp->receive.n_sockets; i++) {
 		struct drops_entry *seen = udp->seen[i];
 		if (seen == NULL)
@@ -118,8 +148,13 @@ static void account_kernel_drops(struct udp *udp)
 	redo_publish(redo);
 	redo_apply(redo);
 	count(udp, UDP_kernel_dropped_entries, total);
+	count(udp, UDP_xdp_dropped, loss[FRAMES_RX_DROPPED]);
+	count(udp, UDP_xdp_ring_full, loss[FRAMES_RING_FULL]);
+	count(udp, UDP_xdp_fill_empty, loss[FRAMES_FILL_EMPTY]);
+	count(udp, UDP_xdp_invalid, loss[FRAMES_INVALID]);
 }
-_Static_assert(BUFFERS_SOCKETS_MAX + 1 <= REDO_WORDS_MAX, "all sockets fit one note");
+_Static_assert(BUFFERS_SOCKETS_MAX + FRAMES_QUEUES_MAX * FRAMES_LOSS_COUNT + 1 <= REDO_WORDS_MAX,
+               "all sockets fit one note");
 
 static uint64_t least_socket_buffer(const struct receive *receive)
 {
@@ -134,10 +169,31 @@ static uint64_t least_socket_buffer(const struct receive *receive)
 	return receive->n_sockets == 0 ? 0 : least;
 }
 
+/* What the kernel, the program on the interface and the card count of the packets. */
+static void show_packets(struct udp *udp)
+{
+	struct xdp *xdp = &udp->xdp;
+	struct control *control = udp->control;
+	count(udp, UDP_xdp_wakeups, xdp->wakeups);
+	xdp->wakeups = 0;
+	metric_set(control, UDP_xdp_redirected, xdp_redirected(xdp));
+	metric_set(control, UDP_xdp_passed_other, xdp_passed(xdp, FRAMES_PASSED_OTHER));
+	metric_set(control, UDP_xdp_passed_form, xdp_passed(xdp, FRAMES_PASSED_FORM));
+	metric_set(control, UDP_xdp_passed_source, xdp_passed(xdp, FRAMES_PASSED_SOURCE));
+	metric_set(control, UDP_xdp_passed_large, xdp_passed(xdp, FRAMES_PASSED_LARGE));
+	metric_set(control, UDP_xdp_passed_closed, xdp_passed(xdp, FRAMES_PASSED_CLOSED));
+	if (udp->ticks++ % TICKS_PER_LOOK != 0)
+		return;
+	metric_set(control, UDP_interface_dropped, xdp_interface_count(xdp, "rx_dropped"));
+	metric_set(control, UDP_interface_missed, xdp_interface_count(xdp, "rx_missed_errors"));
+}
+
 void udp_tick(struct udp *udp)
 {
 	struct receive_counts *counts = &udp->receive.counts;
 	account_kernel_drops(udp);
+	if (udp->xdp.n > 0)
+		show_packets(udp);
 	receive_retry(&udp->receive);
 	count(udp, UDP_waits, counts->waits);
 	count(udp, UDP_rearms, counts->rearms);
@@ -183,15 +239,18 @@ static void recover_buffers(struct udp *udp)
 	         (unsigned long long)datagrams);
 }
 
-static int join_private(struct udp *udp, const struct instance *instance, const char *role,
-                        struct shm_error *error)
+static int join_private(struct udp *udp, const struct xdp_settings *xdp, const struct instance *instance,
+                        const char *role, struct shm_error *error)
 {
 	char name[SEGMENT_NAME_MAX];
+	size_t frames_bytes = xdp->frames == 0 ? 0 : frames_area_bytes(xdp->frames, xdp->frame_bytes);
 	int result = segment_attach(&udp->private_segment, instance->directory,
 	                            instance_private_name(name, role), SEGMENT_PRIVATE, SEGMENT_WRITE, error);
-	if (result == 0)
-		result = buffers_init(&udp->buffers, udp->private_segment.body,
-		                      udp->private_segment.body_bytes, error);
+	if (result != 0)
+		return result;
+	size_t bytes = udp->private_segment.body_bytes;
+	result = buffers_init(&udp->buffers, udp->private_segment.body,
+	                      bytes > frames_bytes ? bytes - frames_bytes : 0, error);
 	if (result != 0)
 		return result;
 	udp->batch.buffers = &udp->buffers;
@@ -236,7 +295,27 @@ static int begin_receiving(struct udp *udp, const struct udp_settings *settings,
 	receive->n_sockets = n_sockets;
 	for (unsigned i = 0; i < n_sockets; i++)
 		receive->socket[i] = socket[i];
-	return receive_open(receive, settings->backend, error);
+	for (unsigned i = 0; i < udp->xdp.n; i++)
+		receive->also[receive->n_also++] = udp->xdp.queue[i].frames.socket;
+	return receive_open(receive, udp->xdp.n > 0 ? RECEIVE_RECVMMSG : settings->backend, error);
+}
+_Static_assert(FRAMES_QUEUES_MAX <= RECEIVE_ALSO_MAX, "a wait can wait for all queues");
+
+/* What is in the rings was there before this life. */
+static void take_up_frames(struct udp *udp, const struct xdp_settings *settings)
+{
+	uint64_t before =
+	        atomic_load_explicit(&udp->control->metric[UDP_received_frames], memory_order_relaxed);
+	xdp_open(&udp->xdp, settings, &udp->private_segment, &udp->batch.redo);
+	while (poll_frames(udp))
+		;
+	uint64_t frames =
+	        atomic_load_explicit(&udp->control->metric[UDP_received_frames], memory_order_relaxed) -
+	        before;
+	if (frames == 0)
+		return;
+	count(udp, UDP_recovered_frames, frames);
+	log_info("took up packets of the last life", "packets=%llu", (unsigned long long)frames);
 }
 
 int udp_open(struct udp *udp, const struct udp_settings *settings, const struct instance *instance,
@@ -250,13 +329,14 @@ int udp_open(struct udp *udp, const struct udp_settings *settings, const struct 
 	if (result != 0)
 		shm_explain(error, "no memory for a batch");
 	if (result == 0)
-		result = join_private(udp, instance, role, error);
+		result = join_private(udp, &settings->xdp, instance, role, error);
 	if (result == 0)
 		result = join_drops(udp, instance, error);
 	if (result == 0)
 		result = open_ports(udp, instance, role, error);
 	if (result == 0) {
 		recover_buffers(udp);
+		take_up_frames(udp, &settings->xdp);
 		result = begin_receiving(udp, settings, socket, n_sockets, error);
 	}
 	if (result != 0) {
@@ -267,12 +347,16 @@ int udp_open(struct udp *udp, const struct udp_settings *settings, const struct 
 	metric_set(control, UDP_uring_in_use, udp->receive.ops == &receive_uring);
 	metric_set(control, UDP_buffers, udp->buffers.n_buffers);
 	metric_set(control, UDP_socket_buffer_bytes, least_socket_buffer(&udp->receive));
+	metric_set(control, UDP_xdp_queues, udp->xdp.n);
+	metric_set(control, UDP_xdp_mode, xdp_mode(&udp->xdp));
+	xdp_begin(&udp->xdp);
 	return 0;
 }
 
 void udp_close(struct udp *udp)
 {
 	receive_close(&udp->receive);
+	xdp_close(&udp->xdp);
 	ports_close(&udp->ports);
 	segment_detach(&udp->drops_segment);
 	segment_detach(&udp->private_segment);
@@ -289,6 +373,31 @@ void udp_read_settings(struct udp_settings *settings, const struct config *confi
 	        .backend = receive_backend_of(config_string(config, "ingest.udp[%zu].backend", entry)),
 	        .batch_wait_ns = config_ns(config, "ingest.udp[%zu].batch_wait", entry),
 	};
+	if (strcmp(config_string(config, "ingest.udp[%zu].backend", entry), "xdp") != 0)
+		return;
+	settings->xdp = (struct xdp_settings){
+	        .interface = config_string(config, "ingest.udp[%zu].interface", entry),
+	        .frames = (unsigned)config_u64(config, "ingest.udp[%zu].frames", entry),
+	        .frame_bytes = (unsigned)strtoul(config_string(config, "ingest.udp[%zu].frame_bytes", entry),
+	                                         NULL, 10),
+	        .verify = strcmp(config_string(config, "ingest.udp[%zu].checksums", entry), "verify") == 0,
+	        .gate = -1,
+	};
+}
+
+/* What of the back-end the configuration does not tell. */
+static void tell_backend(struct stage *stage, const struct udp *udp, const struct udp_settings *settings)
+{
+	char text[CONTROL_NOTE_BYTES] = "";
+	if (udp->xdp.n > 0)
+		xdp_tell(&udp->xdp, text, sizeof text);
+	else if (settings->xdp.frames > 0)
+		snprintf(text, sizeof text,
+		         "xdp is not in use (the log says why): %s on the ordinary sockets",
+		         udp->receive.ops->name);
+	control_note(stage->control, "%s", text);
+	log_info("receiving", "backend=%s sockets=%u buffers=%u queues=%u", udp->receive.ops->name,
+	         stage->n_sockets, udp->buffers.n_buffers, udp->xdp.n);
 }
 
 static int init(struct stage *stage, struct shm_error *error)
@@ -298,6 +407,9 @@ static int init(struct stage *stage, struct shm_error *error)
 	if (stage_listener(stage, "ingest.udp", &entry, error) != 0)
 		return -EINVAL;
 	udp_read_settings(&settings, stage->config, entry);
+	settings.xdp.queue = stage->frames;
+	settings.xdp.n = stage->n_frames;
+	settings.xdp.gate = stage->gate;
 	struct udp *udp = malloc(sizeof *udp);
 	if (udp == NULL) {
 		shm_explain(error, "no memory");
@@ -311,13 +423,14 @@ static int init(struct stage *stage, struct shm_error *error)
 	}
 	stage->own = udp;
 	stage->ports = &udp->ports;
-	log_info("receiving", "backend=%s sockets=%u buffers=%u", udp->receive.ops->name, stage->n_sockets,
-	         udp->buffers.n_buffers);
+	tell_backend(stage, udp, &settings);
 	return 0;
 }
 
 static bool poll_stage(struct stage *stage)
 {
+	if (stage->draining)
+		udp_quiet(stage->own);
 	return udp_poll(stage->own);
 }
 

@@ -1,11 +1,13 @@
 /* The UDP stage: from the sockets that the supervisor bound to the lanes of a topic.
  *
  *     sockets --> receive (io_uring or recvmmsg) --> buffers --> batch: split, parse, commit --> lane(s)
+ *     network card --> xdp (AF_XDP) --> frames ---------------------'
  *        '- SO_MEMINFO: what the kernel dropped ------------------------------> ledger, at each tick
  *
  * One turn (udp_poll) takes up to 64 filled buffers, parses them into the lanes, commits all with
- * one redo note, and lends the buffers again. A new life (udp_open) finishes the note of the last
- * one, then commits the buffers that have a mark; only then does it lend buffers.
+ * one redo note, and lends the buffers again; and the same with up to 256 frames of a queue. A new
+ * life (udp_open) finishes the note of the last one, then commits the buffers that have a mark and
+ * the frames that are not consumed; only then does it lend buffers and open the gates.
  *
  *     open --> [ poll ... idle, tick ]* --draining--> poll until the sockets were empty once --> stop --> poll --> drained
  *
@@ -16,6 +18,7 @@
 
 #include "ingest/udp/batch.h"
 #include "ingest/udp/receive.h"
+#include "ingest/udp/xdp.h"
 #include "shm/drops.h"
 #include "stage/stage.h"
 
@@ -38,12 +41,14 @@ struct udp_settings {
 	uint16_t listener; /* index into ingest.udp */
 	enum receive_backend backend;
 	uint64_t batch_wait_ns;
+	struct xdp_settings xdp;
 };
 
 struct udp {
 	struct segment private_segment;
 	struct buffers buffers;
 	struct receive receive;
+	struct xdp xdp;
 	struct batch batch;
 	struct ports ports;
 	struct segment drops_segment;
@@ -51,13 +56,14 @@ struct udp {
 	struct drops_entry *seen[BUFFERS_SOCKETS_MAX];
 	struct control *control;                  /* its metrics are udp_metric's */
 	const struct metric_description *to_ring; /* the row of to_ring_us */
-	uint64_t drain_until_ns;                  /* CLOCK_MONOTONIC; 0 while not draining */
+	unsigned ticks;
+	uint64_t drain_until_ns; /* CLOCK_MONOTONIC; 0 while not draining */
 	bool stopped;
 };
 
 extern const struct stage_ops udp_stage;
 
-/* Reads entry `entry` of ingest.udp. */
+/* Reads entry `entry` of ingest.udp; nothing is handed down. */
 void udp_read_settings(struct udp_settings *settings, const struct config *config, size_t entry);
 
 /* Joins: attaches <role>.private and the lanes of the format's topics, commits what the last life
@@ -75,6 +81,10 @@ void udp_tick(struct udp *udp);
 
 /* Waits for datagrams, at most timeout_ns. Returns at once when draining. */
 void udp_idle(struct udp *udp, uint64_t timeout_ns);
+
+/* No more is to be taken in: from here on the card's packets go to the ordinary sockets, so that a
+ * poll can come to find nothing. May be called again. */
+void udp_quiet(struct udp *udp);
 
 /* After a poll that did nothing, when no more is to be taken in: true when all that the kernel had
  * queued is committed (or UDP_DRAIN_NS went by with ever more coming) and the kernel fills no more

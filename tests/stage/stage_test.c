@@ -378,6 +378,21 @@ static void sockets_are_handed_down(void **state)
 	close(pair[1]);
 }
 
+static void sockets_of_a_card_are_handed_down_with_their_gate(void **state)
+{
+	struct stage_fixture *stage = *state;
+	pid_t pid = start_with(stage, "--instance", "test", "--role", ROLE, "--frames", "0:7:64", "--frames",
+	                       "1:9:128", "--gate", "2");
+	wait_running(stage);
+	assert_int_equal(stage->work->frames, 2000000 + 7000 + 64 + 9000 + 128);
+	kill(pid, SIGTERM);
+	assert_int_equal(status_of(pid), 0);
+	assert_int_equal(status_of(start_with(stage, "--instance", "test", "--role", ROLE, "--frames",
+	                                      "77:0:64", "--gate", "0")),
+	                 1);
+	assert_non_null(strstr(output_of(stage, "err"), "--frames 77: Bad file descriptor"));
+}
+
 static void alone_it_turns_input_into_output(void **state)
 {
 	struct stage_fixture *stage = *state;
@@ -428,6 +443,11 @@ static void wrong_usage_exits_2_with_one_line(void **state)
 	        {"--input", "-", "--role", ROLE},
 	        {"--instance", "test", "--role", ROLE, "--socket=x"},
 	        {"--instance", "test", "--role", ROLE, "--socket=-1"},
+	        {"--instance", "test", "--role", ROLE, "--frames=0:0:64"},
+	        {"--instance", "test", "--role", ROLE, "--gate=0"},
+	        {"--instance=test", "--role", ROLE, "--gate=0", "--frames=0:64"},
+	        {"--instance=test", "--role", ROLE, "--gate=x", "--frames=0:0:64"},
+	        {"--input", "-", "--frames=0:0:64", "--gate=0"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		unsigned before = lines_of(output_of(stage, "err"));
@@ -462,6 +482,7 @@ int main(int argc, char **argv)
 	        life(another_supervisor_ends_the_stage),
 	        life(a_stage_whose_supervisor_died_before_it_began_ends),
 	        life(sockets_are_handed_down),
+	        life(sockets_of_a_card_are_handed_down_with_their_gate),
 	        life(alone_it_turns_input_into_output),
 	        life(help_tells_command_line_options_and_metrics),
 	        life(wrong_usage_exits_2_with_one_line),
