@@ -11,6 +11,8 @@
 #include "cli/load/generator.h"
 #include "cli/load/send_http.h"
 #include "cli/load/send_udp.h"
+#include "cli/load/send_xdp.h"
+#include "cli/load/send_xdp_options.h"
 #include "base/clock.h"
 
 #define DEFAULT_ADDRESS "127.0.0.1:4002"
@@ -21,14 +23,23 @@ struct options {
 	const char *format;
 	const char *output;
 	const char *expect;
+	const char *backend;
 	bool json;
 	uint64_t apps, size, gso, sources;
 	double corrupt;
 	uint64_t seed;
 	struct send_udp_settings udp;
+	struct send_xdp_options xdp_options;
+	struct send_xdp_settings xdp;
+	const char *mode; /* of xdp: "copy" or "zero-copy" */
 };
 
 static const volatile bool *stopped;
+
+static bool by_xdp(const struct options *options)
+{
+	return strcmp(options->backend, "xdp") == 0;
+}
 
 static struct generator_settings generator_settings(const struct options *options)
 {
@@ -104,6 +115,10 @@ static int print_account_json(const struct options *options, const struct genera
 	                         (json_int_t)result->refused, "busy", (json_int_t)result->busy);
 	if (root == NULL)
 		return command_fail("send", "%s", strerror(ENOMEM));
+	if (options->mode != NULL) {
+		json_object_set_new(root, "interface", json_string(options->xdp.interface));
+		json_object_set_new(root, "mode", json_string(options->mode));
+	}
 	int error = command_print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6), stdout);
 	json_decref(root);
 	return error == 0 ? 0 : command_fail("send", "%s", strerror(-error));
@@ -116,6 +131,9 @@ static void print_text(FILE *out, const struct options *options, const struct ge
 	        (unsigned long long)account->sent, (double)account->bytes / 1e6,
 	        options->output != NULL ? options->output : options->address,
 	        (double)result->elapsed_ns / 1e9, per_second(account->sent, result->elapsed_ns));
+	if (options->mode != NULL)
+		fprintf(out, "  from %s by AF_XDP (%s), %llu sources\n", options->xdp.interface,
+		        options->mode, (unsigned long long)options->sources);
 	fprintf(out, "  %-18s %12llu\n", "valid", (unsigned long long)account->valid);
 	fprintf(out, "  %-18s %12llu\n", "corrupted", (unsigned long long)(account->sent - account->valid));
 	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
@@ -124,7 +142,26 @@ static void print_text(FILE *out, const struct options *options, const struct ge
 			        (unsigned long long)account->rejected[i]);
 }
 
-static int send_datagrams(const struct options *options, const struct generator *generator,
+static int send_frames(struct options *options, const struct generator *generator,
+                       const struct sockaddr_storage *address, struct send_udp_result *result)
+{
+	static struct send_xdp xdp;
+	char why[SEND_XDP_WHY_MAX];
+	if (send_xdp_open(&xdp, &options->xdp, generator, address, why) != 0)
+		return command_fail("send", "%s", why);
+	options->mode = xdp.transmit.zero_copy ? "zero-copy" : "copy";
+	*result = send_xdp_run(&xdp, generator, &options->udp, stopped);
+	send_xdp_close(&xdp);
+	if (result->error == -ETIMEDOUT)
+		return command_fail("send",
+		                    "%s takes no frames any more, after %llu; is it up, and its other end?",
+		                    options->xdp.interface, (unsigned long long)result->sent);
+	if (result->error != 0)
+		return command_fail("send", "%s: %s", options->xdp.interface, strerror(-result->error));
+	return 0;
+}
+
+static int send_datagrams(struct options *options, const struct generator *generator,
                           struct send_udp_result *result)
 {
 	if (options->output != NULL) {
@@ -139,6 +176,8 @@ static int send_datagrams(const struct options *options, const struct generator 
 	if (send_udp_address(options->address, &address, &bytes, &why) < 0)
 		return command_fail("send", "%s: %s; an address looks like %s", options->address, why,
 		                    DEFAULT_ADDRESS);
+	if (by_xdp(options))
+		return send_frames(options, generator, &address, result);
 	*result = send_udp_run(generator, &address, bytes, &options->udp, stopped);
 	if (result->error == -EMSGSIZE || (result->error == -EINVAL && options->udp.gso > 1))
 		return command_fail(
@@ -176,6 +215,7 @@ static int report(const struct options *options, const struct generator *generat
 static struct options given = {
         .address = DEFAULT_ADDRESS,
         .format = "ipevent",
+        .backend = "socket",
         .apps = 1000,
         .size = 71,
         .gso = 1,
@@ -199,8 +239,21 @@ static const struct argument table[] = {
          "datagrams of equal length per system call message, 1 to 64 (default 1)", &given.gso, 1,
          GENERATOR_RUN_MAX, NULL},
         {"sources", 0, ARGUMENT_COUNT, "N",
-         "sockets to send from, in turn; on loopback each has an\naddress of its own (default 1)",
-         &given.sources, 1, SEND_UDP_SOURCES_MAX, NULL},
+         "sockets to send from, in turn; on loopback each has an\naddress of its own (default 1); with --backend xdp up to 1M,\neach with its own address and port",
+         &given.sources, 1, SEND_FRAME_SOURCES_MAX, NULL},
+        {"backend", 0, ARGUMENT_CHOICE, "BACKEND",
+         "socket, or xdp: whole frames by AF_XDP, as root (default socket)", &given.backend, 0, 0,
+         "socket xdp"},
+        {"interface", 'i', ARGUMENT_STRING, "NAME", "xdp: where the frames leave",
+         &given.xdp_options.interface, 0, 0, NULL},
+        {"queue", 0, ARGUMENT_COUNT, "N", "xdp: its queue (default 0)", &given.xdp_options.queue, 0,
+         UINT32_MAX, NULL},
+        {"mac", 0, ARGUMENT_STRING, "MAC", "xdp: where they go; asked for on the network by default",
+         &given.xdp_options.mac, 0, 0, NULL},
+        {"from", 0, ARGUMENT_STRING, "NETWORK", "xdp: addresses of the sources (default the interface's own)",
+         &given.xdp_options.from, 0, 0, NULL},
+        {"ports", 0, ARGUMENT_STRING, "FIRST-LAST", "xdp: ports of the sources (default 1024-65535)",
+         &given.xdp_options.ports, 0, 0, NULL},
         {"format", 0, ARGUMENT_CHOICE, "FORMAT", "ipevent, raw or json (default ipevent)", &given.format, 0,
          0, "ipevent raw json"},
         {"size", 0, ARGUMENT_COUNT, "BYTES", "length of raw datagrams (default 71)", &given.size, 0,
@@ -230,6 +283,34 @@ static const struct arguments arguments = {
         .operands_max = 2,
 };
 
+/* What belongs to one back-end only, and what it needs. */
+static int complete_backend(size_t operands)
+{
+	const struct send_xdp_options *xdp = &given.xdp_options;
+	if (!by_xdp(&given)) {
+		if (xdp->interface != NULL || xdp->mac != NULL || xdp->from != NULL || xdp->ports != NULL ||
+		    xdp->queue != 0)
+			return arguments_error(
+			        &arguments,
+			        "--interface, --queue, --mac, --from and --ports are for --backend xdp");
+		if (given.sources > SEND_UDP_SOURCES_MAX)
+			return arguments_error(
+			        &arguments, "--sources %llu: at most %u are sockets; --backend xdp has more",
+			        (unsigned long long)given.sources, SEND_UDP_SOURCES_MAX);
+		return ARGUMENTS_GO_ON;
+	}
+	if (operands < 2)
+		return arguments_error(&arguments, "--backend xdp takes an ADDRESS on another machine");
+	if (given.output != NULL)
+		return arguments_error(&arguments, "--output takes no --backend");
+	if (given.gso > 1)
+		return arguments_error(&arguments,
+		                       "--gso is for sockets; with --backend xdp each datagram is a frame");
+	int status = send_xdp_complete(&arguments, xdp, &given.xdp);
+	given.xdp.sources = (uint32_t)given.sources;
+	return status;
+}
+
 static int parse(int argc, char **argv)
 {
 	struct operands operands;
@@ -254,7 +335,7 @@ static int parse(int argc, char **argv)
 	given.udp.sources = (uint32_t)given.sources;
 	if (given.udp.count == UINT64_MAX && given.udp.duration_ns == UINT64_MAX)
 		given.udp.count = DEFAULT_COUNT;
-	return ARGUMENTS_GO_ON;
+	return complete_backend(operands.n);
 }
 
 int command_send(int argc, char **argv)

@@ -10,13 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/load/pace.h"
 #include "base/clock.h"
 
 #define BATCH        32u               /* messages in one system call */
 #define SHORT_BATCH  8u                /* the same when several sockets take turns */
-#define PACE_NS      (200 * NS_PER_US) /* shortest sleep: a shorter one costs more than it saves */
-#define LAG_MAX_NS   (50 * NS_PER_MS)  /* a sender later than this does not catch up in one burst */
-#define SLEEP_MAX_NS (100 * NS_PER_MS) /* so that a signal ends it soon */
+#define FULL_NS      (200 * NS_PER_US) /* pause when the kernel's buffer is full */
 #define DEFAULT_PORT "4002"
 
 struct sender {
@@ -147,19 +146,13 @@ static uint64_t send_once(struct sender *sender, int fd, unsigned n, struct send
 		else if (errno != EINTR)
 			result->error = -errno;
 		if (errno == ENOBUFS)
-			nanosleep(&(struct timespec){.tv_nsec = PACE_NS}, NULL);
+			nanosleep(&(struct timespec){.tv_nsec = FULL_NS}, NULL);
 		return 0;
 	}
 	uint64_t datagrams = 0;
 	for (int i = 0; i < sent; i++)
 		datagrams += sender->n[i];
 	return datagrams;
-}
-
-/* When the datagram number `sent` is due, counted from start. */
-static uint64_t due_ns(uint64_t sent, uint64_t rate)
-{
-	return (uint64_t)((double)sent * 1e9 / (double)rate);
 }
 
 /* The number left to send, limited so that every source gets its turn when there are enough. */
@@ -169,39 +162,16 @@ static uint64_t left(const struct send_udp_settings *settings, uint64_t sent)
 	return n <= turn ? n : turn == 0 ? 1 : turn;
 }
 
-/* The number to send now; sleeps when it is too early. Moves *start when the sender cannot keep the
- * pace. */
-static uint64_t allowed(const struct send_udp_settings *settings, uint64_t sent, uint64_t *start,
-                        uint64_t end)
-{
-	if (settings->rate == 0)
-		return left(settings, sent);
-	uint64_t now = clock_monotonic_ns(), due = *start + due_ns(sent, settings->rate);
-	if (now + PACE_NS < due || now < due) {
-		uint64_t wait = due - now < PACE_NS ? PACE_NS : due - now;
-		if (wait > SLEEP_MAX_NS)
-			wait = SLEEP_MAX_NS;
-		if (now + wait > end)
-			wait = end > now ? end - now : 0;
-		nanosleep(&(struct timespec){.tv_nsec = (long)wait}, NULL);
-		return 0;
-	}
-	if (now - due > LAG_MAX_NS)
-		*start += now - due - LAG_MAX_NS;
-	uint64_t n = (uint64_t)((double)(now - *start) * (double)settings->rate / 1e9) + 1;
-	n = n > sent ? n - sent : 0;
-	return n < left(settings, sent) ? n : left(settings, sent);
-}
-
 static void run(struct sender *sender, struct send_udp_result *result, const volatile bool *stop)
 {
 	const struct send_udp_settings *settings = sender->settings;
-	uint64_t begun = clock_monotonic_ns(), start = begun;
+	uint64_t begun = clock_monotonic_ns();
 	uint64_t end =
 	        settings->duration_ns > UINT64_MAX - begun ? UINT64_MAX : begun + settings->duration_ns;
+	struct pace pace = {.rate = settings->rate, .start_ns = begun, .end_ns = end};
 	uint32_t source = 0;
 	while (!*stop && result->error == 0 && result->sent < settings->count && clock_monotonic_ns() < end) {
-		uint64_t most = allowed(settings, result->sent, &start, end);
+		uint64_t most = pace_allowed(&pace, result->sent, left(settings, result->sent));
 		if (most == 0)
 			continue;
 		unsigned n = fill(sender, result->sent, most);

@@ -73,3 +73,22 @@ def test_send_says_when_nobody_listens_or_the_address_is_none():
     for address in ("[::1:4002", "127.0.0.1:99999", "127.0.0.1:port"):
         result = millrace("send", "udp", address, "--count", 1)
         assert result.returncode == 1 and address in result.stderr, (address, result)
+
+
+def test_options_of_the_backend_xdp_that_do_not_go_together_are_wrong_use():
+    xdp = ("--backend", "xdp", "--interface", "client0")
+    for arguments, message in (
+        (["--backend", "xdp", "--interface", "client0"], "takes an ADDRESS"),
+        (["10.77.0.1", "--backend", "xdp"], "takes --interface"),
+        (["10.77.0.1", *xdp, "--gso", 2], "--gso is for sockets"),
+        (["10.77.0.1", *xdp, "--output", "x"], "--output takes no --backend"),
+        (["10.77.0.1", *xdp, "--mac", "2:0:0:0:0:1"], "a MAC address looks like"),
+        (["10.77.0.1", *xdp, "--from", "10.0.0.1/8"], "a network looks like"),
+        (["10.77.0.1", *xdp, "--ports", "5-4"], "ports look like"),
+        (["10.77.0.1", *xdp, "--ports", "0-4"], "ports look like"),
+        (["10.77.0.1", *xdp, "--ports", "5-"], "ports look like"),
+        (["10.77.0.1", "--interface", "client0"], "are for --backend xdp"),
+        (["10.77.0.1", "--sources", 1025], "at most 1024 are sockets"),
+    ):
+        result = millrace("send", "udp", *arguments, "--count", 1)
+        assert result.returncode == 2 and message in result.stderr, (arguments, result)

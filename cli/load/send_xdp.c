@@ -1,0 +1,169 @@
+#include "cli/load/send_xdp.h"
+
+#include <errno.h>
+#include <net/ethernet.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/load/link.h"
+#include "cli/load/pace.h"
+#include "base/clock.h"
+
+#define BATCH    256u             /* frames put into the ring before the kernel is called */
+#define FULL_NS  (20 * NS_PER_US) /* pause when the interface is full */
+#define STUCK_NS (2 * NS_PER_SEC)
+
+static uint32_t longest(const struct generator *generator)
+{
+	uint32_t most = 0;
+	for (uint32_t i = 0; i < generator->n; i++)
+		if (generator->datagram[i].length > most)
+			most = generator->datagram[i].length;
+	return most;
+}
+
+static int refuse(char *why, int error, const char *interface, const char *reason)
+{
+	const char *remedy = "";
+	if (error == -EPERM || error == -EACCES)
+		remedy = "; it needs CAP_NET_RAW and CAP_NET_ADMIN: run it as root";
+	else if (error == -EAFNOSUPPORT)
+		remedy = "; this kernel has no CONFIG_XDP_SOCKETS";
+	else if (error == -EBUSY)
+		remedy = "; another AF_XDP socket has it";
+	snprintf(why, SEND_XDP_WHY_MAX, "%s: %s (%s)%s", interface, reason, strerror(-error), remedy);
+	return error;
+}
+
+static bool queue_exists(const char *interface, unsigned queue)
+{
+	char path[128];
+	snprintf(path, sizeof path, "/sys/class/net/%s/queues", interface);
+	if (access(path, F_OK) != 0)
+		return true; /* /sys of another network namespace: bind will tell */
+	snprintf(path, sizeof path, "/sys/class/net/%s/queues/tx-%u", interface, queue);
+	return access(path, F_OK) == 0;
+}
+
+static int make_frame(struct send_xdp *xdp, const struct send_xdp_settings *settings,
+                      const struct link_interface *link, const struct sockaddr_storage *to,
+                      const char **reason)
+{
+	struct send_frame_settings frame = {.to = to,
+	                                    .bits = settings->network_given ? settings->bits : 128,
+	                                    .first_port = settings->first_port,
+	                                    .last_port = settings->last_port,
+	                                    .sources = settings->sources};
+	memcpy(frame.from_mac, link->mac, sizeof frame.from_mac);
+	memcpy(frame.network, settings->network_given ? settings->network : link->address,
+	       sizeof frame.network);
+	*reason = "it has no address for the sources to have; give them one with --from";
+	if (!settings->network_given && !link->address_known)
+		return -EADDRNOTAVAIL;
+	memcpy(frame.to_mac, settings->to_mac, sizeof frame.to_mac);
+	int result = 0;
+	if (!settings->to_mac_given)
+		result = link_neighbour(link->index, to, frame.to_mac, reason);
+	return result != 0 ? result : send_frame_init(&xdp->frame, &frame, reason);
+}
+
+int send_xdp_open(struct send_xdp *xdp, const struct send_xdp_settings *settings,
+                  const struct generator *generator, const struct sockaddr_storage *to, char *why)
+{
+	struct link_interface link;
+	const char *reason = "";
+	int result = link_interface(&link, settings->interface, to->ss_family, &reason);
+	if (result == 0 && !queue_exists(settings->interface, settings->queue)) {
+		reason = "it has no such queue";
+		result = -EINVAL;
+	}
+	if (result == 0)
+		result = make_frame(xdp, settings, &link, to, &reason);
+	if (result != 0)
+		return refuse(why, result, settings->interface, reason);
+	uint32_t bytes = xdp->frame.head_bytes + longest(generator);
+	if (bytes > ETH_HLEN + link.mtu || bytes > TRANSMIT_FRAME_BYTES) {
+		snprintf(why, SEND_XDP_WHY_MAX,
+		         "%s: a datagram of %u bytes does not fit; with an MTU of %u at most %u do",
+		         settings->interface, bytes - xdp->frame.head_bytes, link.mtu,
+		         (ETH_HLEN + link.mtu < TRANSMIT_FRAME_BYTES ? ETH_HLEN + link.mtu
+		                                                     : TRANSMIT_FRAME_BYTES) -
+		                 xdp->frame.head_bytes);
+		return -EMSGSIZE;
+	}
+	result = transmit_open(&xdp->transmit, link.index, settings->queue, &reason);
+	return result != 0 ? refuse(why, result, settings->interface, reason) : 0;
+}
+
+void send_xdp_close(struct send_xdp *xdp)
+{
+	transmit_close(&xdp->transmit);
+}
+
+/* Commits up to `most` frames from position on; returns how many. */
+static uint32_t fill(struct send_xdp *xdp, const struct generator *generator, uint64_t position,
+                     uint64_t most)
+{
+	uint32_t n = 0;
+	uint32_t source = (uint32_t)(position % xdp->frame.sources);
+	for (uint8_t *out; n < BATCH && n < most && (out = transmit_reserve(&xdp->transmit)) != NULL; n++) {
+		const struct generator_datagram *datagram =
+		        &generator->datagram[(position + n) & (generator->n - 1)];
+		uint32_t bytes = send_frame_write(&xdp->frame, source, generator->bytes + datagram->offset,
+		                                  datagram->length, out);
+		transmit_commit(&xdp->transmit, (uint16_t)bytes);
+		source = source + 1 < xdp->frame.sources ? source + 1 : 0;
+	}
+	return n;
+}
+
+/* Detects that nothing moves any more. */
+struct watch {
+	uint64_t since_ns; /* when something last moved; 0: just now */
+};
+
+/* One round with the kernel. Returns 0 or -errno. */
+static int move(struct transmit *transmit, struct watch *watch)
+{
+	int result = transmit_waiting(transmit) > 0 ? transmit_kick(transmit) : 0;
+	if (transmit_reap(transmit) > 0 || transmit_under_way(transmit) == 0)
+		watch->since_ns = 0;
+	else if (watch->since_ns == 0)
+		watch->since_ns = clock_monotonic_ns();
+	else if (clock_monotonic_ns() - watch->since_ns > STUCK_NS)
+		return -ETIMEDOUT;
+	if (result != -EAGAIN)
+		return result;
+	nanosleep(&(struct timespec){.tv_nsec = (long)FULL_NS}, NULL);
+	return 0;
+}
+
+struct send_udp_result send_xdp_run(struct send_xdp *xdp, const struct generator *generator,
+                                    const struct send_udp_settings *settings, const volatile bool *stop)
+{
+	struct transmit *transmit = &xdp->transmit;
+	struct send_udp_result result = {0};
+	struct watch watch = {0};
+	uint64_t begun = clock_monotonic_ns();
+	uint64_t end =
+	        settings->duration_ns > UINT64_MAX - begun ? UINT64_MAX : begun + settings->duration_ns;
+	struct pace pace = {.rate = settings->rate, .start_ns = begun, .end_ns = end};
+	while (!*stop && result.error == 0 && result.sent < settings->count && clock_monotonic_ns() < end) {
+		if (transmit_waiting(transmit) == 0)
+			result.sent += fill(xdp, generator, result.sent,
+			                    pace_allowed(&pace, result.sent, settings->count - result.sent));
+		result.error = move(transmit, &watch);
+	}
+	while (result.error == 0 && transmit_under_way(transmit) > 0) {
+		result.error = move(transmit, &watch);
+		if (result.error == 0 && transmit_waiting(transmit) == 0 && transmit_under_way(transmit) > 0)
+			nanosleep(&(struct timespec){.tv_nsec = (long)FULL_NS}, NULL);
+	}
+	if (result.error == 0 && transmit_invalid(transmit) > 0)
+		result.error = -EBADMSG;
+	result.busy = transmit->full + transmit->dropped;
+	result.elapsed_ns = clock_monotonic_ns() - begun;
+	return result;
+}
