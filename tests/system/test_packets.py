@@ -524,7 +524,7 @@ def test_a_reload_changes_frames_and_queues_and_loses_nothing(lab, tmp_path, shm
         load = Load(lab, int(20000 / SLOW), 1)
         load.start()
         try:
-            for options in ({"frames": 1024}, {"frame_bytes": "4096"}, {"backend": "recvmmsg"}, {}):
+            for options in ({"frames": 16384}, {"frame_bytes": "4096"}, {"backend": "recvmmsg"}, {}):
                 time.sleep(0.3)
                 pid = one.pid_of(ROLE)
                 one.write_config(config_for(tmp_path, **options))
