@@ -32,32 +32,32 @@ static void fail(struct pipeline *pipeline, const char *what, const char *why)
 	exit(1);
 }
 
-static void exec_supervisor(const char *const *extra, const char *data_dir, int out)
+static void exec_supervisor(const struct pipeline_place *place, const char *const *extra,
+                            const char *data_dir, int out)
 {
-	char folder[480], path[512], data[600];
+	char folder[480], path[512], data[600], listen[160];
 	if (program_libexec(folder, sizeof folder) != 0)
 		_exit(127);
 	snprintf(path, sizeof path, "%s/supervisor", folder);
 	snprintf(data, sizeof data, "data_dir=%s", data_dir);
-	const char *arguments[ARGS_MAX] = {path,
-	                                   "--instance",
-	                                   INSTANCE,
-	                                   "--set",
-	                                   data,
-	                                   "--set",
-	                                   "ingest.udp[0].listen=127.0.0.1:0",
-	                                   "--set",
-	                                   "ingest.http=[]",
-	                                   "--set",
-	                                   "sinks=[]",
-	                                   "--set",
-	                                   "log.level=warn"};
-	unsigned used = 13;
+	snprintf(listen, sizeof listen, "ingest.udp[0].listen=%s", place->listen);
+	/* ip(8) also gives it a /sys of that network */
+	const char *network[] = {"ip", "netns", "exec", place->network};
+	const char *fixed[] = {path,       "--instance", INSTANCE,        "--set",          data,
+	                       "--set",    listen,       "--set",         "ingest.http=[]", "--set",
+	                       "sinks=[]", "--set",      "log.level=warn"};
+	const char *arguments[ARGS_MAX] = {NULL};
+	unsigned used = 0;
+	if (place->network != NULL)
+		for (size_t i = 0; i < sizeof network / sizeof *network; i++)
+			arguments[used++] = network[i];
+	for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+		arguments[used++] = fixed[i];
 	for (; *extra != NULL && used < ARGS_MAX - 1; extra++)
 		arguments[used++] = *extra;
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	dup2(out, STDOUT_FILENO);
-	execv(path, (char *const *)(uintptr_t)arguments);
+	execvp(arguments[0], (char *const *)(uintptr_t)arguments);
 	_exit(127);
 }
 
@@ -97,7 +97,14 @@ static void wait_until_ready(struct pipeline *pipeline)
 
 void pipeline_start(struct pipeline *pipeline, const char *const *extra)
 {
-	char data_dir[256];
+	static const struct pipeline_place place = {.listen = "127.0.0.1:0"};
+	pipeline_start_at(pipeline, &place, extra);
+}
+
+void pipeline_start_at(struct pipeline *pipeline, const struct pipeline_place *place,
+                       const char *const *extra)
+{
+	char data_dir[256], host[128];
 	int out[2];
 	memset(pipeline, 0, sizeof *pipeline);
 	snprintf(data_dir, sizeof data_dir, "%s/data", turns_directory());
@@ -109,14 +116,18 @@ void pipeline_start(struct pipeline *pipeline, const char *const *extra)
 	if (pipeline->supervisor < 0)
 		fail(pipeline, "fork", strerror(errno));
 	if (pipeline->supervisor == 0)
-		exec_supervisor(extra, data_dir, out[1]);
+		exec_supervisor(place, extra, data_dir, out[1]);
 	close(out[1]);
-	unsigned port = port_read(out[0], "127.0.0.1:", READY_NS);
+	/* the host, with the colon before the port */
+	snprintf(host, sizeof host, "%.*s", (int)(strrchr(place->listen, ':') + 1 - place->listen),
+	         place->listen);
+	unsigned port = port_read(out[0], host, READY_NS);
 	if (port == 0)
 		fail(pipeline, "supervisor", "did not tell its port");
-	pipeline->address = (struct sockaddr_in){.sin_family = AF_INET,
-	                                         .sin_port = htons((uint16_t)port),
-	                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	pipeline->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	*strrchr(host, ':') = '\0';
+	if (inet_pton(AF_INET, host, &pipeline->address.sin_addr) != 1)
+		fail(pipeline, host, "is no IPv4 address");
 	wait_until_ready(pipeline);
 	/* The reading end stays open: a supervisor that prints at its end must not meet a closed
 	 * pipe. */
@@ -148,6 +159,25 @@ struct pipeline_count pipeline_count(const struct pipeline *pipeline)
 	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
 		count.rejected += atomic_load(&lane->ledger.rejected[i]);
 	return count;
+}
+
+uint64_t pipeline_metric(const struct pipeline *pipeline, const char *name)
+{
+	struct segment segment = {0};
+	struct shm_error error;
+	char file[SEGMENT_NAME_MAX];
+	if (segment_attach(&segment, pipeline->instance.directory, instance_stage_name(file, "ingest-udp.0"),
+	                   SEGMENT_STAGE, SEGMENT_READ, &error) != 0)
+		return 0;
+	const struct control *control = segment.body;
+	uint64_t n = atomic_load(&control->n_metrics), value = 0;
+	for (unsigned i = 0, word = 0; i < n && i < METRICS_MAX; i++) {
+		if (strncmp(control->description[i].name, name, sizeof control->description[i].name) == 0)
+			value = atomic_load(&control->metric[word]);
+		word += metric_words(&control->description[i]);
+	}
+	segment_detach(&segment);
+	return value;
 }
 
 static double cpu_of(const char *directory, const char *role, pid_t pid)

@@ -13,6 +13,12 @@
 
 #include "shm/instance.h"
 
+/* Where its supervisor runs and listens. */
+struct pipeline_place {
+	const char *network; /* name of a network namespace; NULL: that of the benchmark */
+	const char *listen;  /* "127.0.0.1:0" */
+};
+
 struct pipeline {
 	pid_t supervisor;
 	struct sockaddr_in address; /* of the one listener */
@@ -36,11 +42,18 @@ struct pipeline_cpu {
  * further arguments for the supervisor ("--set", "KEY=VALUE", ...), NULL-terminated. */
 void pipeline_start(struct pipeline *pipeline, const char *const *extra);
 
+/* The same, at another place than 127.0.0.1. */
+void pipeline_start_at(struct pipeline *pipeline, const struct pipeline_place *place,
+                       const char *const *extra);
+
 /* Ends it, drained, and waits for it. */
 void pipeline_stop(struct pipeline *pipeline);
 
 struct pipeline_count pipeline_count(const struct pipeline *pipeline);
 struct pipeline_cpu pipeline_cpu(const struct pipeline *pipeline);
+
+/* A metric of ingest-udp.0; 0 when it has none of this name. */
+uint64_t pipeline_metric(const struct pipeline *pipeline, const char *name);
 
 /* Waits until nothing moves any more and all that was written is counted, at most timeout_s. */
 void pipeline_settle(const struct pipeline *pipeline, double timeout_s);

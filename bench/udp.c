@@ -5,7 +5,7 @@
  *   2. without:    the same pipeline and a bare recvmmsg loop in turns, fed one datagram a message as fast as the sender can
  *
  * The datagrams are the generator's IpEvents, 30 % of them corrupted unless --corrupt says
- * otherwise for part 1. */
+ * otherwise for part 1. --backend xdp measures something else: packets.h. */
 #include <errno.h>
 #include <netinet/udp.h>
 #include <signal.h>
@@ -20,10 +20,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/packets.h"
 #include "bench/pipeline.h"
 #include "bench/options.h"
 #include "bench/turns.h"
 #include "cli/load/generator.h"
+#include "cli/load/send_frame.h"
 #include "cli/load/send_udp.h"
 #include "base/clock.h"
 #include "base/output.h"
@@ -37,6 +39,9 @@ struct options {
 	double seconds, search_seconds, turn_seconds, rate, corrupt_percent;
 	unsigned gso, apps, turns;
 	bool json, search;
+	const char *backend;
+	unsigned sources, moderate;
+	bool spin;
 };
 
 struct run {
@@ -302,6 +307,12 @@ static void help(void)
 	     "  --turn-duration S length of each (default 2)\n"
 	     "  --json            one JSON object instead of text\n"
 	     "\n"
+	     "  --backend xdp     as root: frames of many sources through a lab of two network namespaces, taken in by AF_XDP; in turns with a bare\n"
+	     "                    AF_XDP loop and with the ordinary socket, then at 0.8 of the highest rate without loss (no --rate, no --gso)\n"
+	     "  --sources N       that take turns one by one (default 1024)\n"
+	     "  --moderate US     microseconds in which packets gather at the receiving end, as a card's interrupt moderation does (default 50)\n"
+	     "  --spin            the bare loop never sleeps\n"
+	     "\n"
 	     "Exit status: 0 measured, 1 failed or datagrams were lost at the fixed rate, 2 usage.");
 }
 
@@ -317,6 +328,10 @@ static int parse(int argc, char **argv, struct options *options)
 	        {"turns", OPTION_COUNT, &options->turns, 0, TURNS_MAX},
 	        {"turn-duration", OPTION_REAL, &options->turn_seconds, 0.001, 86400},
 	        {"json", OPTION_ON, &options->json, 0, 0},
+	        {"backend", OPTION_TEXT, &options->backend, 0, 0},
+	        {"sources", OPTION_COUNT, &options->sources, 1, SEND_FRAME_SOURCES_MAX},
+	        {"moderate", OPTION_COUNT, &options->moderate, 0, 10000},
+	        {"spin", OPTION_ON, &options->spin, 0, 0},
 	};
 	return options_read(argc, argv, "bench-udp", rows, sizeof rows / sizeof *rows, help);
 }
@@ -338,9 +353,27 @@ static void print_json(const struct options *options, const struct run *fixed, d
 	       turns_ratio(turns), turns->n);
 }
 
+static int run_packets(const struct options *options)
+{
+	const struct packets_options packets = {.seconds = options->seconds,
+	                                        .turn_seconds = options->turn_seconds,
+	                                        .corrupt_percent = options->corrupt_percent,
+	                                        .sources = options->sources,
+	                                        .apps = options->apps,
+	                                        .turns = options->turns,
+	                                        .moderate = options->moderate,
+	                                        .json = options->json,
+	                                        .search = options->search,
+	                                        .spin = options->spin};
+	return packets_run(&packets);
+}
+
 static int run(int argc, char **argv)
 {
-	struct options options = {.seconds = 10,
+	struct options options = {.backend = "socket",
+	                          .sources = 1024,
+	                          .moderate = 50,
+	                          .seconds = 10,
 	                          .search_seconds = 2,
 	                          .turn_seconds = 2,
 	                          .rate = 5e6,
@@ -351,6 +384,12 @@ static int run(int argc, char **argv)
 	int done = parse(argc, argv, &options);
 	if (done >= 0)
 		return done;
+	if (strcmp(options.backend, "xdp") == 0)
+		return run_packets(&options);
+	if (strcmp(options.backend, "socket") != 0) {
+		fprintf(stderr, "bench-udp: --backend %s: socket or xdp; see --help\n", options.backend);
+		return 2;
+	}
 	static const char *const nothing[] = {NULL};
 	struct generator generator;
 	struct pipeline pipeline;

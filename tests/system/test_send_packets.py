@@ -8,6 +8,7 @@ import time
 import pytest
 
 import packet_help
+from cli_help import millrace
 from harness import MILLRACE, ROOT, SLOW, Instance, default_config, wait_until
 from packet_help import CLIENT_MAC, SERVER, SERVER6, SERVER_MAC, Lab, capture, frames, is_udp, read_frame
 
@@ -156,6 +157,20 @@ def test_without_the_privilege_it_says_what_it_needs(lab):
     without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     result = lab.run(lab.client_name, *without, MILLRACE, "send", "udp", SERVER, *XDP, "--mac", "02:00:00:00:77:01", "--count", 1)
     assert result.returncode == 1 and "CAP_NET_RAW" in result.stderr and "root" in result.stderr, result
+
+
+def test_the_benchmark_names_all_places_where_packets_are_and_they_add_up():
+    """Whether something is lost depends on the machine; that it is known where does not."""
+    result = millrace("bench", "udp", "--backend", "xdp", "--turns", 1, "--turn-duration", 0.3, "--duration", 0.5, "--corrupt", 30, "--no-search", "--json", timeout=60)
+    assert result.returncode in (0, 1) and result.stdout, result.stderr
+    bench = json.loads(result.stdout)
+    assert bench["sources"] == 1024 and bench["turns"] == 1
+    assert min(bench[key] for key in ("per_s", "bare_loop_per_s", "socket_per_s")) > 0
+    run = bench["run"]
+    places = ("no_free_frame", "ring_full", "socket_full", "refused_by_kernel", "rejected", "dropped", "written")
+    assert run["sent"] > 0 and run["unknown"] == 0 and run["sent"] == sum(run[place] for place in places)
+    assert run["exact"] == (result.returncode == 0) == (run["received"] == run["sent"] and run["written"] == run["valid"] == run["counted"])
+    assert run["redirected"] == run["sent"] and 0.1 < run["rejected"] / run["received"] < 0.5
 
 
 def lab_script(*arguments, **options):
