@@ -155,21 +155,20 @@ static inline void fetch(const struct frame *frame)
 
 uint32_t xdp_take(const struct xdp *xdp, const struct xdp_queue *queue, struct batch *batch, uint32_t n)
 {
-	struct frame frame[XDP_BATCH + AHEAD];
+	struct frame frame[XDP_BATCH];
 	struct burst burst;
 	size_t bytes = 0;
 	uint32_t i;
 	for (i = 0; i < n; i++) {
 		(void)frames_look(&queue->frames, i, &frame[i]); /* one that leads astray is empty */
 		bytes += frame[i].bytes;
-	}
-	for (i = 0; i < AHEAD; i++) {
-		frame[n + i] = frame[n - 1];
-		fetch(&frame[i]);
+		if (i < AHEAD)
+			fetch(&frame[i]);
 	}
 	bool roomy = batch_reserve(batch, n, bytes);
 	for (i = 0; i < n; i++) {
-		fetch(&frame[i + AHEAD]);
+		if (i + AHEAD < n)
+			fetch(&frame[i + AHEAD]);
 		enum ledger_reason reason = frame_parse(frame[i].data, frame[i].bytes, xdp->verify, &burst);
 		if (reason != LEDGER_VALID)
 			batch_reject(batch, reason);
