@@ -391,7 +391,7 @@ static void steer(const struct applying *applying, unsigned port)
 	struct packets_interface *interface = &applying->packets->port[port].interface;
 	const struct plan *plan = applying->plan;
 	struct packets_steering steering[INSTANCE_ROLES_MAX];
-	struct steering_room *room = calloc(plan->n_listeners, sizeof *room);
+	struct steering_room *room = calloc(plan->n_listeners + 1, sizeof *room); /* never of 0 */
 	struct shm_error error;
 	unsigned n = 0;
 	if (room == NULL)
