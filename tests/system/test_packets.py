@@ -186,6 +186,7 @@ def test_packets_come_past_the_kernel_and_each_is_counted_once(lab, tmp_path, sh
         assert rejected(one, stat) == {reason: k for reason, k in account["corrupted"].items() if k > 0}
         now = metrics(one)
         assert now["xdp_mode"] == MODES[used] and now["xdp_queues"] == 1
+        assert f"xdp {used} on server0, queues 0" in one.millrace("stat").stdout
         assert now["xdp_redirected"] == n and now["received_buffers"] == 0
         assert sum(now[f"xdp_{what}"] for what in ("dropped", "ring_full", "invalid", "passed_closed")) == 0
 
@@ -447,6 +448,7 @@ def test_without_the_privilege_the_ordinary_socket_serves(lab, tmp_path, shm_roo
         line = warning(one)
         assert "CAP_BPF" in line and "CAP_NET_ADMIN" in line and "listener=ingest.udp[0]" in line
         assert metrics(one)["xdp_mode"] == 0
+        assert "xdp is not in use" in one.millrace("stat").stdout
         check_served(lab, one)
 
 
