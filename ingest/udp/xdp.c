@@ -113,8 +113,18 @@ static void set_gates(struct xdp *xdp, bool open)
 	xdp->open = open;
 }
 
+static void wake(struct xdp *xdp, const struct xdp_queue *queue)
+{
+	if (!frames_want_wake(&queue->frames))
+		return;
+	frames_wake(queue->frames.socket);
+	xdp->wakeups++;
+}
+
 void xdp_begin(struct xdp *xdp)
 {
+	for (unsigned i = 0; i < xdp->n; i++)
+		wake(xdp, &xdp->queue[i]); /* xdp_open has given it frames */
 	set_gates(xdp, true);
 }
 
@@ -184,10 +194,7 @@ uint32_t xdp_take(const struct xdp *xdp, const struct xdp_queue *queue, struct b
 void xdp_give(struct xdp *xdp, struct xdp_queue *queue)
 {
 	frames_release(&queue->frames);
-	if (frames_want_wake(&queue->frames)) {
-		frames_wake(queue->frames.socket);
-		xdp->wakeups++;
-	}
+	wake(xdp, queue);
 }
 
 /* ---- what others say ---- */

@@ -209,6 +209,10 @@ static void the_kernel_is_woken_when_it_asks_for_it(void **state)
 	assert_int_equal(world.card[0]->wakes, 1);
 	assert_int_equal(udp_metric_value(&world.fixture, UDP_xdp_wakeups), 1);
 	udp_close(&udp);
+	/* a driver that has run out of frames waits for the next life's, and no packet comes */
+	assert_int_equal(udp_card_open(&world, &udp, "ipevent", NULL, 0), 0);
+	assert_int_equal(world.card[0]->wakes, 2);
+	udp_close(&udp);
 	udp_card_remove(&world);
 }
 
