@@ -60,7 +60,7 @@ int link_interface(struct link_interface *interface, const char *name, int famil
 	*why = "there is no such interface";
 	if (interface->index == 0 || strlen(name) >= sizeof request.ifr_name)
 		return -ENODEV;
-	strcpy(request.ifr_name, name);
+	memcpy(request.ifr_name, name, strlen(name) + 1);
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), result = 0;
 	if (fd < 0) {
 		*why = "socket";
