@@ -14,7 +14,7 @@ HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/
 FETCHED   = country.mmdb regexes.yaml uPlot.js uPlot.css
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,$(FETCHED) $(addsuffix .licence,$(FETCHED)))
 
-.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver outage-deliver bench-live
+.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live
 .PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint
 
 all: have-packages $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
@@ -86,6 +86,10 @@ crash-sinks: ## 1,000 kills of the sink on each store, under load; KILLS=n for a
 crash-deliver: ## 500 kills of the stage that delivers, under load, as well as the shorter tests; KILLS=n for another number
 	@scripts/install-packages build run test data xdp
 	@MILLRACE_KILLS=$(or $(KILLS),500) $(AGAIN) built-system ONLY=test_deliver_crash
+
+crash-packets: ## 50 kills of the stage and 5 of the supervisor while packets come past the kernel, as root; KILLS=n for another number
+	@scripts/install-packages build run test data xdp
+	@MILLRACE_KILLS=$(or $(KILLS),50) $(AGAIN) built-system LIMIT=3600 ONLY="test_packets and kills"
 
 outage-deliver: ## 200,000 postbacks for a receiver that is down for a minute; POSTBACKS=n, DOWN=seconds
 	@scripts/install-packages build run test data xdp

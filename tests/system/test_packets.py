@@ -1,6 +1,6 @@
 """The back-end xdp: packets past the kernel, in a lab of two network namespaces. Needs root; skipped otherwise.
 
-MILLRACE_KILLS=50 makes the test of kills as long as the page docs/PACKETS.md says.
+make crash-packets (MILLRACE_KILLS=50) makes the tests of kills longer.
 """
 import contextlib
 import json
