@@ -114,7 +114,15 @@ static void remove_roles_of(struct packets *packets, unsigned port)
 
 /* ---- which queues ---- */
 
-/* The queues that the listener names and the interface has. Returns how many. */
+static bool is_among(const unsigned *list, unsigned n, unsigned number)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (list[i] == number)
+			return true;
+	return false;
+}
+
+/* The queues that the listener names and the interface has, each once. Returns how many. */
 static unsigned listener_queues(const struct applying *applying, const struct plan_listener *listener,
                                 const struct packets_interface *interface, unsigned queue[])
 {
@@ -128,7 +136,9 @@ static unsigned listener_queues(const struct applying *applying, const struct pl
 				queue[n] = n;
 			return n;
 		}
-		if (number < interface->n_queues && n < PACKETS_QUEUES_MAX)
+		if (is_among(queue, n, number))
+			continue;
+		if (number < interface->n_queues)
 			queue[n++] = number;
 		else
 			log_warn("the interface has no such queue",

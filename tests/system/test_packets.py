@@ -194,7 +194,7 @@ def test_packets_come_past_the_kernel_and_each_is_counted_once(lab, tmp_path, sh
 def test_queues_are_shared_by_the_processes(tmp_path, shm_root):
     n = int(40000 / SLOW)
     with Kept("--queues", 4) as wide:
-        with made(wide, tmp_path, shm_root, processes=2, queues=[0, 1, 3]) as one:
+        with made(wide, tmp_path, shm_root, processes=2, queues=[0, 1, 3, 1]) as one:
             assert "packets of server0, copy mode, queues 0 3 1\n" in one.log()
             assert [metrics(one, f"ingest-udp.{i}")["xdp_queues"] for i in range(2)] == [2, 1]
             for queue in range(4):
