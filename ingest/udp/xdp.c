@@ -40,6 +40,8 @@ static int take_up(struct xdp *xdp, const struct xdp_settings *settings, struct 
 {
 	const struct stage_frames *handed = &settings->queue[i];
 	unsigned each = frames_each(settings->frames, settings->n);
+	/* in case nobody has closed it after the last life */
+	__atomic_store_n(&xdp->gates[handed->queue].open, 0, __ATOMIC_RELEASE);
 	if (handed->count != each) {
 		shm_explain(error, "it has %u frames, the configuration in force gives it %u", handed->count,
 		            each);
@@ -53,7 +55,6 @@ static int take_up(struct xdp *xdp, const struct xdp_settings *settings, struct 
 	        .gate = &xdp->gates[handed->queue],
 	        .number = handed->queue,
 	};
-	__atomic_store_n(&queue->gate->open, 0, __ATOMIC_RELEASE); /* if the last life did not */
 	uint64_t cookie = frames_cookie(handed->socket);
 	if (cookie == 0) {
 		shm_explain(error, "its socket has no cookie");
