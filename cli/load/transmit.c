@@ -4,7 +4,10 @@
 #include <linux/if_xdp.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 #ifndef SOL_XDP
 #define SOL_XDP 283
@@ -79,6 +82,11 @@ static int map_rings(struct transmit *transmit)
 	                              (off_t)XDP_UMEM_PGOFF_COMPLETION_RING);
 }
 
+/* The kernel lets go of a queue some time after its socket was closed: a run that follows another
+ * waits for it, this long at most. */
+#define BIND_RETRY_NS (500 * NS_PER_MS)
+#define BIND_PAUSE_NS (5 * NS_PER_MS)
+
 static int bind_queue(struct transmit *transmit, unsigned interface, unsigned queue)
 {
 	const struct sockaddr_xdp address = {.sxdp_family = AF_XDP,
@@ -87,8 +95,12 @@ static int bind_queue(struct transmit *transmit, unsigned interface, unsigned qu
 	                                     .sxdp_queue_id = queue};
 	struct xdp_options options = {0};
 	socklen_t bytes = sizeof options;
-	if (bind(transmit->fd, (const struct sockaddr *)&address, sizeof address) != 0)
-		return -errno;
+	uint64_t deadline_ns = clock_monotonic_ns() + BIND_RETRY_NS;
+	while (bind(transmit->fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+		if (errno != EBUSY || clock_monotonic_ns() >= deadline_ns)
+			return -errno;
+		nanosleep(&(struct timespec){.tv_nsec = BIND_PAUSE_NS}, NULL);
+	}
 	if (getsockopt(transmit->fd, SOL_XDP, XDP_OPTIONS, &options, &bytes) == 0)
 		transmit->zero_copy = (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
 	return 0;
