@@ -164,13 +164,15 @@ static double read_ring(struct ring *ring, double seconds)
 static pid_t start_writer(void)
 {
 	fflush(NULL);
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 	if (pid < 0) {
 		perror("bench-stream: fork");
 		exit(1);
 	}
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1); /* it died before */
 		turns_pin(0);
 	}
 	return pid;

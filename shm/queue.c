@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/prefetch.h"
+
 /* The crash test is compiled with this file and dies in every gap
  * (tests/shm/queue_crash_test.c). */
 #ifdef QUEUE_TEST_HOOKS
@@ -21,6 +23,12 @@
 #define COUNT_MASK    (UINT64_MAX >> COUNT_SHIFT)
 #define ANNOUNCE_ALL  2u /* counts two: a taker that sees more than one looks at everything */
 #define ANNOUNCE_SLOT 1u
+
+/* What the other side has used last comes from its cache, and a compare-and-swap waits for all
+ * stores before it. So lines are asked for so many slots before they are needed. */
+#define SLOTS_AHEAD    4u
+#define LINES_AHEAD    2u /* of each slot; the processor sees a longer run of lines by itself */
+#define WORDS_PER_LINE (SHM_LINE / sizeof(uint64_t))
 
 static uint64_t word_make(uint64_t lap, uint64_t role, enum queue_phase phase)
 {
@@ -221,6 +229,21 @@ static void pay_debt(struct queue *queue, uint64_t index, uint64_t word)
 	ring(queue->pushed);
 }
 
+/* Asks for the words after the line that a claim has just begun. Both sides write them. */
+static void ask_for_words(const struct queue *queue, uint64_t index)
+{
+	if (index % WORDS_PER_LINE == 0)
+		prefetch_to_write(&queue->word[(index + WORDS_PER_LINE) & (queue->slots - 1)], 0);
+}
+
+/* Asks for the data of a slot that this producer will soon claim, if it goes on as it does. */
+static void ask_for_room(const struct queue *queue, uint64_t index)
+{
+	const char *at = queue->data + ((index + SLOTS_AHEAD) & (queue->slots - 1)) * queue->stride_bytes;
+	for (unsigned i = 0; i < LINES_AHEAD; i++)
+		prefetch_to_write(at, (size_t)i * SHM_LINE);
+}
+
 bool queue_reserve(struct queue *queue, struct queue_slot *slot)
 {
 	uint64_t position = queue->reserve_position;
@@ -239,6 +262,8 @@ bool queue_reserve(struct queue *queue, struct queue_slot *slot)
 				continue;
 			QUEUE_GAP("reserve: claimed");
 			queue->reserve_position = position + 1;
+			ask_for_words(queue, index);
+			ask_for_room(queue, index);
 			slot_at(queue, slot, index);
 			return true;
 		}
@@ -364,6 +389,7 @@ static bool claim(struct queue *queue, struct queue_slot *slot, uint64_t index, 
 	if (!swap(&queue->word[index], word, taken, memory_order_acquire))
 		return false;
 	QUEUE_GAP("take: claimed");
+	ask_for_words(queue, index);
 	slot_at(queue, slot, index);
 	return true;
 }

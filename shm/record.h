@@ -16,7 +16,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/prefetch.h"
+
 #define RECORD_ALIGN 8u
+/* How far before they are needed the lines of a stream are asked for: they lie in the cache of the
+ * processor that had them last, the reader's or the writer's. */
+#define RECORD_AHEAD_BYTES 512
+#define RECORD_LINE_BYTES  64
 
 struct record {
 	uint32_t length; /* of the payload, bytes */
@@ -39,6 +45,8 @@ static inline void *record_put(void *at, uint16_t type, uint32_t length)
 	/* Field by field: a header put together elsewhere and read back whole would wait for all
 	 * stores before it, those into cold memory of the lane too. */
 	struct record *record = at;
+	prefetch_to_write(at, RECORD_AHEAD_BYTES);
+	prefetch_to_write(at, RECORD_AHEAD_BYTES + RECORD_LINE_BYTES);
 	record->length = length;
 	record->type = type;
 	record->flags = 0;
@@ -73,6 +81,12 @@ static inline const struct record *record_next(struct record_batch *batch)
 		return NULL;
 	}
 	const struct record *record = (const struct record *)(const void *)batch->at;
+	/* Where a record begins is known only when the length before it is there. Nothing after the
+	 * batch: the writer is at work in it. */
+	if (left > RECORD_AHEAD_BYTES + 2 * RECORD_LINE_BYTES) {
+		__builtin_prefetch(batch->at + RECORD_AHEAD_BYTES);
+		__builtin_prefetch(batch->at + RECORD_AHEAD_BYTES + RECORD_LINE_BYTES);
+	}
 	uint32_t length = __atomic_load_n(&record->length, __ATOMIC_RELAXED);
 	size_t bytes = record_bytes(length);
 	if (__builtin_expect(bytes > (size_t)left, 0)) {
