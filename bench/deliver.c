@@ -1,11 +1,12 @@
 /* bench-deliver: GETs to nginx that answers 200, by the deliver stage, by its sender alone, by a
- * plain loop of libcurl's multi interface, and by a program in Go, in turns. What sends has one
+ * plain loop of libcurl's multi interface, and by two programs in Go, in turns. What sends has one
  * processor, nginx the other one.
  *
  *     deliver.0 (queue, template, hosts, records, sender) ---.
  *     sender_curl (pins, vetting, time-outs, answers kept) --.
  *     plain loop (URL after URL, answers thrown away) -------+--> 64 kept connections --> nginx: return 200
- *     net/http ----------------------------------------------'
+ *     net/http, a worker for each connection ----------------'
+ *     net/http, a goroutine for each request, its defaults ------> 64 connections at a time, two kept
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +46,7 @@ static struct {
 	char (*url)[128]; /* of each request of a turn */
 	struct plain *plain;
 	char go[300]; /* the program; "" none */
+	char go_version[64];
 	unsigned vetted;
 	unsigned parked; /* postbacks that went through deliver.db */
 } b;
@@ -193,34 +195,56 @@ static bool run_command(const char *command)
 	return status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+/* Debian's, where it is installed; otherwise the one of the PATH. */
+static const char *find_go(void)
+{
+	static const char debian[] = "/usr/lib/go/bin/go";
+	if (access(debian, X_OK) == 0)
+		return debian;
+	return run_command("command -v go >/dev/null 2>&1") ? "go" : NULL;
+}
+
+static void ask_version(const char *go)
+{
+	char command[100];
+	snprintf(command, sizeof command, "%s env GOVERSION", go);
+	FILE *out = popen(command, "re");
+	if (out == NULL || fscanf(out, "%63s", b.go_version) != 1)
+		fail("go does not tell its version");
+	(void)pclose(out);
+}
+
 static void build_go(void)
 {
 	char source[300], command[900];
+	const char *go = find_go();
+	if (go == NULL) {
+		fputs("bench-deliver: go is not installed, so there is no turn of it; install it with: apt-get install golang-go\n",
+		      stderr);
+		return;
+	}
+	ask_version(go);
 	snprintf(source, sizeof source, "%s/deliver_go.go", turns_directory());
 	FILE *file = fopen(source, "we");
 	size_t bytes = (size_t)((uintptr_t)deliver_go_end - (uintptr_t)deliver_go_source);
 	if (file == NULL || fwrite(deliver_go_source, 1, bytes, file) != bytes || fclose(file) != 0)
 		fail(source);
 	snprintf(b.go, sizeof b.go, "%s/deliver_go", turns_directory());
-	snprintf(command, sizeof command, "GO111MODULE=off GOFLAGS= CGO_ENABLED=0 go build -o %s %s", b.go,
-	         source);
-	if (!run_command("command -v go >/dev/null 2>&1")) {
-		fputs("bench-deliver: go is not installed, so there is no turn of it; install it with: apt-get install golang-go\n",
-		      stderr);
-		b.go[0] = '\0';
-	} else if (!run_command(command)) {
+	snprintf(command, sizeof command, "GO111MODULE=off GOFLAGS= CGO_ENABLED=0 %s build -o %s %s", go,
+	         b.go, source);
+	if (!run_command(command)) {
 		fputs("bench-deliver: go did not build its sender, so there is no turn of it\n", stderr);
 		b.go[0] = '\0';
 	}
 }
 
-static void turn_of_go(struct side *side, const struct options *options)
+static void turn_of_go(struct side *side, const struct options *options, const char *form)
 {
 	char command[400];
 	unsigned good = 0;
 	double seconds = 0, cpu = 0;
-	snprintf(command, sizeof command, "exec %s %u %u %u", b.go, b.nginx.port, options->requests,
-	         options->connections);
+	snprintf(command, sizeof command, "exec %s %u %u %u %s", b.go, b.nginx.port, options->requests,
+	         options->connections, form);
 	FILE *out = popen(command, "re");
 	if (out == NULL || fscanf(out, "%u %lf %lf", &good, &seconds, &cpu) != 3 || pclose(out) != 0)
 		fail("the sender in Go failed");
@@ -239,7 +263,7 @@ static double cpu_of(const struct side *side)
 	return turns_median(side->cpu.ours, side->cpu.n) * 1e6;
 }
 
-#define SIDES 4u
+#define SIDES 5u
 
 static void print_json(const struct options *options, const struct side side[SIDES])
 {
@@ -249,7 +273,7 @@ static void print_json(const struct options *options, const struct side side[SID
 		printf(",\"%s\":{\"per_s\":%.0f,\"cpu_us\":%.2f,\"ratio\":%.3f,\"cpu_ratio\":%.3f}",
 		       side[i].name, rate_of(&side[i]), cpu_of(&side[i]),
 		       rate_of(&side[0]) / rate_of(&side[i]), cpu_of(&side[0]) / cpu_of(&side[i]));
-	printf(",\"parked\":%u}\n", b.parked);
+	printf(",\"go\":\"%s\",\"parked\":%u}\n", b.go_version, b.parked);
 }
 
 static void print(const struct options *options, const struct side side[SIDES])
@@ -265,6 +289,9 @@ static void print(const struct options *options, const struct side side[SIDES])
 		printf("  %-14s %11.0f %16.2f %13.2f %5.2f\n", side[i].name, rate_of(&side[i]),
 		       cpu_of(&side[i]), rate_of(&side[0]) / rate_of(&side[i]),
 		       cpu_of(&side[0]) / cpu_of(&side[i]));
+	if (b.go[0] != '\0')
+		printf("\nGo is %s. Its default: a goroutine for each request, two idle connections kept for a host\n",
+		       b.go_version);
 	if (b.parked > 0)
 		printf("\n%u postbacks went through deliver.db, so the stage was not measured alone\n",
 		       b.parked);
@@ -285,7 +312,8 @@ static int run(const struct options *options)
 	struct side side[SIDES] = {{.name = "deliver stage"},
 	                           {.name = "its sender"},
 	                           {.name = "libcurl multi"},
-	                           {.name = "Go net/http"}};
+	                           {.name = "Go, all kept"},
+	                           {.name = "Go, default"}};
 	const char *header[] = {KEY, "Accept-Encoding: gzip, deflate"};
 	http_server_descriptors(65536);
 	http_server_start_nginx(&b.nginx, "location /hook { return 200; }");
@@ -304,8 +332,10 @@ static int run(const struct options *options)
 		turn_of_stage(&side[0], options->requests);
 		turn(&side[1], options->requests, run_sender);
 		turn(&side[2], options->requests, run_plain);
-		if (b.go[0] != '\0')
-			turn_of_go(&side[3], options);
+		if (b.go[0] == '\0')
+			continue;
+		turn_of_go(&side[3], options, "workers");
+		turn_of_go(&side[4], options, "each");
 	}
 	print(options, side);
 	deliver_stage_stop();
@@ -323,13 +353,13 @@ static void help(void)
 	puts("Usage: millrace bench deliver [options]\n"
 	     "\n"
 	     "Sends GETs to nginx on this machine by the deliver stage out of its queue, by its sender alone,\n"
-	     "by a plain loop of libcurl's multi interface, and by a program in Go, in turns. Needs nginx; go,\n"
-	     "unless --no-go.\n"
+	     "by a plain loop of libcurl's multi interface, and by two programs in Go, in turns. Needs nginx;\n"
+	     "go, unless --no-go.\n"
 	     "\n"
 	     "  --turns N           turns of each, 1 to 64 (default 9)\n"
 	     "  --requests N        requests in a turn, 1 to 15000 (default 15000)\n"
 	     "  --connections N     requests at a time (default 64)\n"
-	     "  --no-go             without the program in Go\n"
+	     "  --no-go             without the programs in Go\n"
 	     "  --json              one JSON object instead of text\n"
 	     "\n"
 	     "Exit status: 0 measured, 1 failed, 2 usage.");

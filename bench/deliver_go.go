@@ -1,7 +1,8 @@
-// The other reference of bench-deliver: a sender on net/http, as a program in Go has it: a worker
-// for each connection, bodies read and closed so that connections are kept.
+// The other references of bench-deliver: senders on net/http. Bodies are read and closed.
 //
-//	deliver_go PORT REQUESTS CONNECTIONS
+//	deliver_go PORT REQUESTS CONNECTIONS workers    a worker for each connection, all connections kept
+//	deliver_go PORT REQUESTS CONNECTIONS each       a goroutine for each request, so many at a time, by net/http's defaults:
+//	                                                two idle connections are kept for a host, the rest are closed
 //
 // It warms up, then prints how many were answered 200, the seconds and the processor time that took.
 package main
@@ -52,7 +53,11 @@ func send(client *http.Client, url string) bool {
 	return answer.StatusCode == 200
 }
 
-func run(client *http.Client, port, requests, workers int) int64 {
+func address(port, i int) string {
+	return fmt.Sprintf("http://127.0.0.1:%d/hook?title=Gopher&n=%d", port, i)
+}
+
+func runWorkers(client *http.Client, port, requests, workers int) int64 {
 	var next, good int64
 	var all sync.WaitGroup
 	for w := 0; w < workers; w++ {
@@ -64,8 +69,7 @@ func run(client *http.Client, port, requests, workers int) int64 {
 				if i >= int64(requests) {
 					return
 				}
-				url := fmt.Sprintf("http://127.0.0.1:%d/hook?title=Gopher&n=%d", port, i)
-				if send(client, url) {
+				if send(client, address(port, int(i))) {
 					atomic.AddInt64(&good, 1)
 				}
 			}
@@ -75,18 +79,38 @@ func run(client *http.Client, port, requests, workers int) int64 {
 	return good
 }
 
+func runEach(client *http.Client, port, requests, most int) int64 {
+	var good int64
+	var all sync.WaitGroup
+	places := make(chan struct{}, most)
+	for i := 0; i < requests; i++ {
+		places <- struct{}{}
+		all.Add(1)
+		go func(i int) {
+			defer all.Done()
+			if send(client, address(port, i)) {
+				atomic.AddInt64(&good, 1)
+			}
+			<-places
+		}(i)
+	}
+	all.Wait()
+	return good
+}
+
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: deliver_go PORT REQUESTS CONNECTIONS")
+	if len(os.Args) != 5 || (os.Args[4] != "workers" && os.Args[4] != "each") {
+		fmt.Fprintln(os.Stderr, "usage: deliver_go PORT REQUESTS CONNECTIONS workers|each")
 		os.Exit(2)
 	}
-	port, requests, workers := number(1), number(2), number(3)
-	client := &http.Client{
-		Timeout:   30 * time.Second,
-		Transport: &http.Transport{MaxIdleConns: workers, MaxIdleConnsPerHost: workers, DisableCompression: true},
+	port, requests, connections := number(1), number(2), number(3)
+	run, client := runEach, &http.Client{Timeout: 30 * time.Second}
+	if os.Args[4] == "workers" {
+		run = runWorkers
+		client.Transport = &http.Transport{MaxIdleConns: connections, MaxIdleConnsPerHost: connections, DisableCompression: true}
 	}
-	run(client, port, 2000, workers)
+	run(client, port, 2000, connections)
 	begun, used := time.Now(), processor()
-	good := run(client, port, requests, workers)
+	good := run(client, port, requests, connections)
 	fmt.Printf("%d %.6f %.6f\n", good, time.Since(begun).Seconds(), (processor() - used).Seconds())
 }
