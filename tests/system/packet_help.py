@@ -21,6 +21,26 @@ SERVER, SERVER6 = "10.77.0.1", "fd77::1"
 ETH_P_ALL, SO_RCVBUFFORCE = 3, 33
 IPV4, IPV6 = 0x0800, 0x86DD
 CLONE_NEWNET = 0x40000000
+AF_XDP, BPF_MAP_CREATE, BPF_MAP_TYPE_ARRAY = 44, 0, 2
+SYS_BPF = {"x86_64": 321, "aarch64": 280}
+
+
+def kernel_lacks():
+    """What of AF_XDP the kernel refuses to root here; empty when nothing."""
+    try:
+        socket.socket(AF_XDP, socket.SOCK_RAW).close()
+    except OSError as error:
+        return f"AF_XDP sockets: {error}"
+    number = SYS_BPF.get(os.uname().machine)
+    if number is None:
+        return ""
+    libc = ctypes.CDLL(None, use_errno=True)
+    wanted = (ctypes.c_uint32 * 32)(BPF_MAP_TYPE_ARRAY, 4, 4, 1)  # type, bytes of key and value, entries
+    fd = libc.syscall(number, BPF_MAP_CREATE, ctypes.byref(wanted), ctypes.sizeof(wanted))
+    if fd < 0:
+        return f"bpf: {os.strerror(ctypes.get_errno())}"
+    os.close(fd)
+    return ""
 
 
 def missing():
@@ -31,7 +51,10 @@ def missing():
     if absent:
         return f"needs {', '.join(absent)}"
     probe = subprocess.run(["unshare", "-n", "true"], capture_output=True, timeout=10)
-    return "" if probe.returncode == 0 else f"no network namespaces here: {probe.stderr.decode().strip()}"
+    if probe.returncode != 0:
+        return f"no network namespaces here: {probe.stderr.decode().strip()}"
+    lacks = kernel_lacks()
+    return f"the kernel refuses {lacks}" if lacks else ""
 
 
 class Lab:
