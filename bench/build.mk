@@ -3,7 +3,7 @@ $(eval $(call program,libexec/millrace/bench-stream,bench/stream.c bench/options
 $(eval $(call program,libexec/millrace/bench-queue,bench/queue.c bench/options.c bench/round_trip.c bench/turns.c,stage flow config shm event base,-lck))
 $(BUILD)/obj/bench/parse.o: $(BUILD)/gen/ipevent.pb-c.h
 $(eval $(call test_program,libexec/millrace/bench-parse,bench/parse.c bench/options.c bench/turns.c $(BUILD)/gen/ipevent.pb-c.c,ipevent json http_request,-lprotobuf-c -ljansson -lhttp_parser))
-$(eval $(call program,libexec/millrace/bench-udp,bench/udp.c bench/packets.c bench/lab.c bench/pipeline.c bench/port.c bench/options.c bench/turns.c,generator stage flow config shm event base,-lck))
+$(eval $(call program,libexec/millrace/bench-udp,bench/udp.c bench/packets.c bench/lab.c bench/pipeline.c bench/cpu.c bench/port.c bench/options.c bench/turns.c,generator stage flow config shm event base,-lck))
 # The lab of `bench udp --backend xdp`, where the installed program finds it, and its reference, which needs libxdp: XDP=0 builds without.
 PROGRAMS += $(BUILD)/libexec/millrace/packet-lab
 $(BUILD)/libexec/millrace/packet-lab: scripts/packet-lab
@@ -26,3 +26,5 @@ $(eval $(call program,libexec/millrace/bench-kafka,bench/kafka.c bench/options.c
 $(eval $(call program,libexec/millrace/bench-tally,$(addprefix bench/,tally.c options.c turns.c),tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread -lm))
 $(BUILD)/obj/bench/deliver.o: bench/deliver_go.go
 $(eval $(call program,libexec/millrace/bench-deliver,$(addprefix bench/,deliver.c deliver_plain.c deliver_stage.c http_server.c port.c options.c turns.c),deliver look stage flow config shm event base,-lcurl -lcrypto -ljansson -lcyaml -lyaml -lck))
+# Not installed, and built for `make bench` alone: it needs the clients of Redis and NATS.
+$(eval $(call link_rule,$(BUILD)/libexec/millrace/bench-hop,$(addprefix bench/,hop.c hop_server.c hop_topic.c hop_pipe.c hop_redis.c hop_nats.c hop_kafka.c pipeline.c cpu.c port.c options.c turns.c),millrace_static stage flow config shm event base,-lhiredis -lnats -lrdkafka -lck -pthread))

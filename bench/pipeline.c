@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/cpu.h"
 #include "bench/port.h"
 #include "bench/turns.h"
 #include "base/clock.h"
@@ -24,7 +25,7 @@
 
 static void fail(struct pipeline *pipeline, const char *what, const char *why)
 {
-	fprintf(stderr, "bench-udp: %s: %s\n", what, why);
+	fprintf(stderr, "bench: %s: %s\n", what, why);
 	if (pipeline->supervisor > 0) {
 		kill(pipeline->supervisor, SIGKILL);
 		waitpid(pipeline->supervisor, NULL, 0);
@@ -43,9 +44,10 @@ static void exec_supervisor(const struct pipeline_place *place, const char *cons
 	snprintf(listen, sizeof listen, "ingest.udp[0].listen=%s", place->listen);
 	/* ip(8) also gives it a /sys of that network */
 	const char *network[] = {"ip", "netns", "exec", place->network};
-	const char *fixed[] = {path,       "--instance", INSTANCE,        "--set",          data,
-	                       "--set",    listen,       "--set",         "ingest.http=[]", "--set",
-	                       "sinks=[]", "--set",      "log.level=warn"};
+	const char *fixed[] = {
+	        path,       "--instance", INSTANCE,          "--set",          data,
+	        "--set",    listen,       "--set",           "ingest.http=[]", "--set",
+	        "sinks=[]", "--set",      "serve.listen=[]", "--set",          "log.level=warn"};
 	const char *arguments[ARGS_MAX] = {NULL};
 	unsigned used = 0;
 	if (place->network != NULL)
@@ -142,7 +144,7 @@ void pipeline_stop(struct pipeline *pipeline)
 	int status = 0;
 	waitpid(pipeline->supervisor, &status, 0);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		fprintf(stderr, "bench-udp: the supervisor ended with status %d\n", status);
+		fprintf(stderr, "bench: the supervisor ended with status %d\n", status);
 }
 
 struct pipeline_count pipeline_count(const struct pipeline *pipeline)
@@ -180,33 +182,17 @@ uint64_t pipeline_metric(const struct pipeline *pipeline, const char *name)
 	return value;
 }
 
-static double cpu_of(const char *directory, const char *role, pid_t pid)
+static double cpu_of(const struct pipeline *pipeline, const char *role)
 {
-	char path[64], text[1024];
-	int holder = pid;
-	unsigned long user, system;
-	if (role != NULL && !control_alive(directory, role, &holder))
-		return 0;
-	snprintf(path, sizeof path, "/proc/%d/stat", holder);
-	FILE *file = fopen(path, "r");
-	if (file == NULL)
-		return 0;
-	size_t n = fread(text, 1, sizeof text - 1, file);
-	fclose(file);
-	text[n] = '\0';
-	char *after = strrchr(text, ')');
-	if (after == NULL ||
-	    sscanf(after + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
-		return 0;
-	return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+	int holder;
+	return control_alive(pipeline->instance.directory, role, &holder) ? cpu_seconds(holder) : 0;
 }
 
 struct pipeline_cpu pipeline_cpu(const struct pipeline *pipeline)
 {
-	const char *directory = pipeline->instance.directory;
-	return (struct pipeline_cpu){.supervisor = cpu_of(directory, NULL, pipeline->supervisor),
-	                             .ingest = cpu_of(directory, "ingest-udp.0", 0),
-	                             .tally = cpu_of(directory, "tally.0", 0)};
+	return (struct pipeline_cpu){.supervisor = cpu_seconds(pipeline->supervisor),
+	                             .ingest = cpu_of(pipeline, "ingest-udp.0"),
+	                             .tally = cpu_of(pipeline, "tally.0")};
 }
 
 void pipeline_settle(const struct pipeline *pipeline, double timeout_s)
