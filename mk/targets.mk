@@ -122,11 +122,11 @@ lint: ## clang-tidy, cppcheck, clang-format, scripts/check-style, shellcheck and
 built-lint: all $(GEN)/metrics.list
 	@HEADERS='$(HEADERS)' scripts/lint $(BUILD) $(SOURCES)
 
-bench: ## the benchmarks of the command, each against its reference
-	@scripts/install-packages build run bench data
+bench: ## every benchmark against its reference, in rounds, within MINUTES (20); writes docs/BENCHMARKS.md and its pictures
+	@scripts/install-packages build run bench bench-http bench-hop data
 	@scripts/fetch-data $(DATA)
-	@$(AGAIN) all
-	@for what in stream queue udp enrich objects kafka deliver; do $(BUILD)/bin/millrace bench $$what || exit; done
+	@$(AGAIN) all $(addprefix $(BUILD)/libexec/millrace/,bench-hop bench-http)
+	@python3 bench/report --build $(BUILD) --minutes $(or $(MINUTES),20) --raw $(BUILD)/bench.json $(ARGS)
 
 bench-http: ## POST /event against nginx, under wrk; ARGS="..." are passed on
 	@scripts/install-packages build run bench-http
