@@ -117,16 +117,34 @@ int database_check(struct sqlite3 *db, const char *path, int expected, struct sh
 	return database_check_versions(db, path, expected, expected, &version, error);
 }
 
+/* Of one moment: asked one after the other, the first could be of before another process made the
+ * database, and the last of after. */
+static int look_inside(struct sqlite3 *db, int64_t *application, int64_t *version, int64_t *tables)
+{
+	sqlite3_stmt *statement;
+	int result = sqlite3_prepare_v2(db,
+	                                "SELECT (SELECT application_id FROM pragma_application_id),"
+	                                " (SELECT user_version FROM pragma_user_version),"
+	                                " (SELECT count(*) FROM sqlite_schema)",
+	                                -1, &statement, NULL);
+	if (result != SQLITE_OK)
+		return result;
+	result = sqlite3_step(statement);
+	if (result == SQLITE_ROW) {
+		*application = sqlite3_column_int64(statement, 0);
+		*version = sqlite3_column_int64(statement, 1);
+		*tables = sqlite3_column_int64(statement, 2);
+	}
+	int last = sqlite3_finalize(statement);
+	return result == SQLITE_ROW ? last : result;
+}
+
 int database_check_versions(struct sqlite3 *db, const char *path, int oldest, int newest, int64_t *version,
                             struct shm_error *error)
 {
 	int64_t application = 0, tables = 0;
 	*version = 0;
-	int result = database_number(db, "PRAGMA application_id", &application);
-	if (result == SQLITE_OK)
-		result = database_number(db, "PRAGMA user_version", version);
-	if (result == SQLITE_OK)
-		result = database_number(db, "SELECT count(*) FROM sqlite_schema", &tables);
+	int result = look_inside(db, &application, version, &tables);
 	if (result == SQLITE_NOTADB)
 		return database_foreign(path, error);
 	if (result != SQLITE_OK) {
