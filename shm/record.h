@@ -71,8 +71,9 @@ struct record_batch {
  * type are read once, and left in the batch. The length has been checked against the end of the
  * batch: record->payload .. + batch->length may be read. A batch of a required group lies in memory
  * that other processes write: its readers take both from the batch, never from the record again.
- * Copy the payload before you trust lengths in it (record_copy.h). */
-static inline const struct record *record_next(struct record_batch *batch)
+ * Copy the payload before you trust lengths in it (record_copy.h). This one is for those who have
+ * asked for the lines themselves, earlier than record_next does. */
+static inline const struct record *record_next_here(struct record_batch *batch)
 {
 	ptrdiff_t left = batch->end - batch->at;
 	if (left < (ptrdiff_t)sizeof(struct record)) {
@@ -81,12 +82,6 @@ static inline const struct record *record_next(struct record_batch *batch)
 		return NULL;
 	}
 	const struct record *record = (const struct record *)(const void *)batch->at;
-	/* Where a record begins is known only when the length before it is there. Nothing after the
-	 * batch: the writer is at work in it. */
-	if (left > RECORD_AHEAD_BYTES + 2 * RECORD_LINE_BYTES) {
-		__builtin_prefetch(batch->at + RECORD_AHEAD_BYTES);
-		__builtin_prefetch(batch->at + RECORD_AHEAD_BYTES + RECORD_LINE_BYTES);
-	}
 	uint32_t length = __atomic_load_n(&record->length, __ATOMIC_RELAXED);
 	size_t bytes = record_bytes(length);
 	if (__builtin_expect(bytes > (size_t)left, 0)) {
@@ -98,6 +93,18 @@ static inline const struct record *record_next(struct record_batch *batch)
 	batch->at += bytes;
 	batch->position += bytes;
 	return record;
+}
+
+/* The same, and asks for the lines of the records after it. */
+static inline const struct record *record_next(struct record_batch *batch)
+{
+	/* Where a record begins is known only when the length before it is there. Nothing after the
+	 * batch: the writer is at work in it. */
+	if (batch->end - batch->at > RECORD_AHEAD_BYTES + 2 * RECORD_LINE_BYTES) {
+		__builtin_prefetch(batch->at + RECORD_AHEAD_BYTES);
+		__builtin_prefetch(batch->at + RECORD_AHEAD_BYTES + RECORD_LINE_BYTES);
+	}
+	return record_next_here(batch);
 }
 
 #endif

@@ -4,9 +4,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "sink/objects/journal_inside.h"
+#include "sink/objects/journal_line.h"
 
-#define AHEAD_BYTES    256u
 #define AHEAD_OBJECTS  8u
 #define BLOCKS_A_PLACE 3u /* one for raw lines, one for members, one for a list of parts */
 #define LAST_PIECE     1u /* a packer may ask for room once more when it has filled the last byte */
@@ -515,122 +514,17 @@ static bool extend(struct journal *journal, struct journal_live *live, const cha
 	return true;
 }
 
-/* The line lies at live->at. */
-static inline void end_line(struct journal_live *live, size_t bytes)
-{
-	live->at[bytes] = '\n';
-	live->at += bytes + 1;
-	live->room -= (uint32_t)bytes + 1;
-	live->open_bytes += bytes + 1;
-	/* The object's next line may be thousands of other objects' lines away: by then the place
-	 * for it has come. */
-	for (size_t i = 0; i < AHEAD_BYTES; i += SHM_LINE)
-		__builtin_prefetch(live->at + i, 1);
-}
-
-static inline void count_line(struct journal *journal, journal_object object, size_t bytes, uint64_t now_ns)
-{
-	struct journal_live *live = &journal->live[object];
-	journal->waiting_bytes += bytes + 1;
-	live->lines++;
-	live->touched_ns = now_ns;
-	if (__builtin_expect(!live->dirty, 0)) {
-		live->dirty = true;
-		journal->dirty[journal->n_dirty++] = object;
-		journal_keys_touch(journal, object);
-	}
-}
-
 bool journal_append(struct journal *journal, journal_object object, const void *line, size_t bytes,
                     uint64_t now_ns)
 {
 	struct journal_live *live = &journal->live[object];
 	if (__builtin_expect(bytes < live->room, 1)) {
 		memcpy(live->at, line, bytes);
-		end_line(live, bytes);
+		journal_end_line(live, bytes);
 	} else if (!extend(journal, live, line, bytes)) {
 		return false;
 	}
-	count_line(journal, object, bytes, now_ns);
-	return true;
-}
-
-/* Sixteen bytes, wherever they lie. */
-typedef unsigned char sixteen __attribute__((vector_size(16)));
-struct sixteen_at {
-	sixteen bytes;
-} __attribute__((packed, may_alias));
-
-/* Copies sixteen bytes, and returns them: what lies in `from` may change meanwhile, so it is loaded
- * once (volatile), and what is stored is what is looked at. */
-static inline sixteen copy_16(char *to, const char *from)
-{
-	sixteen bytes = ((const volatile struct sixteen_at *)(const void *)from)->bytes;
-	((struct sixteen_at *)(void *)to)->bytes = bytes;
-	return bytes;
-}
-
-/* What is looked at in a copy. It is not loaded from there: that would wait for the stores. */
-struct copied {
-	sixteen newlines; /* not 0 where a newline is */
-	sixteen first, last;
-};
-
-static inline void copy_64(struct copied *copied, char *to, const char *from)
-{
-	const sixteen newline = (sixteen){0} + '\n';
-	sixteen a = copy_16(to, from), b = copy_16(to + 16, from + 16), c = copy_16(to + 32, from + 32);
-	copied->last = copy_16(to + 48, from + 48);
-	copied->newlines |= (sixteen)(a == newline) | (sixteen)(b == newline) | (sixteen)(c == newline) |
-	                    (sixteen)(copied->last == newline);
-	copied->first = a;
-}
-
-static inline size_t least(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
-
-/* Copies n bytes, 16 at least. True when they are `{...}` without a newline. Where the last step
- * overlaps the one before its bytes replace those, but never the first. Lines are of all lengths: a
- * loop would end where the processor does not expect it, so the usual ones take as many steps
- * whatever their length is. */
-static inline bool copy_object(char *to, const char *from, size_t n)
-{
-	const sixteen newline = (sixteen){0} + '\n';
-	struct copied copied = {0};
-	uint64_t half[2];
-	if (__builtin_expect(n > 64 && n <= 192, 1)) {
-		size_t last = n - 64, middle = least(64, last);
-		copy_64(&copied, to, from);
-		sixteen first = copied.first;
-		copy_64(&copied, to + middle, from + middle);
-		copy_64(&copied, to + last, from + last);
-		copied.first = first;
-	} else {
-		copied.first = copied.last = copy_16(to, from);
-		copied.newlines = (sixteen)(copied.first == newline);
-		for (size_t at = 0; at < n - 16;) {
-			at = least(at + 16, n - 16);
-			copied.last = copy_16(to + at, from + at);
-			copied.newlines |= (sixteen)(copied.last == newline);
-		}
-	}
-	memcpy(half, &copied.newlines, sizeof half);
-	return (half[0] | half[1]) == 0 && copied.first[0] == '{' && copied.last[15] == '}';
-}
-
-bool journal_append_object(struct journal *journal, journal_object object, const void *line, size_t bytes,
-                           uint64_t now_ns)
-{
-	struct journal_live *live = &journal->live[object];
-	if (bytes < sizeof(sixteen) || bytes >= live->room)
-		return false;
-	/* Beyond the object's length nothing says anything yet. */
-	if (!copy_object(live->at, line, bytes))
-		return false;
-	end_line(live, bytes);
-	count_line(journal, object, bytes, now_ns);
+	journal_count_line(journal, object, bytes, now_ns);
 	return true;
 }
 

@@ -214,15 +214,10 @@ journal_object journal_add(struct journal *journal, uint64_t hash, const char *k
 /* Appends one line and a newline to the object's raw lines; it is not finishing. False, and nothing
  * has changed, when the lines may have no more blocks, or the open member would come to more than
  * bounds.open_most. Then: commit; pack the object if it has open bytes; if it has none and some
- * blocks are free the line is too long for this journal; otherwise finish the oldest. */
+ * blocks are free the line is too long for this journal; otherwise finish the oldest. For a JSON
+ * object out of a lane there is a shorter way (journal_line.h). */
 bool journal_append(struct journal *journal, journal_object object, const void *line, size_t bytes,
                     uint64_t now_ns);
-
-/* The same for one JSON object out of memory that other processes may write: what is looked at is
- * the copy. False, and nothing has changed, when that is no `{...}` on one line, or does not fit
- * without more blocks: then it takes the long way, over record_copy. */
-bool journal_append_object(struct journal *journal, journal_object object, const void *line, size_t bytes,
-                           uint64_t now_ns);
 
 /* Commits the lines since the last commit together with what the redo note holds already
  * (ports_note, of at most JOURNAL_COMMIT_LANES lanes): one note, published and applied by

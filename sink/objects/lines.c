@@ -9,10 +9,11 @@
 #include <unistd.h>
 
 #include "flow/flow.h"
+#include "sink/objects/journal_line.h"
 #include "sink/objects/name.h"
 
-#define AHEAD_FROM  2048u         /* bytes: so far ahead */
-#define AHEAD_BYTES 256u          /* about a record */
+#define AHEAD_FROM  8192          /* bytes: so far ahead */
+#define AHEAD_BYTES 256           /* about a record */
 #define LINE_ROOM   (64u * 1024u) /* at first */
 
 /* ---- opening ---- */
@@ -251,34 +252,25 @@ static enum taken take(struct lines *lines, const struct record *record, unsigne
 	return TAKEN;
 }
 
-static inline bool append_log(struct lines *lines, journal_object object, const struct record *record,
-                              uint32_t object_bytes, uint64_t real_ns)
-{
-	if (!journal_append_object(lines->journal, object, record->payload + sizeof(struct event_log),
-	                           object_bytes, real_ns))
-		return false;
-	touch(lines, object);
-	return true;
-}
-
-/* A log whose object is not remembered: its struct is copied, and from there on not read again. */
-static __attribute__((noinline)) bool take_new_log(struct lines *lines, const struct record *record,
-                                                   uint32_t length, uint64_t real_ns)
+/* The object of a log that is not remembered: the log's struct is copied, and from there on not
+ * read again. JOURNAL_NONE when it takes the long way. */
+static __attribute__((noinline)) journal_object find_new_log(struct lines *lines, const struct record *record,
+                                                             uint32_t length)
 {
 	alignas(uint64_t) unsigned char room[sizeof(struct record) + sizeof(struct event_log)];
 	struct record *head = (void *)room;
 	struct event_log *event = (void *)head->payload;
 	memcpy(record_put(head, EVENT_LOG, length), record->payload, sizeof *event);
 	atomic_signal_fence(memory_order_seq_cst);
-	if (!event_log_check(event, length) || event->object_bytes > lines->longest)
-		return false;
+	if (!event_log_check(event, length))
+		return JOURNAL_NONE;
 	uint64_t hash = template_hash(lines->template, head, &lines->place, lines->hash_key);
 	journal_object object = journal_find(lines->journal, hash, NULL, 0);
 	if (object == JOURNAL_NONE)
-		return false;
+		return JOURNAL_NONE;
 	struct recent_key key = recent_key(&lines->recent, event);
 	recent_add(&lines->recent, &key, object);
-	return append_log(lines, object, record, event->object_bytes, real_ns);
+	return object;
 }
 
 /* A log, as nearly all are: its object goes from the lane into the journal, copied once. What is
@@ -299,9 +291,16 @@ static inline bool take_log(struct lines *lines, const struct record *record, ui
 		return false;
 	struct recent_key key = recent_key(&lines->recent, record->payload);
 	journal_object object = recent_find(&lines->recent, &key);
-	if (__builtin_expect(object == JOURNAL_NONE, 0))
-		return take_new_log(lines, record, length, real_ns);
-	return append_log(lines, object, record, event.object_bytes, real_ns);
+	if (__builtin_expect(object == JOURNAL_NONE, 0)) {
+		object = find_new_log(lines, record, length);
+		if (object == JOURNAL_NONE)
+			return false;
+	}
+	if (!journal_append_object(lines->journal, object, record->payload + sizeof event, event.object_bytes,
+	                           real_ns))
+		return false;
+	touch(lines, object);
+	return true;
 }
 
 static void count(struct lines *lines, enum taken taken)
@@ -312,50 +311,87 @@ static void count(struct lines *lines, enum taken taken)
 	lines->counts.too_long += taken == TOO_LONG;
 }
 
-/* Records are written by another core: without this each would be waited for. */
-static inline void fetch_ahead(const char *at)
+/* Asks for lines of the lane, which lie in another core's cache or in none: each would be waited
+ * for. Nothing after the batch: the writer is at work in it. Always inline: a call changes nothing
+ * that the compiler knows of, and it leaves such calls out. */
+static inline __attribute__((always_inline)) void fetch_first(const struct record_batch *batch)
 {
+	ptrdiff_t n = batch->end - batch->at < AHEAD_FROM ? batch->end - batch->at : AHEAD_FROM;
+	for (ptrdiff_t i = 0; i < n; i += SHM_LINE)
+		__builtin_prefetch(batch->at + i);
+}
+
+static inline __attribute__((always_inline)) void fetch_ahead(const struct record_batch *batch)
+{
+	if (__builtin_expect(batch->end - batch->at < AHEAD_FROM + AHEAD_BYTES, 0))
+		return;
 	for (size_t i = 0; i < AHEAD_BYTES; i += SHM_LINE)
-		__builtin_prefetch(at + AHEAD_FROM + i);
+		__builtin_prefetch(batch->at + AHEAD_FROM + i);
+}
+
+/* The logs with which the batch goes on, as long as they are as usual; returns how many those are.
+ * A loop of its own, or the rest would have its registers. */
+static __attribute__((noinline)) uint64_t take_logs(struct lines *lines, struct record_batch *batch,
+                                                    uint64_t most, uint64_t real_ns)
+{
+	struct record_batch at = *batch;
+	const char *taken = at.at;
+	uint64_t n = 0;
+	for (; n < most; n++, taken = at.at) {
+		const struct record *record = record_next_here(&at);
+		if (record == NULL || at.type != EVENT_LOG)
+			break;
+		fetch_ahead(&at);
+		if (!take_log(lines, record, at.length, real_ns))
+			break;
+	}
+	batch->position += (uint64_t)(taken - batch->at);
+	batch->at = taken;
+	return n;
+}
+
+/* One record, the long way. False, and batch stands before it, when there is none or no room. */
+static bool take_next(struct lines *lines, unsigned topic, unsigned lane, struct record_batch *batch,
+                      uint64_t real_ns)
+{
+	struct record_batch before = *batch;
+	const struct record *record = record_next(batch);
+	if (record == NULL)
+		return false;
+	/* Other processes can write to the lane: what is checked is a copy. Without memory it is as
+	 * without room: tried again. */
+	const struct record *copy = record_copy(&lines->copy, record->payload, batch->length, batch->type);
+	enum taken taken = copy == NULL ? FULL : take(lines, copy, topic, lane, before.position, real_ns);
+	if (taken == FULL) {
+		*batch = before;
+		lines->full = true;
+		return false;
+	}
+	count(lines, taken);
+	return true;
 }
 
 uint64_t lines_take(struct lines *lines, unsigned topic, unsigned lane, struct record_batch *batch,
                     uint64_t real_ns)
 {
-	struct record_batch at = *batch; /* in registers */
-	uint64_t n = 0, n_logs = 0;
 	bool logs = lines->format == ENCODE_AUTO && lines->topic[topic].filters.n == 0 &&
 	            lines->recent.entry != NULL;
+	uint64_t n = 0;
 	lines->place.topic = lines->topic[topic].name;
 	lines->place.now_ns = real_ns;
 	lines->full = false;
 	lines->batch++;
 	lines->n_touched = 0;
 	recent_begin(&lines->recent, lines->journal);
-	for (; n < LINES_BATCH_MAX; n++) {
-		struct record_batch before = at;
-		const struct record *record = record_next(&at);
-		if (record == NULL)
+	if (logs)
+		fetch_first(batch);
+	while (n < LINES_BATCH_MAX) {
+		uint64_t usual = logs ? take_logs(lines, batch, LINES_BATCH_MAX - n, real_ns) : 0;
+		lines->counts.events += usual;
+		n += usual;
+		if (n == LINES_BATCH_MAX || !take_next(lines, topic, lane, batch, real_ns))
 			break;
-		fetch_ahead(at.at);
-		if (logs && at.type == EVENT_LOG && take_log(lines, record, at.length, real_ns)) {
-			n_logs++;
-			continue;
-		}
-		/* Other processes can write to the lane: what is checked is a copy. Without memory
-		 * it is as without room: tried again. */
-		const struct record *copy = record_copy(&lines->copy, record->payload, at.length, at.type);
-		enum taken taken =
-		        copy == NULL ? FULL : take(lines, copy, topic, lane, before.position, real_ns);
-		if (taken == FULL) {
-			at.at = before.at;
-			at.position = before.position;
-			lines->full = true;
-			break;
-		}
-		count(lines, taken);
+		n++;
 	}
-	lines->counts.events += n_logs;
-	*batch = at;
 	return n;
 }

@@ -3,10 +3,9 @@
  *     record --> copy --> filter --> key (template_hash, which object?) --> line (encode) --> journal_append
  *                           '-- filtered     '-- bad                          '-- bad, long
  *
- * A log whose key has numbers and times alone takes a shorter way: its struct is copied, the
- * journal's object is remembered (recent.h), its line goes from the lane into the journal
- * (journal_append_object). What cannot be a line is counted and passed over. What finds no room
- * stays in the batch.
+ * A log whose key has numbers and times alone takes a shorter way: the journal's object is
+ * remembered (recent.h), its line goes from the lane into the journal (journal_line.h). What cannot
+ * be a line is counted and passed over. What finds no room stays in the batch.
  */
 #ifndef SINK_OBJECTS_LINES_H
 #define SINK_OBJECTS_LINES_H

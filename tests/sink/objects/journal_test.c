@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "shm/private.h"
-#include "sink/objects/journal_inside.h"
+#include "sink/objects/journal_line.h"
 #include "tests/fixture/journal.h"
 
 #define BODY_BYTES (4u << 20)
@@ -246,26 +246,29 @@ static void lines_of_any_length_run_over_the_ends_of_blocks(void **state)
 static void an_object_of_others_memory_is_copied_whole_when_it_is_one_line(void **state)
 {
 	(void)state;
-	char expected[JOURNAL_BLOCK_BYTES];
+	enum { LENGTHS = 260 };
+	char expected[LENGTHS * LENGTHS / 2 + LENGTHS];
 	size_t bytes = 0;
 	journal_object object = add("a");
 	assert_false(journal_append_object(f.journal, object, "{7890123456789012345}", 21, 1)); /* no block */
 	assert_true(append(object, "x"));
 	memcpy(expected, "x\n", 2);
 	bytes = 2;
-	for (size_t n = 1; n < 130; n++) {
+	for (size_t n = 1; n < LENGTHS; n++) {
 		char *line = pattern(n, (unsigned)n);
 		line[0] = '{';
 		line[n - 1] = '}';
-		assert_int_equal(journal_append_object(f.journal, object, line, n, 1), n >= 16);
+		bool fits = n < JOURNAL_BLOCK_BYTES - bytes % JOURNAL_BLOCK_BYTES;
+		assert_int_equal(journal_append_object(f.journal, object, line, n, 1), n >= 16 && fits);
 		if (n >= 16) {
+			assert_true(fits || journal_append(f.journal, object, line, n, 1));
 			memcpy(expected + bytes, line, n);
 			bytes += n;
 			expected[bytes++] = '\n';
 		}
 		for (size_t i = 0; n >= 16 && i < n; i++) {
 			char was = line[i];
-			line[i] = '\n';
+			line[i] = i % 2 == 0 ? '\n' : '\t';
 			assert_false(journal_append_object(f.journal, object, line, n, 1));
 			line[i] = was;
 		}
@@ -273,7 +276,7 @@ static void an_object_of_others_memory_is_copied_whole_when_it_is_one_line(void 
 	}
 	assert_false(journal_append_object(f.journal, object, "{789012345678901234x", 20, 1));
 	assert_false(journal_append_object(f.journal, object, "x789012345678901234}", 20, 1));
-	assert_int_equal(look(object).lines, 1 + 130 - 16);
+	assert_int_equal(look(object).lines, 1 + LENGTHS - 16);
 	journal_commit(f.journal, NULL);
 	next_life();
 	object = find("a");
