@@ -648,7 +648,7 @@ static void a_full_journal_can_always_make_room(void **state)
 	char *line = pattern(9999, 1), *member = pattern(MEMBER + 100, 2);
 	/* objects of a whole member each, and then small ones, until lines are refused */
 	char key[16];
-	unsigned n = 0, taken = 0;
+	unsigned n = 0;
 	bool full = false;
 	for (; !full && n < count().objects; n++) {
 		snprintf(key, sizeof key, "k%u", n);
@@ -656,7 +656,6 @@ static void a_full_journal_can_always_make_room(void **state)
 		full = object == JOURNAL_NONE;
 		while (!full && look(object).open_bytes + 10000 <= MEMBER) {
 			full = !journal_append(f.journal, object, line, 9999, n);
-			taken += full ? 0 : 1;
 			if (n >= 12)
 				break;
 		}
