@@ -2,16 +2,15 @@
 
 #include "base/clock.h"
 
-#define LEAST_NAP_NS (10 * NS_PER_US) /* setting a timer for less does not pay */
-#define JUDGED_WAITS 16u              /* a spell is judged after so many */
-#define NO_SPELL_NS  (10 * NS_PER_MS) /* after one: beginning and ending cost little of it */
-/* after one that found few busy connections among many: they will not be many soon */
-#define FEW_BUSY_NS (200 * NS_PER_MS)
+#define LEAST_RECEIVED 8u               /* between two waits: they are worth a nap */
+#define LEAST_NAP_NS   (10 * NS_PER_US) /* setting a timer for less does not pay */
+#define JUDGED_WAITS   16u              /* a spell is judged after so many */
+#define NO_SPELL_NS    (10 * NS_PER_MS) /* after one: beginning and ending cost little of it */
 
 /* 0: no nap. Serving n requests took busy_ns. */
 static uint64_t length_of_nap(const struct polling *polling, uint64_t busy_ns, uint32_t n, uint64_t most_ns)
 {
-	if (n < POLLING_LEAST)
+	if (n < LEAST_RECEIVED)
 		return 0;
 	uint64_t ns = busy_ns / n * polling->n_hot * 2 / 3;
 	if (ns < polling->late_ns + LEAST_NAP_NS)
@@ -22,13 +21,13 @@ static uint64_t length_of_nap(const struct polling *polling, uint64_t busy_ns, u
 
 static void judge(struct polling *polling, bool poor, uint64_t now_ns)
 {
-	bool few = polling->n_hot < POLLING_CONNECTIONS;
+	bool over = !polling_is_load(polling);
 	polling->n_poor += poor;
-	if (++polling->n_waits < JUDGED_WAITS)
+	if (++polling->n_waits < JUDGED_WAITS && !over)
 		return;
-	if (few || polling->n_poor > JUDGED_WAITS / 2) {
+	if (over || polling->n_poor > JUDGED_WAITS / 2) {
 		polling->on = false;
-		polling->begin_ns = now_ns + (few ? FEW_BUSY_NS : NO_SPELL_NS);
+		polling->begin_ns = now_ns + NO_SPELL_NS;
 	}
 	polling->n_waits = polling->n_poor = 0;
 }
@@ -41,10 +40,10 @@ static void count_hot(struct polling *polling)
 		polling->n_hot = polling->slots.n_in;
 }
 
-uint64_t polling_pace(struct polling *polling, uint32_t n, uint32_t n_open, uint64_t most_ns, bool *arm)
+uint64_t polling_pace(struct polling *polling, uint32_t n, uint64_t most_ns, bool *arm)
 {
 	*arm = polling->enough = false;
-	if (!polling->on && !polling_is_load(n, n_open))
+	if (!polling->on && !polling_is_load(polling))
 		return 0;
 	uint64_t now_ns = clock_monotonic_ns();
 	bool in_vain = polling->all_missed > polling->all_found, again = in_vain && polling->in_vain;
@@ -58,9 +57,7 @@ uint64_t polling_pace(struct polling *polling, uint32_t n, uint32_t n_open, uint
 		judge(polling, in_vain || nap_ns == 0, now_ns);
 		*arm = again || nap_ns == 0 || !polling->on;
 	} else {
-		polling->on = most_ns > 0 && now_ns >= polling->begin_ns;
-		if (polling->n_hot < POLLING_CONNECTIONS)
-			nap_ns = 0;
+		polling->on = n >= LEAST_RECEIVED && most_ns > 0 && now_ns >= polling->begin_ns;
 	}
 	return nap_ns;
 }

@@ -26,9 +26,14 @@
  * When most looks between two waits found nothing, and again after the next (the clients pause, or
  * keep no order), all polled connections are armed once: they come back with their next bytes.
  * Polling goes in spells. A spell begins when enough receives came between two waits and enough
- * connections are open. It ends when most of its waits were poor: most looks found nothing, or
- * there was no time for a nap. It ends too when few of the connections are busy. Then all are armed
- * as usual, for a while at least.
+ * connections share them. It ends when most of its waits were poor: most looks found nothing, or
+ * there was no time for a nap. It ends too when few connections are busy. Then all are armed as
+ * usual, for a while at least.
+ *
+ * Busy connections are counted by their traffic alone: how many different ones brought
+ * POLLING_PERIOD receives. So it does not matter how many are open, how fast the machine is, or in
+ * which of the two ways it serves them. (The number of polled connections does matter to both, and
+ * was tried: whether 64 busy ones were polled then depended on chance.)
  */
 #ifndef INGEST_HTTP_POLLING_H
 #define INGEST_HTTP_POLLING_H
@@ -38,10 +43,10 @@
 
 #include "ingest/http/slot_list.h"
 
-/* This is load: so many connections, and so many receives between two waits. Fewer connections
- * have nothing to send while the process naps. */
+/* So many busy connections are load. Fewer have nothing to send while the process naps. */
 #define POLLING_CONNECTIONS 32u
-#define POLLING_LEAST       8u
+#define POLLING_PERIOD      256u /* receives in which the busy ones are counted */
+#define POLLING_ROW         16u  /* so many in a row from one connection count as one: a large request */
 
 /* All zero at the start, except slots. The transport reads `on` and `enough` and keeps `slots`. */
 struct polling {
@@ -50,7 +55,11 @@ struct polling {
 	bool on; /* a spell of polling */
 	/* the last look missed more than it found: no other before the next wait */
 	bool enough;
+	uint32_t n_busy; /* connections that brought the last whole period */
 	/* own */
+	uint32_t came, n_brought;       /* of this period: receives, times POLLING_ROW; who brought them */
+	uint32_t last;                  /* who brought the last */
+	uint8_t period;                 /* its number; 0, of the first, counts nobody */
 	bool in_vain;                   /* so did all looks between the last two waits together */
 	uint32_t found, missed;         /* by one look */
 	uint64_t all_found, all_missed; /* since the last wait */
@@ -62,15 +71,31 @@ struct polling {
 	uint64_t begin_ns;        /* no spell begins before */
 };
 
-static inline bool polling_is_load(uint32_t n, uint32_t n_open)
+static inline bool polling_is_load(const struct polling *polling)
 {
-	return n >= POLLING_LEAST && n_open >= POLLING_CONNECTIONS;
+	return polling->n_busy >= POLLING_CONNECTIONS;
 }
 
-/* Before a wait, when n receives came since the last and n_open connections are open: begins a
- * spell, continues it or ends it. Returns for how long nothing may end the wait (at most most_ns);
- * 0: no nap. *arm: all in `slots` are to be armed. */
-uint64_t polling_pace(struct polling *polling, uint32_t n, uint32_t n_open, uint64_t most_ns, bool *arm);
+/* Counts a receive of connection i. Takes and returns what the connection keeps: the period in
+ * which it last brought bytes, 0 at the start. */
+static inline uint8_t polling_received(struct polling *polling, uint32_t i, uint8_t period)
+{
+	uint8_t now = polling->period;
+	polling->n_brought += period != now;
+	polling->came += i != polling->last ? POLLING_ROW : 1;
+	polling->last = i;
+	if (polling->came < POLLING_PERIOD * POLLING_ROW)
+		return now;
+	polling->n_busy = polling->n_brought;
+	polling->came = polling->n_brought = 0;
+	polling->period = now == UINT8_MAX ? 1 : (uint8_t)(now + 1);
+	return now;
+}
+
+/* Before a wait, when n receives came since the last: begins a spell, continues it or ends it.
+ * Returns for how long nothing may end the wait (at most most_ns); 0: no nap. *arm: all in `slots`
+ * are to be armed. */
+uint64_t polling_pace(struct polling *polling, uint32_t n, uint64_t most_ns, bool *arm);
 
 /* After a wait. nap_ns: of a nap that only the clock could end; else 0. */
 void polling_woken(struct polling *polling, uint64_t nap_ns, uint64_t most_ns);

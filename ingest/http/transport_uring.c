@@ -50,7 +50,7 @@ enum op { OP_UNHEARD, OP_ACCEPT, OP_RECEIVE, OP_POLL, OP_TRY, OP_SEND, OP_CANCEL
 
 static uint64_t tag_of(enum op op, uint32_t life, uint32_t i)
 {
-	return (uint64_t)op << 56 | (uint64_t)(life & LIFE_MASK) << 32 | i;
+	return (uint64_t)op << 56 | (uint64_t)life << 32 | i;
 }
 
 static enum op op_of(const struct io_uring_cqe *cqe)
@@ -88,7 +88,8 @@ struct slot {
 	const char *data; /* what is left to send */
 	size_t bytes;
 	uint64_t until_ns; /* it lingers at most */
-	uint32_t life;
+	uint32_t life : 24;
+	uint32_t period : 8; /* polling_received */
 	uint32_t state;
 };
 
@@ -436,6 +437,7 @@ static void handle_receive(struct transport *transport, uint32_t i, const struct
 		uint32_t index = ring_taken(&uring->ring, cqe);
 		if (cqe->res > 0 && (slot->state & (SLOT_CLOSED | SLOT_FAILED)) == 0) {
 			uring->n_received++;
+			slot->period = polling_received(&uring->polling, i, slot->period);
 			slot->state |= SLOT_HOT;
 			transport->counts.received_bytes += (uint32_t)cqe->res;
 			transport->events->received(transport->user, i, ring_buffer(&uring->ring, index),
@@ -557,7 +559,7 @@ static void handle_close(struct transport *transport, uint32_t i, int result)
 	slot_list_remove(&uring->starved, i);
 	slot_list_remove(&uring->lingering, i);
 	slot_list_remove(&uring->polling.slots, i);
-	uring->slot[i] = (struct slot){.life = uring->slot[i].life + 1};
+	uring->slot[i] = (struct slot){.life = (uring->slot[i].life + 1) & LIFE_MASK};
 	uring->n_open--;
 	transport->events->closed(transport->user, i);
 }
@@ -581,7 +583,7 @@ static void handle(struct transport *transport, const struct io_uring_cqe *cqe)
 		uring->requests--;
 	if (op == OP_ACCEPT) {
 		handle_accept(transport, i, cqe->res);
-	} else if ((cqe->user_data >> 32 & LIFE_MASK) != (uring->slot[i].life & LIFE_MASK)) {
+	} else if ((cqe->user_data >> 32 & LIFE_MASK) != uring->slot[i].life) {
 		if ((cqe->flags & IORING_CQE_F_BUFFER) != 0)
 			ring_give(&uring->ring, ring_taken(&uring->ring, cqe));
 	} else if (op == OP_RECEIVE || op == OP_POLL) {
@@ -634,7 +636,7 @@ static bool poll_uring(struct transport *transport)
 		check_entered(transport, ring_enter(&uring->ring));
 	bool any = handle_completions(transport) > 0;
 	polling_end_look(&uring->polling);
-	transport->calm = !uring->polling.on && !polling_is_load(uring->n_received, uring->n_open) &&
+	transport->calm = !uring->polling.on && !polling_is_load(&uring->polling) &&
 	                  io_uring_cq_ready(&uring->ring.io) == 0;
 	return any;
 }
@@ -702,8 +704,8 @@ static void wait_uring(struct transport *transport, uint64_t timeout_ns, bool la
 {
 	struct uring *uring = transport->own;
 	bool arm;
-	uint64_t nap_ns = polling_pace(&uring->polling, uring->n_received, uring->n_open,
-	                               transport->settings.batch_wait_ns, &arm);
+	uint64_t nap_ns =
+	        polling_pace(&uring->polling, uring->n_received, transport->settings.batch_wait_ns, &arm);
 	uring->n_received = 0;
 	if (arm)
 		arm_all(uring);

@@ -72,22 +72,22 @@ static void round_of(unsigned n)
 		until(client_is_answered(&client[i]));
 }
 
-/* Requests of all clients from number `first` on come in the order of the answers, as from clients
+/* Requests of n clients from number `first` on come in the order of the answers, as from clients
  * that wait for them. */
-static void load_from(unsigned first, unsigned rounds)
+static void load_of(unsigned first, unsigned n, unsigned rounds)
 {
 	for (unsigned k = 0; k < rounds; k++) {
-		for (unsigned i = first; i < CLIENTS; i++)
+		for (unsigned i = first; i < first + n; i++)
 			client_asks(&client[i]);
 		serve();
-		for (unsigned i = first; i < CLIENTS; i++)
+		for (unsigned i = first; i < first + n; i++)
 			until(client_is_answered(&client[i]));
 	}
 }
 
 static void load(unsigned rounds)
 {
-	load_from(0, rounds);
+	load_of(0, CLIENTS, rounds);
 }
 
 static void under_load_most_requests_are_found_by_looking(void **state)
@@ -187,7 +187,7 @@ static void a_paused_connection_is_not_looked_at(void **state)
 	transport_pause(&fixture.transport, slot);
 	uint64_t before = side(slot)->received;
 	client_asks(&client[0]);
-	load_from(1, 100);
+	load_of(1, CLIENTS - 1, 100);
 	assert_int_equal(side(slot)->received, before);
 	while (transport_poll(&fixture.transport))
 		;
@@ -200,6 +200,34 @@ static void a_paused_connection_is_not_looked_at(void **state)
 	assert_true(clock_monotonic_ns() - begin_ns < FIXTURE_LIMIT_NS / 2);
 	until(client_is_answered(&client[0]));
 	load(100);
+	close_clients();
+}
+
+/* One request in a turn is no load by itself; whether it is depends on who asked lately. */
+static bool calm_after_one(void)
+{
+	client_asks(&client[0]);
+	until(client_is_answered(&client[0]));
+	while (transport_poll(&fixture.transport))
+		;
+	return fixture.transport.calm;
+}
+
+static void it_is_the_busy_connections_that_count_not_the_open_ones(void **state)
+{
+	(void)state;
+	open_clients(256);
+	const struct transport_counts *counts = &fixture.transport.counts;
+	for (unsigned k = 0; k < 2; k++) {
+		uint64_t looked = counts->polls + counts->empty_polls;
+		load_of(0, 16, ROUNDS);
+		assert_true(calm_after_one());
+		assert_true(counts->polls + counts->empty_polls - looked <= (k == 0 ? 0 : 2 * ROUNDS));
+		looked = counts->polls;
+		load_of(16, CLIENTS - 16, ROUNDS);
+		assert_false(calm_after_one());
+		assert_true(counts->polls - looked > ROUNDS);
+	}
 	close_clients();
 }
 
@@ -221,6 +249,7 @@ int main(void)
 	        URING(when_the_load_ends_looking_ends_and_the_process_sleeps),
 	        URING(a_polled_connection_ends_like_any_other),
 	        URING(a_paused_connection_is_not_looked_at),
+	        URING(it_is_the_busy_connections_that_count_not_the_open_ones),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
