@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "ingest/http/slot_list.h"
+#include "ingest/http/spin.h"
 #include "ingest/http/transport.h"
 #include "base/clock.h"
 
@@ -59,6 +60,7 @@ struct epoll {
 	struct slot_list readable, changed, finished, lingering;
 	struct epoll_event event[EPOLL_EVENTS];
 	int n_events; /* not yet looked at */
+	struct spin spin;
 	char *buffer;
 	uint32_t acceptable;   /* bit per listening socket */
 	uint64_t accept_at_ns; /* not before; 0: at once */
@@ -427,6 +429,13 @@ static void collect(struct epoll *epoll, int timeout_ms)
 	epoll->n_events += n > 0 ? n : 0;
 }
 
+static bool collected(void *own)
+{
+	struct epoll *epoll = own;
+	collect(epoll, 0);
+	return epoll->n_events > 0;
+}
+
 static void finish(struct transport *transport, uint32_t i)
 {
 	struct epoll *epoll = transport->own;
@@ -490,9 +499,13 @@ static void wait_epoll(struct transport *transport, uint64_t timeout_ns, bool la
 	bool due = late ? epoll->hasty : epoll->finished.n_in > 0;
 	bool more = epoll->n_events > 0 || due || epoll->readable.n_in > 0 || epoll->changed.n_in > 0;
 	int timeout_ms = more ? 0 : sleep_ms(epoll, timeout_ns);
+	if (epoll->n_events > 0)
+		return;
+	if (timeout_ms > 0 && spin_begins(&epoll->spin) &&
+	    (collected(epoll) || spin_until(&epoll->spin, collected, epoll)))
+		return;
 	transport->counts.waits += timeout_ms > 0;
-	if (epoll->n_events == 0)
-		collect(epoll, timeout_ms);
+	collect(epoll, timeout_ms);
 }
 
 /* ---- the contract ---- */

@@ -22,6 +22,7 @@
 
 #include "ingest/http/polling.h"
 #include "ingest/http/slot_list.h"
+#include "ingest/http/spin.h"
 #include "ingest/http/transport_ring.h"
 #include "base/clock.h"
 
@@ -107,6 +108,7 @@ struct uring {
 	struct accept *accept;            /* URING_ACCEPTS for each listening socket */
 	uint32_t n_accepts, idle_accepts; /* idle: not armed */
 	struct polling polling;
+	struct spin spin;
 	uint32_t trying[RING_SQ_ENTRIES]; /* slots whose bytes may have left (tell_sent) */
 	uint32_t n_trying;
 	uint64_t accept_at_ns; /* not before; 0: at once */
@@ -689,6 +691,21 @@ static void sleep_until_woken(struct transport *transport, uint64_t nap_ns, uint
 	polling_woken(&uring->polling, polled ? nap_ns : 0, transport->settings.batch_wait_ns);
 }
 
+static bool has_come(void *own)
+{
+	const struct uring *uring = own;
+	return ring_has_work(&uring->ring) || io_uring_cq_ready(&uring->ring.io) > 0;
+}
+
+/* Lets go what is prepared. True when something is there, at once or within a spin. */
+static bool spin_finds(struct transport *transport)
+{
+	struct uring *uring = transport->own;
+	if (io_uring_sq_ready(&uring->ring.io) > 0)
+		check_entered(transport, ring_enter(&uring->ring));
+	return has_come(uring) || spin_until(&uring->spin, has_come, uring);
+}
+
 /* All that are polled are armed instead. */
 static void arm_all(struct uring *uring)
 {
@@ -716,6 +733,11 @@ static void wait_uring(struct transport *transport, uint64_t timeout_ns, bool la
 	bool more = unseen || io_uring_cq_ready(&uring->ring.io) > 0 || uring->changed.n_in > 0 ||
 	            uring->starved.n_in > 0;
 	timeout_ns = more ? 0 : sleep_ns(uring, timeout_ns);
+	/* Not where answers may be followed by something at once, nor under load: it naps. */
+	if (late && timeout_ns > 0 && spin_begins(&uring->spin) && spin_finds(transport)) {
+		polling_woken(&uring->polling, 0, 0);
+		return;
+	}
 	transport->counts.waits += timeout_ns > 0;
 	if (timeout_ns == 0)
 		check_entered(transport, ring_enter(&uring->ring));
