@@ -213,8 +213,6 @@ static void conclude(const struct said *said, struct answer *answer, bool head)
 		answer->framing = ANSWER_EMPTY;
 	} else if (said->transfer) {
 		answer->framing = said->chunked ? ANSWER_CHUNKED : ANSWER_TO_CLOSE;
-		/* that may be meant to be read in two ways */
-		answer->keep &= !said->length && said->minor > 0;
 	} else if (said->lengths_differ) {
 		answer->framing = ANSWER_EMPTY;
 	} else if (said->length) {
@@ -224,6 +222,8 @@ static void conclude(const struct said *said, struct answer *answer, bool head)
 		answer->framing = ANSWER_TO_CLOSE;
 	}
 	answer->keep &= answer->framing != ANSWER_TO_CLOSE && !said->lengths_differ;
+	/* what may be meant to be read in two ways */
+	answer->keep &= !said->transfer || (!said->length && said->minor > 0);
 	answer->keep &= !said->length || said->bytes != UINT64_MAX;
 }
 

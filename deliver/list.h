@@ -44,6 +44,18 @@ static inline struct link *list_after(const struct list *list, const struct link
 	return link->next == &list->head ? NULL : link->next;
 }
 
+/* The last one, or NULL. */
+static inline struct link *list_last(const struct list *list)
+{
+	return list->head.previous == &list->head ? NULL : list->head.previous;
+}
+
+/* The one before it, or NULL. */
+static inline struct link *list_before(const struct list *list, const struct link *link)
+{
+	return link->previous == &list->head ? NULL : link->previous;
+}
+
 /* At the end. The link is in no list. */
 static inline void list_push(struct list *list, struct link *link)
 {

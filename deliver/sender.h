@@ -99,6 +99,7 @@ struct sender_request {
 	/* the sender's */
 	struct sender_request *next;
 	void *own;
+	struct sender *with; /* of several senders that are one, the one that has it; NULL: none */
 };
 
 /* What is out, as it is before there is an answer. start does it, too. */

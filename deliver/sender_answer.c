@@ -1,13 +1,10 @@
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
+#include "deliver/answer_values.h"
 #include "deliver/sender_inside.h"
-
-static const char too_long[] = "the head of the answer is too long";
 
 /* ---- the head ---- */
 
@@ -24,35 +21,6 @@ static bool header_value(const char *line, size_t bytes, const char *name, const
 	*value = line + n;
 	*length = bytes - n;
 	return true;
-}
-
-/* Seconds, or a date (RFC 9110, 10.2.3). */
-static int64_t retry_after(const char *value, size_t length)
-{
-	char text[64], *end;
-	if (length == 0 || length >= sizeof text)
-		return -1;
-	memcpy(text, value, length);
-	text[length] = '\0';
-	if (strspn(text, "0123456789") == length) {
-		errno = 0;
-		long long seconds = strtoll(text, &end, 10);
-		return errno == 0 ? seconds : INT64_MAX;
-	}
-	time_t then = curl_getdate(text, NULL), now = time(NULL);
-	if (then == -1)
-		return -1;
-	return then > now ? (int64_t)(then - now) : 0;
-}
-
-static void keep_location(struct slot *slot, const char *value, size_t length)
-{
-	struct sender_request *request = slot->request;
-	if (length == 0 || length >= sizeof request->location)
-		return;
-	memcpy(request->location, value, length);
-	request->location[length] = '\0';
-	slot->redirects = true;
 }
 
 /* The status line begins a head; there may be several heads (100 Continue, 103 Early Hints). */
@@ -80,7 +48,7 @@ size_t sender_answer_head(char *from, size_t size, size_t n, void *argument)
 		slot->result = -EMSGSIZE;
 		return 0;
 	}
-	if (slot->state != SLOT_ANSWERING)
+	if (slot->state != SENDER_ANSWERING)
 		sender_answering(slot);
 	if (slot->head_whole)
 		return bytes;
@@ -91,9 +59,9 @@ size_t sender_answer_head(char *from, size_t size, size_t n, void *argument)
 	else if (line >= 5 && memcmp(from, "HTTP/", 5) == 0)
 		begin_head(slot, from, line);
 	else if (header_value(from, line, "Retry-After:", &value, &length))
-		slot->request->retry_after_s = retry_after(value, length);
+		slot->request->retry_after_s = answer_retry_after(value, length);
 	else if (header_value(from, line, "Location:", &value, &length))
-		keep_location(slot, value, length);
+		slot->redirects |= answer_keep_location(slot->request, value, length);
 	return bytes;
 }
 
@@ -129,7 +97,7 @@ static int result_of(const struct slot *slot, CURLcode code)
 		curl_easy_getinfo(slot->easy, CURLINFO_OS_ERRNO, &system);
 		return system > 0 ? -(int)system : -ECONNREFUSED;
 	case CURLE_OUT_OF_MEMORY: /* once the request is out: a line of a head over 100 KiB */
-		return slot->state == SLOT_CONNECTING ? -ENOMEM : -EMSGSIZE;
+		return slot->state == SENDER_CONNECTING ? -ENOMEM : -EMSGSIZE;
 	case CURLE_URL_MALFORMAT:
 		return -EINVAL;
 	case CURLE_UNSUPPORTED_PROTOCOL: /* of the URL; or of what the server speaks */
@@ -149,21 +117,6 @@ static int result_of(const struct slot *slot, CURLcode code)
 	}
 }
 
-/* The answer's Location as an absolute URL (RFC 3986, 5.2); none when it is no URL. */
-static void resolve_location(struct sender_request *request)
-{
-	char *whole = NULL;
-	CURLU *url = curl_url();
-	if (url == NULL || curl_url_set(url, CURLUPART_URL, request->url, 0) != CURLUE_OK ||
-	    curl_url_set(url, CURLUPART_URL, request->location, CURLU_URLENCODE) != CURLUE_OK ||
-	    curl_url_get(url, CURLUPART_URL, &whole, 0) != CURLUE_OK ||
-	    (size_t)snprintf(request->location, sizeof request->location, "%s", whole) >=
-	            sizeof request->location)
-		request->location[0] = '\0';
-	curl_free(whole);
-	curl_url_cleanup(url);
-}
-
 static uint32_t time_of(CURL *easy, CURLINFO which)
 {
 	curl_off_t us = 0;
@@ -177,7 +130,7 @@ static void take_times(const struct slot *slot, struct sender_request *request)
 		request->connect_us = time_of(slot->easy, CURLINFO_CONNECT_TIME_T);
 		request->tls_us = time_of(slot->easy, CURLINFO_APPCONNECT_TIME_T);
 	}
-	if (slot->state == SLOT_ANSWERING)
+	if (slot->state == SENDER_ANSWERING)
 		request->first_byte_us = time_of(slot->easy, CURLINFO_STARTTRANSFER_TIME_T);
 	request->total_us = time_of(slot->easy, CURLINFO_TOTAL_TIME_T);
 }
@@ -186,7 +139,7 @@ static void explain(struct slot *slot, CURLcode code)
 {
 	struct sender_request *request = slot->request;
 	if (request->result == -EMSGSIZE)
-		slot->why = too_long;
+		slot->why = SENDER_TOO_LONG;
 	snprintf(request->reason, sizeof request->reason, "%.*s", (int)sizeof request->reason - 1,
 	         slot->why[0]     ? slot->why
 	         : slot->error[0] ? slot->error
@@ -203,7 +156,7 @@ void sender_answer_end(struct slot *slot, CURLcode code)
 	if (slot->head_whole) {
 		/* whatever became of its body: the server has dealt with the request */
 		if (slot->redirects)
-			resolve_location(request);
+			answer_resolve_location(request);
 		return;
 	}
 	request->status = 0;
@@ -213,7 +166,7 @@ void sender_answer_end(struct slot *slot, CURLcode code)
 	if (slot->result == 0 && code == CURLE_OK) {
 		/* libcurl takes a connection that closes within the head for an answer */
 		request->result = -EPIPE;
-		slot->why = "the answer was cut";
+		slot->why = SENDER_CUT;
 	} else if (slot->result == 0) {
 		request->result = result_of(slot, code);
 	}

@@ -14,7 +14,6 @@
 /* What libcurl 7.88 and OpenSSL 3.0 take (measured: 11 KB for a handle with its connection, 50 KB
  * with TLS), and the system's certificates. */
 #define HANDLE_BYTES       (16u << 10)
-#define CONNECTION_BYTES   (64u << 10)
 #define CERTIFICATES_BYTES (8u << 20)
 
 static struct curl_sender *of(struct sender *sender)
@@ -236,7 +235,7 @@ static int sender_start(struct sender *started, struct sender_request *request, 
 	sender->now_ns = now_ns;
 	request->own = slot;
 	slot->request = request;
-	slot->state = SLOT_CONNECTING;
+	slot->state = SENDER_CONNECTING;
 	slot->begun_ns = now_ns;
 	slot->tries = 0;
 	slot->opened = slot->head_whole = slot->redirects = false;
@@ -252,8 +251,7 @@ static int sender_start(struct sender *started, struct sender_request *request, 
 	if (r == -ENOMEM)
 		return r;
 	request->result = r;
-	snprintf(request->reason, sizeof request->reason,
-	         "the method, the URL or a header is none, or there is no address");
+	snprintf(request->reason, sizeof request->reason, SENDER_NONE);
 	give_back(sender, request);
 	return 0;
 }
@@ -309,11 +307,6 @@ static void sender_close(struct sender *opened)
 
 static void end_late(struct curl_sender *sender)
 {
-	static const char *const why[] = {
-	        [SLOT_CONNECTING] = "there was no connection in time",
-	        [SLOT_WAITING] = "there was no answer in time",
-	        [SLOT_ANSWERING] = "the answer's head was not whole in time",
-	};
 	uint64_t due_ns = SENDER_NEVER;
 	for (struct slot *slot = sender->busy, *next; slot != NULL; slot = next) {
 		next = slot->next;
@@ -322,7 +315,7 @@ static void end_late(struct curl_sender *sender)
 			continue;
 		}
 		slot->result = -ETIMEDOUT;
-		slot->why = why[slot->state];
+		slot->why = sender_late(slot->state);
 		finish(slot, CURLE_OPERATION_TIMEDOUT);
 	}
 	sender->due_ns = due_ns;
@@ -416,7 +409,7 @@ static uint64_t sender_timeout(const struct sender *started, uint64_t timeout_ns
 static uint64_t sender_memory_max(const struct sender_options *options)
 {
 	return CERTIFICATES_BYTES + (uint64_t)options->requests * (sizeof(struct slot) + HANDLE_BYTES) +
-	       ((uint64_t)options->requests + options->connections_kept) * CONNECTION_BYTES;
+	       ((uint64_t)options->requests + options->connections_kept) * SENDER_CONNECTION_BYTES;
 }
 
 const struct sender_ops sender_curl = {

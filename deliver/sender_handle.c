@@ -32,7 +32,7 @@ void sender_due(struct slot *slot, uint64_t timeout_ns)
 
 void sender_answering(struct slot *slot)
 {
-	slot->state = SLOT_ANSWERING;
+	slot->state = SENDER_ANSWERING;
 	sender_due(slot, slot->request->timeout_ns);
 }
 
@@ -53,7 +53,7 @@ static bool vetted(struct slot *slot)
 	if (options->vet(options->context, request->address, request->port, request->owner))
 		return true;
 	slot->result = -EACCES;
-	slot->why = "the address is forbidden";
+	slot->why = SENDER_FORBIDDEN;
 	return false;
 }
 
@@ -64,7 +64,7 @@ static bool is_repeat(struct slot *slot)
 	if (slot->tries == 0)
 		return false;
 	slot->result = -EPIPE;
-	slot->why = "the kept connection was closed before an answer";
+	slot->why = SENDER_DEAD;
 	return true;
 }
 
@@ -113,7 +113,7 @@ static int about_to_send(void *argument, char *to, char *from, int to_port, int 
 		memset(request->address, 0, sizeof request->address);
 	if (!vetted(slot))
 		return CURL_PREREQFUNC_ABORT;
-	slot->state = SLOT_WAITING;
+	slot->state = SENDER_WAITING;
 	sender_due(slot, request->first_byte_timeout_ns);
 	/* libcurl sends, and looks for an answer at once. */
 	sender_work_on(slot->sender, slot);
@@ -161,7 +161,7 @@ static bool make_handle(struct slot *slot)
 		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* else the system's are trusted besides */
 	}
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, sender->user_agent);
-	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, SENDER_CODINGS);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
 	/* else each end looks through all names */
 	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L);

@@ -4,9 +4,6 @@
  *     sender_handle.c   a handle: its options, its time-outs, what libcurl asks before it connects and sends
  *     sender_answer.c   the head and the body of an answer, and what its end means
  *     pins.c            names in libcurl's cache
- *
- *     request --start--> CONNECTING --PREREQ--> WAITING --first line of the head--> ANSWERING --> ended
- *                         connect_timeout        first_byte_timeout                  (timeout, from the start, in all of them)
  */
 #ifndef DELIVER_SENDER_INSIDE_H
 #define DELIVER_SENDER_INSIDE_H
@@ -15,13 +12,7 @@
 
 #include "deliver/pins.h"
 #include "deliver/sender.h"
-
-#define SENDER_NEVER      UINT64_MAX
-#define SENDER_HEAD_MAX   65536u /* bytes of an answer's head */
-#define SENDER_BODY_READ  65536u /* bytes of a body that are read, unpacked, to keep the connection */
-#define SENDER_METHOD_MAX 8u
-
-enum slot_state { SLOT_CONNECTING, SLOT_WAITING, SLOT_ANSWERING };
+#include "deliver/sender_limits.h"
 
 /* A handle, and the request that it is busy with. */
 struct slot {
@@ -29,7 +20,7 @@ struct slot {
 	struct slot *next, *previous;   /* free ones; busy ones */
 	CURL *easy;                     /* NULL: not made yet */
 	struct sender_request *request; /* NULL: free */
-	enum slot_state state;
+	enum sender_state state;
 	uint64_t begun_ns, due_ns; /* due: when it has taken too long in its state */
 	unsigned tries;            /* how often it was about to be sent */
 	bool opened;               /* a connection, for itself */

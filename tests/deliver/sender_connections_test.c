@@ -310,5 +310,8 @@ int main(void)
 	        TEST(what_is_forgotten_leaves_libcurl),
 	        TEST(an_ipv6_address_in_the_url_is_taken_as_it_is),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	talk_ops = &sender_curl;
+	int failed = cmocka_run_group_tests_name("libcurl", tests, NULL, NULL);
+	talk_ops = &sender_auto;
+	return failed + cmocka_run_group_tests_name("plain where it can", tests, NULL, NULL);
 }

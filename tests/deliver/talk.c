@@ -334,6 +334,8 @@ const struct sender_options talk_usual = {
         .vet = vet,
 };
 
+const struct sender_ops *talk_ops = &sender_auto;
+
 void talk_open(struct talk *f, struct sender_options options)
 {
 	struct shm_error error = {""};
@@ -341,7 +343,7 @@ void talk_open(struct talk *f, struct sender_options options)
 		f->sender->ops->close(f->sender);
 	f->sender = NULL;
 	options.context = f;
-	if (sender_curl.open(&f->sender, &options, &error) != 0)
+	if (talk_ops->open(&f->sender, &options, &error) != 0)
 		fail_msg("%s", error.text);
 }
 

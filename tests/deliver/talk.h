@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 
 #include "base/clock.h"
-#include "deliver/sender.h"
+#include "deliver/sender_auto.h"
 #include "tests/fixture/little_server.h"
 
 struct talk {
@@ -52,6 +52,9 @@ void talk_note_work(void *context, void *owner);
 extern atomic_uint talk_folders; /* of certificates that were to be trusted */
 
 extern const struct sender_options talk_usual;
+
+/* What talk_open opens: sender_auto, unless the test says otherwise. */
+extern const struct sender_ops *talk_ops;
 
 /* The value of a header of the last request; "" when there is none. */
 const char *talk_seen_header(const char *name);

@@ -157,7 +157,8 @@ static int on_name(http_parser *parser, const char *at, size_t bytes)
 	if (opinion->in_value)
 		opinion->name[0] = '\0';
 	opinion->in_value = false;
-	add_value(opinion->name, at, bytes);
+	size_t have = strlen(opinion->name), room = VALUE_MAX - 1 - have;
+	snprintf(opinion->name + have, room + 1, "%.*s", (int)(bytes < room ? bytes : room), at);
 	return 0;
 }
 
@@ -253,6 +254,9 @@ static bool begins(const char *line, size_t bytes, const char *name)
 static bool is_undecided(const char *line, size_t bytes, unsigned *lengths)
 {
 	bytes -= bytes > 0 && line[bytes - 1] == '\r';
+	const char *colon = memchr(line, ':', bytes);
+	if (colon && colon > line && colon[-1] == ' ')
+		return true;
 	if (memchr(line, '\t', bytes) || memchr(line, '\r', bytes) || begins(line, bytes, "Proxy-Connection"))
 		return true;
 	if (begins(line, bytes, "Content-Length"))

@@ -7,6 +7,7 @@
  *
  *   heads with tabs               http-parser refuses a length with a tab after it
  *   a CR that ends no line        http-parser throws the next byte away; we do not keep the connection
+ *   a space before a colon        http-parser takes it for a part of the name; we do not keep the connection
  *   lengths that are repeated     http-parser refuses them though they are the same (RFC 9112, 6.3 lets them be one)
  *   Connection with more than     http-parser stops at empty elements and overlooks a comma: only `close` and `keep-alive`
  *   one word, Proxy-Connection    alone are compared; no RFC knows the other field

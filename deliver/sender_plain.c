@@ -1,0 +1,337 @@
+#include "deliver/sender_plain.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "deliver/plain.h"
+
+#define EVENTS_MAX 256
+
+static struct plain_sender *of(struct sender *sender)
+{
+	return (struct plain_sender *)sender;
+}
+
+/* ---- times ---- */
+
+/* As with libcurl (sender_handle.c): due_ns of the sender may lie before all of them. */
+void plain_due(struct plain_slot *slot, uint64_t timeout_ns)
+{
+	struct plain_sender *sender = slot->sender;
+	uint64_t end_ns = slot->begun_ns + slot->request->timeout_ns;
+	slot->due_ns = sender->now_ns + timeout_ns;
+	if (slot->due_ns > end_ns)
+		slot->due_ns = end_ns;
+	if (slot->due_ns < sender->due_ns)
+		sender->due_ns = slot->due_ns;
+}
+
+uint32_t plain_since(const struct plain_slot *slot)
+{
+	uint64_t us = (clock_monotonic_ns() - slot->clock_ns) / NS_PER_US;
+	return us == 0 ? 1 : us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+}
+
+/* ---- opening ---- */
+
+static void sender_close(struct sender *opened);
+
+static bool open_parts(struct plain_sender *sender)
+{
+	const struct sender_options *options = &sender->options;
+	int bytes = asprintf(&sender->fields,
+	                     "User-Agent: %s\r\nAccept: */*\r\nAccept-Encoding: " SENDER_CODINGS "\r\n",
+	                     options->user_agent);
+	if (bytes < 0) {
+		sender->fields = NULL;
+		return false;
+	}
+	sender->fields_bytes = (size_t)bytes;
+	sender->slot = calloc(options->requests, sizeof *sender->slot);
+	sender->pool = pool_new(options->connections_kept, options->lifetime_ns);
+	return sender->slot != NULL && sender->pool != NULL;
+}
+
+static int sender_open(struct sender **opened, const struct sender_options *options, struct shm_error *error)
+{
+	struct plain_sender *sender = calloc(1, sizeof *sender);
+	int r = 0;
+	if (sender == NULL) {
+		shm_explain(error, "the plain sender: %s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	sender->sender.ops = &sender_plain;
+	sender->options = *options;
+	sender->due_ns = SENDER_NEVER;
+	sender->done_end = &sender->done;
+	list_init(&sender->busy);
+	sender->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (sender->epoll < 0)
+		r = -errno;
+	else if (!open_parts(sender))
+		r = -ENOMEM;
+	if (r != 0) {
+		shm_explain(error, "the plain sender: %s", strerror(-r));
+		sender_close(&sender->sender);
+		return r;
+	}
+	*opened = &sender->sender;
+	return 0;
+}
+
+int sender_plain_beside(struct sender *opened, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+	return epoll_ctl(of(opened)->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+bool sender_plain_woken(const struct sender *opened)
+{
+	return ((const struct plain_sender *)opened)->woken;
+}
+
+/* ---- requests ---- */
+
+static struct plain_slot *take_slot(struct plain_sender *sender)
+{
+	struct plain_slot *slot = sender->free;
+	if (slot != NULL) {
+		sender->free = slot->next;
+	} else {
+		if (sender->n_made == sender->options.requests)
+			return NULL;
+		slot = &sender->slot[sender->n_made++];
+	}
+	memset(slot, 0, sizeof *slot);
+	slot->sender = sender;
+	list_push(&sender->busy, &slot->busy);
+	sender->n_busy++;
+	return slot;
+}
+
+static void release(struct plain_slot *slot, bool keep)
+{
+	struct plain_sender *sender = slot->sender;
+	if (slot->connection != NULL && keep)
+		pool_keep(sender->pool, slot->connection, sender->now_ns);
+	else if (slot->connection != NULL)
+		pool_close(sender->pool, slot->connection);
+	slot->connection = NULL;
+	free(slot->head);
+	free(slot->held);
+	unpack_close(slot->unpack);
+	slot->request->own = NULL;
+	slot->request = NULL;
+	list_remove(&slot->busy);
+	slot->next = sender->free;
+	sender->free = slot;
+	if (--sender->n_busy == 0)
+		sender->due_ns = SENDER_NEVER;
+}
+
+static void give_back(struct plain_sender *sender, struct sender_request *request)
+{
+	request->next = NULL;
+	*sender->done_end = request;
+	sender->done_end = &request->next;
+}
+
+void plain_finish(struct plain_slot *slot, int result, const char *why, bool keep)
+{
+	struct plain_sender *sender = slot->sender;
+	struct sender_request *request = slot->request;
+	request->total_us = plain_since(slot);
+	request->sent = slot->sent > 0;
+	if (!slot->head_whole) {
+		request->result = result;
+		snprintf(request->reason, sizeof request->reason, "%s", why);
+	}
+	release(slot, keep);
+	give_back(sender, request);
+}
+
+static int sender_start(struct sender *started, struct sender_request *request, uint64_t now_ns)
+{
+	struct plain_sender *sender = of(started);
+	struct plain_slot *slot = take_slot(sender);
+	sender_clear(request);
+	if (slot == NULL)
+		return -EAGAIN;
+	sender->now_ns = now_ns;
+	request->own = slot;
+	slot->request = request;
+	slot->begun_ns = now_ns;
+	slot->clock_ns = clock_monotonic_ns();
+	plain_due(slot, request->connect_timeout_ns);
+	slot->connect_ns = slot->due_ns;
+	if (sender_plain_can(request))
+		plain_begin(slot);
+	else
+		plain_finish(slot, -EINVAL, SENDER_NONE, false);
+	return 0;
+}
+
+static void sender_cancel(struct sender *started, struct sender_request *request)
+{
+	struct plain_sender *sender = of(started);
+	if (request->own != NULL) {
+		release(request->own, false);
+		return;
+	}
+	struct sender_request **at = &sender->done;
+	while (*at != NULL && *at != request)
+		at = &(*at)->next;
+	if (*at == NULL)
+		return;
+	*at = request->next;
+	if (*at == NULL)
+		sender->done_end = at;
+}
+
+static void sender_close(struct sender *opened)
+{
+	struct plain_sender *sender = of(opened);
+	struct link *link;
+	if (sender == NULL)
+		return;
+	while ((link = list_first(&sender->busy)) != NULL)
+		release(LIST_OF(struct plain_slot, busy, link), false);
+	pool_free(sender->pool);
+	if (sender->epoll >= 0)
+		close(sender->epoll);
+	free(sender->slot);
+	free(sender->fields);
+	free(sender->head);
+	free(sender);
+}
+
+/* ---- the loop ---- */
+
+/* Whoever dies from here on dies of this request. */
+static void work_on(struct plain_sender *sender, const struct plain_slot *slot)
+{
+	if (sender->options.working != NULL)
+		sender->options.working(sender->options.context, slot != NULL ? slot->request->owner : NULL);
+	sender->works = slot != NULL;
+}
+
+static void end_late(struct plain_sender *sender)
+{
+	uint64_t due_ns = SENDER_NEVER;
+	sender->due_ns = SENDER_NEVER;
+	for (struct link *link = list_first(&sender->busy), *after; link != NULL; link = after) {
+		struct plain_slot *slot = LIST_OF(struct plain_slot, busy, link);
+		after = list_after(&sender->busy, link);
+		if (slot->due_ns > sender->now_ns) {
+			due_ns = slot->due_ns < due_ns ? slot->due_ns : due_ns;
+			continue;
+		}
+		work_on(sender, slot);
+		if (slot->state == SENDER_CONNECTING && slot->connect_ns > sender->now_ns)
+			plain_connect_late(slot);
+		else
+			plain_finish(slot, -ETIMEDOUT, sender_late(slot->state), false);
+	}
+	if (due_ns < sender->due_ns)
+		sender->due_ns = due_ns;
+}
+
+static void on_event(struct plain_sender *sender, struct pool_connection *connection, uint32_t events)
+{
+	struct plain_slot *slot = connection->user;
+	if (connection->fd < 0)
+		return; /* closed by what came before in this turn */
+	if (slot == NULL) {
+		if (events & ~(uint32_t)EPOLLOUT)
+			pool_close(sender->pool, connection);
+		return;
+	}
+	work_on(sender, slot);
+	if (slot->state == SENDER_CONNECTING && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+		plain_connected(slot);
+	/* after each of these it may have ended, and the connection have gone */
+	if (connection->user == slot && (events & ~(uint32_t)EPOLLOUT)) {
+		slot->ended |= (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+		plain_hear(slot);
+	}
+	if (connection->user == slot && slot->sending && (events & EPOLLOUT))
+		plain_send_more(slot);
+}
+
+static void drive(struct plain_sender *sender)
+{
+	struct epoll_event event[EVENTS_MAX];
+	pool_bury(sender->pool, sender->now_ns); /* before epoll speaks of others */
+	int n = epoll_wait(sender->epoll, event, EVENTS_MAX, 0);
+	sender->woken = false;
+	for (int i = 0; i < n; i++) {
+		if (event[i].data.ptr != NULL)
+			on_event(sender, event[i].data.ptr, event[i].events);
+		else
+			sender->woken = true;
+	}
+	if (sender->due_ns <= sender->now_ns)
+		end_late(sender);
+	if (sender->works)
+		work_on(sender, NULL);
+}
+
+static struct sender_request *sender_next(struct sender *started, uint64_t now_ns)
+{
+	struct plain_sender *sender = of(started);
+	sender->now_ns = now_ns;
+	if (sender->done == NULL)
+		drive(sender);
+	struct sender_request *request = sender->done;
+	if (request == NULL)
+		return NULL;
+	sender->done = request->next;
+	if (sender->done == NULL)
+		sender->done_end = &sender->done;
+	request->next = NULL;
+	return request;
+}
+
+static void sender_forget(struct sender *started, const struct sender_place *place)
+{
+	pool_forget(of(started)->pool, place);
+}
+
+static int sender_fd(const struct sender *started)
+{
+	return ((const struct plain_sender *)started)->epoll;
+}
+
+static uint64_t sender_timeout(const struct sender *started, uint64_t timeout_ns, uint64_t now_ns)
+{
+	const struct plain_sender *sender = (const struct plain_sender *)started;
+	if (sender->done != NULL)
+		return 0;
+	uint64_t left = sender->due_ns <= now_ns ? 0 : sender->due_ns - now_ns;
+	return sender->due_ns != SENDER_NEVER && left < timeout_ns ? left : timeout_ns;
+}
+
+static uint64_t sender_memory_max(const struct sender_options *options)
+{
+	uint64_t connections = (uint64_t)options->requests + options->connections_kept;
+	return sizeof(struct plain_sender) + connections * sizeof(struct pool_connection) +
+	       options->requests * (sizeof(struct plain_slot) + SENDER_HEAD_MAX + PLAIN_READ_BYTES) +
+	       2 * (uint64_t)options->connections_kept * sizeof(struct list);
+}
+
+const struct sender_ops sender_plain = {
+        .name = "plain",
+        .open = sender_open,
+        .close = sender_close,
+        .start = sender_start,
+        .cancel = sender_cancel,
+        .next = sender_next,
+        .forget = sender_forget,
+        .fd = sender_fd,
+        .timeout = sender_timeout,
+        .memory_max = sender_memory_max,
+};
