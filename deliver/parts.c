@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "deliver/sender_auto.h"
+
 /* Once more before each request, also on a kept connection: what the guard lets pass may have
  * changed. */
 static bool vet(void *context, const uint8_t address[16], uint16_t port, void *owner)
@@ -28,6 +30,11 @@ static void working(void *context, void *owner)
 		handling_end(deliver->private);
 }
 
+static const struct sender_ops *sender_of(const struct config *config)
+{
+	return strcmp(config_string(config, "deliver.sender"), "curl") == 0 ? &sender_curl : &sender_auto;
+}
+
 static struct sender_options sender_options(const struct config *config, struct deliver *deliver)
 {
 	const char *agent = config_string(config, "deliver.user_agent");
@@ -46,7 +53,7 @@ static struct sender_options sender_options(const struct config *config, struct 
 static int open_sender(struct deliver *deliver, const struct config *config, struct shm_error *error)
 {
 	struct sender_options options = sender_options(config, deliver);
-	return sender_curl.open(&deliver->sender, &options, error);
+	return sender_of(config)->open(&deliver->sender, &options, error);
 }
 
 static struct hosts_options hosts_options(const struct config *config)
@@ -152,6 +159,6 @@ uint64_t parts_memory_max(const struct config *config, const char *section)
 	(void)section;
 	return config_u64(config, "deliver.in_flight") *
 	               (sizeof(struct delivery) + sizeof(struct attempt) + texts) +
-	       sender_curl.memory_max(&sender) + hosts_memory_max(&hosts) +
+	       sender_of(config)->memory_max(&sender) + hosts_memory_max(&hosts) +
 	       config_u64(config, "deliver.templates_most") * (sizeof(struct target) + 512);
 }
