@@ -229,13 +229,14 @@ static void conclude(const struct said *said, struct answer *answer, bool head)
 
 /* The end of the line that begins at `from` and goes on in all that are folded into it: its line
  * feed. The head has an end, so there is one. */
-static char *unfold(char *from, const char *end, bool folds)
+static char *unfold(struct said *said, char *from, const char *end, bool folds)
 {
 	char *feed = memchr(from, '\n', (size_t)(end - from));
 	while (folds && feed + 1 < end && is_space(feed[1])) {
 		if (feed[-1] == '\r')
 			feed[-1] = ' ';
 		*feed = ' ';
+		said->odd = true; /* RFC 9112, 5.2: nobody is to write it any more */
 		feed = memchr(feed, '\n', (size_t)(end - feed));
 	}
 	return feed;
@@ -260,7 +261,7 @@ static bool take_lines(struct said *said, struct answer *answer, char *text, siz
 {
 	bool first = true;
 	for (char *line = text, *end = text + bytes;; first = false) {
-		char *feed = unfold(line, end, !first);
+		char *feed = unfold(said, line, end, !first);
 		size_t length = (size_t)(feed - line);
 		length -= length > 0 && feed[-1] == '\r';
 		if (length == 0)
