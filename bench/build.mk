@@ -25,6 +25,6 @@ $(eval $(call test_program,libexec/millrace/bench-http-slow,bench/http_slow.c be
 $(eval $(call program,libexec/millrace/bench-kafka,bench/kafka.c bench/options.c bench/turns.c,kafka stage flow config shm event base,-lrdkafka -ljansson -lcyaml -lyaml -lck -pthread))
 $(eval $(call program,libexec/millrace/bench-tally,$(addprefix bench/,tally.c options.c turns.c),tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread -lm))
 $(BUILD)/obj/bench/deliver.o: bench/deliver_go.go
-$(eval $(call program,libexec/millrace/bench-deliver,$(addprefix bench/,deliver.c deliver_plain.c deliver_stage.c http_server.c port.c options.c turns.c),deliver look stage flow config shm event base,-lcurl -lz -lcrypto -ljansson -lcyaml -lyaml -lck))
+$(eval $(call program,libexec/millrace/bench-deliver,$(addprefix bench/,deliver.c deliver_bare.c deliver_plain.c deliver_stage.c http_server.c port.c options.c turns.c),deliver look stage flow config shm event base,-lcurl -lz -lcrypto -ljansson -lcyaml -lyaml -lck))
 # Not installed, and built for `make bench` alone: it needs the clients of Redis and NATS.
 $(eval $(call link_rule,$(BUILD)/libexec/millrace/bench-hop,$(addprefix bench/,hop.c hop_server.c hop_topic.c hop_pipe.c hop_redis.c hop_nats.c hop_kafka.c pipeline.c cpu.c port.c options.c turns.c),millrace_static stage flow config shm event base,-lhiredis -lnats -lrdkafka -lck -pthread))

@@ -1,12 +1,13 @@
-/* bench-deliver: GETs to nginx that answers 200, by the deliver stage, by its sender alone, by a
- * plain loop of libcurl's multi interface, and by two programs in Go, in turns. What sends has one
- * processor, nginx the other one.
+/* bench-deliver: GETs to nginx that answers 200, by the deliver stage, by each of its senders alone,
+ * by a plain loop of libcurl's multi interface, by a bare loop of epoll, and by two programs in Go,
+ * in turns. What sends has one processor, nginx the other one.
  *
- *     deliver.0 (queue, template, hosts, records, sender) ---.
- *     sender_curl (pins, vetting, time-outs, answers kept) --.
- *     plain loop (URL after URL, answers thrown away) -------+--> 64 kept connections --> nginx: return 200
- *     net/http, a worker for each connection ----------------'
- *     net/http, a goroutine for each request, its defaults ------> 64 connections at a time, two kept
+ *     deliver.0 (queue, template, hosts, records, sender) -----.
+ *     sender_auto, sender_curl (vetting, time-outs, answers) --.
+ *     plain loop (URL after URL, answers thrown away) ---------.
+ *     bare loop (send, recv) ----------------------------------+--> 64 kept connections --> nginx: return 200
+ *     net/http, a worker for each connection ------------------'
+ *     net/http, a goroutine for each request, its defaults --------> 64 connections at a time, two kept
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,28 +24,32 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/output.h"
+#include "bench/deliver_bare.h"
 #include "bench/deliver_plain.h"
 #include "bench/deliver_stage.h"
 #include "bench/http_server.h"
 #include "bench/options.h"
 #include "bench/turns.h"
-#include "deliver/sender.h"
+#include "deliver/sender_auto.h"
 
-#define KEY "Idempotency-Key: 0123456789abcdef0123456789abcdef"
+#define KEY      "Idempotency-Key: 0123456789abcdef0123456789abcdef"
+#define ENCODING "Accept-Encoding: gzip, deflate"
 
 struct options {
 	unsigned turns, requests, connections;
-	bool json, no_go;
+	bool json, no_go, curl;
 };
 
 static struct {
 	struct http_server nginx;
-	struct sender *sender;
+	struct sender *plain_sender,
+	        *curl_sender; /* `plain`: what deliver takes unless it is told otherwise */
 	struct sender_place place;
 	struct sender_request *request, **free;
 	unsigned n_free;
 	char (*url)[128]; /* of each request of a turn */
 	struct plain *plain;
+	struct bare *bare;
 	char go[300]; /* the program; "" none */
 	char go_version[64];
 	unsigned vetted;
@@ -83,17 +88,23 @@ static bool vet(void *context, const uint8_t address[16], uint16_t port, void *o
 	return address[15] == 1 && port == b.place.port;
 }
 
-static void open_sender(const struct options *options)
+static struct sender *open_sender(const struct options *options, const struct sender_ops *ops)
 {
 	struct shm_error error = {""};
+	struct sender *sender;
 	const struct sender_options about = {.requests = options->connections,
 	                                     .connections_kept = options->connections,
 	                                     .lifetime_ns = 300 * NS_PER_SEC,
 	                                     .ca_file = "",
 	                                     .user_agent = "millrace",
 	                                     .vet = vet};
-	if (sender_curl.open(&b.sender, &about, &error) != 0)
+	if (ops->open(&sender, &about, &error) != 0)
 		fail(error.text);
+	return sender;
+}
+
+static void make_requests(const struct options *options)
+{
 	b.place = (struct sender_place){
 	        .host = "127.0.0.1",
 	        .port = (uint16_t)b.nginx.port,
@@ -109,7 +120,7 @@ static void open_sender(const struct options *options)
 		b.free[b.n_free] = &b.request[b.n_free];
 }
 
-static void start(unsigned i)
+static void start(struct sender *sender, unsigned i)
 {
 	struct sender_request *request = b.free[--b.n_free];
 	request->method = "GET";
@@ -120,27 +131,27 @@ static void start(unsigned i)
 	request->connect_timeout_ns = 3 * NS_PER_SEC;
 	request->first_byte_timeout_ns = 15 * NS_PER_SEC;
 	request->timeout_ns = 30 * NS_PER_SEC;
-	if (b.sender->ops->start(b.sender, request, clock_monotonic_ns()) != 0)
+	if (sender->ops->start(sender, request, clock_monotonic_ns()) != 0)
 		fail("the sender takes no request");
 }
 
-static unsigned run_sender(unsigned n)
+static unsigned run_sender(struct sender *sender, unsigned n)
 {
 	unsigned begun = 0, ended = 0, good = 0;
 	while (ended < n) {
 		while (begun < n && b.n_free > 0)
-			start(begun++);
+			start(sender, begun++);
 		struct sender_request *request;
 		unsigned before = ended;
-		while ((request = b.sender->ops->next(b.sender, clock_monotonic_ns())) != NULL) {
+		while ((request = sender->ops->next(sender, clock_monotonic_ns())) != NULL) {
 			good += request->result == 0 && request->status == 200;
 			b.free[b.n_free++] = request;
 			ended++;
 		}
 		if (ended != before || ended == n)
 			continue;
-		uint64_t wait_ns = b.sender->ops->timeout(b.sender, NS_PER_SEC, clock_monotonic_ns());
-		struct pollfd look = {.fd = b.sender->ops->fd(b.sender), .events = POLLIN};
+		uint64_t wait_ns = sender->ops->timeout(sender, NS_PER_SEC, clock_monotonic_ns());
+		struct pollfd look = {.fd = sender->ops->fd(sender), .events = POLLIN};
 		struct timespec most = {(time_t)(wait_ns / NS_PER_SEC), (long)(wait_ns % NS_PER_SEC)};
 		ppoll(&look, 1, &most, NULL);
 	}
@@ -157,6 +168,26 @@ static void add(struct side *side, unsigned n, unsigned good, double seconds, do
 	}
 	turns_add(&side->rate, n / seconds, 0);
 	turns_add(&side->cpu, cpu / n, 0);
+}
+
+static unsigned run_ours(unsigned n)
+{
+	return run_sender(b.plain_sender, n);
+}
+
+static unsigned run_curl(unsigned n)
+{
+	return run_sender(b.curl_sender, n);
+}
+
+static const char *path_of(unsigned i)
+{
+	return strchr(b.url[i] + sizeof "http://", '/');
+}
+
+static unsigned run_bare(unsigned n)
+{
+	return bare_run(b.bare, n, path_of);
 }
 
 static unsigned run_plain(unsigned n)
@@ -263,7 +294,7 @@ static double cpu_of(const struct side *side)
 	return turns_median(side->cpu.ours, side->cpu.n) * 1e6;
 }
 
-#define SIDES 5u
+#define SIDES 7u
 
 static void print_json(const struct options *options, const struct side side[SIDES])
 {
@@ -309,37 +340,46 @@ static void make_urls(const struct options *options)
 
 static int run(const struct options *options)
 {
-	struct side side[SIDES] = {{.name = "deliver stage"},
-	                           {.name = "its sender"},
-	                           {.name = "libcurl multi"},
-	                           {.name = "Go, all kept"},
+	struct side side[SIDES] = {{.name = "deliver stage"},  {.name = "its sender"},
+	                           {.name = "sender on curl"}, {.name = "libcurl multi"},
+	                           {.name = "bare loop"},      {.name = "Go, all kept"},
 	                           {.name = "Go, default"}};
-	const char *header[] = {KEY, "Accept-Encoding: gzip, deflate"};
+	const char *header[] = {KEY, ENCODING};
+	static const char lines[] = "User-Agent: millrace\r\nAccept: */*\r\n" ENCODING "\r\n" KEY "\r\n";
 	http_server_descriptors(65536);
 	http_server_start_nginx(&b.nginx, "location /hook { return 200; }");
 	turns_pin(HTTP_CLIENT_CPU);
-	deliver_stage_start(b.nginx.port, options->connections, options->requests);
+	deliver_stage_start(b.nginx.port, options->connections, options->requests, options->curl);
 	make_urls(options);
-	open_sender(options);
+	make_requests(options);
+	b.plain_sender = open_sender(options, &sender_auto);
+	b.curl_sender = open_sender(options, &sender_curl);
+	b.bare = bare_open(b.nginx.port, options->connections, lines);
 	b.plain = plain_open(options->connections, header);
 	if (!options->no_go)
 		build_go();
 	unsigned few = options->requests < 2000 ? options->requests : 2000;
 	(void)deliver_stage_run(few); /* not counted: connections, memory */
-	(void)run_sender(few);
+	(void)run_ours(few);
+	(void)run_curl(few);
+	(void)run_bare(few);
 	(void)run_plain(few);
 	for (unsigned i = 0; i < options->turns; i++) {
 		turn_of_stage(&side[0], options->requests);
-		turn(&side[1], options->requests, run_sender);
-		turn(&side[2], options->requests, run_plain);
+		turn(&side[1], options->requests, run_ours);
+		turn(&side[2], options->requests, run_curl);
+		turn(&side[3], options->requests, run_plain);
+		turn(&side[4], options->requests, run_bare);
 		if (b.go[0] == '\0')
 			continue;
-		turn_of_go(&side[3], options, "workers");
-		turn_of_go(&side[4], options, "each");
+		turn_of_go(&side[5], options, "workers");
+		turn_of_go(&side[6], options, "each");
 	}
 	print(options, side);
 	deliver_stage_stop();
-	b.sender->ops->close(b.sender);
+	b.plain_sender->ops->close(b.plain_sender);
+	b.curl_sender->ops->close(b.curl_sender);
+	bare_close(b.bare);
 	plain_close(b.plain);
 	http_server_stop(&b.nginx);
 	free(b.request);
@@ -352,13 +392,14 @@ static void help(void)
 {
 	puts("Usage: millrace bench deliver [options]\n"
 	     "\n"
-	     "Sends GETs to nginx on this machine by the deliver stage out of its queue, by its sender alone,\n"
-	     "by a plain loop of libcurl's multi interface, and by two programs in Go, in turns. Needs nginx;\n"
-	     "go, unless --no-go.\n"
+	     "Sends GETs to nginx on this machine by the deliver stage out of its queue, by its sender alone\n"
+	     "and by that on libcurl, by a plain loop of libcurl's multi interface, by a bare loop of epoll,\n"
+	     "and by two programs in Go, in turns. Needs nginx; go, unless --no-go.\n"
 	     "\n"
 	     "  --turns N           turns of each, 1 to 64 (default 9)\n"
 	     "  --requests N        requests in a turn, 1 to 15000 (default 15000)\n"
 	     "  --connections N     requests at a time (default 64)\n"
+	     "  --curl              the stage sends by libcurl, too (deliver.sender: curl)\n"
 	     "  --no-go             without the programs in Go\n"
 	     "  --json              one JSON object instead of text\n"
 	     "\n"
@@ -372,6 +413,7 @@ static int run_bench(int argc, char **argv)
 	        {"turns", OPTION_COUNT, &options.turns, 1, TURNS_MAX},
 	        {"requests", OPTION_COUNT, &options.requests, 1, 15000},
 	        {"connections", OPTION_COUNT, &options.connections, 1, 10000},
+	        {"curl", OPTION_ON, &options.curl, 0, 0},
 	        {"no-go", OPTION_ON, &options.no_go, 0, 0},
 	        {"json", OPTION_ON, &options.json, 0, 0},
 	};

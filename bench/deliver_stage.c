@@ -30,7 +30,7 @@ static void fail(const char *what, const char *why)
 	exit(1);
 }
 
-void deliver_stage_start(unsigned port, unsigned connections, unsigned most)
+void deliver_stage_start(unsigned port, unsigned connections, unsigned most, bool curl)
 {
 	char further[600];
 	unsigned slots = 16384;
@@ -42,8 +42,8 @@ void deliver_stage_start(unsigned port, unsigned connections, unsigned most)
 	        further, sizeof further,
 	        "stage_timeout: 0\n"
 	        "queues: {postback: {slots: %u, slot_size: 512}}\n"
-	        "deliver: {processes: 1, in_flight: %u, guard: {allow: ['127.0.0.1:%u']}, per_host: {connections: %u, waiting: %u}}\n",
-	        slots, slots / 2, port, connections, slots / 2);
+	        "deliver: {sender: %s, processes: 1, in_flight: %u, guard: {allow: ['127.0.0.1:%u']}, per_host: {connections: %u, waiting: %u}}\n",
+	        slots, curl ? "curl" : "auto", slots / 2, port, connections, slots / 2);
 	http_server_start_millrace(&s.millrace, "", further);
 	s.port = port;
 	s.deliver = (struct http_server){.name = STAGE, .worker = http_server_stage_pid(STAGE)};

@@ -4,9 +4,11 @@
 #ifndef BENCH_DELIVER_STAGE_H
 #define BENCH_DELIVER_STAGE_H
 
-/* Starts it, to send `most` postbacks a turn at most to 127.0.0.1:port, `connections` at a time.
- * Exits with a message when it does not start. */
-void deliver_stage_start(unsigned port, unsigned connections, unsigned most);
+#include <stdbool.h>
+
+/* Starts it, to send `most` postbacks a turn at most to 127.0.0.1:port, `connections` at a time;
+ * curl: by libcurl. Exits with a message when it does not start. */
+void deliver_stage_start(unsigned port, unsigned connections, unsigned most, bool curl);
 void deliver_stage_stop(void);
 
 /* Delivers n postbacks to http://127.0.0.1:PORT/hook?title=Gopher&n=<i>. Returns how many were

@@ -3,12 +3,12 @@
  *     sender_start(request with vetted addresses) --> connect or a kept connection --> PREREQ: the address is vetted once more
  *         --> request --> answer's head --> body, of which 4 KiB are kept --> sender_next gives the request back
  *
- * One interface, so that another one can follow; the first is on libcurl multi (sender_curl.c). TLS
- * is always verified. Never a proxy of the environment. HTTP/1.1, or HTTP/2 where the request
- * wishes it and TLS's ALPN agrees. Answers in gzip or deflate are unpacked, up to the limit of what
- * is kept. A connection is kept for the next request of its origin, for at most `lifetime` and half
- * a minute without one; at most `connections_kept` idle ones in all. SIGPIPE is ignored by the
- * process.
+ * There are three: on libcurl multi (sender_curl), plain HTTP/1.1 over TCP (sender_plain.h), and
+ * both as one (sender_auto.h). TLS is always verified. Never a proxy of the environment. HTTP/1.1,
+ * or HTTP/2 where the request wishes it and TLS's ALPN agrees. Answers in gzip or deflate are
+ * unpacked, up to the limit of what is kept. A connection is kept for the next request of its
+ * origin, for at most `lifetime` and half a minute without one; at most `connections_kept` idle
+ * ones in all. SIGPIPE is ignored by the process.
  *
  * An answer counts when its head is whole, whatever becomes of its body: the server has dealt with
  * the request. Of a body 64 KiB are read at most, then its connection is closed.
@@ -44,7 +44,7 @@ struct sender_place {
 /* May a request go over a connection to this address now? false: it ends with -EACCES. */
 typedef bool sender_vet(void *context, const uint8_t address[16], uint16_t port, void *owner);
 
-/* From here on the library works on what has come for the request of this owner; NULL: for none.
+/* From here on the sender works on what has come for the request of this owner; NULL: for none.
  * Until then whoever dies dies of it. Requests that share a connection of HTTP/2 are taken for one
  * of them. */
 typedef void sender_working(void *context, void *owner);
@@ -120,7 +120,7 @@ static inline void sender_clear(struct sender_request *request)
 struct sender;
 
 struct sender_ops {
-	const char *name; /* "curl" */
+	const char *name; /* "curl", "plain", "auto" */
 	int (*open)(struct sender **sender, const struct sender_options *options, struct shm_error *error);
 	/* Requests under way are the caller's again, without an answer. */
 	void (*close)(struct sender *sender);
@@ -133,7 +133,7 @@ struct sender_ops {
 	struct sender_request *(*next)(struct sender *sender, uint64_t now_ns);
 	/* The addresses of the place are not to be used any more. Once for each place that goes, or
 	 * the library keeps them for ever. libcurl cannot close single connections: those that are
-	 * idle go when they are old, or unused for half a minute. */
+	 * idle go when they are old, or unused for half a minute. The plain sender closes them. */
 	void (*forget)(struct sender *sender, const struct sender_place *place);
 	int (*fd)(const struct sender *sender); /* POLLIN: call next */
 	uint64_t (*timeout)(const struct sender *sender, uint64_t timeout_ns, uint64_t now_ns);
