@@ -2,9 +2,9 @@
  *
  *     sender_plain.c   opening, requests, their time-outs, epoll
  *     plain_send.c     connecting; the request: one sendmsg for head and body, as a rule
- *     plain_answer.c   the answer: one recv for all of it, as a rule
- *     pool.c           connections that wait for the next request
- *     answer.c         the parser
+ *     plain_reply.c    the answer: one recv for all of it, as a rule
+ *     kept.c           connections that wait for the next request
+ *     reply.c          the parser
  *
  * A descriptor is put into epoll once, edge-triggered, for all that may happen to it. So what can
  * be read is read until there is no more, and an idle connection that its server closes is noticed
@@ -18,9 +18,9 @@
 #define DELIVER_PLAIN_H
 
 #include "base/clock.h"
-#include "deliver/answer.h"
+#include "deliver/kept.h"
 #include "deliver/list.h"
-#include "deliver/pool.h"
+#include "deliver/reply.h"
 #include "deliver/sender.h"
 #include "deliver/sender_limits.h"
 #include "deliver/unpack.h"
@@ -35,7 +35,7 @@ struct plain_slot {
 	struct plain_slot *next; /* free ones */
 	struct plain_sender *sender;
 	struct sender_request *request; /* NULL: free */
-	struct pool_connection *connection;
+	struct kept_connection *connection;
 	enum sender_state state;
 	uint64_t begun_ns, due_ns; /* the caller's clock; due: when it has taken too long in its state */
 	uint64_t clock_ns;         /* when it began, for its times */
@@ -56,7 +56,7 @@ struct plain_slot {
 	size_t heads_bytes; /* of interim ones */
 	bool head_whole, redirects;
 	bool ended; /* nothing more comes over the connection */
-	struct answer answer;
+	struct reply answer;
 	size_t body_bytes, unpacked_bytes;
 	struct unpack *unpack;
 };
@@ -71,7 +71,7 @@ struct plain_sender {
 	struct sender_options options;
 	char *fields; /* of each request: User-Agent, Accept, Accept-Encoding */
 	size_t fields_bytes;
-	struct pool *pool;
+	struct kept *kept;
 	struct plain_slot *slot, *free;
 	unsigned n_made, n_busy;
 	struct list busy;
@@ -112,7 +112,7 @@ void plain_connect_late(struct plain_slot *slot);
 /* The connection takes more. */
 void plain_send_more(struct plain_slot *slot);
 
-/* ---- plain_answer.c ---- */
+/* ---- plain_reply.c ---- */
 
 /* Reads what has come. The request may have ended after it. */
 void plain_hear(struct plain_slot *slot);

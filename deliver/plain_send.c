@@ -295,7 +295,7 @@ static uint64_t patience_ns(const struct plain_slot *slot)
 	return left_ns / (others + 1);
 }
 
-static int dial(const struct plain_sender *sender, struct pool_connection *connection)
+static int dial(const struct plain_sender *sender, struct kept_connection *connection)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	union {
@@ -329,7 +329,7 @@ static int dial(const struct plain_sender *sender, struct pool_connection *conne
 static void hang_up(struct plain_slot *slot)
 {
 	if (slot->connection != NULL)
-		pool_close(slot->sender->pool, slot->connection);
+		kept_close(slot->sender->kept, slot->connection);
 	slot->connection = NULL;
 }
 
@@ -355,8 +355,8 @@ static void connect_next(struct plain_slot *slot)
 	struct sender_request *request = slot->request;
 	while (next_address(slot)) {
 		unsigned i = address_of(slot, slot->tried - 1);
-		struct pool_connection *connection =
-		        pool_connection(sender->pool, request->place, i, sender->now_ns);
+		struct kept_connection *connection =
+		        kept_connection(sender->kept, request->place, i, sender->now_ns);
 		if (connection == NULL) {
 			plain_finish(slot, -ENOMEM, strerror(ENOMEM), false);
 			return;
@@ -381,7 +381,7 @@ static void connect_next(struct plain_slot *slot)
 
 static void remember_good(struct plain_slot *slot)
 {
-	const struct pool_connection *connection = slot->connection;
+	const struct kept_connection *connection = slot->connection;
 	unsigned i = connection->hash % PLAIN_GOOD;
 	slot->sender->good[i].hash = connection->hash;
 	memcpy(slot->sender->good[i].address, connection->address, 16);
@@ -392,7 +392,7 @@ static unsigned first_address(const struct plain_slot *slot)
 {
 	const struct sender_place *place = slot->request->place;
 	const struct plain_sender *sender = slot->sender;
-	uint64_t hash = pool_hash(sender->pool, place);
+	uint64_t hash = kept_hash(sender->kept, place);
 	unsigned at = hash % PLAIN_GOOD;
 	for (unsigned i = 0; sender->good[at].hash == hash && i < place->n; i++)
 		if (memcmp(place->address[i], sender->good[at].address, 16) == 0)
@@ -429,7 +429,7 @@ void plain_begin(struct plain_slot *slot)
 {
 	struct plain_sender *sender = slot->sender;
 	struct sender_request *request = slot->request;
-	struct pool_connection *kept = pool_take(sender->pool, request->place, sender->now_ns);
+	struct kept_connection *kept = kept_take(sender->kept, request->place, sender->now_ns);
 	if (kept == NULL) {
 		slot->first = request->place->n > 1 ? first_address(slot) : 0;
 		connect_next(slot);

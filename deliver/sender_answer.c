@@ -3,7 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "deliver/answer_values.h"
+#include "deliver/reply_values.h"
 #include "deliver/sender_inside.h"
 
 /* ---- the head ---- */
@@ -59,9 +59,9 @@ size_t sender_answer_head(char *from, size_t size, size_t n, void *argument)
 	else if (line >= 5 && memcmp(from, "HTTP/", 5) == 0)
 		begin_head(slot, from, line);
 	else if (header_value(from, line, "Retry-After:", &value, &length))
-		slot->request->retry_after_s = answer_retry_after(value, length);
+		slot->request->retry_after_s = reply_retry_after(value, length);
 	else if (header_value(from, line, "Location:", &value, &length))
-		slot->redirects |= answer_keep_location(slot->request, value, length);
+		slot->redirects |= reply_keep_location(slot->request, value, length);
 	return bytes;
 }
 
@@ -156,7 +156,7 @@ void sender_answer_end(struct slot *slot, CURLcode code)
 	if (slot->head_whole) {
 		/* whatever became of its body: the server has dealt with the request */
 		if (slot->redirects)
-			answer_resolve_location(request);
+			reply_resolve_location(request);
 		return;
 	}
 	request->status = 0;

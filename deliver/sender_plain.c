@@ -52,8 +52,8 @@ static bool open_parts(struct plain_sender *sender)
 	}
 	sender->fields_bytes = (size_t)bytes;
 	sender->slot = calloc(options->requests, sizeof *sender->slot);
-	sender->pool = pool_new(options->connections_kept, options->lifetime_ns);
-	return sender->slot != NULL && sender->pool != NULL;
+	sender->kept = kept_new(options->connections_kept, options->lifetime_ns);
+	return sender->slot != NULL && sender->kept != NULL;
 }
 
 static int sender_open(struct sender **opened, const struct sender_options *options, struct shm_error *error)
@@ -117,9 +117,9 @@ static void release(struct plain_slot *slot, bool keep)
 {
 	struct plain_sender *sender = slot->sender;
 	if (slot->connection != NULL && keep)
-		pool_keep(sender->pool, slot->connection, sender->now_ns);
+		kept_keep(sender->kept, slot->connection, sender->now_ns);
 	else if (slot->connection != NULL)
-		pool_close(sender->pool, slot->connection);
+		kept_close(sender->kept, slot->connection);
 	slot->connection = NULL;
 	free(slot->head);
 	free(slot->held);
@@ -200,7 +200,7 @@ static void sender_close(struct sender *opened)
 		return;
 	while ((link = list_first(&sender->busy)) != NULL)
 		release(LIST_OF(struct plain_slot, busy, link), false);
-	pool_free(sender->pool);
+	kept_free(sender->kept);
 	if (sender->epoll >= 0)
 		close(sender->epoll);
 	free(sender->slot);
@@ -240,14 +240,14 @@ static void end_late(struct plain_sender *sender)
 		sender->due_ns = due_ns;
 }
 
-static void on_event(struct plain_sender *sender, struct pool_connection *connection, uint32_t events)
+static void on_event(struct plain_sender *sender, struct kept_connection *connection, uint32_t events)
 {
 	struct plain_slot *slot = connection->user;
 	if (connection->fd < 0)
 		return; /* closed by what came before in this turn */
 	if (slot == NULL) {
 		if (events & ~(uint32_t)EPOLLOUT)
-			pool_close(sender->pool, connection);
+			kept_close(sender->kept, connection);
 		return;
 	}
 	work_on(sender, slot);
@@ -265,7 +265,7 @@ static void on_event(struct plain_sender *sender, struct pool_connection *connec
 static void drive(struct plain_sender *sender)
 {
 	struct epoll_event event[EVENTS_MAX];
-	pool_bury(sender->pool, sender->now_ns); /* before epoll speaks of others */
+	kept_bury(sender->kept, sender->now_ns); /* before epoll speaks of others */
 	int n = epoll_wait(sender->epoll, event, EVENTS_MAX, 0);
 	sender->woken = false;
 	for (int i = 0; i < n; i++) {
@@ -298,7 +298,7 @@ static struct sender_request *sender_next(struct sender *started, uint64_t now_n
 
 static void sender_forget(struct sender *started, const struct sender_place *place)
 {
-	pool_forget(of(started)->pool, place);
+	kept_forget(of(started)->kept, place);
 }
 
 static int sender_fd(const struct sender *started)
@@ -318,7 +318,7 @@ static uint64_t sender_timeout(const struct sender *started, uint64_t timeout_ns
 static uint64_t sender_memory_max(const struct sender_options *options)
 {
 	uint64_t connections = (uint64_t)options->requests + options->connections_kept;
-	return sizeof(struct plain_sender) + connections * sizeof(struct pool_connection) +
+	return sizeof(struct plain_sender) + connections * sizeof(struct kept_connection) +
 	       options->requests * (sizeof(struct plain_slot) + SENDER_HEAD_MAX + PLAIN_READ_BYTES) +
 	       2 * (uint64_t)options->connections_kept * sizeof(struct list);
 }

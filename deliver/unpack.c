@@ -42,7 +42,7 @@ static bool has_header(unsigned char first)
 	return (first & 0x0f) == Z_DEFLATED && first >> 4 <= 7;
 }
 
-bool unpack(struct unpack *unpack, const char *piece, size_t bytes, size_t *used, struct answer_span *span)
+bool unpack(struct unpack *unpack, const char *piece, size_t bytes, size_t *used, struct reply_span *span)
 {
 	z_stream *z = &unpack->z;
 	unsigned part = bytes < UINT_MAX ? (unsigned)bytes : UINT_MAX;
@@ -57,6 +57,6 @@ bool unpack(struct unpack *unpack, const char *piece, size_t bytes, size_t *used
 	z->avail_out = sizeof unpack->out;
 	int r = inflate(z, Z_SYNC_FLUSH);
 	*used = part - z->avail_in;
-	*span = (struct answer_span){(const char *)unpack->out, sizeof unpack->out - z->avail_out};
+	*span = (struct reply_span){(const char *)unpack->out, sizeof unpack->out - z->avail_out};
 	return r == Z_OK || r == Z_BUF_ERROR;
 }

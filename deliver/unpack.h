@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "deliver/answer.h"
+#include "deliver/reply.h"
 
 #define UNPACK_BYTES  4096u
 #define UNPACK_MEMORY (48u << 10)
@@ -23,6 +23,6 @@ void unpack_close(struct unpack *unpack); /* NULL: nothing */
 /* Takes something of the piece, *used bytes, and sets *span to what came out of it, which stands
  * until the next call. To be called until the piece is used and nothing comes out. Returns false at
  * the end of what is packed, and for what is not packed so: nothing comes after that. */
-bool unpack(struct unpack *unpack, const char *piece, size_t bytes, size_t *used, struct answer_span *span);
+bool unpack(struct unpack *unpack, const char *piece, size_t bytes, size_t *used, struct reply_span *span);
 
 #endif

@@ -160,7 +160,7 @@ $(eval $(call unit,sink/file/growing,sink_file stage flow config shm event base,
 $(eval $(call unit,deliver/data,deliver shm event base,))
 $(eval $(call unit,deliver/door,deliver json shm event base,-lidn2))
 $(eval $(call unit,deliver/record,deliver stage flow config shm event base,-lcyaml -lyaml -ljansson -lck))
-$(eval $(call unit,deliver/answer,answer_oracle deliver,-lhttp_parser))
+$(eval $(call unit,deliver/reply,reply_oracle deliver,-lhttp_parser))
 $(eval $(call archive,talk,tests/deliver/talk.c))
 $(eval $(call unit,deliver/sender,talk fixture deliver stage shm event base,-lcurl -lssl -lcrypto -lz -pthread))
 $(eval $(call unit,deliver/sender_connections,talk fixture deliver stage shm event base,-lcurl -lssl -lcrypto -lz -pthread))

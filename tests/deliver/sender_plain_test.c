@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "deliver/pool.h"
+#include "deliver/kept.h"
 #include "deliver/sender_plain.h"
 #include "deliver/unpack.h"
 #include "tests/deliver/talk.h"
@@ -145,7 +145,7 @@ static void an_answer_may_come_byte_by_byte(void **state)
 {
 	struct talk *f = *state;
 	static const char text[] =
-	        "HTTP/1.1 103 Early\r\nLocation: /no\r\n\r\nHTTP/1.1 302 Go\r\nLocation:\r\n /a\r\n"
+	        "HTTP/1.1 103 Early\r\nLocation: /no\r\n\r\nHTTP/1.1 302 Go\r\nLocation: /a\r\n"
 	        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n";
 	int listener = listen_at(f), fd;
 	talk_prepare(f, &f->request, "GET", "/");
@@ -320,31 +320,31 @@ static void a_place_with_other_addresses_gets_no_old_connection(void **state)
 	assert_false(f->request.reused);
 }
 
-/* ---- the pool ---- */
+/* ---- what is kept ---- */
 
-static void the_pool_is_bounded_in_number_and_time(void **state)
+static void what_is_kept_is_bounded_in_number_and_time(void **state)
 {
 	struct sender_place place[3];
-	struct pool *pool = pool_new(2, 100 * NS_PER_SEC);
-	struct pool_connection *c[3];
+	struct kept *kept = kept_new(2, 100 * NS_PER_SEC);
+	struct kept_connection *c[3];
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
 		char host[16];
 		snprintf(host, sizeof host, "h%u.example", i);
 		talk_place(&place[i], host, 80, "127.0.0.1", 1);
-		c[i] = pool_connection(pool, &place[i], 0, i);
-		pool_keep(pool, c[i], i);
+		c[i] = kept_connection(kept, &place[i], 0, i);
+		kept_keep(kept, c[i], i);
 	}
-	assert_null(pool_take(pool, &place[0], 5)); /* the oldest made room */
-	assert_ptr_equal(pool_take(pool, &place[1], 5), c[1]);
-	assert_null(pool_take(pool, &place[1], 5));
-	assert_null(pool_take(pool, &place[2], POOL_IDLE_NS + 2)); /* unused for too long */
-	pool_keep(pool, c[1], POOL_IDLE_NS);
-	assert_ptr_equal(pool_take(pool, &place[1], POOL_IDLE_NS), c[1]);
-	pool_keep(pool, c[1], 100 * NS_PER_SEC + 1); /* too old */
-	assert_null(pool_take(pool, &place[1], 100 * NS_PER_SEC + 1));
-	pool_bury(pool, 200 * NS_PER_SEC);
-	pool_free(pool);
+	assert_null(kept_take(kept, &place[0], 5)); /* the oldest made room */
+	assert_ptr_equal(kept_take(kept, &place[1], 5), c[1]);
+	assert_null(kept_take(kept, &place[1], 5));
+	assert_null(kept_take(kept, &place[2], KEPT_IDLE_NS + 2)); /* unused for too long */
+	kept_keep(kept, c[1], KEPT_IDLE_NS);
+	assert_ptr_equal(kept_take(kept, &place[1], KEPT_IDLE_NS), c[1]);
+	kept_keep(kept, c[1], 100 * NS_PER_SEC + 1); /* too old */
+	assert_null(kept_take(kept, &place[1], 100 * NS_PER_SEC + 1));
+	kept_bury(kept, 200 * NS_PER_SEC);
+	kept_free(kept);
 }
 
 /* ---- unpacking ---- */
@@ -353,7 +353,7 @@ static size_t unpack_all(bool gzip, const unsigned char *packed, size_t bytes, s
 {
 	struct unpack *state = unpack_open(gzip);
 	size_t n = 0, used;
-	struct answer_span span;
+	struct reply_span span;
 	bool more = true;
 	for (size_t at = 0; more && at < bytes; at += used) {
 		more = unpack(state, (const char *)packed + at, piece < bytes - at ? piece : bytes - at,
@@ -406,7 +406,7 @@ int main(void)
 	        TEST(what_comes_unasked_closes_the_connection),
 	        TEST(an_address_that_hangs_does_not_hold_the_others_up),
 	        TEST(a_place_with_other_addresses_gets_no_old_connection),
-	        cmocka_unit_test(the_pool_is_bounded_in_number_and_time),
+	        cmocka_unit_test(what_is_kept_is_bounded_in_number_and_time),
 	        cmocka_unit_test(every_form_of_gzip_and_deflate_is_unpacked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

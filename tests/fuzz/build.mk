@@ -35,8 +35,8 @@ HTTP_ORACLE := $(addprefix tests/fuzz/,http_oracle.c http_oracle_chunked.c)
 $(eval $(call archive,http_oracle,$(HTTP_ORACLE)))
 $(eval $(call fuzzer,http,tests/fuzz/http_fuzz.c $(HTTP_ORACLE) $(HTTP_REQUEST_SOURCES),,-lhttp_parser))
 
-$(eval $(call archive,answer_oracle,tests/fuzz/answer_oracle.c))
-$(eval $(call fuzzer,answer,tests/fuzz/answer_fuzz.c tests/fuzz/answer_oracle.c deliver/answer.c,,-lhttp_parser))
+$(eval $(call archive,reply_oracle,tests/fuzz/reply_oracle.c))
+$(eval $(call fuzzer,reply,tests/fuzz/reply_fuzz.c tests/fuzz/reply_oracle.c deliver/reply.c,,-lhttp_parser))
 
 $(eval $(call fuzzer,s3,tests/fuzz/s3_fuzz.c $(addprefix sink/objects/,xml.c s3_list.c credentials_text.c),,-ljansson -lcrypto))
 $(eval $(call fuzzer,journal,tests/fuzz/journal_fuzz.c tests/fixture/journal.c $(wildcard sink/objects/journal*.c) base/log.c base/output.c base/text.c event/layout.c \

@@ -1,4 +1,4 @@
-#include "tests/fuzz/answer_oracle.h"
+#include "tests/fuzz/reply_oracle.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -9,17 +9,17 @@
 #include <string.h>
 #include <strings.h>
 
-#include "deliver/answer.h"
+#include "deliver/reply.h"
 
 #define VALUE_MAX 256u
 
 /* An answer taken, by whomever. */
 struct opinion {
-	ssize_t head; /* of answer_head: -EAGAIN, -EBADMSG, or it is whole */
+	ssize_t head; /* of reply_head: -EAGAIN, -EBADMSG, or it is whole */
 	size_t begin; /* where the last head begins, after the interim ones */
 	unsigned status;
 	bool keep, done, broken, trailers;
-	enum answer_framing framing;
+	enum reply_framing framing;
 	char *body;
 	size_t body_bytes, used;
 	char location[VALUE_MAX], retry_after[VALUE_MAX];
@@ -38,13 +38,13 @@ static void *room_for(size_t bytes)
 	return room;
 }
 
-static enum answer_agreement differs(const char *what, const char *data, size_t bytes)
+static enum reply_agreement differs(const char *what, const char *data, size_t bytes)
 {
 	fprintf(stderr, "differs: %s: ", what);
 	for (size_t i = 0; i < bytes && i < 2000; i++)
 		fprintf(stderr, isprint((unsigned char)data[i]) ? "%c" : "\\x%02x", (unsigned char)data[i]);
 	fprintf(stderr, "\n");
-	return ANSWER_DISAGREED;
+	return REPLY_DISAGREED;
 }
 
 /* Without white space, which folding changes. */
@@ -68,17 +68,17 @@ static size_t piece_of(uint64_t *seed, size_t left)
 	return piece < left ? piece : left;
 }
 
-static void take_body(struct opinion *opinion, struct answer *answer, const char *data, size_t bytes,
+static void take_body(struct opinion *opinion, struct reply *answer, const char *data, size_t bytes,
                       uint64_t seed)
 {
 	size_t at = 0;
 	do {
 		size_t piece = at < bytes ? piece_of(&seed, bytes - at) : 0, used;
 		char *copy = room_for(piece);
-		struct answer_span span;
+		struct reply_span span;
 		memcpy(copy, data + at, piece);
-		enum answer_step step = answer_body(answer, copy, piece, &used, &span);
-		if (used > piece || (step == ANSWER_MORE && used == 0 && piece > 0))
+		enum reply_step step = reply_body(answer, copy, piece, &used, &span);
+		if (used > piece || (step == REPLY_MORE && used == 0 && piece > 0))
 			abort();
 		if (span.bytes > 0 && (span.text < copy || span.text + span.bytes > copy + used))
 			abort();
@@ -86,8 +86,8 @@ static void take_body(struct opinion *opinion, struct answer *answer, const char
 			memcpy(opinion->body + opinion->body_bytes, span.text, span.bytes);
 		opinion->body_bytes += span.bytes;
 		at += used;
-		opinion->done = step == ANSWER_DONE;
-		opinion->broken = step == ANSWER_BROKEN;
+		opinion->done = step == REPLY_DONE;
+		opinion->broken = step == REPLY_BROKEN;
 		free(copy);
 	} while (at < bytes && !opinion->done && !opinion->broken);
 	opinion->used += at;
@@ -99,13 +99,13 @@ static void take_body(struct opinion *opinion, struct answer *answer, const char
 static struct opinion take(const char *data, size_t bytes, uint64_t seed, bool head)
 {
 	struct opinion opinion = {.head = -EAGAIN, .body = room_for(bytes)};
-	struct answer answer = {.status = 0};
+	struct reply answer = {.status = 0};
 	size_t have = 0, seen = 0;
 	while (answer.status < 200 && have <= bytes) {
 		char *copy = room_for(have - opinion.begin); /* of its own size, for the sanitizer */
 		memcpy(copy, data + opinion.begin, have - opinion.begin);
 		opinion.head = have > opinion.begin
-		                       ? answer_head(&answer, copy, have - opinion.begin, seen, head)
+		                       ? reply_head(&answer, copy, have - opinion.begin, seen, head)
 		                       : -EAGAIN;
 		if (opinion.head > 0 && answer.status >= 200) {
 			if (answer.location.text)
@@ -189,10 +189,10 @@ static int on_head(http_parser *parser)
 	if (empty)
 		parser->flags |= F_SKIPBODY; /* it asks whether to keep the connection before it hears so */
 	opinion->keep = http_should_keep_alive(parser);
-	opinion->framing = empty                                  ? ANSWER_EMPTY
-	                   : parser->flags & F_CHUNKED            ? ANSWER_CHUNKED
-	                   : parser->content_length == UINT64_MAX ? ANSWER_TO_CLOSE
-	                                                          : ANSWER_LENGTH;
+	opinion->framing = empty                                  ? REPLY_EMPTY
+	                   : parser->flags & F_CHUNKED            ? REPLY_CHUNKED
+	                   : parser->content_length == UINT64_MAX ? REPLY_TO_CLOSE
+	                                                          : REPLY_LENGTH;
 	return empty;
 }
 
@@ -301,38 +301,38 @@ static const char *compare(const struct opinion *ours, const struct opinion *the
 	return NULL;
 }
 
-static enum answer_agreement judge(const struct opinion *ours, const char *data, size_t bytes, bool head)
+static enum reply_agreement judge(const struct opinion *ours, const char *data, size_t bytes, bool head)
 {
 	if (ours->head == -EBADMSG)
-		return ANSWER_REFUSED;
+		return REPLY_REFUSED;
 	if (ours->head <= 0)
-		return ANSWER_PARTIAL;
+		return REPLY_PARTIAL;
 	data += ours->begin;
 	bytes -= ours->begin;
 	if (any_field(data, (size_t)ours->head, is_undecided))
-		return ANSWER_UNDECIDED;
+		return REPLY_UNDECIDED;
 	struct opinion theirs = ask(data, bytes, head);
-	enum answer_agreement agreement = ANSWER_AGREED;
+	enum reply_agreement agreement = REPLY_AGREED;
 	const char *what = NULL;
 	if (theirs.head > 0)
 		what = compare(ours, &theirs, !any_field(data, (size_t)ours->head, is_list_of_options));
 	else if (ours->keep)
 		what = "a head that http-parser refuses";
 	else
-		agreement = ANSWER_UNDECIDED;
+		agreement = REPLY_UNDECIDED;
 	if (what)
 		agreement = differs(what, data, bytes);
 	free(theirs.body);
 	return agreement;
 }
 
-enum answer_agreement answer_oracle(const char *data, size_t bytes, uint64_t seed)
+enum reply_agreement reply_oracle(const char *data, size_t bytes, uint64_t seed)
 {
 	bool head = seed % 16 == 1;
 	struct opinion once = take(data, bytes, 0, head), pieces = take(data, bytes, seed | 2, head);
-	enum answer_agreement agreement = same(&once, &pieces)
-	                                          ? judge(&once, data, bytes, head)
-	                                          : differs("pieces make a difference", data, bytes);
+	enum reply_agreement agreement = same(&once, &pieces)
+	                                         ? judge(&once, data, bytes, head)
+	                                         : differs("pieces make a difference", data, bytes);
 	free(once.body);
 	free(pieces.body);
 	return agreement;

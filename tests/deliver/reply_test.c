@@ -12,19 +12,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "deliver/answer.h"
-#include "tests/fuzz/answer_oracle.h"
+#include "deliver/reply.h"
+#include "tests/fuzz/reply_oracle.h"
 
 #define OK "HTTP/1.1 200 OK\r\n"
 
-static struct answer answer;
+static struct reply answer;
 
 static ssize_t read_head(const char *text)
 {
 	static char copy[4096];
 	size_t bytes = strlen(text);
 	memcpy(copy, text, bytes);
-	return answer_head(&answer, copy, bytes, 0, false);
+	return reply_head(&answer, copy, bytes, 0, false);
 }
 
 static void a_head_is_read_when_it_is_whole(void **state)
@@ -35,13 +35,13 @@ static void a_head_is_read_when_it_is_whole(void **state)
 	char copy[sizeof text];
 	for (size_t n = 1; n < sizeof text - 1; n++) {
 		memcpy(copy, text, n);
-		assert_int_equal(answer_head(&answer, copy, n, n - 1, false), -EAGAIN);
+		assert_int_equal(reply_head(&answer, copy, n, n - 1, false), -EAGAIN);
 	}
 	assert_int_equal(read_head(text), sizeof text - 1);
 	assert_int_equal(answer.status, 200);
-	assert_int_equal(answer.framing, ANSWER_LENGTH);
+	assert_int_equal(answer.framing, REPLY_LENGTH);
 	assert_int_equal(answer.left, 5);
-	assert_int_equal(answer.coding, ANSWER_GZIP);
+	assert_int_equal(answer.coding, REPLY_GZIP);
 	assert_true(answer.keep);
 	assert_int_equal(answer.retry_after.bytes, 1);
 	assert_memory_equal(answer.retry_after.text, "7", 1);
@@ -77,42 +77,42 @@ static void what_is_no_answer_is_refused_at_once(void **state)
 		if (read_head(none[i]) != -EBADMSG)
 			fail_msg("%s", none[i]);
 	char nul[] = OK "X: a\0b\r\n\r\n";
-	assert_int_equal(answer_head(&answer, nul, sizeof nul - 1, 0, false), -EBADMSG);
+	assert_int_equal(reply_head(&answer, nul, sizeof nul - 1, 0, false), -EBADMSG);
 }
 
 static void framing_and_keeping_are_as_rfc_9112_has_them(void **state)
 {
 	static const struct {
 		const char *head;
-		enum answer_framing framing;
+		enum reply_framing framing;
 		bool keep;
 	} cases[] = {
-	        {OK "Content-Length: 0", ANSWER_LENGTH, true},
-	        {OK "Content-Length: 3, 3", ANSWER_LENGTH, true},
-	        {OK "Content-Length: 3\r\nContent-Length: 4", ANSWER_EMPTY, false},
-	        {OK "Content-Length: 99999999999999999999999", ANSWER_LENGTH, false},
-	        {OK "Content-Length : 3", ANSWER_LENGTH, false},
-	        {OK "X Y: 1\r\nContent-Length: 3", ANSWER_LENGTH, false},
-	        {OK "X: \x01\r\nContent-Length: 3", ANSWER_LENGTH, false},
-	        {OK "X: a\rb\r\nContent-Length: 3", ANSWER_LENGTH, false},
-	        {OK "Content-Length: 3\r\nConnection: upgrade, Close", ANSWER_LENGTH, false},
-	        {OK "Content-Length: 3\r\nConnection: closed", ANSWER_LENGTH, true},
-	        {OK "X: y", ANSWER_TO_CLOSE, false},
-	        {OK "Transfer-Encoding: Chunked", ANSWER_CHUNKED, true},
-	        {OK "Transfer-Encoding: gzip, chunked", ANSWER_CHUNKED, false},
-	        {OK "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", ANSWER_CHUNKED, false},
-	        {OK "Transfer-Encoding: chunked, gzip", ANSWER_TO_CLOSE, false},
-	        {OK "Transfer-Encoding: chunked\r\nContent-Length: 3", ANSWER_CHUNKED, false},
-	        {"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive", ANSWER_CHUNKED,
+	        {OK "Content-Length: 0", REPLY_LENGTH, true},
+	        {OK "Content-Length: 3, 3", REPLY_LENGTH, true},
+	        {OK "Content-Length: 3\r\nContent-Length: 4", REPLY_EMPTY, false},
+	        {OK "Content-Length: 99999999999999999999999", REPLY_LENGTH, false},
+	        {OK "Content-Length : 3", REPLY_LENGTH, false},
+	        {OK "X Y: 1\r\nContent-Length: 3", REPLY_LENGTH, false},
+	        {OK "X: \x01\r\nContent-Length: 3", REPLY_LENGTH, false},
+	        {OK "X: a\rb\r\nContent-Length: 3", REPLY_LENGTH, false},
+	        {OK "Content-Length: 3\r\nConnection: upgrade, Close", REPLY_LENGTH, false},
+	        {OK "Content-Length: 3\r\nConnection: closed", REPLY_LENGTH, true},
+	        {OK "X: y", REPLY_TO_CLOSE, false},
+	        {OK "Transfer-Encoding: Chunked", REPLY_CHUNKED, true},
+	        {OK "Transfer-Encoding: gzip, chunked", REPLY_CHUNKED, false},
+	        {OK "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", REPLY_CHUNKED, false},
+	        {OK "Transfer-Encoding: chunked, gzip", REPLY_TO_CLOSE, false},
+	        {OK "Transfer-Encoding: chunked\r\nContent-Length: 3", REPLY_CHUNKED, false},
+	        {"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive", REPLY_CHUNKED,
 	         false},
-	        {"HTTP/1.0 200 OK\r\nContent-Length: 3", ANSWER_LENGTH, false},
-	        {"HTTP/1.0 200 OK\r\nContent-Length: 3\r\nConnection: Keep-Alive", ANSWER_LENGTH, true},
-	        {"HTTP/2 200\r\nContent-Length: 3", ANSWER_LENGTH, false},
-	        {"HTTP/1.1 200\r\nContent-Length: 3", ANSWER_LENGTH, true},
-	        {"HTTP/1.1 204 None\r\nContent-Length: 3", ANSWER_EMPTY, true},
-	        {"HTTP/1.1 304 Same\r\nTransfer-Encoding: chunked", ANSWER_EMPTY, true},
-	        {"HTTP/1.1 103 Early\r\nX: y", ANSWER_EMPTY, true},
-	        {"HTTP/1.1 999 No\nContent-Length: 3", ANSWER_LENGTH, true},
+	        {"HTTP/1.0 200 OK\r\nContent-Length: 3", REPLY_LENGTH, false},
+	        {"HTTP/1.0 200 OK\r\nContent-Length: 3\r\nConnection: Keep-Alive", REPLY_LENGTH, true},
+	        {"HTTP/2 200\r\nContent-Length: 3", REPLY_LENGTH, false},
+	        {"HTTP/1.1 200\r\nContent-Length: 3", REPLY_LENGTH, true},
+	        {"HTTP/1.1 204 None\r\nContent-Length: 3", REPLY_EMPTY, true},
+	        {"HTTP/1.1 304 Same\r\nTransfer-Encoding: chunked", REPLY_EMPTY, true},
+	        {"HTTP/1.1 103 Early\r\nX: y", REPLY_EMPTY, true},
+	        {"HTTP/1.1 999 No\nContent-Length: 3", REPLY_LENGTH, true},
 	};
 	(void)state;
 	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -123,8 +123,8 @@ static void framing_and_keeping_are_as_rfc_9112_has_them(void **state)
 			fail_msg("%s: %d, %d", cases[i].head, answer.framing, answer.keep);
 	}
 	char head[] = OK "Content-Length: 3\r\n\r\n";
-	assert_true(answer_head(&answer, head, sizeof head - 1, 0, true) > 0);
-	assert_int_equal(answer.framing, ANSWER_EMPTY);
+	assert_true(reply_head(&answer, head, sizeof head - 1, 0, true) > 0);
+	assert_int_equal(answer.framing, REPLY_EMPTY);
 	assert_true(answer.keep);
 }
 
@@ -135,22 +135,23 @@ static void a_folded_line_is_one(void **state)
 	assert_int_equal(answer.location.bytes, 17);
 	assert_memory_equal(answer.location.text, "http://a.example/", 17);
 	assert_int_equal(answer.left, 3);
+	assert_false(answer.keep); /* nobody is to fold any more, and others read it in another way */
 }
 
 /* The body of a chunked answer, in one piece. Returns the last step; *rest: bytes that are left. */
-static enum answer_step read_chunks(const char *coded, char *body, size_t *rest)
+static enum reply_step read_chunks(const char *coded, char *body, size_t *rest)
 {
 	size_t at = 0, bytes = strlen(coded), used;
-	enum answer_step step = ANSWER_MORE;
-	struct answer_span span;
+	enum reply_step step = REPLY_MORE;
+	struct reply_span span;
 	assert_true(read_head(OK "Transfer-Encoding: chunked\r\n\r\n") > 0);
 	body[0] = '\0';
 	do {
-		step = answer_body(&answer, coded + at, bytes - at, &used, &span);
+		step = reply_body(&answer, coded + at, bytes - at, &used, &span);
 		if (span.bytes > 0)
 			strncat(body, span.text, span.bytes);
 		at += used;
-	} while (step == ANSWER_MORE && at < bytes);
+	} while (step == REPLY_MORE && at < bytes);
 	*rest = bytes - at;
 	return step;
 }
@@ -159,43 +160,42 @@ static void chunks_are_put_together(void **state)
 {
 	static const struct {
 		const char *coded, *body;
-		enum answer_step step;
+		enum reply_step step;
 		size_t rest;
 	} cases[] = {
-	        {"3\r\nabc\r\n4;x=\"y\"\r\ndefg\r\n0\r\n\r\n", "abcdefg", ANSWER_DONE, 0},
-	        {"00A \r\n0123456789\r\n0\r\nRetry-After: 9\r\n\r\nHTTP", "0123456789", ANSWER_DONE, 4},
-	        {"1\r\na\r\n", "a", ANSWER_MORE, 0},
-	        {"ffffffffffffffff\r\nabc", "", ANSWER_BROKEN, 6},
-	        {"-3\r\nabc", "", ANSWER_BROKEN, 7},
-	        {"3\nabc\n0\n\n", "", ANSWER_BROKEN, 9},
-	        {"3\r\nabcd\r\n", "abc", ANSWER_BROKEN, 2},
-	        {"3;\nabc\n", "", ANSWER_BROKEN, 4},
+	        {"3\r\nabc\r\n4;x=\"y\"\r\ndefg\r\n0\r\n\r\n", "abcdefg", REPLY_DONE, 0},
+	        {"00A \r\n0123456789\r\n0\r\nRetry-After: 9\r\n\r\nHTTP", "0123456789", REPLY_DONE, 4},
+	        {"1\r\na\r\n", "a", REPLY_MORE, 0},
+	        {"ffffffffffffffff\r\nabc", "", REPLY_BROKEN, 6},
+	        {"-3\r\nabc", "", REPLY_BROKEN, 7},
+	        {"3\nabc\n0\n\n", "", REPLY_BROKEN, 9},
+	        {"3\r\nabcd\r\n", "abc", REPLY_BROKEN, 2},
+	        {"3;\nabc\n", "", REPLY_BROKEN, 4},
 	};
 	(void)state;
 	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		char body[64];
 		size_t rest;
-		enum answer_step step = read_chunks(cases[i].coded, body, &rest);
+		enum reply_step step = read_chunks(cases[i].coded, body, &rest);
 		if (step != cases[i].step || strcmp(body, cases[i].body) != 0 ||
-		    (step == ANSWER_DONE && rest != cases[i].rest))
+		    (step == REPLY_DONE && rest != cases[i].rest))
 			fail_msg("%s: %d, %s, %zu", cases[i].coded, step, body, rest);
 	}
 }
 
 static void trailers_and_extensions_have_a_bound(void **state)
 {
-	static char noise[ANSWER_EXTRA_MAX + 16];
+	static char noise[REPLY_EXTRA_MAX + 16];
 	(void)state;
 	size_t used;
-	struct answer_span span;
+	struct reply_span span;
 	memset(noise, 'x', sizeof noise);
 	for (unsigned i = 0; i < 2; i++) {
 		const char *begin = i == 0 ? "3;" : "0\r\n";
 		assert_true(read_head(OK "Transfer-Encoding: chunked\r\n\r\n") > 0);
-		assert_int_equal(answer_body(&answer, begin, strlen(begin), &used, &span), ANSWER_MORE);
-		assert_int_equal(answer_body(&answer, noise, ANSWER_EXTRA_MAX - 8, &used, &span),
-		                 ANSWER_MORE);
-		assert_int_equal(answer_body(&answer, noise, sizeof noise, &used, &span), ANSWER_BROKEN);
+		assert_int_equal(reply_body(&answer, begin, strlen(begin), &used, &span), REPLY_MORE);
+		assert_int_equal(reply_body(&answer, noise, REPLY_EXTRA_MAX - 8, &used, &span), REPLY_MORE);
+		assert_int_equal(reply_body(&answer, noise, sizeof noise, &used, &span), REPLY_BROKEN);
 	}
 }
 
@@ -216,7 +216,7 @@ static void http_parser_sees_the_same(void **state)
 	(void)state;
 	for (unsigned i = 0; i < sizeof sample / sizeof sample[0]; i++)
 		for (uint64_t seed = 1; seed < 40; seed++)
-			if (answer_oracle(sample[i], strlen(sample[i]), seed) != ANSWER_AGREED)
+			if (reply_oracle(sample[i], strlen(sample[i]), seed) != REPLY_AGREED)
 				fail_msg("%s", sample[i]);
 }
 
@@ -246,9 +246,9 @@ static void http_parser_sees_the_same_in_what_chance_makes(void **state)
 				text[at] = byte[(seed >> 10) % (sizeof byte - 1)];
 			}
 		}
-		enum answer_agreement agreement = answer_oracle(text, n, seed);
-		assert_int_not_equal(agreement, ANSWER_DISAGREED);
-		agreed += agreement == ANSWER_AGREED;
+		enum reply_agreement agreement = reply_oracle(text, n, seed);
+		assert_int_not_equal(agreement, REPLY_DISAGREED);
+		agreed += agreement == REPLY_AGREED;
 	}
 	assert_true(agreed > 10000); /* it was asked often enough */
 }

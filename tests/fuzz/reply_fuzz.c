@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/fuzz/answer_oracle.h"
+#include "tests/fuzz/reply_oracle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	if (!copy)
 		abort();
 	memcpy(copy, data, bytes);
-	if (answer_oracle(copy, bytes, seed_of(data, bytes)) == ANSWER_DISAGREED)
+	if (reply_oracle(copy, bytes, seed_of(data, bytes)) == REPLY_DISAGREED)
 		abort();
 	free(copy);
 	return 0;

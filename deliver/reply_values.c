@@ -1,4 +1,4 @@
-#include "deliver/answer_values.h"
+#include "deliver/reply_values.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-int64_t answer_retry_after(const char *value, size_t bytes)
+int64_t reply_retry_after(const char *value, size_t bytes)
 {
 	char text[64], *end;
 	if (bytes == 0 || bytes >= sizeof text)
@@ -25,7 +25,7 @@ int64_t answer_retry_after(const char *value, size_t bytes)
 	return then > now ? (int64_t)(then - now) : 0;
 }
 
-bool answer_keep_location(struct sender_request *request, const char *value, size_t bytes)
+bool reply_keep_location(struct sender_request *request, const char *value, size_t bytes)
 {
 	if (bytes == 0 || bytes >= sizeof request->location)
 		return false;
@@ -34,7 +34,7 @@ bool answer_keep_location(struct sender_request *request, const char *value, siz
 	return true;
 }
 
-void answer_resolve_location(struct sender_request *request)
+void reply_resolve_location(struct sender_request *request)
 {
 	char *whole = NULL;
 	CURLU *url = curl_url();

@@ -1,4 +1,4 @@
-/* Whether deliver/answer.h and Debian's http-parser (2.9.4) see the same in an answer.
+/* Whether deliver/reply.h and Debian's http-parser (2.9.4) see the same in an answer.
  *
  * An answer whose connection we would use again (`keep`) must be to http-parser what it is to us:
  * status, framing, body, end, Location and Retry-After, keep-alive. One that we take and do not
@@ -17,21 +17,21 @@
  *
  * Nor may it make a difference in which pieces the bytes come.
  */
-#ifndef TESTS_FUZZ_ANSWER_ORACLE_H
-#define TESTS_FUZZ_ANSWER_ORACLE_H
+#ifndef TESTS_FUZZ_REPLY_ORACLE_H
+#define TESTS_FUZZ_REPLY_ORACLE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-enum answer_agreement {
-	ANSWER_DISAGREED, /* what differs is on standard error */
-	ANSWER_AGREED,    /* both took the head, and what was compared is the same */
-	ANSWER_PARTIAL,   /* the head is not whole */
-	ANSWER_REFUSED,   /* by us */
-	ANSWER_UNDECIDED, /* http-parser refuses it, or cannot judge it */
+enum reply_agreement {
+	REPLY_DISAGREED, /* what differs is on standard error */
+	REPLY_AGREED,    /* both took the head, and what was compared is the same */
+	REPLY_PARTIAL,   /* the head is not whole */
+	REPLY_REFUSED,   /* by us */
+	REPLY_UNDECIDED, /* http-parser refuses it, or cannot judge it */
 };
 
 /* data as what comes over a connection; the seed tells the pieces, and whether it answers HEAD. */
-enum answer_agreement answer_oracle(const char *data, size_t bytes, uint64_t seed);
+enum reply_agreement reply_oracle(const char *data, size_t bytes, uint64_t seed);
 
 #endif

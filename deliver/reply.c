@@ -1,4 +1,4 @@
-#include "deliver/answer.h"
+#include "deliver/reply.h"
 
 #include <errno.h>
 #include <string.h>
@@ -24,12 +24,12 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-static bool is_word(struct answer_span span, const char *word)
+static bool is_word(struct reply_span span, const char *word)
 {
 	return span.bytes == strlen(word) && strncasecmp(span.text, word, span.bytes) == 0;
 }
 
-static struct answer_span trim(struct answer_span span)
+static struct reply_span trim(struct reply_span span)
 {
 	while (span.bytes > 0 && is_space(span.text[0]))
 		span.text++, span.bytes--;
@@ -39,12 +39,12 @@ static struct answer_span trim(struct answer_span span)
 }
 
 /* The next element of a list with commas, empty ones left out. False: there is none. */
-static bool next_element(struct answer_span *list, struct answer_span *element)
+static bool next_element(struct reply_span *list, struct reply_span *element)
 {
 	while (list->bytes > 0) {
 		const char *comma = memchr(list->text, ',', list->bytes);
 		size_t bytes = comma != NULL ? (size_t)(comma - list->text) : list->bytes;
-		*element = trim((struct answer_span){list->text, bytes});
+		*element = trim((struct reply_span){list->text, bytes});
 		bytes += comma != NULL;
 		list->text += bytes;
 		list->bytes -= bytes;
@@ -67,18 +67,18 @@ static bool has_control(const char *text, size_t bytes)
 
 /* ---- fields ---- */
 
-static void take_connection(struct said *said, struct answer_span list)
+static void take_connection(struct said *said, struct reply_span list)
 {
-	for (struct answer_span option; next_element(&list, &option);) {
+	for (struct reply_span option; next_element(&list, &option);) {
 		said->close |= is_word(option, "close");
 		said->keep_alive |= is_word(option, "keep-alive");
 	}
 }
 
-static bool take_length(struct said *said, struct answer_span list)
+static bool take_length(struct said *said, struct reply_span list)
 {
 	bool any = false;
-	for (struct answer_span element; next_element(&list, &element); any = true) {
+	for (struct reply_span element; next_element(&list, &element); any = true) {
 		uint64_t bytes = 0;
 		for (size_t i = 0; i < element.bytes; i++) {
 			if (!is_digit(element.text[i]))
@@ -96,35 +96,35 @@ static bool take_length(struct said *said, struct answer_span list)
 }
 
 /* Other codings nobody has asked for, and others may read a list of them in another way. */
-static void take_transfer(struct said *said, struct answer_span list)
+static void take_transfer(struct said *said, struct reply_span list)
 {
 	said->odd |= said->transfer || !is_word(list, "chunked");
 	said->transfer = true;
-	for (struct answer_span coding; next_element(&list, &coding);)
+	for (struct reply_span coding; next_element(&list, &coding);)
 		said->chunked = is_word(coding, "chunked");
 }
 
-static bool take_content(struct said *said, struct answer *answer, struct answer_span list)
+static bool take_content(struct said *said, struct reply *answer, struct reply_span list)
 {
-	for (struct answer_span coding; next_element(&list, &coding);) {
+	for (struct reply_span coding; next_element(&list, &coding);) {
 		if (is_word(coding, "identity"))
 			continue;
-		if (++said->codings > ANSWER_CODINGS_MAX)
+		if (++said->codings > REPLY_CODINGS_MAX)
 			return false;
 		if (said->codings > 1)
-			answer->coding = ANSWER_UNKNOWN;
+			answer->coding = REPLY_UNKNOWN;
 		else if (is_word(coding, "gzip") || is_word(coding, "x-gzip"))
-			answer->coding = ANSWER_GZIP;
+			answer->coding = REPLY_GZIP;
 		else if (is_word(coding, "deflate"))
-			answer->coding = ANSWER_DEFLATE;
+			answer->coding = REPLY_DEFLATE;
 		else
-			answer->coding = ANSWER_UNKNOWN;
+			answer->coding = REPLY_UNKNOWN;
 	}
 	return true;
 }
 
 /* RFC 9110, 5.6.2 */
-static bool is_token(struct answer_span name)
+static bool is_token(struct reply_span name)
 {
 	for (size_t i = 0; i < name.bytes; i++) {
 		unsigned char c = (unsigned char)name.text[i];
@@ -134,14 +134,14 @@ static bool is_token(struct answer_span name)
 	return name.bytes > 0;
 }
 
-static bool take_field(struct said *said, struct answer *answer, const char *line, size_t bytes)
+static bool take_field(struct said *said, struct reply *answer, const char *line, size_t bytes)
 {
 	const char *colon = memchr(line, ':', bytes);
 	bool control = has_control(line, bytes);
 	if (colon == NULL || colon == line || (control && memchr(line, '\0', bytes) != NULL))
 		return false;
-	struct answer_span name = {line, (size_t)(colon - line)};
-	struct answer_span value = trim((struct answer_span){colon + 1, bytes - name.bytes - 1});
+	struct reply_span name = {line, (size_t)(colon - line)};
+	struct reply_span value = trim((struct reply_span){colon + 1, bytes - name.bytes - 1});
 	/* RFC 9112, 5.1 and 2.2: others may read these in another way */
 	said->odd |= control || !is_token(name);
 	name = trim(name);
@@ -175,7 +175,7 @@ static bool take_field(struct said *said, struct answer *answer, const char *lin
 
 /* HTTP/1.1 200 OK; the reason may be missing (RFC 9112, 4). "HTTP/2 200" is what some proxies
  * write. */
-static bool take_status(struct said *said, struct answer *answer, const char *line, size_t bytes)
+static bool take_status(struct said *said, struct reply *answer, const char *line, size_t bytes)
 {
 	static const size_t at = sizeof "HTTP/" - 1;
 	if (bytes < at + 1 || !is_digit(line[at]) || memchr(line, '\0', bytes) != NULL)
@@ -204,24 +204,24 @@ static bool take_status(struct said *said, struct answer *answer, const char *li
 /* ---- the head ---- */
 
 /* RFC 9112, 6.3 and 9.3 */
-static void conclude(const struct said *said, struct answer *answer, bool head)
+static void conclude(const struct said *said, struct reply *answer, bool head)
 {
 	unsigned status = answer->status;
 	answer->keep = !said->odd && !said->close && (said->minor > 0 || said->keep_alive);
 	answer->left = 0;
 	if (head || status < 200 || status == 204 || status == 304) {
-		answer->framing = ANSWER_EMPTY;
+		answer->framing = REPLY_EMPTY;
 	} else if (said->transfer) {
-		answer->framing = said->chunked ? ANSWER_CHUNKED : ANSWER_TO_CLOSE;
+		answer->framing = said->chunked ? REPLY_CHUNKED : REPLY_TO_CLOSE;
 	} else if (said->lengths_differ) {
-		answer->framing = ANSWER_EMPTY;
+		answer->framing = REPLY_EMPTY;
 	} else if (said->length) {
-		answer->framing = ANSWER_LENGTH;
+		answer->framing = REPLY_LENGTH;
 		answer->left = said->bytes;
 	} else {
-		answer->framing = ANSWER_TO_CLOSE;
+		answer->framing = REPLY_TO_CLOSE;
 	}
-	answer->keep &= answer->framing != ANSWER_TO_CLOSE && !said->lengths_differ;
+	answer->keep &= answer->framing != REPLY_TO_CLOSE && !said->lengths_differ;
 	/* what may be meant to be read in two ways */
 	answer->keep &= !said->transfer || (!said->length && said->minor > 0);
 	answer->keep &= !said->length || said->bytes != UINT64_MAX;
@@ -257,7 +257,7 @@ static size_t find_end(const char *text, size_t bytes, size_t seen)
 	return 0;
 }
 
-static bool take_lines(struct said *said, struct answer *answer, char *text, size_t bytes)
+static bool take_lines(struct said *said, struct reply *answer, char *text, size_t bytes)
 {
 	bool first = true;
 	for (char *line = text, *end = text + bytes;; first = false) {
@@ -275,7 +275,7 @@ static bool take_lines(struct said *said, struct answer *answer, char *text, siz
 	}
 }
 
-ssize_t answer_head(struct answer *answer, char *text, size_t bytes, size_t seen, bool head)
+ssize_t reply_head(struct reply *answer, char *text, size_t bytes, size_t seen, bool head)
 {
 	static const char begin[] = "HTTP/";
 	size_t known = bytes < sizeof begin - 1 ? bytes : sizeof begin - 1;
@@ -285,7 +285,7 @@ ssize_t answer_head(struct answer *answer, char *text, size_t bytes, size_t seen
 	size_t end = find_end(text, bytes, seen);
 	if (end == 0)
 		return -EAGAIN;
-	*answer = (struct answer){.status = 0};
+	*answer = (struct reply){.status = 0};
 	if (!take_lines(&said, answer, text, end))
 		return -EBADMSG;
 	conclude(&said, answer, head);
@@ -294,13 +294,13 @@ ssize_t answer_head(struct answer *answer, char *text, size_t bytes, size_t seen
 
 /* ---- the body ---- */
 
-static enum answer_step counted(struct answer *answer, const char *text, size_t bytes, size_t *used,
-                                struct answer_span *span)
+static enum reply_step counted(struct reply *answer, const char *text, size_t bytes, size_t *used,
+                               struct reply_span *span)
 {
 	*used = bytes < answer->left ? bytes : (size_t)answer->left;
-	*span = (struct answer_span){text, *used};
+	*span = (struct reply_span){text, *used};
 	answer->left -= *used;
-	return answer->left == 0 ? ANSWER_DONE : ANSWER_MORE;
+	return answer->left == 0 ? REPLY_DONE : REPLY_MORE;
 }
 
 static int hex(char c)
@@ -311,92 +311,92 @@ static int hex(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static bool is_extra(struct answer *answer)
+static bool is_extra(struct reply *answer)
 {
-	return ++answer->extra <= ANSWER_EXTRA_MAX;
+	return ++answer->extra <= REPLY_EXTRA_MAX;
 }
 
-static bool size_digit(struct answer *answer, char c)
+static bool size_digit(struct reply *answer, char c)
 {
 	int digit = hex(c);
 	if (digit >= 0) {
 		answer->left = 16 * answer->left + (unsigned)digit;
 		return ++answer->digits <= 15;
 	}
-	answer->place = c == '\r' ? ANSWER_SIZE_END : ANSWER_SIZE_REST;
+	answer->place = c == '\r' ? REPLY_SIZE_END : REPLY_SIZE_REST;
 	return answer->digits > 0 && (c == '\r' || c == ';' || c == ' ');
 }
 
 /* One byte that is no data. False: it cannot stand there. */
-static bool frame(struct answer *answer, char c)
+static bool frame(struct reply *answer, char c)
 {
 	switch (answer->place) {
-	case ANSWER_SIZE:
+	case REPLY_SIZE:
 		return size_digit(answer, c);
-	case ANSWER_SIZE_REST:
+	case REPLY_SIZE_REST:
 		if (c == '\r')
-			answer->place = ANSWER_SIZE_END;
+			answer->place = REPLY_SIZE_END;
 		return c != '\n' && is_extra(answer);
-	case ANSWER_SIZE_END:
-		answer->place = answer->left > 0 ? ANSWER_DATA : ANSWER_TRAILER;
+	case REPLY_SIZE_END:
+		answer->place = answer->left > 0 ? REPLY_DATA : REPLY_TRAILER;
 		return c == '\n';
-	case ANSWER_DATA_CR:
-		answer->place = ANSWER_DATA_LF;
+	case REPLY_DATA_CR:
+		answer->place = REPLY_DATA_LF;
 		return c == '\r';
-	case ANSWER_DATA_LF:
-		answer->place = ANSWER_SIZE;
+	case REPLY_DATA_LF:
+		answer->place = REPLY_SIZE;
 		answer->digits = 0;
 		return c == '\n';
-	case ANSWER_TRAILER:
-		answer->place = c == '\r' ? ANSWER_TRAILER_CR : c == '\n' ? ANSWER_LAST : ANSWER_TRAILER_REST;
+	case REPLY_TRAILER:
+		answer->place = c == '\r' ? REPLY_TRAILER_CR : c == '\n' ? REPLY_LAST : REPLY_TRAILER_REST;
 		return is_extra(answer);
-	case ANSWER_TRAILER_REST:
+	case REPLY_TRAILER_REST:
 		if (c == '\n')
-			answer->place = ANSWER_TRAILER;
+			answer->place = REPLY_TRAILER;
 		return is_extra(answer);
-	case ANSWER_TRAILER_CR:
-		answer->place = ANSWER_LAST;
+	case REPLY_TRAILER_CR:
+		answer->place = REPLY_LAST;
 		return c == '\n';
-	case ANSWER_DATA:
-	case ANSWER_LAST:
+	case REPLY_DATA:
+	case REPLY_LAST:
 		break;
 	}
 	return false;
 }
 
-static enum answer_step chunked(struct answer *answer, const char *text, size_t bytes, size_t *used,
-                                struct answer_span *span)
+static enum reply_step chunked(struct reply *answer, const char *text, size_t bytes, size_t *used,
+                               struct reply_span *span)
 {
-	while (*used < bytes && answer->place != ANSWER_DATA && answer->place != ANSWER_LAST)
+	while (*used < bytes && answer->place != REPLY_DATA && answer->place != REPLY_LAST)
 		if (!frame(answer, text[(*used)++]))
-			return ANSWER_BROKEN;
-	if (answer->place == ANSWER_LAST)
-		return ANSWER_DONE;
+			return REPLY_BROKEN;
+	if (answer->place == REPLY_LAST)
+		return REPLY_DONE;
 	if (*used < bytes) {
 		size_t part;
-		if (counted(answer, text + *used, bytes - *used, &part, span) == ANSWER_DONE)
-			answer->place = ANSWER_DATA_CR;
+		if (counted(answer, text + *used, bytes - *used, &part, span) == REPLY_DONE)
+			answer->place = REPLY_DATA_CR;
 		*used += part;
 	}
-	return ANSWER_MORE;
+	return REPLY_MORE;
 }
 
-enum answer_step answer_body(struct answer *answer, const char *text, size_t bytes, size_t *used,
-                             struct answer_span *span)
+enum reply_step reply_body(struct reply *answer, const char *text, size_t bytes, size_t *used,
+                           struct reply_span *span)
 {
 	*used = 0;
-	*span = (struct answer_span){NULL, 0};
+	*span = (struct reply_span){NULL, 0};
 	switch (answer->framing) {
-	case ANSWER_EMPTY:
+	case REPLY_EMPTY:
 		break;
-	case ANSWER_LENGTH:
+	case REPLY_LENGTH:
 		return counted(answer, text, bytes, used, span);
-	case ANSWER_CHUNKED:
+	case REPLY_CHUNKED:
 		return chunked(answer, text, bytes, used, span);
-	case ANSWER_TO_CLOSE:
+	case REPLY_TO_CLOSE:
 		*used = bytes;
-		*span = (struct answer_span){text, bytes};
-		return ANSWER_MORE;
+		*span = (struct reply_span){text, bytes};
+		return REPLY_MORE;
 	}
-	return ANSWER_DONE;
+	return REPLY_DONE;
 }

@@ -4,12 +4,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "deliver/answer_values.h"
+#include "deliver/reply_values.h"
 #include "deliver/plain.h"
 
 /* ---- its body ---- */
 
-static void keep(struct plain_slot *slot, struct answer_span span)
+static void keep(struct plain_slot *slot, struct reply_span span)
 {
 	struct sender_request *request = slot->request;
 	size_t room = SENDER_BODY_KEPT - request->answer_bytes;
@@ -21,12 +21,12 @@ static void keep(struct plain_slot *slot, struct answer_span span)
 	request->answer_bytes += (uint32_t)room;
 }
 
-static void keep_unpacked(struct plain_slot *slot, struct answer_span packed)
+static void keep_unpacked(struct plain_slot *slot, struct reply_span packed)
 {
-	struct answer_span span;
+	struct reply_span span;
 	size_t used;
 	if (slot->unpack == NULL)
-		slot->unpack = unpack_open(slot->answer.coding == ANSWER_GZIP);
+		slot->unpack = unpack_open(slot->answer.coding == REPLY_GZIP);
 	while (slot->unpack != NULL && slot->unpacked_bytes <= SENDER_BODY_READ) {
 		bool more = unpack(slot->unpack, packed.text, packed.bytes, &used, &span);
 		keep(slot, span);
@@ -34,7 +34,7 @@ static void keep_unpacked(struct plain_slot *slot, struct answer_span packed)
 		packed.text += used;
 		packed.bytes -= used;
 		if (!more) { /* what comes after it is nothing that could be read */
-			slot->answer.coding = ANSWER_UNKNOWN;
+			slot->answer.coding = REPLY_UNKNOWN;
 			return;
 		}
 		if (packed.bytes == 0 && span.bytes < UNPACK_BYTES)
@@ -43,21 +43,21 @@ static void keep_unpacked(struct plain_slot *slot, struct answer_span packed)
 }
 
 /* An answer in a coding that nobody has asked for is nothing to read. */
-static void take_part(struct plain_slot *slot, struct answer_span part)
+static void take_part(struct plain_slot *slot, struct reply_span part)
 {
 	slot->body_bytes += part.bytes;
 	if (part.bytes == 0)
 		return;
-	if (slot->answer.coding == ANSWER_IDENTITY)
+	if (slot->answer.coding == REPLY_IDENTITY)
 		keep(slot, part);
-	else if (slot->answer.coding != ANSWER_UNKNOWN)
+	else if (slot->answer.coding != REPLY_UNKNOWN)
 		keep_unpacked(slot, part);
 }
 
 static void end(struct plain_slot *slot, bool keep_connection)
 {
 	if (slot->redirects)
-		answer_resolve_location(slot->request);
+		reply_resolve_location(slot->request);
 	plain_finish(slot, 0, "", keep_connection);
 }
 
@@ -65,18 +65,18 @@ static void end(struct plain_slot *slot, bool keep_connection)
 static bool take_body(struct plain_slot *slot, const char *text, size_t bytes)
 {
 	for (;;) {
-		struct answer_span part;
+		struct reply_span part;
 		size_t used;
-		enum answer_step step = answer_body(&slot->answer, text, bytes, &used, &part);
+		enum reply_step step = reply_body(&slot->answer, text, bytes, &used, &part);
 		take_part(slot, part);
 		text += used;
 		bytes -= used;
-		if (step == ANSWER_DONE) {
+		if (step == REPLY_DONE) {
 			/* more has come than was asked for, or less was sent */
 			end(slot, slot->answer.keep && bytes == 0 && !slot->sending && !slot->ended);
 			return false;
 		}
-		if (step == ANSWER_BROKEN || slot->body_bytes > SENDER_BODY_READ ||
+		if (step == REPLY_BROKEN || slot->body_bytes > SENDER_BODY_READ ||
 		    slot->unpacked_bytes > SENDER_BODY_READ) {
 			end(slot, false);
 			return false;
@@ -91,15 +91,14 @@ static bool take_body(struct plain_slot *slot, const char *text, size_t bytes)
 static void take_values(struct plain_slot *slot)
 {
 	struct sender_request *request = slot->request;
-	const struct answer *answer = &slot->answer;
+	const struct reply *answer = &slot->answer;
 	slot->head_whole = true;
 	request->status = answer->status;
 	if (answer->retry_after.text != NULL)
 		request->retry_after_s =
-		        answer_retry_after(answer->retry_after.text, answer->retry_after.bytes);
+		        reply_retry_after(answer->retry_after.text, answer->retry_after.bytes);
 	if (answer->location.text != NULL)
-		slot->redirects =
-		        answer_keep_location(request, answer->location.text, answer->location.bytes);
+		slot->redirects = reply_keep_location(request, answer->location.text, answer->location.bytes);
 }
 
 static bool fail(struct plain_slot *slot, int result, const char *why)
@@ -148,7 +147,7 @@ static bool take(struct plain_slot *slot, char *text, size_t bytes)
 	}
 	while (!slot->head_whole) {
 		ssize_t head =
-		        bytes > 0 ? answer_head(&slot->answer, text, bytes, slot->seen, to_head) : -EAGAIN;
+		        bytes > 0 ? reply_head(&slot->answer, text, bytes, slot->seen, to_head) : -EAGAIN;
 		size_t so_far = slot->heads_bytes + (head > 0 ? (size_t)head : bytes);
 		if (head == -EBADMSG)
 			return fail(slot, -EBADMSG, "the answer is none of HTTP/1");
@@ -189,7 +188,7 @@ static void lost(struct plain_slot *slot, int error)
 		snprintf(why, sizeof why, "the connection was lost: %s", strerror(error));
 	/* its kin have likely gone with it, and the next try shall meet none of them */
 	if (request->reused && request->first_byte_us == 0)
-		pool_close_like(slot->sender->pool, slot->connection);
+		kept_close_like(slot->sender->kept, slot->connection);
 	plain_finish(slot, -EPIPE, why, false);
 }
 
