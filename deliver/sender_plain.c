@@ -195,11 +195,9 @@ static void sender_cancel(struct sender *started, struct sender_request *request
 static void sender_close(struct sender *opened)
 {
 	struct plain_sender *sender = of(opened);
-	struct link *link;
-	if (sender == NULL)
-		return;
-	while ((link = list_first(&sender->busy)) != NULL)
-		release(LIST_OF(struct plain_slot, busy, link), false);
+	for (unsigned i = 0; i < sender->n_made; i++)
+		if (sender->slot[i].request != NULL)
+			release(&sender->slot[i], false);
 	kept_free(sender->kept);
 	if (sender->epoll >= 0)
 		close(sender->epoll);
