@@ -21,6 +21,7 @@ MAKEFLAGS += --no-builtin-rules
 
 include mk/rules.mk
 include mk/tables.mk
+include mk/xdp.mk
 include $(sort $(wildcard */build.mk */*/build.mk))
 include mk/targets.mk
 

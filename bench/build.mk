@@ -3,16 +3,13 @@ $(eval $(call program,libexec/millrace/bench-stream,bench/stream.c bench/options
 $(eval $(call program,libexec/millrace/bench-queue,bench/queue.c bench/options.c bench/round_trip.c bench/turns.c,stage flow config shm event base,-lck))
 $(BUILD)/obj/bench/parse.o: $(BUILD)/gen/ipevent.pb-c.h
 $(eval $(call test_program,libexec/millrace/bench-parse,bench/parse.c bench/options.c bench/turns.c $(BUILD)/gen/ipevent.pb-c.c,ipevent json http_request,-lprotobuf-c -ljansson -lhttp_parser))
-$(eval $(call program,libexec/millrace/bench-udp,bench/udp.c bench/packets.c bench/lab.c bench/pipeline.c bench/cpu.c bench/port.c bench/options.c bench/turns.c,generator stage flow config shm event base,-lck))
+$(eval $(call program,libexec/millrace/bench-udp,bench/udp.c bench/packets.c bench/lab.c bench/pipeline.c bench/cpu.c bench/port.c bench/options.c bench/turns.c,generator stage flow config shm event base,$(LIBBPF) -lck))
 # The lab of `bench udp --backend xdp`, where the installed program finds it, and its reference, which needs libxdp: XDP=0 builds without.
 PROGRAMS += $(BUILD)/libexec/millrace/packet-lab
 $(BUILD)/libexec/millrace/packet-lab: scripts/packet-lab
 	@mkdir -p $(@D)
 	@install -m 755 $< $@
-ifneq ($(XDP),0)
-HAVE_XSK := $(shell echo '$(hash)include <xdp/xsk.h>' | $(CC) -E -x c - > /dev/null 2>&1 && echo yes)
-endif
-ifeq ($(HAVE_XSK),yes)
+ifeq ($(XDP_BUILT),1)
 $(eval $(call program,libexec/millrace/bench-packets-bare,bench/packets_bare.c bench/options.c,base,-lxdp -lbpf))
 endif
 $(eval $(call program,libexec/millrace/bench-enrich,$(addprefix bench/,enrich.c enrich_channel.c agents.c options.c turns.c),enrich track geo data_file agent stage flow config shm event base,-lcyaml -lck -pthread -lmaxminddb -lhs -lpcre2-8 -lyaml))

@@ -22,11 +22,17 @@
 #include "base/clock.h"
 #include "base/program.h"
 
-#define LISTEN       LAB_SERVER_ADDRESS ":4002"
-#define SOURCES      "\x0a\x4d\x01\x00" /* 10.77.1.0/24, a part of the lab's network */
+#define LISTEN  LAB_SERVER_ADDRESS ":4002"
+#define SOURCES "\x0a\x4d\x01\x00" /* 10.77.1.0/24, a part of the lab's network */
+/* Room for packets in the AF_XDP sockets of A and B, and as many bytes for the ordinary one, whose
+ * packets take up a page each: other work on the machine does not lose them at once. */
+#define FRAMES       "65536"
+#define BUFFER       "256MiB"
 #define SEARCH_STEPS 8u
 #define LOWER        0.8 /* of the highest rate, in the longer run */
-#define SENDER_CPU   1u  /* the sender's, and of what the kernel does for it */
+#define SENDER_CPU \
+	1u /* the sender's, and of what the kernel does with its packets until they are in a socket */
+#define RECEIVER_CPU 0u /* of whatever takes them from there */
 
 /* Where the datagrams of a run are: all of these add up to what was sent. */
 struct places {
@@ -54,6 +60,8 @@ struct run {
 struct sender {
 	struct send_udp_result result;
 	double cpu;
+	char mode[16]; /* send_xdp_mode */
+	char fallback[SEND_XDP_WHY_MAX];
 	bool done;
 };
 
@@ -78,7 +86,8 @@ static void send_all(struct bench *bench, double rate, double seconds)
 	static const volatile bool never = false;
 	char why[SEND_XDP_WHY_MAX];
 	struct sockaddr_storage to = {0};
-	struct send_xdp_settings settings = {.interface = LAB_CLIENT,
+	struct send_xdp_settings settings = {.way = bench->options->way,
+	                                     .interface = LAB_CLIENT,
 	                                     .to_mac_given = true,
 	                                     .to_mac = LAB_SERVER_MAC,
 	                                     .network_given = true,
@@ -100,6 +109,8 @@ static void send_all(struct bench *bench, double rate, double seconds)
 		fprintf(stderr, "bench-udp: %s\n", why);
 		_exit(1);
 	}
+	snprintf(bench->sender->mode, sizeof bench->sender->mode, "%s", send_xdp_mode(&xdp));
+	snprintf(bench->sender->fallback, sizeof bench->sender->fallback, "%s", xdp.fallback);
 	bench->sender->result = send_xdp_run(&xdp, &bench->generator, &amount, &never);
 	bench->sender->cpu = (double)clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) / 1e9;
 	bench->sender->done = bench->sender->result.error == 0;
@@ -199,10 +210,12 @@ static struct run run_millrace(struct bench *bench, const struct pipeline *pipel
 
 static void start_millrace(const struct bench *bench, struct pipeline *pipeline, bool xdp)
 {
-	static const char *const with[] = {"--set", "ingest.udp[0].backend=xdp", "--set",
-	                                   "ingest.udp[0].interface=" LAB_SERVER, NULL};
-	static const char *const without[] = {NULL};
-	const struct pipeline_place place = {.network = bench->lab.server, .listen = LISTEN};
+	static const char *const with[] = {
+	        "--set", "ingest.udp[0].backend=xdp",    "--set", "ingest.udp[0].interface=" LAB_SERVER,
+	        "--set", "ingest.udp[0].frames=" FRAMES, NULL};
+	static const char *const without[] = {"--set", "ingest.udp[0].receive_buffer=" BUFFER, NULL};
+	const struct pipeline_place place = {
+	        .network = bench->lab.server, .listen = LISTEN, .pinned = true, .processor = RECEIVER_CPU};
 	pipeline_start_at(pipeline, &place, xdp ? with : without);
 	if (xdp && pipeline_metric(pipeline, "xdp_mode") == 0)
 		fail("--backend xdp", "the stage takes no packets by AF_XDP; its log says why");
@@ -258,13 +271,17 @@ static void start_bare(const struct bench *bench, struct bare *bare)
 	if (program_libexec(folder, sizeof folder) != 0 || pipe2(out, O_CLOEXEC) != 0)
 		fail("bench-packets-bare", strerror(errno));
 	snprintf(path, sizeof path, "%s/bench-packets-bare", folder);
-	const char *arguments[] = {"ip", "netns",       "exec",     bench->lab.server,
-	                           path, "--interface", LAB_SERVER, bench->options->spin ? "--spin" : NULL,
+	const char *arguments[] = {"ip",       "netns",
+	                           "exec",     bench->lab.server,
+	                           path,       "--interface",
+	                           LAB_SERVER, "--frames",
+	                           FRAMES,     bench->options->spin ? "--spin" : NULL,
 	                           NULL};
 	fflush(NULL);
 	bare->pid = fork();
 	if (bare->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		turns_pin(RECEIVER_CPU);
 		dup2(out[1], STDOUT_FILENO);
 		execvp(arguments[0], (char *const *)(uintptr_t)arguments);
 		_exit(127);
@@ -306,8 +323,9 @@ static struct run turn_bare(struct bench *bench)
 static void print_turn(const char *who, const struct run *run)
 {
 	const struct places *p = &run->places;
-	printf("    %-9s %.3f M/s (sender %.2f s, receiver %.2f s, tally %.2f s; ", who, run->rate / 1e6,
-	       run->sender_cpu, run->cpu.ingest, run->cpu.tally);
+	printf("    %-9s %.3f M/s (a datagram: sender and kernel %.2f us, receiver %.2f us, tally %.2f us; ",
+	       who, run->rate / 1e6, 1e6 * run->sender_cpu / (double)p->sent,
+	       1e6 * run->cpu.ingest / (double)p->sent, 1e6 * run->cpu.tally / (double)p->sent);
 	if (run->exact)
 		printf("nothing lost)\n");
 	else
@@ -361,9 +379,9 @@ static void print_json(const struct bench *bench, const struct turns *bare, cons
                        double highest, const struct run *run)
 {
 	const struct places *p = &run->places;
-	printf("{\"bench\":\"udp\",\"backend\":\"xdp\",\"sources\":%u,\"turns\":%u,\"per_s\":%.0f,\"bare_loop_per_s\":%.0f,\"ratio_to_bare_loop\":%.3f,"
+	printf("{\"bench\":\"udp\",\"backend\":\"xdp\",\"mode\":\"%s\",\"sources\":%u,\"turns\":%u,\"per_s\":%.0f,\"bare_loop_per_s\":%.0f,\"ratio_to_bare_loop\":%.3f,"
 	       "\"socket_per_s\":%.0f,\"ratio_to_socket\":%.3f,\"highest_lossless_per_s\":%.0f,",
-	       bench->options->sources, bare->n, turns_median(bare->ours, bare->n),
+	       bench->sender->mode, bench->options->sources, bare->n, turns_median(bare->ours, bare->n),
 	       turns_median(bare->reference, bare->n), turns_ratio(bare),
 	       turns_median(socket->reference, socket->n), turns_ratio(socket), highest);
 	printf("\"run\":{\"per_s\":%.0f,\"seconds\":%.1f,\"sent\":%llu,\"no_free_frame\":%llu,\"ring_full\":%llu,\"socket_full\":%llu,"
@@ -382,7 +400,7 @@ static void print_json(const struct bench *bench, const struct turns *bare, cons
 static void prepare(struct bench *bench)
 {
 	char moderate[16];
-	const char *const extra[] = {"--moderate", moderate, NULL};
+	const char *const extra[] = {"--moderate", moderate, "--gro", "on", NULL};
 	const struct generator_settings settings = {.format = GENERATOR_IPEVENT,
 	                                            .apps = bench->options->apps,
 	                                            .run = 1,
@@ -413,6 +431,9 @@ int packets_run(const struct packets_options *options)
 	prepare(&bench);
 	take_turns(&bench, &bare, &socket);
 	if (!options->json) {
+		printf("  the generator sends %s%s%s\n",
+		       strcmp(bench.sender->mode, "live") == 0 ? "live frames" : "by an AF_XDP socket",
+		       bench.sender->fallback[0] != '\0' ? ": " : "", bench.sender->fallback);
 		turns_print(&bare, "as fast as the generator sends", "millrace, backend xdp",
 		            "bare AF_XDP loop");
 		turns_print(&socket, "the same", "millrace, backend xdp", "millrace, ordinary socket");

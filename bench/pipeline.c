@@ -58,6 +58,8 @@ static void exec_supervisor(const struct pipeline_place *place, const char *cons
 	for (; *extra != NULL && used < ARGS_MAX - 1; extra++)
 		arguments[used++] = *extra;
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (place->pinned)
+		turns_pin(place->processor);
 	dup2(out, STDOUT_FILENO);
 	execvp(arguments[0], (char *const *)(uintptr_t)arguments);
 	_exit(127);

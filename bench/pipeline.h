@@ -17,6 +17,8 @@
 struct pipeline_place {
 	const char *network; /* name of a network namespace; NULL: that of the benchmark */
 	const char *listen;  /* "127.0.0.1:0" */
+	bool pinned;         /* all of its processes run on this processor */
+	unsigned processor;
 };
 
 struct pipeline {

@@ -39,7 +39,7 @@ struct options {
 	double seconds, search_seconds, turn_seconds, rate, corrupt_percent;
 	unsigned gso, apps, turns;
 	bool json, search;
-	const char *backend;
+	const char *backend, *transmit;
 	unsigned sources, moderate;
 	bool spin;
 };
@@ -310,7 +310,8 @@ static void help(void)
 	     "  --backend xdp     as root: frames of many sources through a lab of two network namespaces, taken in by AF_XDP; in turns with a bare\n"
 	     "                    AF_XDP loop and with the ordinary socket, then at 0.8 of the highest rate without loss (no --rate, no --gso)\n"
 	     "  --sources N       that take turns one by one (default 1024)\n"
-	     "  --moderate US     microseconds in which packets gather at the receiving end, as a card's interrupt moderation does (default 50)\n"
+	     "  --moderate US     microseconds in which packets gather at the receiving end, as a card's interrupt moderation does (default 0)\n"
+	     "  --transmit WAY    of the generator: live, socket, or auto: live frames where they can be had (default auto)\n"
 	     "  --spin            the bare loop never sleeps\n"
 	     "\n"
 	     "Exit status: 0 measured, 1 failed or datagrams were lost at the fixed rate, 2 usage.");
@@ -331,6 +332,7 @@ static int parse(int argc, char **argv, struct options *options)
 	        {"backend", OPTION_TEXT, &options->backend, 0, 0},
 	        {"sources", OPTION_COUNT, &options->sources, 1, SEND_FRAME_SOURCES_MAX},
 	        {"moderate", OPTION_COUNT, &options->moderate, 0, 10000},
+	        {"transmit", OPTION_TEXT, &options->transmit, 0, 0},
 	        {"spin", OPTION_ON, &options->spin, 0, 0},
 	};
 	return options_read(argc, argv, "bench-udp", rows, sizeof rows / sizeof *rows, help);
@@ -355,7 +357,18 @@ static void print_json(const struct options *options, const struct run *fixed, d
 
 static int run_packets(const struct options *options)
 {
-	const struct packets_options packets = {.seconds = options->seconds,
+	enum send_xdp_way way = SEND_XDP_AUTO;
+	if (strcmp(options->transmit, "live") == 0)
+		way = SEND_XDP_LIVE;
+	else if (strcmp(options->transmit, "socket") == 0)
+		way = SEND_XDP_SOCKET;
+	else if (strcmp(options->transmit, "auto") != 0) {
+		fprintf(stderr, "bench-udp: --transmit %s: auto, live or socket; see --help\n",
+		        options->transmit);
+		return 2;
+	}
+	const struct packets_options packets = {.way = way,
+	                                        .seconds = options->seconds,
 	                                        .turn_seconds = options->turn_seconds,
 	                                        .corrupt_percent = options->corrupt_percent,
 	                                        .sources = options->sources,
@@ -371,8 +384,8 @@ static int run_packets(const struct options *options)
 static int run(int argc, char **argv)
 {
 	struct options options = {.backend = "socket",
+	                          .transmit = "auto",
 	                          .sources = 1024,
-	                          .moderate = 50,
 	                          .seconds = 10,
 	                          .search_seconds = 2,
 	                          .turn_seconds = 2,

@@ -31,7 +31,7 @@ struct options {
 	struct send_udp_settings udp;
 	struct send_xdp_options xdp_options;
 	struct send_xdp_settings xdp;
-	const char *mode; /* of xdp: "copy" or "zero-copy" */
+	const char *mode; /* of xdp (send_xdp_mode) */
 };
 
 static const volatile bool *stopped;
@@ -132,8 +132,8 @@ static void print_text(FILE *out, const struct options *options, const struct ge
 	        options->output != NULL ? options->output : options->address,
 	        (double)result->elapsed_ns / 1e9, per_second(account->sent, result->elapsed_ns));
 	if (options->mode != NULL)
-		fprintf(out, "  from %s by AF_XDP (%s), %llu sources\n", options->xdp.interface,
-		        options->mode, (unsigned long long)options->sources);
+		fprintf(out, "  from %s by XDP (%s), %llu sources\n", options->xdp.interface, options->mode,
+		        (unsigned long long)options->sources);
 	fprintf(out, "  %-18s %12llu\n", "valid", (unsigned long long)account->valid);
 	fprintf(out, "  %-18s %12llu\n", "corrupted", (unsigned long long)(account->sent - account->valid));
 	for (unsigned i = 0; i < LEDGER_REASON_COUNT; i++)
@@ -149,7 +149,10 @@ static int send_frames(struct options *options, const struct generator *generato
 	char why[SEND_XDP_WHY_MAX];
 	if (send_xdp_open(&xdp, &options->xdp, generator, address, why) != 0)
 		return command_fail("send", "%s", why);
-	options->mode = xdp.transmit.zero_copy ? "zero-copy" : "copy";
+	options->mode = send_xdp_mode(&xdp);
+	if (xdp.fallback[0] != '\0')
+		fprintf(stderr, "millrace send: %s: sends by a socket: %s\n", options->xdp.interface,
+		        xdp.fallback);
 	*result = send_xdp_run(&xdp, generator, &options->udp, stopped);
 	send_xdp_close(&xdp);
 	if (result->error == -ETIMEDOUT)
@@ -220,6 +223,7 @@ static struct options given = {
         .size = 71,
         .gso = 1,
         .sources = 1,
+        .xdp_options = {.transmit = "auto"},
         .seed = 1,
         .udp = {.count = UINT64_MAX, .duration_ns = UINT64_MAX, .gso = 1, .sources = 1},
 };
@@ -248,6 +252,9 @@ static const struct argument table[] = {
          &given.xdp_options.interface, 0, 0, NULL},
         {"queue", 0, ARGUMENT_COUNT, "N", "xdp: its queue (default 0)", &given.xdp_options.queue, 0,
          UINT32_MAX, NULL},
+        {"transmit", 0, ARGUMENT_CHOICE, "WAY",
+         "xdp: live frames, by an AF_XDP socket, or auto: live frames\nwhere they can be had, for 100,000/s and more (default auto)",
+         &given.xdp_options.transmit, 0, 0, "auto live socket"},
         {"mac", 0, ARGUMENT_STRING, "MAC", "xdp: where they go; asked for on the network by default",
          &given.xdp_options.mac, 0, 0, NULL},
         {"from", 0, ARGUMENT_STRING, "NETWORK", "xdp: addresses of the sources (default the interface's own)",
@@ -289,10 +296,10 @@ static int complete_backend(size_t operands)
 	const struct send_xdp_options *xdp = &given.xdp_options;
 	if (!by_xdp(&given)) {
 		if (xdp->interface != NULL || xdp->mac != NULL || xdp->from != NULL || xdp->ports != NULL ||
-		    xdp->queue != 0)
+		    xdp->queue != 0 || strcmp(xdp->transmit, "auto") != 0)
 			return arguments_error(
 			        &arguments,
-			        "--interface, --queue, --mac, --from and --ports are for --backend xdp");
+			        "--interface, --queue, --transmit, --mac, --from and --ports are for --backend xdp");
 		if (given.sources > SEND_UDP_SOURCES_MAX)
 			return arguments_error(
 			        &arguments, "--sources %llu: at most %u are sockets; --backend xdp has more",
@@ -308,6 +315,8 @@ static int complete_backend(size_t operands)
 		                       "--gso is for sockets; with --backend xdp each datagram is a frame");
 	int status = send_xdp_complete(&arguments, xdp, &given.xdp);
 	given.xdp.sources = (uint32_t)given.sources;
+	if (given.xdp.way == SEND_XDP_AUTO && given.udp.rate > 0 && given.udp.rate < SEND_XDP_LIVE_RATE)
+		given.xdp.way = SEND_XDP_SOCKET;
 	return status;
 }
 

@@ -141,3 +141,11 @@ uint32_t send_frame_write(const struct send_frame *frame, uint32_t source, const
 	PUT(out, udp + offsetof(struct udphdr, check), check);
 	return frame->head_bytes + length;
 }
+
+uint32_t send_frame_sum(const uint8_t *data, uint16_t length)
+{
+	uint64_t sum = add(0, data, length);
+	while (sum >> 32 != 0)
+		sum = (sum & UINT32_MAX) + (sum >> 32);
+	return (uint32_t)sum;
+}

@@ -49,4 +49,8 @@ int send_frame_init(struct send_frame *frame, const struct send_frame_settings *
 uint32_t send_frame_write(const struct send_frame *frame, uint32_t source, const uint8_t *data,
                           uint16_t length, uint8_t *out);
 
+/* What bytes at an even place add to a checksum, in the machine's byte order; a number that is the
+ * same modulo 0xffff. */
+uint32_t send_frame_sum(const uint8_t *data, uint16_t length);
+
 #endif

@@ -11,8 +11,9 @@
 #include "cli/load/pace.h"
 #include "base/clock.h"
 
-#define BATCH    256u             /* frames put into the ring before the kernel is called */
-#define FULL_NS  (20 * NS_PER_US) /* pause when the interface is full */
+#define BATCH    256u              /* frames put into the ring before the kernel is called */
+#define FULL_NS  (20 * NS_PER_US)  /* pause when the interface is full */
+#define LIVE_NS  (200 * NS_PER_US) /* between two looks at what is sent */
 #define STUCK_NS (2 * NS_PER_SEC)
 
 static uint32_t longest(const struct generator *generator)
@@ -69,6 +70,24 @@ static int make_frame(struct send_xdp *xdp, const struct send_xdp_settings *sett
 	return result != 0 ? result : send_frame_init(&xdp->frame, &frame, reason);
 }
 
+static int open_way(struct send_xdp *xdp, const struct send_xdp_settings *settings,
+                    const struct generator *generator, unsigned interface, char *why)
+{
+	const char *reason = "";
+	xdp->live = NULL;
+	xdp->fallback[0] = '\0';
+	if (settings->way == SEND_XDP_LIVE || (settings->way == SEND_XDP_AUTO && settings->queue == 0)) {
+		int result = live_open(&xdp->live, &xdp->frame, generator, interface, &reason);
+		if (result == 0)
+			return 0;
+		if (settings->way == SEND_XDP_LIVE)
+			return refuse(why, result, settings->interface, reason);
+		snprintf(xdp->fallback, sizeof xdp->fallback, "%s (%s)", reason, strerror(-result));
+	}
+	int result = transmit_open(&xdp->transmit, interface, settings->queue, &reason);
+	return result != 0 ? refuse(why, result, settings->interface, reason) : 0;
+}
+
 int send_xdp_open(struct send_xdp *xdp, const struct send_xdp_settings *settings,
                   const struct generator *generator, const struct sockaddr_storage *to, char *why)
 {
@@ -93,13 +112,22 @@ int send_xdp_open(struct send_xdp *xdp, const struct send_xdp_settings *settings
 		                 xdp->frame.head_bytes);
 		return -EMSGSIZE;
 	}
-	result = transmit_open(&xdp->transmit, link.index, settings->queue, &reason);
-	return result != 0 ? refuse(why, result, settings->interface, reason) : 0;
+	return open_way(xdp, settings, generator, link.index, why);
 }
 
 void send_xdp_close(struct send_xdp *xdp)
 {
-	transmit_close(&xdp->transmit);
+	if (xdp->live != NULL)
+		live_close(xdp->live);
+	else
+		transmit_close(&xdp->transmit);
+}
+
+const char *send_xdp_mode(const struct send_xdp *xdp)
+{
+	if (xdp->live != NULL)
+		return "live";
+	return xdp->transmit.zero_copy ? "zero-copy" : "copy";
 }
 
 /* Commits up to `most` frames from position on; returns how many. */
@@ -124,15 +152,20 @@ struct watch {
 	uint64_t since_ns; /* when something last moved; 0: just now */
 };
 
+static bool stuck(struct watch *watch, bool moved)
+{
+	if (moved)
+		watch->since_ns = 0;
+	else if (watch->since_ns == 0)
+		watch->since_ns = clock_monotonic_ns();
+	return watch->since_ns != 0 && clock_monotonic_ns() - watch->since_ns > STUCK_NS;
+}
+
 /* One round with the kernel. Returns 0 or -errno. */
 static int move(struct transmit *transmit, struct watch *watch)
 {
 	int result = transmit_waiting(transmit) > 0 ? transmit_kick(transmit) : 0;
-	if (transmit_reap(transmit) > 0 || transmit_under_way(transmit) == 0)
-		watch->since_ns = 0;
-	else if (watch->since_ns == 0)
-		watch->since_ns = clock_monotonic_ns();
-	else if (clock_monotonic_ns() - watch->since_ns > STUCK_NS)
+	if (stuck(watch, transmit_reap(transmit) > 0 || transmit_under_way(transmit) == 0))
 		return -ETIMEDOUT;
 	if (result != -EAGAIN)
 		return result;
@@ -140,30 +173,85 @@ static int move(struct transmit *transmit, struct watch *watch)
 	return 0;
 }
 
+static bool goes_on(const struct pace *pace, const struct send_udp_result *result, uint64_t count,
+                    const volatile bool *stop)
+{
+	return !*stop && result->error == 0 && result->sent < count && clock_monotonic_ns() < pace->end_ns;
+}
+
+static void run_socket(struct send_xdp *xdp, const struct generator *generator, struct pace *pace,
+                       uint64_t count, const volatile bool *stop, struct send_udp_result *result)
+{
+	struct transmit *transmit = &xdp->transmit;
+	struct watch watch = {0};
+	while (goes_on(pace, result, count, stop)) {
+		if (transmit_waiting(transmit) == 0)
+			result->sent += fill(xdp, generator, result->sent,
+			                     pace_allowed(pace, result->sent, count - result->sent));
+		result->error = move(transmit, &watch);
+	}
+	while (result->error == 0 && transmit_under_way(transmit) > 0) {
+		result->error = move(transmit, &watch);
+		if (result->error == 0 && transmit_waiting(transmit) == 0 && transmit_under_way(transmit) > 0)
+			nanosleep(&(struct timespec){.tv_nsec = (long)FULL_NS}, NULL);
+	}
+	if (result->error == 0 && transmit_invalid(transmit) > 0)
+		result->error = -EBADMSG;
+	result->busy = transmit->full + transmit->dropped;
+}
+
+/* Returns 0 or -errno. */
+static int move_live(struct live *live, uint64_t goal, uint64_t *before, struct watch *watch)
+{
+	int result = live_allow(live, goal);
+	uint64_t sent = live_sent(live);
+	bool moved = sent != *before || sent == live_position(live);
+	*before = sent;
+	if (result != 0)
+		return result;
+	if (stuck(watch, moved))
+		return -ETIMEDOUT;
+	nanosleep(&(struct timespec){.tv_nsec = (long)LIVE_NS}, NULL);
+	return 0;
+}
+
+static void run_live(struct live *live, struct pace *pace, uint64_t count, const volatile bool *stop,
+                     struct send_udp_result *result)
+{
+	struct watch watch = {0};
+	uint64_t before = 0;
+	result->sent = live_position(live);
+	while (goes_on(pace, result, count, stop)) {
+		uint64_t due = pace_allowed(pace, result->sent, count - result->sent);
+		if (due > 0)
+			result->error = move_live(live, result->sent + due, &before, &watch);
+		result->sent = live_position(live);
+	}
+	/* Until the thread has ended, a frame may begin that was before an earlier goal. */
+	while (result->error == 0) {
+		result->error = move_live(live, 0, &before, &watch);
+		if (live_sent(live) != live_position(live))
+			continue;
+		live_stop(live);
+		if (live_sent(live) == live_position(live))
+			break;
+	}
+	result->sent = live_position(live);
+	result->busy = live_refused(live);
+}
+
 struct send_udp_result send_xdp_run(struct send_xdp *xdp, const struct generator *generator,
                                     const struct send_udp_settings *settings, const volatile bool *stop)
 {
-	struct transmit *transmit = &xdp->transmit;
 	struct send_udp_result result = {0};
-	struct watch watch = {0};
 	uint64_t begun = clock_monotonic_ns();
 	uint64_t end =
 	        settings->duration_ns > UINT64_MAX - begun ? UINT64_MAX : begun + settings->duration_ns;
 	struct pace pace = {.rate = settings->rate, .start_ns = begun, .end_ns = end};
-	while (!*stop && result.error == 0 && result.sent < settings->count && clock_monotonic_ns() < end) {
-		if (transmit_waiting(transmit) == 0)
-			result.sent += fill(xdp, generator, result.sent,
-			                    pace_allowed(&pace, result.sent, settings->count - result.sent));
-		result.error = move(transmit, &watch);
-	}
-	while (result.error == 0 && transmit_under_way(transmit) > 0) {
-		result.error = move(transmit, &watch);
-		if (result.error == 0 && transmit_waiting(transmit) == 0 && transmit_under_way(transmit) > 0)
-			nanosleep(&(struct timespec){.tv_nsec = (long)FULL_NS}, NULL);
-	}
-	if (result.error == 0 && transmit_invalid(transmit) > 0)
-		result.error = -EBADMSG;
-	result.busy = transmit->full + transmit->dropped;
+	if (xdp->live != NULL)
+		run_live(xdp->live, &pace, settings->count, stop, &result);
+	else
+		run_socket(xdp, generator, &pace, settings->count, stop, &result);
 	result.elapsed_ns = clock_monotonic_ns() - begun;
 	return result;
 }

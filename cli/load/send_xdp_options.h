@@ -9,7 +9,7 @@
 
 /* As given; NULL: not given. */
 struct send_xdp_options {
-	const char *interface, *mac, *from, *ports;
+	const char *interface, *mac, *from, *ports, *transmit;
 	uint64_t queue;
 };
 

@@ -2,6 +2,7 @@
 import collections
 import json
 import os
+import socket
 import subprocess
 import time
 
@@ -15,6 +16,7 @@ from packet_help import CLIENT_MAC, SERVER, SERVER6, SERVER_MAC, Lab, capture, f
 pytestmark = pytest.mark.skipif(packet_help.missing() != "", reason=packet_help.missing())
 
 XDP = ("--backend", "xdp", "--interface", "client0")
+LIVE, SOCKET = ("--transmit", "live"), ("--transmit", "socket")
 
 
 @pytest.fixture
@@ -23,18 +25,31 @@ def lab():
         yield one
 
 
+@pytest.fixture(params=[LIVE, SOCKET], ids=["live frames", "a socket"])
+def way(request):
+    return request.param
+
+
+@pytest.fixture
+def both():
+    """Live frames go to an end that has GRO on."""
+    with Lab("--gro", "on") as one:
+        yield one
+
+
 def sent(result):
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
 
-def test_frames_are_those_of_the_account_byte_for_byte_and_sources_take_turns(lab, tmp_path):
+def test_frames_are_those_of_the_account_byte_for_byte_and_sources_take_turns(both, way, tmp_path):
+    lab = both
     what = ("--count", 5000, "--corrupt", 30, "--seed", 7)
     expected = capture(tmp_path / "capture", *what)
     with lab.listener() as listener:
-        account = sent(lab.client("send", "udp", f"{SERVER}:4002", *XDP, *what, "--sources", 1024, "--from", "10.77.1.0/24", "--rate", 20000, "--json"))
+        account = sent(lab.client("send", "udp", f"{SERVER}:4002", *XDP, *way, *what, "--sources", 1024, "--from", "10.77.1.0/24", "--rate", 20000, "--json"))
         packets = [read_frame(frame) for frame in frames(listener, len(expected))]
-    assert account["sent"] == len(expected) and account["interface"] == "client0" and account["mode"] == "copy"
+    assert account["sent"] == len(expected) and account["interface"] == "client0" and account["mode"] == ("live" if way == LIVE else "copy")
     assert account["valid"] + sum(account["corrupted"].values()) == len(expected) and 0.2 < len(expected) / account["valid"] - 1 < 0.6
     assert [packet.payload for packet in packets] == expected
     assert {(packet.to_mac, packet.from_mac, packet.to, packet.to_port) for packet in packets} == {(SERVER_MAC, CLIENT_MAC, SERVER, 4002)}
@@ -42,11 +57,12 @@ def test_frames_are_those_of_the_account_byte_for_byte_and_sources_take_turns(la
     assert [(packet.source, packet.source_port) for packet in packets] == [sources[i % 1024] for i in range(len(packets))]
 
 
-def test_frames_go_over_ipv6_with_json_and_raw_datagrams(lab, tmp_path):
+def test_frames_go_over_ipv6_with_json_and_raw_datagrams(both, way, tmp_path):
+    lab = both
     for what in (("--format", "json"), ("--format", "raw", "--size", 1452), ("--format", "raw", "--size", 0)):
         expected = capture(tmp_path / "capture", *what, "--count", 300)
         with lab.listener() as listener:
-            account = sent(lab.client("send", "udp", f"[{SERVER6}]:4002", *XDP, *what, "--count", 300, "--sources", 7, "--from", "fd77::1:0/112",
+            account = sent(lab.client("send", "udp", f"[{SERVER6}]:4002", *XDP, *way, *what, "--count", 300, "--sources", 7, "--from", "fd77::1:0/112",
                                       "--ports", "5000-5000", "--rate", 20000, "--json"))
             packets = [read_frame(frame) for frame in frames(listener, 300)]
         assert account["sent"] == 300
@@ -85,22 +101,23 @@ def test_a_millrace_counts_what_the_account_says(lab, tmp_path, shm_root):
         assert ledger["written"] == expected["valid"] == account["valid"]
 
 
-def test_the_rate_is_held_and_the_time_is_kept(lab):
-    account = sent(lab.client("send", "udp", SERVER, *XDP, "--rate", 20000, "--duration", "1.5", "--sources", 100, "--json"))
+def test_the_rate_is_held_and_the_time_is_kept(both, way):
+    account = sent(both.client("send", "udp", SERVER, *XDP, *way, "--rate", 20000, "--duration", "1.5", "--sources", 100, "--json"))
     assert 1.45 < account["seconds"] < 1.7 * SLOW
     assert 28000 / SLOW < account["sent"] <= 30100
 
 
-@pytest.mark.parametrize("waits", [True, False], ids=["that can tell to wait", "that drops"])
-def test_each_frame_arrives_once_at_an_interface_that_is_full(waits):
+@pytest.mark.parametrize("waits, way", [(True, SOCKET), (False, SOCKET), (False, LIVE)], ids=["that can tell to wait", "that drops", "that refuses"])
+def test_each_frame_arrives_once_at_an_interface_that_is_full(waits, way):
     """The ring of the pair has room for 256, and is emptied every 2 ms only."""
-    n = 100000 if SLOW == 1 else 20000
+    n = 100000 if SLOW == 1 and way == SOCKET else 20000  # a live frame that waits for the listener holds a page
     with Lab("--gro", "on", "--moderate", 2000) as lab:
         if not waits:
             lab.run(lab.client_name, "tc", "qdisc", "del", "dev", "client0", "root")
         before = lab.received()
         with lab.listener() as listener:
-            account = sent(lab.client("send", "udp", f"{SERVER}:4002", *XDP, "--mac", SERVER_MAC.hex(":"), "--count", n, "--sources", 64,
+            listener.setsockopt(socket.SOL_SOCKET, packet_help.SO_RCVBUFFORCE, 256 << 20)
+            account = sent(lab.client("send", "udp", f"{SERVER}:4002", *XDP, *way, "--mac", SERVER_MAC.hex(":"), "--count", n, "--sources", 64,
                                       "--format", "raw", "--size", 16, "--json"))
             assert account["sent"] == n and account["busy"] > 10
             wait_until(lambda: lab.received() - before >= n, 10, "all frames at the other end")
@@ -115,11 +132,12 @@ def test_each_frame_arrives_once_at_an_interface_that_is_full(waits):
         assert len(seen) == min(pool, n) and set(seen.values()) <= {n // pool, -(-n // pool)}
 
 
-def test_an_interface_that_goes_down_ends_it_with_a_clear_line(lab):
+def test_an_interface_that_goes_down_ends_it_with_a_clear_line(both, way):
+    lab = both
     for side, interface, message in (("client", "client0", "Network is down"), ("server", "server0", "takes no frames any more")):
         name = f"{lab.client_name.removesuffix('-client')}-{side}"
         process = subprocess.Popen(
-            [*lab.inside(lab.client_name), str(MILLRACE), "send", "udp", SERVER, *XDP, "--rate", "1000", "--duration", "60"],
+            [*lab.inside(lab.client_name), str(MILLRACE), "send", "udp", SERVER, *XDP, *way, "--rate", "1000", "--duration", "60"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         before = lab.received()
@@ -129,6 +147,48 @@ def test_an_interface_that_goes_down_ends_it_with_a_clear_line(lab):
         assert process.returncode == 1 and message in errors, errors
         lab.run(name, "ip", "link", "set", interface, "up")
         wait_until(lambda: "LOWER_UP" in lab.run(lab.client_name, "ip", "link", "show", "client0").stdout, 10, "the link")
+
+
+def test_without_live_frames_a_socket_sends_and_a_line_says_why(lab, both):
+    """The first lab's other end has neither GRO nor a program."""
+    what = ("--mac", SERVER_MAC.hex(":"), "--count", 100, "--json")
+    for arguments, where, mode, line in (
+        ((), lab, "copy", "client0: sends by a socket: live frames: its driver takes none"),
+        ((), both, "live", ""),
+        (SOCKET, both, "copy", ""),
+        (("--rate", 50000), both, "copy", ""),
+        (("--rate", 150000), both, "live", ""),
+    ):
+        before = where.received()
+        result = where.client("send", "udp", SERVER, *XDP, *arguments, *what)
+        account = sent(result)
+        assert account["mode"] == mode and account["sent"] == 100, arguments
+        assert result.stderr.startswith(f"millrace send: {line}") if line else result.stderr == "", result.stderr
+        wait_until(lambda: where.received() - before >= 100, 5, "the frames")
+    result = lab.client("send", "udp", SERVER, *XDP, *LIVE, *what)
+    assert result.returncode == 1 and "GRO" in result.stderr, result
+    result = both.client("send", "udp", SERVER, *XDP, *LIVE, *what, "--queue", 1)
+    assert result.returncode == 2 and "--transmit socket" in result.stderr, result
+    limited = ["setpriv", "--bounding-set=-all,+net_raw,+net_admin", "--inh-caps=-all"]
+    result = both.run(both.client_name, *limited, MILLRACE, "send", "udp", SERVER, *XDP, *what)
+    assert sent(result)["mode"] == "copy" and "CAP_BPF" in result.stderr
+
+
+def test_live_frames_are_counted_exactly_at_full_speed_and_when_a_signal_ends_them(both):
+    def udp():
+        lines = both.run(both.server_name, "cat", "/proc/net/snmp").stdout.splitlines()
+        return sum(int(n) for n in [line for line in lines if line.startswith("Udp:")][1].split()[1:4])  # taken, no port, errors
+
+    before = udp()
+    account = sent(both.client("send", "udp", SERVER, *XDP, *LIVE, "--count", 200000, "--sources", 1000, "--from", "10.77.1.0/24", "--corrupt", 30, "--json"))
+    assert account["sent"] == 200000
+    wait_until(lambda: udp() - before == 200000, 5, "all of them")
+    process = subprocess.Popen([*both.inside(both.client_name), str(MILLRACE), "send", "udp", SERVER, *XDP, *LIVE, "--duration", "60", "--json"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: udp() - before > 250000, 20, "some more")
+    process.terminate()
+    out, _ = process.communicate(timeout=20 * SLOW)
+    wait_until(lambda: udp() - before == 200000 + json.loads(out)["sent"], 5, "exactly those of the account")
 
 
 def test_what_cannot_be_sent_is_refused_with_the_reason(lab):
