@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "supervisor/capabilities.h"
 
 #ifndef UDP_GRO
 #define UDP_GRO 104
@@ -45,7 +46,10 @@ static void set_receive_buffer(struct sockets *sockets, const struct socket_entr
 	                                                        : (int)entry->receive_buffer_bytes;
 	int got = 0;
 	socklen_t length = sizeof got;
-	if (setsockopt(entry->fd, SOL_SOCKET, SO_RCVBUFFORCE, &asked, sizeof asked) != 0)
+	capabilities_raise();
+	bool forced = setsockopt(entry->fd, SOL_SOCKET, SO_RCVBUFFORCE, &asked, sizeof asked) == 0;
+	capabilities_lower();
+	if (!forced)
 		(void)setsockopt(entry->fd, SOL_SOCKET, SO_RCVBUF, &asked, sizeof asked);
 	if (getsockopt(entry->fd, SOL_SOCKET, SO_RCVBUF, &got, &length) == 0 && got / 2 < asked &&
 	    !sockets->warned) {

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/program.h"
+#include "supervisor/capabilities.h"
 #include "supervisor/queues.h"
 
 #define START_LOOK_NS     (3 * NS_PER_MS) /* between two looks at a stage that is starting */
@@ -164,6 +165,11 @@ static void become_stage(const struct children *children, const struct child *ch
 		_exit(126);
 	if (getppid() != supervisor) /* it died before the line above */
 		_exit(0);
+	int result = capabilities_shed();
+	if (result != 0) {
+		log_error("cannot give up capabilities", "path=%s error=\"%s\"", path, strerror(-result));
+		_exit(126);
+	}
 	sigprocmask(SIG_SETMASK, &kept, NULL);
 	execv(path, (char *const *)(uintptr_t)line.argv);
 	log_error("cannot execute", "path=%s error=\"%s\"", path, strerror(errno));

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/siphash.h"
 #include "shm/frames.h"
+#include "supervisor/capabilities.h"
 #include "supervisor/packets_interface.h"
 #include "supervisor/packets_socket.h"
 
@@ -539,6 +540,7 @@ void packets_apply(struct packets *packets, const struct config *config, const s
 {
 	struct applying applying = {packets, config, plan, sockets, children};
 	bool done[INTERFACES_MAX] = {false};
+	capabilities_raise();
 	drop_unwanted(&applying);
 	for (unsigned i = 0; i < packets->n_ports; i++)
 		packets->port[i].wanted = false;
@@ -554,6 +556,7 @@ void packets_apply(struct packets *packets, const struct config *config, const s
 		if (port >= 0)
 			done[port] = true;
 	}
+	capabilities_lower();
 }
 
 /* ---- what others ask ---- */
@@ -628,12 +631,14 @@ void packets_print(const struct packets *packets, FILE *out)
 
 void packets_close(struct packets *packets)
 {
+	capabilities_raise(); /* a program leaves a dispatcher by them */
 	while (packets->n_roles != 0)
 		remove_role(packets, packets->n_roles - 1);
 	for (unsigned i = 0; i < packets->n_ports; i++)
 		if (packets->port[i].interface.index != 0)
 			packets_interface_close(&packets->port[i].interface);
 	packets->n_ports = 0;
+	capabilities_lower();
 }
 
 void packets_destroy(struct packets *packets)

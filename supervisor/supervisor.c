@@ -12,6 +12,7 @@
 
 #include "shm/folder.h"
 #include "base/log.h"
+#include "supervisor/capabilities.h"
 #include "supervisor/drain.h"
 #include "supervisor/home.h"
 #include "supervisor/orphans.h"
@@ -232,6 +233,7 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 	struct shm_error error = {""};
 	memset(supervisor, 0, sizeof *supervisor);
 	supervisor->options = *options;
+	capabilities_lower();
 	supervisor->packets = packets_create();
 	supervisor->lock = supervisor->guard = supervisor->signals = -1;
 	if (getcwd(supervisor->cwd, sizeof supervisor->cwd) == NULL)

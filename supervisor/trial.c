@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "supervisor/capabilities.h"
 #include "supervisor/children.h"
 
 #define PATIENCE_NS  (360 * NS_PER_SEC) /* where stage_timeout is 0 */
@@ -68,7 +69,7 @@ static void become(const char *path, const char *section, int input, int output,
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGHUP, SIG_IGN);
 	if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
-	    prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+	    prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || capabilities_shed() != 0)
 		_exit(126);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)unsetenv("MILLRACE_INSTANCE"); /* the configuration names the instance that is meant */

@@ -99,8 +99,7 @@ static __always_inline int write_frame(struct xdp_md *context, __u64 position)
 	__u32 length = datagram->length;
 	if (length > settings.longest)
 		return -1;
-	long now = (long)context->data_end - (long)context->data;
-	int change = (int)(settings.head_bytes + length) - (int)now;
+	int change = (int)(settings.head_bytes + length) - (int)bpf_xdp_get_buff_len(context);
 	if (change != 0 && bpf_xdp_adjust_tail(context, change) != 0)
 		return -1;
 	write_head(&head, (__u32)(position % settings.sources), datagram);

@@ -5,12 +5,15 @@ make crash-packets (MILLRACE_KILLS=50) makes the tests of kills longer.
 import contextlib
 import json
 import os
+import pathlib
 import random
 import re
+import shutil
 import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -527,6 +530,84 @@ def test_an_interface_that_vanishes_and_comes_back(tmp_path, shm_root):
             send_count(own, 1000, "--rate", 50000)
             one.settle("ip", received=2100)
             assert metrics(one)["received_buffers"] == before
+
+
+CAPABILITIES = {"net_admin": 12, "net_raw": 13, "ipc_lock": 14, "sys_admin": 21, "perfmon": 38, "bpf": 39}
+SECRET = sum(1 << n for n in CAPABILITIES.values())
+OTHER_USER = 54321  # nobody has this number
+
+
+def process_status(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        fields = dict(line.rstrip("\n").split(":\t", 1) for line in file)
+    found = {name: int(fields[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
+    return {**found, "NoNewPrivs": int(fields["NoNewPrivs"]), "Uid": int(fields["Uid"].split()[0])}
+
+
+def check_capabilities(one, held):
+    """The supervisor holds its capabilities without effect; the stages have none of them."""
+    supervisor = process_status(one.process.pid)
+    assert supervisor["CapPrm"] & SECRET == held and supervisor["CapEff"] & SECRET == 0, supervisor
+    for stage in one.stat()["stages"]:
+        status = process_status(stage["pid"])
+        assert status["NoNewPrivs"] == 1, stage
+        assert not any(status[name] & SECRET for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")), (stage, status)
+
+
+def check_redirected(lab, one):
+    before, received = metrics(one)["xdp_redirected"], one.ledger("ip")["received"]
+    send_count(lab, 1000, "--rate", 50000)
+    one.settle("ip", received=received + 1000)
+    shown(one, xdp_redirected=before + 1000)
+
+
+@pytest.fixture
+def others_folders():
+    """Two folders that another user owns and reaches, for data and for shared memory."""
+    folders = [pathlib.Path(tempfile.mkdtemp(prefix="millrace-test.", dir=parent)) for parent in (None, "/dev/shm")]
+    for folder in folders:
+        os.chown(folder, OTHER_USER, OTHER_USER)
+    probe = subprocess.run(["setpriv", f"--reuid={OTHER_USER}", "--clear-groups", "test", "-x", packet_help.MILLRACE, "-a", "-w", folders[0]], check=False)
+    yield folders if probe.returncode == 0 else None
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+def test_root_holds_what_packets_need_without_effect_and_stages_have_none_of_it(lab, tmp_path, shm_root):
+    with made(lab, tmp_path, shm_root) as one:
+        check_capabilities(one, SECRET)
+        check_redirected(lab, one)
+
+
+def test_another_user_takes_packets_with_four_capabilities_and_stages_have_none(others_folders):
+    """Also when the interface comes back, and after a stage has died."""
+    if others_folders is None:
+        pytest.skip("another user cannot reach the programs here")
+    names = ("net_admin", "net_raw", "bpf", "ipc_lock")
+    given = "".join(f",+{name}" for name in names)
+    wrapper = ["setpriv", f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups", f"--inh-caps=-all{given}", f"--ambient-caps=-all{given}",
+               f"--bounding-set=-all{given}"]
+    with Kept() as own:
+        one = made(own, *others_folders, wrapper)
+        with one:
+            held = sum(1 << CAPABILITIES[name] for name in names)
+            assert process_status(one.process.pid)["Uid"] == OTHER_USER and WITHOUT not in one.log(), one.log()
+            check_capabilities(one, held)
+            for stage in one.stat()["stages"]:
+                status = process_status(stage["pid"])
+                assert status["CapEff"] == status["CapPrm"] == 0, stage
+            check_redirected(own, one)
+            own.run(own.server_name, "ip", "link", "del", "server0")
+            wait_until(lambda: "the interface has gone" in one.log(), 10, "a warning")
+            own.connect()
+            one.kill(signal.SIGHUP)
+            wait_until(lambda: one.log().count("packets of server0, copy mode") == 2, 20, "the interface is taken up")
+            one.wait_running()
+            pid = one.pid_of(ROLE)
+            kill_pid(pid)
+            wait_until(lambda: one.pid_of(ROLE) not in (0, pid) and one.stage(ROLE)["state"] == "running", 20, "its next life")
+            check_redirected(own, one)
+            check_capabilities(one, held)
 
 
 # ---- changes while it runs ----
