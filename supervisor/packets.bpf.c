@@ -210,8 +210,8 @@ static __always_inline int judge(struct xdp_md *context, const struct frames_gat
 	return TAKEN;
 }
 
-/* A place for each reason: an index that depends on the way here is for CAP_PERFMON. TAKEN, here, is
- * one without a socket. */
+/* A place for each reason: an index that depends on the way here is for CAP_PERFMON. TAKEN, here,
+ * is one without a socket. */
 static __always_inline void count_passed(struct frames_gate *gate, int why)
 {
 	if (why < 0 || why >= FRAMES_PASSED_COUNT)
