@@ -39,7 +39,7 @@ static uint32_t these(unsigned i)
 static void change(bool raise)
 {
 	int saved = errno;
-	struct sets sets;
+	struct sets sets = {0};
 	if (get(&sets) != 0)
 		abort();
 	for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
@@ -66,7 +66,7 @@ void capabilities_raise(void)
  * was before it. */
 int capabilities_shed(void)
 {
-	struct sets sets;
+	struct sets sets = {0};
 	int result = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? get(&sets) : -errno;
 	if (result != 0)
 		return result;
