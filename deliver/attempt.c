@@ -196,7 +196,9 @@ static void conclude(struct deliver *deliver, struct delivery *delivery, const s
 	bool used_up = judged == RETRY_AGAIN && wait_ns == UINT64_MAX;
 	if (used_up)
 		judged = RETRY_DEAD;
-	delivery->due_ms = judged == RETRY_AGAIN ? clock_real_ms() + (int64_t)(wait_ns / NS_PER_MS) : 0;
+	/* the millisecond that is not before it */
+	uint64_t due_ns = clock_real_ns() + wait_ns + NS_PER_MS - 1;
+	delivery->due_ms = judged == RETRY_AGAIN ? (int64_t)(due_ns / NS_PER_MS) : 0;
 	record(deliver, delivery, judged, outcome->error, delivery->due_ms);
 	delivery->attempts++;
 	if (judged == RETRY_DELIVERED) {
