@@ -477,6 +477,13 @@ static void expect_type(const struct config_place *place, const char *key, bool 
 	abort();
 }
 
+bool config_has(const struct config *config, const char *key, ...)
+{
+	FIND(place, config, key);
+	return place.schema->kind != SCHEMA_OPTION || place.schema->option->kind == CONFIG_LIST ||
+	       (place.cell != NULL && place.cell->data != NULL);
+}
+
 static uint64_t number(const struct config_place *place)
 {
 	uint64_t value = 0;

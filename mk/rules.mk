@@ -27,6 +27,9 @@ Q := @
 say = @printf '  %-7s %s\n' $(1) $(2)
 endif
 
+# What the archive `stage` needs: whoever links that links these, where they are used.
+STAGE_LIBS := -Wl,--as-needed -lseccomp
+
 PROGRAMS :=
 UNIT_TESTS :=
 FUZZERS :=
@@ -51,7 +54,7 @@ define link_rule
 $(1): $(call objects,$(2)) $(call archives,$(3))
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
-	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $(call objects,$(2)) $(call archives,$(3)) $(4)
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $(call objects,$(2)) $(call archives,$(3)) $(4) $(if $(filter stage,$(3)),$(STAGE_LIBS))
 endef
 
 define program

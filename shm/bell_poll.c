@@ -86,6 +86,7 @@ static int start_helper(struct bell_poll *poll)
 {
 	sigset_t all, before;
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int result = pthread_create(&poll->helper, NULL, help, poll);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -68,6 +68,29 @@ int stage_file_load(const struct stage_file *file, const struct config *config, 
 	return result;
 }
 
+struct naming {
+	const struct stage_ops *ops;
+	void (*each)(void *argument, const char *path);
+	void *argument;
+};
+
+static void name_file(void *argument, const char *key, const char *configured)
+{
+	struct naming *naming = argument;
+	char path[PATH_MAX] = "";
+	int result = find(file_of(naming->ops, key), path, configured);
+	if ((result == 0 || result == -ENOENT) && path[0] != '\0')
+		naming->each(naming->argument, path);
+}
+
+void stage_files_each(const struct stage_ops *ops, const struct config *config, const char *section,
+                      void (*each)(void *argument, const char *path), void *argument)
+{
+	struct naming naming = {.ops = ops, .each = each, .argument = argument};
+	if (ops->n_files != 0)
+		config_each_file(config, section, name_file, &naming);
+}
+
 /* ---- a running stage ---- */
 
 static void show(const struct stage *stage, const struct stage_file_state *state)

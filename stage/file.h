@@ -56,6 +56,11 @@ struct stage_file {
 int stage_file_load(const struct stage_file *file, const struct config *config, const char *key,
                     void **loaded, struct shm_error *error);
 
+/* Calls each with the path of every file that options of the section name or that a stage_file finds,
+ * also of one that is not there yet. */
+void stage_files_each(const struct stage_ops *ops, const struct config *config, const char *section,
+                      void (*each)(void *argument, const char *path), void *argument);
+
 /* Before init: notes which files the role's options name and what they are now. Returns 0 or -errno
  * with the reason. */
 int stage_files_begin(struct stage *stage, struct shm_error *error);

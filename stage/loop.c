@@ -6,9 +6,13 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "stage/sandbox.h"
 
 /* A stage that drains has nobody to wait for but the stages before it; it looks often. */
 #define DRAIN_WAIT_NS (10 * NS_PER_MS)
+
+/* So long a stage drains whose sandbox is outdated. */
+#define OUTDATED_NS NS_PER_SEC
 
 void loop_watch_parent(struct loop_parent *parent)
 {
@@ -101,24 +105,45 @@ static void look_at_instance(struct stage *stage)
 		lose(stage, error.text); /* anything else may pass: the next tick tries again */
 }
 
-void loop_count_log(struct stage *stage)
+void loop_count(struct stage *stage)
 {
-	uint64_t dropped = log_dropped();
 	unsigned first = control_stage_word(stage->ops->metrics, stage->ops->n_metrics);
+	uint64_t refused = sandbox_refused(stage->sandbox), dropped = log_dropped();
+	metric_set(stage->control, first + STAGE_sandbox, sandbox_in_force(stage->sandbox));
+	metric_add(stage->control, first + STAGE_refused_calls, refused - stage->refused_counted);
 	metric_add(stage->control, first + STAGE_log_lines_dropped, dropped - stage->log_counted);
+	stage->refused_counted = refused;
 	stage->log_counted = dropped;
+}
+
+/* Rules of the sandbox are about what was there at the start; only another life gets others. */
+static void look_at_sandbox(struct stage *stage)
+{
+	const char *path;
+	bool written;
+	uint64_t reloads = atomic_load_explicit(&stage->control->reloads, memory_order_acquire);
+	bool reloaded = reloads != stage->reloads;
+	stage->reloads = reloads;
+	if (stage->draining || !sandbox_outdated(stage->sandbox, reloaded, &path, &written))
+		return;
+	log_info("a file or folder of the sandbox was replaced: the stage starts again",
+	         "role=%s path=\"%s\"", stage->role, path);
+	stage->draining = stage->outdated = true;
+	stage->out_of_place = written;
 }
 
 static void tick(struct stage *stage, const struct loop_parent *parent)
 {
 	stage_heartbeat(stage);
 	look_at_instance(stage);
-	loop_count_log(stage);
+	loop_count(stage);
+	look_at_sandbox(stage);
 	if (!stage->draining && loop_parent_gone(parent, stage->instance.page)) {
 		log_warn("the supervisor is gone", "role=%s", stage->role);
 		stage->draining = true;
 	}
-	stage_files_tick(stage);
+	if (!stage->outdated)
+		stage_files_tick(stage);
 	if (stage->ops->tick != NULL)
 		stage->ops->tick(stage);
 }
@@ -134,6 +159,8 @@ static void begin_draining(struct stage *stage)
  * what it could not make safe stays in shared memory, for whoever takes that up. */
 static bool out_of_patience(const struct stage *stage, const struct loop_parent *parent, uint64_t since_ns)
 {
+	if (stage->outdated && stage->now_ns - since_ns >= OUTDATED_NS)
+		return true;
 	if (!loop_parent_gone(parent, stage->instance.page) ||
 	    stage->now_ns - since_ns < config_ns(stage->config, "drain_timeout"))
 		return false;
@@ -155,6 +182,8 @@ void loop_run(struct stage *stage, const struct loop_parent *parent)
 			ticked_ns = stage->now_ns;
 			worked = false;
 		}
+		if (stage->out_of_place) /* what it writes to takes nothing any more */
+			return;
 		bool draining =
 		        stage->draining; /* before poll: what poll then does not find is not to come */
 		if (draining && !announced) {

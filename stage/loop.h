@@ -34,7 +34,7 @@ bool loop_parent_gone(const struct loop_parent *parent, const struct instance_pa
 void loop_signals(struct stage *stage);
 
 /* Brings the metrics that every stage has up to date; the loop does it at each tick. */
-void loop_count_log(struct stage *stage);
+void loop_count(struct stage *stage);
 
 /* Runs until the stage has drained; without a supervisor for drain_timeout at most. */
 void loop_run(struct stage *stage, const struct loop_parent *parent);

@@ -11,12 +11,13 @@
 #include "flow/flow.h"
 #include "base/log.h"
 #include "stage/loop.h"
+#include "stage/sandbox.h"
 #include "base/output.h"
 
 #define LOCK_WAIT_MS 5000
 #define SETS_MAX     64u
 
-enum { EXIT_DRAINED = 0, EXIT_CANNOT_START = 1, EXIT_USAGE = 2, EXIT_LOST = 3 };
+enum { EXIT_DRAINED = 0, EXIT_CANNOT_START = 1, EXIT_USAGE = 2, EXIT_LOST = 3, EXIT_OUTDATED = 4 };
 
 struct arguments {
 	const char *instance, *role, *input, *output, *check;
@@ -212,6 +213,7 @@ static int run_check(const char *section, const struct stage_ops *ops)
 	struct config *config = load_config(ops, "/dev/stdin", NULL, 0);
 	if (config == NULL)
 		return EXIT_CANNOT_START;
+	sandbox_check(config);
 	int result = stage_files_check(ops, config, section, stdout);
 	config_free(config);
 	if (result != 0)
@@ -357,6 +359,16 @@ static int load_instance_config(struct stage *stage, const char *instance, struc
 	return -EINVAL;
 }
 
+static int enter_sandbox(struct stage *stage, struct shm_error *error)
+{
+	char section[SHM_NAME_MAX + 16];
+	int result = stage_section(stage, section, sizeof section, error);
+	if (result != 0)
+		return result;
+	return sandbox_enter(&stage->sandbox, stage->ops, stage->config, section, stage->instance.directory,
+	                     error);
+}
+
 /* Everything up to the loop. On failure error tells why, and the control block, when there is one,
  * says FAILED. */
 static int join(struct stage *stage, const char *instance, struct loop_parent *parent,
@@ -378,9 +390,14 @@ static int join(struct stage *stage, const char *instance, struct loop_parent *p
 		result = attach_control(stage, error);
 	if (result != 0)
 		return result;
+	stage->reloads = atomic_load_explicit(&stage->control->reloads, memory_order_acquire);
 	result = stage_files_begin(stage, error);
 	if (result == 0)
+		result = enter_sandbox(stage, error);
+	if (result == 0)
 		result = stage->ops->init(stage, error);
+	if (result == 0)
+		result = sandbox_close(stage->sandbox, stage->role, error);
 	if (result == 0)
 		stage_files_started(stage);
 	else
@@ -391,6 +408,7 @@ static int join(struct stage *stage, const char *instance, struct loop_parent *p
 static void leave(struct stage *stage)
 {
 	stage_files_end(stage);
+	sandbox_free(stage->sandbox);
 	segment_detach(&stage->control_segment);
 	instance_detach(&stage->instance);
 	config_free(stage->config);
@@ -425,9 +443,9 @@ static int run_role(const struct arguments *arguments, const struct stage_ops *o
 		ops->fini(&stage);
 	set_state(&stage, STAGE_ENDED);
 	log_info("ended", "role=%s", stage.role);
-	loop_count_log(&stage);
+	loop_count(&stage);
 	leave(&stage);
-	return stage.lost ? EXIT_LOST : EXIT_DRAINED;
+	return stage.lost ? EXIT_LOST : stage.outdated ? EXIT_OUTDATED : EXIT_DRAINED;
 }
 
 int stage_main(int argc, char **argv, const struct stage_ops *ops)

@@ -71,6 +71,7 @@ struct stage {
 	struct control *control;
 	int role_lock;
 	uint64_t log_counted;          /* of log_dropped, in the control block already */
+	uint64_t refused_counted;      /* of sandbox_refused, the same */
 	int socket[STAGE_SOCKETS_MAX]; /* handed down, bound, non-blocking */
 	unsigned n_sockets;
 	struct stage_frames frames[STAGE_FRAMES_MAX];
@@ -78,6 +79,9 @@ struct stage {
 	int gate; /* map of struct frames_gate (shm/frames_gate.h); -1: none, then n_frames is 0 */
 	volatile bool draining;  /* set by SIGTERM */
 	volatile bool requested; /* set by SIGUSR1, cleared by the stage */
+	uint64_t reloads;        /* of the control block, that the sandbox has been looked at for */
+	bool outdated;           /* its sandbox is: it ends, for a life with another (sandbox.h) */
+	bool out_of_place;       /* because of a folder that it writes in */
 	/* the instance's folder is gone: what is taken in now can be lost (loop.h) */
 	bool lost;
 	uint64_t now_ns; /* CLOCK_MONOTONIC, read once per turn of the loop */
@@ -87,6 +91,7 @@ struct stage {
 	void *own;                 /* the stage's own state, made by init */
 	struct ports *ports;       /* set by init: the loop has them follow the instance's page */
 	int not_followed;          /* -errno of the last ports_follow, 0 when all is followed */
+	struct sandbox *sandbox;   /* sandbox.h */
 	struct stage_files *files; /* that its options name (file.h); NULL: none */
 };
 
@@ -137,7 +142,8 @@ int stage_listener(const struct stage *stage, const char *section, size_t *entry
 int stage_section(const struct stage *stage, char *section, size_t size, struct shm_error *error);
 
 /* The whole life of a stage process. Returns its exit status: 0 drained, 1 could not start (one
- * line said why), 2 usage, 3 ended because the instance's folder was gone. */
+ * line said why), 2 usage, 3 ended because the instance's folder was gone, 4 ended because its sandbox
+ * was outdated: it is to be started again. */
 int stage_main(int argc, char **argv, const struct stage_ops *ops);
 
 #endif

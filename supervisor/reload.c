@@ -27,9 +27,9 @@ static void log_errors(char *errors)
 /* True, having said so, when a key changed that a running instance cannot change. */
 static bool fixed_key_changed(const struct supervisor *supervisor, const struct config *next)
 {
-	static const char *const fixed[] = {"instance", "data_dir"};
+	static const char *const fixed[] = {"instance", "data_dir", "sandbox"};
 	bool changed = false;
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < sizeof fixed / sizeof *fixed; i++) {
 		if (config_same(supervisor->config, next, fixed[i]))
 			continue;
 		log_error("configuration rejected: this key needs a restart of the supervisor",

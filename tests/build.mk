@@ -52,6 +52,7 @@ $(eval $(call unit,stage/errand,stage flow config shm event base,-pthread))
 $(eval $(call unit,stage/file,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/lock,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/records,stage flow config shm event base,))
+$(eval $(call unit,stage/sandbox,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/sieve,stage flow config shm event base,-lcyaml -lyaml -ljansson))
 
 $(eval $(call unit,ingest/udp/ipevent,ipevent ipevent_oracle,-lprotobuf-c))

@@ -319,6 +319,7 @@ struct exactly *exactly_new(struct cluster *cluster, const char *id, const char 
 	pthread_mutex_init(&exactly->lock, NULL);
 	pthread_cond_init(&exactly->changed, NULL);
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int result = pthread_create(&exactly->thread, NULL, work, exactly);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -364,6 +364,7 @@ static int start_thread(struct index *index)
 {
 	sigset_t all, before;
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int result = -pthread_create(&index->thread, NULL, run, index);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -592,6 +592,7 @@ static int start_thread(struct spool *spool)
 	if (spool->event < 0)
 		return -errno;
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int result = -pthread_create(&spool->thread, NULL, run, spool);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

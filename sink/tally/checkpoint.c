@@ -63,6 +63,7 @@ static int start_thread(struct checkpoint *checkpoint)
 	if (result != 0)
 		return -result;
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
 	(void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	result = pthread_create(&checkpoint->thread, &attributes, run, checkpoint);

@@ -281,7 +281,7 @@ def test_several_processes_share_the_addresses(instance, tmp_path, backend):
 
 @pytest.mark.parametrize("call", ["setup", "enter", "register"])
 def test_epoll_serves_where_a_call_of_io_uring_is_denied(instance, tmp_path, call):
-    wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_io_uring.py"), call]
+    wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_system_call.py"), call]
     millrace = instance(config=http_config(tmp_path), wrapper=wrapper)
     assert "backend=epoll" in millrace.log()
     assert ask(http_address(millrace), "POST", "/event", EXAMPLE).status == 200
@@ -291,7 +291,7 @@ def test_epoll_serves_where_a_call_of_io_uring_is_denied(instance, tmp_path, cal
 
 @pytest.mark.parametrize("call", ["setup", "enter", "register"])
 def test_a_stage_that_must_have_io_uring_says_that_it_is_denied(instance, tmp_path, call):
-    wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_io_uring.py"), call]
+    wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_system_call.py"), call]
     millrace = instance(config=http_config(tmp_path, "uring"), wrapper=wrapper, start=False).start(wait=False)
     wait_until(lambda: re.search(r"(io_uring|registering).*not permitted", millrace.log()), 20, "the reason in the log")
     millrace.discard()

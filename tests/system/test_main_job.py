@@ -187,7 +187,7 @@ def test_several_processes_share_a_port_and_count_together(instance, tmp_path, r
 
 @pytest.mark.parametrize("call", ["setup", "enter", "register"])
 def test_where_a_call_of_io_uring_is_denied_the_other_backend_serves(instance, rng, call):
-    millrace = instance(wrapper=["/usr/bin/python3", str(harness.ROOT / "tests" / "system" / "deny_io_uring.py"), call])
+    millrace = instance(wrapper=["/usr/bin/python3", str(harness.ROOT / "tests" / "system" / "deny_system_call.py"), call])
     expected = Expected()
     datagrams = mixture(rng, 5000, apps=5, corrupt_percent=20, expected=expected)
     send_paced(millrace.address(), datagrams, RATE)

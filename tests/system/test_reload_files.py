@@ -340,3 +340,18 @@ def test_a_stage_that_is_being_asked_holds_up_neither_the_others_nor_the_end(tmp
         os.kill(pid, signal.SIGKILL)
         fake.wait_running("ingest-udp.0", not_pid=pid)
         assert fake.stop() == 0
+
+
+def test_a_folder_of_tokens_that_is_replaced_is_read_from_after_a_reload(instance, tmp_path):
+    """The sandbox is about the folder that was there: the stage starts again, which only a reload makes it do."""
+    for name, token in (("now", OLD), ("next", NEW)):
+        (tmp_path / name).mkdir()
+        write_tokens(tmp_path / name, f"{token} event")
+    millrace = instance(config=http_config(tmp_path, tokens=str(tmp_path / "now" / "tokens")))
+    before = millrace.pid_of("ingest-http.0")
+    (tmp_path / "now").rename(tmp_path / "before")
+    (tmp_path / "next").rename(tmp_path / "now")
+    time.sleep(0.7)
+    assert (status(millrace, OLD), status(millrace, NEW), millrace.pid_of("ingest-http.0")) == (200, 401, before)
+    taken(reload(millrace))
+    wait_until(lambda: (status(millrace, OLD), status(millrace, NEW)) == (401, 200), 20, "the new tokens")

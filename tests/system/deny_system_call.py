@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""Runs a command that may not use io_uring, as in a container with the usual seccomp profile.
+"""Runs a command that may not make a system call: io_uring as in a container with the usual seccomp profile, Landlock as in a kernel without it.
 
-    deny_io_uring.py [setup|enter|register] COMMAND ARGUMENT...
+    deny_system_call.py [setup|enter|register|landlock] COMMAND ARGUMENT...
 
-One call of io_uring, io_uring_setup(2) unless another is named, fails with EPERM in it and in all that it starts; see seccomp(2).
+One call, io_uring_setup(2) unless another is named, fails with EPERM in it and in all that it starts; see seccomp(2).
 """
 import ctypes
 import errno
@@ -14,7 +14,7 @@ import sys
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
-CALLS = {"setup": 425, "enter": 426, "register": 427}  # the same numbers on all architectures
+CALLS = {"setup": 425, "enter": 426, "register": 427, "landlock": 444}  # the same numbers on all architectures
 LOAD_SYSCALL_NUMBER, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, FAIL = 0x7FFF0000, 0x00050000
 

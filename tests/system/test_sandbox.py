@@ -1,0 +1,123 @@
+"""The sandboxes of a running instance, seen from outside: of every stage, by what the kernel says of its process."""
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import wait_until
+from http_help import http_config
+
+STAGES = {"ingest-udp.0", "ingest-http.0", "enrich.0", "deliver.0", "tally.0", "objects.kept", "file.lines", "kafka.bus", "serve.0"}
+HOLD_KEYS = {"deliver.0", "objects.kept", "kafka.bus", "serve.0"}
+PRIVILEGES, CAPABILITIES, CALLS, PATHS, PORTS, SIGNALS = 1, 2, 4, 8, 16, 32
+
+
+def whole_config(tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    config = http_config(tmp_path)
+    config["ingest"]["udp"] = [{"listen": ["127.0.0.1:0"]}]
+    config["deliver"] = {"processes": 1}
+    config["serve"] = {"listen": ["127.0.0.1:0"]}
+    config["topics"]["ip"] = {"size": "1MiB"}
+    config["sinks"] = [
+        {"name": "kept", "kind": "objects", "topics": ["log"], "tails": "16MiB", "member": "64KiB", "longest_line": "64KiB"},
+        {"name": "lines", "kind": "file", "topics": ["log"], "path": str(logs / "lines.ndjson")},
+        {"name": "bus", "kind": "kafka", "topics": ["metric"], "brokers": ["127.0.0.1:1"]},
+    ]
+    return config
+
+
+def roles(millrace):
+    return {stage["name"]: stage for stage in millrace.stat()["stages"]}
+
+
+def status(pid):
+    return dict(line.split(":", 1) for line in Path("/proc", str(pid), "status").read_text().splitlines())
+
+
+def in_force(role):
+    return role["metrics"]["sandbox"]
+
+
+def dumpable(process):
+    """As root everything belongs to root, so the page map tells: the kernel shows it to nobody then who lacks CAP_SYS_PTRACE."""
+    script = f"open('{process}/maps').read()"
+    if os.geteuid() != 0:
+        return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=10).returncode == 0
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", script]
+    return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0
+
+
+def sanitized(millrace):
+    return "built with a sanitizer" in millrace.log()
+
+
+def test_every_stage_has_lost_what_it_does_not_need(instance, tmp_path):
+    millrace = instance(config=whole_config(tmp_path))
+    running = wait_until(lambda: {n: r for n, r in roles(millrace).items() if r["state"] == "running"}.keys() >= STAGES and roles(millrace),
+                         what="all stages")
+    assert set(running) == STAGES
+    for name, role in running.items():
+        about = status(role["pid"])
+        assert about["NoNewPrivs"].strip() == "1", name
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            assert int(about[kind], 16) == 0, (name, kind)
+        assert in_force(role) & (PRIVILEGES | CAPABILITIES) == PRIVILEGES | CAPABILITIES, name
+        assert (in_force(role) & CALLS != 0) == (about["Seccomp"].strip() == "2"), name
+        if sanitized(millrace):
+            continue
+        assert about["Seccomp"].strip() == "2", name
+        for task in Path("/proc", str(role["pid"]), "task").iterdir():
+            threads = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+            assert (threads["Seccomp"].strip(), threads["NoNewPrivs"].strip(), int(threads["CapEff"], 16)) == ("2", "1", 0), (name, task)
+    assert all(role["metrics"]["refused_calls"] == 0 for role in roles(millrace).values())
+
+
+def test_who_holds_keys_cannot_be_dumped(instance, tmp_path):
+    """The files in /proc of a process that cannot be dumped, or traced by its own user, belong to root."""
+    millrace = instance(config=whole_config(tmp_path))
+    if sanitized(millrace):
+        pytest.skip("a sanitizer traces its process at the end")
+    for name, role in roles(millrace).items():
+        process = Path("/proc", str(role["pid"]))
+        assert dumpable(process) == (name not in HOLD_KEYS), name
+
+
+def test_a_folder_that_was_replaced_is_written_to_again(instance, tmp_path):
+    millrace = instance(config=whole_config(tmp_path))
+    if in_force(roles(millrace)["file.lines"]) & PATHS == 0:
+        pytest.skip("the kernel has no Landlock, or a sanitizer is built in")
+    before = millrace.pid_of("file.lines")
+    (tmp_path / "logs").rename(tmp_path / "aside")
+    (tmp_path / "logs").mkdir()
+    wait_until(lambda: millrace.pid_of("file.lines") not in (before, None) and roles(millrace)["file.lines"]["state"] == "running", what="another life")
+    wait_until((tmp_path / "logs" / "lines.ndjson").exists, what="its file")
+    assert millrace.stop() == 0
+
+
+def test_off_takes_nothing(instance, tmp_path):
+    off = instance(config=whole_config(tmp_path), sets=["sandbox=off"])
+    assert all(in_force(role) == 0 for role in roles(off).values())
+    assert all(status(role["pid"])["Seccomp"].strip() == "0" for role in roles(off).values())
+    assert off.log().count("the sandbox is off") == len(STAGES)
+    assert off.stop() == 0
+
+
+def test_a_kernel_without_the_means_is_said_and_on_refuses_it(instance, tmp_path):
+    """Landlock is denied to the whole instance, as in a kernel that lacks it."""
+    denied = instance(start=False, config=http_config(tmp_path))
+    denied.wrapper = [sys.executable, str(Path(__file__).parent / "deny_system_call.py"), "landlock"]
+    denied.start()
+    assert 'missing="paths, ports, signals"' in denied.log() or sanitized(denied)
+    assert all(in_force(role) & (PATHS | PORTS | SIGNALS) == 0 for role in roles(denied).values())
+    assert denied.stop() == 0
+    strict = instance(start=False, config=http_config(tmp_path), sets=["sandbox=on"])
+    strict.wrapper = denied.wrapper
+    strict.start(wait=False)
+    wait_until(lambda: 'sandbox: is "on", but' in strict.log(), what="the refusal")
+    strict.process.send_signal(signal.SIGTERM)
+    strict.process.wait(timeout=30)
