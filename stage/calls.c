@@ -108,11 +108,20 @@ static int allow_names(scmp_filter_ctx filter, const char *names)
 	return result;
 }
 
-/* Allows the call when the argument fits; several rules for a call are alternatives. */
-static int allow_if(scmp_filter_ctx filter, const char *name, struct scmp_arg_cmp argument)
+/* Allow the call when the argument, counted from 0, fits; several rules for a call are
+ * alternatives. */
+static int allow_masked(scmp_filter_ctx filter, const char *name, unsigned argument, scmp_datum_t mask,
+                        scmp_datum_t value)
 {
+	const struct scmp_arg_cmp fits = {
+	        .arg = argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = value};
 	int number = seccomp_syscall_resolve_name(name);
-	return number < 0 ? 0 : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, 1, &argument);
+	return number < 0 ? 0 : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, 1, &fits);
+}
+
+static int allow_equal(scmp_filter_ctx filter, const char *name, unsigned argument, scmp_datum_t value)
+{
+	return allow_masked(filter, name, argument, UINT64_MAX, value);
 }
 
 static int allow_processes(scmp_filter_ctx filter, unsigned grants)
@@ -122,24 +131,23 @@ static int allow_processes(scmp_filter_ctx filter, unsigned grants)
 	const scmp_datum_t own = (scmp_datum_t)getpid();
 	int result = 0;
 	if (grants & SANDBOX_THREADS) {
-		result = allow_if(filter, "clone",
-		                  SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD | namespaces, CLONE_THREAD));
+		result = allow_masked(filter, "clone", 0, CLONE_THREAD | namespaces, CLONE_THREAD);
 		/* Its flags are in memory, where no filter can look; the C library then uses clone. */
 		if (result == 0)
 			result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	}
 	if (result == 0)
-		result = allow_if(filter, "tgkill", SCMP_A0(SCMP_CMP_EQ, own));
+		result = allow_equal(filter, "tgkill", 0, own);
 	if (result == 0)
-		result = allow_if(filter, "kill", SCMP_A1(SCMP_CMP_EQ, 0));
+		result = allow_equal(filter, "kill", 1, 0);
 	if (result == 0 && grants & SANDBOX_WAKE)
-		result = allow_if(filter, "kill", SCMP_A1(SCMP_CMP_EQ, SIGUSR1));
+		result = allow_equal(filter, "kill", 1, SIGUSR1);
 	if (result == 0)
-		result = allow_if(filter, "prctl", SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+		result = allow_equal(filter, "prctl", 0, PR_SET_NAME);
 	if (result == 0)
-		result = allow_if(filter, "prctl", SCMP_A0(SCMP_CMP_EQ, PR_SET_VMA));
+		result = allow_equal(filter, "prctl", 0, PR_SET_VMA);
 	if (result == 0)
-		result = allow_if(filter, "prlimit64", SCMP_A2(SCMP_CMP_EQ, 0));
+		result = allow_equal(filter, "prlimit64", 2, 0);
 	return result;
 }
 
@@ -147,8 +155,8 @@ static int allow_memory(scmp_filter_ctx filter, unsigned grants)
 {
 	if (grants & SANDBOX_CODE)
 		return allow_names(filter, "mmap mprotect");
-	int result = allow_if(filter, "mmap", SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-	return result != 0 ? result : allow_if(filter, "mprotect", SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	int result = allow_masked(filter, "mmap", 2, PROT_EXEC, 0);
+	return result != 0 ? result : allow_masked(filter, "mprotect", 2, PROT_EXEC, 0);
 }
 
 /* O_TRUNC together with reading only would cut a file that may be read only. */
@@ -156,14 +164,14 @@ static int allow_opening(scmp_filter_ctx filter)
 {
 	int result = 0;
 	for (unsigned way = O_WRONLY; way <= O_RDWR && result == 0; way++) {
-		result = allow_if(filter, "openat", SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, way));
+		result = allow_masked(filter, "openat", 2, O_ACCMODE, way);
 		if (result == 0)
-			result = allow_if(filter, "open", SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE, way));
+			result = allow_masked(filter, "open", 1, O_ACCMODE, way);
 	}
 	if (result == 0)
-		result = allow_if(filter, "openat", SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_TRUNC, 0));
+		result = allow_masked(filter, "openat", 2, O_ACCMODE | O_TRUNC, 0);
 	if (result == 0)
-		result = allow_if(filter, "open", SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_TRUNC, 0));
+		result = allow_masked(filter, "open", 1, O_ACCMODE | O_TRUNC, 0);
 	return result;
 }
 
@@ -173,10 +181,10 @@ static int allow_sockets(scmp_filter_ctx filter, unsigned grants)
 	static const int families[] = {AF_INET, AF_INET6, AF_UNIX, AF_NETLINK};
 	int result = 0;
 	for (unsigned i = 0; i < sizeof requests / sizeof *requests && result == 0; i++)
-		result = allow_if(filter, "ioctl", SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, requests[i]));
+		result = allow_masked(filter, "ioctl", 1, UINT32_MAX, requests[i]);
 	if (grants & (SANDBOX_CONNECT | SANDBOX_LISTEN))
 		for (unsigned i = 0; i < sizeof families / sizeof *families && result == 0; i++)
-			result = allow_if(filter, "socket", SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+			result = allow_equal(filter, "socket", 0, (scmp_datum_t)families[i]);
 	return result;
 }
 
