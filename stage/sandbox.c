@@ -302,6 +302,20 @@ static void gather_variable(void *argument, const char *name)
 		gather_connect(argument, value);
 }
 
+/* The home is the variable's, or the user's where that is not set, as the AWS tools take it. */
+static void gather_home(struct gathering *gathering, const char *name)
+{
+	char path[PATH_MAX];
+	const char *home = getenv("HOME");
+	const struct passwd *user = home == NULL || home[0] == '\0' ? getpwuid(geteuid()) : NULL;
+	if (user != NULL)
+		home = user->pw_dir;
+	if (home == NULL || home[0] != '/' || gathering->result != 0)
+		return;
+	snprintf(path, sizeof path, "%s/%s", home, name);
+	gathering->result = allow(gathering->sandbox, path, LANDLOCK_READ, LOOK_RELOAD);
+}
+
 /* Where everything is free to be connected to unless the row names what may be. */
 static unsigned wanted(const struct sandbox_row *row)
 {
@@ -328,6 +342,8 @@ static int gather(struct sandbox *sandbox)
 	values_each_path(&place, row->values, gather_file, &gathering);
 	for (const char *const *name = row->environment; name != NULL && *name != NULL; name++)
 		gather_variable(&gathering, *name);
+	for (const char *const *name = row->home; name != NULL && *name != NULL; name++)
+		gather_home(&gathering, *name);
 	static const uint16_t usual[] = {53, 80, 443};
 	for (unsigned i = 0; i < 3 && row->connect != NULL && gathering.result == 0; i++)
 		gathering.result = landlock_connect(&sandbox->box, usual[i]);

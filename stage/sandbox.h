@@ -67,11 +67,15 @@ struct sandbox_row {
 	const char *stage; /* "deliver" */
 	unsigned grants;   /* enum sandbox_grant */
 	/* Options of the types STRING and PATH that name files, and variables of the environment
-	 * that do. */
+	 * that name a file or a URL. */
 	const char *const *read, *const *environment;
+	/* Variables of the environment that its process is given besides everybody's; "AWS_*" is
+	 * all that begin so (supervisor/environment.h) */
+	const char *const *variables;
 	/* LISTs of NAME=VALUE, and FILEs with one a line, in which a VALUE that begins with "/"
 	 * names a file */
 	const char *const *values;
+	const char *const *home; /* folders in the home of its user, to read */
 	/* Options that name folders, made when they are missing, with all that is in them; a
 	 * relative path lies in data_dir. */
 	const char *const *change;

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/program.h"
 #include "supervisor/capabilities.h"
+#include "supervisor/environment.h"
 #include "supervisor/queues.h"
 
 #define START_LOOK_NS     (3 * NS_PER_MS) /* between two looks at a stage that is starting */
@@ -171,7 +172,9 @@ static void become_stage(const struct children *children, const struct child *ch
 		_exit(126);
 	}
 	sigprocmask(SIG_SETMASK, &kept, NULL);
-	execv(path, (char *const *)(uintptr_t)line.argv);
+	char **environment = environment_of(child->role.page.program);
+	if (environment != NULL)
+		execve(path, (char *const *)(uintptr_t)line.argv, environment);
 	log_error("cannot execute", "path=%s error=\"%s\"", path, strerror(errno));
 	_exit(127);
 }

@@ -77,6 +77,30 @@ def test_every_stage_has_lost_what_it_does_not_need(instance, tmp_path):
     assert all(role["metrics"]["refused_calls"] == 0 for role in roles(millrace).values())
 
 
+def test_keys_of_the_environment_are_where_they_are_needed_alone(instance, tmp_path, monkeypatch):
+    """In no argument either; a key of another program is nowhere."""
+    keys = {"AWS_SECRET_ACCESS_KEY": "key-of-the-store", "AZURE_KEY": "key-of-azure", "SOMEBODYS_PASSWORD": "key-of-another"}
+    for name, key in {**keys, "MILLRACE_OF_THE_TEST": "to all"}.items():
+        monkeypatch.setenv(name, key)
+    millrace = instance(config=whole_config(tmp_path))
+    for name, role in roles(millrace).items():
+        process = Path("/proc", str(role["pid"]))
+        given = environment(process)
+        assert given is None or b"MILLRACE_OF_THE_TEST=to all" in given, name
+        has = {key for key in keys.values() if given is not None and any(key.encode() in one for one in given)}
+        assert has == (set() if name != "objects.kept" or given is None else {"key-of-the-store", "key-of-azure"}), name
+        assert not any(key.encode() in (process / "cmdline").read_bytes() for key in keys.values()), name
+
+
+def environment(process):
+    """None where the kernel shows it to root alone, and this is not root."""
+    try:
+        return (process / "environ").read_bytes().split(b"\0")
+    except PermissionError:
+        assert os.geteuid() != 0
+        return None
+
+
 def test_who_holds_keys_cannot_be_dumped(instance, tmp_path):
     """The files in /proc of a process that cannot be dumped, or traced by its own user, belong to root."""
     millrace = instance(config=whole_config(tmp_path))
