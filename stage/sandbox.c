@@ -286,11 +286,12 @@ static void gather_connect(void *argument, const char *url)
  * nobody has named one, that is data_dir. */
 static void gather_data(struct gathering *gathering, const char *data_dir)
 {
-	if (setenv("SQLITE_TMPDIR", data_dir, 0) != 0)
+	const char *named = getenv("SQLITE_TMPDIR");
+	if (named != NULL)
+		gather_folder(gathering, named);
+	else if (setenv("SQLITE_TMPDIR", data_dir, 1) != 0)
 		gathering->result = -errno;
 	gather_folder(gathering, data_dir);
-	if (strcmp(getenv("SQLITE_TMPDIR"), data_dir) != 0)
-		gather_folder(gathering, getenv("SQLITE_TMPDIR"));
 }
 
 static void gather_variable(void *argument, const char *name)

@@ -39,7 +39,7 @@ static int live(void)
 	struct segment control = {0};
 	struct queue queue;
 	struct queue_slot slot;
-	const char *life = getenv("LIFE"), *directory = getenv("SEGMENTS");
+	const char *life = getenv("MILLRACE_TEST_LIFE"), *directory = getenv("MILLRACE_TEST_SEGMENTS");
 	if (life == NULL || directory == NULL ||
 	    segment_attach(&control, directory, ROLE ".stage", SEGMENT_STAGE, SEGMENT_WRITE, &error) != 0 ||
 	    queue_attach(&queue, directory, "postback.queue", SEGMENT_WRITE, NUMBER, &error) != 0)
@@ -73,7 +73,7 @@ static int set_up(void **state)
 	if (sandbox_make(&f.sandbox) != 0 || readlink("/proc/self/exe", own, sizeof own - 1) < 0)
 		return -1;
 	snprintf(link, sizeof link, "%s/taker", f.sandbox.root);
-	if (symlink(own, link) != 0 || setenv("SEGMENTS", f.sandbox.directory, 1) != 0 ||
+	if (symlink(own, link) != 0 || setenv("MILLRACE_TEST_SEGMENTS", f.sandbox.directory, 1) != 0 ||
 	    instance_make_queues(f.sandbox.directory, NULL, 0, queues, 1, &f.error) != 0 ||
 	    segment_create(f.sandbox.directory, ROLE ".stage", SEGMENT_STAGE, 7, sizeof(struct control), NULL,
 	                   NULL, &f.error) != 0 ||
@@ -125,7 +125,7 @@ static void begin(const struct flow_stage *stage, const char *life)
 	for (uint64_t i = 0; i < 3; i++)
 		assert_true(queue_push(&f.queue, &i, sizeof i));
 	assert_int_equal(children_add(&f.children, &role, NULL, 0, &f.error), 0);
-	assert_int_equal(setenv("LIFE", life, 1), 0);
+	assert_int_equal(setenv("MILLRACE_TEST_LIFE", life, 1), 0);
 	children_start(&f.children, 0, clock_monotonic_ns());
 }
 
@@ -133,7 +133,7 @@ static void begin(const struct flow_stage *stage, const char *life)
 static void bury(const char *next)
 {
 	int last = child()->pid;
-	assert_int_equal(setenv("LIFE", next, 1), 0);
+	assert_int_equal(setenv("MILLRACE_TEST_LIFE", next, 1), 0);
 	while (child()->pid == last) { /* bounded by alarm() */
 		children_step(&f.children, clock_monotonic_ns());
 		(void)poll(NULL, 0, 1);
