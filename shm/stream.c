@@ -11,8 +11,9 @@
 #include "shm/folder.h"
 #include "shm/waypoint.h"
 
-#define HUGE_BYTES  (2ul * 1024 * 1024)
-#define INTENT_STEP (64ul * 1024)
+#define OVERRUNS_MAX 1000u /* in one look of an optional reader */
+#define HUGE_BYTES   (2ul * 1024 * 1024)
+#define INTENT_STEP  (64ul * 1024)
 /* Permission to write is taken for an eighth of the size at a time: seven eighths are left for
  * newcomers. */
 #define LIMIT_STEPS 8u
@@ -223,6 +224,7 @@ int stream_writer_attach(struct stream_writer *writer, const char *directory, co
 	writer->records = recount(writer, size);
 	writer->next_waypoint = ((writer->tail >> writer->waypoint_shift) + 1) << writer->waypoint_shift;
 	atomic_store_explicit(&shared->records, writer->records, memory_order_relaxed);
+	memory_poison(writer->data, 2 * size);
 	return 0;
 }
 
@@ -234,8 +236,10 @@ void stream_writer_group(struct stream_writer *writer, unsigned index, const str
 
 void stream_writer_detach(struct stream_writer *writer)
 {
-	if (writer->shared != NULL)
+	if (writer->shared != NULL) {
+		memory_unpoison(writer->data, 2 * (writer->mask + 1));
 		munmap(writer->data - DATA_OFFSET, writer->file.mapped_bytes);
+	}
 	memset(writer, 0, sizeof *writer);
 }
 
@@ -305,16 +309,18 @@ void *stream_reserve_slow(struct stream_writer *writer, size_t bytes)
 		atomic_store_explicit(&writer->shared->intent, intent, memory_order_relaxed);
 		atomic_thread_fence(memory_order_release);
 	}
+	stream_open_data(writer, bytes);
 	return writer->data + (writer->tail & writer->mask);
 }
 
 /* ---- reading ---- */
 
 /* The first waypoint from `from` on, or the tail. */
-static struct stream_place place_from(const struct stream_reader *reader, uint64_t from)
+static struct stream_place place_from(struct stream_reader *reader, uint64_t from)
 {
+	stream_unfence(reader);
 	struct stream_place place;
-	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	uint64_t tail = stream_tail(reader->shared);
 	if (!waypoint_after(reader->shared, from, tail, &place))
 		place = waypoint_tail(reader->shared, reader->data, reader->size);
 	return place;
@@ -323,7 +329,7 @@ static struct stream_place place_from(const struct stream_reader *reader, uint64
 uint64_t stream_oldest_record(const struct stream_shared *shared)
 {
 	struct stream_place place;
-	uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+	uint64_t tail = stream_tail(shared);
 	uint64_t from = stream_oldest_position(shared, shared->size_bytes);
 	return waypoint_after(shared, from, tail, &place)
 	               ? place.records
@@ -409,7 +415,7 @@ int stream_reader_map(struct stream_reader *reader, const char *directory, const
 /* Goes on where the cursor of a required group is. */
 static void take_up_cursor(struct stream_reader *reader)
 {
-	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	uint64_t tail = stream_tail(reader->shared);
 	uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
 	if (reader->position > tail) {
 		reader->damaged++;
@@ -466,6 +472,7 @@ int stream_reader_attach(struct stream_reader *reader, const char *directory, co
 
 void stream_reader_detach(struct stream_reader *reader)
 {
+	stream_unfence(reader);
 	if (reader->shared != NULL)
 		munmap((char *)(uintptr_t)reader->data - DATA_OFFSET, reader->file.mapped_bytes);
 	free(reader->copy);
@@ -527,21 +534,29 @@ static bool copy_once(struct stream_reader *reader, size_t available, size_t *by
 	return stream_oldest_position(reader->shared, reader->size) <= reader->position;
 }
 
+/* An eighth of the size ahead of the writer, or the next look would be too late as well. The tail
+ * counts too: it may be damaged, and intent not. */
+static void skip_overrun(struct stream_reader *reader, uint64_t tail)
+{
+	uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
+	if (tail > reader->size && tail - reader->size > oldest)
+		oldest = tail - reader->size;
+	skip_to(reader, oldest + reader->size / 8);
+	stream_settle(reader);
+}
+
 static bool peek_copy(struct stream_reader *reader, struct record_batch *batch)
 {
-	for (;;) {
-		uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	for (unsigned overruns = 0; overruns < OVERRUNS_MAX;) {
+		uint64_t tail = stream_tail(reader->shared);
 		uint64_t available = tail - reader->position;
 		size_t bytes, needed;
 		bool corrupt = false;
 		if (available == 0)
 			return false;
 		if (available > reader->size || !copy_once(reader, available, &bytes)) {
-			/* An eighth of the size ahead of the writer, or the next look would be too
-			 * late as well. */
-			skip_to(reader,
-			        stream_oldest_position(reader->shared, reader->size) + reader->size / 8);
-			stream_settle(reader);
+			skip_overrun(reader, tail);
+			overruns++;
 			continue;
 		}
 		size_t whole = whole_records(reader->copy, bytes, available, &corrupt, &needed);
@@ -553,30 +568,33 @@ static bool peek_copy(struct stream_reader *reader, struct record_batch *batch)
 			reader->copy_bytes = needed;
 			continue;
 		}
+		stream_fence(reader, reader->copy + whole, reader->copy + reader->copy_bytes);
 		*batch = (struct record_batch){.at = reader->copy,
 		                               .end = reader->copy + whole,
 		                               .position = reader->position,
 		                               .corrupt = corrupt};
 		return true;
 	}
+	return false; /* the writer is faster than we are, or mad: the caller has other work */
 }
 
 bool stream_peek(struct stream_reader *reader, struct record_batch *batch)
 {
+	stream_unfence(reader);
 	if (reader->optional)
 		return peek_copy(reader, batch);
 	/* acquire: the records before the tail are whole (stream_commit releases) */
-	uint64_t available =
-	        atomic_load_explicit(&reader->shared->tail, memory_order_acquire) - reader->position;
+	uint64_t available = stream_tail(reader->shared) - reader->position;
 	if (available == 0)
 		return false;
 	const char *at = stream_at(reader);
-	*batch = (struct record_batch){.at = at, .end = at + available, .position = reader->position};
-	if (available >
-	    reader->size) { /* the tail itself is damaged, or the cursor was: take nothing from there */
-		batch->end = at;
-		batch->corrupt = true;
-	}
+	/* the tail itself is damaged, or the cursor was: take nothing from there */
+	bool corrupt = available > reader->size;
+	*batch = (struct record_batch){.at = at,
+	                               .end = corrupt ? at : at + available,
+	                               .position = reader->position,
+	                               .corrupt = corrupt};
+	stream_fence(reader, batch->end, reader->data + 2 * reader->size);
 	return true;
 }
 
@@ -639,7 +657,7 @@ void stream_advance(struct stream_reader *reader, const struct record_batch *bat
 
 int stream_reader_seek(struct stream_reader *reader, uint64_t position, uint64_t records)
 {
-	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	uint64_t tail = stream_tail(reader->shared);
 	if (position < reader->position || position > tail)
 		return -EINVAL;
 	stream_move_to(reader, (struct stream_place){position, records});
@@ -655,7 +673,7 @@ uint64_t stream_waiting_records(const struct stream_reader *reader)
 
 uint64_t stream_waiting_bytes(const struct stream_reader *reader)
 {
-	return atomic_load_explicit(&reader->shared->tail, memory_order_acquire) - reader->position;
+	return stream_tail(reader->shared) - reader->position;
 }
 
 void stream_reader_settle_anew(struct stream_reader *reader)

@@ -49,6 +49,7 @@
 #ifndef SHM_STREAM_H
 #define SHM_STREAM_H
 
+#include "base/poison.h"
 #include "shm/ledger.h"
 #include "shm/record.h"
 #include "shm/redo.h"
@@ -81,6 +82,13 @@ struct stream_shared {
 	struct ledger ledger;
 	struct stream_waypoint waypoint[STREAM_WAYPOINTS];
 };
+
+/* Where the next record will begin. acquire: the records before it are whole. Readers take it from
+ * here: a damaged one becomes a place where a record may begin. */
+static inline uint64_t stream_tail(const struct stream_shared *shared)
+{
+	return atomic_load_explicit(&shared->tail, memory_order_acquire) & ~(uint64_t)(RECORD_ALIGN - 1);
+}
 
 /* A group's place in one lane; lies in the group's own segment, written by the group's reader
  * alone. */
@@ -171,6 +179,9 @@ struct stream_writer {
 	uint64_t next_waypoint; /* position from which the next one is due */
 	unsigned waypoint_shift;
 	unsigned lane;
+#if MEMORY_POISON
+	size_t open_bytes; /* reserved, the most: all of the data but these is poisoned */
+#endif
 	/* The topic's groups, mapped read-only; NULL entries are skipped. Set with
 	 * stream_writer_group. */
 	const struct stream_group *group[STREAM_GROUPS_MAX];
@@ -208,6 +219,28 @@ void stream_writer_detach(struct stream_writer *writer);
 /* The slow path of stream_reserve: asks the cursors. */
 void *stream_reserve_slow(struct stream_writer *writer, size_t bytes);
 
+/* Under AddressSanitizer the writer may touch what it has reserved and nothing else of the data. */
+static inline void stream_open_data(struct stream_writer *writer, size_t bytes)
+{
+#if MEMORY_POISON
+	memory_unpoison(writer->data + (writer->tail & writer->mask), bytes);
+	if (bytes > writer->open_bytes)
+		writer->open_bytes = bytes;
+#else
+	(void)writer, (void)bytes;
+#endif
+}
+
+static inline void stream_close_data(struct stream_writer *writer)
+{
+#if MEMORY_POISON
+	memory_poison(writer->data + (writer->tail & writer->mask), writer->open_bytes);
+	writer->open_bytes = 0;
+#else
+	(void)writer;
+#endif
+}
+
 /* Room for `bytes` (at most size / 2, a multiple of RECORD_ALIGN) after the last commit:
  * contiguous, to be filled with records. NULL when a required group is in the way: nothing has
  * changed, drop or try later. A second call before stream_commit returns the same place (so reserve
@@ -217,6 +250,7 @@ static inline void *stream_reserve(struct stream_writer *writer, size_t bytes)
 	uint64_t end = writer->tail + bytes;
 	if (__builtin_expect(end > writer->intent || end > writer->limit, 0))
 		return stream_reserve_slow(writer, bytes);
+	stream_open_data(writer, bytes);
 	return writer->data + (writer->tail & writer->mask);
 }
 
@@ -231,6 +265,7 @@ void stream_leave_waypoint(struct stream_writer *writer);
  * all of them or none. Ring the topic's bells afterwards (topic_ring). */
 static inline void stream_commit(struct stream_writer *writer, size_t bytes, uint64_t records)
 {
+	stream_close_data(writer);
 	writer->tail += bytes;
 	writer->records += records;
 	atomic_store_explicit(&writer->shared->tail, writer->tail, memory_order_release);
@@ -251,6 +286,10 @@ struct stream_reader {
 	uint64_t records;         /* number of the record at position */
 	uint64_t missed, damaged; /* own copies of the cursor's counts, which move with it */
 	bool optional;
+#if MEMORY_POISON
+	const char *fence; /* from here on fence_bytes are poisoned: what lies after the batch */
+	size_t fence_bytes;
+#endif
 	char *copy; /* STREAM_COPY_BYTES, or as much as the longest record needs; optional groups only */
 	size_t copy_bytes;
 	struct stream_file file;

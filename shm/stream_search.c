@@ -21,6 +21,7 @@ static void walk_to(struct stream_reader *reader, uint64_t position, uint64_t nu
 
 uint64_t stream_reader_rewind(struct stream_reader *reader, uint64_t records)
 {
+	stream_unfence(reader);
 	struct stream_place tail = waypoint_tail(reader->shared, reader->data, reader->size), place;
 	uint64_t target = tail.records > records ? tail.records - records : 0;
 	uint64_t oldest = stream_oldest_position(reader->shared, reader->size);
@@ -54,7 +55,8 @@ static bool waypoint_is_before(const struct stream_reader *reader, struct stream
 /* To the last waypoint before what is searched. */
 static void skip_by_waypoints(struct stream_reader *reader, stream_before *before, void *argument)
 {
-	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	stream_unfence(reader);
+	uint64_t tail = stream_tail(reader->shared);
 	struct stream_place place;
 	while (reader->position + 1 < tail &&
 	       waypoint_after(reader->shared, reader->position + 1, tail - 1, &place) &&
@@ -85,7 +87,7 @@ void stream_reader_skip(struct stream_reader *reader, stream_before *before, voi
 
 enum stream_found stream_reader_find(struct stream_reader *reader, uint64_t position)
 {
-	uint64_t tail = atomic_load_explicit(&reader->shared->tail, memory_order_acquire);
+	uint64_t tail = stream_tail(reader->shared);
 	uint64_t oldest = stream_oldest_position(reader->shared, reader->size), missed = reader->missed;
 	struct stream_place place;
 	if (position % RECORD_ALIGN != 0)

@@ -11,13 +11,14 @@ void stream_leave_waypoint(struct stream_writer *writer)
 	writer->next_waypoint = ((writer->tail >> writer->waypoint_shift) + 1) << writer->waypoint_shift;
 }
 
-/* One waypoint as a consistent pair; false while its writer is changing it. */
+/* One waypoint as a consistent pair; false while its writer is changing it, and for one at a place
+ * where no record can begin. */
 static bool read_waypoint(const struct stream_waypoint *waypoint, struct stream_place *place)
 {
 	place->position = atomic_load_explicit(&waypoint->position, memory_order_acquire);
 	place->records = atomic_load_explicit(&waypoint->records, memory_order_relaxed);
 	atomic_thread_fence(memory_order_acquire);
-	return place->position != 0 &&
+	return place->position != 0 && place->position % RECORD_ALIGN == 0 &&
 	       atomic_load_explicit(&waypoint->position, memory_order_relaxed) == place->position;
 }
 
@@ -72,10 +73,10 @@ bool waypoint_count(const char *data, uint64_t mask, uint64_t from, uint64_t to,
 static struct stream_place stored_tail(const struct stream_shared *shared)
 {
 	for (unsigned tries = 0;; tries++) {
-		uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+		uint64_t tail = stream_tail(shared);
 		uint64_t records = atomic_load_explicit(&shared->records, memory_order_acquire);
 		if (tries == 1000 ||
-		    (atomic_load_explicit(&shared->tail, memory_order_acquire) == tail &&
+		    (stream_tail(shared) == tail &&
 		     atomic_load_explicit(&shared->records, memory_order_relaxed) == records))
 			return (struct stream_place){tail, records};
 	}
@@ -85,7 +86,7 @@ struct stream_place waypoint_tail(const struct stream_shared *shared, const char
 {
 	for (unsigned tries = 0; tries < 100; tries++) {
 		struct stream_place waypoint;
-		uint64_t n, tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+		uint64_t n, tail = stream_tail(shared);
 		if (!waypoint_before(shared, stream_oldest_position(shared, size), tail, UINT64_MAX,
 		                     &waypoint) ||
 		    tail - waypoint.position > size)

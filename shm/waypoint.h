@@ -14,6 +14,8 @@
 
 #include "shm/stream.h"
 
+#define STREAM_FENCE_BYTES 4096
+
 /* A record boundary and how many records lie before it. */
 struct stream_place {
 	uint64_t position;
@@ -46,6 +48,29 @@ bool waypoint_count(const char *data, uint64_t mask, uint64_t from, uint64_t to,
  * other, and may be anywhere between them for long; so the records are counted, from the last
  * waypoint on. */
 struct stream_place waypoint_tail(const struct stream_shared *shared, const char *data, uint64_t size);
+
+/* Under AddressSanitizer nothing after a batch may be touched, until the reader looks again. */
+static inline void stream_unfence(struct stream_reader *reader)
+{
+#if MEMORY_POISON
+	if (reader->fence_bytes > 0)
+		memory_unpoison(reader->fence, reader->fence_bytes);
+	reader->fence_bytes = 0;
+#else
+	(void)reader;
+#endif
+}
+
+static inline void stream_fence(struct stream_reader *reader, const char *from, const char *to)
+{
+#if MEMORY_POISON
+	reader->fence = from;
+	reader->fence_bytes = to - from < STREAM_FENCE_BYTES ? (size_t)(to - from) : STREAM_FENCE_BYTES;
+	memory_poison(from, reader->fence_bytes);
+#else
+	(void)reader, (void)from, (void)to;
+#endif
+}
 
 /* The reader goes on at the place. Its cursor stays. */
 static inline void stream_move_to(struct stream_reader *reader, struct stream_place place)

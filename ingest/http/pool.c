@@ -6,16 +6,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#if POOL_POISONED
-#include <sanitizer/asan_interface.h>
-#define LINKS \
-	__attribute__((no_sanitize_address)) /* of functions that use the links in blocks that are not out */
-#else
-#define ASAN_POISON_MEMORY_REGION(at, bytes)   ((void)0)
-#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)0)
-#define LINKS
-#endif
-
 /* What lies at the beginning of a block that is not out. */
 struct pool_free {
 	struct pool_free *next, *previous; /* previous: of merged ones only */
@@ -45,7 +35,7 @@ static struct pool_free *block_at(const struct pool *pool, uint32_t page)
 
 /* ---- merged blocks ---- */
 
-LINKS static void link_free(struct pool *pool, uint32_t page, unsigned order)
+MEMORY_TOUCHES_POISON static void link_free(struct pool *pool, uint32_t page, unsigned order)
 {
 	struct pool_free *block = block_at(pool, page);
 	block->previous = NULL;
@@ -56,7 +46,7 @@ LINKS static void link_free(struct pool *pool, uint32_t page, unsigned order)
 	pool->page[page] = (uint8_t)(PAGE_FREE | order);
 }
 
-LINKS static void unlink_free(struct pool *pool, uint32_t page, unsigned order)
+MEMORY_TOUCHES_POISON static void unlink_free(struct pool *pool, uint32_t page, unsigned order)
 {
 	const struct pool_free *block = block_at(pool, page);
 	if (block->previous != NULL)
@@ -101,7 +91,7 @@ static void *split(struct pool *pool, unsigned wanted)
 
 /* ---- blocks kept ready ---- */
 
-LINKS static void *pop_ready(struct pool *pool, unsigned order)
+MEMORY_TOUCHES_POISON static void *pop_ready(struct pool *pool, unsigned order)
 {
 	struct pool_free *block = pool->ready[order];
 	if (block != NULL) {
@@ -111,7 +101,7 @@ LINKS static void *pop_ready(struct pool *pool, unsigned order)
 	return block;
 }
 
-LINKS static bool push_ready(struct pool *pool, struct pool_free *block, unsigned order)
+MEMORY_TOUCHES_POISON static bool push_ready(struct pool *pool, struct pool_free *block, unsigned order)
 {
 	if (order >= POOL_READY_ORDERS || pool->n_ready[order] == POOL_READY)
 		return false;
@@ -144,10 +134,9 @@ static unsigned order_of(size_t bytes)
 /* A block is poisoned as far as `usable` does not reach; usable 0: it is not out any more. */
 static void lend(const void *block, size_t usable, unsigned order)
 {
-	(void)block, (void)usable, (void)order;
-	ASAN_UNPOISON_MEMORY_REGION(block, usable);
-	ASAN_POISON_MEMORY_REGION((const char *)block + usable,
-	                          block_bytes(order) / POOL_BLOCK_MIN * POOL_STRIDE - usable);
+	memory_unpoison(block, usable);
+	memory_poison((const char *)block + usable,
+	              block_bytes(order) / POOL_BLOCK_MIN * POOL_STRIDE - usable);
 }
 
 void *pool_take(struct pool *pool, size_t bytes, size_t *size)
@@ -225,7 +214,7 @@ int pool_init(struct pool *pool, size_t bytes)
 void pool_fini(struct pool *pool)
 {
 	if (pool->region != NULL) {
-		ASAN_UNPOISON_MEMORY_REGION(pool->region, pool->bytes);
+		memory_unpoison(pool->region, pool->bytes);
 		munmap(pool->region, pool->bytes);
 	}
 	free(pool->page);

@@ -21,19 +21,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define POOL_POISONED 0
-#ifdef __SANITIZE_ADDRESS__ /* gcc */
-#undef POOL_POISONED
-#define POOL_POISONED 1
-#elif defined __has_feature /* clang */
-#if __has_feature(address_sanitizer)
-#undef POOL_POISONED
-#define POOL_POISONED 1
-#endif
-#endif
+#include "base/poison.h"
 
 #define POOL_BLOCK_MIN    4096u
-#define POOL_STRIDE       ((1u + POOL_POISONED) * POOL_BLOCK_MIN) /* from one page of the region to the next */
+#define POOL_STRIDE       ((1u + MEMORY_POISON) * POOL_BLOCK_MIN) /* from one page of the region to the next */
 #define POOL_ORDERS       20u                                     /* 4 KiB .. 2 GiB */
 #define POOL_READY_ORDERS 4u            /* 4 .. 32 KiB: blocks that may stay unmerged */
 #define POOL_READY        64u           /* of each order, at most */

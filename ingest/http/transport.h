@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "base/poison.h"
 #include "shm/segment.h"
 
 #define TRANSPORT_SOCKETS_MAX 16u
@@ -175,6 +176,16 @@ void transport_shut(struct transport *transport);
 /* Raises the limit of open files as far as needed for max_connections and `others`, or lowers
  * max_connections. 0, or -EMFILE with the reason. */
 int transport_raise_limit(struct transport *transport, uint32_t others, struct shm_error *error);
+
+/* Hands over what came into a buffer. Under AddressSanitizer the rest of the buffer may not be
+ * touched meanwhile. */
+static inline void transport_received(struct transport *transport, uint32_t slot, char *buffer, size_t bytes,
+                                      size_t buffer_bytes)
+{
+	memory_poison(buffer + bytes, buffer_bytes - bytes);
+	transport->events->received(transport->user, slot, buffer, bytes);
+	memory_unpoison(buffer + bytes, buffer_bytes - bytes);
+}
 
 /* Counts a failure; a change of errno is logged once. */
 void transport_failed(struct transport *transport, int error);

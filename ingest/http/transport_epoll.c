@@ -372,7 +372,7 @@ static void read_some(struct transport *transport, uint32_t i)
 			slot->state &= ~(uint32_t)SLOT_READABLE; /* the next byte is a new edge */
 		if ((slot->state & SLOT_CLOSED) == 0) {
 			transport->counts.received_bytes += (uint64_t)n;
-			transport->events->received(transport->user, i, epoll->buffer, (size_t)n);
+			transport_received(transport, i, epoll->buffer, (size_t)n, room);
 		}
 	} else if (n < 0 && errno == EAGAIN) {
 		slot->state &= ~(uint32_t)SLOT_READABLE;

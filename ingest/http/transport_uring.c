@@ -442,8 +442,8 @@ static void handle_receive(struct transport *transport, uint32_t i, const struct
 			slot->period = polling_received(&uring->polling, i, slot->period);
 			slot->state |= SLOT_HOT;
 			transport->counts.received_bytes += (uint32_t)cqe->res;
-			transport->events->received(transport->user, i, ring_buffer(&uring->ring, index),
-			                            (size_t)cqe->res);
+			transport_received(transport, i, ring_buffer(&uring->ring, index), (size_t)cqe->res,
+			                   uring->ring.buffer_bytes);
 		}
 		ring_give(&uring->ring, index);
 	}

@@ -19,6 +19,7 @@
 #ifndef INGEST_UDP_BATCH_H
 #define INGEST_UDP_BATCH_H
 
+#include "base/poison.h"
 #include "event/event.h"
 #include "shm/lane.h"
 #include "ingest/udp/buffers.h"
@@ -112,6 +113,27 @@ static inline void *batch_put(struct lane *lane, uint16_t type, uint32_t length)
 	return record_put(at, type, length);
 }
 
+/* Under AddressSanitizer what lies after a datagram may not be touched while it is parsed: the next
+ * one, or the rest of its buffer. */
+#define BURST_FENCE_BYTES 64
+
+static inline size_t burst_fence_bytes(const struct burst *burst, const uint8_t *after)
+{
+	size_t whole = burst->room > burst->bytes ? burst->room : burst->bytes;
+	size_t left = (size_t)(burst->data + whole - after);
+	return left < BURST_FENCE_BYTES ? left : BURST_FENCE_BYTES;
+}
+
+static inline void burst_fence(const struct burst *burst, const uint8_t *after)
+{
+	memory_poison(after, burst_fence_bytes(burst, after));
+}
+
+static inline void burst_unfence(const struct burst *burst, const uint8_t *after)
+{
+	memory_unpoison(after, burst_fence_bytes(burst, after));
+}
+
 /* Calls take for each datagram of a burst. One that the kernel had to cut is rejected as
  * truncated. */
 static inline void batch_each(struct batch *batch, const struct burst *burst,
@@ -122,10 +144,12 @@ static inline void batch_each(struct batch *batch, const struct burst *burst,
 	uint32_t left = burst->bytes;
 	for (uint32_t n = burst->n_datagrams; n > 0; n--) {
 		uint32_t bytes = left < burst->segment_bytes ? left : burst->segment_bytes;
+		burst_fence(burst, data + bytes);
 		if (n == 1 && burst->truncated)
 			batch_reject(batch, LEDGER_TRUNCATED);
 		else
 			take(batch, burst, data, bytes);
+		burst_unfence(burst, data + bytes);
 		data += bytes;
 		left -= bytes;
 	}

@@ -162,6 +162,7 @@ static void skip_done(struct burst *burst, uint32_t done)
 	burst->n_datagrams -= done;
 	burst->data += (size_t)done * burst->segment_bytes;
 	burst->bytes -= done * burst->segment_bytes;
+	burst->room -= done * burst->segment_bytes;
 }
 
 void buffer_describe(const struct buffer *buffer, struct burst *burst)
@@ -169,6 +170,7 @@ void buffer_describe(const struct buffer *buffer, struct burst *burst)
 	uint32_t bytes = buffer->payload_bytes;
 	burst->truncated = (buffer->flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || bytes > BUFFER_DATA_BYTES;
 	burst->data = buffer->data;
+	burst->room = BUFFER_DATA_BYTES;
 	burst->bytes = bytes < BUFFER_DATA_BYTES ? bytes : BUFFER_DATA_BYTES;
 	uint32_t segment = find_segment(buffer);
 	if (segment == 0 || segment >= burst->bytes)

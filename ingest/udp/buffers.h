@@ -106,6 +106,7 @@ struct burst {
 	uint32_t bytes;
 	uint32_t segment_bytes; /* at least 1 */
 	uint32_t n_datagrams;   /* at least 1: an empty datagram counts */
+	uint32_t room;          /* bytes from data on that belong to the buffer; 0: not known */
 	uint32_t done;          /* datagrams of the same buffer before these, committed */
 	bool truncated;         /* the last datagram was cut */
 	uint8_t source[16];     /* IPv6, or IPv4-mapped */

@@ -24,7 +24,9 @@ void format_ipevent_parse(struct batch *batch, const struct burst *burst)
 		char *at = lane_room(lane, IP_RECORD_BYTES);
 		struct event_ip *event = at == NULL ? &homeless : record_put(at, EVENT_IP, sizeof *event);
 		memcpy(event, &head, offsetof(struct event_ip, sha));
+		burst_fence(burst, data + bytes);
 		enum ledger_reason reason = ipevent_parse(data, bytes, event);
+		burst_unfence(burst, data + bytes);
 		if (__builtin_expect(n == 1 && burst->truncated, 0))
 			reason = LEDGER_TRUNCATED;
 		if (reason != LEDGER_VALID)

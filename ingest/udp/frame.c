@@ -79,6 +79,7 @@ static enum ledger_reason parse_udp(const uint8_t *udp, uint32_t bytes, const ui
 		return LEDGER_FRAME_UDP_CHECKSUM;
 	burst->data = udp + UDP_BYTES;
 	burst->bytes = length - UDP_BYTES;
+	burst->room = burst->bytes;
 	burst->segment_bytes = burst->bytes == 0 ? 1 : burst->bytes;
 	burst->n_datagrams = 1;
 	burst->done = 0;

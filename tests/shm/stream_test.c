@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "shm/stream.h"
@@ -345,6 +346,7 @@ static void a_wrong_length_costs_only_the_records_up_to_the_next_waypoint(void *
 	for (; written < 600; written++)
 		assert_true(write_records(&f->writer, written, 1, 48));
 	/* damage record 100 */
+	memory_unpoison(f->writer.data, SIZE);
 	struct record *record = (struct record *)(void *)(f->writer.data + 100 * record_bytes(48));
 	record->length = 0x7fffffff;
 	assert_int_equal(read_all(&f->reader, &read), 100);
@@ -355,6 +357,94 @@ static void a_wrong_length_costs_only_the_records_up_to_the_next_waypoint(void *
 	read_all(&f->reader, &read);
 	assert_int_equal(read, written);
 	assert_int_equal(stream_cursor_read(&f->group.cursor[0]) + missed, written);
+}
+
+/* Words of another process, which may be anything: readers go on at places where a record can
+ * begin. */
+static void a_tail_and_waypoints_between_places_of_records_lead_nobody_there(void **state)
+{
+	struct fixture *f = *state;
+	struct stream_shared *shared = f->writer.shared;
+	struct record_batch batch;
+	uint64_t next = 0;
+	assert_true(write_records(&f->writer, 0, 10, 48));
+	atomic_store(&shared->tail, f->writer.tail + 3);
+	assert_int_equal(read_all(&f->reader, &next), 10);
+	assert_int_equal(f->reader.position, f->writer.tail);
+	assert_false(stream_peek(&f->reader, &batch));
+	/* after damage it looks for a waypoint */
+	assert_true(write_records(&f->writer, 10, 10, 48));
+	memory_unpoison(f->writer.data, SIZE);
+	((struct record *)(void *)(f->writer.data + f->reader.position))->length = UINT32_MAX;
+	for (unsigned i = 0; i < STREAM_WAYPOINTS; i++) {
+		atomic_store(&shared->waypoint[i].position, f->reader.position + 57 + 2 * i);
+		atomic_store(&shared->waypoint[i].records, 11);
+	}
+	while (stream_peek(&f->reader, &batch)) {
+		assert_null(record_next(&batch));
+		stream_advance(&f->reader, &batch, 0);
+		assert_int_equal(f->reader.position % RECORD_ALIGN, 0);
+	}
+	assert_int_equal(f->reader.position, f->writer.tail);
+}
+
+static void a_tail_far_beyond_what_was_written_holds_up_no_reader(void **state)
+{
+	struct fixture *f = *state;
+	struct stream_cursor cursor = {0};
+	struct stream_reader tap;
+	struct record_batch batch;
+	unsigned looks = 0;
+	for (uint64_t i = 0; i < 200; i++)
+		assert_true(write_records(&f->writer, i, 1, 48));
+	assert_int_equal(stream_reader_attach(&tap, f->sandbox.directory, "lane", &cursor, true,
+	                                      STREAM_FROM_OLDEST, &f->error),
+	                 0);
+	atomic_store(&f->writer.shared->tail, f->writer.tail + SIZE + 4096);
+	while (stream_peek(&tap, &batch)) {
+		uint64_t n = 0;
+		assert_true(looks++ < 1000);
+		while (record_next(&batch) != NULL)
+			n++;
+		stream_advance(&tap, &batch, n);
+	}
+	assert_int_equal(tap.position, f->writer.tail + SIZE + 4096);
+	stream_reader_detach(&tap);
+}
+
+/* What the sanitizer sees of a lane: a process that touches more is ended. */
+static void under_asan_a_writer_has_what_it_reserved_and_a_reader_its_batch(void **state)
+{
+#if MEMORY_POISON
+	struct fixture *f = *state;
+	struct record_batch batch;
+	char *at = stream_reserve(&f->writer, 64);
+	memset(at, 1, 64);
+	assert_true(__asan_address_is_poisoned(at + 64) && __asan_address_is_poisoned(f->writer.data + SIZE));
+	pid_t child = fork();
+	if (child == 0) {
+		(void)dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+		memset(record_put(at, 9, 56), 1, 57);
+		_exit(0);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	memset(record_put(at, 9, 56), 1, 56);
+	stream_commit(&f->writer, 64, 1);
+	assert_true(__asan_address_is_poisoned(at) && __asan_address_is_poisoned(at + 63));
+	assert_true(stream_peek(&f->reader, &batch));
+	assert_false(__asan_address_is_poisoned(batch.at + 63));
+	assert_true(__asan_address_is_poisoned(batch.end));
+	assert_non_null(record_next(&batch));
+	stream_advance(&f->reader, &batch, 1);
+	assert_true(write_records(&f->writer, 0, 1, 48));
+	assert_true(stream_peek(&f->reader, &batch));
+	assert_false(__asan_address_is_poisoned(batch.at));
+#else
+	(void)state;
+	skip();
+#endif
 }
 
 static void a_cursor_beyond_the_tail_is_mended(void **state)
@@ -644,6 +734,9 @@ int main(void)
 	        T(rewinding_further_than_memory_gives_the_oldest),
 	        T(a_record_is_found_by_its_position_as_long_as_it_is_there),
 	        T(a_wrong_length_costs_only_the_records_up_to_the_next_waypoint),
+	        T(a_tail_and_waypoints_between_places_of_records_lead_nobody_there),
+	        T(a_tail_far_beyond_what_was_written_holds_up_no_reader),
+	        T(under_asan_a_writer_has_what_it_reserved_and_a_reader_its_batch),
 	        T(a_cursor_beyond_the_tail_is_mended),
 	        T(a_group_that_joins_begins_where_the_writer_has_no_leave),
 	        T(a_new_required_group_gets_most_of_the_lane),

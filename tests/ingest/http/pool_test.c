@@ -14,9 +14,6 @@
 #include <unistd.h>
 
 #include "ingest/http/pool.h"
-#if POOL_POISONED
-#include <sanitizer/asan_interface.h>
-#endif
 #include "tests/fixture/draw.h"
 
 #define PAGES 3000u /* no power of two: 2048 + 512 + 256 + 128 + 32 + 16 + 8 */
@@ -179,7 +176,7 @@ static void a_pool_of_pages_gives_out_every_page(void **state)
 
 static bool poisoned(const void *at)
 {
-#if POOL_POISONED
+#if MEMORY_POISON
 	return __asan_address_is_poisoned(at);
 #else
 	(void)at;

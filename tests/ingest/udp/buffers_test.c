@@ -256,6 +256,38 @@ static void a_cut_datagram_is_rejected_and_those_before_it_are_kept(void **state
 	}
 }
 
+#if MEMORY_POISON
+static unsigned fenced;
+
+static void take_fenced(struct batch *batch, const struct burst *burst, const uint8_t *data, uint32_t bytes)
+{
+	(void)batch;
+	(void)burst;
+	fenced += !__asan_address_is_poisoned(data + bytes - 1) && __asan_address_is_poisoned(data + bytes);
+}
+#endif
+
+static void under_asan_a_parser_has_its_datagram_and_nothing_after_it(void **state)
+{
+	(void)state;
+#if MEMORY_POISON
+	static struct buffer buffer;
+	struct batch batch = {0};
+	struct burst burst;
+	buffer.payload_bytes = 30;
+	buffer_describe(&buffer, &burst);
+	burst.segment_bytes = 7; /* 7, 7, 7, 7 and 2 */
+	burst.n_datagrams = 5;
+	fenced = 0;
+	batch_each(&batch, &burst, take_fenced);
+	assert_int_equal(fenced, 5);
+	for (unsigned i = 0; i < 200; i++)
+		assert_false(__asan_address_is_poisoned(buffer.data + i));
+#else
+	skip();
+#endif
+}
+
 static void what_the_lane_can_never_hold_is_too_large_and_what_it_has_no_room_for_is_dropped(void **state)
 {
 	(void)state;
@@ -625,6 +657,7 @@ int main(void)
 	        cmocka_unit_test(no_header_leads_out_of_the_buffer),
 	        cmocka_unit_test(a_message_of_recvmmsg_becomes_a_buffer_once),
 	        cmocka_unit_test(a_cut_datagram_is_rejected_and_those_before_it_are_kept),
+	        cmocka_unit_test(under_asan_a_parser_has_its_datagram_and_nothing_after_it),
 	        cmocka_unit_test(
 	                what_the_lane_can_never_hold_is_too_large_and_what_it_has_no_room_for_is_dropped),
 	        cmocka_unit_test_teardown(a_death_at_any_instruction_loses_and_repeats_nothing,
