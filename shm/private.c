@@ -25,6 +25,7 @@ int private_attach(struct segment *segment, struct redo *redo, const struct inst
 	                      memory_order_relaxed);
 	redo->note = &own->note;
 	redo->base[0] = segment->body;
+	redo->bytes[0] = segment->body_bytes;
 	return 0;
 }
 

@@ -12,11 +12,15 @@
  * The next life may have other regions, or the same in another order (the list of topics was
  * edited): so the note also says how its life called them. Words of a region that the next life
  * does not have are for something that nobody uses any more, and are dropped.
+ *
+ * A note that cannot be one of ours (more words than there is room for, a word that lies outside
+ * its region) changes nothing: redo_recover refuses it.
  */
 #ifndef SHM_REDO_H
 #define SHM_REDO_H
 
 #include <assert.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,6 +47,7 @@ struct redo_note {
 struct redo {
 	struct redo_note *note;
 	char *base[REDO_REGIONS_MAX];
+	size_t bytes[REDO_REGIONS_MAX]; /* of the region: no word of a note that was found lies beyond */
 	uint64_t name[REDO_REGIONS_MAX];
 };
 
@@ -100,35 +105,59 @@ static inline void redo_apply(struct redo *redo)
 	redo_store(redo->note, redo->base);
 }
 
-/* Where region i of the last life lies in this one; NULL: it is not there any more. */
-static inline char *redo_base_now(const struct redo *redo, unsigned i)
+/* Which region of this life was number i in the last one; REDO_REGIONS_MAX: none, it is not there
+ * any more. */
+static inline unsigned redo_region_now(const struct redo *redo, unsigned i)
 {
 	uint64_t name = redo->note->name[i];
 	if (name == 0)
-		return redo->name[i] == 0 ? redo->base[i] : NULL;
-	for (unsigned k = 0; k < REDO_REGIONS_MAX; k++)
-		if (redo->name[k] == name)
-			return redo->base[k];
-	return NULL;
+		return redo->name[i] == 0 ? i : REDO_REGIONS_MAX;
+	unsigned k = 0;
+	while (k < REDO_REGIONS_MAX && redo->name[k] != name)
+		k++;
+	return k;
 }
 
-/* What a new life does first, with base and name set. Returns true when the last one had published
- * and not finished. */
-static inline bool redo_recover(struct redo *redo)
+/* Whether the last life can have written the note, as far as its bounds tell. */
+static inline bool redo_is_sound(const struct redo *redo)
+{
+	const struct redo_note *note = redo->note;
+	if (note->n > REDO_WORDS_MAX)
+		return false;
+	for (uint32_t i = 0; i < note->n; i++) {
+		const struct redo_word *word = &note->word[i];
+		if (word->region >= REDO_REGIONS_MAX || word->offset % sizeof(uint64_t) != 0)
+			return false;
+		unsigned now = redo_region_now(redo, word->region);
+		if (now < REDO_REGIONS_MAX && redo->base[now] != NULL &&
+		    (uint64_t)word->offset + sizeof(uint64_t) > redo->bytes[now])
+			return false;
+	}
+	return true;
+}
+
+/* What a new life does first, with base, bytes and name set. Returns 1 when the last one had
+ * published and not finished, 0 when there was nothing to do; -EPROTO when what it left is no note:
+ * nothing has changed then. */
+static inline int redo_recover(struct redo *redo)
 {
 	struct redo_note *note = redo->note;
-	bool published = atomic_load_explicit(&note->published, memory_order_acquire) == 1;
-	if (published) {
+	uint32_t published = atomic_load_explicit(&note->published, memory_order_acquire);
+	if (published > 1 || (published == 1 && !redo_is_sound(redo)))
+		return -EPROTO;
+	if (published == 1) {
 		char *base[REDO_REGIONS_MAX];
-		for (unsigned i = 0; i < REDO_REGIONS_MAX; i++)
-			base[i] = redo_base_now(redo, i);
+		for (unsigned i = 0; i < REDO_REGIONS_MAX; i++) {
+			unsigned now = redo_region_now(redo, i);
+			base[i] = now < REDO_REGIONS_MAX ? redo->base[now] : NULL;
+		}
 		redo_store(note, base);
 	}
 	note->n = 0;
 	/* It is empty: whoever finds it with half of the names has no word to look up. */
 	for (unsigned i = 0; i < REDO_REGIONS_MAX; i++)
 		note->name[i] = redo->name[i];
-	return published;
+	return (int)published;
 }
 
 #endif

@@ -59,12 +59,13 @@ static int attach_private(struct ports *ports, struct shm_error *error)
 
 /* By the topic, whose place in the list may be another one in the next life. */
 static void name_region(const struct ports *ports, unsigned region, const char *kind, const char *topic,
-                        void *base)
+                        void *base, size_t bytes)
 {
 	struct redo *redo = ports->wanted.redo;
 	if (redo == NULL)
 		return;
 	redo->base[region] = base;
+	redo->bytes[region] = bytes;
 	redo->name[region] = redo_name(kind, topic);
 }
 
@@ -76,7 +77,8 @@ static int attach_writer(struct ports *ports, unsigned i, struct shm_error *erro
 	if (result != 0)
 		return result;
 	lane_stream(&wanted->lane[i], writer);
-	name_region(ports, 1 + i, "lane", wanted->writes[i], writer->stream.shared);
+	name_region(ports, 1 + i, "lane", wanted->writes[i], writer->stream.shared,
+	            sizeof *writer->stream.shared);
 	return 0;
 }
 
@@ -89,8 +91,8 @@ static int attach_reader(struct ports *ports, unsigned i, struct shm_error *erro
 	int result = topic_reader_attach_stage(&ports->reader[i], wanted->instance, wanted->reads[i],
 	                                       wanted->group, share, error);
 	if (result == 0)
-		name_region(ports, 1 + ports->n_writes + i, "group", wanted->reads[i],
-		            ports->reader[i].group);
+		name_region(ports, 1 + ports->n_writes + i, "group", wanted->reads[i], ports->reader[i].group,
+		            sizeof *ports->reader[i].group);
 	return result;
 }
 
@@ -126,8 +128,13 @@ static void detach_topics(struct ports *ports)
 static int recover(struct ports *ports, struct shm_error *error)
 {
 	const struct ports_wanted *wanted = &ports->wanted;
-	if (wanted->redo == NULL || !redo_recover(wanted->redo))
-		return 0;
+	int result = wanted->redo == NULL ? 0 : redo_recover(wanted->redo);
+	if (result < 0)
+		shm_explain(error,
+		            "%s: the redo note of the last life is damaged; end the instance in order first",
+		            wanted->role);
+	if (result <= 0)
+		return result;
 	if (wanted->control != NULL)
 		metric_add(wanted->control, wanted->recovered_notes, 1);
 	detach_topics(ports);

@@ -256,6 +256,7 @@ static int join_private(struct udp *udp, const struct xdp_settings *xdp, const s
 	udp->batch.buffers = &udp->buffers;
 	udp->batch.redo.note = &udp->buffers.head->note;
 	udp->batch.redo.base[0] = udp->private_segment.body;
+	udp->batch.redo.bytes[0] = bytes;
 	return 0;
 }
 
@@ -263,9 +264,11 @@ static int join_drops(struct udp *udp, const struct instance *instance, struct s
 {
 	int result = segment_attach(&udp->drops_segment, instance->directory, "drops", SEGMENT_DROPS,
 	                            SEGMENT_WRITE, error);
-	if (result == 0)
-		udp->batch.redo.base[REGION_DROPS] = udp->drops_segment.body;
-	return result;
+	if (result != 0)
+		return result;
+	udp->batch.redo.base[REGION_DROPS] = udp->drops_segment.body;
+	udp->batch.redo.bytes[REGION_DROPS] = udp->drops_segment.body_bytes;
+	return 0;
 }
 
 static void find_seen(struct udp *udp)

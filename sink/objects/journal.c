@@ -132,6 +132,7 @@ int journal_over(struct journal **made, struct redo *redo, void *body, size_t bo
 	}
 	redo->note = &head->note;
 	redo->base[0] = body;
+	redo->bytes[0] = body_bytes;
 	*made = journal;
 	return 0;
 }

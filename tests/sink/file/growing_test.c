@@ -33,8 +33,10 @@ struct fixture {
 
 static void begin(struct fixture *f)
 {
-	f->redo = (struct redo){.note = &f->private.note.note, .base = {(char *)&f->private, (char *)f}};
-	(void)redo_recover(&f->redo);
+	f->redo = (struct redo){.note = &f->private.note.note,
+	                        .base = {(char *)&f->private, (char *)f},
+	                        .bytes = {sizeof f->private, sizeof *f}};
+	assert_true(redo_recover(&f->redo) >= 0);
 	f->growing = (struct growing){.path = f->path};
 	assert_int_equal(growing_open(&f->growing, &f->private, &f->redo, &f->error), 0);
 }
