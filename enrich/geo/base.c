@@ -25,8 +25,8 @@ static const uint8_t *find_metadata(const uint8_t *bytes, size_t n)
 	return found;
 }
 
-/* libmaxminddb expands the metadata when it opens a file, whatever it takes, so they are looked at
- * before. */
+/* libmaxminddb expands the metadata when it opens a file, whatever it takes, and loses the memory
+ * when a language or description is no text; so they are looked at before. */
 static const char *check_metadata(int memory)
 {
 	struct stat status;
@@ -42,7 +42,11 @@ static const char *check_metadata(int memory)
 	if (metadata == NULL)
 		reason = "it has no metadata";
 	else if (entry_check(metadata, (uint32_t)(bytes + n - metadata), 0, &values) == ENTRY_GOOD)
-		reason = NULL;
+		reason = entry_has_texts(metadata, (uint32_t)(bytes + n - metadata), "languages") &&
+		                         entry_has_texts(metadata, (uint32_t)(bytes + n - metadata),
+		                                         "description")
+		                 ? NULL
+		                 : "its languages or descriptions are no texts";
 	(void)munmap(bytes, n);
 	return reason;
 }

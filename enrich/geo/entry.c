@@ -1,6 +1,7 @@
 #include "enrich/geo/entry.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #define DEPTH_MAX 64u
 
@@ -162,6 +163,58 @@ enum entry_verdict entry_check(const uint8_t *data, uint32_t end, uint32_t offse
 	bool good = offset < end && check_value(&walk, 0);
 	*values = walk.values;
 	return good ? ENTRY_GOOD : walk.too_large ? ENTRY_TOO_LARGE : ENTRY_BROKEN;
+}
+
+/* ---- metadata ---- */
+
+/* The control of a value; of a pointer, that of what it refers to, where the walk then is. */
+static bool take_value(struct walk *walk, struct control *control)
+{
+	if (!take_control(walk, control))
+		return false;
+	if (control->type != MMDB_DATA_TYPE_POINTER)
+		return true;
+	walk->at = control->target;
+	return walk->at < walk->end && take_control(walk, control);
+}
+
+/* Looks at the value where the walk is, which moves past it. */
+static bool is_text(struct walk *walk)
+{
+	struct walk look = *walk;
+	struct control control;
+	return take_value(&look, &control) && control.type == MMDB_DATA_TYPE_UTF8_STRING &&
+	       check_value(walk, 1);
+}
+
+static bool is_of_texts(struct walk walk)
+{
+	struct control control;
+	if (!take_value(&walk, &control))
+		return false;
+	bool map = control.type == MMDB_DATA_TYPE_MAP, good = map || control.type == MMDB_DATA_TYPE_ARRAY;
+	for (uint32_t i = 0; good && i < control.size; i++)
+		good = (!map || is_text(&walk)) && is_text(&walk);
+	return good;
+}
+
+bool entry_has_texts(const uint8_t *data, uint32_t end, const char *key)
+{
+	struct walk walk = {.data = data, .end = end};
+	struct control map, name;
+	if (!take_value(&walk, &map) || map.type != MMDB_DATA_TYPE_MAP)
+		return false;
+	for (uint32_t i = 0; i < map.size; i++) {
+		struct walk look = walk;
+		if (!take_value(&look, &name) || !check_key(&walk))
+			return false;
+		if (name.size == strlen(key) && memcmp(data + look.at, key, name.size) == 0 &&
+		    !is_of_texts(walk))
+			return false;
+		if (!check_value(&walk, 1))
+			return false;
+	}
+	return true;
 }
 
 /* ---- what it says ---- */

@@ -26,6 +26,10 @@ enum entry_verdict { ENTRY_GOOD, ENTRY_BROKEN, ENTRY_TOO_LARGE };
  * that were looked at. */
 enum entry_verdict entry_check(const uint8_t *data, uint32_t end, uint32_t offset, uint32_t *values);
 
+/* Whether the map at the beginning of the data, which entry_check has found good, holds under this
+ * key an array of texts or a map to texts; or has no such key. */
+bool entry_has_texts(const uint8_t *data, uint32_t end, const char *key);
+
 /* Reads what the record says at `places`. Returns the bits of the places where it found something;
  * sets all of *place. *error, which may be NULL, is set to the MMDB_..._ERROR when there
  * was one that is not a missing key. */

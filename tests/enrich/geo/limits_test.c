@@ -212,6 +212,34 @@ static void metadata_that_would_never_end_are_refused_before_the_library_sees_th
 	}
 }
 
+static void put_number(struct mmdb_make *make)
+{
+	mmdb_array(make, 2);
+	mmdb_text(make, "en");
+	mmdb_number(make, 5, 7);
+}
+
+static void put_map(struct mmdb_make *make)
+{
+	mmdb_map(make, 1);
+	mmdb_text(make, "en");
+	mmdb_number(make, 5, 7);
+}
+
+/* Each refusal would cost memory otherwise: found by a fuzzer, told by the leak sanitizer. */
+static void languages_that_are_no_texts_are_refused_before_the_library_sees_them(void **state)
+{
+	(void)state;
+	void (*const bad[])(struct mmdb_make *) = {put_number, put_map};
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		struct mmdb_make make;
+		mmdb_init(&make, 28, 6, "Test-Languages");
+		make.languages = bad[i];
+		add_networks(&make, 1, put_numbers(&make, 1));
+		assert_refused(&make, "its languages or descriptions are no texts");
+	}
+}
+
 int main(void)
 {
 	alarm(120);
@@ -224,6 +252,7 @@ int main(void)
 	        cmocka_unit_test(a_look_up_in_the_largest_record_is_cheap),
 	        cmocka_unit_test(a_long_text_costs_nothing),
 	        cmocka_unit_test(metadata_that_would_never_end_are_refused_before_the_library_sees_them),
+	        cmocka_unit_test(languages_that_are_no_texts_are_refused_before_the_library_sees_them),
 	};
 	return cmocka_run_group_tests(tests, geo_folder_make, geo_folder_remove);
 }
