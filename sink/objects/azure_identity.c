@@ -1,13 +1,13 @@
 #include "sink/objects/azure_identity.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "sink/objects/azure_token.h"
 #include "sink/objects/http.h"
 
 #define MACHINE_ENDPOINT "http://169.254.169.254"
@@ -25,10 +25,8 @@
  * before the end, and as often as REPEAT_NS while the service still has the old one. A token that
  * ends within SPARE_NS is none any more. */
 #define EARLY_MOST_NS (300 * NS_PER_SEC)
-#define SPARE_NS      (5 * NS_PER_SEC)
+#define SPARE_NS      (AZURE_TOKEN_SPARE_S * NS_PER_SEC)
 #define REPEAT_NS     (NS_PER_SEC)
-
-#define LIFE_MOST_S (30u * 86400u) /* that is believed */
 
 #define WAIT_FIRST_NS NS_PER_SEC
 #define WAIT_MOST_NS  (60 * NS_PER_SEC)
@@ -38,7 +36,7 @@ struct azure_identity {
 	struct http_request request;
 	char url[URL_MAX], header[HEADER_MAX];
 	bool asking;
-	char token[AZURE_TOKEN_MAX];
+	struct azure_token token;
 	uint64_t number;           /* 0: there has been none */
 	uint64_t renew_ns, end_ns; /* CLOCK_MONOTONIC; 0: at once */
 	uint64_t next_ns, wait_ns; /* not before then, after a failure */
@@ -129,69 +127,38 @@ uint64_t azure_identity_memory_max(void)
 
 /* ---- answers ---- */
 
-/* A number, or a text that is one: the services differ. 0 when there is none. */
-static uint64_t seconds_of(const json_t *object, const char *name)
-{
-	const json_t *value = json_object_get(object, name);
-	if (json_is_integer(value))
-		return json_integer_value(value) > 0 ? (uint64_t)json_integer_value(value) : 0;
-	const char *text = json_is_string(value) ? json_string_value(value) : "";
-	char *end;
-	uint64_t seconds = strtoull(text, &end, 10);
-	return text[0] >= '0' && text[0] <= '9' && *end == '\0' ? seconds : 0;
-}
-
-static bool is_token(const char *text)
-{
-	size_t length = strlen(text);
-	for (size_t i = 0; i < length; i++)
-		if (text[i] <= ' ' || text[i] >= 0x7f)
-			return false;
-	return length > 0 && length < AZURE_TOKEN_MAX;
-}
-
 /* Takes the token out of an answer. False when there is none in it, or one that has ended. */
 static bool take_token(struct azure_identity *identity, const struct http_request *answer, uint64_t now_ns)
 {
-	json_t *root = answer->body ? json_loadb(answer->body, answer->body_bytes, 0, NULL) : NULL;
-	const char *token = json_string_value(json_object_get(root, "access_token"));
 	/* by the service's clock, when it tells: ours may be wrong */
-	uint64_t on = seconds_of(root, "expires_on"), now = (uint64_t)http_date(answer);
-	if (now == 0)
-		now = clock_real_ns() / NS_PER_SEC;
-	uint64_t left = on > now ? on - now : on == 0 ? seconds_of(root, "expires_in") : 0;
-	bool good = token != NULL && is_token(token) && left > SPARE_NS / NS_PER_SEC;
-	if (left > LIFE_MOST_S)
-		left = LIFE_MOST_S;
-	if (good) {
-		uint64_t left_ns = left * NS_PER_SEC, early = left_ns / 10 + SPARE_NS;
-		snprintf(identity->token, sizeof identity->token, "%s", token);
-		identity->end_ns = now_ns + left_ns;
-		identity->renew_ns = identity->end_ns - (early < EARLY_MOST_NS ? early : EARLY_MOST_NS);
-		identity->next_ns = now_ns + REPEAT_NS;
-		identity->wait_ns = 0;
-		identity->number++;
-		identity->result = 0;
-	}
-	json_decref(root);
-	return good;
+	uint64_t now_s = (uint64_t)http_date(answer);
+	if (now_s == 0)
+		now_s = clock_real_ns() / NS_PER_SEC;
+	if (!azure_token_read(&identity->token, answer->body, answer->body_bytes, now_s))
+		return false;
+	uint64_t left_ns = identity->token.left_s * NS_PER_SEC, early = left_ns / 10 + SPARE_NS;
+	identity->end_ns = now_ns + left_ns;
+	identity->renew_ns = identity->end_ns - (early < EARLY_MOST_NS ? early : EARLY_MOST_NS);
+	identity->next_ns = now_ns + REPEAT_NS;
+	identity->wait_ns = 0;
+	identity->number++;
+	identity->result = 0;
+	return true;
 }
 
-/* What the service says: {"error": "invalid_request", "error_description": "Identity not found"} */
+/* What the service says. */
 static void take_refusal(struct azure_identity *identity, const struct http_request *answer)
 {
-	json_t *root = answer->body ? json_loadb(answer->body, answer->body_bytes, 0, NULL) : NULL;
-	const char *code = json_string_value(json_object_get(root, "error"));
-	const char *words = json_string_value(json_object_get(root, "error_description"));
+	char words[224];
+	azure_token_refusal(words, sizeof words, answer->body, answer->body_bytes);
 	if (answer->result != 0)
 		snprintf(identity->reason, sizeof identity->reason, "managed identity: %s", answer->reason);
 	else if (answer->status == 200)
 		snprintf(identity->reason, sizeof identity->reason,
 		         "managed identity: the answer has no token that lasts");
 	else
-		snprintf(identity->reason, sizeof identity->reason, "managed identity: %ld %.60s%s%.140s",
-		         answer->status, code ? code : "", words ? ": " : "", words ? words : "");
-	json_decref(root);
+		snprintf(identity->reason, sizeof identity->reason, "managed identity: %ld %s",
+		         answer->status, words);
 	/* 404 and 410 come while a machine starts */
 	bool person = answer->result == 0 && answer->status >= 400 && answer->status < 500 &&
 	              answer->status != 404 && answer->status != 408 && answer->status != 410 &&
@@ -237,7 +204,7 @@ int azure_identity_get(struct azure_identity *identity, uint64_t now_ns, const c
 {
 	if (now_ns >= identity->renew_ns && now_ns >= identity->next_ns && !identity->asking)
 		ask(identity);
-	*token = identity->token;
+	*token = identity->token.text;
 	*number = identity->number;
 	*reason = identity->reason;
 	if (identity->number > 0 && now_ns + SPARE_NS < identity->end_ns)

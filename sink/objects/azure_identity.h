@@ -17,9 +17,8 @@
 #include <stdint.h>
 
 #include "shm/segment.h"
+#include "sink/objects/azure_token.h"
 #include "sink/objects/store.h"
-
-#define AZURE_TOKEN_MAX 8192u
 
 struct azure_identity; /* opaque; one thread */
 

@@ -614,12 +614,10 @@ unsigned http_wait(struct http *http, struct store_wait *wait, unsigned n, uint6
 int http_header(const struct http_request *request, const char *name, char *value, size_t size)
 {
 	size_t length = strlen(name);
-	for (const char *line = request->answer; line && *line;) {
-		const char *end = strchr(line, '\n');
-		if (strncasecmp(line, name, length) != 0 || line[length] != ':') {
-			line = end + 1;
+	for (const char *line = request->answer, *end; line && *line; line = end + (*end != 0)) {
+		end = strchrnul(line, '\n');
+		if (strncasecmp(line, name, length) != 0 || line[length] != ':')
 			continue;
-		}
 		const char *from = line + length + 1;
 		from += strspn(from, " \t");
 		while (end > from && (end[-1] == ' ' || end[-1] == '\t'))

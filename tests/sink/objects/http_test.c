@@ -695,6 +695,8 @@ static void retry_after_is_seconds_or_a_date(void **state)
 		request.answer = none[i];
 		assert_int_equal(http_retry_after_ns(&request, 3600 * NS_PER_SEC), 0);
 	}
+	request.answer = "Date: x\nRetry-After: 7"; /* cut off */
+	assert_int_equal(http_retry_after_ns(&request, 60 * NS_PER_SEC), 7 * NS_PER_SEC);
 	request.answer = "Retry-After: 99999999999999999999999\n";
 	assert_int_equal(http_retry_after_ns(&request, 3600 * NS_PER_SEC), 3600 * NS_PER_SEC);
 }
