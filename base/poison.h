@@ -1,5 +1,5 @@
-/* Memory that must not be touched although it is mapped: AddressSanitizer is told, so that a read or
- * write past a part of a mapping is found at once instead of reaching what lies next to it.
+/* Memory that must not be touched although it is mapped: AddressSanitizer is told, so that a read
+ * or write past a part of a mapping is found at once instead of reaching what lies next to it.
  *
  *     | a buffer, filled so far | the rest of it | the next buffer
  *                               |<-- poisoned -->|

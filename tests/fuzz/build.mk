@@ -45,3 +45,23 @@ $(eval $(call fuzzer,journal,tests/fuzz/journal_fuzz.c tests/fixture/journal.c $
 $(eval $(call fuzzer,guard,tests/fuzz/guard_fuzz.c deliver/guard_entry.c deliver/names_text.c base/address.c,,))
 $(eval $(call fuzzer,target,tests/fuzz/target_fuzz.c $(addprefix deliver/,authority.c data.c target.c) $(JSON_SOURCES) event/layout.c shm/segment.c shm/folder.c base/text.c,,\
   -ljansson -lcurl -lidn2))
+
+# What fuzzers of events need: the payloads, and how they come out.
+EVENT_FUZZED := $(wildcard event/*.c) base/text.c
+
+$(eval $(call fuzzer,answer,tests/fuzz/answer_fuzz.c $(addprefix sink/objects/,s3_answer.c azure_answer.c azure_token.c cloud.c http.c xml.c checksum.c) stage/certificates.c \
+  $(wildcard config/*.c) base/address.c base/log.c base/output.c base/word.c shm/segment.c shm/folder.c event/layout.c base/text.c,,\
+  -lcurl -lcrypto -lssl -lisal -ljansson -lcyaml -lyaml))
+$(eval $(call fuzzer,tracking,tests/fuzz/tracking_fuzz.c tests/fixture/track_make.c $(wildcard enrich/track/*.c) $(EVENT_FUZZED),,-ljansson))
+$(eval $(call fuzzer,event,tests/fuzz/event_fuzz.c $(EVENT_FUZZED),,-ljansson))
+$(eval $(call fuzzer,stream,tests/fuzz/stream_fuzz.c tests/fixture/sandbox.c $(EVENT_FUZZED) $(wildcard shm/*.c) base/log.c base/output.c,,-lck -ljansson))
+$(eval $(call fuzzer,redo,tests/fuzz/redo_fuzz.c,,))
+$(eval $(call fuzzer,mmdb,tests/fuzz/mmdb_fuzz.c tests/fixture/mmdb_make.c $(addprefix enrich/geo/,geo.c base.c entry.c source.c special.c) stage/signature.c base/log.c \
+  base/output.c base/text.c event/layout.c shm/segment.c shm/folder.c,,-lmaxminddb))
+$(eval $(call fuzzer,files,tests/fuzz/files_fuzz.c tests/fixture/sandbox.c deliver/names_file.c $(addprefix sink/objects/,index.c spool_file.c checksum.c) stage/tokens.c \
+  $(addprefix base/,log.c output.c text.c) event/layout.c shm/segment.c shm/folder.c,,-lcrypto -ljansson -lisal -pthread))
+$(eval $(call fuzzer,request,tests/fuzz/request_fuzz.c $(addprefix serve/,request.c router.c live_wish.c) base/moment.c $(EVENT_FUZZED),,-ljansson))
+$(eval $(call fuzzer,rules,tests/fuzz/rules_fuzz.c enrich/agent/rules.c,,-lyaml))
+$(eval $(call fuzzer,inflate,tests/fuzz/inflate_fuzz.c ingest/http/inflate.c,,-lz))
+$(eval $(call fuzzer,agent,tests/fuzz/agent_fuzz.c $(addprefix enrich/agent/,agent.c words.c matcher.c literals.c known.c rules.c),,-lhs -lpcre2-8 -lyaml))
+$(eval $(call fuzzer,proxy,tests/fuzz/proxy_fuzz.c $(addprefix ingest/http/,client.c proxy.c) $(HTTP_REQUEST_SOURCES),,))
