@@ -14,7 +14,7 @@ HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/
 FETCHED   = country.mmdb regexes.yaml uPlot.js uPlot.css
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,$(FETCHED) $(addsuffix .licence,$(FETCHED)))
 
-.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live
+.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live soak
 .PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint
 
 all: have-packages $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
@@ -99,6 +99,10 @@ bench-live: ## 1,000 clients of /live: what they cost, and the rate of the pipel
 	@scripts/install-packages build run test data xdp
 	@MILLRACE_LIVE_CLIENTS=$(or $(CLIENTS),1000) $(AGAIN) built-system ONLY=test_live_many
 	@cat $(BUILD)/test-output/live-many-clients.txt $(BUILD)/test-output/live-rate.txt
+
+soak: ## everything under load and everything that can break broken at random for SOAK_SECONDS (600), then all accounts
+	@scripts/install-packages build run test data xdp
+	@MILLRACE_SOAK_S=$(or $(SOAK_SECONDS),600) $(AGAIN) built-system LIMIT=$$(( $(or $(SOAK_SECONDS),600) + 600 )) ONLY=test_soak
 
 asan: ## all unit and system tests under the address and undefined-behaviour sanitizers, in $(BUILD)-asan
 	@scripts/install-packages build run test data xdp
