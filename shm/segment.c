@@ -128,10 +128,15 @@ static int path_of(char *path, size_t size, const char *directory, const char *n
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
-/* Gives the file its size and its memory, so that no later store can fail for want of it. */
+/* Gives the file its size and its memory, so that no later store can fail for want of it. A signal
+ * ends the call with nothing done, and so does what a ring of io_uring that was just closed leaves
+ * the kernel to do (seen on 6.1). */
 static int allocate(int fd, const char *directory, const char *name, size_t bytes, struct shm_error *error)
 {
-	int result = -posix_fallocate(fd, 0, (off_t)bytes);
+	int result;
+	do
+		result = -posix_fallocate(fd, 0, (off_t)bytes);
+	while (result == -EINTR);
 	if (result == -ENOSPC || result == -ENOMEM) {
 		struct statvfs room = {0};
 		(void)statvfs(directory, &room);

@@ -8,7 +8,9 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "shm/folder.h"
@@ -106,6 +108,35 @@ static void links_are_not_followed(void **state)
 	assert_int_equal(folder_open(path, "bells", O_RDONLY, 0), -ENOTDIR);
 }
 
+static volatile sig_atomic_t interrupts;
+
+static void interrupt(int number)
+{
+	(void)number;
+	interrupts++;
+	if (interrupts == 5)
+		(void)setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+}
+
+static void a_signal_does_not_end_the_making_of_a_segment(void **state)
+{
+	(void)state;
+	const struct itimerval often = {{.tv_usec = 1000}, {.tv_usec = 1000}};
+	struct sigaction before, catch = {.sa_handler = interrupt};
+	interrupts = 0;
+	assert_int_equal(sigaction(SIGALRM, &catch, &before), 0);
+	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+	while (interrupts < 5) {
+		int result = segment_create(sandbox.directory, "bells", SEGMENT_BELLS, 7, 32u << 20, NULL,
+		                            NULL, &error);
+		if (result != 0)
+			fail_msg("%d: %s", result, error.text);
+		assert_int_equal(folder_unlink(sandbox.directory, "bells"), 0);
+	}
+	assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+	alarm(60);
+}
+
 static void what_is_held_stays_what_it_was(void **state)
 {
 	(void)state;
@@ -171,6 +202,7 @@ int main(void)
 	        T(an_instance_that_others_may_write_is_refused),
 	        T(a_root_of_another_user_is_refused),
 	        T(links_are_not_followed),
+	        T(a_signal_does_not_end_the_making_of_a_segment),
 	        T(what_is_held_stays_what_it_was),
 	        T(a_missing_folder_is_missing),
 	        T(an_instance_whose_root_another_user_owns_is_not_attached_to),
