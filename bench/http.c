@@ -261,7 +261,7 @@ static void help(void)
 	     "  --connections N,N  of wrk, one after the other (default 4,8,16,64); the last also with 16 requests at once on each\n"
 	     "  --shallow          without those 16 at once\n"
 	     "  --script FILE      what wrk sends (default bench/http.lua)\n"
-	     "  --backend NAME     of millrace: auto, uring or epoll (default auto)\n"
+	     "  --backend NAME     of millrace: auto, uring, uring-plain or epoll (default auto)\n"
 	     "  --steer            the server's receiving is done on its own core, not on wrk's (root; RPS in a network namespace of its own)\n"
 	     "  --itself           nginx takes both roles: what the machine's noise makes of a ratio of 1\n"
 	     "  --json             one JSON object instead of text\n"

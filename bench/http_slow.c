@@ -267,7 +267,7 @@ static void help(void)
 	     "  --duration S       length of each measurement (default 4)\n"
 	     "  --timeout S        the server's header, body and write time-out (default 6)\n"
 	     "  --idle-timeout S   its idle time-out (default 12)\n"
-	     "  --backend NAME     of millrace: auto, uring or epoll (default auto)\n"
+	     "  --backend NAME     of millrace: auto, uring, uring-plain or epoll (default auto)\n"
 	     "  --server NAME      millrace or nginx (default millrace)\n"
 	     "\n"
 	     "Exit status: 0 measured, 1 failed, an answer was not 2xx or a connection outlived its time-out, 2 usage.");

@@ -11,9 +11,11 @@
 
 static enum transport_backend backend_of(const char *name)
 {
-	return strcmp(name, "uring") == 0   ? TRANSPORT_URING
-	       : strcmp(name, "epoll") == 0 ? TRANSPORT_EPOLL
-	                                    : TRANSPORT_AUTO;
+	if (strcmp(name, "uring") == 0)
+		return TRANSPORT_URING;
+	if (strcmp(name, "uring-plain") == 0)
+		return TRANSPORT_URING_PLAIN;
+	return strcmp(name, "epoll") == 0 ? TRANSPORT_EPOLL : TRANSPORT_AUTO;
 }
 
 static int read_networks(struct client_networks *networks, const struct config *config, size_t entry,
@@ -190,6 +192,17 @@ static void say_connections(const struct http *http)
 	atomic_store_explicit(&own->told, told, memory_order_relaxed);
 }
 
+static void tell_backend(struct stage *stage, const struct transport *transport)
+{
+	char text[CONTROL_NOTE_BYTES];
+	transport_tell(transport, text, sizeof text);
+	control_note(stage->control, "%s", text);
+	metric_set(stage->control, HTTP_uring_in_use, transport->ops == &transport_uring);
+	log_info("answering", "backend=%s descriptors=%s sockets=%u", transport->ops->name,
+	         transport->ops == &transport_uring && !transport->plain ? "direct" : "plain",
+	         stage->n_sockets);
+}
+
 static int init(struct stage *stage, struct shm_error *error)
 {
 	size_t entry;
@@ -207,9 +220,8 @@ static int init(struct stage *stage, struct shm_error *error)
 	}
 	stage->own = http;
 	stage->ports = &http->outlet.ports;
-	metric_set(stage->control, HTTP_uring_in_use, http->server.transport.ops == &transport_uring);
 	say_connections(http);
-	log_info("answering", "backend=%s sockets=%u", http->server.transport.ops->name, stage->n_sockets);
+	tell_backend(stage, &http->server.transport);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "ingest/http/transport.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -67,6 +68,8 @@ int transport_open(struct transport *transport, struct shm_error *error)
 	transport->failed_errno = 0;
 	transport->wanted = transport->settings.max_connections;
 	transport->files = 0;
+	transport->plain = false;
+	transport->denied[0] = '\0';
 	int result = check_settings(transport, error);
 	if (result != 0)
 		return result;
@@ -75,10 +78,25 @@ int transport_open(struct transport *transport, struct shm_error *error)
 	if (result == 0 || backend != TRANSPORT_AUTO)
 		return result;
 	log_warn("io_uring not usable, taking epoll", "reason=\"%s\"", error->text);
+	snprintf(transport->denied, sizeof transport->denied, "%.*s", (int)sizeof transport->denied - 1,
+	         error->text);
 	transport->ops = &transport_epoll;
 	transport->settings.max_connections = transport->wanted;
 	transport->files = 0;
 	return transport->ops->open(transport, error);
+}
+
+void transport_tell(const struct transport *transport, char *text, size_t bytes)
+{
+	if (transport->denied[0] != '\0')
+		snprintf(text, bytes, "epoll, no io_uring: %s", transport->denied);
+	else if (transport->ops == &transport_epoll)
+		snprintf(text, bytes, "epoll");
+	else if (!transport->plain)
+		snprintf(text, bytes, "io_uring");
+	else
+		snprintf(text, bytes, "io_uring, plain descriptors%s",
+		         transport->settings.backend == TRANSPORT_URING_PLAIN ? "" : ": kernel before 6.14");
 }
 
 bool transport_poll(struct transport *transport)

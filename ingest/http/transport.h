@@ -5,8 +5,8 @@
  *
  * A connection is a number, its slot: 0 .. max_connections - 1. When all slots are taken, further
  * connections are closed at once. Two back-ends keep this contract: transport_uring.c (a ring with
- * direct descriptors, provided buffers and multishot receive) and transport_epoll.c (where io_uring
- * is denied or too old). The server (server.c) is the only user; it handles events inside
+ * direct descriptors, or plain ones before Linux 6.14, provided buffers and multishot receive) and
+ * transport_epoll.c (where io_uring is denied or older than Linux 6.1). The server (server.c) is the only user; it handles events inside
  * transport_poll.
  *
  * Order in one turn: transport_poll (events, which call transport_send and so on) -- the caller
@@ -27,11 +27,14 @@
 #include "base/poison.h"
 #include "shm/segment.h"
 
-#define TRANSPORT_SOCKETS_MAX 16u
-#define TRANSPORT_BUFFERS_MIN 16u
-#define TRANSPORT_BUFFERS_MAX 32768u
+#define TRANSPORT_SOCKETS_MAX  16u
+#define TRANSPORT_BUFFERS_MIN  16u
+#define TRANSPORT_BUFFERS_MAX  32768u
+#define TRANSPORT_DENIED_BYTES 96u
 
-enum transport_backend { TRANSPORT_AUTO, TRANSPORT_URING, TRANSPORT_EPOLL };
+/* PLAIN: io_uring with ordinary descriptors, as on kernels before 6.14; the others take direct ones
+ * where they can. */
+enum transport_backend { TRANSPORT_AUTO, TRANSPORT_URING, TRANSPORT_URING_PLAIN, TRANSPORT_EPOLL };
 
 /* Called from transport_poll. user is the server. */
 struct transport_events {
@@ -105,7 +108,10 @@ struct transport {
 	int failed_errno; /* of the last failure that was logged */
 	uint32_t wanted;  /* settings.max_connections as it was before transport_open */
 	uint64_t files;   /* the limit of open files, where that was too low; 0: it was not */
-	void *own;        /* the back-end's state */
+	bool plain;       /* transport_uring: with plain descriptors */
+	/* why transport_open has taken epoll although io_uring would do; "" */
+	char denied[TRANSPORT_DENIED_BYTES];
+	void *own; /* the back-end's state */
 };
 
 extern const struct transport_ops transport_uring;
@@ -113,12 +119,17 @@ extern const struct transport_ops transport_epoll;
 
 /* Begins to accept from the sockets (listening, non-blocking; they stay the caller's). settings,
  * socket, n_sockets, events and user are set by the caller. TRANSPORT_AUTO takes io_uring when a
- * request has made a round trip through a ring, and epoll otherwise (logged once, with the reason).
+ * request has made a round trip through a ring, and epoll otherwise (logged once, with the reason,
+ * which `denied` keeps).
  * The soft limit of open files is raised to the hard one, and settings.max_connections is lowered
  * (files and wanted tell) when even that is too low. All memory is allocated here. Returns 0, or
  * -errno with the reason in error; then nothing is held. The same thread must use it from then
  * on. */
 int transport_open(struct transport *transport, struct shm_error *error);
+
+/* What runs and, where that is not the best, what was missing: "io_uring", "io_uring, plain
+ * descriptors: kernel before 6.14", "epoll, no io_uring: io_uring_setup: Operation not permitted". */
+void transport_tell(const struct transport *transport, char *text, size_t bytes);
 
 /* Lets go what has been asked for, then handles what has happened, a bounded number of events. True
  * when there was anything; when there was not, transport_wait finds what came meanwhile (with a

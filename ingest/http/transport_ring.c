@@ -24,6 +24,7 @@ static int register_buffers(struct ring *ring, const struct transport_settings *
 	return result;
 }
 
+/* The last one is left out where descriptors are plain: a kernel before 6.8 does not know it. */
 static int restrict_ring(struct ring *ring)
 {
 	struct io_uring_restriction allowed[] = {
@@ -32,11 +33,11 @@ static int restrict_ring(struct ring *ring)
 	        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_SEND},
 	        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_CLOSE},
 	        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_ASYNC_CANCEL},
-	        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = URING_OP_FIXED_FD_INSTALL},
 	        {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
 	         .sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS},
+	        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = URING_OP_FIXED_FD_INSTALL},
 	};
-	return uring_restrict(&ring->io, allowed, sizeof allowed / sizeof allowed[0]);
+	return uring_restrict(&ring->io, allowed, sizeof allowed / sizeof allowed[0] - ring->plain);
 }
 
 int ring_open(struct ring *ring, const struct transport_settings *settings, const char **step)
@@ -48,19 +49,17 @@ int ring_open(struct ring *ring, const struct transport_settings *settings, cons
 	                                  IORING_SETUP_TASKRUN_FLAG);
 	if (result != 0)
 		return result;
-	/* What is needed is of 6.13 and has no flag of its own. Before it, the socket of a closed
-	 * direct descriptor is released only after all older requests on registered files have
-	 * ended (liburing issue 1192): one idle connection would keep all that were closed after
-	 * it, and their peers would never see an end. */
-	*step = "io_uring of a kernel before 6.14";
-	if ((ring->io.features & URING_FEAT_RW_ATTR) == 0)
-		return -EOPNOTSUPP;
+	/* What direct descriptors need (descriptors.h) is of 6.13 and has no flag of its own. */
+	ring->plain =
+	        settings->backend == TRANSPORT_URING_PLAIN || (ring->io.features & URING_FEAT_RW_ATTR) == 0;
+	ring->min_wait = (ring->io.features & URING_FEAT_MIN_TIMEOUT) != 0;
 	*step = "registering the receive buffers";
 	result = register_buffers(ring, settings);
 	if (result != 0)
 		return result;
 	*step = "registering a descriptor for each connection";
-	result = io_uring_register_files_sparse(&ring->io, settings->max_connections);
+	if (!ring->plain)
+		result = io_uring_register_files_sparse(&ring->io, settings->max_connections);
 	if (result != 0)
 		return result;
 	*step = "restricting the ring";
@@ -108,5 +107,10 @@ int ring_enter_and_wait(struct ring *ring, uint64_t timeout_ns)
 
 int ring_wait(struct ring *ring, unsigned n, uint64_t least_ns, uint64_t timeout_ns)
 {
-	return entered(uring_wait(&ring->io, n, least_ns, timeout_ns));
+	if (least_ns == 0 || ring->min_wait)
+		return entered(uring_wait(&ring->io, n, least_ns, timeout_ns));
+	int result = entered(uring_wait(&ring->io, n, 0, least_ns));
+	if (result != 0 || io_uring_cq_ready(&ring->io) > 0 || timeout_ns <= least_ns)
+		return result;
+	return entered(uring_wait(&ring->io, 1, 0, timeout_ns - least_ns));
 }

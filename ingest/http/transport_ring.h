@@ -22,10 +22,14 @@ struct ring {
 	uint32_t n_buffers;
 	uint32_t lent;    /* the kernel may fill them, or has done so in a completion not yet seen */
 	uint32_t n_given; /* not yet announced */
+	/* connections have ordinary descriptors: direct ones were not wanted, or keep their sockets
+	 * (descriptors.h) */
+	bool plain;
+	bool min_wait; /* the kernel knows the least wait (ring_wait) */
 };
 
-/* Sets up the ring with a direct descriptor for each connection and lends all buffers. Returns 0 or
- * -errno, and in *step what failed. */
+/* Sets up the ring, with a direct descriptor for each connection unless it is `plain` afterwards,
+ * and lends all buffers. Returns 0 or -errno, and in *step what failed. */
 int ring_open(struct ring *ring, const struct transport_settings *settings, const char **step);
 
 /* Of a ring that ring_open has seen, whatever it returned. */
@@ -78,7 +82,7 @@ int ring_enter(struct ring *ring);
 int ring_enter_and_wait(struct ring *ring, uint64_t timeout_ns);
 
 /* Waits for n completions, but after least_ns for one, and at most timeout_ns. What is prepared
- * stays so. */
+ * stays so. Where the kernel knows no least wait it is waited for first. */
 int ring_wait(struct ring *ring, unsigned n, uint64_t least_ns, uint64_t timeout_ns);
 
 #endif

@@ -20,20 +20,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ingest/http/descriptors.h"
 #include "ingest/http/polling.h"
 #include "ingest/http/slot_list.h"
 #include "ingest/http/spin.h"
 #include "ingest/http/transport_ring.h"
 #include "base/clock.h"
 
-#define NEVER       RING_CQ_ENTRIES /* so many completions do not come */
-#define EVENTS_MAX  1024u           /* completions handled in one turn */
-#define OTHER_FILES 0u /* only the table of direct descriptors is held against the limit of open files */
-#define PREPARE_MAX 4u /* requests that one slot may need at once */
-#define STOP_TRIES  100u
-#define STOP_TRY_NS (10 * NS_PER_MS)
-#define SEND_MAX    (1u << 30) /* of one request */
-#define LOOK_MAX    16u        /* connections; at most so many looks find nothing for each wait */
+#define NEVER      RING_CQ_ENTRIES /* so many completions do not come */
+#define EVENTS_MAX 1024u           /* completions handled in one turn */
+/* Only the table of direct descriptors is held against the limit of open files; plain ones share it
+ * with what the process has open, and with connections that are accepted to be turned away. */
+#define OTHER_FILES       0u
+#define OTHER_FILES_PLAIN 64u /* and URING_ACCEPTS for each listening socket */
+#define PREPARE_MAX       4u  /* requests that one slot may need at once */
+#define STOP_TRIES        100u
+#define STOP_TRY_NS       (10 * NS_PER_MS)
+#define SEND_MAX          (1u << 30) /* of one request */
+#define LOOK_MAX          16u        /* connections; at most so many looks find nothing for each wait */
 
 /* One-shot accepts for each listening socket. A multishot accept has one place for the peer's
  * address, which the next connection overwrites before the first is looked at; and a direct
@@ -102,6 +106,7 @@ struct accept {
 
 struct uring {
 	struct ring ring;
+	struct descriptors descriptors;
 	struct slot *slot;
 	/* starved: found no buffer, in the order in which they get one */
 	struct slot_list changed, starved, lingering;
@@ -127,16 +132,26 @@ static struct io_uring_sqe *new_request(struct uring *uring)
 	return io_uring_get_sqe(&uring->ring.io);
 }
 
+static int descriptor(const struct uring *uring, uint32_t i)
+{
+	return descriptors_of(&uring->descriptors, i);
+}
+
+static unsigned char fixed(const struct uring *uring)
+{
+	return descriptors_flags(&uring->descriptors);
+}
+
 /* Bytes into any buffer that is free when they come: what is there now (OP_POLL), or what comes
  * (OP_RECEIVE). While others are polled that is for once: a connection that has brought bytes is
  * polled next. */
 static void request_bytes(struct uring *uring, uint32_t i, enum op op)
 {
 	struct io_uring_sqe *sqe = new_request(uring);
-	io_uring_prep_recv(sqe, (int)i, NULL, 0, op == OP_POLL ? MSG_DONTWAIT : 0);
+	io_uring_prep_recv(sqe, descriptor(uring, i), NULL, 0, op == OP_POLL ? MSG_DONTWAIT : 0);
 	if (op == OP_RECEIVE && !uring->polling.on)
 		sqe->ioprio |= IORING_RECV_MULTISHOT;
-	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
+	sqe->flags |= fixed(uring) | IOSQE_BUFFER_SELECT;
 	sqe->buf_group = RING_GROUP;
 	io_uring_sqe_set_data64(sqe, tag_of(op, uring->slot[i].life, i));
 	uring->slot[i].state |= SLOT_RECEIVING;
@@ -148,8 +163,9 @@ static void request_try(struct uring *uring, uint32_t i)
 {
 	struct slot *slot = &uring->slot[i];
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring.io);
-	io_uring_prep_send(sqe, (int)i, slot->data, slot->bytes, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
-	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
+	io_uring_prep_send(sqe, descriptor(uring, i), slot->data, slot->bytes,
+	                   MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
+	sqe->flags |= fixed(uring) | IOSQE_CQE_SKIP_SUCCESS;
 	io_uring_sqe_set_data64(sqe, tag_of(OP_TRY, slot->life, i));
 	slot->state |= SLOT_SENDING | SLOT_TRYING;
 	uring->trying[uring->n_trying++] = i;
@@ -165,9 +181,9 @@ static void request_send(struct uring *uring, uint32_t i)
 		return;
 	}
 	struct io_uring_sqe *sqe = new_request(uring);
-	io_uring_prep_send(sqe, (int)i, slot->data, slot->bytes < SEND_MAX ? slot->bytes : SEND_MAX,
-	                   MSG_NOSIGNAL);
-	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_prep_send(sqe, descriptor(uring, i), slot->data,
+	                   slot->bytes < SEND_MAX ? slot->bytes : SEND_MAX, MSG_NOSIGNAL);
+	sqe->flags |= fixed(uring);
 	io_uring_sqe_set_data64(sqe, tag_of(OP_SEND, slot->life, i));
 	slot->state |= SLOT_SENDING;
 }
@@ -204,9 +220,15 @@ static void stop_sending(struct uring *uring, uint32_t i)
 }
 
 /* Shutting down wants an ordinary descriptor. io_uring has a request of its own for it, which is no
- * faster and goes to a kernel thread: this one is done at once, in order. */
-static void request_install(struct uring *uring, uint32_t i)
+ * faster and goes to a kernel thread: this one is done at once, in order. Called when all that was
+ * sent is with the kernel. */
+static void shut_our_side(struct uring *uring, uint32_t i)
 {
+	if (descriptors_are_plain(&uring->descriptors)) {
+		(void)shutdown(descriptor(uring, i), SHUT_WR);
+		uring->slot[i].state |= SLOT_SHUT;
+		return;
+	}
 	struct io_uring_sqe *sqe = new_request(uring);
 	io_uring_prep_rw(URING_OP_FIXED_FD_INSTALL, sqe, (int)i, NULL, 0, 0);
 	sqe->flags |= IOSQE_FIXED_FILE;
@@ -217,7 +239,10 @@ static void request_install(struct uring *uring, uint32_t i)
 static void request_close(struct uring *uring, uint32_t i)
 {
 	struct io_uring_sqe *sqe = new_request(uring);
-	io_uring_prep_close_direct(sqe, i);
+	if (descriptors_are_plain(&uring->descriptors))
+		io_uring_prep_close(sqe, descriptor(uring, i));
+	else
+		io_uring_prep_close_direct(sqe, i);
 	io_uring_sqe_set_data64(sqe, tag_of(OP_CLOSE, uring->slot[i].life, i));
 	uring->slot[i].state |= SLOT_CLOSING;
 }
@@ -262,7 +287,7 @@ static void prepare(struct uring *uring, uint32_t i)
 	if ((slot->state & SLOT_TO_SEND) != 0)
 		request_send(uring, i);
 	if ((slot->state & (SLOT_LINGER | SLOT_SENDING | SLOT_SHUT)) == SLOT_LINGER)
-		request_install(uring, i);
+		shut_our_side(uring, i);
 	prepare_bytes(uring, i);
 }
 
@@ -277,10 +302,12 @@ static void arm_accepts(struct transport *transport)
 		accept->peer.ss_family = AF_UNSPEC;
 		accept->peer_bytes = sizeof accept->peer;
 		io_uring_prep_accept(sqe, transport->socket[k / URING_ACCEPTS], (void *)&accept->peer,
-		                     &accept->peer_bytes, 0);
+		                     &accept->peer_bytes,
+		                     descriptors_are_plain(&uring->descriptors) ? SOCK_CLOEXEC : 0);
 		/* Any free slot. (io_uring_prep_accept_direct of 2.3 makes an ordinary descriptor
 		 * of this.) */
-		sqe->file_index = IORING_FILE_INDEX_ALLOC;
+		if (!descriptors_are_plain(&uring->descriptors))
+			sqe->file_index = IORING_FILE_INDEX_ALLOC;
 		io_uring_sqe_set_data64(sqe, tag_of(OP_ACCEPT, 0, k));
 		accept->armed = true;
 		uring->idle_accepts--;
@@ -396,6 +423,22 @@ static void end(struct transport *transport, uint32_t i, bool failed)
 	}
 }
 
+static void opened(struct transport *transport, uint32_t k, int accepted)
+{
+	struct uring *uring = transport->own;
+	uint32_t i = descriptors_take(&uring->descriptors, accepted);
+	if (i == SLOT_NONE) {
+		transport->counts.turned_away++;
+		(void)close(accepted);
+		return;
+	}
+	uring->n_open++;
+	transport->counts.accepted++;
+	uring->slot[i].state = 0;
+	slot_list_add(&uring->changed, i);
+	transport->events->opened(transport->user, i, k / URING_ACCEPTS, &uring->accept[k].peer);
+}
+
 static void handle_accept(struct transport *transport, uint32_t k, int result)
 {
 	struct uring *uring = transport->own;
@@ -403,13 +446,9 @@ static void handle_accept(struct transport *transport, uint32_t k, int result)
 	accept->armed = false;
 	uring->idle_accepts++;
 	if (result >= 0) {
-		uint32_t i = (uint32_t)result;
-		uring->n_open++;
-		transport->counts.accepted++;
-		uring->slot[i].state = 0;
-		slot_list_add(&uring->changed, i);
-		transport->events->opened(transport->user, i, k / URING_ACCEPTS, &accept->peer);
-	} else if (result == -ENFILE && uring->n_open == transport->settings.max_connections) {
+		opened(transport, k, result);
+	} else if (result == -ENFILE && uring->n_open == transport->settings.max_connections &&
+	           !transport->plain) {
 		transport->counts.turned_away++; /* the kernel has closed it */
 	} else if (result != -ECANCELED) {
 		/* Not at once again: an error that stays would keep the loop busy for nothing. A
@@ -562,6 +601,7 @@ static void handle_close(struct transport *transport, uint32_t i, int result)
 	slot_list_remove(&uring->lingering, i);
 	slot_list_remove(&uring->polling.slots, i);
 	uring->slot[i] = (struct slot){.life = (uring->slot[i].life + 1) & LIFE_MASK};
+	descriptors_give(&uring->descriptors, i);
 	uring->n_open--;
 	transport->events->closed(transport->user, i);
 }
@@ -790,6 +830,17 @@ static void refuse_uring(struct transport *transport)
 	uring->refusing = true;
 }
 
+/* A completion that nobody else sees. */
+static void handle_stopped(struct uring *uring, const struct io_uring_cqe *cqe)
+{
+	if (is_counted(cqe) && (cqe->flags & IORING_CQE_F_MORE) == 0)
+		uring->requests--;
+	bool ordinary = op_of(cqe) == OP_INSTALL ||
+	                (op_of(cqe) == OP_ACCEPT && descriptors_are_plain(&uring->descriptors));
+	if (ordinary && cqe->res >= 0)
+		(void)close(cqe->res);
+}
+
 /* Cancels all requests and waits until they have ended, because they use the caller's memory.
  * Bounded: the end of the ring ends the rest. */
 static void stop(struct uring *uring)
@@ -808,16 +859,25 @@ static void stop(struct uring *uring)
 		io_uring_for_each_cqe(io, head, cqe)
 		{
 			seen++;
-			if (is_counted(cqe) && (cqe->flags & IORING_CQE_F_MORE) == 0)
-				uring->requests--;
+			handle_stopped(uring, cqe);
 		}
 		io_uring_cq_advance(io, seen);
 	}
 }
 
+/* Direct ones go with the ring. One whose request to close has been made is closed by it. */
+static void close_plain(struct uring *uring)
+{
+	for (uint32_t i = 0; i < uring->descriptors.n_used; i++)
+		if (descriptor(uring, i) >= 0 && (uring->slot[i].state & SLOT_CLOSING) == 0)
+			(void)close(descriptor(uring, i));
+}
+
 static void free_all(struct uring *uring)
 {
 	ring_close(&uring->ring);
+	close_plain(uring);
+	descriptors_fini(&uring->descriptors);
 	slot_list_fini(&uring->changed);
 	slot_list_fini(&uring->starved);
 	slot_list_fini(&uring->lingering);
@@ -852,6 +912,17 @@ static struct uring *take_memory(const struct transport *transport)
 	return uring;
 }
 
+static int take_descriptors(struct transport *transport, struct uring *uring, struct shm_error *error)
+{
+	int result = transport_raise_limit(transport, OTHER_FILES_PLAIN + uring->n_accepts, error);
+	if (result != 0)
+		return result;
+	if (descriptors_init(&uring->descriptors, transport->settings.max_connections))
+		return 0;
+	shm_explain(error, "io_uring: no memory for %u descriptors", transport->settings.max_connections);
+	return -ENOMEM;
+}
+
 static int open_uring(struct transport *transport, struct shm_error *error)
 {
 	int result = transport_raise_limit(transport, OTHER_FILES, error);
@@ -865,11 +936,15 @@ static int open_uring(struct transport *transport, struct shm_error *error)
 	}
 	const char *step;
 	result = ring_open(&uring->ring, &transport->settings, &step);
-	if (result != 0) {
+	if (result != 0)
 		shm_explain(error, "%s: %s", step, strerror(-result));
+	else if (uring->ring.plain)
+		result = take_descriptors(transport, uring, error);
+	if (result != 0) {
 		free_all(uring);
 		return result;
 	}
+	transport->plain = uring->ring.plain;
 	transport->own = uring;
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -35,11 +36,14 @@ int receive_open(struct receive *receive, enum receive_backend backend, struct s
 	int result = switch_gro_on(receive, error);
 	if (result != 0)
 		return result;
+	receive->denied[0] = '\0';
 	receive->ops = backend == RECEIVE_RECVMMSG ? &receive_mmsg : &receive_uring;
 	result = receive->ops->open(receive, error);
 	if (result == 0 || backend != RECEIVE_AUTO)
 		return result;
 	log_warn("io_uring not usable, taking recvmmsg", "reason=\"%s\"", error->text);
+	snprintf(receive->denied, sizeof receive->denied, "%.*s", (int)sizeof receive->denied - 1,
+	         error->text);
 	receive->ops = &receive_mmsg;
 	return receive->ops->open(receive, error);
 }

@@ -16,6 +16,8 @@
 
 #define RECEIVE_ALSO_MAX 16u
 
+#define RECEIVE_DENIED_BYTES 96u
+
 enum receive_backend { RECEIVE_AUTO, RECEIVE_URING, RECEIVE_RECVMMSG };
 
 /* The back-end of that name, a value of the option `backend`; of another (xdp), which it is for the
@@ -54,6 +56,8 @@ struct receive {
 	unsigned n_also;
 	uint64_t batch_wait_ns; /* how long a wait may collect after the first datagram; 0: not at all */
 	int failed_errno;       /* of the last failure that was logged */
+	/* why receive_open has taken recvmmsg although io_uring would do; "" */
+	char denied[RECEIVE_DENIED_BYTES];
 	struct receive_counts counts;
 	void *own; /* the back-end's state */
 };

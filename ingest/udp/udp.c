@@ -391,13 +391,18 @@ void udp_read_settings(struct udp_settings *settings, const struct config *confi
 /* What of the back-end the configuration does not tell. */
 static void tell_backend(struct stage *stage, const struct udp *udp, const struct udp_settings *settings)
 {
-	char text[CONTROL_NOTE_BYTES] = "";
+	const struct receive *receive = &udp->receive;
+	char text[CONTROL_NOTE_BYTES];
 	if (udp->xdp.n > 0)
 		xdp_tell(&udp->xdp, text, sizeof text);
 	else if (settings->xdp.frames > 0)
 		snprintf(text, sizeof text,
 		         "xdp is not in use (the log says why): %s on the ordinary sockets",
-		         udp->receive.ops->name);
+		         receive->ops->name);
+	else if (receive->denied[0] != '\0')
+		snprintf(text, sizeof text, "recvmmsg, no io_uring: %s", receive->denied);
+	else
+		snprintf(text, sizeof text, "%s", receive->ops == &receive_uring ? "io_uring" : "recvmmsg");
 	control_note(stage->control, "%s", text);
 	log_info("receiving", "backend=%s sockets=%u buffers=%u queues=%u", udp->receive.ops->name,
 	         stage->n_sockets, udp->buffers.n_buffers, udp->xdp.n);

@@ -12,7 +12,7 @@ import pytest
 from harness import ROOT, wait_until
 from http_help import (
     EXAMPLE, JSON_TYPE, LOG_EXAMPLE, OK_BODY, Client, Knocker, ask, check_ledger, chunks, events, http_address,
-    http_addresses, http_config, metric, request_bytes, wait_metric,
+    http_addresses, http_config, metric, request_bytes, uring_allowed, wait_metric,
 )
 
 GIF_BYTES = 43
@@ -279,11 +279,23 @@ def test_several_processes_share_the_addresses(instance, tmp_path, backend):
     end_with_postbacks(millrace)
 
 
+def test_plain_descriptors_serve_as_direct_ones(instance, tmp_path):
+    if not uring_allowed():
+        pytest.skip("io_uring is not allowed here")
+    millrace = instance(config=http_config(tmp_path, "uring-plain", listen=everywhere(tmp_path)))
+    for address in http_addresses(millrace):
+        check_answers(address)
+    assert millrace.stage("ingest-http.0")["note"] == "io_uring, plain descriptors"
+    assert "backend=uring descriptors=plain" in millrace.log()
+    end_with_postbacks(millrace)
+
+
 @pytest.mark.parametrize("call", ["setup", "enter", "register"])
 def test_epoll_serves_where_a_call_of_io_uring_is_denied(instance, tmp_path, call):
     wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_system_call.py"), call]
     millrace = instance(config=http_config(tmp_path), wrapper=wrapper)
     assert "backend=epoll" in millrace.log()
+    assert re.fullmatch(r"epoll, no io_uring: .*: Operation not permitted", millrace.stage("ingest-http.0")["note"])
     assert ask(http_address(millrace), "POST", "/event", EXAMPLE).status == 200
     assert metric(millrace, "uring_in_use") == 0
     check_ledger(millrace, "metric", received=1, written=1)

@@ -2,6 +2,7 @@
 import contextlib
 import ipaddress
 import json
+import re
 import socket
 import sqlite3
 import time
@@ -194,6 +195,7 @@ def test_where_a_call_of_io_uring_is_denied_the_other_backend_serves(instance, r
     stat = millrace.settle("ip", expected.sent)
     check_ledger(millrace.ledger("ip", stat), expected)
     assert millrace.stage("ingest-udp.0", stat)["metrics"]["uring_in_use"] == 0
+    assert re.fullmatch(r"recvmmsg, no io_uring: .*: Operation not permitted", millrace.stage("ingest-udp.0", stat)["note"])
     check_reports(millrace, expected)
 
 

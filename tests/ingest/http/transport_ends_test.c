@@ -423,6 +423,8 @@ int main(void)
 	        BOTH(whatever_clients_and_server_do_by_chance_every_connection_ends_once_and_keeps_its_bytes),
 	        {"the_same_while_connections_are_polled (io_uring)", the_same_while_connections_are_polled,
 	         transport_use_uring, fixture_clean, NULL},
+	        {"the_same_while_connections_are_polled (io_uring, plain)",
+	         the_same_while_connections_are_polled, transport_use_plain, fixture_clean, NULL},
 	        cmocka_unit_test_teardown(lingering_ends_after_a_second_although_the_peer_does_not,
 	                                  fixture_clean),
 	};

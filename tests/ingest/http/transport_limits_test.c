@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,6 +61,13 @@ static void connections_over_the_limit_are_closed_and_a_freed_slot_is_usable_at_
 	fixture_close();
 }
 
+static void close_listeners(void)
+{
+	for (unsigned k = 0; k < FIXTURE_LISTENERS; k++)
+		if (fixture.listener[k] >= 0)
+			close(fixture.listener[k]);
+}
+
 static void refusing_leaves_new_clients_to_the_next_life(void **state)
 {
 	(void)state;
@@ -87,9 +95,7 @@ static void refusing_leaves_new_clients_to_the_next_life(void **state)
 	close(first);
 	close(second);
 	fixture_shut();
-	for (unsigned k = 0; k < FIXTURE_LISTENERS; k++)
-		if (fixture.listener[k] >= 0)
-			close(fixture.listener[k]);
+	close_listeners();
 }
 
 /* ---- what the machine allows ---- */
@@ -163,10 +169,70 @@ static int accept_without_files(void)
 static void without_descriptors_accepting_does_not_spin(void **state)
 {
 	(void)state;
-	backend_under_test = TRANSPORT_EPOLL; /* the other one needs none */
+	backend_under_test = TRANSPORT_EPOLL; /* direct descriptors need none */
 	fixture_open(8, 16, 4096);
 	in_a_child(accept_without_files);
 	fixture_close();
+}
+
+/* A ring is one process's: all of it in the child. There is no reserve: clients wait. */
+static int accept_plain_without_files(void)
+{
+	alarm(60);
+	backend_under_test = TRANSPORT_URING_PLAIN;
+	fixture_open(8, 16, 4096);
+	for (unsigned i = 0; i < 4; i++)
+		(void)client_connect(TCP4);
+	struct rlimit limit, none = {.rlim_cur = 3};
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 1;
+	none.rlim_max = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &none) != 0)
+		return 1;
+	uint64_t begin_ns = clock_monotonic_ns();
+	unsigned n = 0;
+	for (; clock_monotonic_ns() - begin_ns < 150 * NS_PER_MS; n++)
+		if (!transport_poll(&fixture.transport))
+			transport_wait(&fixture.transport, 50 * NS_PER_MS);
+	if (n > 40 || fixture.n_opened != 0 || fixture.transport.counts.failures == 0)
+		return 2;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 3;
+	while (fixture.n_opened < 4)
+		(void)turn();
+	return 0;
+}
+
+static void without_descriptors_accepting_plain_ones_does_not_spin(void **state)
+{
+	(void)state;
+	in_a_child(accept_plain_without_files);
+}
+
+/* Shutting the transport closes what is open, what is about to close and what waits to be accepted. */
+static void no_descriptor_is_left_open(void **state)
+{
+	(void)state;
+	unsigned before = 0, after = 0;
+	int client[30];
+	fixture_open(16, 16, 4096);
+	fixture_shut();
+	for (int fd = 0; fd < 500; fd++)
+		before += fcntl(fd, F_GETFD) >= 0;
+	assert_int_equal(fixture_begin(backend_under_test, 16, 16, 4096), 0);
+	for (unsigned i = 0; i < 30; i++)
+		client[i] = client_connect(i % 2 == 0 ? TCP4 : UNIX);
+	until(fixture.n_open == 16);
+	for (uint32_t slot = 0; slot < 4; slot++)
+		side_close(slot, slot % 2 == 0);
+	transport_flush(&fixture.transport);
+	fixture_shut();
+	for (unsigned i = 0; i < 30; i++)
+		close(client[i]);
+	for (int fd = 0; fd < 500; fd++)
+		after += fcntl(fd, F_GETFD) >= 0;
+	assert_int_equal(after, before);
+	close_listeners();
 }
 
 static int serve_where_io_uring_is_denied(void)
@@ -179,6 +245,10 @@ static int serve_where_io_uring_is_denied(void)
 		return 2;
 	if (fixture_begin(TRANSPORT_AUTO, 10, 16, 1024) != 0)
 		return 3;
+	char text[160];
+	transport_tell(&fixture.transport, text, sizeof text);
+	if (strcmp(text, "epoll, no io_uring: io_uring_setup: Operation not permitted") != 0)
+		return 5;
 	return strcmp(fixture.transport.ops->name, "epoll") == 0 ? 0 : 4;
 }
 
@@ -211,6 +281,9 @@ int main(void)
 	        BOTH(refusing_leaves_new_clients_to_the_next_life),
 	        BOTH(a_low_limit_of_open_files_makes_fewer_connections),
 	        cmocka_unit_test_teardown(without_descriptors_accepting_does_not_spin, fixture_clean),
+	        cmocka_unit_test_teardown(without_descriptors_accepting_plain_ones_does_not_spin,
+	                                  fixture_clean),
+	        BOTH(no_descriptor_is_left_open),
 	        cmocka_unit_test_teardown(where_io_uring_is_denied_epoll_serves, fixture_clean),
 	        cmocka_unit_test_teardown(settings_that_are_none_are_refused, fixture_clean),
 	};

@@ -231,9 +231,10 @@ static void it_is_the_busy_connections_that_count_not_the_open_ones(void **state
 	close_clients();
 }
 
-#define URING(test)                                                   \
-	{                                                             \
-#test, test, transport_use_uring, fixture_clean, NULL \
+#define URING(test)                                                              \
+	{#test, test, transport_use_uring, fixture_clean, NULL},                 \
+	{                                                                        \
+#test " (plain)", test, transport_use_plain, fixture_clean, NULL \
 	}
 
 int main(void)
