@@ -2,6 +2,7 @@
 #
 #   make run      install what is missing, build, start the whole pipeline on the embedded default
 #   make test     install what the tests need, build, run all tests
+#   make try-kernel  the main job on another kernel, in qemu
 #   make test-peers  tests against moto, Azurite, Apache Kafka and Standard Webhooks
 #   make          build only (everything lands under build/); make deps installs what that needs
 #   make data     fetch the country database and the user-agent rules (make run and make test do it)

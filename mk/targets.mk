@@ -14,8 +14,8 @@ HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/
 FETCHED   = country.mmdb regexes.yaml uPlot.js uPlot.css
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,$(FETCHED) $(addsuffix .licence,$(FETCHED)))
 
-.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live soak
-.PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint
+.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live soak try-kernel
+.PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint built-try-kernel
 
 all: have-packages $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
 
@@ -78,6 +78,12 @@ test-peers: ## tests against moto, Azurite, Apache Kafka and the library of Stan
 	@$(AGAIN) built-peers
 built-peers: all $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds peers $(CHOICE)
+
+try-kernel: ## boot Debian's kernel KERNEL (6.1 or 6.12) in qemu and run the main job, kills and a drain there
+	@scripts/install-packages build run test data kernel
+	@$(AGAIN) built-try-kernel
+built-try-kernel: all $(filter %/transport_test %/transport_ends_test %/transport_limits_test %/transport_polling_test %/transport_rest_test %/udp_test %/ingest/udp/wait_test %/shm/folder_test,$(UNIT_TESTS))
+	@scripts/try-kernel $(or $(KERNEL),6.1) $(BUILD)
 
 crash-sinks: ## 1,000 kills of the sink on each store, under load; KILLS=n for another number
 	@scripts/install-packages build run test data xdp
