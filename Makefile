@@ -8,11 +8,12 @@
 #   make data     fetch the country database and the user-agent rules (make run and make test do it)
 #   make crash-sinks | crash-deliver | crash-packets | outage-deliver | bench-live | asan | lint | fuzz | bench | check | install | clean
 #
-# Variables: BUILD (output folder), DATA (what is fetched), CC, CFLAGS, PREFIX, DESTDIR, V=1 (show commands), NO_DEPS=1 (install nothing).
+# Variables: BUILD (output folder), DATA (what is fetched), CC, CFLAGS, PREFIX, LIBDIR (of libmillrace, below PREFIX), DESTDIR, V=1 (show commands), NO_DEPS=1 (install nothing).
 
 BUILD   ?= build
 DATA    ?= data
 PREFIX  ?= /usr/local
+LIBDIR  ?= lib
 VERSION := 0.1.0
 
 .DEFAULT_GOAL := all

@@ -18,7 +18,7 @@ $(eval $(call archive,millrace_static,$(LIBMILLRACE_SOURCES)))
 
 $(BUILD)/lib/pkgconfig/millrace.pc: lib/millrace.pc.in
 	@mkdir -p $(@D)
-	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $< > $@
+	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' $< > $@
 
 # The example is built as an outside program would be: from the public header and the shared library alone.
 $(BUILD)/examples/count: lib/examples/count.c lib/millrace.h $(LIBMILLRACE)

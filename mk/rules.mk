@@ -14,8 +14,9 @@ endif
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 OPTIMISE ?= -O2
 CFLAGS   ?= -g
+# REPRODUCE: what keeps the folder of the build out of what is built (debian/rules).
 # The folder that the sources include from is the root: #include "shm/stream.h".
-ALL_CFLAGS = -std=gnu17 $(WARNINGS) $(OPTIMISE) $(CFLAGS) $(SANITIZE) -fPIC -fno-strict-aliasing -D_GNU_SOURCE -I. -I$(BUILD)/gen \
+ALL_CFLAGS = -std=gnu17 $(WARNINGS) $(OPTIMISE) $(CFLAGS) $(REPRODUCE) $(SANITIZE) -fPIC -fno-strict-aliasing -D_GNU_SOURCE -I. -I$(BUILD)/gen \
              -DMILLRACE_VERSION='"$(VERSION)"' -DMILLRACE_PREFIX='"$(PREFIX)"'
 ALL_LDFLAGS = $(SANITIZE) $(LDFLAGS)
 

@@ -14,8 +14,8 @@ HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/
 FETCHED   = country.mmdb regexes.yaml uPlot.js uPlot.css
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,$(FETCHED) $(addsuffix .licence,$(FETCHED)))
 
-.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live soak try-kernel
-.PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint built-try-kernel
+.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live soak try-kernel deb try-packages try-arm64
+.PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint built-try-kernel built-unit-programs
 
 all: have-packages $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
 
@@ -78,6 +78,20 @@ test-peers: ## tests against moto, Azurite, Apache Kafka and the library of Stan
 	@$(AGAIN) built-peers
 built-peers: all $(TEST_PROGRAMS)
 	@$(RUN_TESTS) --kinds peers $(CHOICE)
+
+deb: ## the Debian packages of the last commit, into $(BUILD)/deb; ARGS=--twice builds them twice and compares
+	@scripts/install-packages build xdp deb
+	@scripts/make-deb $(ARGS) $(BUILD)/deb
+
+try-packages: ## as root: install, upgrade while it runs, remove and purge the packages in a fresh chroot
+	@scripts/install-packages build xdp deb
+	@scripts/try-packages
+
+try-arm64: ## build everything for arm64 and run the unit tests by qemu's user-mode emulation
+	@scripts/install-packages build test data arm64
+	@scripts/fetch-data $(DATA)
+	@scripts/try-arm64 $(BUILD)-arm64
+built-unit-programs: $(UNIT_TESTS) $(TEST_PROGRAMS)
 
 try-kernel: ## boot Debian's kernel KERNEL (6.1 or 6.12) in qemu and run the main job, kills and a drain there
 	@scripts/install-packages build run test data kernel
@@ -153,7 +167,7 @@ docs: $(DOCUMENT) ## renew the generated blocks of the documents
 	@scripts/check-generated --write $(DOCUMENT)
 
 install: all ## install under DESTDIR/PREFIX
-	@BUILD=$(BUILD) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) VERSION=$(VERSION) scripts/install-tree $(PROGRAMS)
+	@BUILD=$(BUILD) PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) DESTDIR=$(DESTDIR) VERSION=$(VERSION) scripts/install-tree $(PROGRAMS)
 
 clean: ## remove $(BUILD) and its variants
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-clang

@@ -23,6 +23,6 @@ define bpf
 $(GEN)/$(notdir $(1)).bpf.inc: $(1).bpf.c $(2)
 	@mkdir -p $$(@D)
 	$$(call say,BPF,$$<)
-	$$(Q)$$(BPF_CLANG) -target bpf -O2 -g -Wall -Wextra -Werror -I. -idirafter $$(BPF_INCLUDE) -c $$< -o $$(@:.inc=.o)
+	$$(Q)$$(BPF_CLANG) -target bpf -O2 -g $$(REPRODUCE) -Wall -Wextra -Werror -I. -idirafter $$(BPF_INCLUDE) -c $$< -o $$(@:.inc=.o)
 	@od -An -v -tx1 -w16 $$(@:.inc=.o) | sed 's/ \(..\)/0x\1,/g' > $$@
 endef

@@ -1,13 +1,16 @@
 """The examples in conf/: each runs as it stands, but for ports and paths, and events go through it over TLS."""
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import textwrap
 
 import pytest
 
+import harness
 from harness import ROOT, SLOW, wait_until
 from http_help import EXAMPLE, check_ledger, events, http_address, http_config, metric
 
@@ -260,3 +263,14 @@ def test_no_client_hides_behind_a_haproxy_that_adds_its_address(instance, tmp_pa
         with Proxy([haproxy, "-db", "-f", configuration], tmp_path / "haproxy.log", [listening]):
             port = listening.getsockname()[1]
             assert [(fields, event_from(port, millrace, *fields)) for fields, _ in HAPROXY[how]] == HAPROXY[how]
+
+
+def test_the_configuration_for_kubernetes_is_good(tmp_path):
+    text = (ROOT / "conf" / "kubernetes.yaml").read_text()
+    inside = re.search(r"^  millrace\.yaml: \|\n((?:    .*\n)+)", text, re.M)[1]
+    (tmp_path / "millrace.yaml").write_text(textwrap.dedent(inside))
+    checked = subprocess.run([harness.MILLRACE, "check", "-c", tmp_path / "millrace.yaml"], capture_output=True, text=True, timeout=30)
+    assert checked.returncode == 0, checked.stderr
+    needed = int(re.search(r"^ *(\d+)  in all$", checked.stdout, re.M)[1])
+    given = int(re.search(r"emptyDir: \{medium: Memory, sizeLimit: (\d+)Mi\}", text)[1]) << 20
+    assert given * 0.8 < needed < given, "sizeLimit fits what is needed"
