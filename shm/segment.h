@@ -25,6 +25,14 @@
 
 #define SEGMENT_MAGIC        0x6563617272696c6dull /* "millrace" as a little-endian word */
 #define SEGMENT_HEADER_BYTES 4096u
+
+/* The largest page of any kernel for this processor: where a file is mapped from a place other than
+ * its start, that place is a multiple of it. arm64 has kernels with 4, 16 and 64 KiB. */
+#ifdef __x86_64__
+#define SEGMENT_PAGE_BYTES_MAX 4096u
+#else
+#define SEGMENT_PAGE_BYTES_MAX 65536u
+#endif
 #define SEGMENT_NAME_MAX     96u
 #define SHM_LINE             64  /* bytes: what one writer owns at a time */
 #define SHM_NAME_MAX         32u /* bytes of a topic's, role's or group's name, the final 0 included */

@@ -21,12 +21,13 @@
 /* ---- the file ----
  *
  *     | segment header | struct stream_shared | data | data again |
- *     ^ base           ^ base + 4 KiB         ^ base + DATA_OFFSET, a whole page
+ *     ^ base           ^ base + 4 KiB         ^ base + DATA_OFFSET, a whole page, however large pages are
  */
 
-#define DATA_OFFSET             \
-	(SEGMENT_HEADER_BYTES + \
-	 ((sizeof(struct stream_shared) + SEGMENT_HEADER_BYTES - 1) & ~(size_t)(SEGMENT_HEADER_BYTES - 1)))
+#define DATA_OFFSET                                                                           \
+	((SEGMENT_HEADER_BYTES + sizeof(struct stream_shared) + SEGMENT_PAGE_BYTES_MAX - 1) & \
+	 ~(size_t)(SEGMENT_PAGE_BYTES_MAX - 1))
+_Static_assert(STREAM_SIZE_MIN % SEGMENT_PAGE_BYTES_MAX == 0, "data is whole pages");
 
 static struct stream_shared *shared_of(char *base)
 {

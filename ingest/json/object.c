@@ -172,6 +172,8 @@ const char *json_string_end(const char *at, const char *end)
 			}
 			at += 16;
 		}
+#else
+		(void)end;
 #endif
 		while (*at != '"' && *at != '\\')
 			at++;

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <float.h>
 #include <jansson.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -23,6 +24,14 @@
 #include "sink/tally/store.h"
 #include "tests/fixture/draw.h"
 #include "tests/fixture/tally.h"
+
+/* Of 113 bits, which is long double where the compiler has no __float128. */
+#ifdef __SIZEOF_FLOAT128__
+typedef __float128 quad;
+#else
+typedef long double quad;
+_Static_assert(LDBL_MANT_DIG >= 113, "long double is wide enough");
+#endif
 
 #define MINUTE_MS 60000
 #define MIDNIGHT  ((int64_t)20789 * 86400000) /* 2026-12-02 */
@@ -184,7 +193,7 @@ static void averages_are_rounded_once(void **state)
 		uint64_t count = (draw() >> 1 >> draw_below(63)) + 1;
 		if (sum / (__int128)count > INT64_MAX || sum / (__int128)count < INT64_MIN)
 			continue;
-		assert_true(hourly_average(sum, count) == (double)((__float128)sum / (__float128)count));
+		assert_true(hourly_average(sum, count) == (double)((quad)sum / (quad)count));
 	}
 }
 
