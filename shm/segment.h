@@ -33,9 +33,9 @@
 #else
 #define SEGMENT_PAGE_BYTES_MAX 65536u
 #endif
-#define SEGMENT_NAME_MAX     96u
-#define SHM_LINE             64  /* bytes: what one writer owns at a time */
-#define SHM_NAME_MAX         32u /* bytes of a topic's, role's or group's name, the final 0 included */
+#define SEGMENT_NAME_MAX 96u
+#define SHM_LINE         64  /* bytes: what one writer owns at a time */
+#define SHM_NAME_MAX     32u /* bytes of a topic's, role's or group's name, the final 0 included */
 
 enum segment_kind {
 	SEGMENT_INSTANCE = 1, /* what exists: topics, lanes, stages (instance.h) */
