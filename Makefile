@@ -6,7 +6,7 @@
 #   make test-peers  tests against moto, Azurite, Apache Kafka and Standard Webhooks
 #   make          build only (everything lands under build/); make deps installs what that needs
 #   make data     fetch the country database and the user-agent rules (make run and make test do it)
-#   make crash-sinks | crash-deliver | crash-packets | outage-deliver | bench-live | asan | lint | fuzz | bench | check | install | clean
+#   make crash-sinks | crash-deliver | crash-packets | crash-upgrade | outage-deliver | bench-live | asan | lint | fuzz | bench | check | install | clean
 #
 # Variables: BUILD (output folder), DATA (what is fetched), CC, CFLAGS, PREFIX, LIBDIR (of libmillrace, below PREFIX), DESTDIR, V=1 (show commands), NO_DEPS=1 (install nothing).
 

@@ -14,7 +14,7 @@ HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/
 FETCHED   = country.mmdb regexes.yaml uPlot.js uPlot.css
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,$(FETCHED) $(addsuffix .licence,$(FETCHED)))
 
-.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live soak try-kernel deb try-packages try-arm64
+.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live soak try-kernel deb try-packages try-arm64 crash-upgrade
 .PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint built-try-kernel built-unit-programs
 
 all: have-packages $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
@@ -110,6 +110,11 @@ crash-deliver: ## 500 kills of the stage that delivers, under load, as well as t
 crash-packets: ## 50 kills of the stage and 5 of the supervisor while packets come past the kernel, as root; KILLS=n for another number
 	@scripts/install-packages build run test data xdp
 	@MILLRACE_KILLS=$(or $(KILLS),50) $(AGAIN) built-system LIMIT=3600 ONLY="test_packets and kills"
+
+crash-upgrade: ## 100 restarts of stages, 30 crashes within 2 s and 5 upgrades of everything, under load; RESTARTS=n CRASHES=n UPGRADES=n
+	@scripts/install-packages build run test data xdp
+	@MILLRACE_RESTARTS=$(or $(RESTARTS),100) MILLRACE_CRASHES=$(or $(CRASHES),30) MILLRACE_UPGRADES=$(or $(UPGRADES),5) \
+	  $(AGAIN) built-system LIMIT=3600 ONLY="test_renew and (http or udp or crashes)"
 
 outage-deliver: ## 200,000 postbacks for a receiver that is down for a minute; POSTBACKS=n, DOWN=seconds
 	@scripts/install-packages build run test data xdp

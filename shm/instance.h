@@ -2,6 +2,7 @@
  *
  *     /dev/shm/millrace/<instance>/
  *         lock                    held by the supervisor (POSIX lock: dies with it)
+ *         request, answer         supervisor/request.h: what a command asks of the supervisor
  *         instance                this page: topics, lanes, groups, queues, roles
  *         bells                   one doorbell per topic and group, one per queue
  *         drops                   drops.h, how much of the sockets' drop counters is in a ledger

@@ -278,6 +278,16 @@ static void check_file(void *argument, const char *key, const char *configured)
 		file->discard(loaded);
 }
 
+bool stage_layout_fits(const char *hash, FILE *out)
+{
+	uint64_t layout = segment_layout_hash();
+	if (strtoull(hash, NULL, 16) == layout)
+		return true;
+	fprintf(out, "layout the segments have layout %.16s, this program has %016llx\n", hash,
+	        (unsigned long long)layout);
+	return false;
+}
+
 int stage_files_check(const struct stage_ops *ops, const struct config *config, const char *section,
                       FILE *out)
 {

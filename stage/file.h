@@ -78,6 +78,10 @@ void stage_files_end(struct stage *stage);
  * is not, NULL or "" if it is. */
 void stage_file_report(struct stage *stage, const char *option, bool in_force, const char *refusal);
 
+/* --layout: whether segments with this layout hash (hexadecimal) are this build's. When not, that is
+ * the finding. */
+bool stage_layout_fits(const char *hash, FILE *out);
+
 /* --check: tries all files of the section ("ingest.http[0]"), then what else the stage opens
  * (stage_ops.check), and prints the findings. Returns 0, or -errno when out cannot be written. */
 int stage_files_check(const struct stage_ops *ops, const struct config *config, const char *section,

@@ -20,7 +20,7 @@
 enum { EXIT_DRAINED = 0, EXIT_CANNOT_START = 1, EXIT_USAGE = 2, EXIT_LOST = 3, EXIT_OUTDATED = 4 };
 
 struct arguments {
-	const char *instance, *role, *input, *output, *check;
+	const char *instance, *role, *input, *output, *check, *layout;
 	int socket[STAGE_SOCKETS_MAX];
 	unsigned n_sockets;
 	struct stage_frames frames[STAGE_FRAMES_MAX];
@@ -93,6 +93,8 @@ static int check_arguments(const struct arguments *arguments, const struct stage
 	bool joins = arguments->instance != NULL || arguments->role != NULL || arguments->n_sockets > 0 ||
 	             arguments->n_frames > 0 || arguments->gate >= 0;
 	bool alone = arguments->input != NULL || arguments->output != NULL || arguments->n_sets > 0;
+	if (arguments->layout != NULL && arguments->check == NULL)
+		return usage_error(ops, "--layout goes with --check", "");
 	if (arguments->check != NULL) {
 		if (joins || alone)
 			return usage_error(ops, "--check stands alone", "");
@@ -118,12 +120,19 @@ static int check_arguments(const struct arguments *arguments, const struct stage
 static int parse_arguments(struct arguments *arguments, int argc, char **argv, const struct stage_ops *ops)
 {
 	static const struct option options[] = {
-	        {"instance", required_argument, NULL, 'i'}, {"role", required_argument, NULL, 'r'},
-	        {"socket", required_argument, NULL, 's'},   {"frames", required_argument, NULL, 'f'},
-	        {"gate", required_argument, NULL, 'g'},     {"input", required_argument, NULL, 'I'},
-	        {"output", required_argument, NULL, 'O'},   {"set", required_argument, NULL, 'S'},
-	        {"check", required_argument, NULL, 'c'},    {"help", no_argument, NULL, 'h'},
-	        {"version", no_argument, NULL, 'v'},        {NULL, 0, NULL, 0},
+	        {"instance", required_argument, NULL, 'i'},
+	        {"role", required_argument, NULL, 'r'},
+	        {"socket", required_argument, NULL, 's'},
+	        {"frames", required_argument, NULL, 'f'},
+	        {"gate", required_argument, NULL, 'g'},
+	        {"input", required_argument, NULL, 'I'},
+	        {"output", required_argument, NULL, 'O'},
+	        {"set", required_argument, NULL, 'S'},
+	        {"check", required_argument, NULL, 'c'},
+	        {"help", no_argument, NULL, 'h'},
+	        {"version", no_argument, NULL, 'v'},
+	        {"layout", required_argument, NULL, 'l'},
+	        {NULL, 0, NULL, 0},
 	};
 	int option, result = 0;
 	opterr = 0;
@@ -157,6 +166,9 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv, c
 			break;
 		case 'c':
 			arguments->check = optarg;
+			break;
+		case 'l':
+			arguments->layout = optarg;
 			break;
 		case 'h':
 			help_write(ops, stdout);
@@ -208,8 +220,10 @@ static struct config *load_config(const struct stage_ops *ops, const char *path,
 
 /* ---- before it is started ---- */
 
-static int run_check(const char *section, const struct stage_ops *ops)
+static int run_check(const char *section, const char *layout, const struct stage_ops *ops)
 {
+	if (layout != NULL && !stage_layout_fits(layout, stdout))
+		return output_finish(ops->name) == 0 ? EXIT_DRAINED : EXIT_CANNOT_START;
 	struct config *config = load_config(ops, "/dev/stdin", NULL, 0);
 	if (config == NULL)
 		return EXIT_CANNOT_START;
@@ -459,7 +473,7 @@ int stage_main(int argc, char **argv, const struct stage_ops *ops)
 		       : output_finish(ops->name) == 0 ? EXIT_DRAINED
 		                                       : EXIT_CANNOT_START;
 	if (arguments.check != NULL)
-		return run_check(arguments.check, ops);
+		return run_check(arguments.check, arguments.layout, ops);
 	return arguments.input != NULL ? run_alone(&arguments, ops) : run_role(&arguments, ops);
 }
 

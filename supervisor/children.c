@@ -358,6 +358,23 @@ void children_stop(struct children *children, unsigned index, uint64_t now_ns)
 	}
 }
 
+void children_start_again(struct children *children, unsigned index, uint64_t now_ns)
+{
+	struct child *child = &children->child[index];
+	child->stopping = child->finished = false;
+	child->stop_tries = child->quick_deaths = 0;
+	ledger_add(&child->control->restarts, 1);
+	children_start(children, index, now_ns);
+}
+
+void children_adopt(struct children *children, unsigned index, pid_t pid, uint64_t now_ns)
+{
+	struct child *child = &children->child[index];
+	child->pid = pid;
+	child->started_ns = now_ns;
+	child->phase = CHILD_STARTING; /* the next step finds out whether it runs */
+}
+
 void children_ending(struct children *children)
 {
 	children->ending = true;

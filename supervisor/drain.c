@@ -8,6 +8,7 @@
 #include "supervisor/home.h"
 #include "supervisor/lane_file.h"
 #include "supervisor/reload.h"
+#include "supervisor/renew.h"
 
 #define OUTSIDE_LOOK_NS (20 * NS_PER_MS)
 /* timeout(1), make and shells signal a process and then its whole group: that is one request, not
@@ -16,6 +17,11 @@
 
 void drain_begin(struct supervisor *supervisor, uint64_t now_ns)
 {
+	if (supervisor->phase == SUPERVISOR_DRAINING && supervisor->renew.drains) {
+		renew_give_up(supervisor);
+		sockets_quiet(&supervisor->sockets, true);
+		return;
+	}
 	if (supervisor->phase == SUPERVISOR_DRAINING) {
 		if (now_ns - supervisor->drain_begun_ns < DRAIN_AGAIN_NS)
 			return;
@@ -24,6 +30,8 @@ void drain_begin(struct supervisor *supervisor, uint64_t now_ns)
 		return;
 	}
 	reload_give_up(supervisor);
+	if (!supervisor->renew.drains)
+		renew_give_up(supervisor);
 	log_info("draining", "timeout_s=%llu",
 	         (unsigned long long)(config_ns(supervisor->config, "drain_timeout") / NS_PER_SEC));
 	supervisor->phase = SUPERVISOR_DRAINING;
@@ -32,7 +40,8 @@ void drain_begin(struct supervisor *supervisor, uint64_t now_ns)
 	supervisor->drain_deadline_ns = now_ns + config_ns(supervisor->config, "drain_timeout");
 	children_ending(&supervisor->children);
 	packets_quiet(supervisor->packets);
-	sockets_quiet(&supervisor->sockets, true);
+	if (!supervisor->renew.drains)
+		sockets_quiet(&supervisor->sockets, true);
 	segments_set_draining(&supervisor->segments);
 }
 
@@ -169,7 +178,8 @@ bool drain_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns
 			return false;
 		if (supervisor->rank == 0) {
 			packets_close(supervisor->packets);
-			sockets_close(&supervisor->sockets);
+			if (!supervisor->renew.drains)
+				sockets_close(&supervisor->sockets);
 		}
 		if (supervisor->rank == 0 && wait_for_writers(supervisor, now_ns, due_ns))
 			return false;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/output.h"
+#include "stage/file.h"
 #include "supervisor/supervisor.h"
 
 static const char usage[] =
@@ -18,18 +19,24 @@ static const char usage[] =
         "      --instance NAME  the instance (default: $MILLRACE_INSTANCE, then the configuration)\n"
         "      --help, --version\n"
         "\n"
-        "Signals: SIGTERM, SIGINT drain and end (a second one cuts it short); SIGHUP reads the configuration again.\n"
+        "       supervisor --check supervisor --layout HASH < config.yaml\n"
+        "Says whether this program could go on with the instance that has the configuration and the layout.\n"
+        "\n"
+        "Signals: SIGTERM, SIGINT drain and end (a second one cuts it short); SIGHUP reads the configuration again;\n"
+        "SIGUSR2: a command asks something (millrace restart, millrace upgrade).\n"
         "Environment: MILLRACE_INSTANCE, MILLRACE_SHM (instead of /dev/shm/millrace), MILLRACE_LIBEXEC (folder of the\n"
         "stages), LISTEN_FDS and LISTEN_PID (sockets of a service manager).\n"
         "Exit status: 0 drained; 1 cannot start, or the configuration is wrong; 2 usage; 3 not drained in time: the segments\n"
         "are kept and the next start goes on from there; 4 the instance's folder was removed while it ran.\n";
 
-enum { OPTION_SET = 256, OPTION_INSTANCE, OPTION_HELP, OPTION_VERSION };
+enum { OPTION_SET = 256, OPTION_INSTANCE, OPTION_CHECK, OPTION_LAYOUT, OPTION_HELP, OPTION_VERSION };
 
 static const struct option table[] = {
         {"config", required_argument, NULL, 'c'},
         {"set", required_argument, NULL, OPTION_SET},
         {"instance", required_argument, NULL, OPTION_INSTANCE},
+        {"check", required_argument, NULL, OPTION_CHECK},
+        {"layout", required_argument, NULL, OPTION_LAYOUT},
         {"help", no_argument, NULL, OPTION_HELP},
         {"version", no_argument, NULL, OPTION_VERSION},
         {NULL, 0, NULL, 0},
@@ -44,9 +51,29 @@ __attribute__((format(printf, 1, 2))) static int print(const char *format, ...)
 	return output_finish("supervisor");
 }
 
+/* Findings as a stage's --check prints them (trial.h). */
+static int run_check(const char *layout)
+{
+	char *errors = NULL;
+	if (!stage_layout_fits(layout, stdout))
+		return output_finish("supervisor");
+	struct config *config = config_load("/dev/stdin", NULL, 0, &errors);
+	struct plan *plan = config == NULL ? NULL : plan_make(config, &errors);
+	char *rest = errors;
+	for (char *line; rest != NULL && (line = strsep(&rest, "\n")) != NULL;)
+		if (*line != '\0')
+			printf("refused %s\n", line);
+	free(errors);
+	plan_free(plan);
+	config_free(config);
+	return output_finish("supervisor");
+}
+
 int main(int argc, char **argv)
 {
-	struct supervisor_options options = {.sets = calloc((size_t)argc, sizeof *options.sets)};
+	struct supervisor_options options = {.sets = calloc((size_t)argc, sizeof *options.sets),
+	                                     .argv = argv};
+	const char *check = NULL, *layout = "";
 	struct supervisor *supervisor = malloc(sizeof *supervisor);
 	if (options.sets == NULL || supervisor == NULL)
 		abort();
@@ -59,6 +86,10 @@ int main(int argc, char **argv)
 			options.sets[options.n_sets++] = optarg;
 		else if (c == OPTION_INSTANCE)
 			options.instance = optarg;
+		else if (c == OPTION_CHECK)
+			check = optarg;
+		else if (c == OPTION_LAYOUT)
+			layout = optarg;
 		else if (c == OPTION_HELP)
 			status = print("%s", usage);
 		else if (c == OPTION_VERSION)
@@ -70,6 +101,8 @@ int main(int argc, char **argv)
 		status = SUPERVISOR_USAGE;
 	if (status == SUPERVISOR_USAGE)
 		fputs(usage, stderr);
+	if (status < 0 && check != NULL)
+		status = run_check(layout);
 	if (status < 0) {
 		status = supervisor_init(supervisor, &options);
 		if (status == 0)

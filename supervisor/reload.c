@@ -323,18 +323,8 @@ static void begin_change(struct supervisor *supervisor, uint64_t now_ns)
 
 void reload_check(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
 {
-	struct trial *trial = &supervisor->trial;
-	struct children *children = &supervisor->children;
-	if (children->guest.ended) {
-		children->guest.pid = 0;
-		children->guest.ended = false;
-		trial_ended(trial, children->guest.status);
-	}
-	if (trial_go_on(trial, now_ns)) {
-		children->guest.pid = trial->pid;
-		*due_ns = now_ns < trial->deadline_ns ? trial->deadline_ns : UINT64_MAX; /* SIGCHLD comes */
+	if (trial_among(&supervisor->trial, &supervisor->children, now_ns, due_ns))
 		return;
-	}
 	*due_ns = now_ns;
 	supervisor->phase = SUPERVISOR_UP;
 	if (supervisor->reload_refused == 0)

@@ -14,10 +14,12 @@
 #include "base/log.h"
 #include "supervisor/capabilities.h"
 #include "supervisor/drain.h"
+#include "supervisor/handover.h"
 #include "supervisor/home.h"
 #include "supervisor/orphans.h"
 #include "supervisor/queues.h"
 #include "supervisor/reload.h"
+#include "supervisor/renew.h"
 
 /* ---- configuration ---- */
 
@@ -100,7 +102,7 @@ int supervisor_add_children(struct supervisor *supervisor, struct shm_error *err
 
 static void block_signals(struct supervisor *supervisor)
 {
-	static const int wanted[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+	static const int wanted[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD};
 	sigset_t set;
 	sigemptyset(&set);
 	for (unsigned i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
@@ -131,7 +133,9 @@ static int look_around(struct supervisor *supervisor, struct shm_error *error)
 	struct segments *segments = &supervisor->segments;
 	int result = segments_look(segments, supervisor->plan->directory, error);
 	supervisor->fresh = result == 0 && !segments->adopted;
-	if (result == 0 && segments->adopted) {
+	if (result == 0 && supervisor->handover != NULL && supervisor->handover->in_place) {
+		result = segments->adopted ? plan_merge(supervisor->plan, segments->old, error) : -ENOENT;
+	} else if (result == 0 && segments->adopted) {
 		log_info("taking over segments that are there", "directory=%s", segments->directory);
 		result = orphans_wait(segments->directory, segments->old,
 		                      config_ns(supervisor->config, "drain_timeout"), supervisor->signals,
@@ -181,21 +185,31 @@ static int try_files(struct supervisor *supervisor)
 static int make_all(struct supervisor *supervisor, struct shm_error *error)
 {
 	struct children *children = &supervisor->children;
-	int result = queues_repair_all(&supervisor->segments, error);
+	bool in_place = supervisor->handover != NULL && supervisor->handover->in_place;
+	int result = in_place ? 0 : queues_repair_all(&supervisor->segments, error);
 	if (result == 0)
 		result = segments_apply(&supervisor->segments, supervisor->plan, error);
 	if (result == 0)
 		result = supervisor_write_config(supervisor, supervisor->config, error);
+	if (result == 0 && (result = requests_open(supervisor->plan->directory)) != 0)
+		shm_explain(error, "%s/" REQUEST_FILE ": %s", supervisor->plan->directory, strerror(-result));
 	snprintf(children->directory, sizeof children->directory, "%s", supervisor->plan->directory);
 	snprintf(children->instance, sizeof children->instance, "%s", supervisor->plan->instance);
-	return result == 0 ? supervisor_add_children(supervisor, error) : result;
+	if (result == 0)
+		result = supervisor_add_children(supervisor, error);
+	if (result == 0)
+		handover_adopt(supervisor, clock_monotonic_ns());
+	return result;
 }
 
 static int load_and_plan(struct supervisor *supervisor)
 {
 	char *errors = NULL;
 	const char *note;
-	supervisor->config = supervisor_load(supervisor, &errors);
+	/* In place: what is in force stays in force; the next reload reads what it was made from. */
+	supervisor->config = supervisor->handover != NULL && supervisor->handover->in_place
+	                             ? config_load_instance(supervisor->handover->directory, NULL, 0, &errors)
+	                             : supervisor_load(supervisor, &errors);
 	if (supervisor->config != NULL)
 		supervisor->plan = plan_make(supervisor->config, &errors);
 	if (supervisor->plan != NULL) {
@@ -228,6 +242,28 @@ void supervisor_close_unused(struct supervisor *supervisor)
 	sockets_forget_drops(&supervisor->sockets, supervisor->plan->directory);
 }
 
+static int lock_home(struct supervisor *supervisor, struct shm_error *error)
+{
+	const char *directory = supervisor->plan->directory;
+	if (supervisor->handover != NULL && supervisor->handover->in_place)
+		return 0; /* handed over, and the folder is held since then */
+	int result = home_lock(directory, &supervisor->lock, &supervisor->made_root, error);
+	return result == 0 ? home_guard(directory, &supervisor->guard, error) : result;
+}
+
+/* Takes what is passed and handed over, before anything else is opened. */
+static int take_handed(struct supervisor *supervisor, struct shm_error *error)
+{
+	ssize_t n = readlink("/proc/self/exe", supervisor->program, sizeof supervisor->program - 1);
+	supervisor->program[n < 0 ? 0 : n] = '\0';
+	requests_init(&supervisor->requests);
+	(void)sockets_take_passed(&supervisor->sockets);
+	int result = handover_take(supervisor, error);
+	if (result == 0 && supervisor->handover != NULL && supervisor->handover->in_place)
+		result = home_hold(supervisor->handover->directory, error);
+	return result;
+}
+
 int supervisor_init(struct supervisor *supervisor, const struct supervisor_options *options)
 {
 	struct shm_error error = {""};
@@ -238,18 +274,16 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 	supervisor->lock = supervisor->guard = supervisor->signals = -1;
 	if (getcwd(supervisor->cwd, sizeof supervisor->cwd) == NULL)
 		snprintf(supervisor->cwd, sizeof supervisor->cwd, "/");
-	(void)sockets_take_passed(&supervisor->sockets);
+	int result = take_handed(supervisor, &error);
 	block_signals(supervisor); /* before anything that takes time: SIGHUP must not end a start */
-	if (load_and_plan(supervisor) != 0)
-		return SUPERVISOR_CANNOT_START;
-	int result = check_programs(supervisor, &error);
-	if (result == 0 && try_files(supervisor) != 0)
+	if (result == 0 && load_and_plan(supervisor) != 0)
 		return SUPERVISOR_CANNOT_START;
 	if (result == 0)
-		result = home_lock(supervisor->plan->directory, &supervisor->lock, &supervisor->made_root,
-		                   &error);
+		result = check_programs(supervisor, &error);
+	if (result == 0 && supervisor->handover == NULL && try_files(supervisor) != 0)
+		return SUPERVISOR_CANNOT_START;
 	if (result == 0)
-		result = home_guard(supervisor->plan->directory, &supervisor->guard, &error);
+		result = lock_home(supervisor, &error);
 	if (result == 0)
 		result = look_around(supervisor, &error);
 	if (result == 0)
@@ -269,6 +303,8 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 void supervisor_fini(struct supervisor *supervisor)
 {
 	reload_give_up(supervisor);
+	requests_finish(&supervisor->requests, "the supervisor has ended: see its log");
+	free(supervisor->handover);
 	children_fini(&supervisor->children);
 	packets_destroy(supervisor->packets);
 	sockets_close(&supervisor->sockets);
@@ -330,6 +366,7 @@ static uint64_t start_step(struct supervisor *supervisor, uint64_t now_ns)
 		if (supervisor->rank == 0) {
 			supervisor->phase = SUPERVISOR_UP;
 			say_ready(supervisor);
+			renew_finish_handed(supervisor);
 			return UINT64_MAX;
 		}
 		supervisor->rank--;
@@ -349,6 +386,8 @@ static void take_signals(struct supervisor *supervisor, uint64_t now_ns)
 			        0;
 		if (info.ssi_signo == SIGHUP)
 			supervisor->reload_wanted = true;
+		if (info.ssi_signo == SIGUSR2)
+			supervisor->request_wanted = true;
 		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
 			drain_begin(supervisor, now_ns);
 	}
@@ -397,6 +436,10 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 		next_ns = start_step(supervisor, now_ns);
 	if (supervisor->phase == SUPERVISOR_UP && supervisor->reload_wanted)
 		reload_begin(supervisor, now_ns);
+	if (supervisor->phase == SUPERVISOR_UP && supervisor->request_wanted)
+		renew_begin(supervisor, now_ns);
+	if (supervisor->phase == SUPERVISOR_RENEWING)
+		renew_step(supervisor, now_ns, &next_ns);
 	if (supervisor->phase == SUPERVISOR_CHECKING)
 		reload_check(supervisor, now_ns, &next_ns);
 	if (supervisor->phase == SUPERVISOR_RELOADING)
@@ -414,15 +457,25 @@ static bool turn(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_n
 	return false;
 }
 
+static int after_drain(struct supervisor *supervisor)
+{
+	int status = drain_finish(supervisor);
+	return supervisor->renew.drains ? renew_after_drain(supervisor, status) : status;
+}
+
 int supervisor_run(struct supervisor *supervisor)
 {
-	home_announce(supervisor);
-	supervisor_announce_packets(supervisor);
+	if (supervisor->handover != NULL && supervisor->handover->in_place) {
+		supervisor->announced = true; /* by the program before */
+	} else {
+		home_announce(supervisor);
+		supervisor_announce_packets(supervisor);
+	}
 	supervisor_begin_start(supervisor, clock_monotonic_ns());
 	for (;;) {
 		uint64_t due_ns, now_ns = clock_monotonic_ns();
 		if (turn(supervisor, now_ns, &due_ns))
-			return drain_finish(supervisor);
+			return after_drain(supervisor);
 		count_log(supervisor);
 		uint64_t wait_ns = due_ns <= now_ns ? 0 : due_ns - now_ns;
 		struct timespec wait = {.tv_sec = (time_t)(wait_ns / NS_PER_SEC),

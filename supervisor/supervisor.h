@@ -6,6 +6,7 @@
  *     STARTING --all up (or START_PATIENCE_NS a rank)--> UP --SIGTERM, SIGINT--> DRAINING --> end
  *         ^                                              |
  *         '------- new plan applied --- RELOADING <--'--SIGHUP--> CHECKING: the stages are asked whether they could start
+ *                                                    '--SIGUSR2--> RENEWING: stages, or all, go on in the installed programs (renew.h)
  *
  * It may die at any moment. Its stages get SIGTERM from the kernel, drain and end; the next
  * supervisor takes over the segments and goes on at the cursors. One thread; sleeps in poll(2) on a
@@ -18,6 +19,7 @@
 #include "supervisor/children.h"
 #include "supervisor/packets.h"
 #include "supervisor/plan.h"
+#include "supervisor/request.h"
 #include "supervisor/segments.h"
 #include "supervisor/sockets.h"
 #include "supervisor/trial.h"
@@ -42,6 +44,7 @@ enum supervisor_phase {
 	SUPERVISOR_UP,
 	SUPERVISOR_CHECKING,
 	SUPERVISOR_RELOADING,
+	SUPERVISOR_RENEWING,
 	SUPERVISOR_DRAINING
 };
 
@@ -51,7 +54,24 @@ struct supervisor_options {
 	const char *instance;    /* NULL: $MILLRACE_INSTANCE, then the configuration */
 	const char **sets;       /* "KEY=VALUE" */
 	size_t n_sets;
+	char **argv; /* all of it, for the next program */
 };
+
+/* What a command has asked for (renew.h). */
+struct renew {
+	bool upgrade; /* all stages and the supervisor; otherwise some stages */
+	enum { RENEW_TRYING, RENEW_STOPPING, RENEW_STARTING } step;
+	char role[INSTANCE_ROLES_MAX][SHM_NAME_MAX]; /* in order */
+	unsigned n, next;
+	unsigned refused;  /* findings of the trial that forbid it */
+	bool other_layout; /* the programs have another layout of shared memory */
+	bool killed;       /* the role that is being stopped has been killed */
+	bool drains;       /* DRAINING is for it: sockets stay as they are, and another program goes on */
+	pid_t old_pid;
+	uint64_t begun_ns, step_begun_ns, deadline_ns;
+};
+
+struct handover;
 
 struct supervisor {
 	struct supervisor_options options;
@@ -78,6 +98,12 @@ struct supervisor {
 	struct config *next_config;
 	struct plan *next_plan;
 	bool reload_wanted;
+	/* RENEWING */
+	struct requests requests;
+	struct renew renew;
+	bool request_wanted;       /* SIGUSR2 came */
+	char program[4096];        /* path of the supervisor's program */
+	struct handover *handover; /* NULL: this program was started, not handed anything */
 	/* DRAINING */
 	bool end_wanted, hurry;
 	uint64_t drain_begun_ns;

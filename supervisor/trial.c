@@ -15,25 +15,42 @@
 
 #include "base/clock.h"
 #include "supervisor/capabilities.h"
-#include "supervisor/children.h"
 
 #define PATIENCE_NS  (360 * NS_PER_SEC) /* where stage_timeout is 0 */
 #define OUTPUT_BYTES 16384u             /* of one process that are read */
 #define LOOK_MS      20                 /* between two looks at one that is waited for */
 
+/* What is asked now; NULL: the supervisor's program. */
+static const struct plan_role *asked(const struct trial *trial)
+{
+	return trial->next > trial->plan->n_roles ? NULL : &trial->plan->role[trial->next - 1];
+}
+
+static void program_path(const struct trial *trial, char path[PATH_MAX])
+{
+	if (asked(trial) == NULL)
+		snprintf(path, PATH_MAX, "%s", trial->supervisor);
+	else
+		snprintf(path, PATH_MAX, "%s/%s", trial->libexec, asked(trial)->page.program);
+}
+
+static const char *section_of(const struct trial *trial)
+{
+	return asked(trial) == NULL ? "supervisor" : asked(trial)->section;
+}
+
 static void find(struct trial *trial, enum trial_finding finding, const char *text)
 {
 	trial->refused += finding == TRIAL_REFUSED ? 1 : 0;
 	trial->without += finding == TRIAL_WITHOUT ? 1 : 0;
-	trial->say(trial->argument, &trial->plan->role[trial->next - 1], finding, text);
+	trial->say(trial->argument, asked(trial), finding, text);
 }
 
 static void find_failed(struct trial *trial, const char *what, const char *why)
 {
-	const struct plan_role *role = &trial->plan->role[trial->next - 1];
-	char text[PATH_MAX + 200];
-	snprintf(text, sizeof text, "%s: %s/%s --check %s%s", role->section, trial->libexec,
-	         role->page.program, what, why);
+	char path[PATH_MAX], text[PATH_MAX + 200];
+	program_path(trial, path);
+	snprintf(text, sizeof text, "%s: %s --check %s%s", section_of(trial), path, what, why);
 	find(trial, TRIAL_REFUSED, text);
 }
 
@@ -49,6 +66,8 @@ static void note_named(void *argument, const char *key, const char *path)
 static bool wanted(const struct trial *trial, unsigned index)
 {
 	const struct plan_role *role = &trial->plan->role[index];
+	if (trial->only != NULL && strcmp(trial->only, role->section) != 0)
+		return false;
 	for (unsigned i = 0; i < index; i++)
 		if (strcmp(trial->plan->role[i].section, role->section) == 0)
 			return false;
@@ -61,14 +80,18 @@ static bool wanted(const struct trial *trial, unsigned index)
 /* ---- one process ---- */
 
 /* In the child. */
-static void become(const char *path, const char *section, int input, int output, pid_t parent)
+static void become(const struct trial *trial, const char *path, int input, pid_t parent)
 {
-	const char *argv[] = {path, "--check", section, NULL};
+	char layout[24];
+	const char *argv[] = {path, "--check", section_of(trial), NULL, layout, NULL};
 	sigset_t none;
+	snprintf(layout, sizeof layout, "%016llx", (unsigned long long)trial->layout);
+	if (trial->layout != 0)
+		argv[3] = "--layout";
 	sigemptyset(&none);
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGHUP, SIG_IGN);
-	if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
+	if (dup2(input, STDIN_FILENO) < 0 || dup2(trial->output, STDOUT_FILENO) < 0 ||
 	    prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || capabilities_shed() != 0)
 		_exit(126);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -95,11 +118,10 @@ static int write_input(const struct config *config)
 	return result;
 }
 
-static int start(struct trial *trial, const struct plan_role *role)
+static int start(struct trial *trial)
 {
 	char path[PATH_MAX];
-	if (snprintf(path, sizeof path, "%s/%s", trial->libexec, role->page.program) >= (int)sizeof path)
-		return -ENAMETOOLONG;
+	program_path(trial, path);
 	if (access(path, X_OK) != 0)
 		return -errno;
 	int input = write_input(trial->config), result = input < 0 ? input : 0;
@@ -108,7 +130,7 @@ static int start(struct trial *trial, const struct plan_role *role)
 		result = -errno;
 	pid_t parent = getpid(), pid = result == 0 ? fork() : -1;
 	if (pid == 0)
-		become(path, role->section, input, trial->output, parent);
+		become(trial, path, input, parent);
 	if (result == 0 && pid < 0)
 		result = -errno;
 	if (input >= 0)
@@ -129,12 +151,13 @@ static void make_printable(char *line)
 
 static void take_line(struct trial *trial, char *line)
 {
-	static const char *const words[] = {
-	        [TRIAL_REFUSED] = "refused ", [TRIAL_WITHOUT] = "without ", [TRIAL_MISSING] = "missing "};
+	static const char *const words[] = {[TRIAL_REFUSED] = "refused ",
+	                                    [TRIAL_WITHOUT] = "without ",
+	                                    [TRIAL_MISSING] = "missing ",
+	                                    [TRIAL_LAYOUT] = "layout "};
 	make_printable(line);
 	if (strncmp(line, "memory ", 7) == 0 && trial->memory != NULL)
-		trial->memory(trial->argument, &trial->plan->role[trial->next - 1],
-		              strtoull(line + 7, NULL, 10));
+		trial->memory(trial->argument, asked(trial), strtoull(line + 7, NULL, 10));
 	for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
 		if (strncmp(line, words[i], strlen(words[i])) == 0)
 			find(trial, (enum trial_finding)i, line + strlen(words[i]));
@@ -172,11 +195,11 @@ bool trial_go_on(struct trial *trial, uint64_t now_ns)
 			(void)kill(trial->pid, SIGKILL);
 		return true;
 	}
-	while (trial->next < trial->plan->n_roles) {
+	while (trial->next < trial->plan->n_roles + (trial->supervisor != NULL ? 1 : 0)) {
 		unsigned index = trial->next++;
-		if (!wanted(trial, index))
+		if (index < trial->plan->n_roles && !wanted(trial, index))
 			continue;
-		int result = start(trial, &trial->plan->role[index]);
+		int result = start(trial);
 		trial->deadline_ns = now_ns + trial->patience_ns;
 		if (result == 0)
 			return true;
@@ -202,6 +225,20 @@ void trial_ended(struct trial *trial, int status)
 		snprintf(number, sizeof number, "%d", WEXITSTATUS(status));
 		find_failed(trial, "ended with exit status ", number);
 	}
+}
+
+bool trial_among(struct trial *trial, struct children *children, uint64_t now_ns, uint64_t *due_ns)
+{
+	if (children->guest.ended) {
+		children->guest.pid = 0;
+		children->guest.ended = false;
+		trial_ended(trial, children->guest.status);
+	}
+	if (!trial_go_on(trial, now_ns))
+		return false;
+	children->guest.pid = trial->pid;
+	*due_ns = now_ns < trial->deadline_ns ? trial->deadline_ns : UINT64_MAX; /* SIGCHLD comes */
+	return true;
 }
 
 void trial_run(struct trial *trial)

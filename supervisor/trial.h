@@ -1,7 +1,7 @@
-/* A trial: before anything depends on a configuration, each stage of its plan is asked whether it
- * could start with it.
+/* A trial: before anything depends on a configuration, or on other programs, each stage of the plan
+ * is asked whether it could start with it.
  *
- *     for each section:  PROGRAM --check SECTION < configuration   --> findings (stage/file.h) --> say
+ *     for each section:  PROGRAM --check SECTION [--layout HASH] < configuration   --> findings (stage/file.h) --> say
  *
  * The stage's own program reads the files, so what is tried is what will be done, and a hostile
  * file can hurt no other process. One program at a time, each killed at its deadline.
@@ -13,15 +13,17 @@
 
 #include <sys/types.h>
 
+#include "supervisor/children.h"
 #include "supervisor/plan.h"
 
 enum trial_finding {
 	TRIAL_REFUSED, /* a stage cannot start */
 	TRIAL_WITHOUT, /* it would do without what is in a broken file */
-	TRIAL_MISSING  /* a file is not there yet that may come later */
+	TRIAL_MISSING, /* a file is not there yet that may come later */
+	TRIAL_LAYOUT   /* it was built for another layout of shared memory (trial.layout) */
 };
 
-/* role is one of those that the section is for. */
+/* role is one of those that the section is for; NULL: the supervisor's own program. */
 typedef void trial_say(void *argument, const struct plan_role *role, enum trial_finding finding,
                        const char *text);
 
@@ -34,7 +36,11 @@ struct trial {
 	const char *libexec; /* folder of the programs */
 	bool named_only;     /* ask only where an option names a file */
 	trial_say *say;
-	trial_memory *memory; /* NULL: not of interest; set it after trial_begin */
+	/* not of interest unless set after trial_begin */
+	trial_memory *memory;
+	uint64_t layout;        /* segment_layout_hash() of the segments that they would attach */
+	const char *only;       /* ask the program of this section alone */
+	const char *supervisor; /* path of the program that would follow this one: ask it, too */
 	void *argument;
 	unsigned next; /* role */
 	pid_t pid;     /* of the process that is being waited for; 0: none */
@@ -55,6 +61,10 @@ bool trial_go_on(struct trial *trial, uint64_t now_ns);
 
 /* The process trial->pid has ended with this wait status. */
 void trial_ended(struct trial *trial, int status);
+
+/* The same for a process that has children: notes the end of the trial's among them. Returns true
+ * while there is something to wait for, until *due_ns at the latest. */
+bool trial_among(struct trial *trial, struct children *children, uint64_t now_ns, uint64_t *due_ns);
 
 /* All of it, waiting. */
 void trial_run(struct trial *trial);

@@ -22,6 +22,7 @@ static void opened(void *user, uint32_t slot, unsigned listener, const struct so
 	(void)listener;
 	*connection = (struct connection){
 	        .state = server->settings.proxy_protocol ? CONNECTION_PROXY : CONNECTION_HEAD,
+	        .late = server->draining,
 	        .route = ROUTE_other,
 	};
 	server->n_connections++;
@@ -209,10 +210,12 @@ void server_drain(struct server *server)
 	server->draining = true;
 }
 
-void server_end_idle(struct server *server)
+void server_end_idle(struct server *server, bool late_too)
 {
 	for (uint32_t slot = 0; slot < server->settings.transport.max_connections; slot++) {
 		struct connection *connection = connection_at(server, slot);
+		if (connection->late && !late_too)
+			continue;
 		if (connection->state == CONNECTION_PROXY ||
 		    (connection->state == CONNECTION_HEAD && connection->began_ns == 0 &&
 		     !connection->sending))

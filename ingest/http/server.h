@@ -58,6 +58,7 @@ struct connection {
 	uint8_t state; /* enum connection_state */
 	uint8_t route; /* enum route, of the request whose body is coming; else ROUTE_other */
 	bool trusted, counted, sending, ended, paused, continued, linger;
+	bool late; /* was opened while the server drains: its one request may be on its way */
 	/* there was no memory for what came: to be told when the answers under way have gone;
 	 * CONNECTION_LAST */
 	bool refused;
@@ -120,8 +121,9 @@ void server_wait(struct server *server, uint64_t timeout_ns);
 /* From here on each connection ends with its next answer, new ones too. */
 void server_drain(struct server *server);
 
-/* Ends connections that have no request under way. */
-void server_end_idle(struct server *server);
+/* Ends connections that have no request under way; those that were opened after server_drain, only
+ * when late_too. */
+void server_end_idle(struct server *server, bool late_too);
 
 /* Accepts no more. May be called again. */
 void server_refuse(struct server *server);

@@ -260,7 +260,8 @@ static void flush_transport_counts(struct http *http)
 
 /* Ends in order. For HTTP_GRACE_NS every request, on an open connection or a new one, gets an
  * answer that ends its connection, so a client that is just sending sees no broken connection. Then
- * idle connections are closed and no more are accepted. Called until the stage ends, even while
+ * idle connections are closed and no more are accepted; one that was opened meanwhile has as long
+ * again to send its request. Called until the stage ends, even while
  * there is always something to do: clients that connect again at once must not keep it alive. */
 static void drain(struct http *http, uint64_t now_ns)
 {
@@ -268,9 +269,10 @@ static void drain(struct http *http, uint64_t now_ns)
 		http->drain_until_ns = now_ns + HTTP_DRAIN_NS;
 		server_drain(&http->server);
 	}
-	if (now_ns + HTTP_DRAIN_NS >= http->drain_until_ns + HTTP_GRACE_NS) {
+	uint64_t began_ns = http->drain_until_ns - HTTP_DRAIN_NS;
+	if (now_ns >= began_ns + HTTP_GRACE_NS) {
 		server_refuse(&http->server);
-		server_end_idle(&http->server);
+		server_end_idle(&http->server, now_ns >= began_ns + 2 * HTTP_GRACE_NS);
 	}
 }
 
@@ -296,15 +298,17 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	server_wait(&http->server, timeout_ns);
 }
 
-/* Called when a turn found nothing: then no connection waits in the backlog either. */
+/* Called when a turn found nothing: then no connection waits in the backlog either. What the kernel
+ * accepted before it was told to refuse comes in the turn after that. */
 static bool drained(struct stage *stage)
 {
 	struct http *http = stage->own;
-	bool began = http->drain_until_ns != 0;
+	bool began = http->drain_until_ns != 0, refused = http->server.refusing;
 	drain(http, stage->now_ns);
 	if (began && http->server.n_connections == 0)
 		server_refuse(&http->server);
-	return began && (http->server.n_connections == 0 || stage->now_ns >= http->drain_until_ns);
+	return began &&
+	       ((refused && http->server.n_connections == 0) || stage->now_ns >= http->drain_until_ns);
 }
 
 static void fini(struct stage *stage)

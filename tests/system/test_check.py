@@ -16,7 +16,7 @@ def test_check_prints_the_exact_bytes_of_every_segment(instance, tmp_path):
     assert planned["segments_bytes"] == sum(s["bytes"] for s in planned["segments"])
     # Nothing but small files that are no segments is there besides.
     others = {p.name for p in one.directory.iterdir()} - {s["name"] for s in planned["segments"]}
-    assert all(re.search(r"^lock$|^config\.yaml|\.(role|claim)$|\.reader\.\d+$", name) for name in others), others
+    assert all(re.search(r"^lock$|^request$|^config\.yaml|\.(role|claim)$|\.reader\.\d+$", name) for name in others), others
     assert planned["present_bytes"] == planned["segments_bytes"] and planned["fits"]
     assert planned["tally_bytes_max"] > 1000000
     assert planned["memory_bytes_max"] == {"tally.0": planned["tally_bytes_max"]}

@@ -257,11 +257,10 @@ static int check(const char *program, const char *section)
 
 int main(int argc, char **argv)
 {
-	static const struct option table[] = {{"instance", required_argument, NULL, 'i'},
-	                                      {"role", required_argument, NULL, 'r'},
-	                                      {"socket", required_argument, NULL, 's'},
-	                                      {"check", required_argument, NULL, 'c'},
-	                                      {NULL, 0, NULL, 0}};
+	static const struct option table[] = {
+	        {"instance", required_argument, NULL, 'i'}, {"role", required_argument, NULL, 'r'},
+	        {"socket", required_argument, NULL, 's'},   {"check", required_argument, NULL, 'c'},
+	        {"layout", required_argument, NULL, 'l'},   {NULL, 0, NULL, 0}};
 	static struct fake fake;
 	const char *instance = NULL;
 	struct sigaction action = {.sa_handler = on_sigterm};

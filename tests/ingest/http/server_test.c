@@ -224,7 +224,7 @@ static void a_drain_ends_connections_with_their_next_answer_and_then_the_idle_on
 	http_fixture_connect(&fixture);
 	server_drain(&fixture.server);
 	assert_true(fixture.open);
-	server_end_idle(&fixture.server);
+	server_end_idle(&fixture.server, false);
 	assert_false(fixture.open);
 	http_fixture_settle(&fixture);
 	http_fixture_close(&fixture);
@@ -233,7 +233,7 @@ static void a_drain_ends_connections_with_their_next_answer_and_then_the_idle_on
 	http_fixture_connect(&fixture);
 	http_fixture_say(&fixture, EVENT_HEAD);
 	server_drain(&fixture.server);
-	server_end_idle(&fixture.server);
+	server_end_idle(&fixture.server, false);
 	assert_true(fixture.open);
 	assert_status(http_fixture_say(&fixture, EVENT_BODY), "200 OK");
 	assert_non_null(strstr(fixture.answers, "Connection: close"));
