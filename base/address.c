@@ -147,6 +147,24 @@ static bool is_any_v6(const struct sockaddr_storage *address)
 	return address->ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&v6(address)->sin6_addr);
 }
 
+bool address_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	if (a->ss_family != b->ss_family)
+		return false;
+	if (a->ss_family == AF_UNIX)
+		return strcmp(((const struct sockaddr_un *)(const void *)a)->sun_path,
+		              ((const struct sockaddr_un *)(const void *)b)->sun_path) == 0;
+	if (a->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *x = (const void *)a, *y = (const void *)b;
+		return x->sin6_port == y->sin6_port && x->sin6_scope_id == y->sin6_scope_id &&
+		       memcmp(&x->sin6_addr, &y->sin6_addr, sizeof x->sin6_addr) == 0;
+	}
+	const struct sockaddr_in *x = (const void *)a, *y = (const void *)b;
+	/* clang-tidy's analyzer does not know that getsockname has filled it. */
+	// NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult)
+	return x->sin_port == y->sin_port && x->sin_addr.s_addr == y->sin_addr.s_addr;
+}
+
 bool address_overlaps(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
 	if (a->ss_family == AF_UNIX && b->ss_family == AF_UNIX)

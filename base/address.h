@@ -41,6 +41,9 @@ unsigned address_port(const struct sockaddr_storage *address);
  * other's family ([::] takes IPv4 too); or the same path. */
 bool address_overlaps(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
 
+/* True when both are the same address: family, host, zone and port, or path. */
+bool address_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+
 /* Parses a network: "10.0.0.0/8", "2001:db8::/32", or an address alone. prefix becomes its 16 bytes
  * (IPv4 as the IPv4-mapped IPv6 address), *bits how many of their bits count (of 128). Returns 0,
  * or -EINVAL, also when bits after the prefix are not 0. */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,11 +20,27 @@
 static const char *log_name = "millrace";
 static enum log_level log_least = LOG_INFO;
 static enum log_format log_form = LOG_TEXT;
+static bool journal; /* standard error is the journal's: a line begins with its priority */
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
+static const char *const level_priorities[] = {"<7>", "<6>", "<4>", "<3>"}; /* sd-daemon(3) */
+
+/* systemd.exec(5): JOURNAL_STREAM is the device and inode of the stream that it set up. */
+static bool is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	char ours[64];
+	struct stat status;
+	if (stream == NULL || fstat(STDERR_FILENO, &status) != 0)
+		return false;
+	snprintf(ours, sizeof ours, "%llu:%llu", (unsigned long long)status.st_dev,
+	         (unsigned long long)status.st_ino);
+	return strcmp(stream, ours) == 0;
+}
 
 void log_init(const char *name, enum log_level level, enum log_format format)
 {
+	journal = is_journal();
 	log_name = name;
 	log_least = level;
 	log_form = format;
@@ -211,6 +228,8 @@ static bool put_line(enum log_level level, const char *text, const char *pairs, 
 	char buffer[1 + LOG_LINE_MAX];
 	/* What does not fit is left out, and there is always room for the end of the line. */
 	struct text line = {.at = buffer + 1, .end = buffer + sizeof buffer - 2};
+	if (journal)
+		text_put(&line, level_priorities[level], strlen(level_priorities[level]));
 	if (log_form == LOG_JSON)
 		begin_json(&line, level, text);
 	else

@@ -68,7 +68,8 @@ struct instance_page {
 	uint64_t created_ns;    /* CLOCK_REALTIME */
 	/* stage/supervisor_metrics.def; go on from page to page */
 	_Atomic uint64_t supervisor_metric[INSTANCE_METRICS_MAX];
-	uint32_t n_topics, n_queues, n_roles, reserved;
+	uint32_t n_topics, n_queues, n_roles;
+	_Atomic uint32_t managed; /* 1: a service manager runs the roles; there is no supervisor */
 	struct instance_topic topic[INSTANCE_TOPICS_MAX];
 	struct instance_queue queue[INSTANCE_QUEUES_MAX];
 	struct instance_role role[INSTANCE_ROLES_MAX];

@@ -13,7 +13,8 @@ static uint64_t monotonic_ns(void)
 
 bool life_supervised(const struct instance *instance)
 {
-	return instance_locked(instance->directory, "lock", NULL) != 0;
+	return atomic_load_explicit(&instance->page->managed, memory_order_relaxed) != 0 ||
+	       instance_locked(instance->directory, "lock", NULL) != 0;
 }
 
 static bool has_ended(const struct instance_page *page)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "stage/notify.h"
 #include "stage/sandbox.h"
 
 /* A stage that drains has nobody to wait for but the stages before it; it looks often. */
@@ -153,6 +154,7 @@ static void begin_draining(struct stage *stage)
 	look_at_instance(stage); /* whether the whole instance drains stands in the page in force */
 	atomic_store_explicit(&stage->control->state, STAGE_DRAINING, memory_order_release);
 	log_info("draining", "role=%s", stage->role);
+	notify_stopping("draining");
 }
 
 /* The supervisor ends a stage that does not drain in time. One that has outlived it ends by itself:

@@ -11,6 +11,8 @@
 #include "flow/flow.h"
 #include "base/log.h"
 #include "stage/loop.h"
+#include "stage/notify.h"
+#include "stage/passed.h"
 #include "stage/sandbox.h"
 #include "base/output.h"
 
@@ -397,6 +399,8 @@ static int join(struct stage *stage, const char *instance, struct loop_parent *p
 	if (result == 0)
 		result = check_role(stage, error);
 	if (result == 0)
+		result = passed_take(stage, error);
+	if (result == 0)
 		result = check_sockets(stage, error);
 	if (result == 0)
 		result = lock_role(stage, error);
@@ -433,6 +437,7 @@ static int run_role(const struct arguments *arguments, const struct stage_ops *o
 {
 	struct loop_parent parent;
 	loop_watch_parent(&parent);
+	notify_open();
 	struct shm_error error = {{0}};
 	struct stage stage = {.ops = ops,
 	                      .role = arguments->role,
@@ -452,6 +457,7 @@ static int run_role(const struct arguments *arguments, const struct stage_ops *o
 	}
 	set_state(&stage, STAGE_RUNNING);
 	log_info("started", "role=%s", stage.role);
+	notify_ready("running");
 	loop_run(&stage, &parent);
 	if (ops->fini != NULL)
 		ops->fini(&stage);

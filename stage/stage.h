@@ -45,6 +45,7 @@
 #include "base/clock.h"
 #include "config/config.h"
 #include "stage/control.h"
+#include "stage/notify.h"
 #include "stage/file.h"
 #include "stage/ports.h"
 
@@ -129,7 +130,9 @@ struct stage_ops {
  * between polls. */
 static inline void stage_heartbeat(struct stage *stage)
 {
-	atomic_store_explicit(&stage->control->heartbeat_ns, clock_monotonic_ns(), memory_order_relaxed);
+	uint64_t now_ns = clock_monotonic_ns();
+	atomic_store_explicit(&stage->control->heartbeat_ns, now_ns, memory_order_relaxed);
+	notify_beat(now_ns);
 }
 
 /* The entry of a list of listeners ("ingest.udp") that the stage serves. Roles are numbered through

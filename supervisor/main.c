@@ -7,6 +7,7 @@
 
 #include "base/output.h"
 #include "stage/file.h"
+#include "supervisor/managed.h"
 #include "supervisor/supervisor.h"
 
 static const char usage[] =
@@ -19,6 +20,10 @@ static const char usage[] =
         "      --instance NAME  the instance (default: $MILLRACE_INSTANCE, then the configuration)\n"
         "      --help, --version\n"
         "\n"
+        "       supervisor --segments make|open|drain|end [--instance NAME] [-c FILE] [--set KEY=VALUE]...\n"
+        "       supervisor --sink NAME [--instance NAME]\n"
+        "Parts of an instance that a service manager runs: conf/systemd/README.md.\n"
+        "\n"
         "       supervisor --check supervisor --layout HASH < config.yaml\n"
         "Says whether this program could go on with the instance that has the configuration and the layout.\n"
         "\n"
@@ -29,13 +34,24 @@ static const char usage[] =
         "Exit status: 0 drained; 1 cannot start, or the configuration is wrong; 2 usage; 3 not drained in time: the segments\n"
         "are kept and the next start goes on from there; 4 the instance's folder was removed while it ran.\n";
 
-enum { OPTION_SET = 256, OPTION_INSTANCE, OPTION_CHECK, OPTION_LAYOUT, OPTION_HELP, OPTION_VERSION };
+enum {
+	OPTION_SET = 256,
+	OPTION_INSTANCE,
+	OPTION_CHECK,
+	OPTION_LAYOUT,
+	OPTION_SEGMENTS,
+	OPTION_SINK,
+	OPTION_HELP,
+	OPTION_VERSION
+};
 
 static const struct option table[] = {
         {"config", required_argument, NULL, 'c'},
         {"set", required_argument, NULL, OPTION_SET},
         {"instance", required_argument, NULL, OPTION_INSTANCE},
         {"check", required_argument, NULL, OPTION_CHECK},
+        {"segments", required_argument, NULL, OPTION_SEGMENTS},
+        {"sink", required_argument, NULL, OPTION_SINK},
         {"layout", required_argument, NULL, OPTION_LAYOUT},
         {"help", no_argument, NULL, OPTION_HELP},
         {"version", no_argument, NULL, OPTION_VERSION},
@@ -73,7 +89,7 @@ int main(int argc, char **argv)
 {
 	struct supervisor_options options = {.sets = calloc((size_t)argc, sizeof *options.sets),
 	                                     .argv = argv};
-	const char *check = NULL, *layout = "";
+	const char *check = NULL, *layout = "", *segments = NULL, *sink = NULL;
 	struct supervisor *supervisor = malloc(sizeof *supervisor);
 	if (options.sets == NULL || supervisor == NULL)
 		abort();
@@ -88,6 +104,10 @@ int main(int argc, char **argv)
 			options.instance = optarg;
 		else if (c == OPTION_CHECK)
 			check = optarg;
+		else if (c == OPTION_SEGMENTS)
+			segments = optarg;
+		else if (c == OPTION_SINK)
+			sink = optarg;
 		else if (c == OPTION_LAYOUT)
 			layout = optarg;
 		else if (c == OPTION_HELP)
@@ -103,6 +123,10 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 	if (status < 0 && check != NULL)
 		status = run_check(layout);
+	if (status < 0 && sink != NULL)
+		status = managed_sink(sink, &options);
+	if (status < 0 && segments != NULL)
+		status = managed_do(segments, supervisor, &options);
 	if (status < 0) {
 		status = supervisor_init(supervisor, &options);
 		if (status == 0)

@@ -36,24 +36,6 @@ unsigned sockets_take_passed(struct sockets *sockets)
 
 /* ---- taken by their address ---- */
 
-static bool same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
-{
-	if (a->ss_family != b->ss_family)
-		return false;
-	if (a->ss_family == AF_UNIX)
-		return strcmp(((const struct sockaddr_un *)(const void *)a)->sun_path,
-		              ((const struct sockaddr_un *)(const void *)b)->sun_path) == 0;
-	if (a->ss_family == AF_INET6) {
-		const struct sockaddr_in6 *x = (const void *)a, *y = (const void *)b;
-		return x->sin6_port == y->sin6_port && x->sin6_scope_id == y->sin6_scope_id &&
-		       memcmp(&x->sin6_addr, &y->sin6_addr, sizeof x->sin6_addr) == 0;
-	}
-	const struct sockaddr_in *x = (const void *)a, *y = (const void *)b;
-	/* clang-tidy's analyzer does not know that getsockname has filled it. */
-	// NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult)
-	return x->sin_port == y->sin_port && x->sin_addr.s_addr == y->sin_addr.s_addr;
-}
-
 static int option_of(int fd, int option)
 {
 	int value = 0;
@@ -72,7 +54,7 @@ static int find_passed(struct sockets *sockets, const struct socket_entry *entry
 		if (option_of(fd, SO_TYPE) != (datagrams ? SOCK_DGRAM : SOCK_STREAM) ||
 		    (!datagrams && option_of(fd, SO_ACCEPTCONN) != 1) ||
 		    getsockname(fd, (struct sockaddr *)&local, &length) != 0 ||
-		    !same_address(&local, &entry->wanted))
+		    !address_same(&local, &entry->wanted))
 			continue;
 		sockets->passed[i] = sockets->passed[--sockets->n_passed];
 		(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);

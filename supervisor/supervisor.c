@@ -133,6 +133,13 @@ static int look_around(struct supervisor *supervisor, struct shm_error *error)
 	struct segments *segments = &supervisor->segments;
 	int result = segments_look(segments, supervisor->plan->directory, error);
 	supervisor->fresh = result == 0 && !segments->adopted;
+	if (result == 0 && segments->adopted && !supervisor->options.managed && segments->old->managed != 0) {
+		shm_explain(
+		        error,
+		        "a service manager runs the instance in %s: systemctl stop millrace.target, or choose another name with --instance",
+		        segments->directory);
+		result = -EBUSY;
+	}
 	if (result == 0 && supervisor->handover != NULL && supervisor->handover->in_place) {
 		result = segments->adopted ? plan_merge(supervisor->plan, segments->old, error) : -ENOENT;
 	} else if (result == 0 && segments->adopted) {
@@ -149,7 +156,7 @@ static int look_around(struct supervisor *supervisor, struct shm_error *error)
 		result = segments_check_room(segments, supervisor->plan, error);
 	if (result == 0)
 		result = home_make_data_dir(config_string(supervisor->config, "data_dir"), error);
-	if (result == 0)
+	if (result == 0 && !supervisor->options.managed)
 		result = sockets_open(&supervisor->sockets, supervisor->plan, error);
 	return result;
 }
@@ -195,7 +202,7 @@ static int make_all(struct supervisor *supervisor, struct shm_error *error)
 		shm_explain(error, "%s/" REQUEST_FILE ": %s", supervisor->plan->directory, strerror(-result));
 	snprintf(children->directory, sizeof children->directory, "%s", supervisor->plan->directory);
 	snprintf(children->instance, sizeof children->instance, "%s", supervisor->plan->instance);
-	if (result == 0)
+	if (result == 0 && !supervisor->options.managed)
 		result = supervisor_add_children(supervisor, error);
 	if (result == 0)
 		handover_adopt(supervisor, clock_monotonic_ns());

@@ -54,7 +54,8 @@ struct supervisor_options {
 	const char *instance;    /* NULL: $MILLRACE_INSTANCE, then the configuration */
 	const char **sets;       /* "KEY=VALUE" */
 	size_t n_sets;
-	char **argv; /* all of it, for the next program */
+	char **argv;  /* all of it, for the next program */
+	bool managed; /* make the segments only: a service manager has sockets and roles (managed.h) */
 };
 
 /* What a command has asked for (renew.h). */
