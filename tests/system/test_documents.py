@@ -13,7 +13,7 @@ import pytest
 from harness import MILLRACE, ROOT, wait_until
 from http_help import http_addresses
 
-PAGES = ["docs/MIGRATION.md", "docs/CLIENTS.md", "docs/OPERATIONS.md", "docs/SCALING.md"]
+PAGES = ["docs/MIGRATION.md", "docs/CLIENTS.md", "docs/OPERATIONS.md", "docs/SCALING.md", "docs/SECURITY.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$? ?(millrace|curl|build/bin/millrace)\b", re.MULTILINE)
 
@@ -67,3 +67,9 @@ def test_each_alarm_has_a_row():
     rules = set(re.findall(r"alert: (\w+)", (ROOT / "conf" / "prometheus-rules.yml").read_text()))
     rows = set(re.findall(r"`(Millrace\w+)`", (ROOT / "docs" / "OPERATIONS.md").read_text()))
     assert rules == rows
+
+
+def test_each_stage_has_a_row_in_the_security_model():
+    stages = re.findall(r'^SANDBOX\("([a-z-]+)"', (ROOT / "stage" / "sandbox.def").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| ([a-z-]+) \| ", (ROOT / "docs" / "SECURITY.md").read_text(), re.MULTILINE)
+    assert sorted(stages) == sorted(set(rows) & set(stages)) and len(stages) > 8
