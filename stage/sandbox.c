@@ -32,6 +32,7 @@
 enum look {
 	LOOK_NEVER,
 	LOOK_RELOAD, /* when the supervisor has tried the file of an option, and found it good */
+	LOOK_LINK,   /* when a link has come: a file would lie in a folder that can be read */
 	LOOK_ALWAYS,
 };
 
@@ -156,8 +157,8 @@ static bool everybodys(const char *folder)
 	return strrchr(folder, '/') == folder || strncmp(folder, "/home/", 6) == 0;
 }
 
-/* A file, and what may be put in its place: the folder that names it and, for a link, the one that it
- * is in. One that is not there yet may come as a link to anywhere. */
+/* A file, and what may be put in its place: the folder that names it and, for a link, the one that
+ * it is in. One that is not there yet may come as a link to anywhere. */
 static int allow_file(struct sandbox *sandbox, const char *path)
 {
 	char folder[PATH_MAX], real[PATH_MAX];
@@ -167,10 +168,13 @@ static int allow_file(struct sandbox *sandbox, const char *path)
 	int result = 0;
 	for (unsigned i = 0; i < 2 && name[i] != NULL && name[i][0] == '/' && result == 0; i++) {
 		snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(name[i], '/') - name[i]), name[i]);
-		if (folder[0] != '\0' && !everybodys(folder))
-			result = allow(sandbox, folder, LANDLOCK_READ, LOOK_RELOAD);
-		else if (look == LOOK_NEVER)
-			look = LOOK_RELOAD;
+		if (folder[0] == '\0' || everybodys(folder)) {
+			look = look == LOOK_NEVER ? LOOK_RELOAD : look;
+			continue;
+		}
+		if (look == LOOK_ALWAYS && stat(folder, &about) == 0)
+			look = LOOK_LINK;
+		result = allow(sandbox, folder, LANDLOCK_READ, LOOK_RELOAD);
 	}
 	return result == 0 ? allow(sandbox, path, LANDLOCK_READ, look) : result;
 }
@@ -490,6 +494,8 @@ bool sandbox_outdated(const struct sandbox *sandbox, bool reloaded, const char *
 	for (unsigned i = 0; sandbox->in_force & SANDBOX_PATHS && i < sandbox->n_allowed; i++) {
 		const struct allowed *one = &sandbox->allowed[i];
 		if (one->look == LOOK_RELOAD && !reloaded)
+			continue;
+		if (one->look == LOOK_LINK && (lstat(one->path, &now) != 0 || !S_ISLNK(now.st_mode)))
 			continue;
 		if (stat(one->path, &now) != 0 || (now.st_dev == one->device && now.st_ino == one->inode))
 			continue;
