@@ -109,11 +109,11 @@ def syslog(results):
 
 
 def idle(results):
-    lines = ["| server | processes | memory (its share) | processor time |", "| --- | --- | --- | --- |"]
+    lines = ["| server | processes | memory | shared memory, made before it is needed | processor time |", "| --- | --- | --- | --- | --- |"]
     for name in [one["name"] for one in results[0]]:
         of = [one for result in results for one in result if one["name"] == name]
-        memory, cpu = median([one["memory"] for one in of]), median([one["cpu_percent"] for one in of])
-        lines.append(f"| {name} | {of[0]['processes']} | {memory / 2**20:.0f} MiB | {cpu:.2f} % of a core |")
+        memory, shared, cpu = (median([one[key] for one in of]) for key in ("memory", "shared", "cpu_percent"))
+        lines.append(f"| {name} | {of[0]['processes']} | {memory / 2**20:.0f} MiB | {f'{shared / 2**20:.0f} MiB' if shared else ''} | {cpu:.2f} % of a core |")
     return lines, {}
 
 
@@ -133,7 +133,7 @@ TITLES = {"syslog": "Datagrams beside rsyslog", "idle": "Who waits: memory and p
 ABOUT = {
     "hop": "The hop that a broker would be: a writer hands in 64 messages at a time, a reader in another process takes and acknowledges them. Processor time counts both and the server. "
            "Redis is without persistence on a Unix socket; its list as it is used most (LPUSH, BRPOP, pipelined), with batches (LPUSH of 64, BLMPOP of 64), and as a stream (XADD, XREADGROUP, XACK).",
-    "syslog": "The same generator sends JSON datagrams, one a message, as many as go, to millrace (checked, parsed, counted) and to rsyslog (imudp, written to a file in memory as they are).",
+    "syslog": "The same generator sends JSON datagrams, one a message, as many as go, to millrace (checked, parsed, a third of them enriched, all counted) and to rsyslog (imudp, written to a file in memory as they are).",
     "idle": "Each started by itself with nothing coming in.",
     "http": "wrk on one processor, the server on the other, one request at a time on each connection.",
 }

@@ -21,6 +21,7 @@ from harness import Instance, cpu_seconds  # noqa: E402
 
 FLOOD_S = 2
 IDLE_S = 5
+JSON_TOPICS = ("metric", "log", "track.raw")  # where JSON datagrams go, by what is in them
 SYSLOG = """global(workDirectory="{folder}")
 module(load="imudp" threads="1" batchSize="128" timeRequery="8")
 template(name="line" type="string" string="%rawmsg%\\n")
@@ -101,8 +102,7 @@ def millrace_turn(build, where):
         pids = [stage["pid"] for stage in one.stat()["stages"]]
         before = sum(map(cpu_seconds, pids))
         sent = flood(build, one.address())
-        written = unchanging(lambda: one.ledger("metric")["written"])
-        one.settle("metric", 0)
+        written = unchanging(lambda: sum(entry["written"] for entry in one.stat()["ledger"] if entry["topic"] in JSON_TOPICS))
         used = sum(map(cpu_seconds, pids)) - before
     return {"sent": sent, "received": written, "per_s": written / FLOOD_S, "per_cpu_s": written / used}
 
@@ -127,19 +127,24 @@ def descendants(pid):
 
 
 def memory_bytes(pid):
-    """What of a process's memory is its share (PSS)."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    """What of a process's own memory and of its files is its share (PSS); shared memory, which may be mapped twice, is shared_bytes'."""
+    kinds = ("Pss_Anon:", "Pss_File:")
+    return sum(int(line.split()[1]) * 1024 for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if line.startswith(kinds))
 
 
-def waiting(pid):
+def shared_bytes(where):
+    """Blocks of the files in shared memory below a folder, data_dir left out."""
+    return sum(one.lstat().st_blocks * 512 for one in where.rglob("*") if one.is_file() and "data" not in one.relative_to(where).parts)
+
+
+def waiting(pid, where=None):
+    """where: the folder of its shared memory, None: it has none."""
     time.sleep(2)
     pids = descendants(pid)
     before = sum(map(cpu_seconds, pids))
     time.sleep(IDLE_S)
-    return {"processes": len(pids), "memory": sum(map(memory_bytes, pids)), "cpu_percent": 100 * (sum(map(cpu_seconds, pids)) - before) / IDLE_S}
+    return {"processes": len(pids), "memory": sum(map(memory_bytes, pids)),
+            "shared": shared_bytes(where) if where else 0, "cpu_percent": 100 * (sum(map(cpu_seconds, pids)) - before) / IDLE_S}
 
 
 def idle_servers(where):
@@ -165,7 +170,7 @@ def idle():
                   "sinks": [{"name": "files", "kind": "objects", "topics": ["log", "track"], "store": {"directory": str(where / "objects")}}],
                   "serve": {"listen": ["127.0.0.1:0"]}}
         with Instance(where, where, config) as one:
-            found.append({"name": "millrace, all stages", **waiting(one.process.pid)})
+            found.append({"name": "millrace, all stages", **waiting(one.process.pid, one.directory)})
         for name, command in idle_servers(where):
             path = shutil.which(command[0], path=os.environ["PATH"] + ":/usr/sbin")
             if path is not None:
