@@ -83,19 +83,35 @@ const struct sandbox_row *sandbox_find(const char *stage)
 
 /* All five sets of this thread. The bounding set needs CAP_SETPCAP; without it there is nothing
  * that no_new_privs would not refuse as well. Returns 0 when none is left. */
+static int held_capabilities(bool *some)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct held[_LINUX_CAPABILITY_U32S_3] = {{0}};
+	if (syscall(SYS_capget, &head, held) != 0)
+		return -errno;
+	*some = false;
+	for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		*some |= held[i].effective != 0 || held[i].permitted != 0 || held[i].inheritable != 0;
+	return 0;
+}
+
+/* Who holds nothing has nothing to drop, and a service manager may refuse it the call
+ * (SystemCallFilter=~@privileged). */
 static int drop_capabilities(void)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}}, left[_LINUX_CAPABILITY_U32S_3];
+	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+	bool some = false;
 	for (int i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
 		(void)prctl(PR_CAPBSET_DROP, i, 0, 0, 0);
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	if (syscall(SYS_capset, &head, none) != 0 || syscall(SYS_capget, &head, left) != 0)
+	int result = held_capabilities(&some);
+	if (result != 0 || !some)
+		return result;
+	if (syscall(SYS_capset, &head, none) != 0)
 		return -errno;
-	for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
-		if (left[i].effective != 0 || left[i].permitted != 0 || left[i].inheritable != 0)
-			return -EPERM;
-	return 0;
+	result = held_capabilities(&some);
+	return result == 0 && some ? -EPERM : result;
 }
 
 void sandbox_check(const struct config *config)

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,8 +26,12 @@ static int get(struct sets *sets)
 	return syscall(SYS_capget, &sets->head, sets->word) == 0 ? 0 : -errno;
 }
 
-static int set(const struct sets *sets)
+/* Who holds nothing has nothing to change, and a service manager may refuse it the call
+ * (SystemCallFilter=~@privileged). */
+static int set(const struct sets *before, const struct sets *sets)
 {
+	if (memcmp(before->word, sets->word, sizeof sets->word) == 0)
+		return 0;
 	return syscall(SYS_capset, &sets->head, sets->word) == 0 ? 0 : -errno;
 }
 
@@ -39,15 +44,16 @@ static uint32_t these(unsigned i)
 static void change(bool raise)
 {
 	int saved = errno;
-	struct sets sets = {0};
+	struct sets sets = {0}, before;
 	if (get(&sets) != 0)
 		abort();
+	before = sets;
 	for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
 		sets.word[i].effective &= ~these(i);
 		if (raise)
 			sets.word[i].effective |= sets.word[i].permitted & these(i);
 	}
-	if (set(&sets) != 0)
+	if (set(&before, &sets) != 0)
 		abort();
 	errno = saved;
 }
@@ -66,14 +72,15 @@ void capabilities_raise(void)
  * was before it. */
 int capabilities_shed(void)
 {
-	struct sets sets = {0};
+	struct sets sets = {0}, before;
 	int result = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? get(&sets) : -errno;
 	if (result != 0)
 		return result;
+	before = sets;
 	for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
 		sets.word[i].effective &= ~these(i);
 		sets.word[i].permitted &= ~these(i);
 		sets.word[i].inheritable &= ~these(i);
 	}
-	return set(&sets);
+	return set(&before, &sets);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs a command that may not make a system call: io_uring as in a container with the usual seccomp profile, Landlock as in a kernel without it.
 
-    deny_system_call.py [setup|enter|register|landlock] COMMAND ARGUMENT...
+    deny_system_call.py [setup|enter|register|landlock|capset] COMMAND ARGUMENT...
 
 One call, io_uring_setup(2) unless another is named, fails with EPERM in it and in all that it starts; see seccomp(2).
 """
@@ -14,7 +14,8 @@ import sys
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
-CALLS = {"setup": 425, "enter": 426, "register": 427, "landlock": 444}  # the same numbers on all architectures
+CALLS = {"setup": 425, "enter": 426, "register": 427, "landlock": 444,  # the same numbers on all architectures
+         "capset": 126 if os.uname().machine == "x86_64" else 91}
 LOAD_SYSCALL_NUMBER, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, FAIL = 0x7FFF0000, 0x00050000
 

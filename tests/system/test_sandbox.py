@@ -145,3 +145,12 @@ def test_a_kernel_without_the_means_is_said_and_on_refuses_it(instance, tmp_path
     wait_until(lambda: 'sandbox: is "on", but' in strict.log(), what="the refusal")
     strict.process.send_signal(signal.SIGTERM)
     strict.process.wait(timeout=30)
+
+
+def test_who_holds_no_capability_need_not_be_allowed_to_drop_any(instance):
+    """As a unit of systemd whose filter leaves out @privileged."""
+    none = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    denied = instance(wrapper=[*none, sys.executable, str(Path(__file__).parent / "deny_system_call.py"), "capset"])
+    for stage in denied.stat()["stages"]:
+        status = Path(f"/proc/{stage['pid']}/status").read_text()
+        assert "CapEff:\t0000000000000000" in status and "CapPrm:\t0000000000000000" in status
