@@ -87,7 +87,8 @@ def place(request):
 
 
 def config_of(tmp_path, place, **sink):
-    return objects_config(tmp_path, topics={"log": {"size": "16MiB"}}, tails="64MiB", part_size=place.part_min, store=place.store, **sink)
+    """A lane that holds what a sender sends while a store on a busy machine is slow: none of it may be refused."""
+    return objects_config(tmp_path, topics={"log": {"size": "128MiB"}}, tails="64MiB", part_size=place.part_min, store=place.store, **sink)
 
 
 def lines_of(name, data, program=("gunzip", "-c")):
