@@ -1,14 +1,8 @@
 /* Any text as a configuration file, and, after a NUL byte, as one --set. It must load or give
  * errors in whole lines, never both; what loads must come out of config_write as the same
  * configuration. */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "config/config.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+#include "tests/fuzz/fuzz.h"
 
 static void require(int holds, const char *what, const char *text)
 {
@@ -35,11 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	if (bytes > 4096)
 		return 0;
-	char *errors = NULL, *copy = malloc(bytes + 1);
-	if (copy == NULL)
-		abort();
-	memcpy(copy, data, bytes);
-	copy[bytes] = '\0';
+	char *errors = NULL, *copy = fuzz_string(data, bytes);
 	size_t length = strlen(copy);
 	const char *const sets[] = {copy + length + 1};
 	struct config *config = config_load_text("f", copy, length, sets, length < bytes, &errors);

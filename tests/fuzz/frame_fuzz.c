@@ -1,13 +1,8 @@
 /* Any bytes: frame_parse must say what frame_oracle says. Random bytes seldom have a checksum that
  * is right, so the first byte of the input says what is put right first. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "tests/fixture/packet.h"
 #include "tests/fuzz/frame_oracle.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+#include "tests/fuzz/fuzz.h"
 
 #define VERIFY    1u
 #define SUM       2u
@@ -36,9 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	if ((data[0] & SUM) != 0)
 		put_right(frame, n, data[0]);
 	const char *wrong = frame_compare(frame, n, (data[0] & VERIFY) != 0);
-	if (wrong != NULL) {
+	if (wrong != NULL)
 		fprintf(stderr, "%s\n", wrong);
-		abort();
-	}
+	must(wrong == NULL);
 	return 0;
 }

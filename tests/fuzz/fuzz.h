@@ -1,5 +1,6 @@
 /* What fuzzers share: a check that ends the run with its place, and copies of their own size, so
- * that the address sanitizer sees a read past the end. */
+ * that the address sanitizer sees a read past the end. An oracle that a unit test uses as well has
+ * checks of its own. */
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
 
@@ -50,6 +51,15 @@ static inline char *fuzz_piece(const uint8_t **data, size_t *bytes, char stop)
 	*bytes -= n + (end != NULL);
 	*data += n + (end != NULL);
 	return piece;
+}
+
+/* A number drawn from the bytes: another for other inputs, the same for the same (FNV-1a). */
+static inline uint64_t fuzz_seed(const uint8_t *data, size_t bytes)
+{
+	uint64_t hash = 14695981039346656037u;
+	for (size_t i = 0; i < bytes; i++)
+		hash = (hash ^ data[i]) * 1099511628211u;
+	return hash;
 }
 
 #endif

@@ -4,22 +4,12 @@
  * inet_aton takes for an address is one here, and nothing else is.
  */
 #include <arpa/inet.h>
-#include <ctype.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "deliver/guard_entry.h"
 #include "deliver/names_text.h"
+#include "tests/fuzz/fuzz.h"
 
 #define TEXT_MAX 300u
-
-static void check(bool right)
-{
-	if (!right)
-		abort();
-}
 
 static void judge_host(const char *host)
 {
@@ -33,31 +23,31 @@ static void judge_host(const char *host)
 		text[--n] = '\0';
 	if (strchr(text, '%') != NULL) {
 		*strchr(text, '%') = '\0';
-		check(!found || inet_pton(AF_INET6, text, expected) == 1);
-		check(!found || memcmp(address, expected, 16) == 0);
+		must(!found || inet_pton(AF_INET6, text, expected) == 1);
+		must(!found || memcmp(address, expected, 16) == 0);
 		return;
 	}
 	struct in_addr v4;
 	bool space = strpbrk(text, " \t\n\v\f\r") != NULL; /* inet_aton does not look further */
 	bool is_address = n > 0 && n <= NAMES_HOST_MAX &&
 	                  (inet_pton(AF_INET6, text, expected) == 1 || (!space && inet_aton(text, &v4) != 0));
-	check(found == is_address);
+	must(found == is_address);
 	if (!found)
 		return;
 	if (strchr(text, ':') == NULL)
 		memcpy(expected + 12, &v4, 4);
-	check(memcmp(address, expected, 16) == 0 && zone == 0);
+	must(memcmp(address, expected, 16) == 0 && zone == 0);
 }
 
 static void judge_network(const struct guard_entry *entry, const char *text)
 {
 	uint8_t first[16];
-	check(entry->bits <= 128);
+	must(entry->bits <= 128);
 	memcpy(first, entry->prefix, 16);
-	check(guard_entry_has_address(entry, first, entry->port != 0 ? entry->port : 80));
+	must(guard_entry_has_address(entry, first, entry->port != 0 ? entry->port : 80));
 	if (entry->bits > 0) {
 		first[(entry->bits - 1) / 8] ^= (uint8_t)(0x80 >> (entry->bits - 1) % 8);
-		check(!guard_entry_has_address(entry, first, entry->port != 0 ? entry->port : 80));
+		must(!guard_entry_has_address(entry, first, entry->port != 0 ? entry->port : 80));
 	}
 	/* the address that the text begins with */
 	char host[TEXT_MAX + 1];
@@ -66,8 +56,8 @@ static void judge_network(const struct guard_entry *entry, const char *text)
 	host[strcspn(host, "]/")] = '\0';
 	if (text[0] != '[' && strchr(host, ':') == strrchr(host, ':'))
 		host[strcspn(host, ":")] = '\0';
-	check(inet_pton(AF_INET, host, expected + 12) == 1 || inet_pton(AF_INET6, host, expected) == 1);
-	check(memcmp(expected, entry->prefix, 16) == 0);
+	must(inet_pton(AF_INET, host, expected + 12) == 1 || inet_pton(AF_INET6, host, expected) == 1);
+	must(memcmp(expected, entry->prefix, 16) == 0);
 }
 
 static void judge_entry(const char *text)
@@ -76,8 +66,8 @@ static void judge_entry(const char *text)
 	if (guard_entry_parse(&entry, text) != NULL)
 		return;
 	if (entry.port != 0) {
-		check(atoi(strrchr(text, ':') + 1) == entry.port);
-		check(!guard_entry_has_name(&entry, "a.test", (uint16_t)(entry.port ^ 1)));
+		must(atoi(strrchr(text, ':') + 1) == entry.port);
+		must(!guard_entry_has_name(&entry, "a.test", (uint16_t)(entry.port ^ 1)));
 	}
 	uint16_t port = entry.port != 0 ? entry.port : 443;
 	if (entry.kind == GUARD_ENTRY_NETWORK)
@@ -85,17 +75,16 @@ static void judge_entry(const char *text)
 	if (entry.kind != GUARD_ENTRY_NAME)
 		return;
 	struct in_addr v4;
-	check(inet_aton(entry.name, &v4) == 0); /* no address is taken for a name */
-	check(names_text_name(entry.name) && entry.name[strlen(entry.name) - 1] != '.');
-	check(guard_entry_has_name(&entry, entry.name, port) == !entry.below);
+	must(inet_aton(entry.name, &v4) == 0); /* no address is taken for a name */
+	must(names_text_name(entry.name) && entry.name[strlen(entry.name) - 1] != '.');
+	must(guard_entry_has_name(&entry, entry.name, port) == !entry.below);
 	char below[TEXT_MAX + 4];
 	snprintf(below, sizeof below, "x.%s", entry.name);
-	check(guard_entry_has_name(&entry, below, port) == entry.below);
+	must(guard_entry_has_name(&entry, below, port) == entry.below);
 	snprintf(below, sizeof below, "x%s", entry.name);
-	check(!guard_entry_has_name(&entry, below, port));
+	must(!guard_entry_has_name(&entry, below, port));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char text[TEXT_MAX + 1];

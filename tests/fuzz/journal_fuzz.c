@@ -1,15 +1,9 @@
 /* Any words put over those of a good journal. It must be refused with a reason, or be used up like
  * any other: no block and no place is lost, nothing leads out of the segment. A patch has eleven
  * bytes: area, index, value. */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "sink/objects/journal_inside.h"
 #include "tests/fixture/journal.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+#include "tests/fuzz/fuzz.h"
 
 #define PATCH_BYTES 11u
 #define BODY_BYTES  (10u * 53 * 1024)
@@ -30,8 +24,8 @@ static size_t place_of(const void *at)
 static void make(void)
 {
 	struct journal_bounds bounds = {.open_most = 32u * 1024, .packed_most = 33u * 1024};
-	if (journal_body_make(&f.body, BODY_BYTES, bounds) != 0 || journal_body_live(&f.body) != 0)
-		abort();
+	must(journal_body_make(&f.body, BODY_BYTES, bounds) == 0);
+	must(journal_body_live(&f.body) == 0);
 	journal_body_fill(&f.body);
 	const struct journal *journal = f.body.journal;
 	f.area[0] = (struct area){0, JOURNAL_HEAD_BYTES, 8};
@@ -44,10 +38,7 @@ static void make(void)
 		        place_of(journal_block(journal, (uint32_t)journal->place[i].parts_first)),
 		        4 * sizeof(struct journal_entry), 8};
 	journal_body_leave(&f.body);
-	f.whole = malloc(f.body.bytes);
-	if (f.whole == NULL)
-		abort();
-	memcpy(f.whole, f.body.memory, f.body.bytes);
+	f.whole = fuzz_copy(f.body.memory, f.body.bytes);
 }
 
 static void put(const uint8_t *patch)
@@ -68,10 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		put(data);
 	f.body.error.text[0] = '\0';
 	if (journal_body_live(&f.body) != 0) {
-		if (f.body.error.text[0] == '\0') {
-			fprintf(stderr, "refused without a reason\n");
-			abort();
-		}
+		must(f.body.error.text[0] != '\0'); /* the reason */
 		return 0;
 	}
 	(void)journal_body_digest(&f.body);

@@ -1,20 +1,9 @@
 /* Any bytes as an answer of S3 or STS and as a credentials file: read whole or refused, within the
  * bytes that there are. What is read must hold what the readers promise. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "sink/objects/credentials_text.h"
 #include "sink/objects/s3_list.h"
 #include "sink/objects/xml.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 struct walk {
 	size_t text_bytes;
@@ -73,11 +62,8 @@ static void look_at(int result, const struct credentials_keys *keys)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-	char *text = malloc(bytes > 0 ? bytes : 1), reason[64];
+	char *text = fuzz_copy(data, bytes), reason[64];
 	static struct credentials_keys keys;
-	if (text == NULL)
-		abort();
-	memcpy(text, data, bytes);
 	try_xml(text, bytes);
 	look_at(credentials_of_file(&keys, text, bytes, "default", reason, sizeof reason), &keys);
 	look_at(credentials_of_json(&keys, text, bytes, reason, sizeof reason), &keys);

@@ -5,23 +5,13 @@
 #include <ctype.h>
 #include <curl/curl.h>
 #include <jansson.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/text.h"
 #include "deliver/target.h"
 #include "ingest/json/postback.h"
+#include "tests/fuzz/fuzz.h"
 
 #define ROOM 20000u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-static void check(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 /* ---- data ---- */
 
@@ -35,17 +25,17 @@ static void check_data(const struct data *data, int result, const char *text, si
 	const char *key;
 	size_t n;
 	char out[ROOM];
-	check(object == NULL || !json_is_object(object) || result == 0 || bytes > DATA_DEPTH_MAX);
+	must(object == NULL || !json_is_object(object) || result == 0 || bytes > DATA_DEPTH_MAX);
 	if (result == 0 && object != NULL) {
-		check(json_object_size(object) == data->n);
+		must(json_object_size(object) == data->n);
 		json_object_keylen_foreach(object, key, n, value)
 		{
 			const struct data_member *member = data_find(data, key, n);
-			check(member != NULL);
+			must(member != NULL);
 			if (!json_is_string(value))
 				continue;
-			check(data_text(member, out) == json_string_length(value) &&
-			      memcmp(out, json_string_value(value), json_string_length(value)) == 0);
+			must(data_text(member, out) == json_string_length(value) &&
+			     memcmp(out, json_string_value(value), json_string_length(value)) == 0);
 		}
 	}
 	json_decref(object);
@@ -55,14 +45,14 @@ static void check_form(const struct data *data)
 {
 	size_t room = data_form_room(data);
 	char *form = malloc(room > 0 ? room : 1);
-	check(form != NULL);
+	must(form != NULL);
 	size_t n = data_form(data, form), marks = 0;
-	check(n <= room);
+	must(n <= room);
 	for (size_t i = 0; i < n; i++) {
-		check(isalnum((unsigned char)form[i]) || strchr("-._~%+&=", form[i]) != NULL);
+		must(isalnum((unsigned char)form[i]) || strchr("-._~%+&=", form[i]) != NULL);
 		marks += form[i] == '=' || form[i] == '&';
 	}
-	check(marks == (data->n > 0 ? 2 * data->n - 1 : 0));
+	must(marks == (data->n > 0 ? 2 * data->n - 1 : 0));
 	free(form);
 }
 
@@ -89,9 +79,9 @@ static void check_door(const char *url, size_t bytes, bool taken, const struct s
 	text_literal(&text, "{\"endpoint\":{\"method\":\"GET\",\"url\":");
 	text_string(&text, (const unsigned char *)url, bytes);
 	text_literal(&text, "},\"data\":[{}]}");
-	check(!text.full);
+	must(!text.full);
 	bool open = json_postback_open(&postback, body, (size_t)(text.at - body), &fault);
-	check(open == taken || (!taken && is_foreign(url, bytes) && strncmp(error->text, "host: ", 6) == 0));
+	must(open == taken || (!taken && is_foreign(url, bytes) && strncmp(error->text, "host: ", 6) == 0));
 }
 
 static size_t count(const char *text, size_t bytes, char c)
@@ -107,12 +97,12 @@ static void check_curl(const struct target *target, const char *url)
 	CURLU *curl = curl_url();
 	char *host = NULL, *port = NULL;
 	size_t zone = strcspn(target->host, "%");
-	check(curl_url_set(curl, CURLUPART_URL, url, CURLU_PATH_AS_IS) == CURLUE_OK);
-	check(curl_url_get(curl, CURLUPART_HOST, &host, 0) == CURLUE_OK);
-	check(curl_url_get(curl, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK);
-	check(strncmp(host + (host[0] == '['), target->host, zone) == 0);
-	check(strlen(host) == zone + (host[0] == '[' ? 2 : 0));
-	check(atoi(port) == target->port);
+	must(curl_url_set(curl, CURLUPART_URL, url, CURLU_PATH_AS_IS) == CURLUE_OK);
+	must(curl_url_get(curl, CURLUPART_HOST, &host, 0) == CURLUE_OK);
+	must(curl_url_get(curl, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK);
+	must(strncmp(host + (host[0] == '['), target->host, zone) == 0);
+	must(strlen(host) == zone + (host[0] == '[' ? 2 : 0));
+	must(atoi(port) == target->port);
 	curl_free(host);
 	curl_free(port);
 	curl_url_cleanup(curl);
@@ -123,16 +113,16 @@ static void check_filled(const struct target *target, const char *out, size_t n)
 {
 	static const char delimiters[] = "/?#&=;@:";
 	for (size_t i = 0; i < n; i++)
-		check(out[i] > ' ' && out[i] < 0x7f && strchr("\"<>\\^`{|}", out[i]) == NULL);
+		must(out[i] > ' ' && out[i] < 0x7f && strchr("\"<>\\^`{|}", out[i]) == NULL);
 	for (const char *c = delimiters; *c != '\0'; c++) {
 		size_t fixed = 0;
 		for (unsigned i = 0; i < target->n_pieces; i++)
 			if (!target->piece[i].key)
 				fixed +=
 				        count(target->text + target->piece[i].at, target->piece[i].bytes, *c);
-		check(count(out, n, *c) == fixed);
+		must(count(out, n, *c) == fixed);
 	}
-	check(memcmp(out, target->text, target->piece[0].bytes) == 0);
+	must(memcmp(out, target->text, target->piece[0].bytes) == 0);
 }
 
 /* "." and ".." the plain way: how many segments are that. */
@@ -163,16 +153,16 @@ static void check_fill(const struct target *target, const struct data *data, con
 	long n = target_fill(target, data, unmatched, out, sizeof out, &error);
 	if (n < 0)
 		return;
-	check(strlen(out) == (size_t)n);
+	must(strlen(out) == (size_t)n);
 	check_filled(target, out, (size_t)n);
 	check_curl(target, out);
 	/* with something harmless in all places there are as many dots: those of the template */
 	long m = target_fill(target, &none, "x", other, sizeof other, &error);
-	check(m < 0 || dot_segments(out, (size_t)n) == dot_segments(other, (size_t)m));
+	must(m < 0 || dot_segments(out, (size_t)n) == dot_segments(other, (size_t)m));
 	char *tight = malloc((size_t)n + 1);
-	check(tight != NULL);
-	check(target_fill(target, data, unmatched, tight, (size_t)n, &error) < 0);
-	check(target_fill(target, data, unmatched, tight, (size_t)n + 1, &error) == n);
+	must(tight != NULL);
+	must(target_fill(target, data, unmatched, tight, (size_t)n, &error) < 0);
+	must(target_fill(target, data, unmatched, tight, (size_t)n + 1, &error) == n);
 	free(tight);
 }
 
@@ -186,16 +176,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
 	if (second == NULL)
 		return 0;
 	size_t url_bytes = (size_t)(first - all), json_bytes = (size_t)(end - second - 1);
-	char *url = malloc(url_bytes > 0 ? url_bytes : 1), *json = malloc(json_bytes > 0 ? json_bytes : 1);
+	char *url = fuzz_copy(all, url_bytes), *json = fuzz_copy(second + 1, json_bytes);
 	char *unmatched = strndup(first + 1, (size_t)(second - first - 1));
-	check(url != NULL && json != NULL && unmatched != NULL);
-	memcpy(url, all, url_bytes);
-	memcpy(json, second + 1, json_bytes);
+	must(unmatched != NULL);
 	struct shm_error error = {""};
 	struct target *target = NULL;
 	struct data data = {0};
 	bool taken = target_compile(&target, url, url_bytes, &error) == 0;
-	check(taken || error.text[0] != '\0');
+	must(taken || error.text[0] != '\0');
 	check_door(url, url_bytes, taken, &error);
 	int result = data_read(&data, json, json_bytes);
 	check_data(&data, result, json, json_bytes);

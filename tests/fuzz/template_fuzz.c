@@ -1,13 +1,8 @@
 /* Any values in the fields of an event: template_expand must write what the oracle does, and the
  * key stays in its place. The first bytes choose the template, the type of the event and how the
  * rest is divided among its texts. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/template_oracle.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static const char *const track[] = {"{type}", "track/{date}/{type}/{host}/x",
                                     "a/{params.a}/b{params.b}c/{topic}", "{query}/{user_agent}",
@@ -51,8 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	struct template_place place = {
 	        .topic = "t/../o", .host = "..", .instance = "", .n = data[0], .now_ns = 1};
 	struct record *record = malloc(sizeof *record + sizeof(struct event_log) + bytes);
-	if (record == NULL || !template_agrees(fill(record, data, bytes), record, &place))
-		abort();
+	must(record != NULL);
+	must(template_agrees(fill(record, data, bytes), record, &place));
 	free(record);
 	return 0;
 }
