@@ -92,7 +92,8 @@ def measure(options):
     if options.only:
         unknown = set(options.only.split(",")) - set(todo)
         if unknown:
-            sys.exit(f"bench/report: no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(todo)}")
+            print(f"bench/report: no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(todo)}", file=sys.stderr)
+            sys.exit(2)
         todo = {name: todo[name] for name in options.only.split(",")}
     begun = time.monotonic()
     end = begun + options.minutes * 60

@@ -45,8 +45,8 @@ def figure_row(figure, results):
     pairs = [pair for pair in pairs if pair[0] and pair[1]]
     if not pairs:
         return None
-    unit = " us" if figure.unit == "us" else figure.unit
-    return (f"| {figure.what} | {spread([a for a, _ in pairs], unit)} | {figure.against}: {spread([b for _, b in pairs], unit)} | "
+    unit, unit_of_reference = (" us" if one == "us" else one for one in (figure.unit, figure.unit_of_reference or figure.unit))
+    return (f"| {figure.what} | {spread([a for a, _ in pairs], unit)} | {figure.against}: {spread([b for _, b in pairs], unit_of_reference)} | "
             f"{ratio_text([a / b for a, b in pairs])} |")
 
 
@@ -64,25 +64,26 @@ def round_trips(results):
 
 
 def ways_of(results):
-    """{name: (promise, {figure: [of each round]})} of the ways that were measured, and why others were left out."""
+    """{name: (promise, {figure: [of each round]})} of the ways that were measured, with the ratios of a topic to them, and why others were left out."""
     ways, left_out = {}, {}
     for result in results:
+        of = {way["name"]: {key: median(way[key]) for key in ("per_s", "per_cpu_s", "p50_us", "p99_us")} for way in result["ways"] if "left_out" not in way}
         for way in result["ways"]:
             if "left_out" in way:
                 left_out[way["name"]] = way["left_out"]
                 continue
             _, figures = ways.setdefault(way["name"], (way["promise"], {}))
-            for key in ("per_s", "per_cpu_s", "p50_us", "p99_us"):
-                figures.setdefault(key, []).append(median(way[key]))
+            ratios = {f"ratio_{key}": of["topic"][key] / of[way["name"]][key] for key in ("per_s", "per_cpu_s")}
+            for key, value in (of[way["name"]] | ratios).items():
+                figures.setdefault(key, []).append(value)
     return ways, left_out
 
 
 def hop(results):
     ways, left_out = ways_of(results)
-    topic = ways["topic"][1]
     lines = ["| way | messages/s | a topic is | messages by CPU second | a topic is | latency p50, p99 (us) | an accepted message is |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for name, (promise, of) in ways.items():
-        times = [f"{median(topic[key]) / median(of[key]):.1f} x" if name != "topic" else "" for key in ("per_s", "per_cpu_s")]
+        times = [f"{median(of[key]):.1f} x" if name != "topic" else "" for key in ("ratio_per_s", "ratio_per_cpu_s")]
         lines.append(f"| {name} | {spread(of['per_s'])} | {times[0]} | {spread(of['per_cpu_s'])} | {times[1]} | {median(of['p50_us']):.0f}, {median(of['p99_us']):.0f} | {promise} |")
     lines += [""] + [f"Left out: {name} ({why})." for name, why in left_out.items()]
     rates = [(name, median(of["per_s"]), name == "topic") for name, (_, of) in ways.items()]
@@ -158,5 +159,7 @@ def render(report):
             body, made = table(benchmark, results), http_pictures(results) if name == "http" else {}
         pictures |= made
         lines += body + [""] + [f"![{titles[name]}](bench/{picture}.svg)\n" for picture in made]
-        lines += [*round_trips(results), ""] if round_trips(results) else []
+        trips = round_trips(results)
+        lines += [*trips, ""] if trips else []
+        lines += [f"Failed in a round: {report['left_out'][name]}.", ""] if name in report["left_out"] else []
     return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n", pictures

@@ -79,12 +79,17 @@ def unchanging(read, pause=0.3):
         last = now
 
 
+def installed(program):
+    """Its path, None when it is not there. Servers are in sbin, which not everybody's PATH has."""
+    return shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin")
+
+
 def syslog_turn(build, where):
     port = free_port(socket.SOCK_DGRAM)
     conf, out = where / "rsyslog.conf", where / "out"
     conf.write_text(SYSLOG.format(folder=where, port=port))
     out.unlink(missing_ok=True)
-    with server(["rsyslogd", "-n", "-f", str(conf), "-i", str(where / "rsyslog.pid")]) as process:
+    with server([installed("rsyslogd"), "-n", "-f", str(conf), "-i", str(where / "rsyslog.pid")]) as process:
         time.sleep(1)
         before = cpu_seconds(process.pid)
         sent = flood(build, ("127.0.0.1", port))
@@ -109,7 +114,7 @@ def millrace_turn(build, where):
 
 def syslog(build):
     """One turn of each, or why not."""
-    if shutil.which("rsyslogd", path=os.environ["PATH"] + ":/usr/sbin") is None:
+    if installed("rsyslogd") is None:
         return {"left_out": "rsyslogd is not installed"}
     with folder() as where:
         return {"millrace": millrace_turn(build, where), "rsyslog": syslog_turn(build, where)}
@@ -163,7 +168,7 @@ def idle_servers(where):
 
 
 def idle():
-    """[{name, processes, memory, cpu_percent}]"""
+    """[{name, processes, memory, shared, cpu_percent}], bytes"""
     found = []
     with folder() as where:
         config = {"data_dir": str(where / "data"), "ingest": {"udp": [{"listen": ["127.0.0.1:0"]}], "http": [{"listen": ["127.0.0.1:0"]}]},
@@ -172,7 +177,7 @@ def idle():
         with Instance(where, where, config) as one:
             found.append({"name": "millrace, all stages", **waiting(one.process.pid, one.directory)})
         for name, command in idle_servers(where):
-            path = shutil.which(command[0], path=os.environ["PATH"] + ":/usr/sbin")
+            path = installed(command[0])
             if path is not None:
                 with server([path, *command[1:]]) as process:
                     found.append({"name": name, **waiting(process.pid)})

@@ -46,6 +46,13 @@ def test_ways_from_one_process_to_another_are_compared_with_a_topic(tmp_path):
     assert "![From one process to another](bench/hop.svg)" in text
 
 
+def test_a_topic_is_compared_with_a_way_round_by_round(tmp_path):
+    """Medians of each side would say 2.5 x."""
+    rounds = [{"ways": [dict(way, per_s=[rate]) for way, rate in zip(WAYS, rates)]} for rates in ((10e6, 10e6), (20e6, 5e6), (40e6, 8e6))]
+    _, text, _ = render(tmp_path, report(hop=rounds))
+    assert "| pipe | 8 M (5 M to 10 M) | 4.0 x |" in text
+
+
 def test_bars_are_as_long_as_their_values(tmp_path):
     _, text, pictures = render(tmp_path, report(http=[loads(30000, 20000)]))
     assert "| 1 connection | 30 k/s | nginx that answers 204: 20 k/s | **1.50** |" in text
@@ -56,8 +63,10 @@ def test_bars_are_as_long_as_their_values(tmp_path):
 def test_what_failed_is_named(tmp_path):
     done, text, _ = render(tmp_path, report(udp=[]))
     assert done.returncode == 1 and "Left out: datagrams were lost." in text
+    done, text, _ = render(tmp_path, report(udp=[{"gro": {"highest_lossless_per_s": 3e6}}]))
+    assert done.returncode == 1 and "3 M/s" in text and "Failed in a round: datagrams were lost." in text
 
 
 def test_an_unknown_name_is_refused(tmp_path):
     done = subprocess.run([sys.executable, ROOT / "bench" / "report", "--only", "nothing", "--output", tmp_path / "x.md"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "no benchmark nothing; there are: stream, queue, hop" in done.stderr
+    assert done.returncode == 2 and "no benchmark nothing; there are: stream, queue, hop" in done.stderr
