@@ -178,4 +178,4 @@ clean: ## remove $(BUILD) and its variants
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-clang
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' mk/targets.mk | expand -t 17
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' mk/targets.mk | expand -t 17
