@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 import processes  # noqa: E402  (scripts/processes.py)
 
-BUILD = Path(os.environ.get("MILLRACE_BUILD") or ROOT / "build")
+BUILD = Path(os.environ.get("MILLRACE_BUILD") or ROOT / "build").absolute()  # programs are started in folders of their own
 MILLRACE = BUILD / "bin" / "millrace"
 SLOW = float(os.environ.get("MILLRACE_SLOW") or 1)
 LISTENER = re.compile(r"\budp (\[[0-9a-fA-F:.]+\]|[0-9.]+):(\d+) (\w+)")
