@@ -46,6 +46,7 @@ $(eval $(call unit,config/kinds,stage flow config shm event base,-lcyaml -lyaml)
 
 $(eval $(call unit,stage/stage,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/ports,stage flow config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,stage/ports_kill,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/settle,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/database,stage flow config shm event base,-lsqlite3))
 $(eval $(call unit,stage/control_note,stage flow config shm event base,))
