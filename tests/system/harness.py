@@ -50,6 +50,22 @@ def cpu_seconds(pid):
     return total / 1e9
 
 
+def own_bytes(pid):
+    """Memory of a process that is its own: resident, and not of a file or shared."""
+    return int(re.search(r"RssAnon:\s+(\d+) kB", Path("/proc", str(pid), "status").read_text())[1]) << 10
+
+
+def rows(path, query, *arguments):
+    """Of a database that a stage may be writing, as any reader sees it."""
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
+        return database.execute(query, arguments).fetchall()
+
+
+def denied(call):
+    """What a command is put behind that may not make a system call: deny_system_call.py has their names."""
+    return [sys.executable, str(Path(__file__).parent / "deny_system_call.py"), call]
+
+
 def namespace():
     """The command that gives a program mounts of its own: as root, or in a user namespace where those are allowed."""
     for command in (["unshare", "-m"], ["unshare", "-rm"]):
@@ -286,9 +302,7 @@ class Instance:
 
     def counts(self):
         """{sha: count} of all applications, as any reader of the database sees them."""
-        path = self.tmp_path / "data" / "tally.db"
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
-            return dict(database.execute("SELECT sha, count FROM report"))
+        return dict(rows(self.tmp_path / "data" / "tally.db", "SELECT sha, count FROM report"))
 
     def lane_file(self, topic, lane=0):
         return self.directory / f"{topic}.lane.{lane}"

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from deliver_help import deliver_config
-from harness import SLOW, default_config, kill_pid, wait_until
+from harness import SLOW, default_config, kill_pid, own_bytes, wait_until
 from http_help import Client, http_address
 from load import CORRUPTIONS, Expected, ipevent, random_sha, udp_socket
 from objects_help import KEY, log_line
@@ -113,14 +113,11 @@ class Numbers:
         assert not strange, f"{what}: {len(strange)} are there that were refused, such as {strange[:5]}"
 
 
-class Sender(threading.Thread):
-    """Asks on a connection that it makes anew when it ends, at about so many requests a second, while it may."""
+class Resting(threading.Thread):
+    """Does its work (work()) again and again while it may, and rests otherwise, until it is told to end."""
 
-    def __init__(self, address, make, rate, each=1):
+    def __init__(self):
         super().__init__(daemon=True)
-        self.address, self.make, self.each = address, make, each
-        self.pause_s = SLOW / rate
-        self.numbers = Numbers()
         self.may, self.ended, self.idle = threading.Event(), threading.Event(), threading.Event()
         self.failure = None
         self.start()
@@ -129,15 +126,27 @@ class Sender(threading.Thread):
         try:
             while not self.ended.is_set():
                 self.idle.set()
-                if not self.may.wait(0.05):
-                    continue
-                self.idle.clear()
-                self.connection()
+                if self.may.wait(0.05):
+                    self.idle.clear()
+                    self.work()
         except Exception as failure:  # shown by check
             self.failure = failure
         self.idle.set()
 
-    def connection(self):
+    def check(self):
+        assert self.failure is None, self.failure
+
+
+class Sender(Resting):
+    """Asks on a connection that it makes anew when it ends, at about so many requests a second."""
+
+    def __init__(self, address, make, rate, each=1):
+        self.address, self.make, self.each = address, make, each
+        self.pause_s = SLOW / rate
+        self.numbers = Numbers()
+        super().__init__()
+
+    def work(self):
         try:
             with Client(self.address) as client:
                 while self.may.is_set() and not self.ended.is_set():
@@ -159,33 +168,20 @@ class Sender(threading.Thread):
         else:
             self.numbers.acknowledged.update(numbers)
 
-    def check(self):
-        assert self.failure is None, self.failure
 
-
-class Datagrams(threading.Thread):
-    """A few at a time; the socket outlives every stage, so each of them counts."""
+class Datagrams(Resting):
+    """A few at a time; the listener's socket outlives every stage, so each of them counts."""
 
     def __init__(self, address, rng, rate):
-        super().__init__(daemon=True)
-        self.address, self.rng, self.pause_s = address, rng, 50 * SLOW / rate
+        self.socket, self.rng, self.pause_s = udp_socket(address), rng, 50 * SLOW / rate
         self.expected = Expected()
         self.shas = [random_sha(rng) for _ in range(20)]
-        self.may, self.ended, self.idle = threading.Event(), threading.Event(), threading.Event()
-        self.failure = None
-        self.start()
+        super().__init__()
 
-    def run(self):
-        with udp_socket(self.address) as sender:
-            while not self.ended.is_set():
-                self.idle.set()
-                if not self.may.wait(0.05):
-                    continue
-                self.idle.clear()
-                for datagram in self.some():
-                    sender.send(datagram)
-                time.sleep(self.pause_s)
-        self.idle.set()
+    def work(self):
+        for datagram in self.some():
+            self.socket.send(datagram)
+        time.sleep(self.pause_s)
 
     def some(self):
         """Of the same applications and addresses all the time: tally has a place in memory for each."""
@@ -200,9 +196,6 @@ class Datagrams(threading.Thread):
             made.append(ipevent(sha, ip))
             self.expected.valid(sha, ip)
         return made
-
-    def check(self):
-        assert self.failure is None, self.failure
 
 
 class Load:
@@ -235,6 +228,7 @@ class Load:
             sender.ended.set()
         for sender in self.all:
             sender.join(PATIENCE_S * SLOW)
+        self.udp.socket.close()
 
     def sent(self):
         """{route: (acknowledged, unknown, refused requests)}"""
@@ -330,12 +324,6 @@ class Chaos:
 # ---- what processes hold ----
 
 
-def rss_anonymous(pid):
-    """Bytes of a process that are its own."""
-    status = Path("/proc", str(pid), "status").read_text()
-    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) << 10
-
-
 def descriptors(pid):
     """(sockets, others) that a process has open."""
     kinds = []
@@ -349,7 +337,7 @@ def holds(one):
     """{role: (bytes of its own, sockets, other descriptors)}, the supervisor included."""
     pids = {stage["name"]: stage["pid"] for stage in one.stat()["stages"]}
     pids["supervisor"] = one.process.pid
-    return {role: (rss_anonymous(pid), *descriptors(pid)) for role, pid in pids.items()}
+    return {role: (own_bytes(pid), *descriptors(pid)) for role, pid in pids.items()}
 
 
 def at_rest(one):

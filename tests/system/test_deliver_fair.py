@@ -1,12 +1,11 @@
 """One endpoint that hangs, one that fails, one whose name is never answered: the others do not notice."""
 import os
 import time
-from pathlib import Path
 
 import pytest
 
 from deliver_help import Database, Receiver, Silent, accept, deliver_config, pause, stage_metric, wait_stage_metric
-from harness import SLOW, wait_until
+from harness import SLOW, own_bytes, wait_until
 from http_help import Client, http_address
 
 GOOD = 7
@@ -69,13 +68,6 @@ FLAT = (16 << 20) + 1024 * (8 << 10) + 64 * (64 << 10) if SLOW == 1 else 1e9
 DOWN_S = float(os.environ.get("MILLRACE_OUTAGE_S") or 5)
 
 
-def memory_bytes(pid):
-    for line in Path("/proc", str(pid), "status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no RssAnon")
-
-
 @pytest.mark.limit(90 + 3 * DOWN_S + N / 300)
 def test_a_receiver_that_is_down_for_a_while_gets_all_of_it_later_and_memory_stays_flat(instance, tmp_path):
     """MILLRACE_OUTAGE_POSTBACKS and MILLRACE_OUTAGE_S make it longer: make outage-deliver."""
@@ -88,7 +80,7 @@ def test_a_receiver_that_is_down_for_a_while_gets_all_of_it_later_and_memory_sta
     pid = millrace.pid_of("deliver.0")
     accept(millrace, url, [{"n": 0}])
     wait_stage_metric(millrace, "attempts", 1)
-    begun, sent, most, first = time.monotonic(), 1, 0, memory_bytes(pid)
+    begun, sent, most, first = time.monotonic(), 1, 0, own_bytes(pid)
     with Client(http_address(millrace)) as client:
         while sent < N or time.monotonic() - begun < DOWN_S:
             n = min(100, N - sent)
@@ -98,13 +90,13 @@ def test_a_receiver_that_is_down_for_a_while_gets_all_of_it_later_and_memory_sta
                 assert reply.status in (202, 503)
                 sent += n if reply.status == 202 else 0
             time.sleep(0.1 if n == 0 or reply.status == 503 else 0.002)
-            most = max(most, memory_bytes(pid))
+            most = max(most, own_bytes(pid))
     wait_until(lambda: stage_metric(millrace, "waiting_parked") + stage_metric(millrace, "waiting_later") >= N - 1024, 60, "all in deliver.db")
     assert most - first < FLAT, (first, most)
     with Receiver(port=port.port) as receiver:
         wait_until(lambda: Database(tmp_path).waiting() == [] and stage_metric(millrace, "delivered") == N, 60 + N / 300, "all delivered", pause=0.5)
         assert len({request.path for request in receiver.seen()}) == N
-        most = max(most, memory_bytes(pid))
+        most = max(most, own_bytes(pid))
         print(f"{N} postbacks, {len(receiver.seen())} requests, memory {first} at first, {most} at most")
         assert most - first < FLAT, (first, most)
     assert Database(tmp_path).dead() == []

@@ -1,16 +1,14 @@
 """DELETE /events: tally forgets all addresses, once for each answer of 200, whoever is killed meanwhile."""
-import contextlib
 import os
 import select
 import socket
-import sqlite3
 import struct
 import threading
 import time
 
 import pytest
 
-from harness import SLOW, default_config, kill_pid, processes, wait_until
+from harness import SLOW, default_config, kill_pid, processes, rows, wait_until
 from http_help import Client, ask, http_address, request_bytes
 from load import Expected, ipevent, mixture, send_paced
 from serve_help import problem, serve_address, serve_addresses, serve_config
@@ -30,8 +28,7 @@ def forget(address, *fields):
 
 def last(tmp_path):
     """(errand, events) of the last time that was forgotten."""
-    with contextlib.closing(sqlite3.connect(f"file:{tmp_path / 'data' / 'tally.db'}?mode=ro", uri=True, timeout=10)) as database:
-        total = dict(database.execute("SELECT name, value FROM total"))
+    total = dict(rows(tmp_path / "data" / "tally.db", "SELECT name, value FROM total"))
     return total.get("forget_errand", 0), total.get("forget_events", 0)
 
 

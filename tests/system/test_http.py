@@ -3,13 +3,12 @@ import json
 import re
 import signal
 import struct
-import sys
 import time
 import zlib
 
 import pytest
 
-from harness import ROOT, wait_until
+from harness import denied, wait_until
 from http_help import (
     EXAMPLE, JSON_TYPE, LOG_EXAMPLE, OK_BODY, Client, Knocker, ask, check_ledger, chunks, events, http_address,
     http_addresses, http_config, metric, request_bytes, uring_allowed, wait_metric,
@@ -292,8 +291,7 @@ def test_plain_descriptors_serve_as_direct_ones(instance, tmp_path):
 
 @pytest.mark.parametrize("call", ["setup", "enter", "register"])
 def test_epoll_serves_where_a_call_of_io_uring_is_denied(instance, tmp_path, call):
-    wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_system_call.py"), call]
-    millrace = instance(config=http_config(tmp_path), wrapper=wrapper)
+    millrace = instance(config=http_config(tmp_path), wrapper=denied(call))
     assert "backend=epoll" in millrace.log()
     assert re.fullmatch(r"epoll, no io_uring: .*: Operation not permitted", millrace.stage("ingest-http.0")["note"])
     assert ask(http_address(millrace), "POST", "/event", EXAMPLE).status == 200
@@ -303,8 +301,7 @@ def test_epoll_serves_where_a_call_of_io_uring_is_denied(instance, tmp_path, cal
 
 @pytest.mark.parametrize("call", ["setup", "enter", "register"])
 def test_a_stage_that_must_have_io_uring_says_that_it_is_denied(instance, tmp_path, call):
-    wrapper = [sys.executable, str(ROOT / "tests" / "system" / "deny_system_call.py"), call]
-    millrace = instance(config=http_config(tmp_path, "uring"), wrapper=wrapper, start=False).start(wait=False)
+    millrace = instance(config=http_config(tmp_path, "uring"), wrapper=denied(call), start=False).start(wait=False)
     wait_until(lambda: re.search(r"(io_uring|registering).*not permitted", millrace.log()), 20, "the reason in the log")
     millrace.discard()
 

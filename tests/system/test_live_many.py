@@ -5,7 +5,6 @@ machine are wider.
 """
 import json
 import os
-import re
 import selectors
 import socket
 import statistics
@@ -15,7 +14,7 @@ import time
 
 import pytest
 
-from harness import BUILD, MILLRACE, SLOW, cpu_seconds, default_config, wait_until
+from harness import BUILD, MILLRACE, SLOW, cpu_seconds, default_config, own_bytes, wait_until
 from http_help import http_config
 from live_help import Live, connect, handshake
 from serve_help import serve_address, serve_config
@@ -32,12 +31,6 @@ def tell(name, text):
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.txt").write_text(text + "\n")
     print(text)
-
-
-def memory(pid):
-    """Bytes that are the process's own: resident, and not of a file or shared."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return int(re.search(r"RssAnon:\s+(\d+) kB", file.read())[1]) * 1024
 
 
 def flow(tmp_path):
@@ -102,7 +95,7 @@ def test_many_clients_cost_little_and_the_pipeline_nothing(instance, tmp_path):
     own = cpu_seconds(pid)
     time.sleep(SPAN_S / 2)
     own = (cpu_seconds(pid) - own) / (SPAN_S / 2)
-    before = memory(pid)
+    before = own_bytes(pid)
     crowd = Crowd(address, CLIENTS - CLIENTS // 10, CLIENTS // 10)
     try:
         with Live(address) as live:
@@ -114,7 +107,7 @@ def test_many_clients_cost_little_and_the_pipeline_nothing(instance, tmp_path):
                 ticks += live.message()["type"] == "tick"
             share = (cpu_seconds(pid) - used) / (time.monotonic() - began)
             size = [crowd.bytes[client] - got[client] for client in got]
-            grown = memory(pid) - before
+            grown = own_bytes(pid) - before
             metrics = one.stage("serve.0")["metrics"]
             tell("live-many-clients", f"{CLIENTS} clients, {CLIENTS // 10} of which never read: {100 * share:.2f} % of a core (alone {100 * own:.2f} %), "
                  f"{grown / 2**20:.1f} MiB more, {ticks} ticks in {SPAN_S} s, {length} bytes each, "

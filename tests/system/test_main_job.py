@@ -1,10 +1,8 @@
 """The main job: datagrams in, streams, counts out. Everything sent is accounted for, to the last datagram."""
-import contextlib
 import ipaddress
 import json
 import re
 import socket
-import sqlite3
 import time
 
 import pytest
@@ -188,7 +186,7 @@ def test_several_processes_share_a_port_and_count_together(instance, tmp_path, r
 
 @pytest.mark.parametrize("call", ["setup", "enter", "register"])
 def test_where_a_call_of_io_uring_is_denied_the_other_backend_serves(instance, rng, call):
-    millrace = instance(wrapper=["/usr/bin/python3", str(harness.ROOT / "tests" / "system" / "deny_system_call.py"), call])
+    millrace = instance(wrapper=harness.denied(call))
     expected = Expected()
     datagrams = mixture(rng, 5000, apps=5, corrupt_percent=20, expected=expected)
     send_paced(millrace.address(), datagrams, RATE)
@@ -441,10 +439,10 @@ def test_any_reader_of_the_database_sees_the_counts(instance, rng):
     send_paced(millrace.address(), mixture(rng, 3000, apps=30, corrupt_percent=0, expected=expected), RATE)
     millrace.settle("ip", expected.sent)
     assert millrace.counts() == expected.count
-    with contextlib.closing(sqlite3.connect(f"file:{millrace.tmp_path}/data/tally.db?mode=ro", uri=True)) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        seen = set(database.execute("SELECT sha, ip FROM address"))
+    database = millrace.tmp_path / "data" / "tally.db"
+    assert harness.rows(database, "PRAGMA integrity_check") == [("ok",)]
+    assert harness.rows(database, "PRAGMA journal_mode") == [("wal",)]
+    seen = set(harness.rows(database, "SELECT sha, ip FROM address"))
     assert seen == {(sha, str(ipaddress.IPv4Address(ip))) for sha, ips in expected.addresses.items() for ip in ips}
 
 

@@ -5,11 +5,10 @@ import os
 import shutil
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
-from harness import kill_pid, namespace, wait_until
+from harness import kill_pid, namespace, own_bytes, wait_until
 from http_help import Client, Load, http_address
 from objects_help import (DAY, DAY_MS, STAMP, check_objects, flush, log_line, numbers_of, objects_config, open_parts, pid_of_sink, plain,
                           read_directory, reboot, send_logs, sink_metrics, sink_note)
@@ -121,9 +120,8 @@ def test_many_keys_stay_within_tails(instance, tmp_path, shm_root):
         flush(millrace)
         assert highest <= 16 << 20 and sink_metrics(millrace)["objects"] == 10000
         assert numbers_of(read_directory(directory)) == list(range(10000))
-        stats = Path("/proc", str(pid_of_sink(millrace)), "status").read_text()
-        resident = int(next(line for line in stats.splitlines() if line.startswith("RssAnon")).split()[1])
-        assert resident < 40000, f"{resident} kB of memory of its own"
+        resident = own_bytes(pid_of_sink(millrace))
+        assert resident < 40000 << 10, f"{resident} bytes of memory of its own"
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

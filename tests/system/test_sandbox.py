@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import wait_until
+from harness import denied, wait_until
 from http_help import http_config
 
 STAGES = {"ingest-udp.0", "ingest-http.0", "enrich.0", "deliver.0", "tally.0", "objects.kept", "file.lines", "kafka.bus", "serve.0"}
@@ -35,8 +35,10 @@ def roles(millrace):
     return {stage["name"]: stage for stage in millrace.stat()["stages"]}
 
 
-def status(pid):
-    return dict(line.split(":", 1) for line in Path("/proc", str(pid), "status").read_text().splitlines())
+def status(pid, task=""):
+    """Of a process, or of one of its threads."""
+    where = Path("/proc", str(pid), "task", task) if task else Path("/proc", str(pid))
+    return dict(line.split(":", 1) for line in (where / "status").read_text().splitlines())
 
 
 def in_force(role):
@@ -72,8 +74,8 @@ def test_every_stage_has_lost_what_it_does_not_need(instance, tmp_path):
             continue
         assert about["Seccomp"].strip() == "2", name
         for task in Path("/proc", str(role["pid"]), "task").iterdir():
-            threads = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
-            assert (threads["Seccomp"].strip(), threads["NoNewPrivs"].strip(), int(threads["CapEff"], 16)) == ("2", "1", 0), (name, task)
+            thread = status(role["pid"], task.name)
+            assert (thread["Seccomp"].strip(), thread["NoNewPrivs"].strip(), int(thread["CapEff"], 16)) == ("2", "1", 0), (name, task)
     assert all(role["metrics"]["refused_calls"] == 0 for role in roles(millrace).values())
 
 
@@ -133,14 +135,11 @@ def test_off_takes_nothing(instance, tmp_path):
 
 def test_a_kernel_without_the_means_is_said_and_on_refuses_it(instance, tmp_path):
     """Landlock is denied to the whole instance, as in a kernel that lacks it."""
-    denied = instance(start=False, config=http_config(tmp_path))
-    denied.wrapper = [sys.executable, str(Path(__file__).parent / "deny_system_call.py"), "landlock"]
-    denied.start()
-    assert 'missing="paths, ports, signals"' in denied.log() or sanitized(denied)
-    assert all(in_force(role) & (PATHS | PORTS | SIGNALS) == 0 for role in roles(denied).values())
-    assert denied.stop() == 0
-    strict = instance(start=False, config=http_config(tmp_path), sets=["sandbox=on"])
-    strict.wrapper = denied.wrapper
+    without = instance(config=http_config(tmp_path), wrapper=denied("landlock"))
+    assert 'missing="paths, ports, signals"' in without.log() or sanitized(without)
+    assert all(in_force(role) & (PATHS | PORTS | SIGNALS) == 0 for role in roles(without).values())
+    assert without.stop() == 0
+    strict = instance(start=False, config=http_config(tmp_path), sets=["sandbox=on"], wrapper=denied("landlock"))
     strict.start(wait=False)
     wait_until(lambda: 'sandbox: is "on", but' in strict.log(), what="the refusal")
     strict.process.send_signal(signal.SIGTERM)
@@ -150,7 +149,7 @@ def test_a_kernel_without_the_means_is_said_and_on_refuses_it(instance, tmp_path
 def test_who_holds_no_capability_need_not_be_allowed_to_drop_any(instance):
     """As a unit of systemd whose filter leaves out @privileged."""
     none = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
-    denied = instance(wrapper=[*none, sys.executable, str(Path(__file__).parent / "deny_system_call.py"), "capset"])
-    for stage in denied.stat()["stages"]:
-        status = Path(f"/proc/{stage['pid']}/status").read_text()
-        assert "CapEff:\t0000000000000000" in status and "CapPrm:\t0000000000000000" in status
+    millrace = instance(wrapper=[*none, *denied("capset")])
+    for name, role in roles(millrace).items():
+        about = status(role["pid"])
+        assert int(about["CapEff"], 16) == int(about["CapPrm"], 16) == 0, name

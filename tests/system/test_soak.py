@@ -1,15 +1,13 @@
 """All at once for a while: every route and sink under load, everything that can break breaks, and in the end nothing is missing, nothing is
 there twice, and nobody holds more than at the beginning. `make soak SOAK_SECONDS=600` is the long form."""
 import collections
-import contextlib
 import json
 import os
-import sqlite3
 import time
 
 import pytest
 
-from harness import SLOW, wait_until
+from harness import SLOW, rows, wait_until
 from objects_help import check_objects, flush, numbers_of, read_directory, unpack
 from soak_help import DISK_BYTES, ENRICHERS, Chaos, Load, come_to_rest, holds, small_disk, soak_config
 from test_catch import Catch
@@ -22,9 +20,9 @@ MEMORY_MORE = 4 << 20  # what a process may hold more at the end than when it wa
 SOCKETS_MORE = 32  # connections are kept, as many as were of use at a time
 OTHERS_MORE = 2
 
-def rows(disk, query):
-    with contextlib.closing(sqlite3.connect(f"file:{disk / 'data' / 'tally.db'}?mode=ro", uri=True, timeout=10)) as database:
-        return database.execute(query).fetchall()
+
+def counted(disk, query):
+    return rows(disk / "data" / "tally.db", query)
 
 
 def check_udp(one, load, disk):
@@ -32,7 +30,7 @@ def check_udp(one, load, disk):
     ledger = one.ledger("ip")
     assert (ledger["received"], ledger["kernel_dropped"], ledger["dropped"]) == (expected.sent, 0, 0), ledger
     assert {reason: n for reason, n in ledger["rejected"].items() if n} == expected.rejected
-    assert dict(rows(disk, "SELECT sha, count FROM report")) == expected.count
+    assert dict(counted(disk, "SELECT sha, count FROM report")) == expected.count
     for sha in load.udp.shas:
         assert one.report(sha) == expected.report(sha)
 
@@ -43,8 +41,8 @@ def check_metrics(one, load, disk, server):
     load.event.numbers.check(found, "metrics in S3")
     assert one.ledger("metric")["written"] == len(found)
     assert not server.control.uploads() and not server.control.aborts(), "an upload is left open"
-    counted = dict(rows(disk, "SELECT CAST(key AS TEXT), sum(count) FROM top_counter JOIN top ON top.id = list WHERE name LIKE 'metric/day/%' GROUP BY key"))
-    assert counted == collections.Counter(f"m{number % 5}" for number in found), "tally counts what is stored"
+    shown = dict(counted(disk, "SELECT CAST(key AS TEXT), sum(count) FROM top_counter JOIN top ON top.id = list WHERE name LIKE 'metric/day/%' GROUP BY key"))
+    assert shown == collections.Counter(f"m{number % 5}" for number in found), "tally counts what is stored"
 
 
 def check_logs(one, load, disk):
@@ -63,8 +61,8 @@ def check_tracks(one, load, disk):
     load.track.numbers.check(by_type["call"], "calls in the file")
     load.batch.numbers.check(by_type["batch"], "batches in the file")
     assert one.ledger("track.raw")["written"] == one.ledger("track")["written"] == len(events)
-    counted = dict(rows(disk, "SELECT CAST(key AS TEXT), sum(count) FROM top_counter JOIN top ON top.id = list WHERE name = 'track/type' GROUP BY key"))
-    assert counted == {name: len(numbers) for name, numbers in by_type.items()}
+    shown = dict(counted(disk, "SELECT CAST(key AS TEXT), sum(count) FROM top_counter JOIN top ON top.id = list WHERE name = 'track/type' GROUP BY key"))
+    assert shown == {name: len(numbers) for name, numbers in by_type.items()}
 
 
 def check_postbacks(load, log, disk):
@@ -80,8 +78,7 @@ def check_postbacks(load, log, disk):
 
 
 def deliver_rows(disk, table):
-    with contextlib.closing(sqlite3.connect(f"file:{disk / 'data' / 'deliver.db'}?mode=ro", uri=True, timeout=10)) as database:
-        return database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    return rows(disk / "data" / "deliver.db", f"SELECT count(*) FROM {table}")[0][0]
 
 
 def check_held(before, after):

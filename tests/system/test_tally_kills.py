@@ -10,14 +10,13 @@ import contextlib
 import json
 import os
 import random
-import sqlite3
 import time
 import urllib.parse
 
 import pytest
 
 from deliver_help import Receiver, deliver_config
-from harness import SLOW, default_config, wait_until
+from harness import SLOW, default_config, rows, wait_until
 from http_help import Client, events, http_address
 from load import Expected, ipevent, mixture, random_sha, send_paced
 from serve_help import serve_address, serve_config
@@ -143,15 +142,14 @@ class Asker(Loop):
         assert answer["missed"] == 0 and len(answer["attempts"]) == min(answer["held"], 100)
 
 
-def rows(tmp_path, query, *arguments):
-    with contextlib.closing(sqlite3.connect(f"file:{tmp_path / 'data' / 'tally.db'}?mode=ro", uri=True, timeout=10)) as database:
-        return database.execute(query, arguments).fetchall()
+def counted(tmp_path, query, *arguments):
+    return rows(tmp_path / "data" / "tally.db", query, *arguments)
 
 
 def listed(tmp_path, names):
     """{key: count} of the lists with such names, together; all counts are exact."""
     query = "SELECT key, sum(count), max(error) FROM top_counter JOIN top ON top.id = list WHERE name LIKE ? GROUP BY key"
-    found = rows(tmp_path, query, names)
+    found = counted(tmp_path, query, names)
     assert all(error == 0 for _, _, error in found)
     return {key.decode() if isinstance(key, bytes) else key: count for key, count, _ in found}
 
@@ -164,7 +162,7 @@ def check_ip(one, sent):
 
 def check_metrics(one, tmp_path, sent):
     assert listed(tmp_path, "metric/day/%") == sent.metrics
-    assert {name for name, in rows(tmp_path, "SELECT CAST(name AS TEXT) FROM account")} == {user for user, _ in sent.sums}
+    assert {name for name, in counted(tmp_path, "SELECT CAST(name AS TEXT) FROM account")} == {user for user, _ in sent.sums}
     result = one.millrace("report", "metrics", "user-hour", "--limit", 10000)
     assert result.returncode == 0, result.stderr
     hour = {(entry["_id"]["username"], entry["_id"]["metric"]): entry for entry in json.loads(result.stdout)}
@@ -174,12 +172,12 @@ def check_metrics(one, tmp_path, sent):
 
 def check_tracks(tmp_path, sent):
     assert listed(tmp_path, "track/type") == sent.types
-    assert rows(tmp_path, "SELECT value FROM total WHERE name = 'track_events'") == [(sum(sent.types.values()),)]
+    assert counted(tmp_path, "SELECT value FROM total WHERE name = 'track_events'") == [(sum(sent.types.values()),)]
 
 
 def check_deliveries(one, tmp_path, sent, receiver):
     tried = collections.Counter((event["endpoint"], event["outcome"]) for event in events(one, "delivery"))
-    found = {(endpoint, OUTCOMES[outcome]): n for endpoint, outcome, n in rows(
+    found = {(endpoint, OUTCOMES[outcome]): n for endpoint, outcome, n in counted(
         tmp_path, "SELECT endpoint, outcome, sum(count) FROM delivery_minute GROUP BY endpoint, outcome")}
     assert found == tried
     assert sum(tried.values()) == sent.postbacks == len(receiver.seen())
