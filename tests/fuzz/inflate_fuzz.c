@@ -25,9 +25,8 @@ static long inflate_one(int window, const uint8_t *data, size_t bytes, size_t at
 			result = inflate(&stream, Z_NO_FLUSH);
 		i += stream.avail_in == 0;
 	}
-	/* no room for a byte: is more to come? */
 	long n = (long)stream.total_out;
-	bool full = stream.avail_out == 0;
+	bool full = stream.avail_out == 0; /* also of the byte beyond the room */
 	inflateEnd(&stream);
 	*used = i;
 	return full ? -2 : result == Z_STREAM_END ? n : -1;
