@@ -6,7 +6,7 @@ HTTP_REQUEST_SOURCES := $(addprefix ingest/http/,request.c request_fields.c chun
 $(eval $(call archive,http_request,$(HTTP_REQUEST_SOURCES)))
 
 $(eval $(call archive,http_memory,$(addprefix ingest/http/,pool.c wheel.c)))
-$(eval $(call archive,http_transport,ingest/uring.c $(addprefix ingest/http/,transport.c transport_ring.c transport_uring.c polling.c transport_epoll.c)))
+$(eval $(call archive,http_transport,ingest/uring.c $(addprefix ingest/http/,transport.c transport_ring.c transport_requests.c transport_uring.c polling.c transport_epoll.c)))
 HTTP_SERVER_SOURCES := $(addprefix ingest/http/,server.c connection.c exchange.c answer.c outlet.c \
                        peers.c metrics.c routes.c) $(sort $(wildcard ingest/http/route_*.c))
 $(eval $(call archive,http_server,$(HTTP_SERVER_SOURCES)))

@@ -13,18 +13,18 @@
  *          \          \              \                                  |
  *           '----------'--------------'--- (cut, or not lingering) -----+--> requests cancelled, all ended --> closing --> free
  *
- * polling.h says how it waits under load, transport_ring.h how the ring is set up.
+ * polling.h says how it waits under load, transport_requests.h what it asks the kernel for,
+ * transport_ring.h how the ring is set up.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "ingest/http/descriptors.h"
 #include "ingest/http/polling.h"
 #include "ingest/http/slot_list.h"
 #include "ingest/http/spin.h"
-#include "ingest/http/transport_ring.h"
+#include "ingest/http/transport_requests.h"
 #include "base/clock.h"
 
 #define NEVER      RING_CQ_ENTRIES /* so many completions do not come */
@@ -33,11 +33,7 @@
  * with what the process has open, and with connections that are accepted to be turned away. */
 #define OTHER_FILES       0u
 #define OTHER_FILES_PLAIN 64u /* and URING_ACCEPTS for each listening socket */
-#define PREPARE_MAX       4u  /* requests that one slot may need at once */
-#define STOP_TRIES        100u
-#define STOP_TRY_NS       (10 * NS_PER_MS)
-#define SEND_MAX          (1u << 30) /* of one request */
-#define LOOK_MAX          16u        /* connections; at most so many looks find nothing for each wait */
+#define LOOK_MAX          16u /* connections; at most so many looks find nothing for each wait */
 
 /* One-shot accepts for each listening socket. A multishot accept has one place for the peer's
  * address, which the next connection overwrites before the first is looked at; and a direct
@@ -47,57 +43,6 @@
  * second and CPU per connection, in two turns instead of one.) */
 #define URING_ACCEPTS 32u
 
-enum op { OP_UNHEARD, OP_ACCEPT, OP_RECEIVE, OP_POLL, OP_TRY, OP_SEND, OP_CANCEL, OP_CLOSE, OP_INSTALL };
-
-/* user_data: what it is, of which life of the slot, which slot (or accept). A completion of an
- * earlier life touches nothing, and a cancel meant for it finds nothing. */
-#define LIFE_MASK 0xffffffu
-
-static uint64_t tag_of(enum op op, uint32_t life, uint32_t i)
-{
-	return (uint64_t)op << 56 | (uint64_t)life << 32 | i;
-}
-
-static enum op op_of(const struct io_uring_cqe *cqe)
-{
-	return (enum op)(cqe->user_data >> 56);
-}
-
-/* Whether it is of a request that always completes. */
-static bool is_counted(const struct io_uring_cqe *cqe)
-{
-	return op_of(cqe) != OP_UNHEARD && op_of(cqe) != OP_CANCEL && op_of(cqe) != OP_TRY;
-}
-
-enum {
-	SLOT_PAUSED = 1 << 0,
-	SLOT_RECEIVING = 1 << 1, /* a receive is armed */
-	SLOT_STOPPING = 1 << 2,  /* ... and is being cancelled */
-	SLOT_TO_SEND = 1 << 3,
-	SLOT_SENDING = 1 << 4,   /* a send is under way */
-	SLOT_GIVING_UP = 1 << 5, /* ... and is being cancelled */
-	SLOT_ENDED = 1 << 6,     /* nothing more comes */
-	SLOT_FAILED = 1 << 7,    /* ... and nothing more leaves */
-	SLOT_CLOSED = 1 << 8,    /* by transport_close */
-	SLOT_LINGER = 1 << 9,
-	SLOT_SHUT = 1 << 10, /* our side is, or will be when SLOT_SHUTTING ends */
-	SLOT_SHUTTING = 1 << 11,
-	SLOT_CLOSING = 1 << 12, /* the last request */
-	SLOT_HOT = 1 << 13,     /* brought bytes when it was last looked at */
-	SLOT_TRYING = 1 << 14,  /* SLOT_SENDING, without waiting for room */
-	SLOT_FULL = 1 << 15,    /* ... there was none: the rest waits for it */
-};
-#define SLOT_BUSY (SLOT_RECEIVING | SLOT_SENDING | SLOT_SHUTTING)
-
-struct slot {
-	const char *data; /* what is left to send */
-	size_t bytes;
-	uint64_t until_ns; /* it lingers at most */
-	uint32_t life : 24;
-	uint32_t period : 8; /* polling_received */
-	uint32_t state;
-};
-
 struct accept {
 	struct sockaddr_storage peer;
 	socklen_t peer_bytes;
@@ -105,189 +50,62 @@ struct accept {
 };
 
 struct uring {
-	struct ring ring;
-	struct descriptors descriptors;
-	struct slot *slot;
+	struct requests requests;
 	/* starved: found no buffer, in the order in which they get one */
 	struct slot_list changed, starved, lingering;
 	struct accept *accept;            /* URING_ACCEPTS for each listening socket */
 	uint32_t n_accepts, idle_accepts; /* idle: not armed */
 	struct polling polling;
 	struct spin spin;
-	uint32_t trying[RING_SQ_ENTRIES]; /* slots whose bytes may have left (tell_sent) */
-	uint32_t n_trying;
 	uint64_t accept_at_ns; /* not before; 0: at once */
 	uint32_t n_open;
 	uint32_t n_received; /* since the last wait */
-	uint32_t requests;   /* under way, without those that complete only when they fail */
 	bool refusing;
 };
 _Static_assert(sizeof(struct slot) + 4 * sizeof(struct slot_link) <= 64, "memory of a connection");
-
-/* ---- requests ---- */
-
-static struct io_uring_sqe *new_request(struct uring *uring)
-{
-	uring->requests++;
-	return io_uring_get_sqe(&uring->ring.io);
-}
-
-static int descriptor(const struct uring *uring, uint32_t i)
-{
-	return descriptors_of(&uring->descriptors, i);
-}
-
-static unsigned char fixed(const struct uring *uring)
-{
-	return descriptors_flags(&uring->descriptors);
-}
-
-/* Bytes into any buffer that is free when they come: what is there now (OP_POLL), or what comes
- * (OP_RECEIVE). While others are polled that is for once: a connection that has brought bytes is
- * polled next. */
-static void request_bytes(struct uring *uring, uint32_t i, enum op op)
-{
-	struct io_uring_sqe *sqe = new_request(uring);
-	io_uring_prep_recv(sqe, descriptor(uring, i), NULL, 0, op == OP_POLL ? MSG_DONTWAIT : 0);
-	if (op == OP_RECEIVE && !uring->polling.on)
-		sqe->ioprio |= IORING_RECV_MULTISHOT;
-	sqe->flags |= fixed(uring) | IOSQE_BUFFER_SELECT;
-	sqe->buf_group = RING_GROUP;
-	io_uring_sqe_set_data64(sqe, tag_of(op, uring->slot[i].life, i));
-	uring->slot[i].state |= SLOT_RECEIVING;
-}
-
-/* Without waiting for room: it completes only when not all bytes could leave. So an answer, which
- * almost always can, costs no completion, and none ends the wait that it is sent with. */
-static void request_try(struct uring *uring, uint32_t i)
-{
-	struct slot *slot = &uring->slot[i];
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring.io);
-	io_uring_prep_send(sqe, descriptor(uring, i), slot->data, slot->bytes,
-	                   MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
-	sqe->flags |= fixed(uring) | IOSQE_CQE_SKIP_SUCCESS;
-	io_uring_sqe_set_data64(sqe, tag_of(OP_TRY, slot->life, i));
-	slot->state |= SLOT_SENDING | SLOT_TRYING;
-	uring->trying[uring->n_trying++] = i;
-}
-
-static void request_send(struct uring *uring, uint32_t i)
-{
-	struct slot *slot = &uring->slot[i];
-	slot->state &= ~(uint32_t)SLOT_TO_SEND;
-	if ((slot->state & (SLOT_FULL | SLOT_CLOSED)) == 0 && slot->bytes <= SEND_MAX &&
-	    uring->n_trying < RING_SQ_ENTRIES) {
-		request_try(uring, i);
-		return;
-	}
-	struct io_uring_sqe *sqe = new_request(uring);
-	io_uring_prep_send(sqe, descriptor(uring, i), slot->data,
-	                   slot->bytes < SEND_MAX ? slot->bytes : SEND_MAX, MSG_NOSIGNAL);
-	sqe->flags |= fixed(uring);
-	io_uring_sqe_set_data64(sqe, tag_of(OP_SEND, slot->life, i));
-	slot->state |= SLOT_SENDING;
-}
-
-/* Completes, with the tag `failed`, only when it finds nothing. */
-static void request_cancel(struct uring *uring, uint64_t what, uint64_t failed)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring.io);
-	io_uring_prep_cancel64(sqe, what, 0);
-	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	io_uring_sqe_set_data64(sqe, failed);
-}
-
-static void cancel_of_slot(struct uring *uring, enum op op, uint32_t i)
-{
-	uint32_t life = uring->slot[i].life;
-	request_cancel(uring, tag_of(op, life, i), tag_of(OP_CANCEL, life, i));
-}
-
-static void stop_receiving(struct uring *uring, uint32_t i)
-{
-	if ((uring->slot[i].state & (SLOT_RECEIVING | SLOT_STOPPING)) != SLOT_RECEIVING)
-		return;
-	cancel_of_slot(uring, OP_RECEIVE, i);
-	uring->slot[i].state |= SLOT_STOPPING;
-}
-
-static void stop_sending(struct uring *uring, uint32_t i)
-{
-	if ((uring->slot[i].state & (SLOT_SENDING | SLOT_GIVING_UP)) != SLOT_SENDING)
-		return;
-	cancel_of_slot(uring, OP_SEND, i);
-	uring->slot[i].state |= SLOT_GIVING_UP;
-}
-
-/* Shutting down wants an ordinary descriptor. io_uring has a request of its own for it, which is no
- * faster and goes to a kernel thread: this one is done at once, in order. Called when all that was
- * sent is with the kernel. */
-static void shut_our_side(struct uring *uring, uint32_t i)
-{
-	if (descriptors_are_plain(&uring->descriptors)) {
-		(void)shutdown(descriptor(uring, i), SHUT_WR);
-		uring->slot[i].state |= SLOT_SHUT;
-		return;
-	}
-	struct io_uring_sqe *sqe = new_request(uring);
-	io_uring_prep_rw(URING_OP_FIXED_FD_INSTALL, sqe, (int)i, NULL, 0, 0);
-	sqe->flags |= IOSQE_FIXED_FILE;
-	io_uring_sqe_set_data64(sqe, tag_of(OP_INSTALL, uring->slot[i].life, i));
-	uring->slot[i].state |= SLOT_SHUT | SLOT_SHUTTING;
-}
-
-static void request_close(struct uring *uring, uint32_t i)
-{
-	struct io_uring_sqe *sqe = new_request(uring);
-	if (descriptors_are_plain(&uring->descriptors))
-		io_uring_prep_close(sqe, descriptor(uring, i));
-	else
-		io_uring_prep_close_direct(sqe, i);
-	io_uring_sqe_set_data64(sqe, tag_of(OP_CLOSE, uring->slot[i].life, i));
-	uring->slot[i].state |= SLOT_CLOSING;
-}
 
 /* ---- from what a slot should be to requests ---- */
 
 static void prepare_end(struct uring *uring, uint32_t i)
 {
-	uring->slot[i].state &= ~(uint32_t)SLOT_TO_SEND;
+	uring->requests.slot[i].state &= ~(uint32_t)SLOT_TO_SEND;
 	slot_list_remove(&uring->polling.slots, i);
-	stop_sending(uring, i);
-	stop_receiving(uring, i);
-	if ((uring->slot[i].state & (SLOT_BUSY | SLOT_CLOSING)) == 0)
-		request_close(uring, i);
+	requests_stop_sending(&uring->requests, i);
+	requests_stop_receiving(&uring->requests, i);
+	if ((uring->requests.slot[i].state & (SLOT_BUSY | SLOT_CLOSING)) == 0)
+		requests_close(&uring->requests, i);
 }
 
-/* Bytes of a slot are wanted, or not. */
+/* Bytes of a slot are wanted, or not. While others are polled a receive is for once: a connection
+ * that has brought bytes is polled next. */
 static void prepare_bytes(struct uring *uring, uint32_t i)
 {
-	uint32_t state = uring->slot[i].state;
+	uint32_t state = uring->requests.slot[i].state;
 	bool wanted = (state & (SLOT_PAUSED | SLOT_LINGER)) != SLOT_PAUSED;
 	bool polled = uring->polling.on && (state & (SLOT_HOT | SLOT_LINGER)) == SLOT_HOT;
 	if (!wanted)
 		slot_list_remove(&uring->polling.slots, i);
 	if (!wanted || polled)
-		stop_receiving(uring, i);
+		requests_stop_receiving(&uring->requests, i);
 	if (!wanted || (state & (SLOT_RECEIVING | SLOT_ENDED)) != 0 || slot_list_has(&uring->starved, i))
 		return;
 	if (polled)
 		slot_list_add(&uring->polling.slots, i);
 	else
-		request_bytes(uring, i, OP_RECEIVE);
+		requests_receive(&uring->requests, i, uring->polling.on);
 }
 
 static void prepare(struct uring *uring, uint32_t i)
 {
-	const struct slot *slot = &uring->slot[i];
+	const struct slot *slot = &uring->requests.slot[i];
 	if ((slot->state & (SLOT_CLOSED | SLOT_LINGER)) == SLOT_CLOSED) {
 		prepare_end(uring, i);
 		return;
 	}
 	if ((slot->state & SLOT_TO_SEND) != 0)
-		request_send(uring, i);
+		requests_send(&uring->requests, i);
 	if ((slot->state & (SLOT_LINGER | SLOT_SENDING | SLOT_SHUT)) == SLOT_LINGER)
-		shut_our_side(uring, i);
+		requests_shut(&uring->requests, i);
 	prepare_bytes(uring, i);
 }
 
@@ -296,19 +114,10 @@ static void arm_accepts(struct transport *transport)
 	struct uring *uring = transport->own;
 	for (uint32_t k = 0; k < uring->n_accepts && uring->idle_accepts > 0; k++) {
 		struct accept *accept = &uring->accept[k];
-		if (accept->armed || io_uring_sq_space_left(&uring->ring.io) == 0)
+		if (accept->armed || !requests_have_room(&uring->requests, 1))
 			continue;
-		struct io_uring_sqe *sqe = new_request(uring);
-		accept->peer.ss_family = AF_UNSPEC;
-		accept->peer_bytes = sizeof accept->peer;
-		io_uring_prep_accept(sqe, transport->socket[k / URING_ACCEPTS], (void *)&accept->peer,
-		                     &accept->peer_bytes,
-		                     descriptors_are_plain(&uring->descriptors) ? SOCK_CLOEXEC : 0);
-		/* Any free slot. (io_uring_prep_accept_direct of 2.3 makes an ordinary descriptor
-		 * of this.) */
-		if (!descriptors_are_plain(&uring->descriptors))
-			sqe->file_index = IORING_FILE_INDEX_ALLOC;
-		io_uring_sqe_set_data64(sqe, tag_of(OP_ACCEPT, 0, k));
+		requests_accept(&uring->requests, k, transport->socket[k / URING_ACCEPTS], &accept->peer,
+		                &accept->peer_bytes);
 		accept->armed = true;
 		uring->idle_accepts--;
 	}
@@ -318,9 +127,9 @@ static void cancel_accepts(struct uring *uring)
 {
 	for (uint32_t k = 0; k < uring->n_accepts; k++) {
 		struct accept *accept = &uring->accept[k];
-		if (!accept->armed || accept->cancelled || io_uring_sq_space_left(&uring->ring.io) == 0)
+		if (!accept->armed || accept->cancelled || !requests_have_room(&uring->requests, 1))
 			continue;
-		request_cancel(uring, tag_of(OP_ACCEPT, 0, k), OP_UNHEARD);
+		requests_cancel_accept(&uring->requests, k);
 		accept->cancelled = true;
 	}
 }
@@ -345,7 +154,7 @@ static void prepare_accepts(struct transport *transport)
  * buffers are lent, and the connection that has waited longest comes first. */
 static void feed_starved(struct uring *uring)
 {
-	for (uint32_t n = uring->ring.lent; n > 0 && uring->starved.n_in > 0; n--) {
+	for (uint32_t n = uring->requests.ring.lent; n > 0 && uring->starved.n_in > 0; n--) {
 		uint32_t i = slot_list_first(&uring->starved);
 		slot_list_remove(&uring->starved, i);
 		slot_list_add(&uring->changed, i);
@@ -354,14 +163,14 @@ static void feed_starved(struct uring *uring)
 
 static void end_lingering(struct uring *uring, uint32_t i)
 {
-	uring->slot[i].state &= ~(uint32_t)SLOT_LINGER;
+	uring->requests.slot[i].state &= ~(uint32_t)SLOT_LINGER;
 	slot_list_remove(&uring->lingering, i);
 	slot_list_add(&uring->changed, i);
 }
 
 static void linger_on(struct uring *uring, uint32_t i)
 {
-	uring->slot[i].until_ns = clock_monotonic_ns() + TRANSPORT_LINGER_NS;
+	uring->requests.slot[i].until_ns = clock_monotonic_ns() + TRANSPORT_LINGER_NS;
 	slot_list_remove(&uring->lingering, i); /* its time is the latest now */
 	slot_list_add(&uring->lingering, i);
 }
@@ -372,7 +181,8 @@ static void end_late(struct uring *uring)
 		return;
 	uint64_t now_ns = clock_monotonic_ns();
 	uint32_t i;
-	while ((i = slot_list_first(&uring->lingering)) != SLOT_NONE && uring->slot[i].until_ns <= now_ns)
+	while ((i = slot_list_first(&uring->lingering)) != SLOT_NONE &&
+	       uring->requests.slot[i].until_ns <= now_ns)
 		end_lingering(uring, i);
 }
 
@@ -386,7 +196,7 @@ static void prepare_all(struct transport *transport)
 	end_late(uring);
 	feed_starved(uring);
 	while ((i = slot_list_first(&uring->changed)) != SLOT_NONE &&
-	       io_uring_sq_space_left(&uring->ring.io) >= PREPARE_MAX) {
+	       requests_have_room(&uring->requests, REQUESTS_OF_SLOT)) {
 		slot_list_remove(&uring->changed, i);
 		prepare(uring, i);
 	}
@@ -398,12 +208,12 @@ static void look(struct uring *uring)
 {
 	struct polling *polling = &uring->polling;
 	for (unsigned n = 0; n < LOOK_MAX && !polling->enough && polling->slots.n_in > 0; n++) {
-		if (io_uring_sq_space_left(&uring->ring.io) == 0)
+		if (!requests_have_room(&uring->requests, 1))
 			return;
 		uint32_t i = slot_list_first(&polling->slots);
 		slot_list_remove(&polling->slots, i);
-		if ((uring->slot[i].state & (SLOT_RECEIVING | SLOT_ENDED)) == 0)
-			request_bytes(uring, i, OP_POLL);
+		if ((uring->requests.slot[i].state & (SLOT_RECEIVING | SLOT_ENDED)) == 0)
+			requests_poll(&uring->requests, i);
 	}
 }
 
@@ -412,7 +222,7 @@ static void look(struct uring *uring)
 static void end(struct transport *transport, uint32_t i, bool failed)
 {
 	struct uring *uring = transport->own;
-	struct slot *slot = &uring->slot[i];
+	struct slot *slot = &uring->requests.slot[i];
 	bool told = (slot->state & (failed ? SLOT_FAILED : SLOT_ENDED)) != 0;
 	slot->state |= SLOT_ENDED | (failed ? SLOT_FAILED : 0);
 	if ((slot->state & SLOT_CLOSED) == 0) {
@@ -426,7 +236,7 @@ static void end(struct transport *transport, uint32_t i, bool failed)
 static void opened(struct transport *transport, uint32_t k, int accepted)
 {
 	struct uring *uring = transport->own;
-	uint32_t i = descriptors_take(&uring->descriptors, accepted);
+	uint32_t i = descriptors_take(&uring->requests.descriptors, accepted);
 	if (i == SLOT_NONE) {
 		transport->counts.turned_away++;
 		(void)close(accepted);
@@ -434,7 +244,7 @@ static void opened(struct transport *transport, uint32_t k, int accepted)
 	}
 	uring->n_open++;
 	transport->counts.accepted++;
-	uring->slot[i].state = 0;
+	uring->requests.slot[i].state = 0;
 	slot_list_add(&uring->changed, i);
 	transport->events->opened(transport->user, i, k / URING_ACCEPTS, &uring->accept[k].peer);
 }
@@ -467,30 +277,30 @@ static void looked(struct transport *transport, uint32_t i, bool found)
 	transport->counts.polls += found;
 	transport->counts.empty_polls += !found;
 	if (!found)
-		uring->slot[i].state &= ~(uint32_t)SLOT_HOT;
+		uring->requests.slot[i].state &= ~(uint32_t)SLOT_HOT;
 }
 
 static void handle_receive(struct transport *transport, uint32_t i, const struct io_uring_cqe *cqe)
 {
 	struct uring *uring = transport->own;
-	struct slot *slot = &uring->slot[i];
+	struct slot *slot = &uring->requests.slot[i];
 	if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) {
-		uint32_t index = ring_taken(&uring->ring, cqe);
+		uint32_t index = ring_taken(&uring->requests.ring, cqe);
 		if (cqe->res > 0 && (slot->state & (SLOT_CLOSED | SLOT_FAILED)) == 0) {
 			uring->n_received++;
 			slot->period = polling_received(&uring->polling, i, slot->period);
 			slot->state |= SLOT_HOT;
 			transport->counts.received_bytes += (uint32_t)cqe->res;
-			transport_received(transport, i, ring_buffer(&uring->ring, index), (size_t)cqe->res,
-			                   uring->ring.buffer_bytes);
+			transport_received(transport, i, ring_buffer(&uring->requests.ring, index),
+			                   (size_t)cqe->res, uring->requests.ring.buffer_bytes);
 		}
-		ring_give(&uring->ring, index);
+		ring_give(&uring->requests.ring, index);
 	}
 	if ((cqe->flags & IORING_CQE_F_MORE) != 0)
 		return;
 	slot->state &= ~(uint32_t)(SLOT_RECEIVING | SLOT_STOPPING);
 	slot_list_add(&uring->changed, i);
-	if (op_of(cqe) == OP_POLL && (cqe->res > 0 || cqe->res == -EAGAIN))
+	if (requests_op(cqe) == OP_POLL && (cqe->res > 0 || cqe->res == -EAGAIN))
 		looked(transport, i, cqe->res > 0);
 	if (cqe->res == -ENOBUFS) {
 		transport->counts.enobufs++;
@@ -504,7 +314,7 @@ static void handle_receive(struct transport *transport, uint32_t i, const struct
 static void sent(struct transport *transport, uint32_t i, uint32_t result)
 {
 	struct uring *uring = transport->own;
-	struct slot *slot = &uring->slot[i];
+	struct slot *slot = &uring->requests.slot[i];
 	transport->counts.sent_bytes += result;
 	slot->data += result;
 	slot->bytes -= result;
@@ -523,7 +333,7 @@ static void sent(struct transport *transport, uint32_t i, uint32_t result)
 static void handle_send(struct transport *transport, uint32_t i, int result)
 {
 	struct uring *uring = transport->own;
-	uring->slot[i].state &= ~(uint32_t)(SLOT_SENDING | SLOT_GIVING_UP);
+	uring->requests.slot[i].state &= ~(uint32_t)(SLOT_SENDING | SLOT_GIVING_UP);
 	slot_list_add(&uring->changed, i);
 	if (result <= 0)
 		end(transport, i, true);
@@ -535,7 +345,7 @@ static void handle_send(struct transport *transport, uint32_t i, int result)
 static void handle_try(struct transport *transport, uint32_t i, int result)
 {
 	struct uring *uring = transport->own;
-	struct slot *slot = &uring->slot[i];
+	struct slot *slot = &uring->requests.slot[i];
 	slot->state |= SLOT_FULL;
 	if (result != -EAGAIN) {
 		handle_send(transport, i, result);
@@ -548,7 +358,7 @@ static void handle_try(struct transport *transport, uint32_t i, int result)
 static void tried(struct transport *transport, uint32_t i)
 {
 	struct uring *uring = transport->own;
-	struct slot *slot = &uring->slot[i];
+	struct slot *slot = &uring->requests.slot[i];
 	slot->state &= ~(uint32_t)(SLOT_SENDING | SLOT_GIVING_UP | SLOT_TRYING);
 	if ((slot->state & SLOT_CLOSED) != 0)
 		slot_list_add(&uring->changed, i);
@@ -560,20 +370,21 @@ static void tried(struct transport *transport, uint32_t i)
 static uint32_t tell_sent(struct transport *transport)
 {
 	struct uring *uring = transport->own;
+	struct requests *requests = &uring->requests;
 	const struct io_uring_cqe *cqe;
 	unsigned head;
-	uint32_t n = uring->n_trying, n_sent = 0;
-	if (n == 0 || io_uring_sq_ready(&uring->ring.io) > 0 || ring_has_overflown(&uring->ring))
+	uint32_t n = requests->n_trying, n_sent = 0;
+	if (n == 0 || io_uring_sq_ready(&requests->ring.io) > 0 || ring_has_overflown(&requests->ring))
 		return 0;
-	io_uring_for_each_cqe(&uring->ring.io, head, cqe)
+	io_uring_for_each_cqe(&requests->ring.io, head, cqe)
 	{
-		if (op_of(cqe) == OP_TRY)
-			uring->slot[(uint32_t)cqe->user_data].state &= ~(uint32_t)SLOT_TRYING;
+		if (requests_op(cqe) == OP_TRY)
+			requests->slot[requests_of(cqe)].state &= ~(uint32_t)SLOT_TRYING;
 	}
-	uring->n_trying = 0;
+	requests->n_trying = 0;
 	for (uint32_t k = 0; k < n; k++)
-		if ((uring->slot[uring->trying[k]].state & SLOT_TRYING) != 0) {
-			tried(transport, uring->trying[k]);
+		if ((requests->slot[requests->trying[k]].state & SLOT_TRYING) != 0) {
+			tried(transport, requests->trying[k]);
 			n_sent++;
 		}
 	return n_sent;
@@ -583,7 +394,7 @@ static uint32_t tell_sent(struct transport *transport)
  * the same. */
 static void handle_install(struct uring *uring, uint32_t i, int result)
 {
-	uring->slot[i].state &= ~(uint32_t)SLOT_SHUTTING;
+	uring->requests.slot[i].state &= ~(uint32_t)SLOT_SHUTTING;
 	slot_list_add(&uring->changed, i);
 	if (result < 0)
 		return;
@@ -600,8 +411,7 @@ static void handle_close(struct transport *transport, uint32_t i, int result)
 	slot_list_remove(&uring->starved, i);
 	slot_list_remove(&uring->lingering, i);
 	slot_list_remove(&uring->polling.slots, i);
-	uring->slot[i] = (struct slot){.life = (uring->slot[i].life + 1) & LIFE_MASK};
-	descriptors_give(&uring->descriptors, i);
+	requests_next_life(&uring->requests, i);
 	uring->n_open--;
 	transport->events->closed(transport->user, i);
 }
@@ -610,24 +420,23 @@ static void handle_close(struct transport *transport, uint32_t i, int result)
  * not, the cancel is tried again. */
 static void handle_missed(struct uring *uring, uint32_t i)
 {
-	uring->slot[i].state &= ~(uint32_t)(SLOT_STOPPING | SLOT_GIVING_UP);
+	uring->requests.slot[i].state &= ~(uint32_t)(SLOT_STOPPING | SLOT_GIVING_UP);
 	slot_list_add(&uring->changed, i);
 }
 
 static void handle(struct transport *transport, const struct io_uring_cqe *cqe)
 {
 	struct uring *uring = transport->own;
-	enum op op = op_of(cqe);
-	uint32_t i = (uint32_t)cqe->user_data;
+	enum op op = requests_op(cqe);
+	uint32_t i = requests_of(cqe);
 	if (op == OP_UNHEARD)
 		return;
-	if (is_counted(cqe) && (cqe->flags & IORING_CQE_F_MORE) == 0)
-		uring->requests--;
+	requests_ended(&uring->requests, cqe);
 	if (op == OP_ACCEPT) {
 		handle_accept(transport, i, cqe->res);
-	} else if ((cqe->user_data >> 32 & LIFE_MASK) != uring->slot[i].life) {
+	} else if (!requests_of_this_life(&uring->requests, cqe)) {
 		if ((cqe->flags & IORING_CQE_F_BUFFER) != 0)
-			ring_give(&uring->ring, ring_taken(&uring->ring, cqe));
+			ring_give(&uring->requests.ring, ring_taken(&uring->requests.ring, cqe));
 	} else if (op == OP_RECEIVE || op == OP_POLL) {
 		handle_receive(transport, i, cqe);
 	} else if (op == OP_TRY) {
@@ -646,17 +455,18 @@ static void handle(struct transport *transport, const struct io_uring_cqe *cqe)
 static unsigned handle_completions(struct transport *transport)
 {
 	struct uring *uring = transport->own;
+	struct ring *ring = &uring->requests.ring;
 	const struct io_uring_cqe *cqe;
 	unsigned head, n = 0, n_sent = tell_sent(transport);
-	io_uring_for_each_cqe(&uring->ring.io, head, cqe)
+	io_uring_for_each_cqe(&ring->io, head, cqe)
 	{
 		if (n == EVENTS_MAX)
 			break;
 		n++;
 		handle(transport, cqe);
 	}
-	io_uring_cq_advance(&uring->ring.io, n);
-	ring_announce(&uring->ring);
+	io_uring_cq_advance(&ring->io, n);
+	ring_announce(ring);
 	return n + n_sent;
 }
 
@@ -671,25 +481,26 @@ static void check_entered(struct transport *transport, int result)
 static bool poll_uring(struct transport *transport)
 {
 	struct uring *uring = transport->own;
+	struct ring *ring = &uring->requests.ring;
 	prepare_all(transport);
 	look(uring);
-	if (io_uring_sq_ready(&uring->ring.io) > 0 ||
-	    (io_uring_cq_ready(&uring->ring.io) == 0 && ring_has_work(&uring->ring)))
-		check_entered(transport, ring_enter(&uring->ring));
+	if (io_uring_sq_ready(&ring->io) > 0 || (io_uring_cq_ready(&ring->io) == 0 && ring_has_work(ring)))
+		check_entered(transport, ring_enter(ring));
 	bool any = handle_completions(transport) > 0;
 	polling_end_look(&uring->polling);
-	transport->calm = !uring->polling.on && !polling_is_load(&uring->polling) &&
-	                  io_uring_cq_ready(&uring->ring.io) == 0;
+	transport->calm =
+	        !uring->polling.on && !polling_is_load(&uring->polling) && io_uring_cq_ready(&ring->io) == 0;
 	return any;
 }
 
 static void flush_uring(struct transport *transport)
 {
 	struct uring *uring = transport->own;
+	struct ring *ring = &uring->requests.ring;
 	prepare_all(transport);
-	if (io_uring_sq_ready(&uring->ring.io) == 0)
+	if (io_uring_sq_ready(&ring->io) == 0)
 		return;
-	int result = io_uring_submit(&uring->ring.io);
+	int result = io_uring_submit(&ring->io);
 	if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY)
 		transport_failed(transport, -result);
 }
@@ -698,7 +509,7 @@ static void flush_uring(struct transport *transport)
 static uint64_t sleep_ns(const struct uring *uring, uint64_t timeout_ns)
 {
 	uint32_t first = slot_list_first(&uring->lingering);
-	uint64_t until_ns = first == SLOT_NONE ? UINT64_MAX : uring->slot[first].until_ns;
+	uint64_t until_ns = first == SLOT_NONE ? UINT64_MAX : uring->requests.slot[first].until_ns;
 	if (uring->accept_at_ns != 0 && uring->accept_at_ns < until_ns)
 		until_ns = uring->accept_at_ns;
 	if (until_ns == UINT64_MAX)
@@ -715,18 +526,19 @@ static uint64_t sleep_ns(const struct uring *uring, uint64_t timeout_ns)
 static void sleep_until_woken(struct transport *transport, uint64_t nap_ns, uint64_t timeout_ns, bool late)
 {
 	struct uring *uring = transport->own;
-	bool polled = uring->polling.slots.n_in > 0, prepared = io_uring_sq_ready(&uring->ring.io) > 0;
+	struct ring *ring = &uring->requests.ring;
+	bool polled = uring->polling.slots.n_in > 0, prepared = io_uring_sq_ready(&ring->io) > 0;
 	int result;
-	if (prepared && (nap_ns != 0 || (uring->n_trying > 0 && !late)))
-		result = ring_enter(&uring->ring);
+	if (prepared && (nap_ns != 0 || (uring->requests.n_trying > 0 && !late)))
+		result = ring_enter(ring);
 	else if (prepared)
-		result = ring_enter_and_wait(&uring->ring, timeout_ns);
+		result = ring_enter_and_wait(ring, timeout_ns);
 	else if (nap_ns == 0 || nap_ns >= timeout_ns)
-		result = ring_wait(&uring->ring, 1, 0, timeout_ns);
+		result = ring_wait(ring, 1, 0, timeout_ns);
 	else if (polled)
-		result = ring_wait(&uring->ring, NEVER, 0, nap_ns);
+		result = ring_wait(ring, NEVER, 0, nap_ns);
 	else
-		result = ring_wait(&uring->ring, NEVER, nap_ns, timeout_ns);
+		result = ring_wait(ring, NEVER, nap_ns, timeout_ns);
 	check_entered(transport, result);
 	polling_woken(&uring->polling, polled ? nap_ns : 0, transport->settings.batch_wait_ns);
 }
@@ -734,15 +546,16 @@ static void sleep_until_woken(struct transport *transport, uint64_t nap_ns, uint
 static bool has_come(void *own)
 {
 	const struct uring *uring = own;
-	return ring_has_work(&uring->ring) || io_uring_cq_ready(&uring->ring.io) > 0;
+	return ring_has_work(&uring->requests.ring) || io_uring_cq_ready(&uring->requests.ring.io) > 0;
 }
 
 /* Lets go what is prepared. True when something is there, at once or within a spin. */
 static bool spin_finds(struct transport *transport)
 {
 	struct uring *uring = transport->own;
-	if (io_uring_sq_ready(&uring->ring.io) > 0)
-		check_entered(transport, ring_enter(&uring->ring));
+	struct ring *ring = &uring->requests.ring;
+	if (io_uring_sq_ready(&ring->io) > 0)
+		check_entered(transport, ring_enter(ring));
 	return has_come(uring) || spin_until(&uring->spin, has_come, uring);
 }
 
@@ -752,7 +565,7 @@ static void arm_all(struct uring *uring)
 	uint32_t i;
 	while ((i = slot_list_first(&uring->polling.slots)) != SLOT_NONE) {
 		slot_list_remove(&uring->polling.slots, i);
-		uring->slot[i].state &= ~(uint32_t)SLOT_HOT;
+		uring->requests.slot[i].state &= ~(uint32_t)SLOT_HOT;
 		slot_list_add(&uring->changed, i);
 	}
 }
@@ -770,7 +583,7 @@ static void wait_uring(struct transport *transport, uint64_t timeout_ns, bool la
 	/* A connection that has just joined the polled ones (resumed, say) cannot wake the process:
 	 * without a nap there is no sleep. */
 	bool unseen = nap_ns == 0 && uring->polling.slots.n_in > 0;
-	bool more = unseen || io_uring_cq_ready(&uring->ring.io) > 0 || uring->changed.n_in > 0 ||
+	bool more = unseen || io_uring_cq_ready(&uring->requests.ring.io) > 0 || uring->changed.n_in > 0 ||
 	            uring->starved.n_in > 0;
 	timeout_ns = more ? 0 : sleep_ns(uring, timeout_ns);
 	/* Not where answers may be followed by something at once, nor under load: it naps. */
@@ -780,7 +593,7 @@ static void wait_uring(struct transport *transport, uint64_t timeout_ns, bool la
 	}
 	transport->counts.waits += timeout_ns > 0;
 	if (timeout_ns == 0)
-		check_entered(transport, ring_enter(&uring->ring));
+		check_entered(transport, ring_enter(&uring->requests.ring));
 	else
 		sleep_until_woken(transport, nap_ns, timeout_ns, late);
 }
@@ -788,30 +601,31 @@ static void wait_uring(struct transport *transport, uint64_t timeout_ns, bool la
 static void send_uring(struct transport *transport, uint32_t i, const char *data, size_t bytes)
 {
 	struct uring *uring = transport->own;
-	uring->slot[i].data = data;
-	uring->slot[i].bytes = bytes;
-	uring->slot[i].state = (uring->slot[i].state & ~(uint32_t)SLOT_FULL) | SLOT_TO_SEND;
+	struct slot *slot = &uring->requests.slot[i];
+	slot->data = data;
+	slot->bytes = bytes;
+	slot->state = (slot->state & ~(uint32_t)SLOT_FULL) | SLOT_TO_SEND;
 	slot_list_add(&uring->changed, i);
 }
 
 static void pause_uring(struct transport *transport, uint32_t i)
 {
 	struct uring *uring = transport->own;
-	uring->slot[i].state |= SLOT_PAUSED;
+	uring->requests.slot[i].state |= SLOT_PAUSED;
 	slot_list_add(&uring->changed, i);
 }
 
 static void resume_uring(struct transport *transport, uint32_t i)
 {
 	struct uring *uring = transport->own;
-	uring->slot[i].state &= ~(uint32_t)SLOT_PAUSED;
+	uring->requests.slot[i].state &= ~(uint32_t)SLOT_PAUSED;
 	slot_list_add(&uring->changed, i);
 }
 
 static void close_uring(struct transport *transport, uint32_t i, bool linger)
 {
 	struct uring *uring = transport->own;
-	struct slot *slot = &uring->slot[i];
+	struct slot *slot = &uring->requests.slot[i];
 	bool first = (slot->state & SLOT_CLOSED) == 0;
 	slot->state |= SLOT_CLOSED;
 	if (first && linger &&
@@ -830,67 +644,22 @@ static void refuse_uring(struct transport *transport)
 	uring->refusing = true;
 }
 
-/* A completion that nobody else sees. */
-static void handle_stopped(struct uring *uring, const struct io_uring_cqe *cqe)
-{
-	if (is_counted(cqe) && (cqe->flags & IORING_CQE_F_MORE) == 0)
-		uring->requests--;
-	bool ordinary = op_of(cqe) == OP_INSTALL ||
-	                (op_of(cqe) == OP_ACCEPT && descriptors_are_plain(&uring->descriptors));
-	if (ordinary && cqe->res >= 0)
-		(void)close(cqe->res);
-}
-
-/* Cancels all requests and waits until they have ended, because they use the caller's memory.
- * Bounded: the end of the ring ends the rest. */
-static void stop(struct uring *uring)
-{
-	struct io_uring *io = &uring->ring.io;
-	(void)io_uring_submit(io); /* makes room */
-	struct io_uring_sqe *sqe = io_uring_get_sqe(io);
-	if (sqe == NULL)
-		return;
-	io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
-	io_uring_sqe_set_data64(sqe, OP_UNHEARD);
-	for (unsigned n = 0; n < STOP_TRIES && uring->requests > 0; n++) {
-		(void)ring_enter_and_wait(&uring->ring, STOP_TRY_NS);
-		const struct io_uring_cqe *cqe;
-		unsigned head, seen = 0;
-		io_uring_for_each_cqe(io, head, cqe)
-		{
-			seen++;
-			handle_stopped(uring, cqe);
-		}
-		io_uring_cq_advance(io, seen);
-	}
-}
-
-/* Direct ones go with the ring. One whose request to close has been made is closed by it. */
-static void close_plain(struct uring *uring)
-{
-	for (uint32_t i = 0; i < uring->descriptors.n_used; i++)
-		if (descriptor(uring, i) >= 0 && (uring->slot[i].state & SLOT_CLOSING) == 0)
-			(void)close(descriptor(uring, i));
-}
-
 static void free_all(struct uring *uring)
 {
-	ring_close(&uring->ring);
-	close_plain(uring);
-	descriptors_fini(&uring->descriptors);
+	requests_fini(&uring->requests);
 	slot_list_fini(&uring->changed);
 	slot_list_fini(&uring->starved);
 	slot_list_fini(&uring->lingering);
 	slot_list_fini(&uring->polling.slots);
 	free(uring->accept);
-	free(uring->slot);
 	free(uring);
 }
 
 static void shut_uring(struct transport *transport)
 {
-	stop(transport->own);
-	free_all(transport->own);
+	struct uring *uring = transport->own;
+	requests_stop(&uring->requests);
+	free_all(uring);
 }
 
 static struct uring *take_memory(const struct transport *transport)
@@ -899,11 +668,11 @@ static struct uring *take_memory(const struct transport *transport)
 	struct uring *uring = calloc(1, sizeof *uring);
 	if (uring == NULL)
 		return NULL;
-	uring->ring.io.ring_fd = -1;
+	uring->requests.ring.io.ring_fd = -1;
 	uring->n_accepts = uring->idle_accepts = transport->n_sockets * URING_ACCEPTS;
 	uring->accept = calloc(uring->n_accepts, sizeof *uring->accept);
-	uring->slot = calloc(n, sizeof *uring->slot);
-	if (uring->accept == NULL || uring->slot == NULL || !slot_list_init(&uring->changed, n) ||
+	uring->requests.slot = calloc(n, sizeof *uring->requests.slot);
+	if (uring->accept == NULL || uring->requests.slot == NULL || !slot_list_init(&uring->changed, n) ||
 	    !slot_list_init(&uring->starved, n) || !slot_list_init(&uring->lingering, n) ||
 	    !slot_list_init(&uring->polling.slots, n)) {
 		free_all(uring);
@@ -917,7 +686,7 @@ static int take_descriptors(struct transport *transport, struct uring *uring, st
 	int result = transport_raise_limit(transport, OTHER_FILES_PLAIN + uring->n_accepts, error);
 	if (result != 0)
 		return result;
-	if (descriptors_init(&uring->descriptors, transport->settings.max_connections))
+	if (descriptors_init(&uring->requests.descriptors, transport->settings.max_connections))
 		return 0;
 	shm_explain(error, "io_uring: no memory for %u descriptors", transport->settings.max_connections);
 	return -ENOMEM;
@@ -935,16 +704,16 @@ static int open_uring(struct transport *transport, struct shm_error *error)
 		return -ENOMEM;
 	}
 	const char *step;
-	result = ring_open(&uring->ring, &transport->settings, &step);
+	result = ring_open(&uring->requests.ring, &transport->settings, &step);
 	if (result != 0)
 		shm_explain(error, "%s: %s", step, strerror(-result));
-	else if (uring->ring.plain)
+	else if (uring->requests.ring.plain)
 		result = take_descriptors(transport, uring, error);
 	if (result != 0) {
 		free_all(uring);
 		return result;
 	}
-	transport->plain = uring->ring.plain;
+	transport->plain = uring->requests.ring.plain;
 	transport->own = uring;
 	return 0;
 }
