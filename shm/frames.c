@@ -2,6 +2,17 @@
 
 #include <errno.h>
 
+const char *frames_mode_name(enum frames_mode mode)
+{
+	static const char *const name[] = {
+	        [FRAMES_NONE] = "none",
+	        [FRAMES_GENERIC] = "generic",
+	        [FRAMES_COPY] = "copy",
+	        [FRAMES_ZERO_COPY] = "zero-copy",
+	};
+	return name[mode];
+}
+
 /* The rings are where the segment says, or one release behind it. */
 static bool rings_agree(const struct frames *frames, uint64_t consumed, bool fresh)
 {

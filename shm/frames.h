@@ -51,6 +51,9 @@
 #define FRAMES_MAX        65536u /* of one process */
 #define FRAMES_HEAD_BYTES 4096u
 
+/* "generic", "copy", "zero-copy", as the option xdp_mode has it; "none". */
+const char *frames_mode_name(enum frames_mode mode);
+
 /* What is counted of the socket's XDP_STATISTICS. */
 enum frames_loss {
 	FRAMES_RX_DROPPED, /* no free frame, or larger than one: lost */

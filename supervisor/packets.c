@@ -55,13 +55,6 @@ struct applying {
 	const struct children *children;
 };
 
-static const char *const mode_names[] = {
-        [FRAMES_NONE] = "none",
-        [FRAMES_GENERIC] = "generic",
-        [FRAMES_COPY] = "copy",
-        [FRAMES_ZERO_COPY] = "zero-copy",
-};
-
 struct packets *packets_create(void)
 {
 	struct packets *packets = calloc(1, sizeof *packets);
@@ -427,7 +420,7 @@ static unsigned modes_of(const char *text, enum frames_mode mode[3])
 	static const enum frames_mode order[] = {FRAMES_ZERO_COPY, FRAMES_COPY, FRAMES_GENERIC};
 	unsigned n = 0;
 	for (unsigned i = 0; i < 3; i++)
-		if (strcmp(text, "auto") == 0 || strcmp(text, mode_names[order[i]]) == 0)
+		if (strcmp(text, "auto") == 0 || strcmp(text, frames_mode_name(order[i])) == 0)
 			mode[n++] = order[i];
 	return n;
 }
@@ -469,7 +462,7 @@ static int open_port(struct applying *applying, unsigned port, const char *wante
 		remove_roles_of(applying->packets, port);
 		packets_interface_close(&at->interface);
 		log_debug("packets: a mode does not work", "interface=%s mode=%s reason=\"%s\"", at->name,
-		          mode_names[mode[i]], error->text);
+		          frames_mode_name(mode[i]), error->text);
 		if (is_final(result))
 			break;
 	}
@@ -610,7 +603,7 @@ static void print_section(const struct packets *packets, const struct packets_ro
 {
 	const struct packets_interface *interface = &packets->port[first->interface].interface;
 	fprintf(out, "  %s: packets of %s, %s mode, queues", first->section, interface->name,
-	        mode_names[interface->mode]);
+	        frames_mode_name(interface->mode));
 	for (unsigned i = 0; i < packets->n_roles; i++)
 		for (unsigned k = 0;
 		     strcmp(packets->role[i]->section, first->section) == 0 && k < packets->role[i]->n; k++)

@@ -259,8 +259,8 @@ uint64_t xdp_interface_count(const struct xdp *xdp, const char *name)
 
 void xdp_tell(const struct xdp *xdp, char *text, size_t size)
 {
-	static const char *const name[] = {"in no mode", "generic", "copy", "zero-copy"};
-	int used = snprintf(text, size, "xdp %s on %s, queues", name[xdp_mode(xdp)], xdp->interface);
+	int used =
+	        snprintf(text, size, "xdp %s on %s, queues", frames_mode_name(xdp_mode(xdp)), xdp->interface);
 	for (unsigned i = 0; i < xdp->n && used > 0 && (size_t)used < size; i++)
 		used += snprintf(text + used, size - (size_t)used, " %u", xdp->queue[i].number);
 }
