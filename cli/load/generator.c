@@ -187,6 +187,15 @@ void generator_fini(struct generator *generator)
 	*generator = (struct generator){0};
 }
 
+uint32_t generator_longest(const struct generator *generator)
+{
+	uint32_t longest = 0;
+	for (uint32_t i = 0; i < generator->n; i++)
+		if (generator->datagram[i].length > longest)
+			longest = generator->datagram[i].length;
+	return longest;
+}
+
 void generator_count(const struct generator *generator, uint64_t position, struct generator_account *account)
 {
 	*account = (struct generator_account){.sent = position};

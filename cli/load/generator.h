@@ -66,6 +66,9 @@ int generator_init(struct generator *generator, const struct generator_settings 
 
 void generator_fini(struct generator *generator);
 
+/* Bytes of the longest datagram. */
+uint32_t generator_longest(const struct generator *generator);
+
 /* Finds the datagrams at position: sets *data and *length, and returns how many (1 .. most) of that
  * length are there in a row. */
 static inline uint32_t generator_run(const struct generator *generator, uint64_t position, uint32_t most,

@@ -55,15 +55,6 @@ static int say_nothing(enum libbpf_print_level level, const char *format, va_lis
 	return 0;
 }
 
-static uint32_t longest_of(const struct generator *generator)
-{
-	uint32_t most = 0;
-	for (uint32_t i = 0; i < generator->n; i++)
-		if (generator->datagram[i].length > most)
-			most = generator->datagram[i].length;
-	return most;
-}
-
 static void make_settings(struct live_settings *settings, const struct send_frame *frame,
                           const struct generator *generator, unsigned interface)
 {
@@ -76,7 +67,7 @@ static void make_settings(struct live_settings *settings, const struct send_fram
 	                                   .port = frame->port,
 	                                   .sources = frame->sources,
 	                                   .interface = interface,
-	                                   .longest = longest_of(generator),
+	                                   .longest = generator_longest(generator),
 	                                   .pool = generator->n};
 	memcpy((uint8_t *)settings->head + LIVE_HEAD_PAD, frame->head, SEND_FRAME_HEAD_MAX);
 }

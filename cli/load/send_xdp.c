@@ -16,15 +16,6 @@
 #define LIVE_NS  (200 * NS_PER_US) /* between two looks at what is sent */
 #define STUCK_NS (2 * NS_PER_SEC)
 
-static uint32_t longest(const struct generator *generator)
-{
-	uint32_t most = 0;
-	for (uint32_t i = 0; i < generator->n; i++)
-		if (generator->datagram[i].length > most)
-			most = generator->datagram[i].length;
-	return most;
-}
-
 static int refuse(char *why, int error, const char *interface, const char *reason)
 {
 	const char *remedy = "";
@@ -102,7 +93,7 @@ int send_xdp_open(struct send_xdp *xdp, const struct send_xdp_settings *settings
 		result = make_frame(xdp, settings, &link, to, &reason);
 	if (result != 0)
 		return refuse(why, result, settings->interface, reason);
-	uint32_t bytes = xdp->frame.head_bytes + longest(generator);
+	uint32_t bytes = xdp->frame.head_bytes + generator_longest(generator);
 	if (bytes > ETH_HLEN + link.mtu || bytes > TRANSMIT_FRAME_BYTES) {
 		snprintf(why, SEND_XDP_WHY_MAX,
 		         "%s: a datagram of %u bytes does not fit; with an MTU of %u at most %u do",

@@ -33,9 +33,11 @@ static void the_ipevent_parser_agrees_with_the_account_of_every_datagram(void **
 	struct generator_settings settings = ipevents(50, 60, 1);
 	assert_int_equal(generator_init(&generator, &settings), 0);
 	uint64_t by_reason[256] = {0};
+	uint32_t longest = 0;
 	for (uint32_t i = 0; i < generator.n; i++) {
 		const struct generator_datagram *datagram = &generator.datagram[i];
 		struct event_ip event;
+		longest = datagram->length > longest ? datagram->length : longest;
 		/* a copy of exact size, so that a sanitizer sees a read past the end */
 		uint8_t *copy = malloc(datagram->length);
 		memcpy(copy, generator.bytes + datagram->offset, datagram->length);
@@ -52,6 +54,7 @@ static void the_ipevent_parser_agrees_with_the_account_of_every_datagram(void **
 	                                          LEDGER_BAD_SHA,   LEDGER_IP_OUT_OF_RANGE};
 	for (size_t i = 0; i < sizeof made / sizeof made[0]; i++)
 		assert_true(by_reason[made[i]] > generator.n / 100);
+	assert_int_equal(generator_longest(&generator), longest);
 	generator_fini(&generator);
 }
 
