@@ -1,6 +1,5 @@
 #include "cli/load/link.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <linux/neighbour.h>
@@ -8,13 +7,13 @@
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 
 #define ANSWER_NS (3 * NS_PER_SEC) /* ARP asks three times, once a second */
 #define LOOK_NS   (5 * NS_PER_MS)
@@ -88,10 +87,10 @@ bool link_parse_mac(const char *text, uint8_t mac[6])
 	if (strlen(text) != 17)
 		return false;
 	for (unsigned i = 0; i < 6; i++, text += 3) {
-		if (!isxdigit((unsigned char)text[0]) || !isxdigit((unsigned char)text[1]) ||
-		    text[2] != (i < 5 ? ':' : '\0'))
+		int high = hex_value(text[0]), low = hex_value(text[1]);
+		if (high < 0 || low < 0 || text[2] != (i < 5 ? ':' : '\0'))
 			return false;
-		mac[i] = (uint8_t)strtoul(text, NULL, 16);
+		mac[i] = (uint8_t)(high << 4 | low);
 	}
 	return true;
 }
