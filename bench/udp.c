@@ -357,12 +357,8 @@ static void print_json(const struct options *options, const struct run *fixed, d
 
 static int run_packets(const struct options *options)
 {
-	enum send_xdp_way way = SEND_XDP_AUTO;
-	if (strcmp(options->transmit, "live") == 0)
-		way = SEND_XDP_LIVE;
-	else if (strcmp(options->transmit, "socket") == 0)
-		way = SEND_XDP_SOCKET;
-	else if (strcmp(options->transmit, "auto") != 0) {
+	enum send_xdp_way way;
+	if (!send_xdp_find_way(options->transmit, &way)) {
 		fprintf(stderr, "bench-udp: --transmit %s: auto, live or socket; see --help\n",
 		        options->transmit);
 		return 2;

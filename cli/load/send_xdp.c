@@ -61,6 +61,18 @@ static int make_frame(struct send_xdp *xdp, const struct send_xdp_settings *sett
 	return result != 0 ? result : send_frame_init(&xdp->frame, &frame, reason);
 }
 
+bool send_xdp_find_way(const char *name, enum send_xdp_way *way)
+{
+	static const char *const names[] = {
+	        [SEND_XDP_AUTO] = "auto", [SEND_XDP_SOCKET] = "socket", [SEND_XDP_LIVE] = "live"};
+	for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+		if (strcmp(name, names[i]) == 0) {
+			*way = (enum send_xdp_way)i;
+			return true;
+		}
+	return false;
+}
+
 static int open_way(struct send_xdp *xdp, const struct send_xdp_settings *settings,
                     const struct generator *generator, unsigned interface, char *why)
 {

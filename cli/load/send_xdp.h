@@ -29,6 +29,9 @@ enum send_xdp_way {
 	SEND_XDP_LIVE,
 };
 
+/* Of "auto", "socket" or "live". False when it is none of them. */
+bool send_xdp_find_way(const char *name, enum send_xdp_way *way);
+
 struct send_xdp_settings {
 	enum send_xdp_way way;
 	const char *interface;

@@ -1,7 +1,6 @@
 #include "cli/load/send_xdp_options.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "cli/load/link.h"
 #include "base/address.h"
@@ -34,14 +33,10 @@ int send_xdp_complete(const struct arguments *arguments, const struct send_xdp_o
 	                                       .network_given = options->from != NULL,
 	                                       .first_port = FIRST_PORT,
 	                                       .last_port = LAST_PORT};
-	if (strcmp(options->transmit, "socket") == 0)
-		settings->way = SEND_XDP_SOCKET;
-	if (strcmp(options->transmit, "live") == 0) {
-		settings->way = SEND_XDP_LIVE;
-		if (settings->queue != 0)
-			return arguments_error(
-			        arguments, "--queue is for --transmit socket: live frames take the driver's");
-	}
+	(void)send_xdp_find_way(options->transmit, &settings->way); /* the table of arguments checks it */
+	if (settings->way == SEND_XDP_LIVE && settings->queue != 0)
+		return arguments_error(arguments,
+		                       "--queue is for --transmit socket: live frames take the driver's");
 	if (options->mac != NULL && !link_parse_mac(options->mac, settings->to_mac))
 		return arguments_error(arguments, "--mac %s: a MAC address looks like 02:00:00:00:00:01",
 		                       options->mac);
