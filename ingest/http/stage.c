@@ -261,8 +261,8 @@ static void flush_transport_counts(struct http *http)
 /* Ends in order. For HTTP_GRACE_NS every request, on an open connection or a new one, gets an
  * answer that ends its connection, so a client that is just sending sees no broken connection. Then
  * idle connections are closed and no more are accepted; one that was opened meanwhile has as long
- * again to send its request. Called until the stage ends, even while
- * there is always something to do: clients that connect again at once must not keep it alive. */
+ * again to send its request. Called until the stage ends, even while there is always something to
+ * do: clients that connect again at once must not keep it alive. */
 static void drain(struct http *http, uint64_t now_ns)
 {
 	if (http->drain_until_ns == 0) {

@@ -6,8 +6,8 @@
  * A connection is a number, its slot: 0 .. max_connections - 1. When all slots are taken, further
  * connections are closed at once. Two back-ends keep this contract: transport_uring.c (a ring with
  * direct descriptors, or plain ones before Linux 6.14, provided buffers and multishot receive) and
- * transport_epoll.c (where io_uring is denied or older than Linux 6.1). The server (server.c) is the only user; it handles events inside
- * transport_poll.
+ * transport_epoll.c (where io_uring is denied or older than Linux 6.1). The server (server.c) is
+ * the only user; it handles events inside transport_poll.
  *
  * Order in one turn: transport_poll (events, which call transport_send and so on) -- the caller
  * commits what it has received -- then the next transport_poll, transport_wait or transport_flush
@@ -128,7 +128,8 @@ extern const struct transport_ops transport_epoll;
 int transport_open(struct transport *transport, struct shm_error *error);
 
 /* What runs and, where that is not the best, what was missing: "io_uring", "io_uring, plain
- * descriptors: kernel before 6.14", "epoll, no io_uring: io_uring_setup: Operation not permitted". */
+ * descriptors: kernel before 6.14", "epoll, no io_uring: io_uring_setup: Operation not
+ * permitted". */
 void transport_tell(const struct transport *transport, char *text, size_t bytes);
 
 /* Lets go what has been asked for, then handles what has happened, a bounded number of events. True

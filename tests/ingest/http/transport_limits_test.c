@@ -218,7 +218,8 @@ static unsigned open_descriptors(void)
 	return n;
 }
 
-/* Shutting the transport closes what is open, what is about to close and what waits to be accepted. */
+/* Shutting the transport closes what is open, what is about to close and what waits to be
+ * accepted. */
 static void no_descriptor_is_left_open(void **state)
 {
 	(void)state;
