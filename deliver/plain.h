@@ -19,10 +19,10 @@
 
 #include "base/clock.h"
 #include "deliver/kept.h"
-#include "deliver/list.h"
 #include "deliver/reply.h"
 #include "deliver/sender.h"
 #include "deliver/sender_limits.h"
+#include "deliver/under_way.h"
 #include "deliver/unpack.h"
 
 #define PLAIN_PATIENCE_NS (300 * NS_PER_MS)
@@ -31,14 +31,12 @@
 
 /* A request under way. */
 struct plain_slot {
-	struct link busy;
 	struct plain_slot *next; /* free ones */
 	struct plain_sender *sender;
 	struct sender_request *request; /* NULL: free */
 	struct kept_connection *connection;
 	enum sender_state state;
-	uint64_t begun_ns, due_ns; /* the caller's clock; due: when it has taken too long in its state */
-	uint64_t clock_ns;         /* when it began, for its times */
+	uint64_t clock_ns; /* when it began, for its times */
 	/* connecting */
 	uint64_t connect_ns;   /* there must be a connection */
 	unsigned first, tried; /* address that is tried first; how many have been, this one too */
@@ -67,15 +65,13 @@ struct plain_sender {
 	struct sender sender; /* first */
 	int epoll;
 	uint64_t now_ns; /* the caller's, of this call */
-	uint64_t due_ns; /* not after the first due_ns of busy slots */
 	struct sender_options options;
 	char *fields; /* of each request: User-Agent, Accept, Accept-Encoding */
 	size_t fields_bytes;
 	struct kept *kept;
 	struct plain_slot *slot, *free;
-	unsigned n_made, n_busy;
-	struct list busy;
-	struct sender_request *done, **done_end;
+	unsigned n_made;
+	struct under_way requests;
 	char *head; /* where heads are written */
 	size_t head_room;
 	bool woken; /* there is something on the descriptor besides */

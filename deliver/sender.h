@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "deliver/list.h"
 #include "deliver/names.h"
 #include "shm/segment.h"
 
@@ -96,10 +97,11 @@ struct sender_request {
 	char answer[SENDER_BODY_KEPT]; /* first bytes of its body */
 	uint32_t answer_bytes;
 	char reason[160]; /* the library's words when result is not 0 */
-	/* the sender's */
-	struct sender_request *next;
-	void *own;
-	struct sender *with; /* of several senders that are one, the one that has it; NULL: none */
+	/* the sender's; zero at first */
+	struct link link;
+	uint64_t begun_ns, due_ns; /* due: when it has taken too long in its state */
+	void *own;                 /* NULL: it is not under way */
+	struct sender *with;       /* of several senders that are one, the one that has it; NULL: none */
 };
 
 /* What is out, as it is before there is an answer. start does it, too. */

@@ -115,8 +115,8 @@ static int sender_open(struct sender **opened, const struct sender_options *opti
 	}
 	sender->sender.ops = &sender_curl;
 	sender->options = *options;
-	sender->timer_ns = sender->due_ns = SENDER_NEVER;
-	sender->done_end = &sender->done;
+	sender->timer_ns = SENDER_NEVER;
+	under_way_open(&sender->requests);
 	sender->epoll = epoll_create1(EPOLL_CLOEXEC);
 	r = sender->epoll < 0 ? -errno : 0;
 	curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -141,7 +141,7 @@ static int sender_open(struct sender **opened, const struct sender_options *opti
 static void limit_connections(struct curl_sender *sender)
 {
 	curl_multi_setopt(sender->multi, CURLMOPT_MAXCONNECTS,
-	                  (long)(sender->n_busy + sender->options.connections_kept));
+	                  (long)(sender->requests.n_busy + sender->options.connections_kept));
 }
 
 static struct slot *take_slot(struct curl_sender *sender)
@@ -155,13 +155,6 @@ static struct slot *take_slot(struct curl_sender *sender)
 		slot = &sender->slot[sender->n_made++];
 		slot->sender = sender;
 	}
-	slot->previous = NULL;
-	slot->next = sender->busy;
-	if (sender->busy != NULL)
-		sender->busy->previous = slot;
-	sender->busy = slot;
-	sender->n_busy++;
-	limit_connections(sender);
 	return slot;
 }
 
@@ -171,20 +164,11 @@ static void release(struct slot *slot)
 	struct curl_sender *sender = slot->sender;
 	if (slot->easy != NULL)
 		curl_multi_remove_handle(sender->multi, slot->easy);
-	slot->request->own = NULL;
+	under_way_leave(&sender->requests, slot->request);
 	slot->request = NULL;
-	if (slot->previous != NULL)
-		slot->previous->next = slot->next;
-	else
-		sender->busy = slot->next;
-	if (slot->next != NULL)
-		slot->next->previous = slot->previous;
 	slot->next = sender->free;
 	sender->free = slot;
-	sender->n_busy--;
 	limit_connections(sender);
-	if (sender->n_busy == 0)
-		sender->due_ns = SENDER_NEVER;
 }
 
 /* The addresses of the place have to be in libcurl's cache before any request counts on them, so a
@@ -218,13 +202,6 @@ static int begin(struct slot *slot)
 	return curl_multi_add_handle(slot->sender->multi, slot->easy) == CURLM_OK ? 0 : -ENOMEM;
 }
 
-static void give_back(struct curl_sender *sender, struct sender_request *request)
-{
-	request->next = NULL;
-	*sender->done_end = request;
-	sender->done_end = &request->next;
-}
-
 static int sender_start(struct sender *started, struct sender_request *request, uint64_t now_ns)
 {
 	struct curl_sender *sender = of(started);
@@ -233,10 +210,10 @@ static int sender_start(struct sender *started, struct sender_request *request, 
 	if (slot == NULL)
 		return -EAGAIN;
 	sender->now_ns = now_ns;
-	request->own = slot;
+	under_way_begin(&sender->requests, request, slot, now_ns);
+	limit_connections(sender);
 	slot->request = request;
 	slot->state = SENDER_CONNECTING;
-	slot->begun_ns = now_ns;
 	slot->tries = 0;
 	slot->opened = slot->head_whole = slot->redirects = false;
 	slot->result = 0;
@@ -252,7 +229,7 @@ static int sender_start(struct sender *started, struct sender_request *request, 
 		return r;
 	request->result = r;
 	snprintf(request->reason, sizeof request->reason, SENDER_NONE);
-	give_back(sender, request);
+	under_way_ended(&sender->requests, request);
 	return 0;
 }
 
@@ -262,33 +239,23 @@ static void finish(struct slot *slot, CURLcode code)
 	struct sender_request *request = slot->request;
 	sender_answer_end(slot, code);
 	release(slot);
-	give_back(slot->sender, request);
+	under_way_ended(&slot->sender->requests, request);
 }
 
 static void sender_cancel(struct sender *started, struct sender_request *request)
 {
-	struct curl_sender *sender = of(started);
-	if (request->own != NULL) {
+	if (request->own != NULL)
 		release(request->own);
-		return;
-	}
-	struct sender_request **at = &sender->done;
-	while (*at != NULL && *at != request)
-		at = &(*at)->next;
-	if (*at == NULL)
-		return;
-	*at = request->next;
-	if (*at == NULL)
-		sender->done_end = at;
+	else
+		under_way_leave(&of(started)->requests, request);
 }
 
 static void sender_close(struct sender *opened)
 {
 	struct curl_sender *sender = of(opened);
-	if (sender == NULL)
-		return;
-	while (sender->busy != NULL)
-		release(sender->busy);
+	for (struct sender_request *request; (request = under_way_busy(&sender->requests)) != NULL;)
+		release(request->own);
+	under_way_close(&sender->requests);
 	for (unsigned i = 0; i < sender->n_made; i++)
 		curl_easy_cleanup(sender->slot[i].easy);
 	curl_multi_cleanup(sender->multi);
@@ -305,20 +272,12 @@ static void sender_close(struct sender *opened)
 
 /* ---- the loop ---- */
 
-static void end_late(struct curl_sender *sender)
+static void on_late(struct sender_request *request)
 {
-	uint64_t due_ns = SENDER_NEVER;
-	for (struct slot *slot = sender->busy, *next; slot != NULL; slot = next) {
-		next = slot->next;
-		if (slot->due_ns > sender->now_ns) {
-			due_ns = slot->due_ns < due_ns ? slot->due_ns : due_ns;
-			continue;
-		}
-		slot->result = -ETIMEDOUT;
-		slot->why = sender_late(slot->state);
-		finish(slot, CURLE_OPERATION_TIMEDOUT);
-	}
-	sender->due_ns = due_ns;
+	struct slot *slot = request->own;
+	slot->result = -ETIMEDOUT;
+	slot->why = sender_late(slot->state);
+	finish(slot, CURLE_OPERATION_TIMEDOUT);
 }
 
 static void take_ended(struct curl_sender *sender)
@@ -364,24 +323,16 @@ static void drive(struct curl_sender *sender)
 		sender_work_on(sender, NULL);
 	}
 	take_ended(sender);
-	if (sender->due_ns <= sender->now_ns)
-		end_late(sender);
+	under_way_late(&sender->requests, sender->now_ns, on_late);
 }
 
 static struct sender_request *sender_next(struct sender *started, uint64_t now_ns)
 {
 	struct curl_sender *sender = of(started);
 	sender->now_ns = now_ns;
-	if (sender->done == NULL)
+	if (!under_way_any_ended(&sender->requests))
 		drive(sender);
-	struct sender_request *request = sender->done;
-	if (request == NULL)
-		return NULL;
-	sender->done = request->next;
-	if (sender->done == NULL)
-		sender->done_end = &sender->done;
-	request->next = NULL;
-	return request;
+	return under_way_next(&sender->requests);
 }
 
 static void sender_forget(struct sender *started, const struct sender_place *place)
@@ -397,13 +348,10 @@ static int sender_fd(const struct sender *started)
 static uint64_t sender_timeout(const struct sender *started, uint64_t timeout_ns, uint64_t now_ns)
 {
 	const struct curl_sender *sender = (const struct curl_sender *)started;
-	if (sender->done != NULL)
-		return 0;
-	if (sender->n_busy == 0)
-		return timeout_ns;
-	uint64_t at = sender->timer_ns < sender->due_ns ? sender->timer_ns : sender->due_ns;
-	uint64_t left = at <= now_ns ? 0 : at - now_ns;
-	return left < timeout_ns ? left : timeout_ns;
+	uint64_t timer_ns = sender->timer_ns <= now_ns ? 0 : sender->timer_ns - now_ns;
+	if (sender->requests.n_busy > 0 && timer_ns < timeout_ns)
+		timeout_ns = timer_ns;
+	return under_way_timeout(&sender->requests, timeout_ns, now_ns);
 }
 
 static uint64_t sender_memory_max(const struct sender_options *options)

@@ -17,17 +17,10 @@
 
 /* ---- time-outs ---- */
 
-/* due_ns of the sender may lie before all of them: then a look at all slots finds nothing and moves
- * it. As requests end long before they are due, that is about once a time-out. */
 void sender_due(struct slot *slot, uint64_t timeout_ns)
 {
 	struct curl_sender *sender = slot->sender;
-	uint64_t end_ns = slot->begun_ns + slot->request->timeout_ns;
-	slot->due_ns = sender->now_ns + timeout_ns;
-	if (slot->due_ns > end_ns)
-		slot->due_ns = end_ns;
-	if (slot->due_ns < sender->due_ns)
-		sender->due_ns = slot->due_ns;
+	under_way_due(&sender->requests, slot->request, timeout_ns, sender->now_ns);
 }
 
 void sender_answering(struct slot *slot)

@@ -13,19 +13,19 @@
 #include "deliver/pins.h"
 #include "deliver/sender.h"
 #include "deliver/sender_limits.h"
+#include "deliver/under_way.h"
 
 /* A handle, and the request that it is busy with. */
 struct slot {
 	struct curl_sender *sender;
-	struct slot *next, *previous;   /* free ones; busy ones */
+	struct slot *next;              /* free ones */
 	CURL *easy;                     /* NULL: not made yet */
 	struct sender_request *request; /* NULL: free */
 	enum sender_state state;
-	uint64_t begun_ns, due_ns; /* due: when it has taken too long in its state */
-	unsigned tries;            /* how often it was about to be sent */
-	bool opened;               /* a connection, for itself */
-	int result;                /* why we ended it; 0: libcurl knows */
-	const char *why;           /* ours, "" or a constant */
+	unsigned tries;  /* how often it was about to be sent */
+	bool opened;     /* a connection, for itself */
+	int result;      /* why we ended it; 0: libcurl knows */
+	const char *why; /* ours, "" or a constant */
 	/* of the answer */
 	bool head_whole; /* what comes now is body, or trailers */
 	bool redirects;  /* there is a Location */
@@ -58,13 +58,12 @@ struct curl_sender {
 	size_t watched_room;
 	uint64_t now_ns;   /* the caller's, of this call */
 	uint64_t timer_ns; /* when libcurl wants to be called at the latest */
-	uint64_t due_ns;   /* not after the first due_ns of busy slots */
 	struct sender_options options;
 	char *ca_file, *user_agent;
 	struct pins *pins;
-	struct slot *slot, *free, *busy;
-	unsigned n_made, n_busy;
-	struct sender_request *done, **done_end;
+	struct slot *slot, *free;
+	unsigned n_made;
+	struct under_way requests;
 };
 
 /* ---- sender_answer.c ---- */

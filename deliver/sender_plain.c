@@ -18,16 +18,10 @@ static struct plain_sender *of(struct sender *sender)
 
 /* ---- times ---- */
 
-/* As with libcurl (sender_handle.c): due_ns of the sender may lie before all of them. */
 void plain_due(struct plain_slot *slot, uint64_t timeout_ns)
 {
 	struct plain_sender *sender = slot->sender;
-	uint64_t end_ns = slot->begun_ns + slot->request->timeout_ns;
-	slot->due_ns = sender->now_ns + timeout_ns;
-	if (slot->due_ns > end_ns)
-		slot->due_ns = end_ns;
-	if (slot->due_ns < sender->due_ns)
-		sender->due_ns = slot->due_ns;
+	under_way_due(&sender->requests, slot->request, timeout_ns, sender->now_ns);
 }
 
 uint32_t plain_since(const struct plain_slot *slot)
@@ -66,9 +60,7 @@ static int sender_open(struct sender **opened, const struct sender_options *opti
 	}
 	sender->sender.ops = &sender_plain;
 	sender->options = *options;
-	sender->due_ns = SENDER_NEVER;
-	sender->done_end = &sender->done;
-	list_init(&sender->busy);
+	under_way_open(&sender->requests);
 	sender->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (sender->epoll < 0)
 		r = -errno;
@@ -108,8 +100,6 @@ static struct plain_slot *take_slot(struct plain_sender *sender)
 	}
 	memset(slot, 0, sizeof *slot);
 	slot->sender = sender;
-	list_push(&sender->busy, &slot->busy);
-	sender->n_busy++;
 	return slot;
 }
 
@@ -124,20 +114,10 @@ static void release(struct plain_slot *slot, bool keep)
 	free(slot->head);
 	free(slot->held);
 	unpack_close(slot->unpack);
-	slot->request->own = NULL;
+	under_way_leave(&sender->requests, slot->request);
 	slot->request = NULL;
-	list_remove(&slot->busy);
 	slot->next = sender->free;
 	sender->free = slot;
-	if (--sender->n_busy == 0)
-		sender->due_ns = SENDER_NEVER;
-}
-
-static void give_back(struct plain_sender *sender, struct sender_request *request)
-{
-	request->next = NULL;
-	*sender->done_end = request;
-	sender->done_end = &request->next;
 }
 
 void plain_finish(struct plain_slot *slot, int result, const char *why, bool keep)
@@ -151,7 +131,7 @@ void plain_finish(struct plain_slot *slot, int result, const char *why, bool kee
 		snprintf(request->reason, sizeof request->reason, "%s", why);
 	}
 	release(slot, keep);
-	give_back(sender, request);
+	under_way_ended(&sender->requests, request);
 }
 
 static int sender_start(struct sender *started, struct sender_request *request, uint64_t now_ns)
@@ -162,12 +142,11 @@ static int sender_start(struct sender *started, struct sender_request *request, 
 	if (slot == NULL)
 		return -EAGAIN;
 	sender->now_ns = now_ns;
-	request->own = slot;
+	under_way_begin(&sender->requests, request, slot, now_ns);
 	slot->request = request;
-	slot->begun_ns = now_ns;
 	slot->clock_ns = clock_monotonic_ns();
 	plain_due(slot, request->connect_timeout_ns);
-	slot->connect_ns = slot->due_ns;
+	slot->connect_ns = request->due_ns;
 	if (sender_plain_can(request))
 		plain_begin(slot);
 	else
@@ -177,27 +156,18 @@ static int sender_start(struct sender *started, struct sender_request *request, 
 
 static void sender_cancel(struct sender *started, struct sender_request *request)
 {
-	struct plain_sender *sender = of(started);
-	if (request->own != NULL) {
+	if (request->own != NULL)
 		release(request->own, false);
-		return;
-	}
-	struct sender_request **at = &sender->done;
-	while (*at != NULL && *at != request)
-		at = &(*at)->next;
-	if (*at == NULL)
-		return;
-	*at = request->next;
-	if (*at == NULL)
-		sender->done_end = at;
+	else
+		under_way_leave(&of(started)->requests, request);
 }
 
 static void sender_close(struct sender *opened)
 {
 	struct plain_sender *sender = of(opened);
-	for (unsigned i = 0; i < sender->n_made; i++)
-		if (sender->slot[i].request != NULL)
-			release(&sender->slot[i], false);
+	for (struct sender_request *request; (request = under_way_busy(&sender->requests)) != NULL;)
+		release(request->own, false);
+	under_way_close(&sender->requests);
 	kept_free(sender->kept);
 	if (sender->epoll >= 0)
 		close(sender->epoll);
@@ -217,25 +187,15 @@ static void work_on(struct plain_sender *sender, const struct plain_slot *slot)
 	sender->works = slot != NULL;
 }
 
-static void end_late(struct plain_sender *sender)
+static void on_late(struct sender_request *request)
 {
-	uint64_t due_ns = SENDER_NEVER;
-	sender->due_ns = SENDER_NEVER;
-	for (struct link *link = list_first(&sender->busy), *after; link != NULL; link = after) {
-		struct plain_slot *slot = LIST_OF(struct plain_slot, busy, link);
-		after = list_after(&sender->busy, link);
-		if (slot->due_ns > sender->now_ns) {
-			due_ns = slot->due_ns < due_ns ? slot->due_ns : due_ns;
-			continue;
-		}
-		work_on(sender, slot);
-		if (slot->state == SENDER_CONNECTING && slot->connect_ns > sender->now_ns)
-			plain_connect_late(slot);
-		else
-			plain_finish(slot, -ETIMEDOUT, sender_late(slot->state), false);
-	}
-	if (due_ns < sender->due_ns)
-		sender->due_ns = due_ns;
+	struct plain_slot *slot = request->own;
+	struct plain_sender *sender = slot->sender;
+	work_on(sender, slot);
+	if (slot->state == SENDER_CONNECTING && slot->connect_ns > sender->now_ns)
+		plain_connect_late(slot);
+	else
+		plain_finish(slot, -ETIMEDOUT, sender_late(slot->state), false);
 }
 
 static void on_event(struct plain_sender *sender, struct kept_connection *connection, uint32_t events)
@@ -272,8 +232,7 @@ static void drive(struct plain_sender *sender)
 		else
 			sender->woken = true;
 	}
-	if (sender->due_ns <= sender->now_ns)
-		end_late(sender);
+	under_way_late(&sender->requests, sender->now_ns, on_late);
 	if (sender->works)
 		work_on(sender, NULL);
 }
@@ -282,16 +241,9 @@ static struct sender_request *sender_next(struct sender *started, uint64_t now_n
 {
 	struct plain_sender *sender = of(started);
 	sender->now_ns = now_ns;
-	if (sender->done == NULL)
+	if (!under_way_any_ended(&sender->requests))
 		drive(sender);
-	struct sender_request *request = sender->done;
-	if (request == NULL)
-		return NULL;
-	sender->done = request->next;
-	if (sender->done == NULL)
-		sender->done_end = &sender->done;
-	request->next = NULL;
-	return request;
+	return under_way_next(&sender->requests);
 }
 
 static void sender_forget(struct sender *started, const struct sender_place *place)
@@ -307,10 +259,7 @@ static int sender_fd(const struct sender *started)
 static uint64_t sender_timeout(const struct sender *started, uint64_t timeout_ns, uint64_t now_ns)
 {
 	const struct plain_sender *sender = (const struct plain_sender *)started;
-	if (sender->done != NULL)
-		return 0;
-	uint64_t left = sender->due_ns <= now_ns ? 0 : sender->due_ns - now_ns;
-	return sender->due_ns != SENDER_NEVER && left < timeout_ns ? left : timeout_ns;
+	return under_way_timeout(&sender->requests, timeout_ns, now_ns);
 }
 
 static uint64_t sender_memory_max(const struct sender_options *options)

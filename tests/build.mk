@@ -173,6 +173,7 @@ $(eval $(call unit,deliver/sign,deliver stage flow config shm event base,-lcrypt
 $(eval $(call unit,deliver/redirect,deliver,-lcurl))
 $(eval $(call unit,deliver/stall,deliver,))
 $(eval $(call unit,deliver/suspects,deliver,))
+$(eval $(call unit,deliver/under_way,deliver,))
 $(eval $(call unit,deliver/target,deliver shm event base,-lidn2 -lcurl))
 $(eval $(call unit,deliver/waiting,deliver stage flow config shm event base,-lsqlite3 -ljansson))
 $(eval $(call unit,deliver/known,deliver stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck))
