@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "deliver/guard_entry.h"
 #include "deliver/plain.h"
 #include "deliver/sender_plain.h"
 
@@ -297,7 +298,6 @@ static uint64_t patience_ns(const struct plain_slot *slot)
 
 static int dial(const struct plain_sender *sender, struct kept_connection *connection)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	union {
 		struct sockaddr any;
 		struct sockaddr_in in;
@@ -307,7 +307,7 @@ static int dial(const struct plain_sender *sender, struct kept_connection *conne
 	                            .data.ptr = connection};
 	socklen_t bytes = sizeof to.in6;
 	int on = 1;
-	if (memcmp(connection->address, mapped, sizeof mapped) == 0) {
+	if (guard_is_mapped(connection->address)) {
 		to.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(connection->port)};
 		memcpy(&to.in.sin_addr, connection->address + 12, 4);
 		bytes = sizeof to.in;

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hex.h"
+
 /* What the fields of a head say together. */
 struct said {
 	unsigned minor; /* HTTP/1.minor */
@@ -303,14 +305,6 @@ static enum reply_step counted(struct reply *answer, const char *text, size_t by
 	return answer->left == 0 ? REPLY_DONE : REPLY_MORE;
 }
 
-static int hex(char c)
-{
-	if (is_digit(c))
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool is_extra(struct reply *answer)
 {
 	return ++answer->extra <= REPLY_EXTRA_MAX;
@@ -318,7 +312,7 @@ static bool is_extra(struct reply *answer)
 
 static bool size_digit(struct reply *answer, char c)
 {
-	int digit = hex(c);
+	int digit = hex_value(c);
 	if (digit >= 0) {
 		answer->left = 16 * answer->left + (unsigned)digit;
 		return ++answer->digits <= 15;
