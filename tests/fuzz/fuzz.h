@@ -21,6 +21,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 		}                                                                           \
 	} while (0)
 
+/* A number that is another for other bytes, and the same for the same (FNV-1a). */
+static inline uint64_t fuzz_seed(const uint8_t *data, size_t bytes)
+{
+	uint64_t hash = 14695981039346656037u;
+	for (size_t i = 0; i < bytes; i++)
+		hash = (hash ^ data[i]) * 1099511628211u;
+	return hash;
+}
+
 /* The bytes in memory of their own; to be freed. */
 static inline void *fuzz_copy(const void *data, size_t bytes)
 {
