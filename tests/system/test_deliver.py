@@ -7,6 +7,8 @@ import subprocess
 import time
 import urllib.parse
 
+import pytest
+
 from deliver_help import (ID, Database, Receiver, Silent, accept, deliver_config, die_at, free_port, kill_role, queue_counts, stage_metric,
                           wait_dead, wait_stage_metric)
 from harness import MILLRACE, SLOW, wait_until
@@ -31,10 +33,11 @@ def test_the_example_arrives_exactly_as_it_is_written(instance, tmp_path):
         assert queue_counts(millrace)["free"] == 4096
 
 
-def test_methods_and_bodies(instance, tmp_path):
+@pytest.mark.parametrize("sender, no_connection", [("auto", "cannot connect"), ("curl", "Failed to connect")])
+def test_methods_and_bodies_by_either_sender(instance, tmp_path, sender, no_connection):
     with Receiver() as receiver:
         millrace = instance(config=deliver_config(
-            tmp_path, unmatched="none", endpoints=[{"match": receiver.url("/json"), "body": "json"}]))
+            tmp_path, sender=sender, unmatched="none", endpoints=[{"match": receiver.url("/json"), "body": "json"}]))
         data = {"name": "a b&c", "n": 1.50, "yes": True, "nothing": None, "list": [1, "x"], "ü": "é"}
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             accept(millrace, receiver.url(f"/form/{method}?n={{n}}&missing={{missing}}"), [data], method)
@@ -50,6 +53,10 @@ def test_methods_and_bodies(instance, tmp_path):
                 ("name", "a b&c"), ("n", "1.5"), ("yes", "true"), ("nothing", ""), ("list", '[1,"x"]'), ("ü", "é")]
         request = seen["/json/POST"]
         assert request.headers["content-type"] == "application/json" and json.loads(request.body) == data
+        wait_stage_metric(millrace, "delivered", 6)
+        # nothing but their words tells them apart
+        accept(millrace, f"http://127.0.0.1:{free_port()}/", [{}])
+        wait_until(lambda: any(event.get("error", "").startswith(no_connection) for event in events(millrace, "delivery")), 10, no_connection)
 
 
 def test_connections_are_kept(instance, tmp_path):
