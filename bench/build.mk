@@ -17,11 +17,11 @@ $(eval $(call program,libexec/millrace/bench-objects,$(addprefix bench/,objects.
 $(eval $(call test_program,libexec/millrace/bench-enrich-agent,bench/enrich_agent.c bench/agents.c bench/options.c bench/turns.c,agent data_file base,-lhs -lpcre2-8 -lyaml))
 $(eval $(call test_program,libexec/millrace/bench-journal,bench/journal.c bench/options.c bench/turns.c,objects stage flow config shm event base,-lck))
 # Not installed: they need nginx, wrk and slowhttptest, and a script of this tree. make bench-http runs them.
-$(eval $(call test_program,libexec/millrace/bench-http,bench/http.c bench/http_steer.c bench/http_server.c bench/port.c bench/options.c bench/turns.c,look stage flow config shm event base,-lck -lcyaml -lyaml))
-$(eval $(call test_program,libexec/millrace/bench-http-slow,bench/http_slow.c bench/http_server.c bench/port.c bench/options.c bench/turns.c,send_http generator look stage flow config shm event base,-ljansson -lck -lcyaml -lyaml -lm))
+$(eval $(call test_program,libexec/millrace/bench-http,bench/http.c bench/http_steer.c bench/http_server.c bench/cpu.c bench/port.c bench/options.c bench/turns.c,look stage flow config shm event base,-lck -lcyaml -lyaml))
+$(eval $(call test_program,libexec/millrace/bench-http-slow,bench/http_slow.c bench/http_server.c bench/cpu.c bench/port.c bench/options.c bench/turns.c,send_http generator look stage flow config shm event base,-ljansson -lck -lcyaml -lyaml -lm))
 $(eval $(call program,libexec/millrace/bench-kafka,bench/kafka.c bench/options.c bench/turns.c,kafka stage flow config shm event base,-lrdkafka -ljansson -lcyaml -lyaml -lck -pthread))
 $(eval $(call program,libexec/millrace/bench-tally,$(addprefix bench/,tally.c options.c turns.c),tally stage flow config shm event base,-lsqlite3 -ljansson -lcyaml -lyaml -lck -pthread -lm))
 $(BUILD)/obj/bench/deliver.o: bench/deliver_go.go
-$(eval $(call program,libexec/millrace/bench-deliver,$(addprefix bench/,deliver.c deliver_bare.c deliver_plain.c deliver_stage.c http_server.c port.c options.c turns.c),deliver look stage flow config shm event base,-lcurl -lz -lcrypto -ljansson -lcyaml -lyaml -lck))
+$(eval $(call program,libexec/millrace/bench-deliver,$(addprefix bench/,deliver.c deliver_bare.c deliver_plain.c deliver_stage.c http_server.c cpu.c port.c options.c turns.c),deliver look stage flow config shm event base,-lcurl -lz -lcrypto -ljansson -lcyaml -lyaml -lck))
 # Not installed, and built for `make bench` alone: it needs the clients of Redis and NATS.
 $(eval $(call link_rule,$(BUILD)/libexec/millrace/bench-hop,$(addprefix bench/,hop.c hop_server.c hop_topic.c hop_pipe.c hop_redis.c hop_nats.c hop_kafka.c pipeline.c cpu.c port.c options.c turns.c),millrace_static stage flow config shm event base,-lhiredis -lnats -lrdkafka -lck -pthread))

@@ -1,7 +1,6 @@
 #include "bench/http_server.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -16,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/cpu.h"
 #include "bench/port.h"
 #include "bench/turns.h"
 #include "look/snapshot.h"
@@ -191,7 +191,7 @@ void http_server_start_millrace(struct http_server *server, const char *entry, c
 	snprintf(data, sizeof data, "%s/data", turns_directory());
 	snprintf(text, sizeof text,
 	         "data_dir: %s\nlog: {level: warn}\ntopics: {metric: {size: 64MiB}}\n"
-	         "sinks: []\n"
+	         "sinks: []\nserve: {listen: []}\n"
 	         "ingest:\n  http:\n    - {listen: ['127.0.0.1:0'], processes: 1%s%s}\n%s",
 	         data, entry[0] != '\0' ? ", " : "", entry, further);
 	write_file(path, sizeof path, "millrace.yaml", text);
@@ -233,22 +233,10 @@ void http_server_stop(struct http_server *server)
 
 double http_server_cpu(const struct http_server *server)
 {
-	char path[300];
-	unsigned long long ns, total = 0;
-	snprintf(path, sizeof path, "/proc/%d/task", server->worker);
-	DIR *tasks = opendir(path);
-	if (tasks == NULL)
-		fail(path, strerror(errno));
-	for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
-		snprintf(path, sizeof path, "/proc/%d/task/%s/schedstat", server->worker, entry->d_name);
-		FILE *file = entry->d_name[0] != '.' ? fopen(path, "re") : NULL;
-		if (file != NULL && fscanf(file, "%llu", &ns) == 1)
-			total += ns;
-		if (file != NULL)
-			fclose(file);
-	}
-	closedir(tasks);
-	return (double)total / 1e9;
+	double seconds = cpu_seconds(server->worker);
+	if (seconds == 0)
+		fail(server->name, "its process has gone");
+	return seconds;
 }
 
 uint64_t http_server_memory(const struct http_server *server)
