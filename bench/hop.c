@@ -4,14 +4,12 @@
 #include "bench/hop.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -145,13 +143,9 @@ static void read_turn(const struct hop_way *way, struct turn *turn)
 
 static pid_t begin(const struct hop_way *way, struct turn *turn, unsigned side)
 {
-	fflush(NULL);
-	pid_t pid = fork();
-	if (pid < 0)
-		hop_fail("fork", strerror(errno));
+	pid_t pid = hop_fork();
 	if (pid > 0)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	turns_pin(side);
 	(side == 0 ? write_turn : read_turn)(way, turn);
 	turn->cpu_s[side] = cpu_seconds(0);

@@ -60,6 +60,10 @@ _Noreturn void hop_fail(const char *what, const char *why);
 extern const char *hop_kafka_brokers;
 extern unsigned hop_kafka_pid; /* of its process, 0: its processor time is not counted */
 
+/* fork(2), with what was printed before flushed; the child ends with this process. Returns its pid,
+ * 0 in it. */
+pid_t hop_fork(void);
+
 /* Starts a server that ends with this process; its output goes to the file `log`. Returns its
  * pid. */
 pid_t hop_start(const char *const *arguments, const char *log);

@@ -93,15 +93,13 @@ static const char *open_nats(void)
 			return "nats-server is not installed, or did not start";
 		usleep(5000);
 	}
-	fflush(NULL);
-	pid_t pid = fork();
+	pid_t pid = hop_fork();
 	int status = 0;
 	if (pid == 0) {
 		make_stream();
 		_exit(0);
 	}
-	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 ? NULL
-	                                                                 : "the stream could not be made";
+	return waitpid(pid, &status, 0) == pid && status == 0 ? NULL : "the stream could not be made";
 }
 
 static void close_nats(void)

@@ -10,15 +10,25 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-pid_t hop_start(const char *const *arguments, const char *log)
+pid_t hop_fork(void)
 {
 	fflush(NULL);
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 	if (pid < 0)
 		hop_fail("fork", strerror(errno));
 	if (pid > 0)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1); /* it died before */
+	return 0;
+}
+
+pid_t hop_start(const char *const *arguments, const char *log)
+{
+	pid_t pid = hop_fork();
+	if (pid > 0)
+		return pid;
 	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	if (fd >= 0) {
 		dup2(fd, STDOUT_FILENO);
