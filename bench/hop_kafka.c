@@ -104,10 +104,13 @@ static void reader_begin(void)
 	queue = rd_kafka_queue_get_consumer(handle);
 }
 
+/* librdkafka waits for as many as are asked for: so for the first, then for none. */
 static unsigned take(struct hop_message *message)
 {
 	rd_kafka_message_t *got[HOP_BATCH];
-	ssize_t n = rd_kafka_consume_batch_queue(queue, 100, got, HOP_BATCH);
+	ssize_t n = rd_kafka_consume_batch_queue(queue, 100, got, 1);
+	ssize_t more = n == 1 ? rd_kafka_consume_batch_queue(queue, 0, got + 1, HOP_BATCH - 1) : 0;
+	n += more > 0 ? more : 0;
 	unsigned used = 0;
 	for (ssize_t i = 0; i < n; i++) {
 		if (got[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR && got[i]->len == sizeof *message)

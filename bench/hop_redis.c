@@ -143,18 +143,22 @@ static void list_hand_in(const struct hop_message *message, unsigned n)
 	pipelined(n);
 }
 
-/* The pops that are under way end with a message or after 0.1 s with nothing. */
+static unsigned pops; /* under way; each ends with a message, or after 0.1 s with nothing */
+
+/* Waits for the first pop alone: a message does not wait for those after it. */
 static unsigned list_take(struct hop_message *message)
 {
 	const char *argument[] = {"BRPOP", "hop1", "0.1"};
 	unsigned got = 0;
-	for (unsigned i = 0; i < HOP_BATCH; i++)
+	for (; pops < HOP_BATCH; pops++)
 		append(3, argument, (const size_t[]){5, 4, 3});
-	for (unsigned i = 0; i < HOP_BATCH; i++) {
-		redisReply *reply = answer();
+	for (redisReply *reply = answer(); reply != NULL; pops--) {
 		if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2)
 			keep(&message[got++], reply->element[1]);
 		freeReplyObject(reply);
+		reply = NULL;
+		if (redisGetReplyFromReader(context, (void **)&reply) != REDIS_OK)
+			fail("no answer");
 	}
 	return got;
 }
