@@ -60,8 +60,12 @@ static int auto_start(struct sender *started, struct sender_request *request, ui
 	sender_clear(request);
 	if (sender->n_busy == sender->most)
 		return -EAGAIN;
-	struct sender *with = sender_plain_can(request) ? sender->plain : sender->curl;
-	int r = with->ops->start(with, request, now_ns);
+	struct sender *with = sender->plain;
+	int r = sender_plain_try(with, request, now_ns);
+	if (r == -EINVAL) {
+		with = sender->curl;
+		r = sender_curl.start(with, request, now_ns);
+	}
 	if (r != 0)
 		return r;
 	request->with = with;

@@ -134,11 +134,13 @@ void plain_finish(struct plain_slot *slot, int result, const char *why, bool kee
 	under_way_ended(&sender->requests, request);
 }
 
-static int sender_start(struct sender *started, struct sender_request *request, uint64_t now_ns)
+int sender_plain_try(struct sender *started, struct sender_request *request, uint64_t now_ns)
 {
 	struct plain_sender *sender = of(started);
-	struct plain_slot *slot = take_slot(sender);
 	sender_clear(request);
+	if (!sender_plain_can(request))
+		return -EINVAL;
+	struct plain_slot *slot = take_slot(sender);
 	if (slot == NULL)
 		return -EAGAIN;
 	sender->now_ns = now_ns;
@@ -147,10 +149,18 @@ static int sender_start(struct sender *started, struct sender_request *request, 
 	slot->clock_ns = clock_monotonic_ns();
 	plain_due(slot, request->connect_timeout_ns);
 	slot->connect_ns = request->due_ns;
-	if (sender_plain_can(request))
-		plain_begin(slot);
-	else
-		plain_finish(slot, -EINVAL, SENDER_NONE, false);
+	plain_begin(slot);
+	return 0;
+}
+
+static int sender_start(struct sender *started, struct sender_request *request, uint64_t now_ns)
+{
+	int r = sender_plain_try(started, request, now_ns);
+	if (r != -EINVAL)
+		return r;
+	request->result = r;
+	snprintf(request->reason, sizeof request->reason, SENDER_NONE);
+	under_way_ended(&of(started)->requests, request);
 	return 0;
 }
 

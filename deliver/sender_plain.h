@@ -13,6 +13,9 @@
  * headers that are some; an address, without a zone. */
 bool sender_plain_can(const struct sender_request *request);
 
+/* start, but a request that it cannot send is left alone: -EINVAL. */
+int sender_plain_try(struct sender *sender, struct sender_request *request, uint64_t now_ns);
+
 /* fd is asked about besides, for whoever sleeps on that of the sender; it stays the caller's.
  * Returns 0 or -errno. */
 int sender_plain_beside(struct sender *sender, int fd);

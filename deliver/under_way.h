@@ -36,7 +36,7 @@ void under_way_due(struct under_way *all, struct sender_request *request, uint64
 /* The request, busy or ended, is the caller's again; its own is NULL. */
 void under_way_leave(struct under_way *all, struct sender_request *request);
 
-/* A request that was busy, and has left, has ended. */
+/* A request that was busy, and has left, or never was, has ended. */
 void under_way_ended(struct under_way *all, struct sender_request *request);
 
 bool under_way_any_ended(const struct under_way *all);
