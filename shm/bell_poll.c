@@ -2,12 +2,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 #define REST_NS (3600ull * 1000000000u)
 
@@ -81,18 +82,12 @@ static void *help(void *argument)
 	}
 }
 
-/* No signal of the process is for the helper. */
 static int start_helper(struct bell_poll *poll)
 {
-	sigset_t all, before;
-	sigfillset(&all);
-	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int result = pthread_create(&poll->helper, NULL, help, poll);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int result = thread_start(&poll->helper, 0, help, poll);
 	if (result == 0)
 		(void)pthread_setname_np(poll->helper, "bell");
-	return -result;
+	return result;
 }
 
 int bell_poll_open(struct bell_poll **out, struct bell *const bell[], unsigned n, bell_poll_also *also,

@@ -12,6 +12,7 @@ $(eval $(call unit,base/siphash,,))
 $(eval $(call unit,base/program,base,))
 $(eval $(call unit,base/moment,base,))
 $(eval $(call unit,base/wide,,))
+$(eval $(call unit,base/thread,base,))
 
 $(eval $(call unit,shm/record,shm event base,))
 $(eval $(call unit,shm/stream,shm event base,-lck))

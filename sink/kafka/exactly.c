@@ -3,12 +3,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 #define SLICE_MS  1000  /* how long a call waits before it looks whether it is to end */
 #define CREATE_MS 10000 /* for the topic of positions */
@@ -309,7 +310,6 @@ static void *work(void *argument)
 struct exactly *exactly_new(struct cluster *cluster, const char *id, const char *positions, int wake)
 {
 	struct exactly *exactly = calloc(1, sizeof *exactly);
-	sigset_t all, before;
 	if (exactly == NULL)
 		return NULL;
 	exactly->cluster = cluster;
@@ -318,12 +318,7 @@ struct exactly *exactly_new(struct cluster *cluster, const char *id, const char 
 	exactly->wake = wake;
 	pthread_mutex_init(&exactly->lock, NULL);
 	pthread_cond_init(&exactly->changed, NULL);
-	sigfillset(&all);
-	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int result = pthread_create(&exactly->thread, NULL, work, exactly);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (result == 0)
+	if (thread_start(&exactly->thread, 0, work, exactly) == 0)
 		return exactly;
 	free(exactly);
 	return NULL;

@@ -19,7 +19,6 @@
 #include <linux/fs.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +29,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "sink/objects/asked.h"
 #include "sink/objects/keep.h"
 #include "sink/objects/tree.h"
@@ -495,17 +495,6 @@ static void *run(void *argument)
 	return NULL;
 }
 
-static int start_thread(struct store *store)
-{
-	sigset_t all, before;
-	sigfillset(&all);
-	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int result = -pthread_create(&store->thread, NULL, run, store);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return result;
-}
-
 /* ---- the interface ---- */
 
 static bool meant(const struct config *config, const char *section)
@@ -568,7 +557,7 @@ static int open_store(struct store **made, const struct config *config, const ch
 	int result = store->event < 0 ? -errno : asked_directory(store->tree.path, config, section, error);
 	if (result == 0) {
 		read_options(store, config, section);
-		result = start_thread(store);
+		result = thread_start(&store->thread, 0, run, store);
 	}
 	if (result == 0) {
 		*made = store;

@@ -5,7 +5,6 @@
 #include <jansson.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/thread.h"
 
 #define LINE_BYTES (8u * (2 * JOURNAL_KEY_MAX + JOURNAL_UPLOAD_MAX + 1024u))
 #define LONG_BYTES (4u << 20) /* written anew when it is as long, and twice as long as after the last time */
@@ -362,12 +362,7 @@ static void *run(void *argument)
 
 static int start_thread(struct index *index)
 {
-	sigset_t all, before;
-	sigfillset(&all);
-	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int result = -pthread_create(&index->thread, NULL, run, index);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int result = thread_start(&index->thread, 0, run, index);
 	index->threaded = result == 0;
 	return result;
 }

@@ -6,7 +6,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "sink/objects/spool_file.h"
 #include "sink/objects/tree.h"
 
@@ -587,15 +587,10 @@ static int open_directory(struct spool *spool, struct shm_error *error)
 
 static int start_thread(struct spool *spool)
 {
-	sigset_t all, before;
 	spool->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (spool->event < 0)
 		return -errno;
-	sigfillset(&all);
-	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int result = -pthread_create(&spool->thread, NULL, run, spool);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int result = thread_start(&spool->thread, 0, run, spool);
 	spool->started = result == 0;
 	return result;
 }

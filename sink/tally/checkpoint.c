@@ -1,10 +1,11 @@
 #include "sink/tally/checkpoint.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#include "base/thread.h"
 
 #define STACK_BYTES (256u * 1024)
 
@@ -54,24 +55,6 @@ static void *run(void *argument)
 	return NULL;
 }
 
-/* Signals belong to the stage's loop: the thread blocks them all. */
-static int start_thread(struct checkpoint *checkpoint)
-{
-	pthread_attr_t attributes;
-	sigset_t all, before;
-	int result = pthread_attr_init(&attributes);
-	if (result != 0)
-		return -result;
-	sigfillset(&all);
-	sigdelset(&all, SIGSYS); /* of the sandbox, to the thread whose call it refused */
-	(void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	result = pthread_create(&checkpoint->thread, &attributes, run, checkpoint);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	(void)pthread_attr_destroy(&attributes);
-	return -result;
-}
-
 int checkpoint_start(struct checkpoint *checkpoint, const char *path, sqlite3 *owner, struct shm_error *error)
 {
 	*checkpoint = (struct checkpoint){.owner = owner,
@@ -87,7 +70,7 @@ int checkpoint_start(struct checkpoint *checkpoint, const char *path, sqlite3 *o
 		            sqlite3_errmsg(checkpoint->db));
 	}
 	if (result == 0) {
-		result = start_thread(checkpoint);
+		result = thread_start(&checkpoint->thread, STACK_BYTES, run, checkpoint);
 		if (result != 0)
 			shm_explain(error, "%s: cannot start the checkpoint thread: %s", path,
 			            strerror(-result));
