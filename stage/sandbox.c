@@ -2,15 +2,14 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/capability.h"
 #include "base/log.h"
 #include "stage/calls.h"
 #include "stage/landlock.h"
@@ -82,36 +81,20 @@ const struct sandbox_row *sandbox_find(const char *stage)
 /* ---- privileges and capabilities ---- */
 
 /* All five sets of this thread. The bounding set needs CAP_SETPCAP; without it there is nothing
- * that no_new_privs would not refuse as well. Returns 0 when none is left. */
-static int held_capabilities(bool *some)
-{
-	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct held[_LINUX_CAPABILITY_U32S_3] = {{0}};
-	if (syscall(SYS_capget, &head, held) != 0)
-		return -errno;
-	*some = false;
-	for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
-		*some |= held[i].effective != 0 || held[i].permitted != 0 || held[i].inheritable != 0;
-	return 0;
-}
-
-/* Who holds nothing has nothing to drop, and a service manager may refuse it the call
- * (SystemCallFilter=~@privileged). */
+ * that no_new_privs would not refuse as well. */
 static int drop_capabilities(void)
 {
-	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
-	bool some = false;
+	const struct capability_sets none = {0};
+	struct capability_sets held;
 	for (int i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
 		(void)prctl(PR_CAPBSET_DROP, i, 0, 0, 0);
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	int result = held_capabilities(&some);
-	if (result != 0 || !some)
-		return result;
-	if (syscall(SYS_capset, &head, none) != 0)
-		return -errno;
-	result = held_capabilities(&some);
-	return result == 0 && some ? -EPERM : result;
+	int result = capability_get(&held);
+	if (result == 0)
+		result = capability_set(&held, &none);
+	if (result == 0)
+		result = capability_get(&held);
+	return result == 0 && memcmp(&held, &none, sizeof none) != 0 ? -EPERM : result;
 }
 
 void sandbox_check(const struct config *config)
