@@ -477,11 +477,14 @@ static void expect_type(const struct config_place *place, const char *key, bool 
 	abort();
 }
 
-bool config_has(const struct config *config, const char *key, ...)
+const struct config_option *config_option_at(const struct config *config, const char *key, ...)
 {
 	FIND(place, config, key);
-	return place.schema->kind != SCHEMA_OPTION || place.schema->option->kind == CONFIG_LIST ||
-	       (place.cell != NULL && place.cell->data != NULL);
+	if (place.schema->kind != SCHEMA_OPTION)
+		expect_type(&place, key_text, false);
+	const struct config_option *option = place.schema->option;
+	bool here = option->kind == CONFIG_LIST || (place.cell != NULL && place.cell->data != NULL);
+	return here ? option : NULL;
 }
 
 static uint64_t number(const struct config_place *place)

@@ -153,8 +153,10 @@ const char *config_string(const struct config *config, const char *key, ...)
  * ("topics"). */
 size_t config_count(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
 
-/* False for a key that the kind of its entry does not have (kinds.h); all others have a value. */
-bool config_has(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
+/* The option at the key; NULL when the kind of its entry does not have it (kinds.h): all others have
+ * a value. */
+const struct config_option *config_option_at(const struct config *config, const char *key, ...)
+        __attribute__((format(printf, 2, 3)));
 
 /* Element i of a LIST value; name of element i of a map section ("topics", 0 -> "ip"). */
 const char *config_item(const struct config *config, size_t i, const char *key, ...)

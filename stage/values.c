@@ -1,6 +1,5 @@
 #include "stage/values.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,43 +10,30 @@
 typedef void key_fn(const struct values_place *place, const char *key, enum config_type kind, values_fn *each,
                     void *argument);
 
-/* "sinks[2].path" is of the option "sinks[].path". */
-static enum config_type kind_of(const char *key)
+static void give_key(const struct values_place *place, const char *key, key_fn *do_key, values_fn *each,
+                     void *argument)
 {
-	char plain[KEY_MAX];
-	size_t n = 0, n_options;
-	const struct config_option *option = config_options(&n_options);
-	for (const char *at = key; *at != '\0' && n + 1 < sizeof plain; at++) {
-		plain[n++] = *at;
-		if (*at == '[')
-			at += strcspn(at, "]") - 1;
-	}
-	plain[n] = '\0';
-	for (size_t i = 0; i < n_options; i++)
-		if (strcmp(option[i].key, plain) == 0)
-			return option[i].kind;
-	fprintf(stderr, "a table names an option that there is not: %s\n", key);
-	abort();
+	const struct config_option *option = config_option_at(place->config, "%s", key);
+	if (option != NULL)
+		do_key(place, key, option->kind, each, argument);
 }
 
 /* One key of the table; "endpoints[].sign" is one for each entry. */
 static void each_key(const struct values_place *place, const char *name, key_fn *do_key, values_fn *each,
                      void *argument)
 {
-	char key[KEY_MAX], list[KEY_MAX];
+	char key[KEY_MAX];
 	const char *entries = strstr(name, "[]");
+	int before = entries == NULL ? (int)strlen(name) : (int)(entries - name);
+	snprintf(key, sizeof key, "%s.%.*s", place->section, before, name);
 	if (entries == NULL) {
-		snprintf(key, sizeof key, "%s.%s", place->section, name);
-		if (config_has(place->config, "%s", key))
-			do_key(place, key, kind_of(key), each, argument);
+		give_key(place, key, do_key, each, argument);
 		return;
 	}
-	snprintf(list, sizeof list, "%s.%.*s", place->section, (int)(entries - name), name);
-	size_t n = config_count(place->config, "%s", list);
+	size_t n = config_count(place->config, "%s", key);
 	for (size_t i = 0; i < n; i++) {
-		snprintf(key, sizeof key, "%s.%.*s[%zu]%s", place->section, (int)(entries - name), name, i,
-		         entries + 2);
-		do_key(place, key, kind_of(key), each, argument);
+		snprintf(key, sizeof key, "%s.%.*s[%zu]%s", place->section, before, name, i, entries + 2);
+		give_key(place, key, do_key, each, argument);
 	}
 }
 
