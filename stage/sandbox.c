@@ -11,6 +11,7 @@
 
 #include "base/capability.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "stage/calls.h"
 #include "stage/landlock.h"
 #include "stage/stage.h"
@@ -179,20 +180,10 @@ static int allow_file(struct sandbox *sandbox, const char *path)
 }
 
 /* A folder that the stage writes in, made with those above it when it is missing, as the stage
- * would. */
+ * would. What fails is found by init, which knows what it means. */
 static int allow_folder(struct sandbox *sandbox, const char *path)
 {
-	char made[PATH_MAX];
-	snprintf(made, sizeof made, "%s", path);
-	for (char *slash = strchr(made + 1, '/');; slash = strchr(slash + 1, '/')) {
-		if (slash != NULL)
-			*slash = '\0';
-		if (made[0] != '\0' && mkdir(made, 0750) != 0 && errno != EEXIST)
-			break; /* what fails is found by init, which knows what it means */
-		if (slash == NULL)
-			break;
-		*slash = '/';
-	}
+	(void)path_make(path);
 	return allow(sandbox, path, LANDLOCK_CHANGE, LOOK_ALWAYS);
 }
 

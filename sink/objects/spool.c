@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/thread.h"
 #include "sink/objects/spool_file.h"
 #include "sink/objects/tree.h"
@@ -577,7 +578,7 @@ static int open_directory(struct spool *spool, struct shm_error *error)
 		return -ENOENT;
 	}
 	if (spool->directory < 0 && errno == ENOENT) {
-		int result = tree_make_path(spool->path);
+		int result = path_make(spool->path);
 		if (result != 0)
 			return result;
 		spool->directory = open(spool->path, flags);

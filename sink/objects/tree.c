@@ -7,23 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DIRECTORY_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+#include "base/path.h"
 
-int tree_make_path(const char *path)
-{
-	char part[PATH_MAX];
-	size_t n = strlen(path);
-	memcpy(part, path, n + 1);
-	for (size_t i = 1; i <= n; i++) {
-		if (part[i] != '/' && part[i] != '\0')
-			continue;
-		part[i] = '\0';
-		if (mkdir(part, 0750) != 0 && errno != EEXIST)
-			return -errno;
-		part[i] = i < n ? '/' : '\0';
-	}
-	return 0;
-}
+#define DIRECTORY_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 
 int tree_could_write(const char *path)
 {
@@ -50,7 +36,7 @@ int tree_open(struct tree *tree)
 	int result = 0;
 	tree->fd = open(tree->path, DIRECTORY_FLAGS);
 	if (tree->fd < 0 && errno == ENOENT) {
-		result = tree_make_path(tree->path);
+		result = path_make(tree->path);
 		tree->fd = result == 0 ? open(tree->path, DIRECTORY_FLAGS) : -1;
 	}
 	if (tree->fd < 0)

@@ -32,10 +32,6 @@ void tree_close(struct tree *tree);
  * come back; otherwise as tree_open. */
 int tree_look(struct tree *tree);
 
-/* Makes the directory and what is missing above it; symbolic links above it are the user's own.
- * path is shorter than PATH_MAX. Returns 0 or -errno. */
-int tree_make_path(const char *path);
-
 /* 0 when the directory, or the nearest one above it in which it would be made, lets us write;
  * otherwise -errno. Changes nothing. */
 int tree_could_write(const char *path);
