@@ -77,7 +77,7 @@ struct sandbox_row {
 	const char *const *values;
 	const char *const *home; /* folders in the home of its user, to read */
 	/* Options that name folders, made when they are missing, with all that is in them; a
-	 * relative path lies in data_dir. */
+	 * relative path lies in data_dir. One that must not be made anew: stage_ops.before. */
 	const char *const *change;
 	const char *const *change_beside; /* options that name a file: the folder that it is in */
 	const char *const *bind;          /* LISTs of addresses: their ports can be bound */

@@ -410,6 +410,8 @@ static int join(struct stage *stage, const char *instance, struct loop_parent *p
 		return result;
 	stage->reloads = atomic_load_explicit(&stage->control->reloads, memory_order_acquire);
 	result = stage_files_begin(stage, error);
+	if (result == 0 && stage->ops->before != NULL)
+		result = stage->ops->before(stage, error);
 	if (result == 0)
 		result = enter_sandbox(stage, error);
 	if (result == 0)

@@ -101,6 +101,10 @@ struct stage_ops {
 	const char *help; /* what it does, for --help */
 	const struct metric_description *metrics;
 	unsigned n_metrics;
+	/* Before the sandbox, which makes the folders that options name: refuses to start where one
+	 * that is missing must be put back. Starts no thread, keeps nothing. 0 or -errno with the
+	 * reason in error. NULL: there is no such folder. */
+	int (*before)(const struct stage *stage, struct shm_error *error);
 	/* 0 or -errno with the reason in error */
 	int (*init)(struct stage *stage, struct shm_error *error);
 	bool (*poll)(struct stage *stage);

@@ -467,6 +467,7 @@ const struct stage_ops objects_stage = {
         .drained = drained,
         .fini = fini,
         .alone = objects_alone,
+        .before = objects_before,
         .check = objects_check,
         .memory_max = memory_max,
 };

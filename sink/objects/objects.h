@@ -56,6 +56,9 @@ bool objects_touch(struct objects *objects);
 /* Closes what is open of it; also of one that is all zero. */
 void objects_close(struct objects *objects);
 
+/* Refuses to start when the spool's directory is gone and parts are in it (stage_ops.before). */
+int objects_before(const struct stage *stage, struct shm_error *error);
+
 /* Could objects_open do it? Makes and changes nothing (stage_ops.check). */
 int objects_check(const struct config *config, const char *section, struct shm_error *error);
 

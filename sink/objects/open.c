@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "sink/objects/abandoned.h"
@@ -171,14 +172,60 @@ void objects_close(struct objects *objects)
 	*objects = (struct objects){0};
 }
 
-int objects_check(const struct config *config, const char *section, struct shm_error *error)
+/* With the topics as the configuration has them. */
+static int prepare_alone(struct objects *objects, const struct config *config, const char *section,
+                         struct shm_error *error)
 {
 	const char *topics[LINES_TOPICS_MAX + 1] = {NULL};
-	struct objects objects;
 	size_t n = config_count(config, "%s.topics", section);
 	for (size_t i = 0; i < n && i < LINES_TOPICS_MAX; i++)
 		topics[i] = config_item(config, i, "%s.topics", section);
-	int result = prepare(&objects, config, section, topics, error);
+	return prepare(objects, config, section, topics, error);
+}
+
+/* Whether parts are in the spool is in the journal. A note of the last life that is published and
+ * not applied may say so as well; it is of the ports too, so only the next life's init reads it. */
+static int look_at_spool(const struct objects *objects, const struct redo *redo, const char *path,
+                         struct shm_error *error)
+{
+	struct shm_error why = {""};
+	int result = 0;
+	if (atomic_load_explicit(&redo->note->published, memory_order_acquire) != 0) {
+		shm_explain(&why,
+		            "%.300s: there is no such directory, and parts may be in the spool: put it back",
+		            path);
+		result = -ENOENT;
+	} else if ((result = journal_open(objects->journal, &objects->bounds, error)) == 0) {
+		result = spool_look(path, objects->journal, &why);
+	}
+	if (why.text[0] != '\0')
+		shm_explain(error, "%s.spool.directory: %.400s", objects->section, why.text);
+	return result;
+}
+
+int objects_before(const struct stage *stage, struct shm_error *error)
+{
+	char section[SHM_NAME_MAX + 16], path[PATH_MAX];
+	struct objects objects;
+	struct redo redo = {0};
+	int result = stage_section(stage, section, sizeof section, error);
+	if (result == 0)
+		result = spool_path(path, stage->config, section, error);
+	if (result != 0 || access(path, F_OK) == 0 || errno != ENOENT)
+		return result;
+	result = prepare_alone(&objects, stage->config, section, error);
+	if (result == 0)
+		result = journal_attach(&objects.journal, &redo, &stage->instance, stage->role, error);
+	if (result == 0)
+		result = look_at_spool(&objects, &redo, path, error);
+	objects_close(&objects);
+	return result;
+}
+
+int objects_check(const struct config *config, const char *section, struct shm_error *error)
+{
+	struct objects objects;
+	int result = prepare_alone(&objects, config, section, error);
 	if (result == 0 && objects.ops->check != NULL)
 		result = objects.ops->check(config, section, error);
 	if (result == 0)

@@ -566,19 +566,26 @@ static int claim(const struct spool *spool, const char *owner, struct shm_error 
 	return result;
 }
 
+/* The directory is gone. */
+static int may_make(const struct spool *spool, struct shm_error *error)
+{
+	if (spool->n == 0)
+		return 0;
+	shm_explain(
+	        error,
+	        "%.300s: there is no such directory, and %u parts are in the spool: put it back; an empty one gives them up",
+	        spool->path, spool->n);
+	return -ENOENT;
+}
+
 static int open_directory(struct spool *spool, struct shm_error *error)
 {
 	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 	spool->directory = open(spool->path, flags);
-	if (spool->directory < 0 && errno == ENOENT && spool->n != 0) {
-		shm_explain(
-		        error,
-		        "%.300s: there is no such directory, and %u parts are in the spool: put it back; an empty one gives them up",
-		        spool->path, spool->n);
-		return -ENOENT;
-	}
 	if (spool->directory < 0 && errno == ENOENT) {
-		int result = path_make(spool->path);
+		int result = may_make(spool, error);
+		if (result == 0)
+			result = path_make(spool->path);
 		if (result != 0)
 			return result;
 		spool->directory = open(spool->path, flags);
@@ -612,6 +619,18 @@ static struct spool *make(const char *directory, uint64_t size, struct journal *
 	pthread_mutex_init(&spool->mutex, NULL);
 	pthread_cond_init(&spool->wake, NULL);
 	return spool;
+}
+
+int spool_look(const char *directory, struct journal *journal, struct shm_error *error)
+{
+	struct spool *spool = make(directory, 0, journal);
+	int result = spool == NULL ? -ENOMEM : list_known(spool);
+	if (result != 0)
+		shm_explain(error, "no memory");
+	else if (access(directory, F_OK) != 0 && errno == ENOENT)
+		result = may_make(spool, error);
+	spool_close(spool);
+	return result;
 }
 
 int spool_open(struct spool **made, const char *directory, const char *owner, uint64_t size,

@@ -273,6 +273,29 @@ def test_what_a_failing_store_did_not_take_is_there_after_the_next_start(instanc
     assert numbers_of(read_directory(store_directory)) == list(range(500))
 
 
+def test_a_spool_that_is_gone_at_the_start_is_not_made_anew(instance, tmp_path, store_directory):
+    """Its parts are nowhere else. The sandbox, which makes the folders that options name, comes before the sink looks."""
+    spool, elsewhere = tmp_path / "disk" / "spool", tmp_path / "elsewhere"
+    config = objects_config(tmp_path, store={"min_free": 99}, compression="none", spool={"size": "1GiB", "directory": str(spool)})
+    millrace = instance(config=config)
+    for at in range(0, 250, 10):
+        send_logs(millrace, range(at, at + 10), pipeline=4, client=1, text="x" * 60000)
+        wait_until(lambda: sink_metrics(millrace)["waiting_records"] == 0, 30, "all is read")
+    wait_until(lambda: sink_metrics(millrace)["spool_parts"] > 0, 30, "parts in the spool")
+    spool.rename(elsewhere)
+    kill_pid(pid_of_sink(millrace))
+    wait_until(lambda: "put it back" in millrace.log(), 20, "the next life refuses to start")
+    assert not spool.exists()
+    elsewhere.rename(spool)
+    config["sinks"][0]["store"]["min_free"] = 0
+    millrace.write_config(config)
+    millrace.kill(1)  # SIGHUP
+    wait_until(lambda: millrace.stage("objects.logs")["state"] == "running", 30, "a life that has it again")
+    flush(millrace)
+    assert numbers_of(read_directory(store_directory, plain)) == list(range(250))
+    assert sink_metrics(millrace)["abandoned"] == 0
+
+
 def test_a_directory_that_is_moved_away_is_noticed_and_taken_up_again(instance, tmp_path, store_directory):
     millrace = instance(config=objects_config(tmp_path, compression="none"))
     send_logs(millrace, range(2000), client=1)
