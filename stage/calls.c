@@ -182,6 +182,9 @@ static int allow_sockets(scmp_filter_ctx filter, unsigned grants)
 	int result = 0;
 	for (unsigned i = 0; i < sizeof requests / sizeof *requests && result == 0; i++)
 		result = allow_masked(filter, "ioctl", 1, UINT32_MAX, requests[i]);
+	/* Without an address: an answer, or word to a service manager (notify.h). */
+	if (result == 0 && !(grants & (SANDBOX_CONNECT | SANDBOX_LISTEN)))
+		result = allow_equal(filter, "sendto", 4, 0);
 	if (grants & (SANDBOX_CONNECT | SANDBOX_LISTEN))
 		for (unsigned i = 0; i < sizeof families / sizeof *families && result == 0; i++)
 			result = allow_equal(filter, "socket", 0, (scmp_datum_t)families[i]);

@@ -25,7 +25,8 @@
  * calls and dumps whatever the option says, because the sanitizer's own work at the end of the
  * process (it traces it, and starts another program) would be refused.
  *
- * A refused system call fails with EPERM, and is counted (metric refused_calls) and logged by name.
+ * A refused system call fails with EPERM, and is counted (metric refused_calls) and logged by name;
+ * of a stage with SANDBOX_QUIET (kafka) it only fails.
  * A refused path fails with EACCES, as one without permission does.
  *
  * Landlock's rules are about files and folders, not about names. When what a rule is about was
@@ -46,7 +47,7 @@
 enum sandbox_grant {
 	SANDBOX_THREADS = 1 << 0, /* start further threads */
 	SANDBOX_CHANGE = 1 << 1,  /* make, rename, remove, cut and sync files */
-	SANDBOX_SERVE = 1 << 2,   /* use sockets that it was handed: accept, receive, send */
+	SANDBOX_SERVE = 1 << 2,   /* use sockets that it was handed: accept, receive, answer */
 	SANDBOX_CONNECT = 1 << 3, /* make sockets and connect them; everything of SERVE */
 	SANDBOX_LISTEN = 1 << 4,  /* bind sockets of its own */
 	SANDBOX_RING = 1 << 5,    /* use rings of io_uring that stand */

@@ -209,6 +209,14 @@ static void try_granted_calls(unsigned grants)
 	while (taken >= 0 && close(taken) == 0);
 	expect("accept", accept4(here->listener, NULL, NULL, SOCK_NONBLOCK),
 	       grants & (SANDBOX_SERVE | SANDBOX_CONNECT | SANDBOX_LISTEN) ? EAGAIN : EPERM);
+	struct sockaddr_in nobody = {.sin_family = AF_INET, .sin_port = htons(9)};
+	struct msghdr message = {.msg_name = &nobody, .msg_namelen = sizeof nobody};
+	expect("sending to an address",
+	       sendto(here->listener, "", 0, MSG_NOSIGNAL, (struct sockaddr *)&nobody, sizeof nobody),
+	       sockets ? EPIPE : EPERM);
+	expect("a message to an address", sendmsg(here->listener, &message, MSG_NOSIGNAL),
+	       sockets ? EPIPE : EPERM);
+	expect("an answer", send(here->listener, "", 0, MSG_NOSIGNAL), EPIPE);
 	expect("rename", renameat(AT_FDCWD, "/nothing", AT_FDCWD, "/nothing"),
 	       grants & SANDBOX_CHANGE ? ENOENT : EPERM);
 	expect("a file in memory", syscall(SYS_memfd_create, "test", 0), grants & SANDBOX_MEMORY ? 0 : EPERM);
