@@ -81,37 +81,41 @@ static int ask(const char *command, const char *text, const struct options *opti
 	return status;
 }
 
-/* The rows that both commands have. */
-// clang-format off
-#define ARGUMENTS(options) \
-	{"instance", 0, ARGUMENT_STRING, "NAME", \
-	 "the instance (default: $MILLRACE_INSTANCE or \"default\")", &(options).instance, 0, 0, NULL}, \
-	{"timeout", 't', ARGUMENT_DURATION, "T", \
-	 "how long to wait for the end of it (default 10m)", &(options).timeout_ns, \
-	 .min = NS_PER_MS, .max = 86400 * NS_PER_SEC}
-// clang-format on
+/* The options are the same in both commands. Returns as arguments_parse. */
+static int parse(struct arguments arguments, int argc, char **argv, struct options *options,
+                 struct operands *operands)
+{
+	*options = (struct options){.instance = command_instance(), .timeout_ns = 600 * NS_PER_SEC};
+	const struct argument table[] = {
+	        {"instance", 0, ARGUMENT_STRING, "NAME",
+	         "the instance (default: $MILLRACE_INSTANCE or \"default\")", &options->instance, 0, 0, NULL},
+	        {"timeout", 't', ARGUMENT_DURATION, "T", "how long to wait for the end of it (default 10m)",
+	         &options->timeout_ns, .min = NS_PER_MS, .max = 86400 * NS_PER_SEC},
+	};
+	arguments.table = table;
+	arguments.n = sizeof table / sizeof *table;
+	return arguments_parse(&arguments, argc, argv, operands);
+}
+
+static const struct arguments restart = {
+        .command = "restart",
+        .usage = "STAGE|ROLE [OPTION]...",
+        .purpose =
+                "Ends a stage's processes in order, one after another, and starts each again at once on the program\n"
+                "that is installed now. Sockets stay open, and what they queue meanwhile waits for the new process.\n"
+                "Prints, for each role, its old and its new process and how long that took.",
+        .exit_codes =
+                "1  nothing was ended (the program cannot start, or has another layout), a role does not come up, or no\n   supervisor runs the instance",
+        .example = "millrace restart ingest-http",
+        .operands_max = 1,
+};
 
 int command_restart(int argc, char **argv)
 {
-	struct options options = {.instance = command_instance(), .timeout_ns = 600 * NS_PER_SEC};
+	struct options options;
 	struct operands operands;
 	char text[REQUEST_TEXT_MAX];
-	const struct argument table[] = {ARGUMENTS(options)};
-	const struct arguments arguments = {
-	        .command = "restart",
-	        .usage = "STAGE|ROLE [OPTION]...",
-	        .purpose =
-	                "Ends a stage's processes in order, one after another, and starts each again at once on the program\n"
-	                "that is installed now. Sockets stay open, and what they queue meanwhile waits for the new process.\n"
-	                "Prints, for each role, its old and its new process and how long that took.",
-	        .exit_codes =
-	                "1  nothing was ended (the program cannot start, or has another layout), a role does not come up, or no\n   supervisor runs the instance",
-	        .example = "millrace restart ingest-http",
-	        .table = table,
-	        .n = sizeof table / sizeof *table,
-	        .operands_max = 1,
-	};
-	int status = arguments_parse(&arguments, argc, argv, &operands);
+	int status = parse(restart, argc, argv, &options, &operands);
 	if (status != ARGUMENTS_GO_ON)
 		return status;
 	if (operands.n == 0) {
@@ -126,25 +130,23 @@ int command_restart(int argc, char **argv)
 	return ask("restart", text, &options);
 }
 
+static const struct arguments upgrade = {
+        .command = "upgrade",
+        .usage = "[OPTION]...",
+        .purpose =
+                "Brings an instance that runs to the programs that are installed now: the stages one after another,\n"
+                "readers before writers, then the supervisor, whose process goes on in its new program. Sockets stay\n"
+                "open throughout. First each program is asked whether it can start; if one cannot, nothing is ended.\n"
+                "If the layout of shared memory has changed, all stages drain and everything is made anew.",
+        .exit_codes =
+                "1  nothing was ended (a program cannot start), a role does not come up, not everything was drained\n   (changed layout), or no supervisor runs the instance",
+        .example = "millrace upgrade",
+};
+
 int command_upgrade(int argc, char **argv)
 {
-	struct options options = {.instance = command_instance(), .timeout_ns = 600 * NS_PER_SEC};
+	struct options options;
 	struct operands operands;
-	const struct argument table[] = {ARGUMENTS(options)};
-	const struct arguments arguments = {
-	        .command = "upgrade",
-	        .usage = "[OPTION]...",
-	        .purpose =
-	                "Brings an instance that runs to the programs that are installed now: the stages one after another,\n"
-	                "readers before writers, then the supervisor, whose process goes on in its new program. Sockets stay\n"
-	                "open throughout. First each program is asked whether it can start; if one cannot, nothing is ended.\n"
-	                "If the layout of shared memory has changed, all stages drain and everything is made anew.",
-	        .exit_codes =
-	                "1  nothing was ended (a program cannot start), a role does not come up, not everything was drained\n   (changed layout), or no supervisor runs the instance",
-	        .example = "millrace upgrade",
-	        .table = table,
-	        .n = sizeof table / sizeof *table,
-	};
-	int status = arguments_parse(&arguments, argc, argv, &operands);
+	int status = parse(upgrade, argc, argv, &options, &operands);
 	return status != ARGUMENTS_GO_ON ? status : ask("upgrade", "upgrade", &options);
 }
