@@ -13,13 +13,10 @@
 
 /* ---- which roles ---- */
 
-/* "tally.0", or a stage's program: "ingest-http", or what a kind of role is called: "sink". */
+/* "tally.0", or a stage: "ingest-http", which is the program of its roles. */
 static bool is_meant(const struct child *child, const char *what)
 {
-	const char *role = child->role.page.name;
-	size_t n = strlen(what);
-	return strcmp(role, what) == 0 || strcmp(child->role.page.program, what) == 0 ||
-	       (strncmp(role, what, n) == 0 && role[n] == '.');
+	return strcmp(child->role.page.name, what) == 0 || strcmp(child->role.page.program, what) == 0;
 }
 
 /* In the order of a start. */
