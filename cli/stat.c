@@ -32,12 +32,15 @@ static uint64_t real_age(uint64_t since_ns)
 
 static void heading(const struct snapshot *snapshot, const struct stat_table_options *options, FILE *out)
 {
-	fprintf(out, "instance %s, generation %016llx, supervisor ", options->instance,
+	fprintf(out, "instance %s, generation %016llx, ", options->instance,
 	        (unsigned long long)snapshot->generation);
-	if (snapshot->supervisor_alive)
-		fprintf(out, "%u", snapshot->supervisor_pid);
+	if (snapshot->managed)
+		fprintf(out, "run by a service manager (systemctl status millrace.target)");
+	else if (snapshot->supervisor_alive)
+		fprintf(out, "supervisor %u", snapshot->supervisor_pid);
 	else
-		fprintf(out, "not running (start it with: millrace run --instance %s)", options->instance);
+		fprintf(out, "supervisor not running (start it with: millrace run --instance %s)",
+		        options->instance);
 	fprintf(out, "%s\n\n", snapshot->draining ? ", draining" : "");
 }
 

@@ -220,6 +220,7 @@ static void set_supervisor(json_t *root, const struct snapshot *snapshot, const 
 	json_t *object = json_object();
 	set(object, "pid", snapshot->supervisor_pid);
 	json_object_set_new(object, "alive", json_boolean(snapshot->supervisor_alive));
+	json_object_set_new(object, "managed", json_boolean(snapshot->managed));
 	set_metrics(object, snapshot->supervisor_metric, SUPERVISOR_METRIC_COUNT, form);
 	json_object_set_new(root, "supervisor", object);
 }

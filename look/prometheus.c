@@ -58,7 +58,7 @@ static void put_instance(struct writer *w)
 	exposition_end(&w->out, 1, 0);
 	put_alone(w, FAMILY_CREATED, w->snapshot->created_ns, 9);
 	put_alone(w, FAMILY_DRAINING, w->snapshot->draining, 0);
-	put_alone(w, FAMILY_SUPERVISOR_UP, w->snapshot->supervisor_alive, 0);
+	put_alone(w, FAMILY_SUPERVISOR_UP, snapshot_supervised(w->snapshot), 0);
 }
 
 struct room {

@@ -437,6 +437,7 @@ int snapshot_take(struct snapshot_source *source, struct snapshot *snapshot, str
 	snapshot->supervisor_pid = atomic_load_explicit(&page->supervisor_pid, memory_order_relaxed);
 	snapshot->supervisor_alive =
 	        has_holder(source->directory, "lock", &source->supervisor_file, snapshot->supervisor_pid);
+	snapshot->managed = atomic_load_explicit(&page->managed, memory_order_relaxed) != 0;
 	take_supervisor_metrics(page, snapshot);
 	snapshot->draining = atomic_load_explicit(&page->draining, memory_order_relaxed) != 0;
 	snapshot->n_stages = at_most(page->n_roles, INSTANCE_ROLES_MAX);

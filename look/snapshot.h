@@ -103,6 +103,7 @@ struct snapshot {
 	uint64_t created_ns; /* CLOCK_REALTIME, of the instance */
 	uint32_t supervisor_pid;
 	bool supervisor_alive;
+	bool managed; /* a service manager runs the roles; there is no supervisor, and none is missed */
 	struct snapshot_metric supervisor_metric[SUPERVISOR_METRIC_COUNT];
 	bool draining;
 	unsigned n_stages, n_topics, n_queues;
@@ -136,6 +137,12 @@ int snapshot_open(struct snapshot_source *source, const char *instance, struct s
 int snapshot_take(struct snapshot_source *source, struct snapshot *snapshot, struct shm_error *error);
 
 void snapshot_close(struct snapshot_source *source);
+
+/* Is there somebody who starts again what dies? */
+static inline bool snapshot_supervised(const struct snapshot *snapshot)
+{
+	return snapshot->supervisor_alive || snapshot->managed;
+}
 
 /* The stage's metric of this name, or NULL. */
 const struct snapshot_metric *snapshot_metric_find(const struct snapshot_stage *stage, const char *name);

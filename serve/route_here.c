@@ -48,7 +48,7 @@ void handle_healthz(struct serve *serve, const struct request *request, struct a
 /* Why the instance does not work as it should; NULL: it does. */
 static const char *obstacle(const struct snapshot *snapshot, char *text, size_t size)
 {
-	if (!snapshot->supervisor_alive)
+	if (!snapshot_supervised(snapshot))
 		return "the supervisor is gone";
 	if (snapshot->draining)
 		return "draining";

@@ -217,15 +217,16 @@ static void show_supervisor(struct model *model, const struct sample *sample)
 	const struct snapshot *snapshot = &sample->snapshot;
 	struct row *row = add_row(model, TABLE_STAGES, "supervisor", NULL);
 	struct memory *memory = remember(model, TABLE_STAGES, row->name, "");
-	model->supervised = snapshot->supervisor_alive;
+	model->supervised = snapshot_supervised(snapshot);
 	model->draining = snapshot->draining;
 	set_text(row, STAGES_STATE,
-	         !snapshot->supervisor_alive ? "dead"
-	         : snapshot->draining        ? "draining"
-	                                     : "running",
-	         !snapshot->supervisor_alive ? TONE_BAD
-	         : snapshot->draining        ? TONE_WARN
-	                                     : TONE_GOOD);
+	         !model->supervised   ? "dead"
+	         : snapshot->draining ? "draining"
+	         : snapshot->managed  ? "managed"
+	                              : "running",
+	         !model->supervised   ? TONE_BAD
+	         : snapshot->draining ? TONE_WARN
+	                              : TONE_GOOD);
 	set_cost(model, row, memory, &sample->supervisor, snapshot->supervisor_pid);
 	watch(model, row, memory);
 }

@@ -18,7 +18,7 @@ def test_stat_json_has_the_keys_that_were_promised(instance, rng):
     stat = one.settle("ip", 10)
     assert stat["instance"] == one.name and re.fullmatch(r"[0-9a-f]{16}", stat["generation"])
     metrics = stat["supervisor"].pop("metrics")
-    assert stat["supervisor"] == {"pid": one.process.pid, "alive": True}
+    assert stat["supervisor"] == {"pid": one.process.pid, "alive": True, "managed": False}
     assert metrics == {"log_lines_dropped": 0, "roles_given_up": 0, "lapsed_groups": 0, "dropped_buffers": 0}
     assert {s["name"] for s in stat["stages"]} == {"ingest-udp.0", "tally.0"}
     for stage in stat["stages"]:

@@ -15,6 +15,8 @@ import pytest
 from harness import BUILD, MILLRACE, SLOW, kill_pid, processes, wait_until
 from http_help import EXAMPLE, LOG_EXAMPLE, Knocker, Load, ask
 from load import Expected, ipevent, random_sha, udp_socket
+from prometheus_help import samples, value
+from serve_help import HOST, serve_address
 from test_http_crash import Collector, check_account
 
 UNITS = BUILD.parent / "conf" / "systemd"
@@ -132,7 +134,9 @@ class Manager:
         for name in reversed(self.order):
             if self.is_service(name):
                 self.process[name].send_signal(signal.SIGTERM)
-                statuses[name] = self.process[name].wait(timeout=30 * SLOW)
+                # It hears meanwhile, as systemd does: the queue of the socket holds only some messages.
+                wait_until(lambda n=name: self.hear() or self.process[n].poll() is not None, 30, f"the end of {name}")
+                statuses[name] = self.process[name].returncode
             elif "ExecStop" in self.units[name]:
                 statuses[name] = self.run_once(name, "ExecStop")
         return statuses
@@ -150,7 +154,7 @@ class Manager:
 
 NAMES = ["millrace-ingest-udp@0.service", "millrace-ingest-http@0.service", "millrace-enrich@0.service", "millrace-deliver@0.service",
          "millrace-tally.service", "millrace-sink@logs.service", "millrace-segments.service", "millrace-gate.service",
-         "millrace-readers.target", "millrace-middle.target"]
+         "millrace-readers.target", "millrace-middle.target", "millrace-serve.service"]
 
 
 @pytest.fixture
@@ -168,6 +172,7 @@ def managed(instance, tmp_path):
         "queues": {"postback": {"slots": 1024, "slot_size": 1024}},
         "tally": {"commit_interval": "100ms"},
         "sinks": [{"name": "logs", "kind": "objects", "topics": ["log"], "tails": "16MiB"}],
+        "serve": {"listen": ["127.0.0.1:0"], "hosts": [HOST]},
     }
     one = instance(config=config, start=False)
     manager = Manager(one, tmp_path, NAMES)
@@ -213,6 +218,20 @@ def test_the_units_run_count_and_drain_in_order(managed, tmp_path, rng):
     assert not one.directory.exists()
     assert one.counts() == expected.count
     assert [p for p in (tmp_path / "data" / "objects").rglob("*") if p.is_file()], "the log event is in an object"
+
+
+def test_nobody_misses_a_supervisor(managed):
+    managed.start()
+    one = managed.one
+    assert re.match(r"instance \S+, generation [0-9a-f]{16}, run by a service manager ", one.millrace("stat").stdout)
+    supervisor = one.stat()["supervisor"]
+    assert (supervisor["pid"], supervisor["alive"], supervisor["managed"]) == (0, False, True)
+    top = one.millrace("top", "--once").stdout
+    assert re.search(r"^ *supervisor +managed\b", top, re.MULTILINE) and "no supervisor runs it" not in top, top
+    readers = serve_address(one)
+    assert wait_until(lambda: ask(readers, "GET", "/readyz").status == 200, 20, "readiness")
+    assert value(samples(ask(readers, "GET", "/metrics").body.decode()), "millrace_supervisor_up") == 1
+    assert set(managed.stop().values()) == {0}
 
 
 @pytest.mark.limit(180)
