@@ -90,3 +90,15 @@ def test_an_outside_program_builds_with_pkg_config_and_reads_a_topic(installed, 
     finally:
         counter.terminate()
         counter.wait(timeout=10)
+
+
+BUILD_ESSENTIAL = {"gcc", "libc6-dev", "make", "linux-libc-dev"}
+
+
+def test_debian_control_names_what_the_build_needs():
+    """Those of scripts/packages: where they are not installed, make deb would fail."""
+    sections = re.split(r"^\[(\w+(?:-\w+)*)\]$", (ROOT / "scripts" / "packages").read_text(), flags=re.MULTILINE)[1:]
+    needed = {line.split()[0] for name, text in zip(sections[::2], sections[1::2]) if name in ("build", "xdp")
+              for line in text.splitlines() if line and not line.startswith("#")} - BUILD_ESSENTIAL
+    named = set(re.findall(r"[a-z0-9][a-z0-9+.-]+", (ROOT / "debian" / "control").read_text()))
+    assert needed and not {p for p in needed if not set(p.split("|")) & named}
