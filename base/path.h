@@ -2,8 +2,9 @@
 #ifndef BASE_PATH_H
 #define BASE_PATH_H
 
-/* Makes the folder at path and those above it that are missing, with the mode 0750; symbolic links on
- * the way are the user's own. Returns 0, also when something of that name was there, or -errno. */
+/* Makes the folder at path and those above it that are missing, with the mode 0750; symbolic links
+ * on the way are the user's own. Returns 0, also when something of that name was there, or -errno.
+ */
 int path_make(const char *path);
 
 #endif

@@ -1,6 +1,6 @@
-/* bench-deliver: GETs to nginx that answers 200, by the deliver stage, by each of its senders alone,
- * by a plain loop of libcurl's multi interface, by a bare loop of epoll, and by two programs in Go,
- * in turns. What sends has one processor, nginx the other one.
+/* bench-deliver: GETs to nginx that answers 200, by the deliver stage, by each of its senders
+ * alone, by a plain loop of libcurl's multi interface, by a bare loop of epoll, and by two
+ * programs in Go, in turns. What sends has one processor, nginx the other one.
  *
  *     deliver.0 (queue, template, hosts, records, sender) -----.
  *     sender_auto, sender_curl (vetting, time-outs, answers) --.

@@ -153,8 +153,8 @@ const char *config_string(const struct config *config, const char *key, ...)
  * ("topics"). */
 size_t config_count(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
 
-/* The option at the key; NULL when the kind of its entry does not have it (kinds.h): all others have
- * a value. */
+/* The option at the key; NULL when the kind of its entry does not have it (kinds.h): all others
+ * have a value. */
 const struct config_option *config_option_at(const struct config *config, const char *key, ...)
         __attribute__((format(printf, 2, 3)));
 

@@ -46,8 +46,9 @@ static inline enum life life_writes(const struct instance *instance)
  * addition that another page is in place. A folder that was removed is noticed within 100 ms. */
 enum life life_committed(struct life_watch *watch);
 
-/* Whether a supervisor, or a service manager in its place, runs the instance: without one nothing is taken in, restarted or ended,
- * whatever its segments hold. True also when it cannot be told (instance_locked). */
+/* Whether a supervisor, or a service manager in its place, runs the instance: without one nothing
+ * is taken in, restarted or ended, whatever its segments hold. True also when it cannot be told
+ * (instance_locked). */
 bool life_supervised(const struct instance *instance);
 
 #endif

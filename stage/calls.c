@@ -132,7 +132,8 @@ static int allow_processes(scmp_filter_ctx filter, unsigned grants)
 	int result = 0;
 	if (grants & SANDBOX_THREADS) {
 		result = allow_masked(filter, "clone", 0, CLONE_THREAD | namespaces, CLONE_THREAD);
-		/* Its flags are in memory, where no filter can look; the C library then uses clone. */
+		/* Its flags are in memory, where no filter can look; the C library then uses
+		 * clone. */
 		if (result == 0)
 			result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	}

@@ -4,17 +4,17 @@
  *     call --> in calls.def, by its grants, and its arguments too? --yes--> done
  *                    '--no--> signal SIGSYS in the thread: counted, noted by number; the call fails with EPERM
  *
- * With SANDBOX_QUIET it fails without the signal, and nothing is counted.
- * A thread that blocks SIGSYS cannot be told so: the kernel ends the process. So threads of ours that
- * block signals leave that one.
+ * With SANDBOX_QUIET it fails without the signal, and nothing is counted. A thread that blocks
+ * SIGSYS cannot be told so: the kernel ends the process. So threads of ours that block signals
+ * leave that one.
  *
- * Some calls are looked at more closely, whatever a stage is granted: clone makes threads only; kill
- * sends nothing but SIGUSR1, where that is granted; signals within the process are free; mmap and
- * mprotect make no memory executable unless that is granted; prctl gives names to threads and memory;
- * limits can be read, not changed; who makes no sockets sends to no address that it chooses, as a
- * socket for datagrams that it was handed would let it; sockets are of the families of the Internet, Unix and (which
- * addresses are there) netlink; ioctl asks about terminals and how many bytes wait; nothing is cut by
- * its path, which Landlock before Linux 6.2 cannot refuse.
+ * Some calls are looked at more closely, whatever a stage is granted: clone makes threads only;
+ * kill sends nothing but SIGUSR1, where that is granted; signals within the process are free; mmap
+ * and mprotect make no memory executable unless that is granted; prctl gives names to threads and
+ * memory; limits can be read, not changed; who makes no sockets sends to no address that it
+ * chooses, as a socket for datagrams that it was handed would let it; sockets are of the families
+ * of the Internet, Unix and (which addresses are there) netlink; ioctl asks about terminals and
+ * how many bytes wait; nothing is cut by its path, which Landlock before Linux 6.2 cannot refuse.
  */
 #ifndef STAGE_CALLS_H
 #define STAGE_CALLS_H
@@ -23,8 +23,8 @@
 
 #include "shm/segment.h"
 
-/* Puts the filter in place. grants: enum sandbox_grant. Returns 0; -ENOSYS where the kernel has no such
- * filters; other -errno, then nothing has changed. */
+/* Puts the filter in place. grants: enum sandbox_grant. Returns 0; -ENOSYS where the kernel has no
+ * such filters; other -errno, then nothing has changed. */
 int calls_restrict(unsigned grants, struct shm_error *error);
 
 /* How many calls were refused so far in this process. */

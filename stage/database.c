@@ -121,12 +121,11 @@ int database_check(struct sqlite3 *db, const char *path, int expected, struct sh
  * database, and the last of after. */
 static int look_inside(struct sqlite3 *db, int64_t *application, int64_t *version, int64_t *tables)
 {
+	static const char query[] = "SELECT a.application_id, v.user_version, s.tables\n"
+	                            "FROM pragma_application_id AS a, pragma_user_version AS v,\n"
+	                            "(SELECT count(*) AS tables FROM sqlite_schema) AS s";
 	sqlite3_stmt *statement;
-	int result = sqlite3_prepare_v2(db,
-	                                "SELECT (SELECT application_id FROM pragma_application_id),"
-	                                " (SELECT user_version FROM pragma_user_version),"
-	                                " (SELECT count(*) FROM sqlite_schema)",
-	                                -1, &statement, NULL);
+	int result = sqlite3_prepare_v2(db, query, -1, &statement, NULL);
 	if (result != SQLITE_OK)
 		return result;
 	result = sqlite3_step(statement);

@@ -56,8 +56,8 @@ struct stage_file {
 int stage_file_load(const struct stage_file *file, const struct config *config, const char *key,
                     void **loaded, struct shm_error *error);
 
-/* Calls each with the path of every file that options of the section name or that a stage_file finds,
- * also of one that is not there yet. */
+/* Calls each with the path of every file that options of the section name or that a stage_file
+ * finds, also of one that is not there yet. */
 void stage_files_each(const struct stage_ops *ops, const struct config *config, const char *section,
                       void (*each)(void *argument, const char *path), void *argument);
 
@@ -78,8 +78,8 @@ void stage_files_end(struct stage *stage);
  * is not, NULL or "" if it is. */
 void stage_file_report(struct stage *stage, const char *option, bool in_force, const char *refusal);
 
-/* --layout: whether segments with this layout hash (hexadecimal) are this build's. When not, that is
- * the finding. */
+/* --layout: whether segments with this layout hash (hexadecimal) are this build's. When not, that
+ * is the finding. */
 bool stage_layout_fits(const char *hash, FILE *out);
 
 /* --check: tries all files of the section ("ingest.http[0]"), then what else the stage opens

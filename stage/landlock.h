@@ -1,15 +1,15 @@
-/* Landlock: which files, TCP ports and processes a thread may reach, and those that it starts later.
- * There is no way back.
+/* Landlock: which files, TCP ports and processes a thread may reach, and those that it starts
+ * later. There is no way back.
  *
  *     struct landlock box = {.fd = -1};
  *     landlock_begin                            a set of rules that allows nothing
  *     landlock_path, landlock_bind, ...         exceptions
  *     landlock_enforce                          from here on
  *
- * What is not in the kernel is left out: before ABI 2 (Linux 5.19) nothing is used, because a folder
- * could not be renamed into another; ABI 3 (6.2) has cutting files, 4 (6.7) TCP ports, 6 (6.12)
- * signals. See landlock(7). The constants are here because the headers of Debian 12 are those of
- * Linux 6.1.
+ * What is not in the kernel is left out: before ABI 2 (Linux 5.19) nothing is used, because a
+ * folder could not be renamed into another; ABI 3 (6.2) has cutting files, 4 (6.7) TCP ports, 6
+ * (6.12) signals. See landlock(7). The constants are here because the headers of Debian 12 are
+ * those of Linux 6.1.
  */
 #ifndef STAGE_LANDLOCK_H
 #define STAGE_LANDLOCK_H

@@ -8,10 +8,10 @@
  *
  * Paths, ports and signals (Landlock, landlock.h) and capabilities belong to a thread and those
  * that it starts, and init starts threads. So they are taken away before init, which then opens
- * what it needs by the same rules as the loop does later: a rule that is too narrow shows at the start.
- * The filter of system calls (calls.h) is put on all threads at once, after init: setting up a ring
- * of io_uring, for one, is refused from then on. The rings themselves are restricted to a few
- * operations when they are made (ingest/uring.h).
+ * what it needs by the same rules as the loop does later: a rule that is too narrow shows at the
+ * start. The filter of system calls (calls.h) is put on all threads at once, after init: setting
+ * up a ring of io_uring, for one, is refused from then on. The rings themselves are restricted to
+ * a few operations when they are made (ingest/uring.h).
  *
  * What a stage may open:
  *
@@ -30,9 +30,10 @@
  * A refused path fails with EACCES, as one without permission does.
  *
  * Landlock's rules are about files and folders, not about names. When what a rule is about was
- * replaced by another of its name (a folder that was made anew, /etc/resolv.conf), the stage ends, and
- * its next life gets rules for what is there now. For the files of options that is so at a reload,
- * before which the supervisor has tried them: a broken one must not end a stage that has a good one.
+ * replaced by another of its name (a folder that was made anew, /etc/resolv.conf), the stage ends,
+ * and its next life gets rules for what is there now. For the files of options that is so at a
+ * reload, before which the supervisor has tried them: a broken one must not end a stage that has a
+ * good one.
  */
 #ifndef STAGE_SANDBOX_H
 #define STAGE_SANDBOX_H
@@ -58,7 +59,8 @@ enum sandbox_grant {
 	SANDBOX_DATA = 1 << 10,   /* write below data_dir */
 	SANDBOX_PROC = 1 << 11,   /* read /proc: what other processes cost */
 	SANDBOX_SECRET = 1 << 12, /* it holds keys: no core dump, no tracing by its own user */
-	/* A library's threads block every signal: a refused call fails there without being counted. */
+	/* A library's threads block every signal: a refused call fails there without being
+	 * counted. */
 	SANDBOX_QUIET = 1 << 13,
 };
 

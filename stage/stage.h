@@ -149,8 +149,8 @@ int stage_listener(const struct stage *stage, const char *section, size_t *entry
 int stage_section(const struct stage *stage, char *section, size_t size, struct shm_error *error);
 
 /* The whole life of a stage process. Returns its exit status: 0 drained, 1 could not start (one
- * line said why), 2 usage, 3 ended because the instance's folder was gone, 4 ended because its sandbox
- * was outdated: it is to be started again. */
+ * line said why), 2 usage, 3 ended because the instance's folder was gone, 4 ended because its
+ * sandbox was outdated: it is to be started again. */
 int stage_main(int argc, char **argv, const struct stage_ops *ops);
 
 #endif

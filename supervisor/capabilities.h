@@ -22,7 +22,8 @@ void capabilities_lower(void);
 void capabilities_raise(void);
 
 /* In a child, before execve: gives them up for good, also for root, whose programs would otherwise
- * get all anew (no_new_privs: Documentation/userspace-api/no_new_privs.rst). Returns 0 or -errno. */
+ * get all anew (no_new_privs: Documentation/userspace-api/no_new_privs.rst). Returns 0 or -errno.
+ */
 int capabilities_shed(void);
 
 #endif

@@ -126,8 +126,8 @@ void children_stop(struct children *children, unsigned index, uint64_t now_ns);
  * program that is there now. Counts as a restart; earlier quick deaths are forgotten. */
 void children_start_again(struct children *children, unsigned index, uint64_t now_ns);
 
-/* The process is this role's, and already a child of this one: another program ran in it when it was
- * started (handover.h). The role is DOWN. */
+/* The process is this role's, and already a child of this one: another program ran in it when it
+ * was started (handover.h). The role is DOWN. */
 void children_adopt(struct children *children, unsigned index, pid_t pid, uint64_t now_ns);
 
 /* All is about to end: a role that another process ends, now or later, is not started again. */

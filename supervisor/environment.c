@@ -11,7 +11,7 @@
 static const char *const everybodys[] = {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TERM", "TZ", "LANG",
                                          "LANGUAGE", "LC_*", "MILLRACE_*", "NOTIFY_SOCKET", "WATCHDOG_*",
                                          "JOURNAL_STREAM", /* base/log.c */
-                                         /* of the C library, its loader and resolver, and of OpenSSL */
+                                         /* of the C library and of OpenSSL */
                                          "LD_*", "MALLOC_*", "GLIBC_*", "RES_OPTIONS", "LOCALDOMAIN",
                                          "HOSTALIASES", "SSL_CERT_*", "OPENSSL_*", "SQLITE_TMPDIR",
                                          /* of what measures and checks programs */

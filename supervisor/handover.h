@@ -1,6 +1,6 @@
-/* Handover: the supervisor's process goes on in another program (execve(2)), which is a newer build of
- * it. What the kernel ties to the process stays: it is the parent of its stages, it holds the
- * instance's lock, and its sockets are open.
+/* Handover: the supervisor's process goes on in another program (execve(2)), which is a newer
+ * build of it. What the kernel ties to the process stays: it is the parent of its stages, it holds
+ * the instance's lock, and its sockets are open.
  *
  *     handover_exec:  state --> text in memory (memfd) --MILLRACE_HANDOVER=FD, execve--> handover_take --> sockets, lock, children
  *
@@ -9,9 +9,10 @@
  *     socket FD KIND PROCESS PASSED BUFFER BACKLOG DEVICE INODE ADDRESS
  *     answer FD ID                            of the request that is being done
  *
- * Text, because the two programs may be of different builds; a word that the reader does not know is
- * skipped. In place: the new program loads the configuration in force (config.yaml) and finds every
- * role running; nothing is announced again. Otherwise it starts as ever, but with the sockets.
+ * Text, because the two programs may be of different builds; a word that the reader does not know
+ * is skipped. In place: the new program loads the configuration in force (config.yaml) and finds
+ * every role running; nothing is announced again. Otherwise it starts as ever, but with the
+ * sockets.
  */
 #ifndef SUPERVISOR_HANDOVER_H
 #define SUPERVISOR_HANDOVER_H

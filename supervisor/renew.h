@@ -1,5 +1,6 @@
-/* Renewal: stages, and the supervisor itself, go on in the programs that are installed now, while the
- * sockets stay open and the segments stay as they are (`millrace restart`, `millrace upgrade`).
+/* Renewal: stages, and the supervisor itself, go on in the programs that are installed now, while
+ * the sockets stay open and the segments stay as they are (`millrace restart`, `millrace
+ * upgrade`).
  *
  *     request --> TRYING: could each program start with this configuration and this layout?
  *                   | yes                       | no: says so; nothing has been ended
@@ -12,15 +13,15 @@
  *     exec: the supervisor's process goes on in the new program, with its lock, its sockets and its children (handover.h)
  *
  * The order is that of a start: the readers of a topic before its writers, so that no new kind of
- * record meets a program that does not know it; the supervisor last. A renewal begins when all else is
- * done (phase UP) and is given up when the instance is to end.
+ * record meets a program that does not know it; the supervisor last. A renewal begins when all
+ * else is done (phase UP) and is given up when the instance is to end.
  *
  * Another layout: no process can use both kinds of segments. The stages end as in a drain, but the
  * sockets stay as they are and take in; what they queue is for the new stages. When everything was
- * drained, the segments are removed, and the supervisor's process starts anew in its new program, with
- * the sockets. When not, it ends (SUPERVISOR_LEFT): what is left can only be read by the old programs.
- * It is done in the same way, but with the segments kept, when packets are taken from an interface:
- * what belongs to those cannot be handed over.
+ * drained, the segments are removed, and the supervisor's process starts anew in its new program,
+ * with the sockets. When not, it ends (SUPERVISOR_LEFT): what is left can only be read by the old
+ * programs. It is done in the same way, but with the segments kept, when packets are taken from an
+ * interface: what belongs to those cannot be handed over.
  */
 #ifndef SUPERVISOR_RENEW_H
 #define SUPERVISOR_RENEW_H

@@ -8,10 +8,11 @@
  *                                                     "done" or "failed WHY"           requests_finish
  *     request_end: drops the lock
  *
- * Plain text, so that a command and a supervisor of two builds understand each other: the supervisor
- * may be older than the command that asks it to become the new one. One request at a time: its asker
- * holds the lock of the file as long as it lives. A request whose asker has gone before it was taken
- * is not done; one that was taken is done to its end. Its ID is what tells it from the one before.
+ * Plain text, so that a command and a supervisor of two builds understand each other: the
+ * supervisor may be older than the command that asks it to become the new one. One request at a
+ * time: its asker holds the lock of the file as long as it lives. A request whose asker has gone
+ * before it was taken is not done; one that was taken is done to its end. Its ID is what tells it
+ * from the one before.
  *
  * A supervisor that knows requests makes the file; SIGUSR2 would end one that does not.
  */

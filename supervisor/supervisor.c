@@ -213,7 +213,8 @@ static int load_and_plan(struct supervisor *supervisor)
 {
 	char *errors = NULL;
 	const char *note;
-	/* In place: what is in force stays in force; the next reload reads what it was made from. */
+	/* In place: what is in force stays in force; the next reload reads what it was made from.
+	 */
 	supervisor->config = supervisor->handover != NULL && supervisor->handover->in_place
 	                             ? config_load_instance(supervisor->handover->directory, NULL, 0, &errors)
 	                             : supervisor_load(supervisor, &errors);

@@ -30,14 +30,14 @@ struct spool_counts {
 	const char *reason;    /* why it cannot be written or read; "": it can */
 };
 
-/* Whether spool_open may make the directory: -ENOENT with the reason when it is gone and parts are in
- * it, 0 otherwise; other -errno. Changes nothing. */
+/* Whether spool_open may make the directory: -ENOENT with the reason when it is gone and parts are
+ * in it, 0 otherwise; other -errno. Changes nothing. */
 int spool_look(const char *directory, struct journal *journal, struct shm_error *error);
 
-/* Takes up the spool in the directory, which it makes if spool_look lets it. size: bytes of all files; 0: what is there
- * is sent, nothing is added. owner: the directory belongs to it for good; another's is refused.
- * With size 0 and no part in the spool *made is NULL. The journal stays open until spool_close.
- * Returns 0, or -errno with the reason. */
+/* Takes up the spool in the directory, which it makes if spool_look lets it. size: bytes of all
+ * files; 0: what is there is sent, nothing is added. owner: the directory belongs to it for good;
+ * another's is refused. With size 0 and no part in the spool *made is NULL. The journal stays open
+ * until spool_close. Returns 0, or -errno with the reason. */
 int spool_open(struct spool **made, const char *directory, const char *owner, uint64_t size,
                struct journal *journal, struct shm_error *error);
 

@@ -63,6 +63,9 @@ static void make(struct files *f, const char *application)
 	assert_int_equal(sqlite3_exec(f->makes, text, NULL, NULL, NULL), SQLITE_OK);
 }
 
+static const char unmake[] = "BEGIN IMMEDIATE; DROP TABLE t; PRAGMA application_id=0;\n"
+                             "PRAGMA user_version=0; COMMIT";
+
 /* Called by SQLite every few instructions of the connection that looks. */
 static int meanwhile(void *argument)
 {
@@ -89,11 +92,7 @@ static void test_one_that_is_made_meanwhile_is_nobody_else_s(void **state)
 			return;
 		}
 		assert_int_equal(database_check(f->looks, f->path, VERSION, &error), 0);
-		assert_int_equal(sqlite3_exec(f->makes,
-		                              "BEGIN IMMEDIATE; DROP TABLE t; PRAGMA application_id=0; "
-		                              "PRAGMA user_version=0; COMMIT",
-		                              NULL, NULL, NULL),
-		                 SQLITE_OK);
+		assert_int_equal(sqlite3_exec(f->makes, unmake, NULL, NULL, NULL), SQLITE_OK);
 	}
 }
 

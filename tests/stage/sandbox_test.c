@@ -1,5 +1,5 @@
-/* What the sandbox of each stage refuses, tried in a child that has put it on, by the real row of its
- * table; and that what it needs still works. */
+/* What the sandbox of each stage refuses, tried in a child that has put it on, by the real row of
+ * its table; and that what it needs still works. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
