@@ -148,6 +148,15 @@ static void print_waiting(FILE *out, const struct left *left)
 		        left->unfinished == 1 ? "stage" : "stages");
 }
 
+/* Its stages may all be down for a moment: a service manager starts them again on this memory. */
+static int refuse_managed(const char *instance)
+{
+	return command_fail(
+	        "clean",
+	        "instance \"%s\" is run by a service manager; stop it there, --force removes it all the same",
+	        instance);
+}
+
 static int refuse(const char *instance, struct left *left, const char *unknown)
 {
 	if (unknown != NULL)
@@ -177,7 +186,9 @@ static int clean(const struct options *options, const char *directory)
 	log_init("millrace", LOG_ERROR,
 	         LOG_TEXT); /* this command prints the supervisor's warnings in other words */
 	int known = look(&segments, directory, &left, &error);
-	if (!options->force && (known != 0 || left.waiting != 0 || left.unfinished != 0)) {
+	if (!options->force && segments.old != NULL && segments.old->managed != 0) {
+		status = refuse_managed(options->instance);
+	} else if (!options->force && (known != 0 || left.waiting != 0 || left.unfinished != 0)) {
 		status = refuse(options->instance, &left, known == 0 ? NULL : error.text);
 	} else {
 		snprintf(segments.directory, sizeof segments.directory, "%s", directory);

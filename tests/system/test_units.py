@@ -234,6 +234,19 @@ def test_nobody_misses_a_supervisor(managed):
     assert set(managed.stop().values()) == {0}
 
 
+def test_what_a_service_manager_runs_is_not_cleaned_away(managed):
+    """All of its stages have ended in order, and nothing waits: it will start them again."""
+    managed.start()
+    for name in reversed(managed.order):
+        if managed.is_service(name):
+            managed.process[name].send_signal(signal.SIGTERM)
+            wait_until(lambda n=name: managed.hear() or managed.process[n].poll() is not None, 30, f"the end of {name}")
+    done = managed.one.millrace("clean")
+    assert done.returncode == 1 and "run by a service manager" in done.stderr and managed.one.directory.exists(), done
+    done = managed.one.millrace("clean", "--force")
+    assert done.returncode == 0 and not managed.one.directory.exists(), done
+
+
 @pytest.mark.limit(180)
 def test_crashes_close_no_port_and_the_next_lives_repair_what_they_left(managed, tmp_path, rng):
     managed.start()
