@@ -7,10 +7,10 @@
 
 #include "stage/sandbox.h"
 
-/* Names, and beginnings of names that end with "*". */
+/* Names, and beginnings of names that end with "*". Not NOTIFY_SOCKET and WATCHDOG_*: what one stage
+ * says of itself (stage/notify.h) is not true of the whole instance. */
 static const char *const everybodys[] = {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TERM", "TZ", "LANG",
-                                         "LANGUAGE", "LC_*", "MILLRACE_*", "NOTIFY_SOCKET", "WATCHDOG_*",
-                                         "JOURNAL_STREAM", /* base/log.c */
+                                         "LANGUAGE", "LC_*", "MILLRACE_*", "JOURNAL_STREAM", /* base/log.c */
                                          /* of the C library and of OpenSSL */
                                          "LD_*", "MALLOC_*", "GLIBC_*", "RES_OPTIONS", "LOCALDOMAIN",
                                          "HOSTALIASES", "SSL_CERT_*", "OPENSSL_*", "SQLITE_TMPDIR",

@@ -82,7 +82,7 @@ def test_every_stage_has_lost_what_it_does_not_need(instance, tmp_path):
 def test_keys_of_the_environment_are_where_they_are_needed_alone(instance, tmp_path, monkeypatch):
     """In no argument either; a key of another program is nowhere."""
     keys = {"AWS_SECRET_ACCESS_KEY": "key-of-the-store", "AZURE_KEY": "key-of-azure", "SOMEBODYS_PASSWORD": "key-of-another"}
-    for name, key in {**keys, "MILLRACE_OF_THE_TEST": "to all", "JOURNAL_STREAM": "1:2"}.items():
+    for name, key in {**keys, "MILLRACE_OF_THE_TEST": "to all", "JOURNAL_STREAM": "1:2", "NOTIFY_SOCKET": "/run/none", "WATCHDOG_USEC": "9000000"}.items():
         monkeypatch.setenv(name, key)
     millrace = instance(config=whole_config(tmp_path))
     for name, role in roles(millrace).items():
@@ -90,6 +90,7 @@ def test_keys_of_the_environment_are_where_they_are_needed_alone(instance, tmp_p
         given = environment(process)
         assert given is None or b"MILLRACE_OF_THE_TEST=to all" in given, name
         assert given is None or b"JOURNAL_STREAM=1:2" in given, "its lines have priorities, as the supervisor's"
+        assert given is None or not any(one.startswith((b"NOTIFY_SOCKET=", b"WATCHDOG_")) for one in given), "it does not speak for the instance"
         has = {key for key in keys.values() if given is not None and any(key.encode() in one for one in given)}
         assert has == (set() if name != "objects.kept" or given is None else {"key-of-the-store", "key-of-azure"}), name
         assert not any(key.encode() in (process / "cmdline").read_bytes() for key in keys.values()), name
