@@ -62,13 +62,4 @@ static inline char *fuzz_piece(const uint8_t **data, size_t *bytes, char stop)
 	return piece;
 }
 
-/* A number drawn from the bytes: another for other inputs, the same for the same (FNV-1a). */
-static inline uint64_t fuzz_seed(const uint8_t *data, size_t bytes)
-{
-	uint64_t hash = 14695981039346656037u;
-	for (size_t i = 0; i < bytes; i++)
-		hash = (hash ^ data[i]) * 1099511628211u;
-	return hash;
-}
-
 #endif
