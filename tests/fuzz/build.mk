@@ -40,7 +40,7 @@ $(eval $(call fuzzer,reply,tests/fuzz/reply_fuzz.c tests/fuzz/reply_oracle.c del
 
 $(eval $(call fuzzer,s3,tests/fuzz/s3_fuzz.c $(addprefix sink/objects/,xml.c s3_list.c credentials_text.c),,-ljansson -lcrypto))
 $(eval $(call fuzzer,journal,tests/fuzz/journal_fuzz.c tests/fixture/journal.c $(wildcard sink/objects/journal*.c) base/log.c base/output.c base/text.c event/layout.c \
-  $(wildcard shm/*.c),,-lck))
+  $(wildcard shm/*.c) base/thread.c,,-lck))
 
 $(eval $(call fuzzer,guard,tests/fuzz/guard_fuzz.c deliver/guard_entry.c deliver/names_text.c base/address.c,,))
 $(eval $(call fuzzer,target,tests/fuzz/target_fuzz.c $(addprefix deliver/,authority.c data.c target.c) $(JSON_SOURCES) event/layout.c shm/segment.c shm/folder.c base/text.c,,\
@@ -54,12 +54,12 @@ $(eval $(call fuzzer,answer,tests/fuzz/answer_fuzz.c $(addprefix sink/objects/,s
   -lcurl -lcrypto -lssl -lisal -ljansson -lcyaml -lyaml))
 $(eval $(call fuzzer,tracking,tests/fuzz/tracking_fuzz.c tests/fixture/track_make.c $(wildcard enrich/track/*.c) $(EVENT_FUZZED),,-ljansson))
 $(eval $(call fuzzer,event,tests/fuzz/event_fuzz.c $(EVENT_FUZZED),,-ljansson))
-$(eval $(call fuzzer,stream,tests/fuzz/stream_fuzz.c tests/fixture/sandbox.c $(EVENT_FUZZED) $(wildcard shm/*.c) base/log.c base/output.c,,-lck -ljansson))
+$(eval $(call fuzzer,stream,tests/fuzz/stream_fuzz.c tests/fixture/sandbox.c $(EVENT_FUZZED) $(wildcard shm/*.c) base/thread.c base/log.c base/output.c,,-lck -ljansson))
 $(eval $(call fuzzer,redo,tests/fuzz/redo_fuzz.c,,))
 $(eval $(call fuzzer,mmdb,tests/fuzz/mmdb_fuzz.c tests/fixture/mmdb_make.c $(addprefix enrich/geo/,geo.c base.c entry.c source.c special.c) stage/signature.c base/log.c \
   base/output.c base/text.c event/layout.c shm/segment.c shm/folder.c,,-lmaxminddb))
 $(eval $(call fuzzer,files,tests/fuzz/files_fuzz.c tests/fixture/sandbox.c deliver/names_file.c $(addprefix sink/objects/,index.c spool_file.c checksum.c) stage/tokens.c \
-  $(addprefix base/,log.c output.c text.c) event/layout.c shm/segment.c shm/folder.c,,-lcrypto -ljansson -lisal -pthread))
+  $(addprefix base/,log.c output.c text.c thread.c) event/layout.c shm/segment.c shm/folder.c,,-lcrypto -ljansson -lisal -pthread))
 $(eval $(call fuzzer,request,tests/fuzz/request_fuzz.c $(addprefix serve/,request.c router.c live_wish.c) base/moment.c $(EVENT_FUZZED),,-ljansson))
 $(eval $(call fuzzer,rules,tests/fuzz/rules_fuzz.c enrich/agent/rules.c,,-lyaml))
 $(eval $(call fuzzer,inflate,tests/fuzz/inflate_fuzz.c ingest/http/inflate.c,,-lz))
