@@ -107,12 +107,12 @@ $(eval $(call unit,enrich/geo/replace,geo stage flow config shm event base,-lmax
 $(eval $(call unit,enrich/geo/limits,geo stage flow config shm event base,-lmaxminddb))
 $(eval $(call unit,enrich/geo/oracle,geo data_file stage flow config shm event base,-lmaxminddb))
 
-$(eval $(call unit,enrich/agent/agent,agent,-lhs -lpcre2-8 -lyaml))
-$(eval $(call unit,enrich/agent/rules,agent,-lhs -lpcre2-8 -lyaml))
-$(eval $(call unit,enrich/agent/literals,agent,-lhs -lpcre2-8 -lyaml))
-$(eval $(call unit,enrich/agent/cache,agent,-lhs -lpcre2-8 -lyaml))
-$(eval $(call unit,enrich/agent/uap,agent,-lhs -lpcre2-8 -lyaml))
-$(eval $(call unit,enrich/agent/type,agent,-lhs -lpcre2-8 -lyaml -ljansson))
+$(eval $(call unit,enrich/agent/agent,agent base,-lhs -lpcre2-8 -lyaml))
+$(eval $(call unit,enrich/agent/rules,agent base,-lhs -lpcre2-8 -lyaml))
+$(eval $(call unit,enrich/agent/literals,agent base,-lhs -lpcre2-8 -lyaml))
+$(eval $(call unit,enrich/agent/cache,agent base,-lhs -lpcre2-8 -lyaml))
+$(eval $(call unit,enrich/agent/uap,agent base,-lhs -lpcre2-8 -lyaml))
+$(eval $(call unit,enrich/agent/type,agent base,-lhs -lpcre2-8 -lyaml -ljansson))
 
 $(eval $(call unit,enrich/track/line,track shm event base,))
 $(eval $(call unit,enrich/track/json,track shm event base,-ljansson))

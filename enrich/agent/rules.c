@@ -10,6 +10,8 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#include "base/text.h"
+
 #define TEXT_BLOCK_BYTES 65536u
 
 /* Strings live as long as the rules; they are freed together. */
@@ -62,17 +64,22 @@ unsigned rules_default_group(enum rule_list list, unsigned field)
 
 /* ---- errors ---- */
 
+/* One line, whatever the file's words are: controls in them come out as text_plain has them. */
 __attribute__((format(printf, 3, 4))) static int fail(struct reading *reading, uint32_t line,
                                                       const char *format, ...)
 {
-	int n = line != 0 ? snprintf(reading->error, RULES_ERROR_BYTES, "%s:%u: ", reading->name, line)
-	                  : snprintf(reading->error, RULES_ERROR_BYTES, "%s: ", reading->name);
-	if (n > 0 && (unsigned)n < RULES_ERROR_BYTES) {
-		va_list arguments;
-		va_start(arguments, format);
-		vsnprintf(reading->error + n, RULES_ERROR_BYTES - (unsigned)n, format, arguments);
-		va_end(arguments);
-	}
+	char said[RULES_ERROR_BYTES], plain[4 * sizeof said + 1];
+	struct text text = {.at = plain, .end = plain + sizeof plain - 1};
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(said, sizeof said, format, arguments);
+	va_end(arguments);
+	text_plain(&text, (const unsigned char *)said, strlen(said));
+	*text.at = '\0';
+	if (line != 0)
+		snprintf(reading->error, RULES_ERROR_BYTES, "%s:%u: %.400s", reading->name, line, plain);
+	else
+		snprintf(reading->error, RULES_ERROR_BYTES, "%s: %.400s", reading->name, plain);
 	return -EINVAL;
 }
 

@@ -63,8 +63,10 @@ void azure_judge(struct cloud_meaning *meaning, const struct http_request *answe
 	/* it may have worked all the same */
 	if (cloud_is_final(action) && strcmp(code, "OperationTimedOut") == 0)
 		meaning->result = -EINPROGRESS;
-	if (answer->status == 505)
+	if (answer->status == 505) {
 		meaning->result = -EINVAL;
+		meaning->wait_ns = 0;
+	}
 	int64_t theirs = http_date(answer);
 	if (meaning->remedy == CLOUD_NEW_KEYS && theirs != 0 && llabs(theirs - now_s) > SKEW_MIN_S)
 		meaning->remedy = CLOUD_NEW_CLOCK;

@@ -61,7 +61,7 @@ $(eval $(call fuzzer,mmdb,tests/fuzz/mmdb_fuzz.c tests/fixture/mmdb_make.c $(add
 $(eval $(call fuzzer,files,tests/fuzz/files_fuzz.c tests/fixture/sandbox.c deliver/names_file.c $(addprefix sink/objects/,index.c spool_file.c checksum.c) stage/tokens.c \
   $(addprefix base/,log.c output.c text.c thread.c) event/layout.c shm/segment.c shm/folder.c,,-lcrypto -ljansson -lisal -pthread))
 $(eval $(call fuzzer,request,tests/fuzz/request_fuzz.c $(addprefix serve/,request.c router.c live_wish.c) base/moment.c $(EVENT_FUZZED),,-ljansson))
-$(eval $(call fuzzer,rules,tests/fuzz/rules_fuzz.c enrich/agent/rules.c,,-lyaml))
+$(eval $(call fuzzer,rules,tests/fuzz/rules_fuzz.c enrich/agent/rules.c base/text.c,,-lyaml))
 $(eval $(call fuzzer,inflate,tests/fuzz/inflate_fuzz.c ingest/http/inflate.c,,-lz))
-$(eval $(call fuzzer,agent,tests/fuzz/agent_fuzz.c $(addprefix enrich/agent/,agent.c words.c matcher.c literals.c known.c rules.c),,-lhs -lpcre2-8 -lyaml))
+$(eval $(call fuzzer,agent,tests/fuzz/agent_fuzz.c $(addprefix enrich/agent/,agent.c words.c matcher.c literals.c known.c rules.c) base/text.c,,-lhs -lpcre2-8 -lyaml))
 $(eval $(call fuzzer,proxy,tests/fuzz/proxy_fuzz.c $(addprefix ingest/http/,client.c proxy.c) $(HTTP_REQUEST_SOURCES),,))
