@@ -70,6 +70,9 @@ struct flow_stage {
 	/* And the frames of an entry whose option `backend` is xdp (shm/frames.h): of its options
 	 * frames and frame_bytes. */
 	bool private_frames;
+	/* The stage whose processes may ask errands of it (stage/errand.h), and write what they ask
+	 * into a segment of their own; NULL: it takes none. */
+	const char *errands;
 };
 
 /* All stages in flow order; *n is set to their number. */

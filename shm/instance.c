@@ -152,20 +152,33 @@ char *instance_private_name(char *buffer, const char *role)
 	return suffixed(buffer, role, "private");
 }
 
+char *instance_errand_name(char *buffer, const char *role)
+{
+	return suffixed(buffer, role, "errand");
+}
+
 static int open_lock(const char *directory, const char *file)
 {
 	return folder_open(directory, file, O_RDWR | O_CREAT, 0600);
 }
 
+int instance_hold_fd(int fd)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
+		return 0;
+	return errno == EACCES || errno == EAGAIN ? -EWOULDBLOCK : -errno;
+}
+
 int instance_hold(const char *directory, const char *file)
 {
 	int fd = open_lock(directory, file);
-	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	if (fd < 0 || fcntl(fd, F_OFD_SETLK, &whole) == 0)
+	int result = fd < 0 ? fd : instance_hold_fd(fd);
+	if (result == 0)
 		return fd;
-	int failed = errno;
-	close(fd);
-	return failed == EACCES || failed == EAGAIN ? -EWOULDBLOCK : -failed;
+	if (fd >= 0)
+		close(fd);
+	return result;
 }
 
 int instance_lock_fd(int fd, unsigned wait_ms, int *owner_pid)

@@ -16,6 +16,7 @@
  *         <role>.stage            stage/control.h
  *         <role>.role             locked by the role's one live process (POSIX lock)
  *         <role>.private          what the role's next life takes up
+ *         <role>.errand           stage/errand.h, what is asked of the role
  *
  * To know what exists, map the page read-only; nobody guesses file names.
  */
@@ -133,6 +134,7 @@ char *instance_group_name(char *buffer, const char *topic, unsigned group);
 char *instance_queue_name(char *buffer, const char *queue);
 char *instance_stage_name(char *buffer, const char *role);
 char *instance_private_name(char *buffer, const char *role);
+char *instance_errand_name(char *buffer, const char *role);
 
 /* Takes directory/file as a lock for this process (POSIX record lock: the kernel frees it at death;
  * lock each file at most once per process and keep the descriptor open). wait_ms 0 tries once.
@@ -148,6 +150,11 @@ int instance_lock_fd(int fd, unsigned wait_ms, int *owner_pid);
  * in the same process too, but does not tell which process holds it. Tries once. Returns the
  * descriptor, -EWOULDBLOCK, or another -errno. */
 int instance_hold(const char *directory, const char *file);
+
+/* The same for a file that is open for writing; its descriptor stays open, and closing it gives the
+ * lock up. Returns 0, also when this descriptor has the lock already; -EWOULDBLOCK; or another
+ * -errno. */
+int instance_hold_fd(int fd);
 
 /* Whether a process holds directory/file with a lock of either kind. Returns 1 with *pid (may be
  * NULL) set to the holder, -1 where the kernel does not tell it (instance_hold); 0: nobody, or

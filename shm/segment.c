@@ -20,7 +20,7 @@
 
 /* Raise it when a structure outside shm/ that lies in a segment changes (stage/control.h, a stage's
  * private segment). */
-#define LAYOUT_REVISION 4u
+#define LAYOUT_REVISION 5u
 
 #define ROOT_DEFAULT "/dev/shm/millrace"
 

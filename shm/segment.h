@@ -46,7 +46,8 @@ enum segment_kind {
 	SEGMENT_STAGE,        /* control block and metrics of one role (stage/control.h) */
 	/* a stage's own memory that its next life takes up: receive buffers, redo notes */
 	SEGMENT_PRIVATE,
-	SEGMENT_DROPS, /* how much of the sockets' drop counters is counted (drops.h) */
+	SEGMENT_DROPS,  /* how much of the sockets' drop counters is counted (drops.h) */
+	SEGMENT_ERRAND, /* what is asked of one role (stage/errand.h) */
 };
 
 struct segment_header {

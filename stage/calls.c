@@ -141,8 +141,6 @@ static int allow_processes(scmp_filter_ctx filter, unsigned grants)
 		result = allow_equal(filter, "tgkill", 0, own);
 	if (result == 0)
 		result = allow_equal(filter, "kill", 1, 0);
-	if (result == 0 && grants & SANDBOX_WAKE)
-		result = allow_equal(filter, "kill", 1, SIGUSR1);
 	if (result == 0)
 		result = allow_equal(filter, "prctl", 0, PR_SET_NAME);
 	if (result == 0)

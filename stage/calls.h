@@ -9,7 +9,7 @@
  * leave that one.
  *
  * Some calls are looked at more closely, whatever a stage is granted: clone makes threads only;
- * kill sends nothing but SIGUSR1, where that is granted; signals within the process are free; mmap
+ * kill asks whether a process is there and sends nothing; signals within the process are free; mmap
  * and mprotect make no memory executable unless that is granted; prctl gives names to threads and
  * memory; limits can be read, not changed; who makes no sockets sends to no address that it
  * chooses, as a socket for datagrams that it was handed would let it; sockets are of the families

@@ -117,8 +117,7 @@ struct control {
 	_Atomic uint64_t started_ns;   /* CLOCK_REALTIME */
 	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, at least once a second while alive */
 	_Atomic uint64_t n_metrics;    /* release, after the descriptions */
-	/* written by the stage and by who asks something of it: errand.h */
-	_Atomic uint64_t errand;
+	_Atomic uint64_t errand;       /* what it has taken or done of what it was asked: errand.h */
 	_Atomic uint64_t errand_answer[ERRAND_ANSWERS];
 	alignas(SHM_LINE) _Atomic uint64_t metric[METRIC_WORDS_MAX]; /* in the order of description[] */
 	struct metric_description description[METRICS_MAX];

@@ -314,9 +314,8 @@ static void gather_home(struct gathering *gathering, const char *name)
 /* Where everything is free to be connected to unless the row names what may be. */
 static unsigned wanted(const struct sandbox_row *row)
 {
-	unsigned all = LANDLOCK_HAS_PATHS | LANDLOCK_HAS_BINDING | LANDLOCK_HAS_CONNECTING;
-	if ((row->grants & SANDBOX_WAKE) == 0)
-		all |= LANDLOCK_HAS_SIGNALS;
+	unsigned all =
+	        LANDLOCK_HAS_PATHS | LANDLOCK_HAS_BINDING | LANDLOCK_HAS_CONNECTING | LANDLOCK_HAS_SIGNALS;
 	return (row->grants & SANDBOX_CONNECT) != 0 && row->connect == NULL
 	               ? all & ~(unsigned)LANDLOCK_HAS_CONNECTING
 	               : all;
@@ -420,10 +419,7 @@ static void list_parts(char *text, size_t size, unsigned parts)
 /* What the stage should have lost and has not. */
 static unsigned missing_parts(const struct sandbox *sandbox)
 {
-	unsigned all = SANDBOX_ALL;
-	if (sandbox->row->grants & SANDBOX_WAKE)
-		all &= ~(unsigned)SANDBOX_SIGNALS;
-	return all & ~sandbox->in_force;
+	return SANDBOX_ALL & ~sandbox->in_force;
 }
 
 static int tell(const struct sandbox *sandbox, const char *role, struct shm_error *error)

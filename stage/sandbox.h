@@ -54,14 +54,13 @@ enum sandbox_grant {
 	SANDBOX_RING = 1 << 5,    /* use rings of io_uring that stand */
 	SANDBOX_CODE = 1 << 6, /* make memory executable: a compiler of expressions, libraries loaded later */
 	SANDBOX_MEMORY = 1 << 7,  /* make sealed files in memory */
-	SANDBOX_WAKE = 1 << 8,    /* send SIGUSR1 to other processes of the instance (errand.h) */
-	SANDBOX_LOOK_UP = 1 << 9, /* read the files of the resolver in /etc */
-	SANDBOX_DATA = 1 << 10,   /* write below data_dir */
-	SANDBOX_PROC = 1 << 11,   /* read /proc: what other processes cost */
-	SANDBOX_SECRET = 1 << 12, /* it holds keys: no core dump, no tracing by its own user */
+	SANDBOX_LOOK_UP = 1 << 8, /* read the files of the resolver in /etc */
+	SANDBOX_DATA = 1 << 9,    /* write below data_dir */
+	SANDBOX_PROC = 1 << 10,   /* read /proc: what other processes cost */
+	SANDBOX_SECRET = 1 << 11, /* it holds keys: no core dump, no tracing by its own user */
 	/* A library's threads block every signal: a refused call fails there without being
 	 * counted. */
-	SANDBOX_QUIET = 1 << 13,
+	SANDBOX_QUIET = 1 << 12,
 };
 
 /* A row of sandbox.def. Keys are in the stage's section; "endpoints[].sign" is each of a list. A

@@ -2,7 +2,7 @@
 
 #include "shm/drops.h"
 #include "shm/queue.h"
-#include "stage/control.h"
+#include "stage/errand.h"
 
 void plan_each_segment(const struct plan *plan,
                        void (*each)(void *argument, const char *name, uint64_t file_bytes), void *argument)
@@ -32,6 +32,9 @@ void plan_each_segment(const struct plan *plan,
 		if (role->private_bytes != 0)
 			each(argument, instance_private_name(name, role->page.name),
 			     segment_file_bytes(role->private_bytes));
+		if (role->stage->errands != NULL)
+			each(argument, instance_errand_name(name, role->page.name),
+			     segment_file_bytes(sizeof(struct errand_page)));
 	}
 }
 

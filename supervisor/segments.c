@@ -15,7 +15,7 @@
 #include "shm/folder.h"
 #include "shm/private.h"
 #include "base/clock.h"
-#include "stage/control.h"
+#include "stage/errand.h"
 #include "base/log.h"
 #include "supervisor/groups.h"
 #include "supervisor/lane_file.h"
@@ -298,23 +298,34 @@ static int apply_private(struct segments *segments, const struct plan *plan, con
 	                      role->private_bytes, NULL, NULL, error);
 }
 
+/* Segments of the same generation stay with all that is in them. */
+static int keep_or_create(const struct segments *segments, const char *name, enum segment_kind kind,
+                          size_t body_bytes, void (*fill)(void *body, void *argument),
+                          struct shm_error *error)
+{
+	struct segment_header header = {0};
+	if (segments->old != NULL && read_header(segments->directory, name, kind, &header, error) == 0 &&
+	    header.generation == segments->generation)
+		return 0;
+	(void)segment_destroy(segments->directory, name);
+	return segment_create(segments->directory, name, kind, segments->generation, body_bytes, fill, NULL,
+	                      error);
+}
+
 /* The private segment first: whether its owner ended well stands in the control segment. */
 static int apply_role(struct segments *segments, const struct plan *plan, const struct plan_role *role,
                       struct shm_error *error)
 {
 	char name[SEGMENT_NAME_MAX];
-	struct segment_header header = {0};
 	int result = role->private_bytes == 0 ? 0 : apply_private(segments, plan, role, error);
 	if (result != 0)
 		return result;
-	instance_stage_name(name, role->page.name);
-	if (segments->old != NULL &&
-	    read_header(segments->directory, name, SEGMENT_STAGE, &header, error) == 0 &&
-	    header.generation == segments->generation)
-		return 0;
-	(void)segment_destroy(segments->directory, name);
-	return segment_create(segments->directory, name, SEGMENT_STAGE, segments->generation,
-	                      sizeof(struct control), fill_control, NULL, error);
+	result = keep_or_create(segments, instance_stage_name(name, role->page.name), SEGMENT_STAGE,
+	                        sizeof(struct control), fill_control, error);
+	if (result == 0 && role->stage->errands != NULL)
+		result = keep_or_create(segments, instance_errand_name(name, role->page.name), SEGMENT_ERRAND,
+		                        sizeof(struct errand_page), NULL, error);
+	return result;
 }
 
 /* ---- the page ---- */

@@ -52,6 +52,7 @@ $(eval $(call unit,stage/settle,stage flow config shm event base,-lcyaml -lyaml 
 $(eval $(call unit,stage/database,stage flow config shm event base,-lsqlite3))
 $(eval $(call unit,stage/control_note,stage flow config shm event base,))
 $(eval $(call unit,stage/errand,stage flow config shm event base,-pthread))
+$(eval $(call unit,stage/errand_step,stage flow config shm event base,))
 $(eval $(call unit,stage/file,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/lock,stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,stage/records,stage flow config shm event base,))

@@ -21,7 +21,7 @@ struct forget {
 	uint64_t timeout_ns;
 };
 
-/* The tally of the instance in this directory, which outlives it, is to be asked. Returns 0, or
+/* The tally of the instance in this directory is to be asked. Returns 0, or
  * -errno with the reason in error: there is no tally. */
 int forget_begin(struct forget *forget, const char *directory, uint64_t timeout_ns, struct shm_error *error);
 

@@ -29,6 +29,7 @@ struct tally {
 	struct ports ports;
 	struct settle settle;
 	struct control *control;
+	struct errands errands;
 	const char *data_dir;
 	struct store_log log; /* as of the last look */
 	uint64_t turned_ns;   /* when the books were last told the time */
@@ -52,7 +53,7 @@ static void tell_gauges(struct tally *tally)
 static void end_errand(struct tally *tally, const struct book_forgotten *forgotten)
 {
 	uint64_t answer[ERRAND_ANSWERS] = {forgotten->applications, forgotten->events};
-	errand_done(tally->control, tally->errand, answer);
+	errand_done(&tally->errands, tally->errand, answer);
 	tally->errand = 0;
 	log_info("all addresses were forgotten, as somebody asked", "applications=%llu events=%llu",
 	         (unsigned long long)forgotten->applications, (unsigned long long)forgotten->events);
@@ -193,23 +194,27 @@ static int take_up(struct tally *tally, struct stage *stage, struct shm_error *e
 	return result;
 }
 
-/* Whether the life before this one, which died over an errand, had done it, is in the database. */
-static int take_up_errand(struct tally *tally, struct shm_error *error)
+/* Whether the life before this one, which died over an errand, had done it, is in the database. If
+ * not, look_for_errand finds out whether somebody still wants it. */
+static int take_up_errand(struct tally *tally, const struct stage *stage, struct shm_error *error)
 {
 	struct store_forget last;
-	tally->errand = errand_taken(tally->control);
-	if (tally->errand == 0)
-		return 0;
-	int result = store_last_forget(tally->store, &last, error);
-	if (result == 0 && last.errand == tally->errand)
-		end_errand(tally, &last.forgotten);
-	else
-		tally->settle.due_ns = 0;
-	return result;
+	int result =
+	        errand_attach(&tally->errands, stage->instance.directory, stage->role, tally->control, error);
+	uint64_t taken = result == 0 ? errand_taken(&tally->errands) : 0;
+	if (taken == 0)
+		return result;
+	result = store_last_forget(tally->store, &last, error);
+	if (result != 0 || last.errand != taken)
+		return result;
+	tally->errand = taken;
+	end_errand(tally, &last.forgotten);
+	return 0;
 }
 
 static void leave(struct tally *tally)
 {
+	errand_detach(&tally->errands);
 	ports_close(&tally->ports);
 	books_close(&tally->books);
 	store_close(tally->store);
@@ -224,7 +229,7 @@ static int open_all(struct tally *tally, struct stage *stage, struct shm_error *
 		                    &tally->books, &tally->store, error);
 	if (result == 0)
 		result = take_up(tally, stage, error);
-	return result == 0 ? take_up_errand(tally, error) : result;
+	return result == 0 ? take_up_errand(tally, stage, error) : result;
 }
 
 static void log_start(const struct tally *tally)
@@ -290,11 +295,11 @@ static void note_found(struct tally *tally, const struct stream_reader *lane, ui
  * far, now. */
 static void look_for_errand(struct tally *tally, uint64_t now_ns)
 {
-	uint64_t id = errand_asked(tally->control, now_ns);
-	if (id == 0 || tally->errand != 0 || tally->settle.failing != 0 || !errand_take(tally->control, id))
+	if (tally->errand != 0 || tally->settle.failing != 0)
 		return;
-	tally->errand = id;
-	tally->settle.due_ns = now_ns;
+	tally->errand = errand_take(&tally->errands, now_ns);
+	if (tally->errand != 0)
+		tally->settle.due_ns = now_ns;
 }
 
 static bool poll_stage(struct stage *stage)

@@ -6,71 +6,96 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "stage/errand.h"
-#include "tests/fixture/sandbox.h"
+#include "tests/fixture/errand.h"
 
-#define ROLE  "test.0"
 #define SHORT (200 * NS_PER_MS)
 #define LONG  (20 * NS_PER_SEC)
 
-static struct sandbox sandbox;
-static struct segment segment;
+static struct errand_fixture f;
 static struct shm_error error;
 
 static int set_up(void **state)
 {
-	char name[SEGMENT_NAME_MAX];
 	(void)state;
-	return sandbox_make(&sandbox) != 0 ||
-	       segment_create(sandbox.directory, instance_stage_name(name, ROLE), SEGMENT_STAGE, 7,
-	                      sizeof(struct control), NULL, NULL, &error) != 0 ||
-	       segment_attach(&segment, sandbox.directory, name, SEGMENT_STAGE, SEGMENT_WRITE, &error) != 0;
+	return errand_fixture_make(&f);
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	segment_detach(&segment);
-	sandbox_remove(&sandbox);
+	errand_fixture_remove(&f);
 	return 0;
 }
 
-static struct control *control(void)
+static int look_until_known(struct errand *errand, uint64_t answer[ERRAND_ANSWERS])
 {
-	return segment.body;
+	int result;
+	while ((result = errand_look(errand, answer)) == -EAGAIN)
+		usleep(ERRAND_LOOK_NS / NS_PER_US);
+	return result;
+}
+
+static void begin(struct errand *errand, uint64_t timeout_ns)
+{
+	assert_int_equal(errand_begin(errand, f.sandbox.directory, ERRAND_FIXTURE_ROLE, timeout_ns, &error),
+	                 0);
 }
 
 static int run_for(const char *role, uint64_t timeout_ns, uint64_t answer[ERRAND_ANSWERS],
                    struct shm_error *why)
 {
 	struct errand errand;
-	int result = errand_begin(&errand, sandbox.directory, role, timeout_ns, why);
+	int result = errand_begin(&errand, f.sandbox.directory, role, timeout_ns, why);
 	if (result != 0)
 		return result;
-	while ((result = errand_look(&errand, answer)) == -EAGAIN)
-		usleep(ERRAND_LOOK_NS / NS_PER_US);
+	result = look_until_known(&errand, answer);
 	errand_end(&errand);
 	return result;
 }
 
 static int run(uint64_t timeout_ns, uint64_t answer[ERRAND_ANSWERS])
 {
-	return run_for(ROLE, timeout_ns, answer, &error);
+	return run_for(ERRAND_FIXTURE_ROLE, timeout_ns, answer, &error);
+}
+
+static uint64_t take(void)
+{
+	return errand_take(&f.errands, clock_monotonic_ns());
+}
+
+/* Asks one that may be taken for the given time. */
+static void ask_one(struct errand *errand, uint64_t timeout_ns)
+{
+	uint64_t answer[ERRAND_ANSWERS];
+	begin(errand, timeout_ns);
+	assert_int_equal(errand_look(errand, answer), -EAGAIN);
+	assert_int_equal(errand_asked_state(&f), ERRAND_ASKED);
+}
+
+/* As the kernel leaves it when the asker is killed. */
+static void kill_asker(struct errand *errand)
+{
+	close(errand->file);
+	segment_detach(&errand->page_segment);
+	segment_detach(&errand->control_segment);
 }
 
 /* A stage's life: takes `errands` of them and does them. */
 static void *live(void *errands)
 {
 	for (uint64_t n = 1; n <= *(const unsigned *)errands;) {
-		uint64_t id = errand_asked(control(), clock_monotonic_ns());
-		if (id != 0 && errand_take(control(), id)) {
-			assert_int_equal(errand_asked(control(), clock_monotonic_ns()), 0);
-			assert_int_equal(errand_taken(control()), id);
-			errand_done(control(), id, (uint64_t[ERRAND_ANSWERS]){n, 10 * n});
+		uint64_t id = take();
+		if (id != 0) {
+			assert_int_equal(errand_taken(&f.errands), id);
+			errand_done(&f.errands, id, (uint64_t[ERRAND_ANSWERS]){n, 10 * n});
+			assert_int_equal(take(), 0); /* not the same again */
 			n++;
 		}
 		usleep(100);
@@ -89,7 +114,6 @@ static void askers_get_an_answer_each(void **state)
 		assert_int_equal(run(LONG, answer), 0);
 		assert_int_equal(answer[0], n);
 		assert_int_equal(answer[1], 10 * n);
-		assert_int_equal(atomic_load(&control()->errand), 0);
 	}
 	assert_int_equal(pthread_join(stage, NULL), 0);
 }
@@ -98,7 +122,7 @@ static void *ask(void *result)
 {
 	uint64_t answer[ERRAND_ANSWERS];
 	struct shm_error own;
-	*(int *)result = run_for(ROLE, LONG, answer, &own);
+	*(int *)result = run_for(ERRAND_FIXTURE_ROLE, LONG, answer, &own);
 	return NULL;
 }
 
@@ -117,89 +141,219 @@ static void several_at_a_time_have_their_turns(void **state)
 		assert_int_equal(result[i], 0);
 	}
 	assert_int_equal(pthread_join(stage, NULL), 0);
-	assert_int_equal(atomic_load(&control()->errand), 0);
 }
 
-static void what_nobody_takes_is_given_up(void **state)
+static void what_nobody_takes_is_revoked(void **state)
 {
 	(void)state;
 	uint64_t answer[ERRAND_ANSWERS];
 	assert_int_equal(run(SHORT, answer), -EBUSY);
-	assert_int_equal(atomic_load(&control()->errand), 0);
-	assert_int_equal(errand_asked(control(), clock_monotonic_ns()), 0);
-}
-
-static void *take_only(void *id)
-{
-	uint64_t found;
-	while ((found = errand_asked(control(), clock_monotonic_ns())) == 0 || !errand_take(control(), found))
-		usleep(100);
-	*(uint64_t *)id = found;
-	return NULL;
+	assert_int_equal(errand_asked_state(&f), ERRAND_REVOKED);
+	assert_int_equal(errand_take(&f.errands, 0), 0); /* however slow the stage's clock */
+	assert_int_equal(errand_taken(&f.errands), 0);
 }
 
 static void what_was_taken_stays_taken_until_it_is_done(void **state)
 {
 	(void)state;
-	pthread_t stage;
-	uint64_t id = 0, answer[ERRAND_ANSWERS];
-	assert_int_equal(pthread_create(&stage, NULL, take_only, &id), 0);
-	assert_int_equal(run(SHORT, answer), -EINPROGRESS);
-	assert_int_equal(pthread_join(stage, NULL), 0);
-	assert_int_equal(errand_taken(control()), id);
+	struct errand errand;
+	uint64_t answer[ERRAND_ANSWERS];
+	ask_one(&errand, SHORT);
+	uint64_t id = take();
+	assert_true(id != 0);
+	assert_int_equal(look_until_known(&errand, answer), -EINPROGRESS);
+	errand_end(&errand);
+	assert_int_equal(errand_asked_state(&f), ERRAND_CONFIRMED);
+	assert_int_equal(errand_taken(&f.errands), id);
 	assert_int_equal(run(SHORT, answer), -EBUSY); /* another waits for it */
-	assert_int_equal(errand_taken(control()), id);
-	errand_done(control(), id, (uint64_t[ERRAND_ANSWERS]){1, 2});
-	assert_int_equal(run(SHORT, answer), -EBUSY); /* its asker has gone: no longer in the way */
-	assert_int_equal(atomic_load(&control()->errand), 0);
+	assert_int_equal(errand_take(&f.errands, UINT64_MAX), id);
+	errand_done(&f.errands, id, (uint64_t[ERRAND_ANSWERS]){1, 2});
+	assert_int_equal(errand_take(&f.errands, 0), 0);
+	assert_int_equal(run(SHORT, answer), -EBUSY); /* no longer in the way */
+	assert_int_equal(errand_asked_state(&f), ERRAND_REVOKED);
 }
 
-static void an_errand_whose_asker_has_died_is_in_nobodys_way_for_long(void **state)
+static void a_next_life_does_what_is_confirmed_and_not_what_was_revoked(void **state)
 {
 	(void)state;
-	pthread_t stage;
-	unsigned errands = 1;
-	uint64_t answer[ERRAND_ANSWERS], until_ns = clock_monotonic_ns() + SHORT;
-	atomic_store(&control()->errand, until_ns << ERRAND_STATE_BITS | ERRAND_ASKED);
-	assert_int_equal(errand_asked(control(), until_ns), 0);
-	assert_true(errand_asked(control(), until_ns - 1) != 0);
-	while (clock_monotonic_ns() < until_ns)
-		usleep(1000);
-	assert_int_equal(pthread_create(&stage, NULL, live, &errands), 0);
-	assert_int_equal(run(LONG, answer), 0);
-	assert_int_equal(answer[0], 1);
-	assert_int_equal(pthread_join(stage, NULL), 0);
+	struct errand errand;
+	uint64_t answer[ERRAND_ANSWERS];
+	/* The stage said TAKEN and died before it looked again: the asker saw it, or did not. */
+	ask_one(&errand, SHORT);
+	atomic_store(&f.control->errand, errand_word(errand.id, ERRAND_TAKEN));
+	assert_int_equal(errand_take(&f.errands, errand.id), 0); /* late: its asker decides */
+	assert_int_equal(errand_taken(&f.errands), errand.id);
+	assert_int_equal(look_until_known(&errand, answer), -EINPROGRESS);
+	assert_int_equal(errand_take(&f.errands, UINT64_MAX), errand.id);
+	errand_done(&f.errands, errand.id, (uint64_t[ERRAND_ANSWERS]){1, 2});
+	assert_int_equal(errand_look(&errand, answer), 0);
+	errand_end(&errand);
+
+	ask_one(&errand, SHORT);
+	assert_int_equal(look_until_known(&errand, answer), -EBUSY);
+	atomic_store(&f.control->errand, errand_word(errand.id, ERRAND_TAKEN));
+	assert_int_equal(errand_take(&f.errands, 0), 0);
+	assert_int_equal(errand_stage_state(&f), ERRAND_NONE);
+	errand_end(&errand);
+}
+
+static void while_its_asker_decides_a_stage_waits(void **state)
+{
+	(void)state;
+	uint64_t id = clock_monotonic_ns() + LONG;
+	atomic_store(&f.control->errand, errand_word(id, ERRAND_TAKEN));
+	atomic_store(&f.page->asked, errand_word(id, ERRAND_DECIDING));
+	assert_int_equal(errand_take(&f.errands, 0), 0);
+	assert_int_equal(errand_stage_state(&f), ERRAND_TAKEN);
+	/* What is asked anew while the asker decides is not taken. */
+	atomic_store(&f.control->errand, 0);
+	assert_int_equal(errand_take(&f.errands, 0), 0);
+	assert_int_equal(errand_stage_state(&f), ERRAND_NONE);
+}
+
+static void an_errand_whose_asker_has_died_is_in_nobodys_way(void **state)
+{
+	(void)state;
+	for (int asked = ERRAND_ASKED; asked <= ERRAND_CONFIRMED; asked++) {
+		for (int taken = 0; taken < 3; taken++) {
+			struct errand dead, next;
+			uint64_t answer[ERRAND_ANSWERS], word = 0;
+			ask_one(&dead, LONG);
+			if (taken > 0)
+				assert_int_equal(take(), dead.id);
+			if (taken == 2)
+				errand_done(&f.errands, dead.id, (uint64_t[ERRAND_ANSWERS]){7, 7});
+			atomic_store(&f.page->asked, errand_word(dead.id, (enum errand_state)asked));
+			kill_asker(&dead);
+			begin(&next, LONG);
+			assert_int_equal(errand_look(&next, answer), -EAGAIN);
+			word = atomic_load(&f.page->asked);
+			if (asked == ERRAND_CONFIRMED && taken == 1) {
+				/* Somebody may have been told that it will be done. */
+				assert_int_equal(word, errand_word(dead.id, ERRAND_CONFIRMED));
+				assert_int_equal(errand_take(&f.errands, UINT64_MAX), dead.id);
+				errand_done(&f.errands, dead.id, (uint64_t[ERRAND_ANSWERS]){7, 7});
+				assert_int_equal(errand_look(&next, answer), -EAGAIN);
+			}
+			assert_true(next.id != 0 && next.id != dead.id);
+			for (unsigned looks = 0; looks < 2 && errand_taken(&f.errands) != next.id; looks++)
+				(void)take(); /* the first takes the dead one's TAKEN back */
+			assert_int_equal(take(), next.id);
+			errand_done(&f.errands, next.id, (uint64_t[ERRAND_ANSWERS]){8, 9});
+			assert_int_equal(errand_look(&next, answer), 0);
+			assert_int_equal(answer[1], 9);
+			errand_end(&next);
+		}
+	}
+}
+
+static void an_errand_whose_time_is_over_is_not_taken(void **state)
+{
+	(void)state;
+	struct errand dead;
+	ask_one(&dead, LONG);
+	kill_asker(&dead);
+	assert_int_equal(errand_take(&f.errands, dead.until_ns), 0);
+	assert_int_equal(errand_taken(&f.errands), 0);
+	assert_int_equal(errand_take(&f.errands, dead.until_ns - 1), dead.id);
 }
 
 static void one_whose_asker_leaves_is_not_taken_and_one_that_was_stays(void **state)
 {
 	(void)state;
 	struct errand errand;
-	uint64_t answer[ERRAND_ANSWERS];
-	assert_int_equal(errand_begin(&errand, sandbox.directory, ROLE, LONG, &error), 0);
+	begin(&errand, LONG);
 	errand_end(&errand); /* before it has asked */
 	for (unsigned taken = 0; taken < 3; taken++) {
-		assert_int_equal(errand_begin(&errand, sandbox.directory, ROLE, LONG, &error), 0);
-		assert_int_equal(errand_look(&errand, answer), -EAGAIN);
-		uint64_t id = errand_asked(control(), clock_monotonic_ns());
-		assert_true(id != 0);
+		ask_one(&errand, LONG);
+		uint64_t id = errand.id;
 		if (taken > 0)
-			assert_true(errand_take(control(), id));
+			assert_int_equal(take(), id);
 		if (taken == 1)
-			errand_done(control(), id, (uint64_t[ERRAND_ANSWERS]){1, 2});
+			errand_done(&f.errands, id, (uint64_t[ERRAND_ANSWERS]){1, 2});
 		errand_end(&errand);
-		assert_int_equal(errand_asked(control(), clock_monotonic_ns()), 0);
-		assert_int_equal(errand_taken(control()), taken == 2 ? id : 0);
-		assert_true((atomic_load(&control()->errand) == 0) == (taken < 2));
+		assert_int_equal(errand_take(&f.errands, 0), taken == 2 ? id : 0);
+		assert_int_equal(errand_taken(&f.errands), taken == 2 ? id : 0);
 	}
+}
+
+static void ids_differ_in_the_half_of_a_word_that_is_slept_on(void **state)
+{
+	(void)state;
+	struct errand errand;
+	uint64_t answer[ERRAND_ANSWERS];
+	begin(&errand, LONG);
+	/* What was asked before looks the same to a futex; what the stage has is the next. */
+	uint64_t alike = errand.until_ns + (1ull << 40), next = errand.until_ns + 1;
+	atomic_store(&f.page->asked, errand_word(alike, ERRAND_REVOKED));
+	atomic_store(&f.control->errand, errand_word(next, ERRAND_DONE));
+	assert_int_equal(errand_look(&errand, answer), -EAGAIN);
+	assert_int_equal(errand.id, errand.until_ns + 2);
+	assert_int_equal(take(), errand.id);
+	errand_end(&errand);
+}
+
+static void *sleep_on_it(void *slept_ns)
+{
+	struct timespec most = {.tv_sec = 10};
+	uint64_t begun_ns = clock_monotonic_ns();
+	(void)syscall(SYS_futex, f.errands.page, FUTEX_WAIT, 0, &most, NULL, 0);
+	*(uint64_t *)slept_ns = clock_monotonic_ns() - begun_ns;
+	return NULL;
+}
+
+static void asking_wakes_who_sleeps_on_the_word_though_it_cannot_write_it(void **state)
+{
+	(void)state;
+	pthread_t stage;
+	struct errand errand;
+	uint64_t slept_ns = 0;
+	assert_int_equal(pthread_create(&stage, NULL, sleep_on_it, &slept_ns), 0);
+	usleep(100000);
+	ask_one(&errand, LONG);
+	assert_int_equal(pthread_join(stage, NULL), 0);
+	assert_true(slept_ns < 5 * NS_PER_SEC);
+	errand_end(&errand);
+}
+
+/* Whether this process could write there, seen by the kernel. */
+static bool writable(const void *address)
+{
+	int ends[2];
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(write(ends[1], "", 1), 1);
+	ssize_t n = read(ends[0], (void *)(uintptr_t)address, 1);
+	assert_true(n == 1 || errno == EFAULT);
+	close(ends[0]);
+	close(ends[1]);
+	return n == 1;
+}
+
+static void neither_side_can_write_the_others_word(void **state)
+{
+	(void)state;
+	struct errand errand;
+	begin(&errand, LONG);
+	assert_false(writable(f.errands.page));
+	assert_true(writable(f.errands.control));
+	assert_false(writable(errand.control));
+	assert_true(writable(errand.page));
+	errand_end(&errand);
 }
 
 static void a_role_that_does_not_exist_is_told(void **state)
 {
 	(void)state;
+	char name[SEGMENT_NAME_MAX];
 	uint64_t answer[ERRAND_ANSWERS];
 	assert_int_equal(run_for("other.0", SHORT, answer, &error), -ENOENT);
 	assert_true(error.text[0] != '\0');
+	/* One that takes no errands has the one segment without the other. */
+	assert_int_equal(segment_create(f.sandbox.directory, instance_stage_name(name, "other.0"),
+	                                SEGMENT_STAGE, 7, sizeof(struct control), NULL, NULL, &error),
+	                 0);
+	assert_int_equal(run_for("other.0", SHORT, answer, &error), -ENOENT);
+	assert_non_null(strstr(error.text, "other.0.errand"));
 }
 
 int main(void)
@@ -209,10 +363,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        TEST(askers_get_an_answer_each),
 	        TEST(several_at_a_time_have_their_turns),
-	        TEST(what_nobody_takes_is_given_up),
+	        TEST(what_nobody_takes_is_revoked),
 	        TEST(what_was_taken_stays_taken_until_it_is_done),
-	        TEST(an_errand_whose_asker_has_died_is_in_nobodys_way_for_long),
+	        TEST(a_next_life_does_what_is_confirmed_and_not_what_was_revoked),
+	        TEST(while_its_asker_decides_a_stage_waits),
+	        TEST(an_errand_whose_asker_has_died_is_in_nobodys_way),
+	        TEST(an_errand_whose_time_is_over_is_not_taken),
 	        TEST(one_whose_asker_leaves_is_not_taken_and_one_that_was_stays),
+	        TEST(ids_differ_in_the_half_of_a_word_that_is_slept_on),
+	        TEST(asking_wakes_who_sleeps_on_the_word_though_it_cannot_write_it),
+	        TEST(neither_side_can_write_the_others_word),
 	        TEST(a_role_that_does_not_exist_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -328,7 +328,7 @@ static void private_memory_is_what_the_stage_declares(void **state)
 struct listing {
 	unsigned n;
 	uint64_t bytes;
-	bool has_lane, has_queue;
+	bool has_lane, has_queue, has_errand;
 };
 
 static void list(void *argument, const char *name, uint64_t file_bytes)
@@ -338,6 +338,7 @@ static void list(void *argument, const char *name, uint64_t file_bytes)
 	listing->bytes += file_bytes;
 	assert_int_equal(file_bytes % 4096, 0);
 	listing->has_queue |= strcmp(name, "postback.queue") == 0 && file_bytes == queue_file_bytes(256, 512);
+	listing->has_errand |= strcmp(name, "tally.0.errand") == 0;
 	listing->has_lane |= strcmp(name, "ip.lane.1") == 0 && file_bytes == stream_file_bytes(1 << 20);
 }
 
@@ -351,9 +352,10 @@ static void every_segment_is_listed_with_its_bytes(void **state)
 	struct listing listing = {0};
 	plan_each_segment(plan, list, &listing);
 	/* page, bells, drops; six topics with 16 groups each, ip with two lanes; the queue; six
-	 * stages, five of them with private memory */
-	assert_int_equal(listing.n, 3 + 6 * STREAM_GROUPS_MAX + 7 + 1 + 6 + 5);
+	 * stages, five of them with private memory and one that takes errands */
+	assert_int_equal(listing.n, 3 + 6 * STREAM_GROUPS_MAX + 7 + 1 + 6 + 5 + 1);
 	assert_true(listing.has_lane);
+	assert_true(listing.has_errand);
 	assert_true(listing.has_queue);
 	assert_int_equal(plan_bytes(plan), listing.bytes);
 	char *text = NULL;

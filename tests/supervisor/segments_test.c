@@ -209,6 +209,14 @@ static void all_segments_of_the_plan_are_made_and_removed(void **state)
 	                 0);
 	assert_int_equal(((struct control *)segment.body)->last_exit, -1);
 	segment_detach(&segment);
+	assert_int_equal(segment_attach(&segment, sandbox.directory, "tally.0.errand", SEGMENT_ERRAND,
+	                                SEGMENT_READ, &error),
+	                 0);
+	segment_detach(&segment);
+	/* one that takes no errands */
+	assert_int_equal(segment_attach(&segment, sandbox.directory, "ingest-udp.0.errand", SEGMENT_ERRAND,
+	                                SEGMENT_READ, &error),
+	                 -ENOENT);
 	assert_int_equal(segments_remove(&segments), 0);
 	assert_int_equal(access(sandbox.directory, F_OK), -1);
 	segments_fini(&segments);

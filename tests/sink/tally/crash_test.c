@@ -22,10 +22,10 @@
 
 #include "sink/tally/book_ip.h"
 #include "sink/tally/tally.h"
-#include "stage/errand.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "tests/fixture/draw.h"
+#include "tests/fixture/errand.h"
 #include "tests/fixture/instance.h"
 #include "tests/fixture/tally.h"
 
@@ -46,6 +46,8 @@ struct fixture {
 	struct sandbox folder;
 	struct tally_folder data;
 	struct shared *shared;
+	struct segment page_segment;
+	struct errand_page *page; /* where tally is asked */
 	struct shm_error error;
 	unsigned long random;
 };
@@ -56,8 +58,10 @@ static int set_up(void **state)
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
 	if (f == NULL || sandbox_make(&f->folder) != 0 || tally_folder_make(&f->data) != 0 ||
-	    instance_make(f->folder.directory, &topic, 1, &f->error) != 0)
+	    instance_make(f->folder.directory, &topic, 1, &f->error) != 0 ||
+	    errand_page_make(&f->page_segment, f->folder.directory, TALLY_ROLE, &f->error) != 0)
 		return -1;
+	f->page = f->page_segment.body;
 	f->random = draw_seed(clock_real_ns() | 1);
 	f->shared = mmap(NULL, sizeof *f->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return f->shared == MAP_FAILED ? -1 : 0;
@@ -67,6 +71,7 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 	tally_folder_remove(&f->data);
+	segment_detach(&f->page_segment);
 	sandbox_remove(&f->folder);
 	munmap(f->shared, sizeof *f->shared);
 	free(f);
@@ -160,7 +165,7 @@ static void live(struct fixture *f)
 	const char *const sets[] = {data_dir, "tally.commit_interval=10ms"};
 	char *errors = NULL;
 	struct shm_error error;
-	stage = (struct stage){.ops = &tally_stage, .role = "tally.0", .control = &f->shared->control};
+	stage = (struct stage){.ops = &tally_stage, .role = TALLY_ROLE, .control = &f->shared->control};
 	log_init("tally", LOG_ERROR, LOG_TEXT);
 	sigset_t term;
 	sigemptyset(&term);
@@ -306,9 +311,15 @@ static void killed_at_random_moments_it_counts_each_record_once(void **state)
 
 /* ---- forgetting ---- */
 
-static uint64_t errand_word(struct fixture *f)
+/* What tally says of the errand. */
+static uint64_t stage_word(struct fixture *f)
 {
 	return atomic_load(&f->shared->control.errand);
+}
+
+static enum errand_state stage_state(struct fixture *f)
+{
+	return errand_state(stage_word(f));
 }
 
 static uint64_t in_database(struct fixture *f)
@@ -332,14 +343,15 @@ static uint64_t in_database(struct fixture *f)
 /* Asks again as soon as the last was done. Returns how many events that forgot. */
 static uint64_t keep_asking(struct fixture *f, unsigned *done)
 {
-	uint64_t word = errand_word(f), events = 0;
-	if ((word & ERRAND_STATES) == ERRAND_DONE) {
+	uint64_t asked = atomic_load(&f->page->asked), events = 0;
+	bool is_done = stage_word(f) == errand_word(errand_id(asked), ERRAND_DONE);
+	if (is_done && asked != 0) {
 		events = atomic_load(&f->shared->control.errand_answer[1]);
 		*done += 1;
 	}
-	if (word == 0 || (word & ERRAND_STATES) == ERRAND_DONE)
-		atomic_store(&f->shared->control.errand,
-		             (clock_monotonic_ns() + 1000 * NS_PER_SEC) << ERRAND_STATE_BITS | ERRAND_ASKED);
+	if (is_done || asked == 0)
+		atomic_store(&f->page->asked,
+		             errand_word(clock_monotonic_ns() + 1000 * NS_PER_SEC, ERRAND_ASKED));
 	return events;
 }
 
@@ -360,7 +372,7 @@ static void killed_while_it_forgets_all_of_it_is_forgotten_or_nothing(void **sta
 			usleep(100);
 		}
 		/* Then it is killed while the next is carried out, or soon after. */
-		for (unsigned n = 0; n < 20000 && (errand_word(f) & ERRAND_STATES) != ERRAND_TAKEN; n++) {
+		for (unsigned n = 0; n < 20000 && stage_state(f) != ERRAND_TAKEN; n++) {
 			forgotten += keep_asking(f, &done);
 			usleep(10);
 		}
@@ -368,7 +380,7 @@ static void killed_while_it_forgets_all_of_it_is_forgotten_or_nothing(void **sta
 		assert_int_equal(kill(tally, SIGKILL), 0);
 		assert_int_equal(waitpid(tally, &status, 0), tally);
 		assert_true(WIFSIGNALED(status));
-		taken += (errand_word(f) & ERRAND_STATES) == ERRAND_TAKEN;
+		taken += stage_state(f) == ERRAND_TAKEN;
 	}
 	atomic_store(&f->shared->stop, true);
 	for (unsigned lane = 0; lane < LANES; lane++) {
@@ -376,23 +388,24 @@ static void killed_while_it_forgets_all_of_it_is_forgotten_or_nothing(void **sta
 		written += atomic_load(&f->shared->written[lane]);
 	}
 	tally_all(f);
-	if ((errand_word(f) & ERRAND_STATES) == ERRAND_DONE)
-		forgotten += keep_asking(f, &done);
+	forgotten += keep_asking(f, &done);
 	printf("%u kills, %u over an errand; %u errands forgot %llu of %llu events\n", KILLS, taken, done,
 	       (unsigned long long)forgotten, (unsigned long long)written);
 	assert_true(done > KILLS / 2);
 	assert_int_equal(forgotten + in_database(f), written);
 }
 
-static void tally_all_over(struct fixture *f, uint64_t word)
+/* A life that finds what an asker and a former life have left. */
+static void tally_all_over(struct fixture *f, uint64_t asked, uint64_t stages)
 {
-	atomic_store(&f->shared->control.errand, word);
+	atomic_store(&f->page->asked, asked);
+	atomic_store(&f->shared->control.errand, stages);
 	tally_all(f);
 }
 
 static void assert_forgot(struct fixture *f, uint64_t id, uint64_t events)
 {
-	assert_int_equal(errand_word(f), id + ERRAND_DONE);
+	assert_int_equal(stage_word(f), errand_word(id, ERRAND_DONE));
 	assert_true(atomic_load(&f->shared->control.errand_answer[0]) > 0);
 	assert_int_equal(atomic_load(&f->shared->control.errand_answer[1]), events);
 }
@@ -400,30 +413,47 @@ static void assert_forgot(struct fixture *f, uint64_t id, uint64_t events)
 static void an_errand_that_a_life_died_over_is_done_once(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t id = clock_monotonic_ns() << ERRAND_STATE_BITS, next = id + (1 << ERRAND_STATE_BITS);
+	uint64_t id = clock_monotonic_ns(), next = id + 1000 * NS_PER_SEC;
 	write_some(f, 100);
 	tally_all(f);
 	assert_int_equal(in_database(f), 200);
-	tally_all_over(f, id + ERRAND_TAKEN); /* it died before the commit */
+	/* It died before the commit, its asker has been told that it will be done. */
+	tally_all_over(f, errand_word(id, ERRAND_CONFIRMED), errand_word(id, ERRAND_TAKEN));
 	assert_forgot(f, id, 200);
 	assert_int_equal(in_database(f), 0);
 	write_some(f, 50);
-	tally_all_over(f, id + ERRAND_TAKEN); /* it died after the commit */
-	assert_forgot(f, id, 200);
-	assert_int_equal(in_database(f), 100);
+	/* It died after the commit; its asker may have died too. */
+	for (int asked = ERRAND_ASKED; asked <= ERRAND_CONFIRMED; asked++) {
+		tally_all_over(f, errand_word(id, (enum errand_state)asked), errand_word(id, ERRAND_TAKEN));
+		assert_forgot(f, id, 200);
+		assert_int_equal(in_database(f), 100);
+	}
 	write_some(f, 50);
-	tally_all_over(f, next + ERRAND_TAKEN); /* what is in the lanes is counted after it */
+	/* Its time is not over; what is in the lanes is counted after it. */
+	tally_all_over(f, errand_word(next, ERRAND_ASKED), errand_word(next, ERRAND_TAKEN));
 	assert_forgot(f, next, 100);
 	assert_int_equal(in_database(f), 100);
+}
+
+static void an_errand_that_a_life_died_over_is_not_done_when_nobody_wants_it(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t id = clock_monotonic_ns();
+	write_some(f, 100);
+	tally_all_over(f, errand_word(id, ERRAND_REVOKED), errand_word(id, ERRAND_TAKEN));
+	assert_int_equal(stage_state(f), ERRAND_NONE);
+	/* The asker has died, and its time is over: the next one takes its place. */
+	tally_all_over(f, errand_word(id, ERRAND_ASKED), errand_word(id, ERRAND_TAKEN));
+	assert_int_equal(stage_state(f), ERRAND_TAKEN);
+	check_counts(f);
 }
 
 static void an_errand_whose_time_is_over_is_not_done(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t word = clock_monotonic_ns() << ERRAND_STATE_BITS | ERRAND_ASKED;
 	write_some(f, 100);
-	tally_all_over(f, word);
-	assert_int_equal(errand_word(f), word);
+	tally_all_over(f, errand_word(clock_monotonic_ns(), ERRAND_ASKED), 0);
+	assert_int_equal(stage_word(f), 0);
 	check_counts(f);
 }
 
@@ -551,9 +581,9 @@ static void while_the_database_is_locked_lanes_fill_and_nothing_is_lost(void **s
 
 static void wait_for_errand(struct fixture *f, enum errand_state wanted)
 {
-	for (int i = 0; i < 1000 && (errand_word(f) & ERRAND_STATES) != (uint64_t)wanted; i++)
+	for (int i = 0; i < 1000 && stage_state(f) != wanted; i++)
 		usleep(10000);
-	assert_int_equal(errand_word(f) & ERRAND_STATES, wanted);
+	assert_int_equal(stage_state(f), wanted);
 }
 
 static void an_errand_that_cannot_be_committed_is_done_when_that_works_again(void **state)
@@ -568,7 +598,7 @@ static void an_errand_that_cannot_be_committed_is_done_when_that_works_again(voi
 	wait_for_errand(f, ERRAND_TAKEN);
 	wait_for_failing(f, 1);
 	write_some(f, 10);
-	assert_int_equal(errand_word(f) & ERRAND_STATES, ERRAND_TAKEN);
+	assert_int_equal(stage_state(f), ERRAND_TAKEN);
 	unlock_database(db);
 	wait_for_errand(f, ERRAND_DONE);
 	end_tally(tally);
@@ -647,6 +677,8 @@ int main(void)
 	                                        set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(an_errand_that_a_life_died_over_is_done_once, set_up,
 	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(
+	                an_errand_that_a_life_died_over_is_not_done_when_nobody_wants_it, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(an_errand_whose_time_is_over_is_not_done, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(
 	                an_errand_that_cannot_be_committed_is_done_when_that_works_again, set_up, tear_down),
