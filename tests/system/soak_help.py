@@ -44,6 +44,7 @@ def soak_config(tmp_path, disk, server, database):
     config["tally"] = {"commit_interval": "100ms"}
     config["enrich"] = {"processes": ENRICHERS, "pod": "10.0.0.7", "country_database": str(database)}
     config["deliver"]["processes"] = 1
+    config["deliver"]["per_host"] = {"connections": 16}  # all postbacks have one host: so many are kept in the end
     config["topics"] = {name: {"size": "32MiB"} for name in ("ip", "metric", "log", "track.raw", "track", "delivery")}
     quick = {"retry": "10ms", "retry_max": "200ms", "min_free": 0}
     small = {"kind": "objects", "tails": "16MiB", "longest_line": "64KiB", "part_size": "64KiB", "member": "16KiB"}
