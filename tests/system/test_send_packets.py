@@ -107,9 +107,8 @@ def test_the_rate_is_held_and_the_time_is_kept(both, way):
     assert 28000 / SLOW < account["sent"] <= 30100
 
 
-@pytest.mark.parametrize("waits, way", [(True, SOCKET), (False, SOCKET), (False, LIVE)], ids=["that can tell to wait", "that drops", "that refuses"])
-def test_each_frame_arrives_once_at_an_interface_that_is_full(waits, way):
-    """The ring of the pair has room for 256, and is emptied every 2 ms only."""
+def times_full(waits, way):
+    """The ring of the pair has room for 256, and is emptied every 2 ms only. How often the sender found it full."""
     n = 100000 if SLOW == 1 and way == SOCKET else 20000  # a live frame that waits for the listener holds a page
     with Lab("--gro", "on", "--moderate", 2000) as lab:
         if not waits:
@@ -119,7 +118,7 @@ def test_each_frame_arrives_once_at_an_interface_that_is_full(waits, way):
             listener.setsockopt(socket.SOL_SOCKET, packet_help.SO_RCVBUFFORCE, 256 << 20)
             account = sent(lab.client("send", "udp", f"{SERVER}:4002", *XDP, *way, "--mac", SERVER_MAC.hex(":"), "--count", n, "--sources", 64,
                                       "--format", "raw", "--size", 16, "--json"))
-            assert account["sent"] == n and account["busy"] > 10
+            assert account["sent"] == n
             wait_until(lambda: lab.received() - before >= n, 10, "all frames at the other end")
             listener.settimeout(0.2)
             seen = collections.Counter()
@@ -130,6 +129,13 @@ def test_each_frame_arrives_once_at_an_interface_that_is_full(waits, way):
         assert seen.total() == n
         pool = 16384
         assert len(seen) == min(pool, n) and set(seen.values()) <= {n // pool, -(-n // pool)}
+    return account["busy"]
+
+
+@pytest.mark.parametrize("waits, way", [(True, SOCKET), (False, SOCKET), (False, LIVE)], ids=["that can tell to wait", "that drops", "that refuses"])
+def test_each_frame_arrives_once_at_an_interface_that_is_full(waits, way):
+    """On a busy machine the sender may be too slow to fill it the first time."""
+    assert any(times_full(waits, way) > 10 for _ in range(4))
 
 
 def test_an_interface_that_goes_down_ends_it_with_a_clear_line(both, way):
