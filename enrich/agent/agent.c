@@ -12,6 +12,10 @@
 /* A field before it is cut: whatever groups hold, and then some text of the rule's own. */
 #define EXPANDED_MAX 1024u
 
+/* PCRE2's machine code on arm64 looks for two characters of an expression up to 15 bytes ahead, 16 bytes at a time, and looks at the end of the text only
+ * afterwards (https://github.com/PCRE2Project/pcre2/issues/86; so in Debian 12): so many bytes after a text must be readable. */
+#define READ_BEYOND 64u
+
 #define BLINK_SINCE 28u /* Chrome's version: https://www.chromium.org/blink/ */
 
 #define SAID_TELEPHONE (SAID(MOBILE) | SAID(NETFRONT))
@@ -23,6 +27,7 @@ struct agent_engine {
 	struct rules rules;
 	struct matcher *matcher;
 	size_t longest;
+	char *text; /* of the agent; longest + READ_BEYOND bytes */
 };
 
 static const enum agent_field first_field[RULE_LISTS] = {AGENT_FAMILY, AGENT_OS_FAMILY, AGENT_DEVICE_FAMILY};
@@ -59,10 +64,11 @@ struct agent_engine *agent_engine_create(const char *path, size_t longest, char 
 	if (!engine)
 		return NULL;
 	engine->longest = longest;
-	int result = path ? rules_load(&engine->rules, path, error) : 0;
+	engine->text = calloc(longest + READ_BEYOND, 1);
+	int result = engine->text && path ? rules_load(&engine->rules, path, error) : 0;
 	uint32_t n_marks;
 	const char *const *marks = words_marks(&n_marks);
-	if (result == 0)
+	if (engine->text && result == 0)
 		engine->matcher = matcher_create(&engine->rules, marks, n_marks, error);
 	if (engine->matcher)
 		return engine;
@@ -76,6 +82,7 @@ void agent_engine_destroy(struct agent_engine *engine)
 		return;
 	matcher_destroy(engine->matcher);
 	rules_fini(&engine->rules);
+	free(engine->text);
 	free(engine);
 }
 
@@ -374,8 +381,9 @@ void agent_parse(struct agent_engine *engine, const char *text, size_t bytes, st
 		bytes = engine->longest;
 	agent->used = offsetof(struct agent, text);
 	memset(agent->field, 0, sizeof agent->field);
-	matcher_pass(engine->matcher, text, bytes);
+	memcpy(engine->text, text, bytes);
+	matcher_pass(engine->matcher, engine->text, bytes);
 	for (unsigned list = 0; list < RULE_LISTS; list++)
-		set_list(engine, list, text, agent);
-	derive(engine->matcher, text, bytes, agent);
+		set_list(engine, list, engine->text, agent);
+	derive(engine->matcher, engine->text, bytes, agent);
 }

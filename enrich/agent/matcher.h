@@ -55,7 +55,8 @@ struct matcher *matcher_create(const struct rules *rules, const char *const *mar
 
 void matcher_destroy(struct matcher *matcher);
 
-/* Looks for the literals. The text is kept by reference until the next pass. */
+/* Looks for the literals. The text is kept by reference until the next pass; expressions may read a
+ * few bytes beyond it (agent.c, READ_BEYOND), of which no answer depends. */
 void matcher_pass(struct matcher *matcher, const char *text, size_t bytes);
 
 /* The marks in the text of the last pass, in any case: each once, in no order, good until the next
