@@ -9,7 +9,9 @@
 # --stop-timeout: longer than drain_timeout (30 s).
 # seccomp: Docker's default profile denies io_uring (since version 25). millrace then takes recvmmsg and epoll, and `millrace stat` says so. To allow it, add io_uring_setup,
 #   io_uring_enter and io_uring_register to the names of a copy of the default profile: --security-opt seccomp=PROFILE.json
-# receive_buffer: more than the host's net.core.rmem_max needs --cap-add NET_ADMIN in the host's network (--network=host), or a larger rmem_max.
+# receive_buffer: what is above the host's net.core.rmem_max (208 KiB on most) is not granted, and the log says so: raise it on the host. A container cannot set it, and --cap-add NET_ADMIN gives
+#   nothing to a user that is not root.
+# users: all stages run as the image's user, millrace (999). What it writes is in the volume: a folder of the host in its place must belong to 999.
 # The country database and the user-agent rules are fetched while the image is built (make data); without the network the image has none.
 
 FROM debian:trixie AS build
@@ -20,13 +22,13 @@ RUN scripts/install-packages build data && scripts/fetch-data data && make NO_DE
 FROM debian:trixie-slim
 COPY --from=build /src/scripts/install-packages /src/scripts/packages /tmp/scripts/
 RUN /tmp/scripts/install-packages run && rm -rf /tmp/scripts /var/lib/apt/lists/* \
- && useradd --system --uid 999 --home-dir /var/lib/millrace --create-home millrace
+ && groupadd --system --gid 999 millrace && useradd --system --uid 999 --gid 999 --home-dir /var/lib/millrace --create-home millrace
 COPY --from=build /out/ /
 USER millrace
 WORKDIR /var/lib/millrace
 VOLUME /var/lib/millrace
 EXPOSE 4002/udp 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["millrace", "stat", "--json"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD millrace stat --json >/dev/null
 ENTRYPOINT ["millrace"]
 CMD ["run", "--set", "data_dir=/var/lib/millrace"]

@@ -6,11 +6,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import textwrap
 
 import pytest
 
 import harness
+import processes
 from harness import ROOT, SLOW, wait_until
 from http_help import EXAMPLE, check_ledger, events, http_address, http_config, metric
 
@@ -265,12 +265,102 @@ def test_no_client_hides_behind_a_haproxy_that_adds_its_address(instance, tmp_pa
             assert [(fields, event_from(port, millrace, *fields)) for fields, _ in HAPROXY[how]] == HAPROXY[how]
 
 
+# ---- containers ----
+
+
+def kubernetes():
+    """{kind: object} of the manifest."""
+    yaml = pytest.importorskip("yaml", reason="python3-yaml is not installed")
+    objects = list(yaml.safe_load_all((ROOT / "conf" / "kubernetes.yaml").read_text()))
+    return {one["kind"]: one for one in objects}
+
+
+def mebibytes(text):
+    assert re.fullmatch(r"\d+Mi", text), text
+    return int(text[:-2]) << 20
+
+
 def test_the_configuration_for_kubernetes_is_good(tmp_path):
-    text = (ROOT / "conf" / "kubernetes.yaml").read_text()
-    inside = re.search(r"^  millrace\.yaml: \|\n((?:    .*\n)+)", text, re.M)[1]
-    (tmp_path / "millrace.yaml").write_text(textwrap.dedent(inside))
+    objects = kubernetes()
+    (tmp_path / "millrace.yaml").write_text(objects["ConfigMap"]["data"]["millrace.yaml"])
     checked = subprocess.run([harness.MILLRACE, "check", "-c", tmp_path / "millrace.yaml"], capture_output=True, text=True, timeout=30)
     assert checked.returncode == 0, checked.stderr
     needed = int(re.search(r"^ *(\d+)  in all$", checked.stdout, re.M)[1])
-    given = int(re.search(r"emptyDir: \{medium: Memory, sizeLimit: (\d+)Mi\}", text)[1]) << 20
+    pod = objects["DaemonSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (given,) = (mebibytes(volume["emptyDir"]["sizeLimit"]) for volume in pod["volumes"] if volume.get("emptyDir", {}).get("medium") == "Memory")
     assert given * 0.8 < needed < given, "sizeLimit fits what is needed"
+    assert mebibytes(container["resources"]["limits"]["memory"]) > given * 1.5, "pages of /dev/shm count against it"
+    drain_s = int(re.search(r"^drain_timeout: (\d+)s$", objects["ConfigMap"]["data"]["millrace.yaml"], re.M)[1])
+    assert pod["terminationGracePeriodSeconds"] > drain_s + 10
+    ports = {int(port) for port in re.findall(r':(\d+)"\]', objects["ConfigMap"]["data"]["millrace.yaml"])}
+    assert {port["containerPort"] for port in container["ports"]} == {port["hostPort"] for port in container["ports"]} == ports - {4003}
+
+
+def test_what_the_manifest_for_kubernetes_names_is_there():
+    objects = kubernetes()
+    daemon = objects["DaemonSet"]["spec"]
+    pod = daemon["template"]["spec"]
+    (container,) = pod["containers"]
+    assert daemon["selector"]["matchLabels"] == daemon["template"]["metadata"]["labels"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: volumes.pop(mount["name"]) for mount in container["volumeMounts"]}
+    assert not volumes, f"not mounted: {volumes}"
+    assert mounts["/dev/shm"]["emptyDir"]["medium"] == "Memory" and "hostPath" in mounts["/var/lib/millrace"]
+    assert mounts["/etc/millrace"]["configMap"]["name"] == objects["ConfigMap"]["metadata"]["name"]
+    command, option, file = container["args"]
+    assert (command, option, file) == ("run", "-c", "/etc/millrace/" + next(iter(objects["ConfigMap"]["data"])))
+    routes = (ROOT / "ingest" / "http" / "routes.def").read_text()
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        request = container[probe]["httpGet"]
+        assert f'"{request["path"]}"' in routes and request["port"] in {port["name"] for port in container["ports"]}
+    image_user = re.search(r"--uid (\d+) --gid (\d+)", (ROOT / "Dockerfile").read_text())
+    assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"]) == (int(image_user[1]), int(image_user[2]))
+
+
+def test_what_the_dockerfile_names_is_there():
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    for script in re.findall(r"(?<![\w/])(?:/src/)?(scripts/[\w-]+)", text):
+        assert (ROOT / script).is_file(), script
+    packages = (ROOT / "scripts" / "packages").read_text()
+    sections = re.findall(r"install-packages ((?:[a-z]+ )+)&&", text)
+    assert len(sections) == 2
+    for section in " ".join(sections).split():
+        assert f"[{section}]\n" in packages, section
+    assert "\nca-certificates " in packages[packages.index("[run]"):packages.index("[data]")], "TLS needs them"
+    default = subprocess.run([harness.MILLRACE, "check", "--default"], capture_output=True, text=True, timeout=30, check=True).stdout
+    for port in re.search(r"^EXPOSE (.*)$", text, re.M)[1].replace("/udp", "").split():
+        assert f'"[::]:{port}"' in default, port
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {"build*", "data"} <= set(ignored), "what was built for this machine is not for the image"
+
+
+def own_processes():
+    """A command that gives a program process numbers of its own, as a container does; they end with the command."""
+    who = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *who, "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no namespace of processes can be made here")
+    return command
+
+
+def test_the_container_that_is_started_after_a_crash_goes_on_although_its_processes_have_the_same_numbers(instance, tmp_path):
+    millrace = instance(config={**http_config(tmp_path), "tally": {"commit_interval": "100ms"}}, wrapper=own_processes())
+    first = {stage["pid"] for stage in millrace.stat()["stages"]}
+
+    def send(n):
+        sent = millrace.millrace("send", "http", "{}:{}".format(*http_address(millrace)), "--route", "event", "--count", n, "--connections", 4, "--json")
+        assert sent.returncode == 0, sent.stderr
+
+    send(1000)
+    millrace.kill()
+    wait_until(lambda: not processes.children(), 10, "the end of all")
+    millrace.start()
+    stat = millrace.stat()
+    assert stat["supervisor"]["pid"] == 1 and first & {stage["pid"] for stage in stat["stages"]}, stat["supervisor"]
+    send(500)
+    wait_until(lambda: millrace.group("metric", "tally")["waiting_records"] == 0, 10, "all counted")
+    check_ledger(millrace, "metric", received=1500, rejected=0, refused=0, written=1500)
+    (supervisor,) = processes.children(of=millrace.process.pid)
+    os.kill(supervisor, signal.SIGTERM)
+    assert millrace.wait_end() == 0 and not millrace.directory.exists()
