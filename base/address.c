@@ -201,7 +201,6 @@ static bool rest_is_zero(const uint8_t address[16], unsigned bits)
 
 int address_parse_network(uint8_t prefix[16], unsigned *bits, const char *text)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	char host[INET6_ADDRSTRLEN];
 	const char *slash = strchr(text, '/');
 	size_t host_bytes = slash == NULL ? strlen(text) : (size_t)(slash - text);
@@ -210,12 +209,9 @@ int address_parse_network(uint8_t prefix[16], unsigned *bits, const char *text)
 	memcpy(host, text, host_bytes);
 	host[host_bytes] = '\0';
 	uint8_t made[16];
-	bool is_v4 = inet_pton(AF_INET, host, made + 12) == 1;
-	if (is_v4)
-		memcpy(made, mapped, sizeof mapped);
-	else if (inet_pton(AF_INET6, host, made) != 1)
+	if (!address_host_parse(made, host))
 		return -EINVAL;
-	unsigned width = is_v4 ? 32 : 128, length = width;
+	unsigned width = strchr(host, ':') == NULL ? 32 : 128, length = width;
 	if (slash != NULL && parse_bits(slash + 1, width, &length) != 0)
 		return -EINVAL;
 	length += 128 - width;
@@ -224,4 +220,47 @@ int address_parse_network(uint8_t prefix[16], unsigned *bits, const char *text)
 	memcpy(prefix, made, sizeof made);
 	*bits = length;
 	return 0;
+}
+
+static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+void address_map(uint8_t address[16], const void *ipv4)
+{
+	memcpy(address, mapped, sizeof mapped);
+	memcpy(address + sizeof mapped, ipv4, 4);
+}
+
+bool address_is_mapped(const uint8_t address[16])
+{
+	return memcmp(address, mapped, sizeof mapped) == 0;
+}
+
+bool address_host_parse(uint8_t address[16], const char *text)
+{
+	struct in_addr v4;
+	if (inet_pton(AF_INET, text, &v4) != 1)
+		return inet_pton(AF_INET6, text, address) == 1;
+	address_map(address, &v4);
+	return true;
+}
+
+bool address_host(uint8_t address[16], const struct sockaddr *from)
+{
+	if (from->sa_family == AF_INET6)
+		memcpy(address, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
+	else if (from->sa_family == AF_INET)
+		address_map(address, &((const struct sockaddr_in *)(const void *)from)->sin_addr);
+	else
+		return false;
+	return true;
+}
+
+_Static_assert(ADDRESS_HOST_TEXT_MAX == INET6_ADDRSTRLEN, "room for the longest");
+
+char *address_host_format(char *buffer, const uint8_t address[16])
+{
+	bool is_v4 = address_is_mapped(address);
+	inet_ntop(is_v4 ? AF_INET : AF_INET6, address + (is_v4 ? sizeof mapped : 0), buffer,
+	          ADDRESS_HOST_TEXT_MAX);
+	return buffer;
 }

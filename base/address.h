@@ -49,4 +49,22 @@ bool address_same(const struct sockaddr_storage *a, const struct sockaddr_storag
  * or -EINVAL, also when bits after the prefix are not 0. */
 int address_parse_network(uint8_t prefix[16], unsigned *bits, const char *text);
 
+/* ---- hosts as 16 bytes, IPv4 as the IPv4-mapped IPv6 address ::ffff:a.b.c.d (RFC 4291, 2.5.5.2) ---- */
+
+/* From the 4 bytes of an IPv4 address, in network order. */
+void address_map(uint8_t address[16], const void *ipv4);
+
+bool address_is_mapped(const uint8_t address[16]);
+
+/* From numbers, "192.0.2.1" or "2001:db8::1"; false for other texts. */
+bool address_host_parse(uint8_t address[16], const char *text);
+
+/* The host of an Internet address; false for other families. */
+bool address_host(uint8_t address[16], const struct sockaddr *from);
+
+/* Writes it as "192.0.2.1" or "2001:db8::1" into buffer (ADDRESS_HOST_TEXT_MAX bytes) and returns
+ * it. */
+#define ADDRESS_HOST_TEXT_MAX 46 /* INET6_ADDRSTRLEN */
+char *address_host_format(char *buffer, const uint8_t address[16]);
+
 #endif

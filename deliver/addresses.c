@@ -1,10 +1,10 @@
 #include "deliver/addresses.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/clock.h"
 
 #define LEAST_NS (100 * NS_PER_MS)
@@ -43,12 +43,8 @@ static unsigned vet(const struct names_answer *answer, const struct guard *guard
 
 static void explain(struct addresses *addresses, const uint8_t address[16])
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-	char text[INET6_ADDRSTRLEN] = "";
-	bool is_mapped = memcmp(address, mapped, sizeof mapped) == 0;
-	inet_ntop(is_mapped ? AF_INET : AF_INET6, address + (is_mapped ? sizeof mapped : 0), text,
-	          sizeof text);
-	snprintf(addresses->reason, sizeof addresses->reason, "%s is %s", text,
+	char text[ADDRESS_HOST_TEXT_MAX];
+	snprintf(addresses->reason, sizeof addresses->reason, "%s is %s", address_host_format(text, address),
 	         guard_verdict_text(addresses->why));
 }
 

@@ -1,6 +1,5 @@
 #include "deliver/guard.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <ifaddrs.h>
@@ -129,11 +128,10 @@ static bool unpack(const struct embedding *e, const uint8_t address[16], uint8_t
 		if ((address[i] & e->mask[i]) != e->prefix[i] ||
 		    (e->zero_from != 0 && i >= e->zero_from && address[i] != 0))
 			return false;
-	memset(inner, 0, 10);
-	inner[10] = inner[11] = 0xff;
-	uint8_t any = 0;
+	uint8_t ipv4[4], any = 0;
 	for (unsigned i = 0; i < 4; i++)
-		any |= inner[12 + i] = address[e->at[i]] ^ e->inverted;
+		any |= ipv4[i] = address[e->at[i]] ^ e->inverted;
+	address_map(inner, ipv4);
 	return e->zero_from == 0 || any != 0;
 }
 
@@ -171,7 +169,7 @@ static enum guard_verdict judge(const struct guard *guard, const uint8_t address
 static bool may_embed(const uint8_t address[16])
 {
 	enum guard_verdict verdict = built_in(address);
-	return !guard_is_mapped(address) && verdict != GUARD_UNSPECIFIED && verdict != GUARD_LOOPBACK;
+	return !address_is_mapped(address) && verdict != GUARD_UNSPECIFIED && verdict != GUARD_LOOPBACK;
 }
 
 enum guard_verdict guard_address(const struct guard *guard, const uint8_t address[16], uint16_t port,
@@ -216,20 +214,6 @@ const char *guard_verdict_text(enum guard_verdict verdict)
 
 /* ---- the machine's addresses ---- */
 
-static bool as_mapped(uint8_t address[16], const struct sockaddr *from)
-{
-	if (from != NULL && from->sa_family == AF_INET6) {
-		memcpy(address, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
-		return true;
-	}
-	if (from == NULL || from->sa_family != AF_INET)
-		return false;
-	memset(address, 0, 10);
-	address[10] = address[11] = 0xff;
-	memcpy(address + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
-	return true;
-}
-
 int guard_own(struct guard *guard, const uint8_t (*address)[16], size_t n)
 {
 	uint8_t(*own)[16] = malloc((n == 0 ? 1 : n) * sizeof *own);
@@ -258,7 +242,7 @@ int guard_refresh(struct guard *guard)
 	}
 	n = 0;
 	for (const struct ifaddrs *i = first; i != NULL; i = i->ifa_next)
-		n += as_mapped(found[n], i->ifa_addr);
+		n += i->ifa_addr != NULL && address_host(found[n], i->ifa_addr);
 	freeifaddrs(first);
 	free(guard->own);
 	guard->own = found;

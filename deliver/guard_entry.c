@@ -114,12 +114,6 @@ const char *guard_entry_parse(struct guard_entry *entry, const char *text)
 	return NULL;
 }
 
-bool guard_is_mapped(const uint8_t address[16])
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-	return memcmp(address, mapped, sizeof mapped) == 0;
-}
-
 bool guard_prefix_matches(const uint8_t prefix[16], unsigned bits, const uint8_t address[16])
 {
 	if (memcmp(prefix, address, bits / 8) != 0)
@@ -134,7 +128,7 @@ bool guard_entry_has_address(const struct guard_entry *entry, const uint8_t addr
 	if (entry->kind == GUARD_ENTRY_ANY)
 		return true;
 	return entry->kind == GUARD_ENTRY_NETWORK &&
-	       (entry->bits >= 96 && guard_is_mapped(entry->prefix)) == guard_is_mapped(address) &&
+	       (entry->bits >= 96 && address_is_mapped(entry->prefix)) == address_is_mapped(address) &&
 	       guard_prefix_matches(entry->prefix, entry->bits, address);
 }
 

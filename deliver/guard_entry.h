@@ -36,9 +36,6 @@ bool guard_entry_has_name(const struct guard_entry *entry, const char *host, uin
 /* The same for an address. An IPv6 network has no IPv4 address in it, ::/0 neither. */
 bool guard_entry_has_address(const struct guard_entry *entry, const uint8_t address[16], uint16_t port);
 
-/* Below ::ffff:0:0/96: an IPv4 address. */
-bool guard_is_mapped(const uint8_t address[16]);
-
 bool guard_prefix_matches(const uint8_t prefix[16], unsigned bits, const uint8_t address[16]);
 
 #endif

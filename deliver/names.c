@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/clock.h"
 #include "deliver/names_file.h"
 #include "deliver/names_servers.h"
@@ -162,16 +163,9 @@ static int result_of(int status)
 
 static bool take_address(struct names_answer *answer, const struct sockaddr *from)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	uint8_t *to = answer->address[answer->n];
-	if (from->sa_family == AF_INET6) {
-		memcpy(to, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
-	} else if (from->sa_family == AF_INET) {
-		memcpy(to, mapped, sizeof mapped);
-		memcpy(to + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
-	} else {
+	if (!address_host(to, from))
 		return false;
-	}
 	for (unsigned i = 0; i < answer->n; i++)
 		if (memcmp(answer->address[i], to, 16) == 0)
 			return false;

@@ -1,6 +1,5 @@
 #include "deliver/names_file.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -10,6 +9,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/address.h"
 
 #define SPACE " \t\r\f\v"
 
@@ -64,12 +65,10 @@ static int read_all(int fd, char **text, size_t *bytes)
 
 static bool parse_address(uint8_t address[16], char *text)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	char *zone = strchr(text, '%');
 	if (zone != NULL)
 		*zone = '\0';
-	memcpy(address, mapped, sizeof mapped);
-	return inet_pton(AF_INET, text, address + 12) == 1 || inet_pton(AF_INET6, text, address) == 1;
+	return address_host_parse(address, text);
 }
 
 static bool add(struct names_file *file, size_t *room, const char *name, const uint8_t address[16])

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
+
 #define LABEL_MAX 63u
 
 static bool is_letter_or_digit(char c)
@@ -34,7 +36,6 @@ static bool parse_v6(uint8_t address[16], uint32_t *zone, char *text)
 
 bool names_text_address(uint8_t address[16], uint32_t *zone, const char *host)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	char text[NAMES_HOST_MAX + 1];
 	size_t n = strlen(host);
 	*zone = 0;
@@ -50,11 +51,10 @@ bool names_text_address(uint8_t address[16], uint32_t *zone, const char *host)
 	for (size_t i = 0; i < n; i++)
 		if (!is_letter_or_digit(text[i]) && text[i] != '.')
 			return false;
-	memcpy(address, mapped, sizeof mapped);
 	struct in_addr v4;
 	if (inet_aton(text, &v4) == 0)
 		return false;
-	memcpy(address + 12, &v4, sizeof v4);
+	address_map(address, &v4);
 	return true;
 }
 

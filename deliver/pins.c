@@ -1,16 +1,17 @@
 #include "deliver/pins.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/address.h"
 #include "base/siphash.h"
 
 #define BUCKETS_FIRST 64u
-#define ENTRY_MAX     (sizeof((struct sender_place *)0)->host + 8 + NAMES_ADDRESSES_MAX * (INET6_ADDRSTRLEN + 3))
+#define ENTRY_MAX \
+	(sizeof((struct sender_place *)0)->host + 8 + NAMES_ADDRESSES_MAX * (ADDRESS_HOST_TEXT_MAX + 3))
 
 struct pin {
 	struct pin *next;      /* of its bucket */
@@ -122,14 +123,10 @@ static bool append(struct curl_slist **list, const char *text)
 /* HOST:PORT:ADDRESS[,ADDRESS]... */
 static bool append_place(struct curl_slist **list, const struct sender_place *place)
 {
-	char text[ENTRY_MAX], address[INET6_ADDRSTRLEN];
+	char text[ENTRY_MAX], address[ADDRESS_HOST_TEXT_MAX];
 	size_t n = (size_t)snprintf(text, sizeof text, "%s:%u:", place->host, place->port);
 	for (unsigned i = 0; i < place->n; i++) {
-		const uint8_t *bytes = place->address[i];
-		if (IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)bytes))
-			inet_ntop(AF_INET, bytes + 12, address, sizeof address);
-		else
-			inet_ntop(AF_INET6, bytes, address, sizeof address);
+		address_host_format(address, place->address[i]);
 		n += (size_t)snprintf(text + n, sizeof text - n, i == 0 ? "%s" : ",%s", address);
 	}
 	return append(list, text);

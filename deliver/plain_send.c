@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "deliver/guard_entry.h"
+#include "base/address.h"
 #include "deliver/plain.h"
 #include "deliver/sender_plain.h"
 
@@ -307,7 +308,7 @@ static int dial(const struct plain_sender *sender, struct kept_connection *conne
 	                            .data.ptr = connection};
 	socklen_t bytes = sizeof to.in6;
 	int on = 1;
-	if (guard_is_mapped(connection->address)) {
+	if (address_is_mapped(connection->address)) {
 		to.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(connection->port)};
 		memcpy(&to.in.sin_addr, connection->address + 12, 4);
 		bytes = sizeof to.in;

@@ -6,6 +6,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/clock.h"
 
 /* An idle connection is used again for so long: less than servers keep it, so that a request seldom
@@ -30,13 +31,6 @@ void sender_answering(struct slot *slot)
 }
 
 /* ---- what libcurl calls ---- */
-
-static void map_ipv4(uint8_t address[16], const void *ipv4)
-{
-	memset(address, 0, 10);
-	memset(address + 10, 0xff, 2);
-	memcpy(address + 12, ipv4, 4);
-}
 
 /* True when the request may go to its address. */
 static bool vetted(struct slot *slot)
@@ -68,15 +62,10 @@ static curl_socket_t open_socket(void *argument, curlsocktype purpose, struct cu
 	(void)purpose;
 	if (slot->result != 0 || is_repeat(slot))
 		return CURL_SOCKET_BAD;
-	if (to->family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)&to->addr;
-		map_ipv4(request->address, &in->sin_addr);
-		request->port = ntohs(in->sin_port);
-	} else {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&to->addr;
-		memcpy(request->address, &in6->sin6_addr, 16);
-		request->port = ntohs(in6->sin6_port);
-	}
+	if (!address_host(request->address, &to->addr))
+		return CURL_SOCKET_BAD;
+	request->port = ntohs(to->family == AF_INET ? ((const struct sockaddr_in *)&to->addr)->sin_port
+	                                            : ((const struct sockaddr_in6 *)&to->addr)->sin6_port);
 	if (!vetted(slot))
 		return CURL_SOCKET_BAD;
 	int fd = socket(to->family, to->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, to->protocol);
@@ -93,16 +82,13 @@ static int about_to_send(void *argument, char *to, char *from, int to_port, int 
 {
 	struct slot *slot = argument;
 	struct sender_request *request = slot->request;
-	uint8_t ipv4[4];
 	(void)from, (void)from_port;
 	if (slot->result != 0 || is_repeat(slot))
 		return CURL_PREREQFUNC_ABORT;
 	slot->tries++;
 	request->reused = !slot->opened;
 	request->port = (uint16_t)to_port;
-	if (inet_pton(AF_INET, to, ipv4) == 1)
-		map_ipv4(request->address, ipv4);
-	else if (inet_pton(AF_INET6, to, request->address) != 1)
+	if (!address_host_parse(request->address, to))
 		memset(request->address, 0, sizeof request->address);
 	if (!vetted(slot))
 		return CURL_PREREQFUNC_ABORT;

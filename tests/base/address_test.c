@@ -157,6 +157,46 @@ static void networks_are_parsed_as_prefixes_of_sixteen_bytes(void **state)
 	}
 }
 
+static void hosts_are_sixteen_bytes_with_ipv4_mapped(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		bool mapped;
+		uint8_t address[16];
+	} cases[] = {
+	        {"192.0.2.1", true, {[10] = 0xff, [11] = 0xff, 192, 0, 2, 1}},
+	        {"0.0.0.0", true, {[10] = 0xff, [11] = 0xff}},
+	        {"2001:db8::1", false, {0x20, 0x01, 0x0d, 0xb8, [15] = 1}},
+	        {"::", false, {0}},
+	};
+	static const char *const wrong[] = {"",      "192.0.2",    "192.0.2.1:80",
+	                                    "[::1]", "fe80::1%lo", "localhost"};
+	char text[ADDRESS_HOST_TEXT_MAX];
+	uint8_t address[16];
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		assert_true(address_host_parse(address, cases[i].text));
+		assert_memory_equal(address, cases[i].address, 16);
+		assert_int_equal(address_is_mapped(address), cases[i].mapped);
+		assert_string_equal(address_host_format(text, address), cases[i].text);
+	}
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+		assert_false(address_host_parse(address, wrong[i]));
+	struct sockaddr_storage from;
+	socklen_t length;
+	assert_int_equal(address_parse(&from, &length, "192.0.2.1:80"), 0);
+	assert_true(address_host(address, (const struct sockaddr *)&from));
+	assert_memory_equal(address, cases[0].address, 16);
+	assert_int_equal(address_parse(&from, &length, "[2001:db8::1]:80"), 0);
+	assert_true(address_host(address, (const struct sockaddr *)&from));
+	assert_memory_equal(address, cases[2].address, 16);
+	from.ss_family = AF_UNIX;
+	assert_false(address_host(address, (const struct sockaddr *)&from));
+	/* "::ffff:192.0.2.1" is the IPv4 address */
+	assert_true(address_host_parse(address, "::ffff:192.0.2.1"));
+	assert_true(address_is_mapped(address));
+}
+
 static void addresses_overlap_when_they_want_the_same_datagrams(void **state)
 {
 	(void)state;
@@ -192,6 +232,7 @@ int main(void)
 	        cmocka_unit_test(what_is_no_address_is_refused_and_leaves_all_as_it_was),
 	        cmocka_unit_test(a_unix_socket_is_an_address_of_streams_only),
 	        cmocka_unit_test(networks_are_parsed_as_prefixes_of_sixteen_bytes),
+	        cmocka_unit_test(hosts_are_sixteen_bytes_with_ipv4_mapped),
 	        cmocka_unit_test(addresses_overlap_when_they_want_the_same_datagrams),
 	};
 	alarm(10);
