@@ -13,9 +13,9 @@ import time
 
 import pytest
 
-from harness import BUILD, MILLRACE, SLOW, processes, wait_until
+from harness import BUILD, MILLRACE, SLOW, kill_pid, processes, wait_until
 from http_help import Client, Load, ask, check_ledger, events, http_address, http_config, request_bytes
-from test_http_crash import Collector, kill_pid
+from stored_help import Collector
 
 FIREFOX = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.13; rv:56.0) Gecko/20100101 Firefox/56.0"
 MMDB_TOOL = BUILD / "tests" / "mmdb_tool"

@@ -5,54 +5,21 @@ whose answer was lost with a connection is not sent again, so a number that is t
 """
 import collections
 import contextlib
-import json
 import os
 import re
-import signal
 import socket
-import subprocess
 import time
 
 import pytest
 
-from harness import MILLRACE, SLOW, kill_pid, kill_supervisor, processes, wait_until
+from harness import SLOW, kill_pid, kill_supervisor, processes, wait_until
 from http_help import Client, Knocker, Load, ask, events, http_address, http_config, metric, request_bytes
+from stored_help import StoredLoad, check_account, check_nothing_lost
 
 POSTBACKS_WAIT = 3  # exit status of a supervisor that leaves messages in a queue
 KILLS = 15
 STEADY = ("-c", 8, "-p", 4, "--rate", 30000)
 CLOSED = ("-c", 64, "-p", 1)  # each client asks when it is answered: connections are polled
-
-
-class Collector:
-    """`millrace consume` into a file: all that comes, as a required group. It may end with a supervisor, and goes on with the next."""
-
-    def __init__(self, millrace, topic, tmp_path):
-        self.millrace = millrace
-        self.topic = topic
-        self.file = tmp_path / f"{topic}.collected"
-        self.process = None
-        self.start()
-
-    def start(self):
-        if self.process is None or self.process.poll() is not None:
-            self.process = subprocess.Popen(
-                [str(MILLRACE), "consume", self.topic, "--group", "all", "--from", "oldest", "--linger", "20ms", "--", "sh", "-c",
-                 f"cat >> {self.file}"],
-                stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.millrace.environment())
-
-    def stop(self):
-        """Ends the reader, then reads what it left. Returns all events, each once: consume may give one twice, by the same id."""
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=30 * SLOW)
-        result = self.millrace.millrace("consume", self.topic, "--group", "all", "--no-follow", "--", "sh", "-c", f"cat >> {self.file}")
-        assert result.returncode == 0, result.stderr
-        return list({event["id"]: event for event in map(json.loads, self.file.read_text().splitlines())}.values())
-
-    def discard(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
 
 
 def stages_of(millrace):
@@ -87,26 +54,6 @@ def lines_of(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def check_account(account, load, stored):
-    """What the sender knows against what is there."""
-    taken = load.acknowledged()
-    assert account["connections"]["refused"] == 0, account
-    assert account["unexpected"] == account["unasked"] == account["connections"]["bad_answers"] == 0, account
-    assert len(stored) == len(set(stored)), "stored twice"
-    assert len(taken) == len(set(taken))
-    missing = set(taken) - set(stored)
-    assert not missing, f"{len(missing)} of {len(taken)} that were acknowledged are missing: {sorted(missing)[:10]}"
-    # Beyond those there is only what was sent and got no answer.
-    assert len(stored) <= len(taken) + account["unanswered"] * account.get("events_each", 1), account
-    return len(taken)
-
-
-def check_ledger(millrace, topic, stored):
-    ledger = wait_until(lambda: (e := millrace.ledger(topic)) and e["balanced"] and e, 20, f"the ledger of {topic} to add up")
-    assert (ledger["written"], ledger["dropped"], ledger["refused"]) == (stored, 0, 0), ledger
-    assert ledger["received"] == stored and sum(ledger["rejected"].values()) == 0, ledger
-
-
 def run_load(millrace, load, rng, kills, supervisors=0):
     """Kills until there were so many. Returns how many were of the supervisor."""
     killed = [0, 0]
@@ -130,23 +77,15 @@ def run_load(millrace, load, rng, kills, supervisors=0):
                          ids=["of_one_process", "of_two_processes", "of_one_that_polls"])
 def test_kills_lose_no_event_that_was_acknowledged_and_refuse_no_connection(instance, tmp_path, rng, backend, processes_, load_):
     millrace = instance(config=http_config(tmp_path, backend, processes=processes_, topics={"metric": {"size": "256MiB"}}))
-    collector = Collector(millrace, "metric", tmp_path)
-    load = Load(http_address(millrace), tmp_path, *load_, "--duration", 600)
-    try:
+    with StoredLoad(millrace, http_address(millrace), tmp_path, *load_) as load:
         with Knocker(http_address(millrace)) as knocker:
             run_load(millrace, load, rng, KILLS)
         if backend == "uring" and load_ is CLOSED:  # a life has to last a tick for it to be seen
             wait_until(lambda: metric(millrace, "polls") > 0, 30, "connections that are polled under this load")
-        account = load.end()
-        stored = [event["count"] for event in collector.stop()]
-    finally:
-        load.discard()
-        collector.discard()
-    taken = check_account(account, load, stored)
     assert knocker.refused == 0 and knocker.taken > 0
-    check_ledger(millrace, "metric", len(stored))
+    check_nothing_lost(millrace, "metric", len(load.stored))
     stat = millrace.stat()
-    print(f"{taken} acknowledged, {account['unanswered']} unanswered, {len(stored)} stored, {account['connections']}, "
+    print(f"{load.taken} acknowledged, {load.account['unanswered']} unanswered, {len(load.stored)} stored, {load.account['connections']}, "
           f"recovered {metric(millrace, 'recovered_notes')}, polls {metric(millrace, 'polls')}")
     assert sum(stage["restarts"] for stage in stat["stages"]) == KILLS
 
@@ -156,19 +95,12 @@ def test_kills_of_the_supervisor_too_lose_nothing_when_somebody_else_holds_the_s
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as held:
         config = http_config(tmp_path, backend, listen=f"127.0.0.1:{held.getsockname()[1]}", topics={"metric": {"size": "64MiB"}})
         millrace = instance(config=config, sockets=[held])
-        collector = Collector(millrace, "metric", tmp_path)
-        load = Load(held.getsockname(), tmp_path, "-c", 8, "-p", 4, "--rate", 30000, "--duration", 600)
-        try:
+        with StoredLoad(millrace, held.getsockname(), tmp_path, "-c", 8, "-p", 4, "--rate", 30000) as load:
             killed = run_load(millrace, load, rng, KILLS, supervisors=5)
-            collector.start()
-            account = load.end()
-            stored = [event["count"] for event in collector.stop()]
-        finally:
-            load.discard()
-            collector.discard()
+            load.collector.start()
         assert killed[1] == 5
-        print(f"{check_account(account, load, stored)} acknowledged, {account['unanswered']} unanswered, {len(stored)} stored")
-        check_ledger(millrace, "metric", len(stored))
+        print(f"{load.taken} acknowledged, {load.account['unanswered']} unanswered, {len(load.stored)} stored")
+        check_nothing_lost(millrace, "metric", len(load.stored))
         assert millrace.stop() == 0
 
 

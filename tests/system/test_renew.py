@@ -11,10 +11,11 @@ import time
 import pytest
 
 from harness import MILLRACE, SLOW, default_config, kill_pid, processes, wait_until
-from http_help import Knocker, Load, http_address, http_config
+from http_help import Knocker, http_address, http_config
+from stored_help import StoredLoad, check_nothing_lost
 from supervisor_help import alive, ask, connect, http_listeners
 from test_crash import Held, Sender, check_account as check_datagrams
-from test_http_crash import Collector, check_account, check_ledger, stages_of
+from test_http_crash import stages_of
 
 RESTARTS = int(os.environ.get("MILLRACE_RESTARTS", "10"))
 CRASHES = int(os.environ.get("MILLRACE_CRASHES", "10"))
@@ -73,45 +74,28 @@ def test_http_has_no_error_while_stages_restart_and_everything_is_upgraded(insta
     config = http_config(tmp_path, topics={"metric": {"size": "256MiB"}})
     millrace = instance(config=config)
     roles = [stage["name"] for stage in millrace.stat()["stages"]]
-    collector = Collector(millrace, "metric", tmp_path)
-    load = Load(http_address(millrace), tmp_path, "-c", 8, "-p", 1, "--rate", 5000, "--duration", 3600)
-    try:
-        with Knocker(http_address(millrace)) as knocker:
-            took = restart_some(millrace, rng, roles, RESTARTS)
-            upgrade_some(millrace, roles, UPGRADES)
-        account = load.end()
-        stored = [event["count"] for event in collector.stop()]
-    finally:
-        load.discard()
-        collector.discard()
-    taken = check_account(account, load, stored)
-    print(f"{taken} acknowledged, {account['unanswered']} unanswered, {account['connections']}; a restart took {sorted(took)} ms")
+    with StoredLoad(millrace, http_address(millrace), tmp_path, "-c", 8, "-p", 1, "--rate", 5000) as load, Knocker(http_address(millrace)) as knocker:
+        took = restart_some(millrace, rng, roles, RESTARTS)
+        upgrade_some(millrace, roles, UPGRADES)
+    account = load.account
+    print(f"{load.taken} acknowledged, {account['unanswered']} unanswered, {account['connections']}; a restart took {sorted(took)} ms")
     assert account["unanswered"] == account["connections"]["broken"] == 0, account
     assert (knocker.refused, knocker.broken) == (0, 0) and knocker.taken > 0
-    assert len(stored) == taken > 0
-    check_ledger(millrace, "metric", len(stored))
+    assert len(load.stored) == load.taken > 0
+    check_nothing_lost(millrace, "metric", len(load.stored))
     assert millrace.stop() == 0
 
 
 @pytest.mark.limit(LIMIT)
 def test_crashes_within_two_seconds_close_no_port_and_lose_no_acknowledged_event(instance, tmp_path, rng):
     millrace = instance(config=http_config(tmp_path, topics={"metric": {"size": "256MiB"}}))
-    collector = Collector(millrace, "metric", tmp_path)
-    load = Load(http_address(millrace), tmp_path, "-c", 8, "-p", 1, "--rate", 5000, "--duration", 3600)
-    try:
-        with Knocker(http_address(millrace)) as knocker:
-            wait_until(lambda: stages_of(millrace), 10, "the stage")
-            seconds = crash_within(rng, millrace, CRASHES, 2 * SLOW)
-            millrace.wait_running(60)
-        account = load.end()
-        stored = [event["count"] for event in collector.stop()]
-    finally:
-        load.discard()
-        collector.discard()
-    print(f"{CRASHES} kills in {seconds:.2f} s; {account['unanswered']} unanswered")
-    taken = check_account(account, load, stored)
-    assert knocker.refused == 0 and knocker.taken > 0 and taken > 0
-    check_ledger(millrace, "metric", len(stored))
+    with StoredLoad(millrace, http_address(millrace), tmp_path, "-c", 8, "-p", 1, "--rate", 5000) as load, Knocker(http_address(millrace)) as knocker:
+        wait_until(lambda: stages_of(millrace), 10, "the stage")
+        seconds = crash_within(rng, millrace, CRASHES, 2 * SLOW)
+        millrace.wait_running(60)
+    print(f"{CRASHES} kills in {seconds:.2f} s; {load.account['unanswered']} unanswered")
+    assert knocker.refused == 0 and knocker.taken > 0 and load.taken > 0
+    check_nothing_lost(millrace, "metric", len(load.stored))
 
 
 @pytest.mark.limit(LIMIT)

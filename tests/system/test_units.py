@@ -13,11 +13,11 @@ import time
 import pytest
 
 from harness import BUILD, MILLRACE, SLOW, kill_pid, processes, wait_until
-from http_help import EXAMPLE, LOG_EXAMPLE, Knocker, Load, ask
+from http_help import EXAMPLE, LOG_EXAMPLE, Knocker, ask
 from load import Expected, ipevent, random_sha, udp_socket
 from prometheus_help import samples, value
 from serve_help import HOST, serve_address
-from test_http_crash import Collector, check_account
+from stored_help import StoredLoad
 
 UNITS = BUILD.parent / "conf" / "systemd"
 LIBEXEC = "/usr/libexec/millrace"
@@ -251,27 +251,19 @@ def test_what_a_service_manager_runs_is_not_cleaned_away(managed):
 def test_crashes_close_no_port_and_the_next_lives_repair_what_they_left(managed, tmp_path, rng):
     managed.start()
     one = managed.one
-    collector = Collector(one, "metric", tmp_path)
-    load = Load(address(managed, "http"), tmp_path, "-c", 8, "-p", 4, "--rate", 10000, "--duration", 3600)
-    try:
-        with Knocker(address(managed, "http")) as knocker:
-            wait_until(lambda: load.file.exists() and load.file.stat().st_size, 20, "answers")
-            began, killed = time.monotonic(), 0
-            while killed < CRASHES:
-                time.sleep(2 * SLOW / CRASHES * 0.5 * rng.random())
-                managed.step()
-                killed += kill_pid(rng.choice([p.pid for p in managed.process.values() if p.poll() is None] or [0]) or 1 << 22)
-            seconds = time.monotonic() - began
-            wait_until(lambda: managed.step() or all(managed.ready(p.pid) for p in managed.process.values()), 30, "all stages")
-            before = load.file.stat().st_size
-            wait_until(lambda: load.file.stat().st_size > before, 20, "answers after the crashes")
-        account = load.end()
-        stored = [event["count"] for event in collector.stop()]
-    finally:
-        load.discard()
-        collector.discard()
-    taken = check_account(account, load, stored)
-    print(f"{killed} kills in {seconds:.2f} s, {managed.restarts} restarts, {taken} acknowledged, {account['unanswered']} unanswered")
+    listening = address(managed, "http")
+    with StoredLoad(one, listening, tmp_path, "-c", 8, "-p", 4, "--rate", 10000) as load, Knocker(listening) as knocker:
+        wait_until(lambda: load.file.exists() and load.file.stat().st_size, 20, "answers")
+        began, killed = time.monotonic(), 0
+        while killed < CRASHES:
+            time.sleep(2 * SLOW / CRASHES * 0.5 * rng.random())
+            managed.step()
+            killed += kill_pid(rng.choice([p.pid for p in managed.process.values() if p.poll() is None] or [0]) or 1 << 22)
+        seconds = time.monotonic() - began
+        wait_until(lambda: managed.step() or all(managed.ready(p.pid) for p in managed.process.values()), 30, "all stages")
+        before = load.file.stat().st_size
+        wait_until(lambda: load.file.stat().st_size > before, 20, "answers after the crashes")
+    print(f"{killed} kills in {seconds:.2f} s, {managed.restarts} restarts, {load.taken} acknowledged, {load.account['unanswered']} unanswered")
     assert knocker.refused == 0 and knocker.taken > 0 and managed.restarts >= CRASHES / 3
     statuses = managed.stop()
     assert set(statuses.values()) == {0}, statuses
