@@ -137,11 +137,12 @@ static void the_words_are_those_of_the_configuration(void **state)
 
 /* ---- records ---- */
 
+static union {
+	struct event_postback head;
+	char bytes[256];
+} postback;
+
 static struct {
-	union {
-		struct event_postback head;
-		char bytes[256];
-	} postback;
 	struct target target;
 	struct delivery delivery;
 	struct attempt attempt;
@@ -165,16 +166,17 @@ static void make_scene(void)
 {
 	static const char url[] = "https://h/{a}?token={t}";
 	memset(&scene, 0, sizeof scene);
-	scene.postback.head = (struct event_postback){.arrival_ns = 77,
-	                                              .method = POSTBACK_PATCH,
-	                                              .url_bytes = sizeof url - 1,
-	                                              .data_bytes = 2,
-	                                              .id = {1, 2}};
-	memcpy(scene.postback.bytes + sizeof scene.postback.head, url, sizeof url - 1);
-	memcpy(scene.postback.bytes + sizeof scene.postback.head + sizeof url - 1, "{}", 2);
+	memset(&postback, 0, sizeof postback);
+	postback.head = (struct event_postback){.arrival_ns = 77,
+	                                        .method = POSTBACK_PATCH,
+	                                        .url_bytes = sizeof url - 1,
+	                                        .data_bytes = 2,
+	                                        .id = {1, 2}};
+	memcpy(postback.bytes + sizeof postback.head, url, sizeof url - 1);
+	memcpy(postback.bytes + sizeof postback.head + sizeof url - 1, "{}", 2);
 	strcpy(scene.target.endpoint, "https://h/{a}");
 	strcpy(scene.url, "https://h/x?token=y");
-	scene.delivery = (struct delivery){.postback = &scene.postback.head,
+	scene.delivery = (struct delivery){.postback = &postback.head,
 	                                   .attempts = 4,
 	                                   .target = &scene.target,
 	                                   .begun_real_ns = 99,

@@ -144,11 +144,10 @@ static void the_json_of_a_record_has_the_length_that_was_checked(void **state)
 {
 	struct fixture *f = *state;
 	char text[512];
-	struct {
-		struct record header;
-		char payload[8];
-	} changed = {.header = {.length = 1u << 30, .type = EVENT_RAW}, .payload = "abcdefgh"};
-	struct millrace_record record = {.data = changed.payload, .length = 8, .type = 256};
+	alignas(struct record) char changed[sizeof(struct record) + 8];
+	*(struct record *)(void *)changed = (struct record){.length = 1u << 30, .type = EVENT_RAW};
+	memcpy(changed + sizeof(struct record), "abcdefgh", 8);
+	struct millrace_record record = {.data = changed + sizeof(struct record), .length = 8, .type = 256};
 	struct millrace_reader *reader =
 	        millrace_read(f->millrace, "mine", "g", MILLRACE_REQUIRED, MILLRACE_FROM_TAIL);
 	assert_non_null(reader);

@@ -402,7 +402,7 @@ static void nothing_after_a_record_is_read(void **state)
 		make.query = queries[i];
 		/* No padding: the host's name fills the record up to a multiple of 8. */
 		for (unsigned host = 0; host < 8; host++) {
-			make.host = "12345678" + host;
+			make.host = &"12345678"[host];
 			struct record *record = track_make(&make);
 			size_t bytes = sizeof *record + record->length;
 			if (bytes % 8 == 0) {

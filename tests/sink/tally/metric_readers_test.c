@@ -204,7 +204,7 @@ static void pages_put_together_are_the_whole(void **state)
 	start(f, wide, MIDNIGHT);
 	for (unsigned i = 0; i < 500; i++) {
 		snprintf(name, sizeof name, "user%u", draw_below(40));
-		add(f, name, "abcdefghij" + draw_below(10), MIDNIGHT - (int64_t)draw_below(30) * MINUTE_MS,
+		add(f, name, &"abcdefghij"[draw_below(10)], MIDNIGHT - (int64_t)draw_below(30) * MINUTE_MS,
 		    i);
 	}
 	commit(f);

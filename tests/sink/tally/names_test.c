@@ -82,7 +82,7 @@ static void over_the_limit_new_names_have_no_number_and_known_ones_keep_theirs(v
 	names_fini(&names);
 	assert_int_equal(names_init(&names, 2, 3, 1), 0); /* what is stored has room */
 	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(take(&names, "abc" + i, 1), i);
+		assert_int_equal(take(&names, &"abc"[i], 1), i);
 	assert_int_equal(take(&names, "d", 1), NONE);
 	names_fini(&names);
 	assert_int_equal(names_init(&names, NAMES_LIMIT_MAX + 1ull, 0, 1), -EINVAL);
