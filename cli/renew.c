@@ -1,5 +1,5 @@
 /* millrace restart, millrace upgrade: stages, or all of millrace, go on in the programs that are
- * installed now. */
+ * installed now. millrace reload: another configuration is put in force. */
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/managed.h"
 #include "supervisor/request.h"
 
 #define LOOK_NS (5 * NS_PER_MS)
@@ -22,7 +23,7 @@ static int say_refused(const char *command, const struct options *options, const
 	if (result == -ESRCH)
 		return command_fail(
 		        command,
-		        "no supervisor runs instance \"%s\" (%s): under systemd use systemctl restart; otherwise start it with: millrace run --instance %s",
+		        "no supervisor runs instance \"%s\" (%s), and no service manager does; start it with: millrace run --instance %s",
 		        options->instance, directory, options->instance);
 	if (result == -EOPNOTSUPP)
 		return command_fail(
@@ -30,20 +31,20 @@ static int say_refused(const char *command, const struct options *options, const
 		        "the supervisor of instance \"%s\" is of a version that cannot do this; end it and start it again",
 		        options->instance);
 	if (result == -EWOULDBLOCK)
-		return command_fail(command, "another restart or upgrade is being done");
+		return command_fail(command, "another command's request is being done");
 	return command_no_instance(command, options->instance, result, &error);
 }
 
 /* Prints what the supervisor says until it has done it. */
-static int follow(const char *command, struct request *request, const struct options *options)
+static int follow(const char *command, struct request *request, uint64_t until_ns)
 {
 	const struct timespec pause = {.tv_nsec = (long)LOOK_NS};
 	const volatile bool *stop = command_stop_on_signals();
-	uint64_t until_ns = clock_monotonic_ns() + options->timeout_ns;
 	char line[REQUEST_LINE_MAX];
 	for (;;) {
 		switch (request_next(request, line)) {
 		case REQUEST_SAYS:
+		case REQUEST_STEP: /* not of a supervisor, which takes its steps itself */
 			printf("%s\n", line);
 			(void)fflush(stdout);
 			continue;
@@ -71,17 +72,20 @@ static int ask(const char *command, const char *text, const struct options *opti
 {
 	char directory[128];
 	struct request request;
+	uint64_t until_ns = clock_monotonic_ns() + options->timeout_ns;
 	int result = segment_directory(directory, sizeof directory, options->instance);
 	if (result == 0)
 		result = request_begin(&request, directory, text);
 	if (result != 0)
 		return say_refused(command, options, directory, result);
-	int status = follow(command, &request, options);
+	if (request.managed)
+		return managed_command(command, &request, options->instance, text, until_ns);
+	int status = follow(command, &request, until_ns);
 	request_end(&request);
 	return status;
 }
 
-/* The options are the same in both commands. Returns as arguments_parse. */
+/* The options are the same in all of them. Returns as arguments_parse. */
 static int parse(struct arguments arguments, int argc, char **argv, struct options *options,
                  struct operands *operands)
 {
@@ -149,4 +153,25 @@ int command_upgrade(int argc, char **argv)
 	struct operands operands;
 	int status = parse(upgrade, argc, argv, &options, &operands);
 	return status != ARGUMENTS_GO_ON ? status : ask("upgrade", "upgrade", &options);
+}
+
+static const struct arguments reload = {
+        .command = "reload",
+        .usage = "[OPTION]...",
+        .purpose =
+                "Reads the configuration again, with the files that it names, and changes only what changed: stages\n"
+                "whose section changed start again, others go on, some are new, some end. First everything is checked,\n"
+                "as millrace check does; if anything is wrong, nothing changes. Prints what becomes of which role, and\n"
+                "waits until all of it is done. (SIGHUP to a supervisor is the same, without an answer.)",
+        .exit_codes =
+                "1  the configuration is refused and nothing has changed, a role does not come up, or nobody runs the\n   instance",
+        .example = "millrace reload",
+};
+
+int command_reload(int argc, char **argv)
+{
+	struct options options;
+	struct operands operands;
+	int status = parse(reload, argc, argv, &options, &operands);
+	return status != ARGUMENTS_GO_ON ? status : ask("reload", "reload", &options);
 }

@@ -228,6 +228,17 @@ int segment_check(int fd, const char *name, enum segment_kind kind, struct segme
 	return 0;
 }
 
+uint64_t segment_layout_of(const char *directory, const char *name)
+{
+	struct segment_header header = {0};
+	int fd = folder_open(directory, name, O_RDONLY, 0);
+	bool whole = fd >= 0 && pread(fd, &header, sizeof header, 0) == (ssize_t)sizeof header &&
+	             atomic_load_explicit(&header.magic, memory_order_acquire) == SEGMENT_MAGIC;
+	if (fd >= 0)
+		close(fd);
+	return whole ? header.layout_hash : 0;
+}
+
 int segment_attach(struct segment *segment, const char *directory, const char *name, enum segment_kind kind,
                    enum segment_access access_wanted, struct shm_error *error)
 {

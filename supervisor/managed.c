@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/program.h"
 #include "supervisor/home.h"
+#include "supervisor/maker.h"
+#include "supervisor/managed_request.h"
 
 static int refuse(const char *why)
 {
@@ -23,14 +25,16 @@ static int make(struct supervisor *supervisor, const struct supervisor_options *
 {
 	struct supervisor_options options = *given;
 	options.managed = true;
+	struct shm_error error = {""};
 	int status = supervisor_init(supervisor, &options);
-	if (status == 0) {
-		struct instance_page *page = supervisor->segments.page.body;
-		atomic_store(&page->supervisor_pid, 0);
-		atomic_store(&page->managed, 1);
+	if (status == 0 && maker_keep(supervisor->plan->directory, &error) != 0) {
+		status = refuse(error.text);
+		if (supervisor->fresh)
+			(void)segments_remove(&supervisor->segments);
+	}
+	if (status == 0)
 		log_info("the segments are there", "directory=%s roles=%u", supervisor->plan->directory,
 		         supervisor->plan->n_roles);
-	}
 	supervisor_fini(supervisor);
 	return status;
 }
@@ -67,6 +71,7 @@ static int give_up(struct segments *segments, const char *directory)
 		return 0;
 	}
 	atomic_store(&((struct instance_page *)segments->page.body)->managed, 0);
+	maker_forget(segments->directory);
 	segments_set_draining(segments);
 	segments_set_ended(segments);
 	waiting = segments_waiting(segments, NULL);
@@ -104,13 +109,21 @@ int managed_do(const char *word, struct supervisor *supervisor, const struct sup
 	log_init("segments", LOG_INFO, LOG_TEXT);
 	if (strcmp(word, "make") == 0)
 		return make(supervisor, options);
-	bool drain = strcmp(word, "drain") == 0;
-	if (!drain && strcmp(word, "open") != 0 && strcmp(word, "end") != 0)
+	bool drain = strcmp(word, "drain") == 0, ends = strcmp(word, "end") == 0;
+	bool asked = strcmp(word, "reload") == 0;
+	if (!drain && !ends && !asked && strcmp(word, "open") != 0)
 		return SUPERVISOR_USAGE;
 	int result = segment_directory(directory, sizeof directory, segment_instance(options->instance));
 	if (result != 0)
 		return refuse("that is not a name for an instance; allowed: " SHM_NAME_RULE);
-	return strcmp(word, "end") == 0 ? end(directory) : set_draining(directory, drain ? 1 : 0);
+	if (asked)
+		return managed_request(directory, supervisor, options);
+	if (maker_is_needed(directory)) {
+		struct shm_error error = {""};
+		(void)maker_become(directory, options->argv, &error);
+		return refuse(error.text);
+	}
+	return ends ? end(directory) : set_draining(directory, drain ? 1 : 0);
 }
 
 /* ---- a sink ---- */

@@ -2,6 +2,7 @@
  *
  *     supervisor --segments make    before all roles: segments, page, config.yaml, as a start of the supervisor makes them
  *     supervisor --segments open    after all roles have started: outside programs may write
+ *     supervisor --segments reload  while they run: puts another configuration in force, or tries other programs (managed_request.h)
  *     supervisor --segments drain   before the first role is stopped: the instance drains (the roles ask the page)
  *     supervisor --segments end     after the last role has ended: removed when nothing waits, otherwise kept
  *     supervisor --sink NAME        becomes the program of the sink's role
@@ -9,7 +10,8 @@
  * Each does its work and ends. What a supervisor does for a role that died is done by the role's
  * next life: the role's lock is its own, its redo notes and claims are taken up when it attaches
  * (stage/ports.h). Sockets are the service manager's (stage/passed.h), heartbeats go to its
- * watchdog (stage/notify.h). The page's word `managed` says that nobody holds the supervisor's
+ * watchdog (stage/notify.h). When another build has been installed meanwhile, whose layout is another,
+ * drain and end are done by the program that made the segments (maker.h). The page's word `managed` says that nobody holds the supervisor's
  * lock, and that this is as it should be.
  */
 #ifndef SUPERVISOR_MANAGED_H

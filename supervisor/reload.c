@@ -5,43 +5,48 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "supervisor/change.h"
 #include "supervisor/drain.h"
 #include "supervisor/home.h"
 
 /* ---- what is asked ---- */
 
-static void log_refused(const char *why)
+static void refuse(struct supervisor *supervisor, const char *why)
 {
 	log_error("configuration rejected, everything goes on as before", "error=\"%s\"", why);
+	requests_tell(&supervisor->requests, "%s", why);
 }
 
-static void log_errors(char *errors)
+static void refuse_all(struct supervisor *supervisor, char *errors)
 {
 	char *rest = errors;
 	for (char *line; rest != NULL && (line = strsep(&rest, "\n")) != NULL;)
 		if (*line != '\0')
-			log_refused(line);
+			refuse(supervisor, line);
 	free(errors);
 }
 
 /* True, having said so, when a key changed that a running instance cannot change. */
-static bool fixed_key_changed(const struct supervisor *supervisor, const struct config *next)
+static bool fixed_key_changed(struct supervisor *supervisor, const struct config *next)
 {
 	static const char *const fixed[] = {"instance", "data_dir", "sandbox"};
 	bool changed = false;
 	for (unsigned i = 0; i < sizeof fixed / sizeof *fixed; i++) {
 		if (config_same(supervisor->config, next, fixed[i]))
 			continue;
-		log_error("configuration rejected: this key needs a restart of the supervisor",
-		          "key=%s now=\"%s\" asked=\"%s\"", fixed[i],
-		          config_string(supervisor->config, "%s", fixed[i]),
-		          config_string(next, "%s", fixed[i]));
+		const char *now = config_string(supervisor->config, "%s", fixed[i]);
+		const char *asked = config_string(next, "%s", fixed[i]);
+		log_error("configuration rejected: this key needs a restart of the instance",
+		          "key=%s now=\"%s\" asked=\"%s\"", fixed[i], now, asked);
+		requests_tell(&supervisor->requests,
+		              "%s: changes when the instance is ended and started again (now %s, asked %s)",
+		              fixed[i], now, asked);
 		changed = true;
 	}
 	return changed;
 }
 
-static void forget_next(struct supervisor *supervisor)
+void reload_forget(struct supervisor *supervisor)
 {
 	config_free(supervisor->next_config);
 	plan_free(supervisor->next_plan);
@@ -49,28 +54,27 @@ static void forget_next(struct supervisor *supervisor)
 	supervisor->next_plan = NULL;
 }
 
-/* Loads and plans what is new. On failure there is no next plan. */
-static bool prepare(struct supervisor *supervisor)
+bool reload_prepare(struct supervisor *supervisor)
 {
 	char *errors = NULL;
 	struct shm_error error = {""};
 	struct config *config = supervisor_load(supervisor, &errors);
 	struct plan *plan = config == NULL ? NULL : plan_make(config, &errors);
 	int result = plan == NULL ? -EINVAL : 0;
-	log_errors(errors);
+	refuse_all(supervisor, errors);
 	if (result == 0 && fixed_key_changed(supervisor, config))
 		result = -EINVAL;
 	if (result == 0 && ((result = plan_merge(plan, supervisor->segments.old, &error)) != 0 ||
 	                    (result = segments_check_room(&supervisor->segments, plan, &error)) != 0))
-		log_refused(error.text);
+		refuse(supervisor, error.text);
 	for (unsigned i = 0; result == 0 && i < plan->n_roles; i++)
 		if ((result = children_check_program(&supervisor->children, plan->role[i].page.program,
 		                                     &error)) != 0)
-			log_refused(error.text);
+			refuse(supervisor, error.text);
 	supervisor->next_config = config;
 	supervisor->next_plan = plan;
 	if (result != 0)
-		forget_next(supervisor);
+		reload_forget(supervisor);
 	return result == 0;
 }
 
@@ -84,113 +88,41 @@ static bool same_sockets(const struct supervisor *supervisor, const struct child
 	return n == child->n_sockets && memcmp(fd, child->socket, n * sizeof fd[0]) == 0;
 }
 
-/* Merged topics keep their indexes, so the page in force, the plan and the next plan have the same
- * topic in the same place. Lanes that come are no change for a reader: it follows the page; a topic
- * that comes, or comes back, is one. */
-static bool topics_changed(const struct supervisor *supervisor, const char *role)
-{
-	const struct instance_page *old = supervisor->segments.old;
-	const struct plan *next = supervisor->next_plan, *now = supervisor->plan;
-	for (unsigned i = 0; i < next->n_topics; i++) {
-		const struct plan_topic *topic = &next->topic[i];
-		if (!plan_writes(topic, role) && !plan_reads(topic, role))
-			continue;
-		if (i >= old->n_topics || old->topic[i].size_bytes != topic->page.size_bytes ||
-		    old->topic[i].when_full != topic->page.when_full)
-			return true;
-		if (plan_reads(topic, role) && (i >= now->n_topics || !plan_reads(&now->topic[i], role)))
-			return true;
-	}
-	return false;
-}
-
-/* The same of the queues that it uses, and of its name there. */
-static bool queues_changed(const struct supervisor *supervisor, const struct plan_role *now,
-                           const struct plan_role *role)
-{
-	const struct instance_page *old = supervisor->segments.old;
-	const struct plan *next = supervisor->next_plan;
-	if (now->n_queues != role->n_queues || (role->n_queues != 0 && now->number != role->number))
-		return true;
-	for (unsigned i = 0; i < role->n_queues; i++) {
-		int index = plan_queue_index(next, role->queue[i]);
-		if (strcmp(now->queue[i], role->queue[i]) != 0 || index < 0 ||
-		    (unsigned)index >= old->n_queues ||
-		    old->queue[index].slots != next->queue[index].page.slots ||
-		    old->queue[index].slot_bytes != next->queue[index].page.slot_bytes)
-			return true;
-	}
-	return false;
-}
-
-static bool other_options_changed(const struct supervisor *supervisor, const struct flow_stage *stage)
-{
-	for (FLOW_EACH(option, stage->other_options))
-		if (!config_same(supervisor->config, supervisor->next_config, *option))
-			return true;
-	return false;
-}
-
-/* All but its sockets, which are compared once the next ones are open; they change with the
- * section. */
-static bool settings_changed(const struct supervisor *supervisor, const struct child *child)
-{
-	const char *name = child->role.page.name;
-	int index = plan_role_index(supervisor->next_plan, name);
-	if (index < 0)
-		return true;
-	const struct plan_role *role = &supervisor->next_plan->role[index];
-	/* A role that is named after its entry goes with it to another place in the list. */
-	bool moved = role->stage->kinds == NULL && strcmp(role->section, child->role.section) != 0;
-	return moved || role->process != child->role.process ||
-	       role->private_bytes != child->role.private_bytes ||
-	       !config_same_entry(supervisor->config, child->role.section, supervisor->next_config,
-	                          role->section) ||
-	       other_options_changed(supervisor, role->stage) || topics_changed(supervisor, name) ||
-	       queues_changed(supervisor, &child->role, role);
-}
-
 static bool role_changed(const struct supervisor *supervisor, const struct child *child)
 {
 	int index = plan_role_index(supervisor->next_plan, child->role.page.name);
 	if (index < 0)
 		return true;
 	const struct plan_role *role = &supervisor->next_plan->role[index];
-	return settings_changed(supervisor, child) || !same_sockets(supervisor, child, role) ||
+	return change_of_role(supervisor, &child->role) || !same_sockets(supervisor, child, role) ||
 	       packets_changed(supervisor->packets, supervisor->next_plan, role);
-}
-
-/* Whether all processes of the section go on as they are: then nothing of theirs depends on what
- * is tried. */
-static bool section_stays(const struct supervisor *supervisor, const char *section)
-{
-	const struct plan *next = supervisor->next_plan;
-	for (unsigned i = 0; i < next->n_roles; i++) {
-		if (strcmp(next->role[i].section, section) != 0)
-			continue;
-		int index = children_index(&supervisor->children, next->role[i].page.name);
-		if (index < 0 || settings_changed(supervisor, &supervisor->children.child[index]))
-			return false;
-	}
-	return true;
 }
 
 /* A finding refuses the reload if a process is to start with it. A process that goes on keeps what
  * is in force of each of its files and reads the good ones again; it must not block what is meant
  * for others. */
-static void say_finding(void *argument, const struct plan_role *role, enum trial_finding finding,
+void reload_say_finding(void *argument, const struct plan_role *role, enum trial_finding finding,
                         const char *text)
 {
 	struct supervisor *supervisor = argument;
 	if (finding == TRIAL_MISSING) {
 		log_warn("a file is not there yet", "reason=\"%s\"", text);
-	} else if (section_stays(supervisor, role->section)) {
+		requests_tell(&supervisor->requests, "warning: not there yet: %s", text);
+	} else if (!change_of_section(supervisor, role->section)) {
 		log_warn("a stage could not restart with the new files; it keeps those in force",
 		         "reason=\"%s\"", text);
+		requests_tell(&supervisor->requests, "warning: %s; what is in force stays", text);
 	} else {
-		log_refused(text);
+		refuse(supervisor, text);
 		supervisor->reload_refused++;
 	}
+}
+
+void reload_say_role(struct supervisor *supervisor, const char *role)
+{
+	bool goes = plan_role_index(supervisor->next_plan, role) < 0;
+	log_info("the role changes", "role=%s next=%s", role, goes ? "end" : "restart");
+	requests_tell(&supervisor->requests, goes ? "%s: ends" : "%s: starts again", role);
 }
 
 static unsigned mark_changed(struct supervisor *supervisor)
@@ -201,21 +133,22 @@ static unsigned mark_changed(struct supervisor *supervisor)
 		struct child *child = &children->child[i];
 		child->changing = role_changed(supervisor, child);
 		if (child->changing)
-			log_info("the role changes", "role=%s next=%s", child->role.page.name,
-			         plan_role_index(supervisor->next_plan, child->role.page.name) < 0
-			                 ? "end"
-			                 : "restart");
+			reload_say_role(supervisor, child->role.page.name);
 		n += child->changing ? 1 : 0;
 	}
 	return n;
 }
 
-static unsigned new_roles(const struct supervisor *supervisor)
+static unsigned new_roles(struct supervisor *supervisor)
 {
 	unsigned n = 0;
-	for (unsigned i = 0; i < supervisor->next_plan->n_roles; i++)
-		n += children_index(&supervisor->children, supervisor->next_plan->role[i].page.name) < 0 ? 1
-		                                                                                         : 0;
+	for (unsigned i = 0; i < supervisor->next_plan->n_roles; i++) {
+		const char *role = supervisor->next_plan->role[i].page.name;
+		if (children_index(&supervisor->children, role) >= 0)
+			continue;
+		requests_tell(&supervisor->requests, "%s: is new", role);
+		n++;
+	}
 	return n;
 }
 
@@ -246,6 +179,23 @@ static int put_in_force(struct supervisor *supervisor, struct shm_error *error)
 	return result == 0 ? supervisor_write_config(supervisor, supervisor->config, error) : result;
 }
 
+bool reload_enforce(struct supervisor *supervisor)
+{
+	struct shm_error error = {""};
+	swap(supervisor);
+	if (put_in_force(supervisor, &error) == 0)
+		return true;
+	log_error("the new configuration cannot be put in force, back to the one before", "error=\"%s\"",
+	          error.text);
+	requests_tell(&supervisor->requests, "%s", error.text);
+	swap(supervisor);
+	if ((!supervisor->options.managed &&
+	     sockets_open(&supervisor->sockets, supervisor->plan, &error) != 0) ||
+	    put_in_force(supervisor, &error) != 0)
+		log_error("cannot restore the previous configuration completely", "error=\"%s\"", error.text);
+	return false;
+}
+
 /* The stages that had to stop have stopped. A failure from here on leads back to the configuration
  * before. */
 static void apply(struct supervisor *supervisor, uint64_t now_ns)
@@ -255,17 +205,9 @@ static void apply(struct supervisor *supervisor, uint64_t now_ns)
 	for (unsigned i = children->n; i-- > 0;)
 		if (children->child[i].changing)
 			children_remove(children, i);
-	swap(supervisor);
-	if (put_in_force(supervisor, &error) != 0) {
-		log_error("the new configuration cannot be put in force, back to the one before",
-		          "error=\"%s\"", error.text);
-		swap(supervisor);
-		if (sockets_open(&supervisor->sockets, supervisor->plan, &error) != 0 ||
-		    put_in_force(supervisor, &error) != 0)
-			log_error("cannot restore the previous configuration completely", "error=\"%s\"",
-			          error.text);
-	}
-	forget_next(supervisor);
+	if (!reload_enforce(supervisor))
+		requests_finish(&supervisor->requests, RELOAD_FAILED);
+	reload_forget(supervisor);
 	ask_to_read_files(supervisor);
 	supervisor_take_options(supervisor, supervisor->config);
 	supervisor_close_unused(supervisor);
@@ -280,12 +222,14 @@ void reload_begin(struct supervisor *supervisor, uint64_t now_ns)
 {
 	supervisor->reload_wanted = false;
 	log_info("reading the configuration again", NULL);
-	if (!prepare(supervisor))
+	if (!reload_prepare(supervisor)) {
+		requests_finish(&supervisor->requests, RELOAD_REFUSED);
 		return;
+	}
 	supervisor->phase = SUPERVISOR_CHECKING;
 	supervisor->reload_refused = 0;
 	trial_begin(&supervisor->trial, supervisor->next_config, supervisor->next_plan,
-	            supervisor->children.libexec, false, say_finding, supervisor);
+	            supervisor->children.libexec, false, reload_say_finding, supervisor);
 	uint64_t due_ns;
 	reload_check(supervisor, now_ns, &due_ns);
 }
@@ -296,8 +240,9 @@ static void begin_change(struct supervisor *supervisor, uint64_t now_ns)
 	struct shm_error error = {""};
 	supervisor->sockets_before = supervisor->sockets;
 	if (sockets_open(&supervisor->sockets, supervisor->next_plan, &error) != 0) {
-		log_refused(error.text);
-		forget_next(supervisor);
+		refuse(supervisor, error.text);
+		reload_forget(supervisor);
+		requests_finish(&supervisor->requests, RELOAD_REFUSED);
 		return;
 	}
 	unsigned changed = mark_changed(supervisor), added = new_roles(supervisor);
@@ -309,7 +254,7 @@ static void begin_change(struct supervisor *supervisor, uint64_t now_ns)
 		return;
 	}
 	swap(supervisor);
-	forget_next(supervisor);
+	reload_forget(supervisor);
 	ask_to_read_files(supervisor);
 	supervisor_take_options(supervisor, supervisor->config);
 	supervisor_close_unused(supervisor);
@@ -319,6 +264,8 @@ static void begin_change(struct supervisor *supervisor, uint64_t now_ns)
 		log_error("the configuration file of the instance is not renewed", "error=\"%s\"",
 		          error.text);
 	log_info("configuration taken, no stage changes", NULL);
+	requests_tell(&supervisor->requests, RELOAD_NO_CHANGE);
+	requests_finish(&supervisor->requests, NULL);
 }
 
 void reload_check(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns)
@@ -327,10 +274,12 @@ void reload_check(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_
 		return;
 	*due_ns = now_ns;
 	supervisor->phase = SUPERVISOR_UP;
-	if (supervisor->reload_refused == 0)
+	if (supervisor->reload_refused == 0) {
 		begin_change(supervisor, now_ns);
-	else
-		forget_next(supervisor);
+		return;
+	}
+	reload_forget(supervisor);
+	requests_finish(&supervisor->requests, RELOAD_REFUSED);
 }
 
 void reload_give_up(struct supervisor *supervisor)
@@ -339,7 +288,7 @@ void reload_give_up(struct supervisor *supervisor)
 		return;
 	trial_stop(&supervisor->trial);
 	supervisor->children.guest.pid = 0;
-	forget_next(supervisor);
+	reload_forget(supervisor);
 	supervisor->phase = SUPERVISOR_UP;
 }
 
@@ -352,19 +301,6 @@ static bool rank_is_down(const struct children *children, int rank)
 	return true;
 }
 
-/* True when no life of the role under the next plan takes up what this one has left. */
-static bool is_last_life(const struct supervisor *supervisor, const char *role)
-{
-	const struct plan *next = supervisor->next_plan, *now = supervisor->plan;
-	if (plan_role_index(next, role) < 0)
-		return true;
-	for (unsigned i = 0; i < next->n_topics; i++)
-		if (plan_writes(&next->topic[i], role) !=
-		    (i < now->n_topics && plan_writes(&now->topic[i], role)))
-			return true;
-	return false;
-}
-
 /* A role that could not end in time gets one more life, while everything is still as it knew it.
  * Returns true when one does. */
 static bool finish_rank(struct supervisor *supervisor, uint64_t now_ns)
@@ -374,7 +310,8 @@ static bool finish_rank(struct supervisor *supervisor, uint64_t now_ns)
 	for (unsigned i = 0; i < children->n; i++) {
 		struct child *child = &children->child[i];
 		if (!child->changing || (int)child->role.rank != supervisor->rank || child->finished ||
-		    !is_last_life(supervisor, child->role.page.name) || !drain_has_left(supervisor, child))
+		    !change_ends_role(supervisor, child->role.page.name) ||
+		    !drain_has_left(supervisor, child))
 			continue;
 		children_finish(children, i, now_ns);
 		any = true;

@@ -30,4 +30,31 @@ void reload_give_up(struct supervisor *supervisor);
 /* Goes on once the roles that had to stop are down. */
 void reload_step(struct supervisor *supervisor, uint64_t now_ns, uint64_t *due_ns);
 
+/* ---- the steps by themselves, for an instance without a supervisor (managed_reload.h) ---- */
+
+/* What a command is told at the end (request.h). */
+#define RELOAD_REFUSED   "the configuration is refused; everything goes on as before"
+#define RELOAD_FAILED    "the configuration could not be put in force; the one before is"
+#define RELOAD_NO_CHANGE "no stage starts again; all read their files again"
+
+/* Loads and plans what is new: next_config and next_plan. False, having said why, when it is
+ * refused; then there is neither. Plan, segments.old and the folder of the programs are there. */
+bool reload_prepare(struct supervisor *supervisor);
+
+/* A trial_say for the next plan; argument is the supervisor. Counts in reload_refused what forbids
+ * the reload. */
+void reload_say_finding(void *argument, const struct plan_role *role, enum trial_finding finding,
+                        const char *text);
+
+/* Says that a role of the plan in force starts again, or ends. */
+void reload_say_role(struct supervisor *supervisor, const char *role);
+
+/* Makes the segments of the next plan and writes the page and config.yaml: next_config and
+ * next_plan are in force, and what was is "next". The roles that change are down. False, having
+ * said why: everything is as it was. */
+bool reload_enforce(struct supervisor *supervisor);
+
+/* Frees the next plan and configuration. */
+void reload_forget(struct supervisor *supervisor);
+
 #endif

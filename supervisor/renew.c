@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "supervisor/drain.h"
 #include "supervisor/handover.h"
+#include "supervisor/reload.h"
 
 #define DEATHS_ENOUGH 3u /* of its new life, in a row: it will not come up */
 #define TIMEOUT_TEXT  "it was killed after drain_timeout; its new life takes up what it left"
@@ -14,22 +15,24 @@
 /* ---- which roles ---- */
 
 /* "tally.0", or a stage: "ingest-http", which is the program of its roles. */
-static bool is_meant(const struct child *child, const char *what)
+static bool is_meant(const struct plan_role *role, const char *what)
 {
-	return strcmp(child->role.page.name, what) == 0 || strcmp(child->role.page.program, what) == 0;
+	return strcmp(role->page.name, what) == 0 || strcmp(role->page.program, what) == 0;
 }
 
 /* In the order of a start. */
 static void choose(struct supervisor *supervisor, const char *what)
 {
 	struct renew *renew = &supervisor->renew;
-	const struct children *children = &supervisor->children;
+	const struct plan *plan = supervisor->plan;
 	for (int rank = (int)flow_ranks() - 1; rank >= 0; rank--)
-		for (unsigned i = 0; i < children->n; i++) {
-			const struct child *child = &children->child[i];
-			if ((int)child->role.rank != rank || (what != NULL && !is_meant(child, what)))
+		for (unsigned i = 0; i < plan->n_roles; i++) {
+			const struct plan_role *role = &plan->role[i];
+			bool runs = supervisor->options.managed ||
+			            children_index(&supervisor->children, role->page.name) >= 0;
+			if ((int)role->rank != rank || !runs || (what != NULL && !is_meant(role, what)))
 				continue;
-			memcpy(renew->role[renew->n++], child->role.page.name, SHM_NAME_MAX);
+			memcpy(renew->role[renew->n++], role->page.name, SHM_NAME_MAX);
 		}
 }
 
@@ -37,9 +40,8 @@ static void say_unknown(struct supervisor *supervisor, const char *what)
 {
 	char text[REQUEST_LINE_MAX];
 	int n = snprintf(text, sizeof text, "the instance has no stage and no role \"%s\"; its roles:", what);
-	for (unsigned i = 0; i < supervisor->children.n && n < (int)sizeof text; i++)
-		n += snprintf(text + n, sizeof text - (size_t)n, " %s",
-		              supervisor->children.child[i].role.page.name);
+	for (unsigned i = 0; i < supervisor->plan->n_roles && n < (int)sizeof text; i++)
+		n += snprintf(text + n, sizeof text - (size_t)n, " %s", supervisor->plan->role[i].page.name);
 	requests_finish(&supervisor->requests, text);
 }
 
@@ -62,20 +64,40 @@ static void say_finding(void *argument, const struct plan_role *role, enum trial
 	}
 }
 
-static void begin_trial(struct supervisor *supervisor)
+bool renew_prepare(struct supervisor *supervisor, const char *text, uint64_t layout)
 {
 	struct renew *renew = &supervisor->renew;
 	struct trial *trial = &supervisor->trial;
+	bool restart = strncmp(text, "restart ", 8) == 0;
+	if (!restart && strcmp(text, "upgrade") != 0) {
+		requests_finish(&supervisor->requests,
+		                "this supervisor does not know that; it knows restart, upgrade and reload");
+		return false;
+	}
+	*renew = (struct renew){.upgrade = !restart};
+	choose(supervisor, restart ? text + 8 : NULL);
+	if (restart && renew->n == 0) {
+		say_unknown(supervisor, text + 8);
+		return false;
+	}
 	trial_begin(trial, supervisor->config, supervisor->plan, supervisor->children.libexec, false,
 	            say_finding, supervisor);
-	trial->layout = segment_layout_hash();
-	if (renew->upgrade) {
-		trial->supervisor = supervisor->program;
-		return;
+	trial->layout = layout;
+	if (restart) {
+		/* All roles that are meant have one program; the first's section speaks for it. */
+		int index = plan_role_index(supervisor->plan, renew->role[0]);
+		trial->only = supervisor->plan->role[index].section;
 	}
-	/* All roles that are meant have one program; the first's section speaks for it. */
-	int index = children_index(&supervisor->children, renew->role[0]);
-	trial->only = supervisor->children.child[index].role.section;
+	return true;
+}
+
+const char *renew_verdict(const struct renew *renew)
+{
+	if (renew->refused != 0)
+		return "nothing was ended: the programs that are installed cannot start";
+	if (renew->other_layout && !renew->upgrade)
+		return "nothing was ended: the program is of another layout; millrace upgrade drains and makes everything anew";
+	return NULL;
 }
 
 void renew_begin(struct supervisor *supervisor, uint64_t now_ns)
@@ -84,19 +106,15 @@ void renew_begin(struct supervisor *supervisor, uint64_t now_ns)
 	supervisor->request_wanted = false;
 	if (!requests_take(&supervisor->requests, supervisor->plan->directory, text))
 		return;
-	bool restart = strncmp(text, "restart ", 8) == 0;
-	if (!restart && strcmp(text, "upgrade") != 0) {
-		requests_finish(&supervisor->requests,
-		                "this supervisor does not know that; it knows restart and upgrade");
+	supervisor->reload_asked = strcmp(text, "reload") == 0;
+	if (supervisor->reload_asked) {
+		reload_begin(supervisor, now_ns);
 		return;
 	}
-	supervisor->renew = (struct renew){.upgrade = !restart, .begun_ns = now_ns};
-	choose(supervisor, restart ? text + 8 : NULL);
-	if (restart && supervisor->renew.n == 0) {
-		say_unknown(supervisor, text + 8);
+	if (!renew_prepare(supervisor, text, segment_layout_hash()))
 		return;
-	}
-	begin_trial(supervisor);
+	if (supervisor->renew.upgrade)
+		supervisor->trial.supervisor = supervisor->program;
 	supervisor->phase = SUPERVISOR_RENEWING;
 }
 
@@ -166,15 +184,16 @@ int renew_after_drain(struct supervisor *supervisor, int status)
 	return SUPERVISOR_CANNOT_START;
 }
 
-void renew_finish_handed(struct supervisor *supervisor)
+void renew_finish_started(struct supervisor *supervisor)
 {
 	if (supervisor->requests.answer < 0)
 		return;
 	bool all = children_all(&supervisor->children, -1, CHILD_UP);
-	requests_say(
-	        &supervisor->requests, "supervisor: process %d goes on as version %s, %llu ms", (int)getpid(),
-	        MILLRACE_VERSION,
-	        (unsigned long long)((clock_monotonic_ns() - supervisor->renew.step_begun_ns) / NS_PER_MS));
+	if (!supervisor->reload_asked)
+		requests_say(&supervisor->requests, "supervisor: process %d goes on as version %s, %llu ms",
+		             (int)getpid(), MILLRACE_VERSION,
+		             (unsigned long long)((clock_monotonic_ns() - supervisor->renew.step_begun_ns) /
+		                                  NS_PER_MS));
 	requests_finish(&supervisor->requests, all ? NULL : "not all stages run: see millrace stat");
 }
 
@@ -208,11 +227,8 @@ static void step_trying(struct supervisor *supervisor, uint64_t now_ns, uint64_t
 	if (trial_among(&supervisor->trial, &supervisor->children, now_ns, due_ns))
 		return;
 	*due_ns = now_ns;
-	if (renew->refused != 0)
-		finish(supervisor, "nothing was ended: the programs that are installed cannot start");
-	else if (renew->other_layout && !renew->upgrade)
-		finish(supervisor,
-		       "nothing was ended: the program is of another layout; millrace upgrade drains and makes everything anew");
+	if (renew_verdict(renew) != NULL)
+		finish(supervisor, renew_verdict(renew));
 	else if (renew->other_layout)
 		begin_drain(supervisor, now_ns);
 	else

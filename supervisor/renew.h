@@ -41,7 +41,16 @@ void renew_give_up(struct supervisor *supervisor);
  * program goes on; otherwise returns the exit status. */
 int renew_after_drain(struct supervisor *supervisor, int status);
 
-/* All stages run again after an exec: tells who asked. */
-void renew_finish_handed(struct supervisor *supervisor);
+/* All stages run again, after an exec or a reload: tells who asked. */
+void renew_finish_started(struct supervisor *supervisor);
+
+/* ---- the steps by themselves, for an instance without a supervisor (managed_request.h) ---- */
+
+/* Begins with "upgrade" or "restart WHAT": renew.role and the trial of their programs, for segments
+ * of this layout. False, the request being finished: it is not known, or means no role. */
+bool renew_prepare(struct supervisor *supervisor, const char *text, uint64_t layout);
+
+/* Why the trial, at its end, forbids it; NULL: it does not. */
+const char *renew_verdict(const struct renew *renew);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "shm/folder.h"
 #include "shm/instance.h"
+#include "supervisor/maker.h"
 
 #define AGAIN_NS NS_PER_SEC /* a signal that came before the supervisor could take it is sent again */
 
@@ -81,6 +82,27 @@ bool requests_take(struct requests *requests, const char *directory, char text[R
 	return true;
 }
 
+void requests_tell(struct requests *requests, const char *format, ...)
+{
+	char text[REQUEST_LINE_MAX];
+	va_list list;
+	if (requests->answer < 0)
+		return;
+	va_start(list, format);
+	vsnprintf(text, sizeof text, format, list);
+	va_end(list);
+	append(requests, "say ", text);
+}
+
+void requests_step(struct requests *requests, const char *word, const char *role)
+{
+	char text[REQUEST_TEXT_MAX];
+	if (requests->answer < 0)
+		return;
+	snprintf(text, sizeof text, "%s%s%s", word, *role == '\0' ? "" : " ", role);
+	append(requests, "step ", text);
+}
+
 void requests_say(struct requests *requests, const char *format, ...)
 {
 	char text[REQUEST_LINE_MAX];
@@ -114,7 +136,7 @@ void requests_finish(struct requests *requests, const char *why)
 
 static void tell(struct request *request, uint64_t now_ns)
 {
-	if (request_taken(request) || now_ns - request->told_ns < AGAIN_NS)
+	if (request->managed || request_taken(request) || now_ns - request->told_ns < AGAIN_NS)
 		return;
 	request->told_ns = now_ns;
 	(void)kill((pid_t)request->supervisor, SIGUSR2); /* one that died is noticed by request_next */
@@ -136,10 +158,11 @@ static int write_request(struct request *request, const char *text)
 static int ask(struct request *request, const char *text)
 {
 	struct stat status;
-	int result = instance_locked(request->directory, "lock", &request->supervisor);
+	request->managed = maker_is_kept(request->directory);
+	int result = request->managed ? 1 : instance_locked(request->directory, "lock", &request->supervisor);
 	if (result < 0)
 		return result;
-	if (result == 0 || request->supervisor <= 0)
+	if (!request->managed && (result == 0 || request->supervisor <= 0))
 		return -ESRCH;
 	if (folder_stat(request->directory, REQUEST_FILE, &status) != 0)
 		return -EOPNOTSUPP;
@@ -193,7 +216,8 @@ static void open_answer(struct request *request)
 enum request_event request_next(struct request *request, char line[REQUEST_LINE_MAX])
 {
 	/* Before the look: what it wrote before it died is not missed. */
-	bool gone = kill((pid_t)request->supervisor, 0) != 0 && errno == ESRCH;
+	bool gone = request->managed ? request->ended
+	                             : kill((pid_t)request->supervisor, 0) != 0 && errno == ESRCH;
 	if (request->answer < 0)
 		open_answer(request);
 	if (request->answer < 0 || !read_line(request, line)) {
@@ -202,10 +226,18 @@ enum request_event request_next(struct request *request, char line[REQUEST_LINE_
 	}
 	if (strcmp(line, "done") == 0)
 		return REQUEST_DONE;
-	bool failed = strncmp(line, "failed ", 7) == 0;
-	size_t skipped = failed ? 7 : strncmp(line, "say ", 4) == 0 ? 4 : 0;
-	memmove(line, line + skipped, strlen(line + skipped) + 1);
-	return failed ? REQUEST_FAILED : REQUEST_SAYS;
+	static const struct {
+		const char *word;
+		enum request_event event;
+	} word[] = {{"failed ", REQUEST_FAILED}, {"step ", REQUEST_STEP}, {"say ", REQUEST_SAYS}};
+	for (unsigned i = 0; i < sizeof word / sizeof *word; i++) {
+		size_t n = strlen(word[i].word);
+		if (strncmp(line, word[i].word, n) != 0)
+			continue;
+		memmove(line, line + n, strlen(line + n) + 1);
+		return word[i].event;
+	}
+	return REQUEST_SAYS;
 }
 
 void request_end(struct request *request)

@@ -5,6 +5,7 @@
  *                    SIGUSR2 ---------------------------------------------------------> requests_take
  *     request_next <----------------------- answer    "ID"                     <-------
  *                                                     "say tally.0: process 12 -> 34"  requests_say
+ *                                                     "step stop tally.0"              requests_step
  *                                                     "done" or "failed WHY"           requests_finish
  *     request_end: drops the lock
  *
@@ -43,8 +44,14 @@ int requests_open(const char *directory);
  * OPERAND". False: there is none. */
 bool requests_take(struct requests *requests, const char *directory, char text[REQUEST_TEXT_MAX]);
 
-/* Tells its asker a line; logs it, too. Does nothing when none is being done. */
+/* Tells its asker a line. Does nothing when none is being done. */
+void requests_tell(struct requests *requests, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same, and logs it. */
 void requests_say(struct requests *requests, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Tells its asker what is for him to do (managed_request.h); role may be "". */
+void requests_step(struct requests *requests, const char *word, const char *role);
 
 /* It is done; why NULL: well, otherwise it failed. Does nothing when none is being done. */
 void requests_finish(struct requests *requests, const char *why);
@@ -52,6 +59,8 @@ void requests_finish(struct requests *requests, const char *why);
 /* ---- the command ---- */
 
 struct request {
+	bool managed; /* a service manager runs the instance; the caller makes it look (managed_request.h) */
+	bool ended;   /* of a managed one, by the caller: what was to answer has ended */
 	char directory[128];
 	char id[REQUEST_ID_MAX];
 	int lock, answer;  /* descriptors; -1: none */
@@ -60,7 +69,8 @@ struct request {
 	size_t read_bytes; /* of the answer */
 };
 
-/* Asks the supervisor of the instance in the directory. Returns 0; -ENOENT: there is no such
+/* Asks the supervisor of the instance in the directory, or, where a service manager runs it, who will
+ * look next: then `managed` is set. Returns 0; -ENOENT: there is no such
  * instance; -ESRCH: no supervisor runs it; -EOPNOTSUPP: its supervisor knows no requests;
  * -EWOULDBLOCK: another command's request is being done; another -errno. */
 int request_begin(struct request *request, const char *directory, const char *text);
@@ -68,9 +78,10 @@ int request_begin(struct request *request, const char *directory, const char *te
 enum request_event {
 	REQUEST_WAIT,   /* nothing new */
 	REQUEST_SAYS,   /* line is one for the user */
+	REQUEST_STEP,   /* line is one for the command: "WORD ROLE", or "WORD" */
 	REQUEST_DONE,   /* the end */
 	REQUEST_FAILED, /* the end; line says why */
-	REQUEST_GONE    /* the end: the supervisor died over it */
+	REQUEST_GONE    /* the end: who was to answer died over it */
 };
 
 /* What is new; does not wait. */

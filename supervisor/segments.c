@@ -127,8 +127,7 @@ int segments_check_generation(const struct segments *segments, const char *name,
 	return result;
 }
 
-/* Did the role's last life end in order, so that nothing waits in its private memory? */
-static bool role_is_clean(const struct segments *segments, const char *role)
+bool segments_role_is_clean(const struct segments *segments, const char *role)
 {
 	char name[SEGMENT_NAME_MAX];
 	struct segment control = {0};
@@ -167,7 +166,7 @@ static int fit_lane(const struct segments *segments, const struct plan_topic *to
 		reason = "an outside program may be attached to it";
 	else if (state.required_live)
 		reason = "a required group has a live reader";
-	else if (!role_is_clean(segments, role))
+	else if (!segments_role_is_clean(segments, role))
 		reason = "its writer did not end in order and may have something to finish";
 	if (reason == NULL)
 		return lane_file_resize(segments->directory, name, lane, wanted, error);
@@ -256,7 +255,7 @@ static void drop_private(struct segments *segments, const char *role, const char
 	struct segment private = {0};
 	struct shm_error ignored;
 	instance_private_name(name, role);
-	if (!role_is_clean(segments, role)) {
+	if (!segments_role_is_clean(segments, role)) {
 		uint64_t filled = 0;
 		if (segment_attach(&private, segments->directory, name, SEGMENT_PRIVATE, SEGMENT_READ,
 		                   &ignored) == 0)
@@ -283,7 +282,7 @@ static int apply_private(struct segments *segments, const struct plan *plan, con
 	bool lanes = same_lanes(segments, plan, role->page.name);
 	if (there && header.size_bytes == wanted_bytes && lanes)
 		return 0;
-	if (there && !role_is_clean(segments, role->page.name)) {
+	if (there && !segments_role_is_clean(segments, role->page.name)) {
 		if (lanes) {
 			log_warn(
 			        "the private memory keeps its size until the next start: the last life did not end in order",
@@ -330,11 +329,23 @@ static int apply_role(struct segments *segments, const struct plan *plan, const 
 
 /* ---- the page ---- */
 
+static void say_who_runs_it(const struct segments *segments, struct instance_page *page)
+{
+	atomic_store(&page->supervisor_pid, segments->managed ? 0 : (uint32_t)getpid());
+	atomic_store(&page->managed, segments->managed ? 1 : 0);
+}
+
+struct new_page {
+	const struct segments *segments;
+	const struct plan *plan;
+};
+
 static void fill_page(void *body, void *argument)
 {
 	struct instance_page *page = body;
-	plan_fill_page(argument, page);
-	atomic_store(&page->supervisor_pid, (uint32_t)getpid());
+	const struct new_page *wanted = argument;
+	plan_fill_page(wanted->plan, page);
+	say_who_runs_it(wanted->segments, page);
 	page->created_ns = clock_real_ns();
 }
 
@@ -354,6 +365,7 @@ static int replace_page(const struct segments *segments, const struct plan *plan
                         struct shm_error *error)
 {
 	char next[FOLDER_PATH_MAX];
+	struct new_page wanted = {segments, plan};
 	snprintf(next, sizeof next, "%s/" NEXT_DIRECTORY, segments->directory);
 	int result = folder_make(next);
 	if (result != 0 && result != -EEXIST) {
@@ -362,7 +374,7 @@ static int replace_page(const struct segments *segments, const struct plan *plan
 	}
 	(void)folder_unlink(next, "instance");
 	result = segment_create(next, "instance", SEGMENT_INSTANCE, segments->generation,
-	                        sizeof(struct instance_page), fill_page, (void *)(uintptr_t)plan, error);
+	                        sizeof(struct instance_page), fill_page, &wanted, error);
 	if (result == 0)
 		result = segment_attach(page, next, "instance", SEGMENT_INSTANCE, SEGMENT_WRITE, error);
 	if (result == 0) {
@@ -420,7 +432,7 @@ static int publish(struct segments *segments, const struct plan *plan, struct sh
 	if (result != 0)
 		return result;
 	struct instance_page *page = segments->page.body;
-	atomic_store(&page->supervisor_pid, (uint32_t)getpid());
+	say_who_runs_it(segments, page);
 	atomic_store(&page->draining, 0);
 	atomic_store(&page->ended, 0);
 	copy_page(segments, page);
@@ -546,7 +558,7 @@ unsigned segments_unfinished(const struct segments *segments)
 	unsigned n = 0;
 	DIR *folder = folder_list(segments->directory);
 	while (folder != NULL && (entry = readdir(folder)) != NULL) {
-		if (!is_private(entry->d_name) || role_is_clean(segments, entry->d_name))
+		if (!is_private(entry->d_name) || segments_role_is_clean(segments, entry->d_name))
 			continue;
 		log_warn("did not end in order: its next process goes on with the events it received",
 		         "role=%s", entry->d_name);

@@ -21,6 +21,7 @@ struct segments {
 	bool adopted;                       /* they were there before this process */
 	struct instance_page *old;          /* copy of the page in force; NULL: none */
 	struct segment page;                /* the page in force, writable; zero before segments_apply */
+	bool managed;                       /* a service manager runs the roles: the page says so */
 	uint64_t given_up, dropped_buffers; /* by segments_apply, not yet in its metrics */
 };
 
@@ -58,6 +59,9 @@ uint64_t segments_waiting(const struct segments *segments, FILE *text);
  * whose private memory may hold what they had received and not written. Each is logged. Returns how
  * many. */
 unsigned segments_unfinished(const struct segments *segments);
+
+/* Did the role's last life end in order, so that nothing waits in its private memory? */
+bool segments_role_is_clean(const struct segments *segments, const char *role);
 
 /* 0 when the segment belongs to the same instance as the page in force, otherwise -errno with the
  * reason and the remedy. */

@@ -133,6 +133,7 @@ static int look_around(struct supervisor *supervisor, struct shm_error *error)
 	struct segments *segments = &supervisor->segments;
 	int result = segments_look(segments, supervisor->plan->directory, error);
 	supervisor->fresh = result == 0 && !segments->adopted;
+	segments->managed = supervisor->options.managed;
 	if (result == 0 && segments->adopted && !supervisor->options.managed && segments->old->managed != 0) {
 		shm_explain(
 		        error,
@@ -374,7 +375,7 @@ static uint64_t start_step(struct supervisor *supervisor, uint64_t now_ns)
 		if (supervisor->rank == 0) {
 			supervisor->phase = SUPERVISOR_UP;
 			say_ready(supervisor);
-			renew_finish_handed(supervisor);
+			renew_finish_started(supervisor);
 			return UINT64_MAX;
 		}
 		supervisor->rank--;

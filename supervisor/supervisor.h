@@ -55,7 +55,7 @@ struct supervisor_options {
 	const char **sets;       /* "KEY=VALUE" */
 	size_t n_sets;
 	char **argv;  /* all of it, for the next program */
-	bool managed; /* make the segments only: a service manager has sockets and roles (managed.h) */
+	bool managed; /* a service manager has sockets and roles (managed.h) */
 };
 
 /* What a command has asked for (renew.h). */
@@ -69,7 +69,7 @@ struct renew {
 	bool killed;       /* the role that is being stopped has been killed */
 	bool drains;       /* DRAINING is for it: sockets stay as they are, and another program goes on */
 	pid_t old_pid;
-	uint64_t begun_ns, step_begun_ns, deadline_ns;
+	uint64_t step_begun_ns, deadline_ns;
 };
 
 struct handover;
@@ -99,6 +99,7 @@ struct supervisor {
 	struct config *next_config;
 	struct plan *next_plan;
 	bool reload_wanted;
+	bool reload_asked; /* by a command, which waits for the end of it */
 	/* RENEWING */
 	struct requests requests;
 	struct renew renew;

@@ -192,6 +192,7 @@ $(eval $(call unit,supervisor/sockets,supervisor stage flow config shm event bas
 $(eval $(call unit,supervisor/sockets_stream,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/segments,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/orphans,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
+$(eval $(call unit,supervisor/maker,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/watch,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/children,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))
 $(eval $(call unit,supervisor/queues,supervisor stage flow config shm event base,-lcyaml -lyaml -lck))

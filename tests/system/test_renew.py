@@ -222,6 +222,27 @@ def test_the_next_program_has_the_lock_takes_signals_and_reads_the_configuration
     assert len(renew(one, "upgrade")) == 4
 
 
+def test_a_reload_by_command_says_what_becomes_of_which_role(one):
+    address = one.http_addresses()[0]
+    result = command(one, "reload")
+    assert result.returncode == 0 and "no stage starts again" in result.stdout, result
+    one.write_config({**http_listeners(f"127.0.0.1:{address[1]}", processes=2), "tally": {"commit_interval": "50ms"}})
+    result = command(one, "reload")
+    assert result.returncode == 0 and "tally.0: starts again" in result.stdout and "ingest-http.1: is new" in result.stdout, result
+    assert one.control("ingest-http.1").state == one.control("tally.0").state == "running"
+
+
+def test_a_reload_by_command_that_is_refused_says_why_and_changes_nothing(one):
+    pids = {role: one.pid(role) for role in lives(one)}
+    one.write_config({**http_listeners("127.0.0.1:0"), "tally": {"commit_interval": "never"}})
+    result = command(one, "reload")
+    assert result.returncode == 1 and "tally.commit_interval" in result.stdout and "everything goes on as before" in result.stderr, result
+    one.write_config(http_listeners("127.0.0.1:0"))
+    (one.libexec / "tally.findings").write_text("refused tally.window: no such thing\n")
+    assert command(one, "reload").returncode == 0, "its section goes on as it is"
+    assert {role: one.pid(role) for role in lives(one)} == pids
+
+
 def test_a_supervisor_that_is_asked_to_end_meanwhile_ends_and_says_so(fake):
     one = fake(config=http_listeners("127.0.0.1:0"))
     one.start()

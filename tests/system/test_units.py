@@ -1,7 +1,5 @@
-"""The units of systemd (conf/systemd), by a stand-in for it: their commands in their order, sockets by LISTEN_FDS, a NOTIFY_SOCKET,
-restarts after RestartSec, stops in the reverse order. What systemd-analyze says of the files themselves, where it is installed.
+"""The units of systemd (conf/systemd), by a stand-in for it (units_help.py). What systemd-analyze says of the files themselves, where it is installed.
 """
-import json
 import os
 import re
 import shutil
@@ -16,174 +14,17 @@ from harness import BUILD, MILLRACE, SLOW, kill_pid, processes, wait_until
 from http_help import EXAMPLE, LOG_EXAMPLE, Knocker, ask
 from load import Expected, ipevent, random_sha, udp_socket
 from prometheus_help import samples, value
-from serve_help import HOST, serve_address
+from serve_help import serve_address
 from stored_help import StoredLoad
+from units_help import LIBEXEC, NAMES, UNITS, address, managed_instance, read_unit
 
-UNITS = BUILD.parent / "conf" / "systemd"
-LIBEXEC = "/usr/libexec/millrace"
 CRASHES = 30
 NETWORK_MOST, NO_NETWORK_MOST = 1.5, 0.6
 
 
-def read_unit(name):
-    """{key: [words of all its lines]} of the unit and of what is dropped in for all millrace-*."""
-    template, _, instance = name.partition("@")
-    instance, _, kind = instance.rpartition(".")
-    file = UNITS / (f"{template}@.{kind}" if "@" in name else name)
-    files = [file] + sorted((UNITS / "millrace-.service.d").glob("*.conf")) * name.endswith(".service")
-    unit = {}
-    for line in "".join(f.read_text() for f in files).splitlines():
-        if re.match(r"\w+=", line):
-            key, _, value = line.partition("=")
-            unit.setdefault(key, []).extend(value.replace("%i", instance).split())
-    return unit
-
-
-class Manager:
-    """Does what systemd does with these units; they must be listed in no particular order."""
-
-    def __init__(self, one, tmp_path, names):
-        self.one = one
-        self.units = {name: read_unit(name) for name in names}
-        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notify_path = str(tmp_path / "notify")
-        self.notify.bind(self.notify_path)
-        self.notify.settimeout(0.1)
-        self.sockets, self.process, self.said, self.order = {}, {}, [], []
-        self.restarts = 0
-        self.environment = dict(one.environment(), NOTIFY_SOCKET=self.notify_path, WATCHDOG_USEC="600000")
-
-    # ---- order ----
-
-    def sorted(self):
-        """By After= and Before=, as systemd starts them."""
-        after = {name: set(unit.get("After", [])) for name, unit in self.units.items()}
-        for name, unit in self.units.items():
-            for other in unit.get("Before", []):
-                after.setdefault(other, set()).add(name)
-        done = []
-        while len(done) < len(self.units):
-            ready = [n for n in sorted(self.units) if n not in done and not (after[n] & set(self.units)) - set(done)]
-            assert ready, "the units wait for each other"
-            done.append(ready[-1])  # not in the order of their names
-        return done
-
-    # ---- processes ----
-
-    def command(self, name, key="ExecStart"):
-        words = [w.replace(LIBEXEC, str(BUILD / "libexec" / "millrace")) for w in self.units[name][key]]
-        return [str(self.one.config_file) if w.startswith("/etc/") else self.one.name if w == "default" else w for w in words]
-
-    def run_once(self, name, key):
-        with open(self.one.log_file, "ab") as log:
-            return subprocess.run(self.command(name, key), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment,
-                                  timeout=60 * SLOW, check=False).returncode
-
-    def spawn(self, name):
-        held = [self.sockets[s] for s in self.units[name].get("Sockets", [])]
-        numbers = " ".join(f"{3 + i}<&{s.fileno()}" for i, s in enumerate(held))
-        script = (f"exec {numbers};" if held else "") + 'exec env LISTEN_PID=$$ WATCHDOG_PID=$$ "$0" "$@"'
-        environment = dict(self.environment, LISTEN_FDS=str(len(held)))
-        with open(self.one.log_file, "ab") as log:
-            self.process[name] = subprocess.Popen(["/bin/bash", "-c", script, *self.command(name)], stdin=subprocess.DEVNULL, stdout=log,
-                                                  stderr=log, env=environment, pass_fds=[s.fileno() for s in held])
-
-    def is_service(self, name):
-        return name.endswith(".service") and self.units[name]["Type"] == ["notify"]
-
-    def ready(self, pid, what="READY=1"):
-        self.hear()
-        return any(p == pid and what in text for p, text in self.said)
-
-    def hear(self):
-        while True:
-            try:
-                data, ancillary, _, _ = self.notify.recvmsg(4096, socket.CMSG_SPACE(12))
-            except (BlockingIOError, TimeoutError):
-                return
-            pid = next(int.from_bytes(bytes_[:4], "little") for _, kind, bytes_ in ancillary if kind == socket.SCM_CREDENTIALS)
-            self.said.append((pid, data.decode()))
-
-    def start(self):
-        self.notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self.notify.setblocking(False)
-        for name in self.sorted():
-            self.order.append(name)
-            if name.endswith(".target"):
-                continue
-            if self.is_service(name):
-                self.spawn(name)
-                wait_until(lambda n=name: self.ready(self.process[n].pid), 20, f"READY=1 of {name}: {self.one.log_file.read_text()[-2000:]}")
-            else:
-                assert self.run_once(name, "ExecStart") == 0, self.one.log_file.read_text()[-2000:]
-        return self
-
-    def step(self):
-        """Restart=always, RestartSec=50ms, and no limit. Called again and again: a process ends with the thread that started it."""
-        self.hear()
-        dead = [name for name, process in self.process.items() if process.poll() is not None]
-        if dead:
-            time.sleep(0.05)
-        for name in dead:
-            self.restarts += 1
-            self.spawn(name)
-
-    def stop(self):
-        """In the reverse order. Returns the exit statuses of the services."""
-        statuses = {}
-        for name in reversed(self.order):
-            if self.is_service(name):
-                self.process[name].send_signal(signal.SIGTERM)
-                # It hears meanwhile, as systemd does: the queue of the socket holds only some messages.
-                wait_until(lambda n=name: self.hear() or self.process[n].poll() is not None, 30, f"the end of {name}")
-                statuses[name] = self.process[name].returncode
-            elif "ExecStop" in self.units[name]:
-                statuses[name] = self.run_once(name, "ExecStop")
-        return statuses
-
-    def discard(self):
-        for process in self.process.values():
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-        for held in self.sockets.values():
-            held.close()
-        self.notify.close()
-        shutil.rmtree(self.one.directory, ignore_errors=True)
-
-
-NAMES = ["millrace-ingest-udp@0.service", "millrace-ingest-http@0.service", "millrace-enrich@0.service", "millrace-deliver@0.service",
-         "millrace-tally.service", "millrace-sink@logs.service", "millrace-segments.service", "millrace-gate.service",
-         "millrace-readers.target", "millrace-middle.target", "millrace-serve.service"]
-
-
 @pytest.fixture
 def managed(instance, tmp_path):
-    """A manager whose sockets are bound; config says where."""
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
-    udp.bind(("127.0.0.1", 0))
-    http = socket.create_server(("127.0.0.1", 0), backlog=1000)
-    config = {
-        "data_dir": str(tmp_path / "data"), "drain_timeout": "20s",
-        "ingest": {"udp": [{"listen": ["127.0.0.1:%d" % udp.getsockname()[1]], "format": "ipevent"}],
-                   "http": [{"listen": ["127.0.0.1:%d" % http.getsockname()[1]]}]},
-        "topics": {t: {"size": "64MiB" if t == "metric" else "4MiB"} for t in ("ip", "metric", "log", "track.raw", "track")},
-        "queues": {"postback": {"slots": 1024, "slot_size": 1024}},
-        "tally": {"commit_interval": "100ms"},
-        "sinks": [{"name": "logs", "kind": "objects", "topics": ["log"], "tails": "16MiB"}],
-        "serve": {"listen": ["127.0.0.1:0"], "hosts": [HOST]},
-    }
-    one = instance(config=config, start=False)
-    manager = Manager(one, tmp_path, NAMES)
-    manager.sockets = {"millrace-ingest-udp@0.socket": udp, "millrace-ingest-http@0.socket": http}
-    yield manager
-    print(one.log_file.read_text()[-4000:] if one.log_file.exists() else "")
-    manager.discard()
-
-
-def address(manager, kind):
-    return manager.sockets[f"millrace-ingest-{kind}@0.socket"].getsockname()
+    yield from managed_instance(instance, tmp_path)
 
 
 def test_readers_start_first_and_stop_last(managed):
