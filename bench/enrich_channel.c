@@ -50,9 +50,6 @@ static void make(const char *directory)
 {
 	struct shm_error error = {""};
 	char name[SEGMENT_NAME_MAX];
-	must(segment_create(directory, "bells", SEGMENT_BELLS, GENERATION, sizeof(struct bells_page), NULL,
-	                    NULL, &error),
-	     &error);
 	for (unsigned i = 0; i < TOPICS; i++) {
 		must(stream_create(directory, instance_lane_name(name, topics[i].name, 0), GENERATION,
 		                   LANE_BYTES, &error),

@@ -139,9 +139,6 @@ static void make_instance(void)
 		perror(directory);
 		exit(1);
 	}
-	must(segment_create(directory, "bells", SEGMENT_BELLS, GENERATION, sizeof(struct bells_page), NULL,
-	                    NULL, &error),
-	     &error);
 	must(stream_create(directory, instance_lane_name(name, TOPIC, 0), GENERATION, LANE_BYTES, &error),
 	     &error);
 	must(topic_groups_create(directory, TOPIC, GENERATION, &group, 1, &error), &error);

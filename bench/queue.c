@@ -51,7 +51,6 @@ struct field {
 	_Atomic uint32_t producers_left;
 	alignas(SHM_LINE) struct tally pushed[PROCESSES_MAX];
 	struct tally taken[PROCESSES_MAX];
-	struct bell bell[2];
 	ck_ring_t ring;
 	alignas(SHM_LINE) struct message message[SLOTS]; /* of the ring */
 	struct queue_shared queue;                       /* last: words and slots follow */
@@ -195,7 +194,7 @@ static void join(struct user *user, const struct options *options, unsigned role
 	    0)
 		_exit(1);
 	if (options->bells)
-		queue_use_bells(&user->queue, &user->field->bell[0], &user->field->bell[1]);
+		queue_use_bells(&user->queue);
 }
 
 static void child(struct field *field, const struct options *options, unsigned index, bool ours)

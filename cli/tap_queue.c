@@ -29,7 +29,8 @@ struct queue_tap {
 	struct command_follow follow;
 	bool down; /* no supervisor ran the instance at the start: do not follow it */
 	struct queue queue;
-	struct bell *pushed;
+	struct sleep_word
+	        pushed; /* rung while a taker sleeps; a tap may not write, and looks by itself too */
 	struct queue_look look;
 	struct stat looked_at; /* file of the queue that `look` knows */
 	bool looking;
@@ -119,7 +120,7 @@ static int enter(struct queue_tap *tap)
 		instance_detach(&tap->instance);
 		return command_fail("tap", "%s", error.text);
 	}
-	tap->pushed = &tap->instance.bells->queue[index][0];
+	tap->pushed = sleep_on_call(&tap->queue.shared->pushed.word);
 	if (begin_look(tap) != 0) {
 		leave(tap);
 		return command_fail("tap", "%s", strerror(ENOMEM));
@@ -155,14 +156,14 @@ static enum life read_on(struct queue_tap *tap)
 {
 	enum life life = LIFE_SAME;
 	while (life == LIFE_SAME && tap_wants_more(tap->output)) {
-		uint32_t seen = bell_value(tap->pushed);
+		sleep_note(&tap->pushed, 1);
 		sweep(tap);
 		if (!tap_flush(tap->output) || tap->options->no_follow || tap->down || tap_output_gone())
 			break;
 		life = life_check(&tap->life);
 		if (life == LIFE_SAME && tap_wants_more(tap->output)) {
 			command_follow(&tap->follow, "tap", &tap->instance, tap->options->instance);
-			bell_wait(tap->pushed, seen, WAIT_NS);
+			sleep_any(&tap->pushed, 1, WAIT_NS);
 		}
 	}
 	return life;

@@ -215,7 +215,7 @@ static void wait_for_work(struct deliver *deliver, uint64_t timeout_ns, bool bel
 	struct pollfd fd[3] = {
 	        {.fd = deliver->sender->ops->fd(deliver->sender), .events = POLLIN},
 	        {.fd = names_fd(deliver->names), .events = POLLIN},
-	        {.fd = bell_poll_fd(deliver->bells), .events = POLLIN},
+	        {.fd = sleep_poll_fd(deliver->sleep), .events = POLLIN},
 	};
 	struct timespec time = {.tv_sec = (time_t)(timeout_ns / NS_PER_SEC),
 	                        .tv_nsec = (long)(timeout_ns % NS_PER_SEC)};
@@ -240,12 +240,12 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	}
 	deliver->worked = false;
 	if (bell && !deliver->noted) {
-		bell_poll_note(deliver->bells);
+		sleep_poll_note(deliver->sleep);
 		deliver->noted = true;
 		return; /* one more look */
 	}
 	deliver->noted = false;
-	if (!bell || !bell_poll_arm(deliver->bells))
+	if (!bell || !sleep_poll_arm(deliver->sleep))
 		wait_for_work(deliver, left_ns, bell);
 }
 
@@ -354,6 +354,12 @@ static void look_back(struct deliver *deliver)
 	         (unsigned long long)deaths);
 }
 
+static unsigned words(void *argument, struct sleep_word *word)
+{
+	*word = sleep_on_bell(((struct deliver *)argument)->queue.pushed);
+	return 1;
+}
+
 static int join(struct deliver *deliver, struct shm_error *error)
 {
 	const struct stage *stage = deliver->stage;
@@ -369,8 +375,7 @@ static int join(struct deliver *deliver, struct shm_error *error)
 		return result;
 	deliver->private = deliver->ports.private_segment.body;
 	look_back(deliver);
-	struct bell *bell = deliver->queue.pushed;
-	result = bell_poll_open(&deliver->bells, &bell, 1, NULL, NULL);
+	result = sleep_poll_open(&deliver->sleep, words, NULL, deliver);
 	if (result != 0)
 		shm_explain(error, "cannot wait for postbacks: %s", strerror(-result));
 	return result;
@@ -380,7 +385,7 @@ static void leave(struct deliver *deliver)
 {
 	writing_close(deliver);
 	parts_close(deliver);
-	bell_poll_close(deliver->bells);
+	sleep_poll_close(deliver->sleep);
 	ports_close(&deliver->ports); /* after the sender, whose bodies may lie in slots */
 	free(deliver);
 }

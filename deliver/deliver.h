@@ -38,7 +38,7 @@
 #include "deliver/stall.h"
 #include "deliver/suspects.h"
 #include "deliver/writing.h"
-#include "shm/bell_poll.h"
+#include "shm/sleep_poll.h"
 #include "stage/stage.h"
 
 enum deliver_metric {
@@ -60,7 +60,7 @@ struct deliver {
 	struct lane lane; /* topic `delivery` */
 	struct redo redo;
 	struct deliver_private *private;
-	struct bell_poll *bells;
+	struct sleep_poll *sleep;
 	/* the parts */
 	struct guard *guard;
 	struct names *names;
@@ -99,7 +99,7 @@ struct deliver {
 	uint64_t deaths_most;
 	uint64_t chance; /* state of the generator for jitter */
 	bool taken_up;   /* all that the last life had taken */
-	bool noted;      /* the bells were noted, and nothing has been found since */
+	bool noted;      /* the bell was noted, and nothing has been found since */
 	bool dense;      /* the last time it asked to be woken it was, within a nap */
 	bool worked;     /* since the last idle */
 };

@@ -3,7 +3,7 @@
 #define LIB_HANDLE_H
 
 #include "lib/millrace.h"
-#include "shm/bell_poll.h"
+#include "shm/sleep_poll.h"
 #include "shm/life.h"
 #include "shm/topic.h"
 
@@ -20,7 +20,7 @@ struct millrace_reader {
 	/* records that millrace_next has given and millrace_advance not passed */
 	uint64_t taken;
 	struct millrace_record record; /* what millrace_next gave last */
-	struct bell_poll *poll;        /* NULL before the first millrace_fd */
+	struct sleep_poll *poll;       /* NULL before the first millrace_fd */
 	struct life_watch poll_life;   /* of its helper thread */
 	struct shm_error error;
 };

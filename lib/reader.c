@@ -74,9 +74,9 @@ static void give_up_batch(struct millrace_reader *reader)
 	memset(&reader->batch, 0, sizeof reader->batch);
 }
 
-/* Sleeps until the bell rings, the end, or a while at a time, so that the end of the instance is
- * noticed. False after a signal. */
-static bool sleep_on_bell(struct millrace_reader *reader, uint64_t now_ns, uint64_t end_ns)
+/* Sleeps until a writer has committed, the end, or a while at a time, so that the end of the
+ * instance is noticed. False after a signal. */
+static bool sleep_a_while(struct millrace_reader *reader, uint64_t now_ns, uint64_t end_ns)
 {
 	uint64_t left_ns = end_ns - now_ns;
 	uint64_t sleep_ns = left_ns < LOOK_NS ? left_ns : LOOK_NS;
@@ -85,7 +85,12 @@ static bool sleep_on_bell(struct millrace_reader *reader, uint64_t now_ns, uint6
 
 /* ---- the descriptor ---- */
 
-/* The end of the instance, or a change of its configuration, rings no bell. */
+static unsigned words(void *argument, struct sleep_word *word)
+{
+	return topic_reader_words(&((struct millrace_reader *)argument)->topic, word);
+}
+
+/* The end of the instance, or a change of its configuration, changes no word. */
 static bool life_is_over(void *argument)
 {
 	struct millrace_reader *reader = argument;
@@ -97,10 +102,10 @@ int millrace_fd(struct millrace_reader *reader)
 	int result = 0;
 	if (reader->poll == NULL) {
 		life_init(&reader->poll_life, &reader->millrace->instance);
-		result = bell_poll_open(&reader->poll, &reader->topic.bell, 1, life_is_over, reader);
+		result = sleep_poll_open(&reader->poll, words, life_is_over, reader);
 	}
 	if (result == 0)
-		return bell_poll_fd(reader->poll);
+		return sleep_poll_fd(reader->poll);
 	shm_explain(&reader->error, "no descriptor for the reader: %s", strerror(-result));
 	return result;
 }
@@ -120,9 +125,9 @@ static bool arm(struct millrace_reader *reader)
 	if (reader->poll == NULL)
 		return false;
 	for (;;) {
-		bell_poll_note(reader->poll);
+		sleep_poll_note(reader->poll);
 		bool found = has_records(reader);
-		if (!bell_poll_arm(reader->poll) || found)
+		if (!sleep_poll_arm(reader->poll) || found)
 			return found;
 	}
 }
@@ -144,7 +149,7 @@ int millrace_peek(struct millrace_reader *reader, int timeout_ms)
 			end_ns = timeout_ms < 0 ? UINT64_MAX : now_ns + (uint64_t)timeout_ms * NS_PER_MS;
 		if (life == LIFE_ENDED)
 			return handle_life(life, &reader->error);
-		if (now_ns >= end_ns || !sleep_on_bell(reader, now_ns, end_ns)) {
+		if (now_ns >= end_ns || !sleep_a_while(reader, now_ns, end_ns)) {
 			return arm(reader) && topic_peek(&reader->topic, &reader->lane, &reader->batch);
 		}
 	}
@@ -251,7 +256,7 @@ void millrace_read_end(struct millrace_reader *reader)
 {
 	if (reader == NULL)
 		return;
-	bell_poll_close(reader->poll);
+	sleep_poll_close(reader->poll);
 	handle_lock();
 	topic_reader_detach(&reader->topic);
 	handle_unlock();

@@ -12,7 +12,7 @@
  *
  * **It holds nobody up.** Topics are read as an optional group, 50 times a second, and no more than
  * a tenth of the time (LIVE_REST); what is overwritten meanwhile counts as missed. The reader never
- * sleeps on a bell, so writers do not even ring for it. In one turn of the loop at most LIVE_WAKES
+ * sleeps on a lane, so writers wake nobody for it. In one turn of the loop at most LIVE_WAKES
  * clients are woken.
  *
  * One thread. The server owns clients: live_join, live_own, live_take ..., live_leave.

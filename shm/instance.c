@@ -24,9 +24,6 @@ int instance_attach(struct instance *instance, const char *name, enum segment_ac
 	if (result == 0)
 		result = segment_attach(&found.page_segment, found.directory, "instance", SEGMENT_INSTANCE,
 		                        access, error);
-	if (result == 0)
-		result = segment_attach(&found.bells_segment, found.directory, "bells", SEGMENT_BELLS,
-		                        SEGMENT_WRITE, error);
 	if (result != 0) {
 		if (result == -ENOENT)
 			shm_explain(
@@ -39,7 +36,6 @@ int instance_attach(struct instance *instance, const char *name, enum segment_ac
 		return result;
 	}
 	found.page = found.page_segment.body;
-	found.bells = found.bells_segment.body;
 	found.generation = found.page_segment.header->generation;
 	*instance = found;
 	return 0;
@@ -48,7 +44,6 @@ int instance_attach(struct instance *instance, const char *name, enum segment_ac
 void instance_detach(struct instance *instance)
 {
 	segment_detach(&instance->page_segment);
-	segment_detach(&instance->bells_segment);
 	if (instance->directory[0] != '\0')
 		folder_release(instance->directory);
 	memset(instance, 0, sizeof *instance);

@@ -4,7 +4,6 @@
  *         lock                    held by the supervisor (POSIX lock: dies with it)
  *         request, answer         supervisor/request.h: what a command asks of the supervisor
  *         instance                this page: topics, lanes, groups, queues, roles
- *         bells                   one doorbell per topic and group, one per queue
  *         drops                   drops.h, how much of the sockets' drop counters is in a ledger
  *         config.yaml             the configuration in force
  *         <topic>.lane.<n>        stream.h, written by one role
@@ -23,7 +22,6 @@
 #ifndef SHM_INSTANCE_H
 #define SHM_INSTANCE_H
 
-#include "shm/bell.h"
 #include "shm/segment.h"
 #include "shm/stream.h"
 
@@ -76,29 +74,16 @@ struct instance_page {
 	struct instance_role role[INSTANCE_ROLES_MAX];
 };
 
-/* Body of the segment `bells`; everybody may write. */
-struct bells_page {
-	/* Bit k set: topic's group k has a reader that may sleep. Set and cleared by claimers,
-	 * under the topic's lock file. */
-	struct {
-		alignas(SHM_LINE) _Atomic uint64_t groups;
-	} active[INSTANCE_TOPICS_MAX];
-	struct bell group[INSTANCE_TOPICS_MAX][STREAM_GROUPS_MAX];
-	struct bell queue[INSTANCE_QUEUES_MAX][2]; /* [0] rung on push, [1] on release of a slot */
-};
-
 /* An instance as one process sees it. Its folder is held (folder.h). */
 struct instance {
 	char directory[128];
 	struct segment page_segment;
-	struct segment bells_segment;
 	/* the supervisor writes its words through a mapping of its own */
 	const struct instance_page *page;
-	struct bells_page *bells;
 	uint64_t generation;
 };
 
-/* Maps the instance page and the bells. name is the instance's name (segment_directory). Returns 0;
+/* Maps the instance page. name is the instance's name (segment_directory). Returns 0;
  * -ENOENT with "is not running" and the remedy in error; otherwise as segment_attach. */
 int instance_attach(struct instance *instance, const char *name, enum segment_access access,
                     struct shm_error *error);

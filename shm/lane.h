@@ -88,7 +88,7 @@ static inline void lane_back(struct lane *lane, struct lane_mark mark)
 	lane->records = mark.records;
 }
 
-/* Commits n lanes, all of streams, with one redo note and rings their bells. Region 1 + i of redo
+/* Commits n lanes, all of streams, with one redo note and wakes their readers. Region 1 + i of redo
  * is lane i's stream_shared; the note may already hold words of the caller's. All lanes are empty
  * then. */
 void lanes_commit(struct lane *lane, unsigned n, struct redo *redo);

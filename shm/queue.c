@@ -163,6 +163,8 @@ int queue_attach(struct queue *queue, const char *directory, const char *name, e
 		return result;
 	}
 	queue->segment = segment;
+	if (access == SEGMENT_WRITE)
+		queue_use_bells(queue);
 	return 0;
 }
 
@@ -172,10 +174,10 @@ void queue_detach(struct queue *queue)
 	memset(queue, 0, sizeof *queue);
 }
 
-void queue_use_bells(struct queue *queue, struct bell *pushed, struct bell *released)
+void queue_use_bells(struct queue *queue)
 {
-	queue->pushed = pushed;
-	queue->released = released;
+	queue->pushed = &queue->shared->pushed;
+	queue->released = &queue->shared->released;
 }
 
 /* ---- announcing ---- */

@@ -130,9 +130,11 @@ struct queue_shared {
 	/* count << 24 | slot: how often a message became ready in a slot that takers had passed,
 	 * and the last such slot. Any user. */
 	alignas(SHM_LINE) _Atomic uint64_t returned;
+	struct bell pushed;   /* rung when a message has become ready */
+	struct bell released; /* rung when a slot has become free */
 	alignas(SHM_LINE) _Atomic uint64_t word[];
 };
-_Static_assert(sizeof(struct queue_shared) == 2 * SHM_LINE, "words begin on a line of their own");
+_Static_assert(sizeof(struct queue_shared) == 4 * SHM_LINE, "words begin on a line of their own");
 
 /* Before the data of each slot, written by the producer at commit. Each message of a slot has
  * another lap, so queue_look can tell one from the next. */
@@ -147,8 +149,8 @@ struct queue {
 	struct queue_shared *shared;
 	_Atomic uint64_t *word;
 	char *data;
-	struct bell *pushed;   /* rung when a message has become ready; NULL: no taker sleeps */
-	struct bell *released; /* rung when a slot has become free; NULL likewise */
+	struct bell *pushed;   /* its bells, or NULL: nobody sleeps, and none is rung */
+	struct bell *released; /* the same */
 	uint64_t slots, slot_bytes, stride_bytes;
 	unsigned lap_shift; /* position >> lap_shift is its lap */
 	unsigned patience;
@@ -200,16 +202,17 @@ size_t queue_file_bytes(uint64_t slots, uint64_t slot_bytes);
  * -EPROTO when the sizes do not fit together or do not fit in `bytes`. */
 int queue_join(struct queue *queue, struct queue_shared *shared, size_t bytes, unsigned role);
 
-/* Maps the segment and joins. With SEGMENT_READ only queue_count and queue_look may be called, and
- * role is 0. Errors as segment_attach and queue_join. */
+/* Maps the segment and joins, using its bells. With SEGMENT_READ only queue_count and queue_look may
+ * be called, role is 0, and there is no bell to sleep on: that would be a write. Errors as
+ * segment_attach and queue_join. */
 int queue_attach(struct queue *queue, const char *directory, const char *name, enum segment_access access,
                  unsigned role, struct shm_error *error);
 
 /* Unmaps what queue_attach mapped. Claims stay claimed: finish them first. */
 void queue_detach(struct queue *queue);
 
-/* The bells to ring, either may be NULL. bells_page.queue[i] for a queue of an instance. */
-void queue_use_bells(struct queue *queue, struct bell *pushed, struct bell *released);
+/* After queue_join: rings the queue's bells, and may sleep on them. */
+void queue_use_bells(struct queue *queue);
 
 /* ---- producing ---- */
 

@@ -41,8 +41,7 @@ enum segment_kind {
 	SEGMENT_INSTANCE = 1, /* what exists: topics, lanes, stages (instance.h) */
 	SEGMENT_LANE,         /* a stream's data and its writer's words (stream.h) */
 	SEGMENT_GROUP,        /* one reader group's cursors (topic.h) */
-	SEGMENT_BELLS,        /* all doorbells (bell.h) */
-	SEGMENT_QUEUE,        /* slots of a queue (queue.h) */
+	SEGMENT_QUEUE,        /* slots of a queue and its bells (queue.h) */
 	SEGMENT_STAGE,        /* control block and metrics of one role (stage/control.h) */
 	/* a stage's own memory that its next life takes up: receive buffers, redo notes */
 	SEGMENT_PRIVATE,

@@ -117,8 +117,8 @@ static inline uint64_t stream_cursor_read(const struct stream_cursor *cursor)
  * comes back (topic_group_lapse). */
 enum group_state { GROUP_FREE, GROUP_OPTIONAL, GROUP_REQUIRED, GROUP_LAPSED };
 
-/* Body of a group segment. A process that claims or frees the group changes it under the topic's
- * lock file; the cursors are changed by the reader that holds the group. */
+/* Body of a group segment, written by one process at a time: the group's reader, or who claims or
+ * frees a group that has none. Everybody else maps it read-only. */
 struct stream_group {
 	alignas(SHM_LINE) _Atomic uint32_t state; /* enum group_state; release after all else is set */
 	_Atomic uint32_t pid;                     /* of the present reader, 0 when none is attached */
@@ -128,6 +128,10 @@ struct stream_group {
 	_Atomic uint32_t joined;
 	char name[SHM_NAME_MAX];
 	struct stream_cursor cursor[STREAM_LANES_MAX]; /* by lane */
+	/* by lane: odd while its reader sleeps on the lane's tail (sleep.h), even while it is
+	 * awake. They go on counting from reader to reader, also when the group gets another
+	 * name. */
+	_Atomic uint32_t asleep[STREAM_LANES_MAX];
 };
 _Static_assert(sizeof(struct stream_group) <= 4096, "a group fits one page");
 
@@ -262,7 +266,7 @@ bool stream_permit(struct stream_writer *writer, size_t bytes);
 void stream_leave_waypoint(struct stream_writer *writer);
 
 /* Publishes the first `bytes` of what was reserved, holding `records` whole records. Readers see
- * all of them or none. Ring the topic's bells afterwards (topic_ring). */
+ * all of them or none. Wake its readers afterwards (topic_ring). */
 static inline void stream_commit(struct stream_writer *writer, size_t bytes, uint64_t records)
 {
 	stream_close_data(writer);

@@ -1,13 +1,10 @@
-#include "shm/topic.h"
+#include "shm/claim.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-#define CLAIM_WAIT_MS 2000u
-#define BUSY_TRIES    100u /* a millisecond apart */
 
 int topic_find(const struct instance *instance, const char *topic, struct shm_error *error)
 {
@@ -31,7 +28,7 @@ static int attach_writer(struct topic_writer *writer, const struct instance *ins
 {
 	char name[SEGMENT_NAME_MAX];
 	const struct instance_topic *about = &instance->page->topic[topic];
-	*writer = (struct topic_writer){.bells = instance->bells, .topic = topic, .lane = lane, .lock = lock};
+	*writer = (struct topic_writer){.topic = topic, .lane = lane, .lock = lock};
 	int result = stream_writer_attach(&writer->stream, instance->directory,
 	                                  instance_lane_name(name, about->name, lane), lane, error);
 	for (unsigned i = 0; result == 0 && i < STREAM_GROUPS_MAX; i++) {
@@ -118,220 +115,6 @@ void topic_writer_detach(struct topic_writer *writer)
 
 /* ---- claiming a group ---- */
 
-char *topic_reader_file(char *file, const char *topic, unsigned index, unsigned share)
-{
-	int n = snprintf(file, SEGMENT_NAME_MAX, "%s.reader.%u", topic, index);
-	if (share != 0)
-		snprintf(file + n, SEGMENT_NAME_MAX - (size_t)n, ".%u", share);
-	return file;
-}
-
-/* As instance_locked: not 0 when there is a reader, or when that cannot be told. */
-static int has_live_reader(const struct instance *instance, const char *topic, unsigned index, unsigned share)
-{
-	char file[SEGMENT_NAME_MAX];
-	return instance_locked(instance->directory, topic_reader_file(file, topic, index, share), NULL);
-}
-
-int topic_has_reader(const char *directory, const char *topic, unsigned group)
-{
-	char file[SEGMENT_NAME_MAX];
-	int held = 0;
-	for (unsigned share = 0; held == 0 && share < TOPIC_SHARES_MAX; share++)
-		held = instance_locked(directory, topic_reader_file(file, topic, group, share), NULL);
-	return held;
-}
-
-/* The same for a process that wants to be the reader. A reader that was killed while it started a
- * program leaves its lock with the child until the child reaches exec: a short time, worth waiting
- * for. */
-static int stays_busy(const struct instance *instance, const char *topic, unsigned index, unsigned share)
-{
-	int busy;
-	for (unsigned tries = 0; (busy = has_live_reader(instance, topic, index, share)) > 0; tries++) {
-		if (tries == BUSY_TRIES)
-			break;
-		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	}
-	return busy;
-}
-
-/* All groups of one topic, mapped and locked against other claimers. */
-struct claim {
-	const struct instance *instance;
-	const char *topic;
-	unsigned topic_index;
-	int lock;
-	struct segment group[STREAM_GROUPS_MAX];
-};
-
-static struct stream_group *group_of(struct claim *claim, int index)
-{
-	return claim->group[index].body;
-}
-
-/* Unlocks and unmaps all groups but `keep` (-1: all). */
-static void end_claim(struct claim *claim, int keep)
-{
-	for (int i = 0; i < (int)STREAM_GROUPS_MAX; i++)
-		if (i != keep)
-			segment_detach(&claim->group[i]);
-	if (claim->lock >= 0)
-		close(claim->lock);
-}
-
-static int begin_claim(struct claim *claim, const struct instance *instance, const char *topic,
-                       struct shm_error *error)
-{
-	char name[SEGMENT_NAME_MAX];
-	int owner = 0;
-	int index = topic_find(instance, topic, error);
-	if (index < 0)
-		return index;
-	*claim = (struct claim){
-	        .instance = instance, .topic = topic, .topic_index = (unsigned)index, .lock = -1};
-	int result = 0;
-	for (unsigned i = 0; result == 0 && i < STREAM_GROUPS_MAX; i++)
-		result = segment_attach(&claim->group[i], instance->directory,
-		                        instance_group_name(name, topic, i), SEGMENT_GROUP, SEGMENT_WRITE,
-		                        error);
-	if (result == 0) {
-		snprintf(name, sizeof name, "%s.claim", topic);
-		claim->lock = instance_lock(instance->directory, name, CLAIM_WAIT_MS, &owner);
-		if (claim->lock < 0) {
-			result = claim->lock;
-			if (result == -EWOULDBLOCK)
-				shm_explain(error, "%s/%s: cannot lock (process %d holds it): %s",
-				            instance->directory, name, owner, strerror(-result));
-			else
-				shm_explain(error, "%s/%s: cannot lock: %s", instance->directory, name,
-				            strerror(-result));
-		}
-	}
-	if (result != 0)
-		end_claim(claim, -1);
-	return result;
-}
-
-static void free_group(struct claim *claim, int index)
-{
-	struct stream_group *group = group_of(claim, index);
-	atomic_fetch_and(&claim->instance->bells->active[claim->topic_index].groups, ~(1ull << index));
-	atomic_store_explicit(&group->state, GROUP_FREE, memory_order_release);
-	atomic_store_explicit(&group->pid, 0, memory_order_relaxed);
-	memset(group->name, 0, sizeof group->name);
-}
-
-/* The group of this name, or -1. Optional groups whose readers died are freed on the way. */
-static int find_group(struct claim *claim, const char *name)
-{
-	int found = -1;
-	for (int i = 0; i < (int)STREAM_GROUPS_MAX; i++) {
-		struct stream_group *group = group_of(claim, i);
-		uint32_t state = atomic_load_explicit(&group->state, memory_order_acquire);
-		if (state == GROUP_OPTIONAL &&
-		    has_live_reader(claim->instance, claim->topic, (unsigned)i, 0) == 0)
-			free_group(claim, i);
-		else if (state != GROUP_FREE && strncmp(group->name, name, SHM_NAME_MAX) == 0)
-			found = i;
-	}
-	return found;
-}
-
-/* Skips a free group whose last reader has not left it completely. */
-static int find_free(struct claim *claim, struct shm_error *error)
-{
-	int failed = 0;
-	for (int i = 0; i < (int)STREAM_GROUPS_MAX; i++) {
-		if (atomic_load_explicit(&group_of(claim, i)->state, memory_order_acquire) != GROUP_FREE)
-			continue;
-		int busy = has_live_reader(claim->instance, claim->topic, (unsigned)i, 0);
-		if (busy == 0)
-			return i;
-		failed = busy < 0 ? busy : failed;
-	}
-	if (failed != 0) {
-		shm_explain(error, "topic \"%s\": cannot tell whether a group is free: %s", claim->topic,
-		            strerror(-failed));
-		return failed;
-	}
-	shm_explain(
-	        error,
-	        "topic \"%s\": all %u reader groups are in use; end a tap, or free a group with: millrace consume %s --group NAME --forget",
-	        claim->topic, STREAM_GROUPS_MAX, claim->topic);
-	return -ENOSPC;
-}
-
-/* busy: as has_live_reader or instance_hold say it. */
-static int refuse_busy(struct claim *claim, int index, const char *name, int busy, struct shm_error *error)
-{
-	if (busy < 0 && busy != -EWOULDBLOCK) {
-		shm_explain(error, "group \"%s\" of topic \"%s\": cannot tell whether it has a reader: %s",
-		            name, claim->topic, strerror(-busy));
-		return busy;
-	}
-	shm_explain(
-	        error,
-	        "group \"%s\" of topic \"%s\" is being read by process %u; a group has one reader at a time",
-	        name, claim->topic, atomic_load_explicit(&group_of(claim, index)->pid, memory_order_relaxed));
-	return -EBUSY;
-}
-
-/* Whether the claimer may have the group at all: stages have theirs, outside programs the
- * others. */
-static int check_owner(struct claim *claim, int index, const char *name, const struct topic_reader *reader,
-                       struct shm_error *error)
-{
-	bool stage = reader->stage;
-	bool configured = index >= 0 && atomic_load_explicit(&group_of(claim, index)->configured,
-	                                                     memory_order_relaxed) != 0;
-	if (index < 0 && reader->makes)
-		return 0;
-	if (stage && index < 0) {
-		shm_explain(error, "topic \"%s\" has no group \"%s\": the configuration in force made none",
-		            claim->topic, name);
-		return -ENOENT;
-	}
-	if (stage == configured)
-		return 0;
-	if (stage)
-		shm_explain(
-		        error,
-		        "group \"%s\" of topic \"%s\" was made by an outside program; free it with: millrace consume %s --group %s --forget",
-		        name, claim->topic, claim->topic, name);
-	else
-		shm_explain(
-		        error,
-		        "group \"%s\" of topic \"%s\" belongs to a stage of the configuration; take another name",
-		        name, claim->topic);
-	return -EPERM;
-}
-
-/* The group to use: an existing one without a reader, or a free one (reader->made). Returns its
- * index or -errno. */
-static int choose_group(struct claim *claim, const char *name, struct topic_reader *reader,
-                        struct shm_error *error)
-{
-	enum group_state kind = reader->optional ? GROUP_OPTIONAL : GROUP_REQUIRED;
-	int index = find_group(claim, name);
-	int result = check_owner(claim, index, name, reader, error);
-	reader->made = index < 0;
-	if (result != 0)
-		return result;
-	if (index < 0)
-		return find_free(claim, error);
-	int busy = stays_busy(claim->instance, claim->topic, (unsigned)index, reader->share.index);
-	if (busy != 0)
-		return refuse_busy(claim, index, name, busy, error);
-	uint32_t state = atomic_load_explicit(&group_of(claim, index)->state, memory_order_relaxed);
-	if (state != (uint32_t)kind && !(state == GROUP_LAPSED && kind == GROUP_REQUIRED)) {
-		shm_explain(error, "group \"%s\" of topic \"%s\" exists as %s group", name, claim->topic,
-		            kind == GROUP_OPTIONAL ? "a required" : "an optional");
-		return -EINVAL;
-	}
-	return index;
-}
-
 static int map_lane(struct topic_reader *reader, unsigned lane, struct shm_error *error)
 {
 	char name[SEGMENT_NAME_MAX];
@@ -368,7 +151,7 @@ static void join_writers(struct topic_reader *reader)
 static void make_group(struct topic_reader *reader, const char *name, enum stream_start start)
 {
 	struct stream_group *group = reader->group;
-	memset(group, 0, sizeof *group);
+	memset(group, 0, offsetof(struct stream_group, asleep));
 	snprintf(group->name, sizeof group->name, "%s", name);
 	atomic_store_explicit(&group->configured, reader->stage ? 1 : 0, memory_order_relaxed);
 	begin_lanes(reader, start);
@@ -396,6 +179,8 @@ static void leave(struct topic_reader *reader)
 	for (unsigned i = 0; i < reader->n_lanes; i++)
 		if (reader->lane[i].shared != NULL)
 			stream_reader_detach(&reader->lane[i]);
+	for (unsigned i = 0; i < reader->n_replaced; i++)
+		stream_reader_detach(&reader->replaced[i]);
 	if (reader->lock >= 0)
 		close(reader->lock);
 	memset(reader, 0, sizeof *reader);
@@ -407,31 +192,19 @@ static int claim_group(struct topic_reader *reader, const char *name, enum strea
 {
 	struct claim claim;
 	const char *topic = reader->instance->page->topic[reader->topic].name;
-	int result = begin_claim(&claim, reader->instance, topic, error);
+	int result = claim_begin(&claim, reader->instance, topic, !reader->stage || reader->makes, error);
 	if (result != 0)
 		return result;
-	int index = choose_group(&claim, name, reader, error);
-	result = index < 0 ? index : 0;
+	int index = claim_choose(&claim, name, reader, error);
+	result = index < 0 ? index : claim_take(reader, &claim, index, name, error);
 	if (result == 0) {
-		char file[SEGMENT_NAME_MAX];
-		reader->lock =
-		        instance_hold(reader->instance->directory,
-		                      topic_reader_file(file, topic, (unsigned)index, reader->share.index));
-		if (reader->lock < 0)
-			result = refuse_busy(&claim, index, name, reader->lock, error);
-	}
-	if (result == 0) {
-		reader->group_index = (unsigned)index;
-		reader->group_segment = claim.group[index];
-		reader->group = claim.group[index].body;
-		reader->bell = &reader->instance->bells->group[reader->topic][index];
 		if (reader->made)
 			make_group(reader, name, start);
 		else
 			restore_group(reader);
 		atomic_store_explicit(&reader->group->pid, (uint32_t)getpid(), memory_order_release);
 	}
-	end_claim(&claim, result == 0 ? index : -1);
+	claim_end(&claim);
 	return result;
 }
 
@@ -463,7 +236,6 @@ static int attach_reader(struct topic_reader *reader, const struct topic_reader 
 		if (atomic_load_explicit(&reader->group->joined, memory_order_acquire) == 0)
 			join_writers(reader);
 	}
-	atomic_fetch_or(&reader->instance->bells->active[reader->topic].groups, 1ull << reader->group_index);
 	return 0;
 }
 
@@ -498,7 +270,8 @@ void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stre
 }
 
 /* A lane was replaced after this reader mapped it and before its lock was seen: it was empty, so
- * nothing that was passed lies in it. */
+ * nothing that was passed lies in it. It stays mapped, because somebody may be about to sleep on
+ * its tail; that happens to a lane once in the life of a reader. */
 static int follow_lane(struct topic_reader *reader, unsigned i, struct shm_error *error)
 {
 	char name[SEGMENT_NAME_MAX];
@@ -507,19 +280,17 @@ static int follow_lane(struct topic_reader *reader, unsigned i, struct shm_error
 	struct stream_reader before = reader->lane[i];
 	if (before.shared == NULL || stream_in_place(&before.file, instance->directory, name))
 		return 0;
-	int result = map_lane(reader, i, error);
+	int result = reader->n_replaced == STREAM_LANES_MAX ? -ESTALE : map_lane(reader, i, error);
 	if (result != 0) {
 		reader->lane[i] = before;
 		return result;
 	}
-	stream_reader_detach(&before);
+	reader->replaced[reader->n_replaced++] = before;
 	stream_reader_begin(&reader->lane[i], &reader->group->cursor[i], STREAM_FROM_CURSOR);
 	return 0;
 }
 
-/* Writers of a new lane heed the group's cursor in it from the start: it has been in the group's
- * segment since that was made. */
-int topic_reader_follow(struct topic_reader *reader, struct shm_error *error)
+static int follow_lanes(struct topic_reader *reader, struct shm_error *error)
 {
 	unsigned n_lanes = reader->instance->page->topic[reader->topic].n_lanes;
 	for (unsigned i = 0; i < reader->n_lanes && i < n_lanes; i++) {
@@ -539,87 +310,32 @@ int topic_reader_follow(struct topic_reader *reader, struct shm_error *error)
 	return 0;
 }
 
+/* Writers of a new lane heed the group's cursor in it from the start: it has been in the group's
+ * segment since that was made. */
+int topic_reader_follow(struct topic_reader *reader, struct shm_error *error)
+{
+	int result = follow_lanes(reader, error);
+	/* The next topic_wait is back at once: what it would sleep on was noted before the new
+	 * lanes were there. */
+	for (unsigned i = 0; i < reader->n_words; i++)
+		reader->word[i].seen ^= 1;
+	return result;
+}
+
 void topic_reader_detach(struct topic_reader *reader)
 {
 	if (reader->instance == NULL)
 		return;
-	if (reader->optional) {
-		/* No other process changes a group that has a live reader, so giving it up does not
-		 * need the claim's lock. */
-		atomic_fetch_and(&reader->instance->bells->active[reader->topic].groups,
-		                 ~(1ull << reader->group_index));
+	/* No other process changes a group that has a live reader, so giving it up does not need the
+	 * claim's lock. */
+	if (reader->optional)
 		atomic_store_explicit(&reader->group->state, GROUP_FREE, memory_order_release);
-	}
 	/* Of the processes that share a group, the last to attach is named. */
 	uint32_t own = (uint32_t)getpid();
 	atomic_compare_exchange_strong(&reader->group->pid, &own, 0);
 	struct segment group = reader->group_segment;
 	leave(reader);
 	segment_detach(&group);
-}
-
-static bool is_configured(struct claim *claim, int index)
-{
-	return atomic_load_explicit(&group_of(claim, index)->configured, memory_order_relaxed) != 0;
-}
-
-static void lapse_group(struct claim *claim, int index)
-{
-	atomic_store_explicit(&group_of(claim, index)->state, GROUP_LAPSED, memory_order_release);
-}
-
-static void retire_group(struct claim *claim, int index)
-{
-	atomic_store_explicit(&group_of(claim, index)->configured, 0, memory_order_relaxed);
-	free_group(claim, index);
-}
-
-/* Changes a group that nobody reads: a stage's, or an outside program's; of this state alone when
- * that is not GROUP_FREE. */
-static int change_group(const struct instance *instance, const char *topic, const char *name, bool stage,
-                        enum group_state state, void (*change)(struct claim *claim, int index),
-                        struct shm_error *error)
-{
-	struct claim claim;
-	int result = begin_claim(&claim, instance, topic, error);
-	if (result != 0)
-		return result;
-	int index = find_group(&claim, name), busy = 0;
-	if (index < 0 || (stage && !is_configured(&claim, index)) ||
-	    (state != GROUP_FREE && atomic_load_explicit(&group_of(&claim, index)->state,
-	                                                 memory_order_relaxed) != (uint32_t)state)) {
-		result = -ENOENT;
-		shm_explain(error, "topic \"%s\" has no %sgroup \"%s\"%s", topic,
-		            state == GROUP_REQUIRED ? "required " : "", name, stage ? " of a stage" : "");
-	} else if (!stage && is_configured(&claim, index)) {
-		result = -EPERM;
-		shm_explain(error, "group \"%s\" of topic \"%s\" belongs to a stage of the configuration",
-		            name, topic);
-	} else if ((busy = topic_has_reader(instance->directory, topic, (unsigned)index)) != 0) {
-		result = refuse_busy(&claim, index, name, busy, error);
-	} else {
-		change(&claim, index);
-	}
-	end_claim(&claim, -1);
-	return result;
-}
-
-int topic_group_forget(const struct instance *instance, const char *topic, const char *name,
-                       struct shm_error *error)
-{
-	return change_group(instance, topic, name, false, GROUP_FREE, free_group, error);
-}
-
-int topic_group_retire(const struct instance *instance, const char *topic, const char *name,
-                       struct shm_error *error)
-{
-	return change_group(instance, topic, name, true, GROUP_FREE, retire_group, error);
-}
-
-int topic_group_lapse(const struct instance *instance, const char *topic, const char *name,
-                      struct shm_error *error)
-{
-	return change_group(instance, topic, name, false, GROUP_REQUIRED, lapse_group, error);
 }
 
 int topic_group_configure(const struct instance *instance, const char *topic, const char *name,
@@ -684,20 +400,36 @@ static bool look(struct topic_reader *reader, unsigned *lane, struct record_batc
 	return false;
 }
 
+static void note_tails(struct topic_reader *reader)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < reader->n_lanes; i++)
+		if (reader->lane[i].shared != NULL)
+			reader->word[n++] =
+			        sleep_on_tail(&reader->lane[i].shared->tail, &reader->group->asleep[i]);
+	sleep_note(reader->word, n);
+	reader->n_words = n;
+}
+
 bool topic_peek(struct topic_reader *reader, unsigned *lane, struct record_batch *batch)
 {
 	if (look(reader, lane, batch))
 		return true;
-	/* The bell is read only when there seems to be nothing, so that a busy reader leaves its
-	 * line to the writers; what was committed before the reading is found by the second look,
-	 * what comes after it rings. */
-	reader->seen = bell_value(reader->bell);
+	/* What was committed before the tails are noted is found by the second look, what comes
+	 * after it ends the sleep. */
+	note_tails(reader);
 	return look(reader, lane, batch);
+}
+
+unsigned topic_reader_words(const struct topic_reader *reader, struct sleep_word *word)
+{
+	memcpy(word, reader->word, reader->n_words * sizeof *word);
+	return reader->n_words;
 }
 
 bool topic_wait(struct topic_reader *reader, uint64_t timeout_ns)
 {
-	return bell_wait(reader->bell, reader->seen, timeout_ns);
+	return sleep_any(reader->word, reader->n_words, timeout_ns);
 }
 
 /* ---- creating ---- */

@@ -3,22 +3,28 @@
  *     ingest-udp.0 --> lane 0 --.--> group "tally"  (required: the writers wait for it or drop)
  *     ingest-udp.1 --> lane 1 --+--> group "tap.812" (optional: may be overrun, sees what it missed)
  *
- * A reader takes whole batches, lane after lane in turn, and sleeps on one bell for all lanes. A
+ * A reader takes whole batches, lane after lane in turn, and sleeps on the tails of all lanes. A
  * group is claimed by name and belongs to one process at a time. A required group remains when its
  * process ends (that is the point: the next process goes on at its cursor) until it is forgotten;
  * an optional one goes with it.
+ *
+ * Who writes what: a lane its writer, a group's page its reader, and nothing else is written. A
+ * stage takes the group that the configuration made for it by locking its reader's file, and maps
+ * its page alone writable. A program that is no stage looks for its group, or for a free one, under
+ * the lock `<topic>.claim`, with all pages mapped read-only, and then maps that one.
  */
 #ifndef SHM_TOPIC_H
 #define SHM_TOPIC_H
 
 #include "shm/instance.h"
+#include "shm/sleep.h"
 
 /* ---- writing ---- */
 
 struct topic_writer {
 	struct stream_writer stream;
 	struct segment group[STREAM_GROUPS_MAX];
-	struct bells_page *bells;
+	uint32_t woken[STREAM_GROUPS_MAX]; /* the last sleep of each group that was ended */
 	unsigned topic, lane;
 	int lock; /* of an outside lane; -1 for a role's, whose lock the stage holds */
 };
@@ -38,13 +44,23 @@ int topic_writer_attach_outside(struct topic_writer *writer, const struct instan
 
 void topic_writer_detach(struct topic_writer *writer);
 
-/* Wakes the sleeping readers of the topic; after each stream_commit, or once after several. */
+/* Wakes the sleeping readers of the lane; after each stream_commit, or once after several. A full
+ * fence and a look at a word of each group; the kernel is asked once for each sleep. */
 static inline void topic_ring(struct topic_writer *writer)
 {
-	uint64_t active =
-	        atomic_load_explicit(&writer->bells->active[writer->topic].groups, memory_order_acquire);
-	for (; active != 0; active &= active - 1)
-		bell_ring(&writer->bells->group[writer->topic][__builtin_ctzll(active)]);
+	bool wake = false;
+	/* Pairs with the fence of sleep_begin: it sees the tail, or this sees the sleeper. */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++) {
+		uint32_t asleep = atomic_load_explicit(&writer->stream.group[i]->asleep[writer->lane],
+		                                       memory_order_relaxed);
+		if ((asleep & 1) == 0 || asleep == writer->woken[i])
+			continue;
+		writer->woken[i] = asleep;
+		wake = true;
+	}
+	if (__builtin_expect(wake, 0))
+		sleep_wake(sleep_low_half(&writer->stream.shared->tail));
 }
 
 /* ---- reading ---- */
@@ -56,11 +72,11 @@ struct topic_share {
 
 struct topic_reader {
 	struct stream_reader lane[STREAM_LANES_MAX];
-	unsigned n_lanes;
-	unsigned next_lane; /* whose turn it is */
-	struct segment group_segment;
+	struct stream_reader replaced[STREAM_LANES_MAX]; /* of lanes that have another file by now */
+	unsigned n_lanes, n_replaced;
+	unsigned next_lane;           /* whose turn it is */
+	struct segment group_segment; /* writable */
 	struct stream_group *group;
-	struct bell *bell;
 	const struct instance *instance;
 	unsigned topic;
 	unsigned group_index;
@@ -68,9 +84,11 @@ struct topic_reader {
 	bool stage;               /* claims for a stage */
 	bool makes;               /* makes the stage's group: for the supervisor */
 	bool optional;
-	bool made;     /* the group did not exist before */
-	int lock;      /* says that the group has a live reader; dies with the process */
-	uint32_t seen; /* value of the bell before the last look */
+	bool made; /* the group did not exist before */
+	int lock;  /* says that the group has a live reader; dies with the process */
+	/* the lanes that it has, noted before the last look */
+	struct sleep_word word[STREAM_LANES_MAX];
+	unsigned n_words;
 };
 
 /* Claims the group `name` of `topic` for a program that is no stage, and attaches to all its lanes.
@@ -157,8 +175,12 @@ bool topic_has_required(const struct instance *instance, const char *topic, cons
 bool topic_peek(struct topic_reader *reader, unsigned *lane, struct record_batch *batch);
 
 /* Sleeps until a writer has committed since the last topic_peek that returned false, at most
- * timeout_ns. True when rung. */
+ * timeout_ns. True when one has. */
 bool topic_wait(struct topic_reader *reader, uint64_t timeout_ns);
+
+/* The words that topic_wait sleeps on, as the last topic_peek that returned false has noted them:
+ * for a process that sleeps on further ones. At most STREAM_LANES_MAX; returns how many. */
+unsigned topic_reader_words(const struct topic_reader *reader, struct sleep_word *word);
 
 /* ---- creating; supervisor only ---- */
 

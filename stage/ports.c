@@ -108,10 +108,9 @@ static int attach_topics(struct ports *ports, struct shm_error *error)
 
 static void detach_writer(struct ports *ports, unsigned i)
 {
-	if (ports->writer[i].bells == NULL)
+	if (ports->writer[i].stream.shared == NULL)
 		return;
 	topic_writer_detach(&ports->writer[i]);
-	ports->writer[i].bells = NULL;
 	ports->wanted.lane[i] = (struct lane){0};
 }
 
@@ -179,7 +178,6 @@ static int attach_queue(struct ports *ports, unsigned i, struct shm_error *error
 		*queue = (struct queue){0};
 		return result;
 	}
-	queue_use_bells(queue, &instance->bells->queue[index][0], &instance->bells->queue[index][1]);
 	return 0;
 }
 
@@ -369,6 +367,14 @@ struct topic_reader *ports_reader(struct ports *ports, const char *topic)
 struct topic_writer *ports_writer(struct ports *ports, const char *topic)
 {
 	return &ports->writer[place_of(ports->wanted.writes, ports->n_writes, topic)];
+}
+
+unsigned ports_words(const struct ports *ports, struct sleep_word *word)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < ports->n_reads; i++)
+		n += topic_reader_words(&ports->reader[i], &word[n]);
+	return n;
 }
 
 struct queue *ports_queue(struct ports *ports, const char *queue)

@@ -108,6 +108,10 @@ int ports_follow(struct ports *ports, struct shm_error *error);
 /* By name; asking for one that was not wanted is our own bug: abort. */
 struct topic_reader *ports_reader(struct ports *ports, const char *topic);
 struct topic_writer *ports_writer(struct ports *ports, const char *topic);
+/* What to sleep on until one of the topics has something new (sleep.h): the words of all readers.
+ * Room for SLEEP_WORDS_MAX; returns how many. */
+unsigned ports_words(const struct ports *ports, struct sleep_word *word);
+
 struct queue *ports_queue(struct ports *ports, const char *queue);
 
 /* Publishes the n filled slots of the queue, all of them or none, whenever this life may end

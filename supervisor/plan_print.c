@@ -9,7 +9,6 @@ void plan_each_segment(const struct plan *plan,
 {
 	char name[SEGMENT_NAME_MAX];
 	each(argument, "instance", segment_file_bytes(sizeof(struct instance_page)));
-	each(argument, "bells", segment_file_bytes(sizeof(struct bells_page)));
 	each(argument, "drops", segment_file_bytes(sizeof(struct drops_page)));
 	for (unsigned i = 0; i < plan->n_topics; i++) {
 		const struct instance_topic *topic = &plan->topic[i].page;

@@ -193,9 +193,8 @@ static void forget_decision(const struct dead *dead)
 		atomic_store_explicit(dead->decided, 0, memory_order_release);
 }
 
-/* Repairs queue number `index`; bells may be NULL when no process sleeps. */
-static int repair(const char *directory, const char *name, unsigned index, struct bells_page *bells,
-                  const struct dead *dead, unsigned n_dead, struct shm_error *error)
+static int repair(const char *directory, const char *name, const struct dead *dead, unsigned n_dead,
+                  struct shm_error *error)
 {
 	struct mapped mapped = {0};
 	struct queue_repaired sum = {0};
@@ -203,8 +202,7 @@ static int repair(const char *directory, const char *name, unsigned index, struc
 	int result = map(&mapped, directory, name, error);
 	if (result != 0)
 		return result;
-	if (bells != NULL)
-		queue_use_bells(&mapped.queue, &bells->queue[index][0], &bells->queue[index][1]);
+	queue_use_bells(&mapped.queue);
 	for (unsigned i = 0; i < n_dead; i++) {
 		if (dead[i].decided != NULL &&
 		    atomic_load_explicit(dead[i].decided, memory_order_acquire) != 0)
@@ -224,21 +222,18 @@ static int repair(const char *directory, const char *name, unsigned index, struc
 
 static int repair_role(const char *directory, const struct plan_role *role, struct shm_error *error)
 {
-	struct segment page = {0}, bells = {0};
+	struct segment page = {0};
 	struct dead dead;
 	int result = open_dead(&dead, directory, role->page.name, role->number, error);
 	if (result == 0)
 		result = segment_attach(&page, directory, "instance", SEGMENT_INSTANCE, SEGMENT_READ, error);
-	if (result == 0)
-		result = segment_attach(&bells, directory, "bells", SEGMENT_BELLS, SEGMENT_WRITE, error);
 	const struct instance_page *about = page.body;
 	for (unsigned i = 0; result == 0 && i < about->n_queues; i++)
 		for (unsigned k = 0; result == 0 && k < role->n_queues; k++)
 			if (strcmp(role->queue[k], about->queue[i].name) == 0)
-				result = repair(directory, role->queue[k], i, bells.body, &dead, 1, error);
+				result = repair(directory, role->queue[k], &dead, 1, error);
 	if (result == 0)
 		forget_decision(&dead);
-	segment_detach(&bells);
 	segment_detach(&page);
 	close_dead(&dead);
 	return result;
@@ -280,7 +275,7 @@ int queues_repair_all(const struct segments *segments, struct shm_error *error)
 		result = segments_check_generation(segments, instance_queue_name(file, name), SEGMENT_QUEUE,
 		                                   error);
 		if (result == 0)
-			result = repair(segments->directory, name, i, NULL, dead, INSTANCE_ROLES_MAX, error);
+			result = repair(segments->directory, name, dead, INSTANCE_ROLES_MAX, error);
 	}
 	for (unsigned i = 0; i < INSTANCE_ROLES_MAX; i++) {
 		if (result == 0)

@@ -476,17 +476,8 @@ static int create_first(struct segments *segments, struct shm_error *error)
 	while (segments->generation == 0)
 		if (getrandom(&segments->generation, sizeof segments->generation, 0) < 0 && errno != EINTR)
 			segments->generation = clock_real_ns();
-	int result = segment_create(segments->directory, "drops", SEGMENT_DROPS, segments->generation,
-	                            sizeof(struct drops_page), NULL, NULL, error);
-	return result == 0 ? segment_create(segments->directory, "bells", SEGMENT_BELLS, segments->generation,
-	                                    sizeof(struct bells_page), NULL, NULL, error)
-	                   : result;
-}
-
-static int check_common(const struct segments *segments, struct shm_error *error)
-{
-	int result = segments_check_generation(segments, "bells", SEGMENT_BELLS, error);
-	return result == 0 ? segments_check_generation(segments, "drops", SEGMENT_DROPS, error) : result;
+	return segment_create(segments->directory, "drops", SEGMENT_DROPS, segments->generation,
+	                      sizeof(struct drops_page), NULL, NULL, error);
 }
 
 /* Cuts the name of a private segment's file down to its role; false for other files. */
@@ -514,7 +505,9 @@ static void retire_roles(struct segments *segments, const struct plan *plan)
 
 int segments_apply(struct segments *segments, const struct plan *plan, struct shm_error *error)
 {
-	int result = segments->old == NULL ? create_first(segments, error) : check_common(segments, error);
+	int result = segments->old == NULL
+	                     ? create_first(segments, error)
+	                     : segments_check_generation(segments, "drops", SEGMENT_DROPS, error);
 	for (unsigned i = 0; result == 0 && i < plan->n_topics; i++)
 		result = apply_topic(segments, plan, i, error);
 	for (unsigned i = 0; result == 0 && i < plan->n_queues; i++)

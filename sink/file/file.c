@@ -550,13 +550,8 @@ static void tick(struct stage *stage)
 
 static void wait_for_records(struct sink *sink, uint64_t timeout_ns)
 {
-	struct bell *bell[PORTS_READS_MAX];
-	uint32_t seen[PORTS_READS_MAX];
-	for (unsigned i = 0; i < sink->ports.n_reads; i++) {
-		bell[i] = sink->ports.reader[i].bell;
-		seen[i] = sink->ports.reader[i].seen;
-	}
-	(void)bell_wait_any(bell, seen, sink->ports.n_reads, timeout_ns);
+	struct sleep_word word[SLEEP_WORDS_MAX];
+	(void)sleep_any(word, ports_words(&sink->ports, word), timeout_ns);
 }
 
 static void idle(struct stage *stage, uint64_t timeout_ns)
@@ -567,7 +562,7 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	if (sink->kind == SINK_STDOUT && lines_waiting(&sink->lines) != 0)
 		standard_wait(&sink->output, timeout_ns);
 	else if (!has_room(sink) || sink->ports.n_reads == 0)
-		(void)nanosleep(&time, NULL); /* the bell would ring on */
+		(void)nanosleep(&time, NULL); /* the words would go on changing */
 	else
 		wait_for_records(sink, settle_timeout(&sink->settle, timeout_ns, stage->now_ns));
 }

@@ -183,13 +183,14 @@ static const struct settle_store brokers = {.name = "brokers", .stored = stored,
 
 /* ---- starting ---- */
 
-static int open_bells(struct kafka *kafka, struct shm_error *error)
+static unsigned words(void *argument, struct sleep_word *word)
 {
-	struct bell *bell[BELL_POLL_MAX];
-	unsigned n = 0;
-	for (; n < kafka->ports.n_reads && n < BELL_POLL_MAX; n++)
-		bell[n] = kafka->ports.reader[n].bell;
-	int result = bell_poll_open(&kafka->bells, bell, n, NULL, NULL);
+	return ports_words(&((struct kafka *)argument)->ports, word);
+}
+
+static int open_sleep(struct kafka *kafka, struct shm_error *error)
+{
+	int result = sleep_poll_open(&kafka->sleep, words, NULL, kafka);
 	kafka->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (result == 0 && kafka->wake < 0)
 		result = -errno;
@@ -203,14 +204,14 @@ static int init_settle(struct kafka *kafka, struct shm_error *error)
 	settle_init(&kafka->settle, &brokers, kafka, &kafka->ports, kafka->control, KAFKA_waiting_records);
 	kafka->messages.generation = kafka->stage->instance.generation;
 	int result = settle_init_flights(&kafka->settle, KAFKA_FLIGHTS);
-	return result == 0 ? open_bells(kafka, error) : result;
+	return result == 0 ? open_sleep(kafka, error) : result;
 }
 
 static void leave(struct kafka *kafka)
 {
 	for (unsigned i = 0; i < kafka->n_pipes; i++)
 		pipe_free(kafka->pipes[i]);
-	bell_poll_close(kafka->bells);
+	sleep_poll_close(kafka->sleep);
 	if (kafka->wake >= 0)
 		close(kafka->wake);
 	ports_close(&kafka->ports); /* after the producers, which may still read from the lanes */
@@ -330,7 +331,7 @@ static bool send_exactly(struct kafka *kafka, uint64_t now_ns)
 	return did;
 }
 
-/* Something lies in a lane whose pipe takes nothing: its bell would ring on. */
+/* Something lies in a lane whose pipe takes nothing: its tail would go on changing. */
 static bool is_blocked(const struct kafka *kafka)
 {
 	for (unsigned i = 0; i < kafka->ports.n_reads; i++)
@@ -390,11 +391,11 @@ static void sleep_ns(uint64_t ns)
 	(void)nanosleep(&time, NULL); /* a signal ends it early, and that is right */
 }
 
-/* Until librdkafka has an event, and, unless nothing more could be read, a bell rings. */
+/* Until librdkafka has an event, and, unless nothing more could be read, a writer commits. */
 static void wait_for_events(struct kafka *kafka, uint64_t timeout_ns)
 {
 	struct pollfd fd[2] = {{.fd = kafka->wake, .events = POLLIN},
-	                       {.fd = bell_poll_fd(kafka->bells), .events = POLLIN}};
+	                       {.fd = sleep_poll_fd(kafka->sleep), .events = POLLIN}};
 	struct timespec time = {.tv_sec = (time_t)(timeout_ns / NS_PER_SEC),
 	                        .tv_nsec = (long)(timeout_ns % NS_PER_SEC)};
 	uint64_t value, begun_ns = clock_monotonic_ns();
@@ -427,12 +428,12 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	}
 	kafka->blocked = is_blocked(kafka);
 	if (!kafka->blocked && !kafka->noted) {
-		bell_poll_note(kafka->bells);
+		sleep_poll_note(kafka->sleep);
 		kafka->noted = true;
 		return; /* one more look */
 	}
 	kafka->noted = false;
-	if (kafka->blocked || !bell_poll_arm(kafka->bells))
+	if (kafka->blocked || !sleep_poll_arm(kafka->sleep))
 		wait_for_events(kafka, left_ns);
 }
 

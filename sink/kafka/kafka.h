@@ -11,7 +11,7 @@
 #ifndef SINK_KAFKA_KAFKA_H
 #define SINK_KAFKA_KAFKA_H
 
-#include "shm/bell_poll.h"
+#include "shm/sleep_poll.h"
 #include "sink/kafka/cluster.h"
 #include "sink/kafka/message.h"
 #include "stage/settle.h"
@@ -41,7 +41,7 @@ struct kafka {
 	struct settle settle;
 	struct control *control;
 	struct stage *stage;
-	struct bell_poll *bells;
+	struct sleep_poll *sleep;
 	int wake; /* eventfd: librdkafka has an event, a worker has an answer */
 	/* in librdkafka, of all pipes */
 	uint64_t queued, queued_bytes;
@@ -55,10 +55,10 @@ struct kafka {
 	unsigned n_pipes;
 	unsigned next_read; /* topic whose turn it is */
 	uint64_t lost;      /* for settle_take_up_lane; stays 0 (stored) */
-	bool blocked;       /* no room: a ring of the bells would tell nothing */
+	bool blocked;       /* no room: that a word has changed would tell nothing */
 	bool worked;        /* since the last idle */
 	bool dense;         /* the last time it asked to be woken it was, within a nap */
-	bool noted;         /* the bells were noted, and nothing has been found since */
+	bool noted;         /* the words were noted, and nothing has been found since */
 	uint64_t stalled_told_ns;
 	char broker_error[256]; /* the last one */
 };

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "shm/bell_poll.h"
+#include "shm/sleep_poll.h"
 
 #define NAP_NS   NS_PER_MS         /* after work, before it asks to be woken: records come in crowds */
 #define LOOK_NS  (250 * NS_PER_MS) /* between two walks over all objects */
@@ -35,7 +35,7 @@ struct sink {
 	const struct metric_description *taken_after; /* the row of taken_after_us */
 	struct ports ports;
 	struct redo redo;
-	struct bell_poll *bell;
+	struct sleep_poll *sleep;
 	unsigned next_topic;
 	bool blocked;  /* tails is full: nothing is read */
 	bool worked;   /* records were taken since the last idle */
@@ -59,12 +59,14 @@ static const struct metric_description metrics[] = {
 
 /* ---- starting ---- */
 
-static int open_bell(struct sink *sink, struct shm_error *error)
+static unsigned words(void *argument, struct sleep_word *word)
 {
-	struct bell *bell[PORTS_READS_MAX];
-	for (unsigned i = 0; i < sink->ports.n_reads; i++)
-		bell[i] = sink->ports.reader[i].bell;
-	int result = bell_poll_open(&sink->bell, bell, sink->ports.n_reads, NULL, NULL);
+	return ports_words(&((struct sink *)argument)->ports, word);
+}
+
+static int open_sleep(struct sink *sink, struct shm_error *error)
+{
+	int result = sleep_poll_open(&sink->sleep, words, NULL, sink);
 	if (result != 0)
 		shm_explain(error, "cannot wait for records: %s", strerror(-result));
 	return result;
@@ -114,12 +116,12 @@ static int open_all(struct sink *sink, struct stage *stage, struct shm_error *er
 	result = objects_spool(objects, error);
 	if (result == 0)
 		result = objects_begin(objects, journal, stage->instance.generation, error);
-	return result != 0 ? result : open_bell(sink, error);
+	return result != 0 ? result : open_sleep(sink, error);
 }
 
 static void close_all(struct sink *sink)
 {
-	bell_poll_close(sink->bell);
+	sleep_poll_close(sink->sleep);
 	objects_close(&sink->objects);
 	ports_close(&sink->ports);
 	free(sink);
@@ -397,10 +399,10 @@ static void idle(struct stage *stage, uint64_t timeout_ns)
 	if (reads && nap && timeout_ns > NAP_NS)
 		timeout_ns = NAP_NS;
 	if (reads && !nap) {
-		bell_poll_note(sink->bell);
-		if (has_records(sink) || bell_poll_arm(sink->bell))
+		sleep_poll_note(sink->sleep);
+		if (has_records(sink) || sleep_poll_arm(sink->sleep))
 			return;
-		fd[n++] = (struct pollfd){.fd = bell_poll_fd(sink->bell), .events = POLLIN};
+		fd[n++] = (struct pollfd){.fd = sleep_poll_fd(sink->sleep), .events = POLLIN};
 	}
 	struct timespec time = {.tv_sec = (time_t)(timeout_ns / NS_PER_SEC),
 	                        .tv_nsec = (long)(timeout_ns % NS_PER_SEC)};

@@ -367,26 +367,21 @@ static void sleep_ns(uint64_t ns)
 	(void)nanosleep(&time, NULL); /* a signal ends it early, and that is right */
 }
 
-/* For topics whose book has room: the others' bells would ring on. */
+/* For topics whose book has room: the others' tails would go on changing. */
 static void wait_for_records(struct tally *tally, uint64_t timeout_ns)
 {
-	struct bell *bell[BOOKS_MAX];
-	uint32_t seen[BOOKS_MAX];
+	struct sleep_word word[SLEEP_WORDS_MAX];
 	unsigned n = 0;
-	for (unsigned i = 0; i < tally->ports.n_reads; i++) {
-		if (is_full(tally, i))
-			continue;
-		bell[n] = tally->ports.reader[i].bell;
-		seen[n++] = tally->ports.reader[i].seen;
-	}
+	for (unsigned i = 0; i < tally->ports.n_reads; i++)
+		if (!is_full(tally, i))
+			n += topic_reader_words(&tally->ports.reader[i], &word[n]);
 	if (n == 0) {
 		sleep_ns(timeout_ns);
 		return;
 	}
 	uint64_t begun_ns = clock_monotonic_ns();
-	bool rung =
-	        n == 1 ? bell_wait(bell[0], seen[0], timeout_ns) : bell_wait_any(bell, seen, n, timeout_ns);
-	tally->dense = rung && clock_monotonic_ns() - begun_ns < NAP_MOST_NS;
+	bool woken = sleep_any(word, n, timeout_ns);
+	tally->dense = woken && clock_monotonic_ns() - begun_ns < NAP_MOST_NS;
 	if (!tally->dense)
 		tally->nap_ns = NAP_LEAST_NS;
 	metric_add(tally->control, TALLY_waits, 1);

@@ -244,7 +244,7 @@ static void idle_waits_for_calls_and_when_full_for_room(void **state)
 	enrich_idle(&enrich[0], 60 * NS_PER_SEC); /* has been rung */
 	assert_int_equal(metric(0, ENRICH_waits), 1);
 	run_all(0);
-	enrich_idle(&enrich[0], 60 * NS_PER_SEC); /* no bell rings when there is room again */
+	enrich_idle(&enrich[0], 60 * NS_PER_SEC); /* nothing wakes it when there is room again */
 	assert_int_equal(metric(0, ENRICH_full_waits), 1);
 }
 
@@ -322,7 +322,7 @@ static void a_second_process_of_a_share_is_refused_and_holds_nothing(void **stat
 	                             fixture.control[0], &fixture.error),
 	                 -EBUSY);
 	assert_null(second.ports.private_segment.header);
-	assert_null(second.ports.writer[0].bells);
+	assert_null(second.ports.writer[0].stream.shared);
 	assert_null(second.ports.reader[0].instance);
 	enrich_fixture_write(&fixture, 0, 5);
 	run_all(0);

@@ -5,22 +5,16 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "shm/bell.h"
 #include "base/clock.h"
-#include "tests/fixture/deny.h"
 
-#define BELLS 4u
-
-static struct bell *bell; /* BELLS of them; most tests use the first */
+static struct bell *bell;
 
 static uint64_t wait_ms(uint32_t seen, uint64_t timeout_ms, bool *rung)
 {
@@ -93,71 +87,6 @@ static void a_signal_ends_the_wait(void **state)
 	assert_in_range(took_ms, 40, 1000);
 }
 
-/* ---- several bells ---- */
-
-static uint64_t wait_any_ms(const uint32_t seen[BELLS], uint64_t timeout_ms, bool *rung)
-{
-	struct bell *const bells[BELLS] = {&bell[0], &bell[1], &bell[2], &bell[3]};
-	uint64_t begin_ns = clock_monotonic_ns();
-	*rung = bell_wait_any(bells, seen, BELLS, timeout_ms * NS_PER_MS);
-	return (clock_monotonic_ns() - begin_ns) / NS_PER_MS;
-}
-
-static void take_values(uint32_t seen[BELLS])
-{
-	for (unsigned i = 0; i < BELLS; i++)
-		seen[i] = bell_value(&bell[i]);
-}
-
-/* Another process rings the i-th; 0 is well. */
-static int each_of_several_wakes(void)
-{
-	for (unsigned i = 0; i < BELLS; i++) {
-		uint32_t seen[BELLS];
-		bool rung;
-		take_values(seen);
-		pid_t pid = fork();
-		if (pid == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			usleep(50000);
-			bell_ring(&bell[i]);
-			_exit(0);
-		}
-		uint64_t took_ms = wait_any_ms(seen, 5000, &rung);
-		waitpid(pid, NULL, 0);
-		if (!rung || took_ms < 40 || took_ms > 1000)
-			return 1;
-		/* rung before the wait */
-		if (wait_any_ms(seen, 5000, &rung) > 100 || !rung)
-			return 2;
-	}
-	uint32_t seen[BELLS];
-	bool rung;
-	take_values(seen);
-	uint64_t took_ms = wait_any_ms(seen, 50, &rung);
-	return rung || took_ms < 49 || took_ms > 300 ? 3 : 0;
-}
-
-static void each_of_several_bells_ends_the_wait(void **state)
-{
-	(void)state;
-	assert_int_equal(each_of_several_wakes(), 0);
-}
-
-static void several_bells_are_heard_without_futex_waitv(void **state)
-{
-	(void)state;
-	int status;
-	pid_t child = fork();
-	if (child == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		_exit(deny_system_call(SYS_futex_waitv) != 0 ? 9 : each_of_several_wakes());
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -165,11 +94,9 @@ int main(void)
 	        cmocka_unit_test(a_ring_before_the_wait_is_not_lost),
 	        cmocka_unit_test(a_ring_by_another_process_wakes),
 	        cmocka_unit_test(a_signal_ends_the_wait),
-	        cmocka_unit_test(each_of_several_bells_ends_the_wait),
-	        cmocka_unit_test(several_bells_are_heard_without_futex_waitv),
 	};
 	alarm(60);
-	bell = mmap(NULL, BELLS * sizeof *bell, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	bell = mmap(NULL, sizeof *bell, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (bell == MAP_FAILED)
 		return 1;
 	return cmocka_run_group_tests_name("bell", tests, NULL, NULL);

@@ -90,9 +90,9 @@ static void links_are_not_followed(void **state)
 	assert_true(S_ISLNK(status.st_mode));
 	/* a segment is made under a temporary name: a link that waits there goes, what it points to
 	 * stays */
-	snprintf(path, sizeof path, "%s/.bells", sandbox.directory);
+	snprintf(path, sizeof path, "%s/.drops", sandbox.directory);
 	assert_int_equal(symlink(target, path), 0);
-	assert_int_equal(segment_create(sandbox.directory, "bells", SEGMENT_BELLS, 7, 64, NULL, NULL, &error),
+	assert_int_equal(segment_create(sandbox.directory, "drops", SEGMENT_DROPS, 7, 64, NULL, NULL, &error),
 	                 0);
 	assert_int_equal(access(target, F_OK), -1);
 	/* the instance's folder, and the root */
@@ -100,12 +100,12 @@ static void links_are_not_followed(void **state)
 	assert_int_equal(rename(sandbox.directory, real), 0);
 	assert_int_equal(symlink("real", sandbox.directory), 0);
 	assert_refused("symbolic links are not followed");
-	assert_int_equal(folder_open(sandbox.directory, "bells", O_RDONLY, 0), -ENOTDIR);
+	assert_int_equal(folder_open(sandbox.directory, "drops", O_RDONLY, 0), -ENOTDIR);
 	snprintf(path, sizeof path, "%s/link", sandbox.root);
 	assert_int_equal(symlink(".", path), 0);
 	snprintf(path, sizeof path, "%s/link/real", sandbox.root);
 	assert_int_equal(folder_hold(path, &error), -ENOTDIR);
-	assert_int_equal(folder_open(path, "bells", O_RDONLY, 0), -ENOTDIR);
+	assert_int_equal(folder_open(path, "drops", O_RDONLY, 0), -ENOTDIR);
 }
 
 static volatile sig_atomic_t interrupts;
@@ -127,11 +127,11 @@ static void a_signal_does_not_end_the_making_of_a_segment(void **state)
 	assert_int_equal(sigaction(SIGALRM, &catch, &before), 0);
 	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
 	while (interrupts < 5) {
-		int result = segment_create(sandbox.directory, "bells", SEGMENT_BELLS, 7, 32u << 20, NULL,
+		int result = segment_create(sandbox.directory, "drops", SEGMENT_DROPS, 7, 32u << 20, NULL,
 		                            NULL, &error);
 		if (result != 0)
 			fail_msg("%d: %s", result, error.text);
-		assert_int_equal(folder_unlink(sandbox.directory, "bells"), 0);
+		assert_int_equal(folder_unlink(sandbox.directory, "drops"), 0);
 	}
 	assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
 	alarm(60);

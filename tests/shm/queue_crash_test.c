@@ -43,7 +43,6 @@ enum progress { NOT_BEGUN, BEGUN, ACKNOWLEDGED };
 struct field {
 	alignas(SHM_LINE) _Atomic uint32_t stop_producing, stop_taking;
 	_Atomic uint64_t torn, invented, taken;
-	struct bell bell[2];
 	_Atomic uint64_t next[PRODUCERS];
 	_Atomic uint8_t progress[PRODUCERS][NUMBERS];
 	_Atomic uint8_t effects[PRODUCERS][NUMBERS];
@@ -153,7 +152,7 @@ static void start(unsigned role, bool resume)
 	struct queue queue;
 	if (queue_join(&queue, &field->queue, queue_room, role) != 0)
 		_exit(1);
-	queue_use_bells(&queue, &field->bell[0], &field->bell[1]);
+	queue_use_bells(&queue);
 	struct queue_slot slot;
 	for (uint32_t next = 0; resume && queue_resume(&queue, &next, &slot);)
 		finish(&queue, &slot);
@@ -254,7 +253,7 @@ static void kills_at_random_moments_lose_nothing_and_leak_no_slot(void **state)
 	assert_int_equal(queue_init(&field->queue, queue_room, SLOTS, MESSAGE_WORDS * 8), 0);
 	struct queue supervisor;
 	assert_int_equal(queue_join(&supervisor, &field->queue, queue_room, 0), 0);
-	queue_use_bells(&supervisor, &field->bell[0], &field->bell[1]);
+	queue_use_bells(&supervisor);
 	for (unsigned role = 1; role <= ROLES; role++)
 		start(role, false);
 	for (unsigned i = 0; i < KILLS; i++) {

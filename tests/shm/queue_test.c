@@ -311,19 +311,18 @@ static void waiting_ends_at_once_when_there_is_something_and_in_time_when_not(vo
 {
 	(void)state;
 	struct queue_memory memory = memory_make(2);
-	struct bell bells[2] = {0};
 	struct queue queue = user(memory, 1);
-	queue_use_bells(&queue, &bells[0], &bells[1]);
+	queue_use_bells(&queue);
 	struct queue_slot slot;
 	assert_false(queue_take_wait(&queue, &slot, 1000000));
 	push(&queue, 1);
-	assert_int_equal(bell_value(&bells[0]), 1);
+	assert_int_equal(bell_value(queue.pushed), 1);
 	assert_true(queue_take_wait(&queue, &slot, 60000000000u));
 	assert_true(queue_reserve_wait(&queue, &slot, 60000000000u));
 	struct queue_slot none;
 	assert_false(queue_reserve_wait(&queue, &none, 1000000));
 	assert_int_equal(queue_cancel(&queue, &slot), 0);
-	assert_int_equal(bell_value(&bells[1]), 1);
+	assert_int_equal(bell_value(queue.released), 1);
 	free(memory.shared);
 }
 

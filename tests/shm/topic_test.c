@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "shm/life.h"
@@ -201,7 +202,6 @@ static void groups_of_dead_taps_are_used_again(void **state)
 	}
 	assert_int_equal(claim(f, &tap, "mine", GROUP_OPTIONAL), 0);
 	topic_reader_detach(&tap);
-	assert_int_equal(atomic_load(&f->instance.bells->active[0].groups), 0);
 }
 
 /* From now on this process may open n descriptors more, 8 at most. */
@@ -252,8 +252,6 @@ static void a_claimer_without_descriptors_takes_nobody_for_dead(void **state)
 		assert_int_equal(status, 0);
 		assert_int_equal(atomic_load(&tap.group->state), GROUP_OPTIONAL);
 		assert_string_equal(tap.group->name, "tap");
-		assert_true((atomic_load(&f->instance.bells->active[0].groups) & 1ull << tap.group_index) !=
-		            0);
 	}
 	assert_int_equal(claim(f, &kept, "kept", GROUP_REQUIRED), 0);
 	topic_reader_detach(&kept);
@@ -488,7 +486,7 @@ static void a_share_that_nobody_reads_holds_the_writers_of_its_lanes_alone(void 
 	topic_reader_detach(&share);
 }
 
-static void the_bell_of_a_group_wakes_all_of_its_shares(void **state)
+static void each_share_of_a_group_is_woken_by_its_own_lanes(void **state)
 {
 	struct fixture *f = *state;
 	struct topic_reader share[2];
@@ -497,16 +495,86 @@ static void the_bell_of_a_group_wakes_all_of_its_shares(void **state)
 		assert_int_equal(take(&share[i]), 0);
 	}
 	put(&f->writer[1], 1);
-	for (unsigned i = 0; i < 2; i++)
-		assert_true(topic_wait(&share[i], 20000000000u));
+	assert_false(topic_wait(&share[0], 20000000u));
+	assert_true(topic_wait(&share[1], 20000000000u));
 	assert_int_equal(take(&share[0]), 0);
 	assert_int_equal(take(&share[1]), 1);
 	topic_reader_detach(&share[0]);
-	/* The one that stays is still rung. */
+	/* The one that stays is still woken. */
 	assert_int_equal(take(&share[1]), 0);
 	put(&f->writer[1], 2);
 	assert_true(topic_wait(&share[1], 20000000000u));
 	topic_reader_detach(&share[1]);
+}
+
+/* The group's page as a reader leaves it that was killed asleep. */
+static void die_asleep(struct topic_reader *reader)
+{
+	assert_int_equal(take(reader), 0);
+	struct sleep_word word[STREAM_LANES_MAX];
+	assert_false(sleep_begin(word, topic_reader_words(reader, word)));
+	topic_reader_detach(reader);
+}
+
+static void a_reader_that_died_asleep_costs_its_writers_one_call_each(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader reader;
+	assert_int_equal(claim(f, &reader, "outside", GROUP_REQUIRED), 0);
+	unsigned group = reader.group_index;
+	_Atomic uint32_t *asleep = &reader.group->asleep[0];
+	uint32_t before = atomic_load(asleep);
+	die_asleep(&reader);
+	struct segment page = {0};
+	char name[SEGMENT_NAME_MAX];
+	assert_int_equal(segment_attach(&page, f->instance.directory, instance_group_name(name, "t", group),
+	                                SEGMENT_GROUP, SEGMENT_READ, &f->error),
+	                 0);
+	const struct stream_group *left = page.body;
+	uint32_t odd = atomic_load(&left->asleep[0]);
+	assert_int_equal(odd, before + 1);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(put(&f->writer[0], i));
+		assert_int_equal(f->writer[0].woken[group], odd);
+	}
+	/* The next reader's sleep is another one; so is that of a group of another name. */
+	assert_int_equal(claim(f, &reader, "outside", GROUP_REQUIRED), 0);
+	assert_int_equal(take(&reader), 3);
+	assert_int_equal(take(&reader), 0);
+	assert_false(topic_wait(&reader, 1000000));
+	assert_int_equal(atomic_load(&left->asleep[0]), odd + 3);
+	topic_reader_detach(&reader);
+	assert_int_equal(topic_group_forget(&f->instance, "t", "outside", &f->error), 0);
+	assert_int_equal(claim(f, &reader, "another", GROUP_OPTIONAL), 0);
+	assert_int_equal(reader.group_index, group);
+	assert_int_equal(atomic_load(&left->asleep[0]), odd + 3);
+	topic_reader_detach(&reader);
+	segment_detach(&page);
+}
+
+/* The pages of other groups, and of a stage the claim's lock, are not needed. */
+static void a_stage_needs_its_own_page_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader reader;
+	char path[300];
+	int owner;
+	if (geteuid() == 0)
+		skip(); /* may write everything; test_users has it with users of their own */
+	int lock = instance_lock(f->instance.directory, "t.claim", 0, &owner);
+	assert_true(lock >= 0);
+	for (unsigned i = 0; i < STREAM_GROUPS_MAX; i++) {
+		char name[SEGMENT_NAME_MAX];
+		snprintf(path, sizeof path, "%s/%s", f->instance.directory,
+		         instance_group_name(name, "t", i));
+		assert_int_equal(chmod(path, i == 0 ? 0600 : 0400), 0);
+	}
+	snprintf(path, sizeof path, "%s/t.claim", f->instance.directory);
+	assert_int_equal(chmod(path, 0), 0);
+	assert_int_equal(claim_share(f, &reader, 0, 1), 0);
+	assert_int_equal(reader.group_index, 0);
+	topic_reader_detach(&reader);
+	close(lock);
 }
 
 /* Lapses a group of which `read` records were read, writes until the lane has gone round, and comes
@@ -599,7 +667,9 @@ int main(void)
 	        T(a_share_whose_reader_was_killed_is_taken_up_at_its_cursor),
 	        T(with_another_number_of_shares_all_goes_on_at_the_same_cursors),
 	        T(a_share_that_nobody_reads_holds_the_writers_of_its_lanes_alone),
-	        T(the_bell_of_a_group_wakes_all_of_its_shares),
+	        T(each_share_of_a_group_is_woken_by_its_own_lanes),
+	        T(a_reader_that_died_asleep_costs_its_writers_one_call_each),
+	        T(a_stage_needs_its_own_page_alone),
 	};
 	alarm(60);
 	return cmocka_run_group_tests_name("topic", tests, NULL, NULL);

@@ -351,9 +351,9 @@ static void every_segment_is_listed_with_its_bytes(void **state)
 	        "queues: {postback: {slots: 256, slot_size: 512}}");
 	struct listing listing = {0};
 	plan_each_segment(plan, list, &listing);
-	/* page, bells, drops; six topics with 16 groups each, ip with two lanes; the queue; six
+	/* page, drops; six topics with 16 groups each, ip with two lanes; the queue; six
 	 * stages, five of them with private memory and one that takes errands */
-	assert_int_equal(listing.n, 3 + 6 * STREAM_GROUPS_MAX + 7 + 1 + 6 + 5 + 1);
+	assert_int_equal(listing.n, 2 + 6 * STREAM_GROUPS_MAX + 7 + 1 + 6 + 5 + 1);
 	assert_true(listing.has_lane);
 	assert_true(listing.has_errand);
 	assert_true(listing.has_queue);

@@ -288,17 +288,19 @@ static void giving_back_wakes_who_waits(void **state)
 {
 	(void)state;
 	struct segments segments;
-	struct instance instance;
+	struct queue queue;
 	struct shm_error error = {""};
+	char name[SEGMENT_NAME_MAX];
 	must_apply(&segments, http);
 	struct plan *plan = plan_of(http);
 	push_messages(1);
-	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), 0);
-	uint32_t seen = bell_value(&instance.bells->queue[0][0]);
+	instance_queue_name(name, plan->queue[0].page.name);
+	assert_int_equal(queue_attach(&queue, sandbox.directory, name, SEGMENT_READ, 0, &error), 0);
+	uint32_t seen = bell_value(&queue.shared->pushed);
 	kill_and_bury(claim_and_stay(plan->role[0].number));
 	queues_repair(sandbox.directory, &plan->role[0]);
-	assert_int_not_equal(bell_value(&instance.bells->queue[0][0]), seen);
-	instance_detach(&instance);
+	assert_int_not_equal(bell_value(&queue.shared->pushed), seen);
+	queue_detach(&queue);
 	plan_free(plan);
 	segments_fini(&segments);
 }

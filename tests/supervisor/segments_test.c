@@ -469,7 +469,7 @@ static void files_without_a_page_are_replaced(void **state)
 	struct segment segment = {0};
 	struct shm_error error = {""};
 	assert_int_equal(
-	        segment_create(sandbox.directory, "bells", SEGMENT_BELLS, 99, 4096, NULL, NULL, &error), 0);
+	        segment_create(sandbox.directory, "drops", SEGMENT_DROPS, 99, 4096, NULL, NULL, &error), 0);
 	assert_int_equal(stream_create(sandbox.directory, "ip.lane.0", 99, 64 * 1024, &error), 0);
 	must_apply(&segments, small);
 	assert_int_equal(

@@ -263,7 +263,7 @@ def test_an_instance_of_another_user_is_refused(root, tmp_path, shm_root):
     assert list((root / one.name).iterdir()) == []
 
 
-@pytest.mark.parametrize("link", ["root", "instance", "lock", ".config.yaml", ".bells"])
+@pytest.mark.parametrize("link", ["root", "instance", "lock", ".config.yaml", ".drops"])
 def test_no_link_is_followed(root, tmp_path, shm_root, link):
     one = Instance(tmp_path, shm_root)
     victim = tmp_path / "victim"

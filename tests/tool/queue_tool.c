@@ -101,7 +101,6 @@ int main(int argc, char **argv)
 	check(queue_attach(&queue, instance.directory, instance_queue_name(name, "postback"), SEGMENT_WRITE,
 	                   takes ? TAKER : PRODUCER, &error),
 	      &error);
-	queue_use_bells(&queue, &instance.bells->queue[0][0], &instance.bells->queue[0][1]);
 	if (strcmp(what, "push") == 0)
 		push(&queue, number(argc, argv, 3), number(argc, argv, 4));
 	else if (strcmp(what, "garbage") == 0)

@@ -1,4 +1,4 @@
-/* A bell as a descriptor: wake-ups come soon, none is lost, an awake loop pays nothing, whoever
+/* A sleep as a descriptor: wake-ups come soon, none is lost, an awake loop pays nothing, whoever
  * dies. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "shm/bell_poll.h"
+#include "shm/sleep_poll.h"
 #include "tests/fixture/draw.h"
 #include "tests/fixture/instance.h"
 
@@ -37,29 +37,36 @@ static struct field {
 	_Atomic uint32_t stop;
 } * field;
 
-static struct bell_poll *poll_of;
+static struct sleep_poll *poll_of;
+
+static unsigned all_bells(void *argument, struct sleep_word *word)
+{
+	(void)argument;
+	for (unsigned i = 0; i < BELLS; i++)
+		word[i] = sleep_on_bell(&field->bell[i]);
+	return BELLS;
+}
 
 static int set_up(void **state)
 {
 	(void)state;
 	memset(field, 0, sizeof *field);
-	struct bell *const bells[BELLS] = {&field->bell[0], &field->bell[1], &field->bell[2]};
-	int result = bell_poll_open(&poll_of, bells, BELLS, NULL, NULL);
+	int result = sleep_poll_open(&poll_of, all_bells, NULL, NULL);
 	if (result == 0)
-		bell_poll_note(poll_of);
+		sleep_poll_note(poll_of);
 	return result;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	bell_poll_close(poll_of);
+	sleep_poll_close(poll_of);
 	return 0;
 }
 
 static bool readable(int timeout_ms)
 {
-	return poll(&(struct pollfd){.fd = bell_poll_fd(poll_of), .events = POLLIN}, 1, timeout_ms) == 1;
+	return poll(&(struct pollfd){.fd = sleep_poll_fd(poll_of), .events = POLLIN}, 1, timeout_ms) == 1;
 }
 
 static void spin(unsigned n)
@@ -86,38 +93,38 @@ static void a_ring_makes_the_descriptor_readable_once(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < 2 * BELLS; i++) {
-		bell_poll_note(poll_of);
+		sleep_poll_note(poll_of);
 		assert_false(readable(0));
-		assert_false(bell_poll_arm(poll_of));
+		assert_false(sleep_poll_arm(poll_of));
 		assert_false(readable(20));
 		bell_ring(&field->bell[i % BELLS]);
 		assert_true(readable(LOST_MS));
 	}
-	bell_poll_note(poll_of);
+	sleep_poll_note(poll_of);
 	assert_false(readable(0));
-	assert_int_equal(bell_poll_counts(poll_of).fired, 2 * BELLS);
+	assert_int_equal(sleep_poll_counts(poll_of).fired, 2 * BELLS);
 }
 
 static void a_ring_between_noting_and_arming_is_told(void **state)
 {
 	(void)state;
-	bell_poll_note(poll_of);
+	sleep_poll_note(poll_of);
 	bell_ring(&field->bell[1]);
-	assert_true(bell_poll_arm(poll_of));
-	bell_poll_note(poll_of);
-	assert_false(bell_poll_arm(poll_of));
-	assert_int_equal(bell_poll_counts(poll_of).armed, 1);
+	assert_true(sleep_poll_arm(poll_of));
+	sleep_poll_note(poll_of);
+	assert_false(sleep_poll_arm(poll_of));
+	assert_int_equal(sleep_poll_counts(poll_of).armed, 1);
 }
 
 static void a_loop_that_comes_back_for_something_else_is_still_woken(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < 100; i++) {
-		bell_poll_note(poll_of);
-		assert_false(bell_poll_arm(poll_of));
+		sleep_poll_note(poll_of);
+		assert_false(sleep_poll_arm(poll_of));
 		assert_false(readable(0));
 	}
-	assert_int_equal(bell_poll_counts(poll_of).armed, 1);
+	assert_int_equal(sleep_poll_counts(poll_of).armed, 1);
 	bell_ring(&field->bell[2]);
 	assert_true(readable(LOST_MS));
 }
@@ -135,19 +142,18 @@ static unsigned n_threads(void)
 static void closing_ends_the_helper_armed_or_not(void **state)
 {
 	(void)state;
-	struct bell *const bells[1] = {&field->bell[0]};
 	unsigned before = n_threads();
 	for (unsigned i = 0; i < 100; i++) {
-		struct bell_poll *one;
-		assert_int_equal(bell_poll_open(&one, bells, 1, NULL, NULL), 0);
+		struct sleep_poll *one;
+		assert_int_equal(sleep_poll_open(&one, all_bells, NULL, NULL), 0);
 		assert_int_equal(n_threads(), before + 1);
-		bell_poll_note(one);
+		sleep_poll_note(one);
 		if (i % 2 != 0)
-			assert_false(bell_poll_arm(one));
+			assert_false(sleep_poll_arm(one));
 		if (i % 4 == 3)
-			bell_ring(bells[0]);
+			bell_ring(&field->bell[0]);
 		uint64_t begin_ns = clock_monotonic_ns();
-		bell_poll_close(one);
+		sleep_poll_close(one);
 		/* not one of the helper's own bounds */
 		assert_in_range(clock_monotonic_ns() - begin_ns, 0, 5 * NS_PER_SEC);
 		for (unsigned tries = 0; tries < 5000 && n_threads() != before; tries++)
@@ -164,31 +170,35 @@ static bool has_come(void *argument)
 static void what_no_bell_tells_makes_it_readable_too(void **state)
 {
 	(void)state;
-	struct bell *const bells[1] = {&field->bell[0]};
-	bell_poll_close(poll_of);
-	assert_int_equal(bell_poll_open(&poll_of, bells, 1, has_come, &field->stop), 0);
+	sleep_poll_close(poll_of);
+	assert_int_equal(sleep_poll_open(&poll_of, all_bells, has_come, &field->stop), 0);
 	assert_true(readable(0)); /* nobody has looked yet */
-	bell_poll_note(poll_of);
-	assert_false(bell_poll_arm(poll_of));
+	sleep_poll_note(poll_of);
+	assert_false(sleep_poll_arm(poll_of));
 	assert_false(readable(300));
 	atomic_store(&field->stop, 1);
 	assert_true(readable(LOST_MS));
 }
 
-static void too_few_and_too_many_bells_are_refused(void **state)
+/* Two calls of the kernel at the time: futex_waitv(2) takes 128. */
+static unsigned too_many_for_one_call(void *argument, struct sleep_word *word)
+{
+	(void)argument;
+	for (unsigned i = 0; i + 1 < SLEEP_WORDS_MAX; i++)
+		word[i] = sleep_on_bell(&field->bell[i + BELLS < SLEEP_WORDS_MAX ? 0 : i % BELLS]);
+	return SLEEP_WORDS_MAX - 1;
+}
+
+static void the_last_of_many_words_wakes_too(void **state)
 {
 	(void)state;
-	struct bell_poll *one;
-	struct bell *bells[BELL_POLL_MAX + 1];
-	for (unsigned i = 0; i < BELL_POLL_MAX + 1; i++)
-		bells[i] = &field->bell[i % BELLS];
-	assert_int_equal(bell_poll_open(&one, bells, 0, NULL, NULL), -EINVAL);
-	assert_int_equal(bell_poll_open(&one, bells, BELL_POLL_MAX + 1, NULL, NULL), -EINVAL);
-	assert_null(one);
-	assert_int_equal(bell_poll_open(&one, bells, BELL_POLL_MAX, NULL, NULL), 0);
-	bell_poll_note(one);
-	assert_false(bell_poll_arm(one));
-	bell_poll_close(one);
+	sleep_poll_close(poll_of);
+	assert_int_equal(sleep_poll_open(&poll_of, too_many_for_one_call, NULL, NULL), 0);
+	sleep_poll_note(poll_of);
+	assert_false(sleep_poll_arm(poll_of));
+	assert_false(readable(30));
+	bell_ring(&field->bell[1]);
+	assert_true(readable(LOST_MS));
 }
 
 static void the_helper_takes_no_signal(void **state)
@@ -200,7 +210,7 @@ static void the_helper_takes_no_signal(void **state)
 	sigprocmask(SIG_BLOCK, &blocked, &before);
 	/* Nobody but the helper could take it, and it would end the process. */
 	kill(getpid(), SIGUSR1);
-	assert_false(bell_poll_arm(poll_of));
+	assert_false(sleep_poll_arm(poll_of));
 	usleep(20000);
 	sigset_t pending;
 	sigpending(&pending);
@@ -236,10 +246,10 @@ static void end(pid_t pid)
 static bool wait_for_more(uint64_t taken)
 {
 	for (;;) {
-		bell_poll_note(poll_of);
+		sleep_poll_note(poll_of);
 		if (atomic_load_explicit(&field->published, memory_order_acquire) != taken)
 			return true;
-		if (!bell_poll_arm(poll_of) && !readable(LOST_MS))
+		if (!sleep_poll_arm(poll_of) && !readable(LOST_MS))
 			return false;
 	}
 }
@@ -309,12 +319,12 @@ static void no_wake_up_is_lost(void **state)
 			dawdle();
 			continue;
 		}
-		bell_poll_note(poll_of);
+		sleep_poll_note(poll_of);
 		dawdle();
 		if (atomic_load_explicit(&field->published, memory_order_acquire) != taken)
 			continue;
 		dawdle();
-		if (bell_poll_arm(poll_of))
+		if (sleep_poll_arm(poll_of))
 			continue;
 		dawdle();
 		slept++;
@@ -359,29 +369,29 @@ static void records_that_come_while_the_loop_is_awake_cost_no_system_call(void *
 {
 	(void)state;
 	/* Woken once, so that all have slept before. */
-	bell_poll_note(poll_of);
-	assert_false(bell_poll_arm(poll_of));
+	sleep_poll_note(poll_of);
+	assert_false(sleep_poll_arm(poll_of));
 	bell_ring(&field->bell[0]);
 	assert_true(readable(LOST_MS));
-	bell_poll_note(poll_of);
+	sleep_poll_note(poll_of);
 	for (unsigned i = 0; i < BELLS; i++)
 		bell_ring(&field->bell[i]); /* takes the sign of the sleeper away */
 	usleep(50000);
-	struct bell_poll_counts before = bell_poll_counts(poll_of);
+	struct sleep_poll_counts before = sleep_poll_counts(poll_of);
 	uint64_t switches = helper_switches(), flagged = 0, taken = 0;
 	pid_t writer = start(publish_fast);
 	while (taken < AWAKE_FOR) {
 		uint64_t published = atomic_load_explicit(&field->published, memory_order_acquire);
 		if (published == taken) {
-			bell_poll_note(poll_of);
+			sleep_poll_note(poll_of);
 			continue; /* there is more to do: it does not arm */
 		}
 		taken = published;
 		for (unsigned i = 0; i < BELLS; i++) /* the sign that makes a ring a system call */
-			flagged += __atomic_load_n(&field->bell[i].word, __ATOMIC_RELAXED) >> 31;
+			flagged += atomic_load_explicit(&field->bell[i].word, memory_order_relaxed) >> 31;
 	}
 	end(writer);
-	struct bell_poll_counts after = bell_poll_counts(poll_of);
+	struct sleep_poll_counts after = sleep_poll_counts(poll_of);
 	assert_int_equal(flagged, 0);
 	assert_int_equal(after.armed, before.armed);
 	assert_int_equal(after.read, before.read);
@@ -417,8 +427,8 @@ static void a_writer_killed_at_any_moment_leaves_nobody_asleep(void **state)
 		/* What it published and did not ring for is found by the look that every sleep
 		 * begins with; what it rang for wakes, though it never called the kernel. */
 		taken = atomic_load_explicit(&field->published, memory_order_acquire);
-		bell_poll_note(poll_of);
-		if (!bell_poll_arm(poll_of)) {
+		sleep_poll_note(poll_of);
+		if (!sleep_poll_arm(poll_of)) {
 			bell_ring(&field->bell[i % BELLS]);
 			assert_true(readable(LOST_MS));
 		}
@@ -429,24 +439,23 @@ static void a_writer_killed_at_any_moment_leaves_nobody_asleep(void **state)
 static void a_ring_cut_short_before_its_wake_up_is_noticed(void **state)
 {
 	(void)state;
-	bell_poll_note(poll_of);
-	assert_false(bell_poll_arm(poll_of));
+	sleep_poll_note(poll_of);
+	assert_false(sleep_poll_arm(poll_of));
 	usleep(20000); /* the helper sleeps */
-	__atomic_fetch_add(&field->bell[1].word, 1, __ATOMIC_SEQ_CST);
+	atomic_fetch_add(&field->bell[1].word, 1);
 	assert_true(readable(LOST_MS));
 }
 
 static void sleep_on_the_bells(void)
 {
-	struct bell_poll *own;
-	struct bell *const bells[BELLS] = {&field->bell[0], &field->bell[1], &field->bell[2]};
-	if (bell_poll_open(&own, bells, BELLS, NULL, NULL) != 0)
+	struct sleep_poll *own;
+	if (sleep_poll_open(&own, all_bells, NULL, NULL) != 0)
 		_exit(1);
 	atomic_store(&field->taken, 1);
 	for (;;) {
-		bell_poll_note(own);
-		if (!bell_poll_arm(own))
-			(void)poll(&(struct pollfd){.fd = bell_poll_fd(own), .events = POLLIN}, 1, -1);
+		sleep_poll_note(own);
+		if (!sleep_poll_arm(own))
+			(void)poll(&(struct pollfd){.fd = sleep_poll_fd(own), .events = POLLIN}, 1, -1);
 	}
 }
 
@@ -470,8 +479,8 @@ static void a_reader_killed_at_any_moment_holds_up_nobody(void **state)
 			assert_int_equal(field->bell[k].word >> 31, 0);
 		}
 		/* Another reader of the same bells is woken. */
-		bell_poll_note(poll_of);
-		assert_false(bell_poll_arm(poll_of));
+		sleep_poll_note(poll_of);
+		assert_false(sleep_poll_arm(poll_of));
 		bell_ring(&field->bell[i % BELLS]);
 		assert_true(readable(LOST_MS));
 	}
@@ -509,15 +518,29 @@ static unsigned work(struct topic_reader reader[2], struct queue *queue)
 	return done;
 }
 
+struct both {
+	struct topic_reader *reader; /* two */
+	struct queue *queue;
+};
+
+static unsigned words_of_both(void *argument, struct sleep_word *word)
+{
+	const struct both *both = argument;
+	unsigned n = topic_reader_words(&both->reader[0], word);
+	n += topic_reader_words(&both->reader[1], &word[n]);
+	word[n] = sleep_on_bell(both->queue->pushed);
+	return n + 1;
+}
+
 static unsigned sleep_and_work(struct topic_reader reader[2], struct queue *queue)
 {
 	unsigned done;
 	while ((done = work(reader, queue)) == 0) {
-		bell_poll_note(poll_of);
+		sleep_poll_note(poll_of);
 		done = work(reader, queue);
 		if (done != 0)
 			return done;
-		if (!bell_poll_arm(poll_of))
+		if (!sleep_poll_arm(poll_of))
 			assert_true(readable(LOST_MS));
 	}
 	return done;
@@ -539,7 +562,6 @@ static void records_of_every_topic_and_messages_of_a_queue_wake(void **state)
 	                                      (struct test_queue[]){{"q", 64, 64}}, 1, &error),
 	                 0);
 	assert_int_equal(instance_attach(&instance, "test", SEGMENT_READ, &error), 0);
-	struct bell *pushed = &instance.bells->queue[0][0];
 	for (unsigned i = 0; i < 2; i++) {
 		assert_int_equal(topic_reader_attach_stage(&reader[i], &instance, topics[i].name, "stage",
 		                                           (struct topic_share){.n = 1}, &error),
@@ -549,10 +571,9 @@ static void records_of_every_topic_and_messages_of_a_queue_wake(void **state)
 	}
 	assert_int_equal(queue_attach(&queue, sandbox.directory, "q.queue", SEGMENT_WRITE, 1, &error), 0);
 	assert_int_equal(queue_attach(&producer, sandbox.directory, "q.queue", SEGMENT_WRITE, 2, &error), 0);
-	queue_use_bells(&producer, pushed, NULL);
-	struct bell *const bells[3] = {reader[0].bell, reader[1].bell, pushed};
-	bell_poll_close(poll_of);
-	assert_int_equal(bell_poll_open(&poll_of, bells, 3, NULL, NULL), 0);
+	sleep_poll_close(poll_of);
+	struct both both = {reader, &queue};
+	assert_int_equal(sleep_poll_open(&poll_of, words_of_both, NULL, &both), 0);
 	pid_t child = fork();
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -570,7 +591,7 @@ static void records_of_every_topic_and_messages_of_a_queue_wake(void **state)
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
-	bell_poll_close(poll_of);
+	sleep_poll_close(poll_of);
 	poll_of = NULL;
 	for (unsigned i = 0; i < 2; i++) {
 		topic_reader_detach(&reader[i]);
@@ -591,7 +612,7 @@ int main(void)
 	        ONE(a_loop_that_comes_back_for_something_else_is_still_woken),
 	        ONE(closing_ends_the_helper_armed_or_not),
 	        ONE(what_no_bell_tells_makes_it_readable_too),
-	        ONE(too_few_and_too_many_bells_are_refused),
+	        ONE(the_last_of_many_words_wakes_too),
 	        ONE(the_helper_takes_no_signal),
 	        ONE(the_median_wake_up_takes_less_than_a_millisecond),
 	        ONE(no_wake_up_is_lost),
@@ -606,5 +627,5 @@ int main(void)
 	field = mmap(NULL, sizeof *field, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (field == MAP_FAILED)
 		return 1;
-	return cmocka_run_group_tests_name("bell_poll", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("sleep_poll", tests, NULL, NULL);
 }

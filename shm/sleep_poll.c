@@ -1,4 +1,4 @@
-#include "shm/bell_poll.h"
+#include "shm/sleep_poll.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -8,47 +8,40 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/thread.h"
 
-#define REST_NS (3600ull * 1000000000u)
+#define REST_NS (3600ull * NS_PER_SEC)
 
-/*               bell_poll_arm (loop)
- *     PARKED -------------------------> ARMED         STOPPED: bell_poll_close, from either
+/*               sleep_poll_arm (loop)
+ *     PARKED -------------------------> ARMED         STOPPED: sleep_poll_close, from either
  *       ^                                 |
  *       '---------------------------------'
- *         a bell has rung (helper, which then writes the descriptor)
+ *         a word has changed (helper, which then writes the descriptor)
  *
  * `watched` belongs to the loop while PARKED and to the helper while ARMED.
  */
 enum state { PARKED, ARMED, STOPPED };
 
-struct bell_poll {
+struct sleep_poll {
 	struct bell ask; /* rung by the loop when the helper has to look at the state */
 	_Atomic int state;
 	int fd;
-	bool armed; /* the loop's: the descriptor is, or will be, readable after the next ring; not yet read */
-	unsigned n;
-	struct bell *bell[BELL_WAIT_MAX]; /* n, and `ask` */
-	uint32_t noted[BELL_WAIT_MAX];    /* the loop's */
-	uint32_t watched[BELL_WAIT_MAX];  /* noted when the loop armed */
+	bool armed; /* the loop's: the descriptor is, or will be, readable after the next change; not yet read */
+	unsigned n_noted, n_watched;
+	struct sleep_word noted[SLEEP_WORDS_MAX];   /* the loop's */
+	struct sleep_word watched[SLEEP_WORDS_MAX]; /* noted when the loop armed, and `ask` */
 	uint64_t armed_count, read_count;
 	_Atomic uint64_t fired_count;
-	bell_poll_also *also;
+	sleep_poll_words *words;
+	sleep_poll_also *also;
 	void *argument;
 	pthread_t helper;
 };
 
-static bool any_rung(const struct bell_poll *poll, const uint32_t *seen)
-{
-	for (unsigned i = 0; i < poll->n; i++)
-		if (bell_value(poll->bell[i]) != seen[i])
-			return true;
-	return false;
-}
-
 /* ---- the helper ---- */
 
-static void fire(struct bell_poll *poll)
+static void fire(struct sleep_poll *poll)
 {
 	int armed = ARMED;
 	/* Before the write: a loop that finds the descriptor readable can read and arm again at
@@ -61,52 +54,56 @@ static void fire(struct bell_poll *poll)
 	(void)eventfd_write(poll->fd, 1);
 }
 
+/* Sleeps on the words that were watched when the loop armed; `ask` ends that too. */
+static void watch(struct sleep_poll *poll, uint32_t asked)
+{
+	struct sleep_word *ask = &poll->watched[poll->n_watched];
+	*ask = sleep_on_bell(&poll->ask);
+	ask->seen = asked;
+	if (!bell_mark(&poll->ask, asked))
+		return;
+	int result =
+	        sleep_wait(poll->watched, poll->n_watched + 1, clock_monotonic_ns() + SLEEP_POLL_BOUND_NS);
+	if (bell_value(&poll->ask) != asked)
+		return;
+	if (result == 0 || (result == -ETIMEDOUT && poll->also != NULL && poll->also(poll->argument)))
+		fire(poll);
+}
+
 static void *help(void *argument)
 {
-	struct bell_poll *poll = argument;
-	struct bell *ask = &poll->ask;
+	struct sleep_poll *poll = argument;
 	for (;;) {
-		uint32_t asked = bell_value(ask);
+		uint32_t asked = bell_value(&poll->ask);
 		int state = atomic_load_explicit(&poll->state, memory_order_acquire);
 		if (state == STOPPED)
 			return NULL;
-		if (state == PARKED) {
-			(void)bell_wait_any(&ask, &asked, 1, REST_NS);
-			continue;
-		}
-		poll->watched[poll->n] = asked;
-		bool rung = bell_wait_any(poll->bell, poll->watched, poll->n + 1, BELL_POLL_BOUND_NS);
-		if (any_rung(poll, poll->watched) ||
-		    (!rung && poll->also != NULL && poll->also(poll->argument)))
-			fire(poll);
+		if (state == PARKED)
+			(void)bell_wait(&poll->ask, asked, REST_NS);
+		else
+			watch(poll, asked);
 	}
 }
 
-static int start_helper(struct bell_poll *poll)
+static int start_helper(struct sleep_poll *poll)
 {
 	int result = thread_start(&poll->helper, 0, help, poll);
 	if (result == 0)
-		(void)pthread_setname_np(poll->helper, "bell");
+		(void)pthread_setname_np(poll->helper, "sleep");
 	return result;
 }
 
-int bell_poll_open(struct bell_poll **out, struct bell *const bell[], unsigned n, bell_poll_also *also,
-                   void *argument)
+int sleep_poll_open(struct sleep_poll **out, sleep_poll_words *words, sleep_poll_also *also, void *argument)
 {
 	*out = NULL;
-	if (n == 0 || n > BELL_POLL_MAX)
-		return -EINVAL;
-	struct bell_poll *poll = aligned_alloc(alignof(struct bell_poll), sizeof *poll);
+	struct sleep_poll *poll = aligned_alloc(alignof(struct sleep_poll), sizeof *poll);
 	if (poll == NULL)
 		return -ENOMEM;
 	memset(poll, 0, sizeof *poll);
-	poll->n = n;
+	poll->words = words;
 	poll->also = also;
 	poll->argument = argument;
 	poll->armed = true; /* it has as good as fired */
-	for (unsigned i = 0; i < n; i++)
-		poll->bell[i] = bell[i];
-	poll->bell[n] = &poll->ask;
 	poll->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
 	int result = poll->fd < 0 ? -errno : start_helper(poll);
 	if (result != 0) {
@@ -119,51 +116,57 @@ int bell_poll_open(struct bell_poll **out, struct bell *const bell[], unsigned n
 	return 0;
 }
 
-void bell_poll_close(struct bell_poll *poll)
+void sleep_poll_close(struct sleep_poll *poll)
 {
 	if (poll == NULL)
 		return;
 	atomic_store_explicit(&poll->state, STOPPED, memory_order_release);
 	bell_ring(&poll->ask);
 	pthread_join(poll->helper, NULL);
+	sleep_end(poll->watched, poll->n_watched);
 	close(poll->fd);
 	free(poll);
 }
 
 /* ---- the loop ---- */
 
-int bell_poll_fd(const struct bell_poll *poll)
+int sleep_poll_fd(const struct sleep_poll *poll)
 {
 	return poll->fd;
 }
 
 /* Reads the descriptor when the helper has fired. It may be about to write: then the loop stays as
  * good as armed. */
-static void unfire(struct bell_poll *poll)
+static void unfire(struct sleep_poll *poll)
 {
 	eventfd_t ignored;
 	if (!poll->armed || atomic_load_explicit(&poll->state, memory_order_acquire) != PARKED)
 		return;
 	poll->read_count++;
 	poll->armed = eventfd_read(poll->fd, &ignored) != 0;
+	if (poll->armed)
+		return;
+	sleep_end(poll->watched, poll->n_watched);
+	poll->n_watched = 0;
 }
 
-void bell_poll_note(struct bell_poll *poll)
+void sleep_poll_note(struct sleep_poll *poll)
 {
 	unfire(poll);
-	for (unsigned i = 0; i < poll->n; i++)
-		poll->noted[i] = bell_value(poll->bell[i]);
+	poll->n_noted = poll->words(poll->argument, poll->noted);
+	sleep_note(poll->noted, poll->n_noted);
 }
 
-bool bell_poll_arm(struct bell_poll *poll)
+bool sleep_poll_arm(struct sleep_poll *poll)
 {
-	if (any_rung(poll, poll->noted))
-		return true;
-	/* Still armed, with older values: a ring that comes now is new to these too. If it has
+	/* Still armed, with older values: a change that comes now is new to these too. If it has
 	 * fired, or is about to, the descriptor says so. */
 	if (poll->armed)
-		return false;
-	memcpy(poll->watched, poll->noted, poll->n * sizeof *poll->noted);
+		return sleep_over(poll->noted, poll->n_noted);
+	if (sleep_begin(poll->noted, poll->n_noted))
+		return true;
+	memcpy(poll->watched, poll->noted, poll->n_noted * sizeof *poll->noted);
+	poll->n_watched = poll->n_noted;
 	poll->armed = true;
 	poll->armed_count++;
 	atomic_store_explicit(&poll->state, ARMED, memory_order_release);
@@ -171,9 +174,9 @@ bool bell_poll_arm(struct bell_poll *poll)
 	return false;
 }
 
-struct bell_poll_counts bell_poll_counts(const struct bell_poll *poll)
+struct sleep_poll_counts sleep_poll_counts(const struct sleep_poll *poll)
 {
-	return (struct bell_poll_counts){
+	return (struct sleep_poll_counts){
 	        .armed = poll->armed_count,
 	        .read = poll->read_count,
 	        .fired = atomic_load_explicit(&poll->fired_count, memory_order_relaxed)};
