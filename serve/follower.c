@@ -15,10 +15,9 @@ bool follower_due(struct follower *follower, const struct instance *instance, ui
 }
 
 int follower_attach(struct follower *follower, const struct instance *instance, const char *topic,
-                    const char *group, uint64_t records, struct shm_error *error)
+                    uint64_t records, struct shm_error *error)
 {
-	int result = topic_reader_attach(&follower->reader, instance, topic, group, GROUP_OPTIONAL,
-	                                 STREAM_FROM_TAIL, error);
+	int result = topic_reader_attach_unseen(&follower->reader, instance, topic, STREAM_FROM_TAIL, error);
 	if (result != 0)
 		return result;
 	follower->page = instance->page;

@@ -1,4 +1,4 @@
-/* An optional reader of a topic that goes on over reloads: when the instance has another page it
+/* An onlooker of a topic (topic_reader_attach_unseen) that goes on over reloads: when the instance has another page it
  * leaves, attaches anew, and begins where it was.
  *
  *     follower_due? --> follower_attach --> topic_peek(&follower->reader, ...) --> another page: follower_due? ...
@@ -24,10 +24,10 @@ struct follower {
  * attached, and the last such time was a second ago. */
 bool follower_due(struct follower *follower, const struct instance *instance, uint64_t now_ns);
 
-/* Claims the group of the topic and goes back as many records in each lane as are there, `records`
- * at most; 0: begins with what is written from now on. Returns 0, or as topic_reader_attach. */
+/* Goes back as many records in each lane as are there, `records` at most; 0: begins with what is
+ * written from now on. Returns 0, or as topic_reader_attach_unseen. */
 int follower_attach(struct follower *follower, const struct instance *instance, const char *topic,
-                    const char *group, uint64_t records, struct shm_error *error);
+                    uint64_t records, struct shm_error *error);
 
 /* The instance that it attached to must still be attached. Nothing when it has not. */
 void follower_leave(struct follower *follower);

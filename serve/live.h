@@ -10,7 +10,7 @@
  * message; ticks that come meanwhile are not for it, and events count as skipped in its next
  * message. So what a client that does not read costs is its place.
  *
- * **It holds nobody up.** Topics are read as an optional group, 50 times a second, and no more than
+ * **It holds nobody up.** Topics are read by onlookers, 50 times a second, and no more than
  * a tenth of the time (LIVE_REST); what is overwritten meanwhile counts as missed. The reader never
  * sleeps on a lane, so writers wake nobody for it. In one turn of the loop at most LIVE_WAKES
  * clients are woken.
@@ -31,7 +31,6 @@
 #define LIVE_REST       9u             /* times as long as a turn took, when it did not read all */
 #define LIVE_WAKES      64u            /* clients in one turn of the loop */
 #define LIVE_SILENCE_NS 15000000000ull /* a stream says something at least so often */
-#define LIVE_GROUP      "live"
 
 struct live;        /* opaque */
 struct live_client; /* opaque */

@@ -18,7 +18,7 @@
 static int attach(struct live_topic *topic, const struct instance *instance, struct shm_error *error)
 {
 	uint64_t records = topic->follower.generation == 0 ? 0 : UINT64_MAX;
-	return follower_attach(&topic->follower, instance, topic->name, LIVE_GROUP, records, error);
+	return follower_attach(&topic->follower, instance, topic->name, records, error);
 }
 
 int live_topic_new(struct live_topic **topic, const struct instance *instance, const char *name,

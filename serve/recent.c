@@ -182,8 +182,8 @@ static void attach(struct recent *recent, const struct instance *instance)
 {
 	recent->reason.text[0] = '\0';
 	if (instance_topic_index(instance, RECENT_TOPIC) >= 0)
-		(void)follower_attach(&recent->follower, instance, RECENT_TOPIC, RECENT_GROUP,
-		                      recent->capacity, &recent->reason);
+		(void)follower_attach(&recent->follower, instance, RECENT_TOPIC, recent->capacity,
+		                      &recent->reason);
 }
 
 static void take(struct recent *recent, unsigned lane, struct record_batch *batch)

@@ -1,11 +1,11 @@
 /* The last attempts to deliver postbacks, in memory: what GET /deliveries shows.
  *
- *     topic delivery --optional group "serve"--> recent_poll --> entry[N], a ring: id, time, outcome, status, where
+ *     topic delivery --an onlooker--> recent_poll --> entry[N], a ring: id, time, outcome, status, where
  *                                                           '--> bytes[B], a ring: the records themselves
  *                                                                    recent_list: the newest first, filtered, in pages
  *                                                                    recent_find: all of one postback, the oldest first
  *
- * Bounded by serve.recent_deliveries and serve.recent_bytes: the oldest go. The group holds up no
+ * Bounded by serve.recent_deliveries and serve.recent_bytes: the oldest go. The onlooker holds up no
  * writer; what it missed is counted. At the start, and when a reload has brought lanes, it takes
  * what the lanes still have. Attempts have numbers, from 1 on in the order in which they were read;
  * they are those of this life.
@@ -24,7 +24,6 @@
 #include "shm/topic.h"
 
 #define RECENT_TOPIC        "delivery"
-#define RECENT_GROUP        "serve"
 #define RECENT_POLL_RECORDS 1000u
 #define RECENT_RECORD_MAX   32768u /* a longer one is left out; deliver writes at most half of that */
 #define RECENT_BYTES_MIN    65536u
@@ -34,7 +33,7 @@ struct recent; /* opaque */
 /* At most so many attempts, and so many bytes of them. NULL: no memory. */
 struct recent *recent_new(uint64_t attempts, uint64_t bytes);
 
-/* Leaves the group. The instance that recent_poll had last must still be attached. */
+/* Leaves. The instance that recent_poll had last must still be attached. */
 void recent_free(struct recent *recent);
 
 /* Bytes that it takes. */

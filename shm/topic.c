@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -254,6 +255,30 @@ int topic_reader_attach_stage(struct topic_reader *reader, const struct instance
 	return attach_reader(reader, &wanted, topic, name, STREAM_FROM_CURSOR, error);
 }
 
+int topic_reader_attach_unseen(struct topic_reader *reader, const struct instance *instance,
+                               const char *topic, enum stream_start start, struct shm_error *error)
+{
+	int index = topic_find(instance, topic, error);
+	if (index < 0)
+		return index;
+	*reader = (struct topic_reader){
+	        .instance = instance, .topic = (unsigned)index, .share.n = 1, .optional = true, .lock = -1};
+	int result = map_lanes(reader, error);
+	if (result == 0) {
+		reader->group = aligned_alloc(alignof(struct stream_group), sizeof *reader->group);
+		result = reader->group == NULL ? -ENOMEM : 0;
+	}
+	if (result != 0) {
+		if (result == -ENOMEM)
+			shm_explain(error, "topic \"%s\": %s", topic, strerror(ENOMEM));
+		leave(reader);
+		return result;
+	}
+	memset(reader->group, 0, sizeof *reader->group);
+	begin_lanes(reader, start);
+	return 0;
+}
+
 void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stream_start start)
 {
 	/* A cursor that goes back is that of a group that joins: until the last step it does not
@@ -326,16 +351,22 @@ void topic_reader_detach(struct topic_reader *reader)
 {
 	if (reader->instance == NULL)
 		return;
+	struct stream_group *group = reader->group;
+	struct segment page = reader->group_segment;
+	if (page.header == NULL) { /* an onlooker */
+		leave(reader);
+		free(group);
+		return;
+	}
 	/* No other process changes a group that has a live reader, so giving it up does not need the
 	 * claim's lock. */
 	if (reader->optional)
-		atomic_store_explicit(&reader->group->state, GROUP_FREE, memory_order_release);
+		atomic_store_explicit(&group->state, GROUP_FREE, memory_order_release);
 	/* Of the processes that share a group, the last to attach is named. */
 	uint32_t own = (uint32_t)getpid();
-	atomic_compare_exchange_strong(&reader->group->pid, &own, 0);
-	struct segment group = reader->group_segment;
+	atomic_compare_exchange_strong(&group->pid, &own, 0);
 	leave(reader);
-	segment_detach(&group);
+	segment_detach(&page);
 }
 
 int topic_group_configure(const struct instance *instance, const char *topic, const char *name,

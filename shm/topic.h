@@ -75,8 +75,8 @@ struct topic_reader {
 	struct stream_reader replaced[STREAM_LANES_MAX]; /* of lanes that have another file by now */
 	unsigned n_lanes, n_replaced;
 	unsigned next_lane;           /* whose turn it is */
-	struct segment group_segment; /* writable */
-	struct stream_group *group;
+	struct segment group_segment; /* writable; all zero for an onlooker */
+	struct stream_group *group;   /* in it, or an onlooker's own */
 	const struct instance *instance;
 	unsigned topic;
 	unsigned group_index;
@@ -113,6 +113,12 @@ int topic_reader_attach(struct topic_reader *reader, const struct instance *inst
 int topic_reader_attach_stage(struct topic_reader *reader, const struct instance *instance, const char *topic,
                               const char *name, struct topic_share share, struct shm_error *error);
 
+/* An onlooker: an optional reader without a group, which writes nothing that others have mapped.
+ * Nobody sees it, and no writer wakes it: for a process that looks now and then. Otherwise as
+ * topic_reader_attach. */
+int topic_reader_attach_unseen(struct topic_reader *reader, const struct instance *instance,
+                               const char *topic, enum stream_start start, struct shm_error *error);
+
 /* For the supervisor: the group is required no longer, because nobody has read it for too long
  * (GROUP_LAPSED). The next topic_reader_attach as GROUP_REQUIRED makes it required again: it goes
  * on at its cursors, or at the oldest record there is, and counts what it missed. Returns 0;
@@ -142,7 +148,8 @@ void topic_reader_restart(struct topic_reader *reader, uint32_t lanes, enum stre
  * next call. */
 int topic_reader_follow(struct topic_reader *reader, struct shm_error *error);
 
-/* Leaves. A required group stays with its cursors; an optional one is freed. */
+/* Leaves. A required group stays with its cursors; an optional one is freed. Nothing for a reader
+ * that is all zero. */
 void topic_reader_detach(struct topic_reader *reader);
 
 /* Frees a required group that has no reader: the writers no longer wait for it. -EBUSY while it has

@@ -552,6 +552,28 @@ static void a_reader_that_died_asleep_costs_its_writers_one_call_each(void **sta
 	segment_detach(&page);
 }
 
+static void an_onlooker_reads_and_leaves_no_trace(void **state)
+{
+	struct fixture *f = *state;
+	struct topic_reader onlooker, tap;
+	put(&f->writer[0], 1);
+	assert_int_equal(
+	        topic_reader_attach_unseen(&onlooker, &f->instance, "none", STREAM_FROM_OLDEST, &f->error),
+	        -ENOENT);
+	assert_int_equal(
+	        topic_reader_attach_unseen(&onlooker, &f->instance, "t", STREAM_FROM_OLDEST, &f->error), 0);
+	assert_int_equal(take(&onlooker), 1);
+	put(&f->writer[1], 2);
+	assert_int_equal(take(&onlooker), 1);
+	assert_false(topic_wait(&onlooker, 1000000));
+	/* the first free group is still free */
+	assert_int_equal(claim(f, &tap, "tap", GROUP_OPTIONAL), 0);
+	assert_int_equal(tap.group_index, 1);
+	topic_reader_detach(&tap);
+	topic_reader_detach(&onlooker);
+	topic_reader_detach(&onlooker);
+}
+
 /* The pages of other groups, and of a stage the claim's lock, are not needed. */
 static void a_stage_needs_its_own_page_alone(void **state)
 {
@@ -669,6 +691,7 @@ int main(void)
 	        T(a_share_that_nobody_reads_holds_the_writers_of_its_lanes_alone),
 	        T(each_share_of_a_group_is_woken_by_its_own_lanes),
 	        T(a_reader_that_died_asleep_costs_its_writers_one_call_each),
+	        T(an_onlooker_reads_and_leaves_no_trace),
 	        T(a_stage_needs_its_own_page_alone),
 	};
 	alarm(60);
