@@ -6,22 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/turns.h"
+
 pid_t hop_fork(void)
 {
-	fflush(NULL);
-	pid_t parent = getpid(), pid = fork();
+	pid_t pid = turns_fork(SIGKILL);
 	if (pid < 0)
 		hop_fail("fork", strerror(errno));
-	if (pid > 0)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1); /* it died before */
-	return 0;
+	return pid;
 }
 
 pid_t hop_start(const char *const *arguments, const char *log)

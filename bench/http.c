@@ -8,6 +8,7 @@
  *
  * All answers must be 2xx, and millrace's ledger must have every request that wrk saw answered. */
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,8 +71,7 @@ static FILE *start_wrk(const struct options *options, const struct http_server *
 	snprintf(duration, sizeof duration, "-d%.0fs", options->seconds);
 	snprintf(url, sizeof url, "http://127.0.0.1:%u", server->port);
 	snprintf(deep, sizeof deep, "%u", load->depth);
-	fflush(NULL);
-	if (pipe(out) != 0 || (*pid = fork()) < 0) {
+	if (pipe(out) != 0 || (*pid = turns_fork(SIGKILL)) < 0) {
 		perror("bench-http: wrk");
 		exit(1);
 	}

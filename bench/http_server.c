@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -98,13 +97,11 @@ void http_server_start_nginx(struct http_server *server, const char *server_line
 	write_file(path, sizeof path, "nginx.conf", text);
 	snprintf(log, sizeof log, "%s/nginx.log", directory);
 	snprintf(inherited, sizeof inherited, "%d;", 3);
-	fflush(NULL);
-	server->parent = fork();
+	server->parent = turns_fork(SIGTERM);
 	if (server->parent < 0)
 		fail("fork", strerror(errno));
 	if (server->parent == 0) {
 		turns_pin(HTTP_SERVER_CPU);
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		if (fd == 3)
 			fcntl(fd, F_SETFD, 0);
 		else
@@ -155,7 +152,6 @@ static void exec_supervisor(const char *config, int out)
 		fail("the folder of the programs", strerror(-result));
 	snprintf(program, sizeof program, "%s/supervisor", folder);
 	turns_pin(HTTP_SERVER_CPU);
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	dup2(out, STDOUT_FILENO);
 	execl(program, program, "--instance", INSTANCE, "-c", config, NULL);
 	fprintf(stderr, "bench-http: %s: %s\n", program, strerror(errno));
@@ -198,8 +194,7 @@ void http_server_start_millrace(struct http_server *server, const char *entry, c
 	if ((mkdir(data, 0700) != 0 && errno != EEXIST) ||
 	    setenv("MILLRACE_SHM", turns_directory(), 1) != 0 || pipe2(out, O_CLOEXEC) != 0)
 		fail(data, strerror(errno));
-	fflush(NULL);
-	server->parent = fork();
+	server->parent = turns_fork(SIGTERM);
 	if (server->parent < 0)
 		fail("fork", strerror(errno));
 	if (server->parent == 0)

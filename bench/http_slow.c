@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -78,7 +77,6 @@ static void be_good(const struct http_server *server, const struct options *opti
 	                                                  .endpoint = ""}};
 	memcpy(&settings.address, &address, sizeof address);
 	turns_pin(HTTP_CLIENT_CPU);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	send_http_run(&settings, result, &never);
 }
 
@@ -87,8 +85,7 @@ static double measure(const struct http_server *server, const struct options *op
 {
 	struct send_http_result *result =
 	        mmap(NULL, sizeof *result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	fflush(NULL);
-	pid_t pid = result != MAP_FAILED ? fork() : -1;
+	pid_t pid = result != MAP_FAILED ? turns_fork(SIGKILL) : -1;
 	if (pid < 0) {
 		perror("bench-http-slow: good client");
 		exit(1);
@@ -199,15 +196,13 @@ static pid_t start_attack(const struct http_server *server, const struct options
 	         strcmp(flag, "-X") == 0 ? "t/slow" : "event");
 	snprintf(n, sizeof n, "%u", options->slow);
 	snprintf(length, sizeof length, "%.0f", options->seconds + options->idle_timeout_s + 2 * LATE_S);
-	fflush(NULL);
-	pid_t pid = fork();
+	pid_t pid = turns_fork(SIGKILL);
 	if (pid < 0) {
 		perror("bench-http-slow: slowhttptest");
 		exit(1);
 	}
 	if (pid == 0) {
 		turns_pin(HTTP_CLIENT_CPU);
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (freopen("/dev/null", "w", stdout) == NULL)
 			_exit(127);
 		/* A piece every second; slow readers take 8 bytes of a window of 64 every

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,12 +95,8 @@ static const char *start_mock(void)
 	int end[2];
 	if (pipe(end) != 0)
 		exit(1);
-	pid_t parent = getpid();
-	b.mock = fork();
+	b.mock = turns_fork(SIGKILL);
 	if (b.mock == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(1);
 		close(end[0]);
 		run_mock(end[1]);
 	}

@@ -9,10 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "bench/turns.h"
 
 #define CONNECTIONS 64u
 #define HEAD_MAX    16384u
@@ -155,12 +156,9 @@ int objects_receiver_start(struct objects_receiver *receiver)
 	    listen(listener, 64) != 0 || getsockname(listener, (struct sockaddr *)&address, &length) != 0)
 		return -errno;
 	receiver->port = ntohs(address.sin_port);
-	fflush(NULL);
-	receiver->pid = fork();
-	if (receiver->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	receiver->pid = turns_fork(SIGKILL);
+	if (receiver->pid == 0)
 		serve(listener);
-	}
 	int error = receiver->pid < 0 ? -errno : 0;
 	close(listener);
 	return error;

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -102,7 +101,6 @@ static void send_all(struct bench *bench, double rate, double seconds)
 	*address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(4002)};
 	address->sin_addr.s_addr = inet_addr(LAB_SERVER_ADDRESS);
 	memcpy(settings.network + 12, SOURCES, 4);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	turns_pin(SENDER_CPU);
 	lab_enter(bench->lab.client_namespace);
 	if (send_xdp_open(&xdp, &settings, &bench->generator, &to, why) != 0) {
@@ -121,8 +119,7 @@ static void send_all(struct bench *bench, double rate, double seconds)
 static void run_sender(struct bench *bench, double rate, double seconds)
 {
 	memset(bench->sender, 0, sizeof *bench->sender);
-	fflush(NULL);
-	pid_t pid = fork();
+	pid_t pid = turns_fork(SIGKILL);
 	if (pid < 0)
 		fail("fork", strerror(errno));
 	if (pid == 0)
@@ -277,10 +274,8 @@ static void start_bare(const struct bench *bench, struct bare *bare)
 	                           LAB_SERVER, "--frames",
 	                           FRAMES,     bench->options->spin ? "--spin" : NULL,
 	                           NULL};
-	fflush(NULL);
-	bare->pid = fork();
+	bare->pid = turns_fork(SIGTERM);
 	if (bare->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		turns_pin(RECEIVER_CPU);
 		dup2(out[1], STDOUT_FILENO);
 		execvp(arguments[0], (char *const *)(uintptr_t)arguments);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,7 +56,6 @@ static void exec_supervisor(const struct pipeline_place *place, const char *cons
 		arguments[used++] = fixed[i];
 	for (; *extra != NULL && used < ARGS_MAX - 1; extra++)
 		arguments[used++] = *extra;
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (place->pinned)
 		turns_pin(place->processor);
 	dup2(out, STDOUT_FILENO);
@@ -115,8 +113,7 @@ void pipeline_start_at(struct pipeline *pipeline, const struct pipeline_place *p
 	if ((mkdir(data_dir, 0700) != 0 && errno != EEXIST) ||
 	    setenv("MILLRACE_SHM", turns_directory(), 1) != 0 || pipe(out) != 0)
 		fail(pipeline, data_dir, strerror(errno));
-	fflush(NULL);
-	pipeline->supervisor = fork();
+	pipeline->supervisor = turns_fork(SIGTERM);
 	if (pipeline->supervisor < 0)
 		fail(pipeline, "fork", strerror(errno));
 	if (pipeline->supervisor == 0)

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -200,7 +199,6 @@ static void join(struct user *user, const struct options *options, unsigned role
 static void child(struct field *field, const struct options *options, unsigned index, bool ours)
 {
 	struct user user = {.field = field};
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	turns_pin(index);
 	join(&user, options, index + 1);
 	if (index < options->producers) {
@@ -264,9 +262,8 @@ static double turn(const struct options *options, bool ours)
 	unsigned n = options->producers + options->takers;
 	pid_t pid[2 * PROCESSES_MAX];
 	atomic_store(&field->producers_left, options->producers);
-	fflush(NULL);
 	for (unsigned i = 0; i < n; i++) {
-		pid[i] = fork();
+		pid[i] = turns_fork(SIGKILL);
 		if (pid[i] < 0)
 			fail("cannot fork"); /* the others end with this process */
 		if (pid[i] == 0)

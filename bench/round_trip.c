@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,12 +110,8 @@ void round_trip_measure(struct round_trip *trip)
 	                           MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (court == MAP_FAILED)
 		return;
-	fflush(NULL);
-	pid_t parent = getpid(), pid = fork();
+	pid_t pid = turns_fork(SIGKILL);
 	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(1); /* it died before */
 		turns_pin(1);
 		play(court);
 	}

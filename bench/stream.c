@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -163,18 +162,13 @@ static double read_ring(struct ring *ring, double seconds)
 
 static pid_t start_writer(void)
 {
-	fflush(NULL);
-	pid_t parent = getpid(), pid = fork();
+	pid_t pid = turns_fork(SIGKILL);
 	if (pid < 0) {
 		perror("bench-stream: fork");
 		exit(1);
 	}
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(1); /* it died before */
+	if (pid == 0)
 		turns_pin(0);
-	}
 	return pid;
 }
 

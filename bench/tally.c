@@ -50,7 +50,7 @@ struct reference {
 };
 
 static struct {
-	char directory[4096];
+	const char *directory;
 	struct store *store;
 	struct book *book;
 	char *records;
@@ -285,30 +285,12 @@ static void close_reference(struct reference *of)
 
 /* ---- the measurement ---- */
 
-static void remove_files(void)
-{
-	static const char *const file[] = {"tally.db", "rows.db", "upserts.db"};
-	static const char *const suffix[] = {"", "-wal", "-shm"};
-	char path[4300];
-	for (unsigned i = 0; i < 3; i++)
-		for (unsigned k = 0; k < 3; k++) {
-			snprintf(path, sizeof path, "%s/%s%s", b.directory, file[i], suffix[k]);
-			(void)unlink(path);
-		}
-	snprintf(path, sizeof path, "%s/" STORE_LOCK_FILE, b.directory);
-	(void)unlink(path);
-	(void)rmdir(b.directory);
-}
-
 static void make_directory(const struct options *options)
 {
 	const char *below = options->directory;
 	if (below[0] == '\0')
 		below = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/var/tmp";
-	snprintf(b.directory, sizeof b.directory, "%.4000s/millrace-bench-XXXXXX", below);
-	if (mkdtemp(b.directory) == NULL)
-		fail(b.directory, strerror(errno));
-	atexit(remove_files);
+	b.directory = turns_make_directory(below);
 }
 
 static int ascending(const void *a, const void *b_)

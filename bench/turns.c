@@ -1,11 +1,14 @@
 #include "bench/turns.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 void turns_add(struct turns *turns, double ours, double reference)
@@ -60,8 +63,14 @@ void turns_print(const struct turns *turns, const char *what, const char *ours, 
 	fflush(stdout);
 }
 
-static char directory[128];
-static pid_t directory_owner;
+#define FOLDERS_MAX 2u
+
+/* What the process that made it removes at its exit. */
+static struct {
+	char path[TURNS_PATH_MAX];
+	pid_t owner;
+} folder[FOLDERS_MAX];
+static unsigned n_folders;
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
 {
@@ -71,31 +80,94 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
 	return remove(path);
 }
 
-static void remove_directory(void)
+static void remove_folder(const char *path)
 {
-	if (getpid() == directory_owner)
-		(void)nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	(void)nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static void leave(int signal_number)
+static void remove_folders(void)
 {
-	exit(128 + signal_number);
+	for (unsigned i = 0; i < n_folders; i++)
+		if (getpid() == folder[i].owner)
+			remove_folder(folder[i].path);
+}
+
+/* The guard: waits until the processes that use the folder have ended, in whatever way, for the
+ * kernel closes their ends of the pipe. A handler of signals could not remove it: what a signal
+ * interrupts may be malloc, which nftw needs. */
+static void remove_when_closed(int pipe_end, const char *path)
+{
+	static const int from_terminal[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	char none;
+	for (unsigned i = 0; i < sizeof from_terminal / sizeof *from_terminal; i++)
+		(void)signal(from_terminal[i], SIG_IGN);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		close(fd); /* whoever reads our output waits for no guard */
+	while (read(pipe_end, &none, 1) > 0 || errno == EINTR)
+		;
+	remove_folder(path);
+	_exit(0);
+}
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static void start_guard(const char *path)
+{
+	int ends[2];
+	fflush(NULL);
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		fail(path);
+	pid_t pid = fork();
+	if (pid < 0)
+		fail(path);
+	if (pid == 0) {
+		close(ends[1]);
+		remove_when_closed(ends[0], path);
+	}
+	close(ends[0]); /* the other end stays open as long as this process lives */
+}
+
+const char *turns_make_directory(const char *below)
+{
+	if (n_folders == FOLDERS_MAX)
+		abort();
+	char *path = folder[n_folders].path;
+	int n = snprintf(path, TURNS_PATH_MAX, "%s/millrace-bench-XXXXXX", below);
+	if (n >= (int)TURNS_PATH_MAX) {
+		fprintf(stderr, "%s: the path is too long\n", below);
+		exit(1);
+	}
+	if (mkdtemp(path) == NULL)
+		fail(path);
+	folder[n_folders++].owner = getpid();
+	if (n_folders == 1)
+		atexit(remove_folders);
+	start_guard(path);
+	return path;
 }
 
 const char *turns_directory(void)
 {
-	if (directory[0] != '\0')
-		return directory;
-	snprintf(directory, sizeof directory, "/dev/shm/millrace-bench-XXXXXX");
-	if (mkdtemp(directory) == NULL) {
-		perror(directory);
-		exit(1);
-	}
-	directory_owner = getpid();
-	atexit(remove_directory);
-	signal(SIGINT, leave);
-	signal(SIGTERM, leave);
+	static const char *directory;
+	if (directory == NULL)
+		directory = turns_make_directory("/dev/shm");
 	return directory;
+}
+
+pid_t turns_fork(int end_signal)
+{
+	fflush(NULL);
+	pid_t parent = getpid(), pid = fork();
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, end_signal);
+	if (getppid() != parent)
+		_exit(1); /* it ended before */
+	return 0;
 }
 
 void turns_pin(unsigned n)

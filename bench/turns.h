@@ -7,6 +7,7 @@
 #define BENCH_TURNS_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #define TURNS_MAX 64u
 
@@ -28,10 +29,20 @@ double turns_ratio(const struct turns *turns);
 /* Prints "  ours        70.1 M/s (66.2 .. 71.9)" and the same for the reference, then the ratio. */
 void turns_print(const struct turns *turns, const char *what, const char *ours, const char *reference);
 
-/* Creates a private directory for segments below the shared-memory root and returns its path
- * (static); exits with a message when it cannot. It is removed with all files in it at exit of the
- * process that made it, also when that ends by SIGINT or SIGTERM. */
+#define TURNS_PATH_MAX 4200u
+
+/* Creates a private directory in one that is there and returns its path (static); exits with a
+ * message when it cannot. It is removed with all files in it at exit of the process that made it;
+ * when a signal ends that one, SIGPIPE or SIGKILL too, by a process that waits for it, within
+ * moments. */
+const char *turns_make_directory(const char *below);
+
+/* The same for segments, one below the shared-memory root; made at the first call. */
 const char *turns_directory(void);
+
+/* A child that gets the signal when this process ends, however soon that is. As fork(2), with what
+ * was printed flushed before. */
+pid_t turns_fork(int end_signal);
 
 /* Pins the process to processor n modulo their number; without effect where that is not allowed. */
 void turns_pin(unsigned n);

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -64,11 +63,9 @@ struct sender {
 static pid_t start_sender(struct sender *shared, const struct generator *generator,
                           const struct sockaddr_in *address, double rate, double seconds, unsigned gso)
 {
-	fflush(NULL);
-	pid_t pid = fork();
+	pid_t pid = turns_fork(SIGKILL);
 	if (pid != 0)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	struct send_udp_settings settings = {.rate = (uint64_t)rate,
 	                                     .count = UINT64_MAX,
 	                                     .duration_ns = (uint64_t)(seconds * 1e9),
@@ -215,7 +212,6 @@ static void bare_loop(int fd, struct bare *bare)
 	static struct iovec vector[BARE_MESSAGES];
 	static struct mmsghdr message[BARE_MESSAGES];
 	uint64_t received = 0;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (unsigned i = 0; i < BARE_MESSAGES; i++)
 		vector[i] = (struct iovec){data[i], BARE_BYTES};
 	while (!atomic_load_explicit(&bare->stop, memory_order_relaxed)) {
@@ -246,8 +242,7 @@ static struct bare_run run_bare(const struct generator *generator, double second
 	struct bare *bare = shared_memory(sizeof *bare);
 	struct sender *sender = shared_memory(sizeof *sender);
 	int fd = bind_bare(&address);
-	fflush(NULL);
-	pid_t receiver = fork();
+	pid_t receiver = turns_fork(SIGKILL);
 	if (receiver == 0)
 		bare_loop(fd, bare);
 	waitpid(start_sender(sender, generator, &address, 0, seconds, 1), NULL, 0);
