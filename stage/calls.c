@@ -205,6 +205,21 @@ static int fill(scmp_filter_ctx filter, unsigned grants)
 	return result == 0 ? allow_sockets(filter, grants) : result;
 }
 
+int calls_refuse_rings(struct shm_error *error)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	int result = filter == NULL
+	                     ? -ENOMEM
+	                     : seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(io_uring_setup), 0);
+	if (result == 0)
+		result = seccomp_load(filter);
+	if (result != 0)
+		shm_explain(error, "the filter of rings: %s", strerror(-result));
+	if (filter != NULL)
+		seccomp_release(filter);
+	return result;
+}
+
 int calls_restrict(unsigned grants, struct shm_error *error)
 {
 	struct sigaction action = {.sa_sigaction = on_refused, .sa_flags = SA_SIGINFO | SA_RESTART};

@@ -398,6 +398,10 @@ int sandbox_enter(struct sandbox **entered, const struct stage_ops *stage, const
 	int result = drop_privileges(sandbox, error);
 	if (result == 0)
 		result = enter_paths(sandbox, error);
+	/* Where there are no filters, sandbox_close says so. */
+	if (result == 0 && !SANITIZED && !(sandbox->row->grants & SANDBOX_RING) &&
+	    calls_refuse_rings(error) != 0)
+		log_debug("rings of io_uring are not refused", "reason=\"%s\"", error->text);
 	return result;
 }
 

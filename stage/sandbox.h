@@ -10,8 +10,9 @@
  * that it starts, and init starts threads. So they are taken away before init, which then opens
  * what it needs by the same rules as the loop does later: a rule that is too narrow shows at the
  * start. The filter of system calls (calls.h) is put on all threads at once, after init: setting
- * up a ring of io_uring, for one, is refused from then on. The rings themselves are restricted to
- * a few operations when they are made (ingest/uring.h).
+ * up a ring of io_uring, for one, is refused from then on, and before init to a stage that has no
+ * SANDBOX_RING. The rings themselves are restricted to a few operations when they are made
+ * (ingest/uring.h).
  *
  * What a stage may open:
  *

@@ -296,6 +296,10 @@ static void try_all(const struct sandbox_row *row)
 		return;
 	}
 	look_at_privileges(); /* before capget is refused */
+	/* EFAULT: it would be set up */
+	if (sandbox_in_force(sandbox) & SANDBOX_PATHS) /* no sanitizer is built in */
+		expect("io_uring_setup before init", syscall(SYS_io_uring_setup, 8, NULL),
+		       row->grants & SANDBOX_RING ? EFAULT : EPERM);
 	bool dumps = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0;
 	if (sandbox_close(sandbox, row->stage, &error) != 0)
 		wrong("close: %s\n", error.text);
