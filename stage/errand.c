@@ -2,10 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <linux/futex.h>
-#include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -117,7 +113,7 @@ int errand_begin(struct errand *errand, const char *directory, const char *role,
 static void say(struct errand *errand, enum errand_state state)
 {
 	atomic_store_explicit(&errand->page->asked, errand_word(errand->id, state), memory_order_release);
-	(void)syscall(SYS_futex, &errand->page->asked, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	sleep_wake(sleep_low_half(&errand->page->asked));
 }
 
 /* An id near the end of its time that is neither of these two, nor looks like one of them to who

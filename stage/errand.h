@@ -38,6 +38,7 @@
 #ifndef STAGE_ERRAND_H
 #define STAGE_ERRAND_H
 
+#include "shm/sleep.h"
 #include "stage/control.h"
 
 /* The first group is of the asker's word, the second of the stage's; NONE is of both. */
@@ -95,6 +96,13 @@ void errand_detach(struct errands *errands);
 /* At the start of a life: the id of one that a former life took; 0: none. If it was done, say so
  * (errand_done); if not, errand_take tells whether it is still to be. */
 uint64_t errand_taken(const struct errands *errands);
+
+/* What to sleep on until something is asked, or an asker has decided (sleep_note before errand_take,
+ * then sleep_any). */
+static inline struct sleep_word errand_call(const struct errands *errands)
+{
+	return sleep_on_call(sleep_low_half(&errands->page->asked));
+}
 
 /* Takes what is asked; waits for nothing. Returns the id of an errand that is to be done now, also
  * one that a former life took; 0: none. */

@@ -30,6 +30,7 @@ struct tally {
 	struct settle settle;
 	struct control *control;
 	struct errands errands;
+	struct sleep_word call; /* of errands: as of the last look at what is asked */
 	const char *data_dir;
 	struct store_log log; /* as of the last look */
 	uint64_t turned_ns;   /* when the books were last told the time */
@@ -201,9 +202,12 @@ static int take_up_errand(struct tally *tally, const struct stage *stage, struct
 	struct store_forget last;
 	int result =
 	        errand_attach(&tally->errands, stage->instance.directory, stage->role, tally->control, error);
-	uint64_t taken = result == 0 ? errand_taken(&tally->errands) : 0;
-	if (taken == 0)
+	if (result != 0)
 		return result;
+	tally->call = errand_call(&tally->errands);
+	uint64_t taken = errand_taken(&tally->errands);
+	if (taken == 0)
+		return 0;
 	result = store_last_forget(tally->store, &last, error);
 	if (result != 0 || last.errand != taken)
 		return result;
@@ -295,6 +299,7 @@ static void note_found(struct tally *tally, const struct stream_reader *lane, ui
  * far, now. */
 static void look_for_errand(struct tally *tally, uint64_t now_ns)
 {
+	sleep_note(&tally->call, 1);
 	if (tally->errand != 0 || tally->settle.failing != 0)
 		return;
 	tally->errand = errand_take(&tally->errands, now_ns);
@@ -367,18 +372,15 @@ static void sleep_ns(uint64_t ns)
 	(void)nanosleep(&time, NULL); /* a signal ends it early, and that is right */
 }
 
-/* For topics whose book has room: the others' tails would go on changing. */
+/* For topics whose book has room, as the others' tails would go on changing; and for an errand. */
 static void wait_for_records(struct tally *tally, uint64_t timeout_ns)
 {
 	struct sleep_word word[SLEEP_WORDS_MAX];
 	unsigned n = 0;
+	word[n++] = tally->call;
 	for (unsigned i = 0; i < tally->ports.n_reads; i++)
 		if (!is_full(tally, i))
 			n += topic_reader_words(&tally->ports.reader[i], &word[n]);
-	if (n == 0) {
-		sleep_ns(timeout_ns);
-		return;
-	}
 	uint64_t begun_ns = clock_monotonic_ns();
 	bool woken = sleep_any(word, n, timeout_ns);
 	tally->dense = woken && clock_monotonic_ns() - begun_ns < NAP_MOST_NS;

@@ -6,10 +6,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -293,27 +290,38 @@ static void ids_differ_in_the_half_of_a_word_that_is_slept_on(void **state)
 	errand_end(&errand);
 }
 
-static void *sleep_on_it(void *slept_ns)
+struct sleeper {
+	struct sleep_word call; /* noted */
+	uint64_t slept_ns;
+	bool woken;
+};
+
+static void *sleep_on_it(void *argument)
 {
-	struct timespec most = {.tv_sec = 10};
+	struct sleeper *sleeper = argument;
 	uint64_t begun_ns = clock_monotonic_ns();
-	(void)syscall(SYS_futex, f.errands.page, FUTEX_WAIT, 0, &most, NULL, 0);
-	*(uint64_t *)slept_ns = clock_monotonic_ns() - begun_ns;
+	sleeper->woken = sleep_any(&sleeper->call, 1, 10 * NS_PER_SEC);
+	sleeper->slept_ns = clock_monotonic_ns() - begun_ns;
 	return NULL;
 }
 
-static void asking_wakes_who_sleeps_on_the_word_though_it_cannot_write_it(void **state)
+static void asking_and_deciding_wake_a_stage_that_sleeps(void **state)
 {
 	(void)state;
 	pthread_t stage;
 	struct errand errand;
-	uint64_t slept_ns = 0;
-	assert_int_equal(pthread_create(&stage, NULL, sleep_on_it, &slept_ns), 0);
-	usleep(100000);
-	ask_one(&errand, LONG);
-	assert_int_equal(pthread_join(stage, NULL), 0);
-	assert_true(slept_ns < 5 * NS_PER_SEC);
-	errand_end(&errand);
+	for (unsigned i = 0; i < 2; i++) {
+		struct sleeper sleeper = {.call = errand_call(&f.errands)};
+		sleep_note(&sleeper.call, 1);
+		assert_int_equal(pthread_create(&stage, NULL, sleep_on_it, &sleeper), 0);
+		usleep(100000);
+		if (i == 0)
+			ask_one(&errand, LONG);
+		else
+			errand_end(&errand);
+		assert_int_equal(pthread_join(stage, NULL), 0);
+		assert_true(sleeper.woken && sleeper.slept_ns < 5 * NS_PER_SEC);
+	}
 }
 
 /* Whether this process could write there, seen by the kernel. */
@@ -371,7 +379,7 @@ int main(void)
 	        TEST(an_errand_whose_time_is_over_is_not_taken),
 	        TEST(one_whose_asker_leaves_is_not_taken_and_one_that_was_stays),
 	        TEST(ids_differ_in_the_half_of_a_word_that_is_slept_on),
-	        TEST(asking_wakes_who_sleeps_on_the_word_though_it_cannot_write_it),
+	        TEST(asking_and_deciding_wake_a_stage_that_sleeps),
 	        TEST(neither_side_can_write_the_others_word),
 	        TEST(a_role_that_does_not_exist_is_told),
 	};

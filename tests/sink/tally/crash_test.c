@@ -150,6 +150,7 @@ static void write_some(struct fixture *f, uint64_t n)
 /* ---- the stage ---- */
 
 static struct stage stage;
+static uint64_t idle_ns = 10 * NS_PER_MS; /* of the lives that begin from now on */
 
 static void drain(int signal_number)
 {
@@ -190,7 +191,7 @@ static void live(struct fixture *f)
 			continue;
 		if (stage.draining && tally_stage.drained(&stage))
 			break;
-		tally_stage.idle(&stage, 10 * NS_PER_MS);
+		tally_stage.idle(&stage, idle_ns);
 	}
 	tally_stage.fini(&stage);
 	instance_detach(&stage.instance);
@@ -463,6 +464,38 @@ static void an_errand_whose_time_is_over_is_not_done(void **state)
 	check_counts(f);
 }
 
+static void wait_for_errand(struct fixture *f, enum errand_state wanted)
+{
+	for (int i = 0; i < 1000 && stage_state(f) != wanted; i++)
+		usleep(10000);
+	assert_int_equal(stage_state(f), wanted);
+}
+
+static void an_errand_wakes_it_from_its_sleep(void **state)
+{
+	struct fixture *f = *state;
+	int status;
+	idle_ns = 20 * NS_PER_SEC; /* it looks by itself at nothing meanwhile */
+	uint64_t waits = metric_named(f, "waits");
+	pid_t tally = start_tally(f);
+	idle_ns = 10 * NS_PER_MS;
+	write_some(f, 100);
+	for (unsigned i = 0; i < 3; i++) {
+		usleep(300000); /* all is committed, and it sleeps */
+		atomic_store(&f->page->asked,
+		             errand_word(clock_monotonic_ns() + 1000 * NS_PER_SEC, ERRAND_ASKED));
+		sleep_wake(sleep_low_half(&f->page->asked));
+		uint64_t begun_ns = clock_monotonic_ns();
+		wait_for_errand(f, ERRAND_DONE);
+		while (errand_id(stage_word(f)) != errand_id(atomic_load(&f->page->asked)))
+			assert_true(clock_monotonic_ns() - begun_ns < 5 * NS_PER_SEC);
+	}
+	assert_true(metric_named(f, "waits") > waits);
+	assert_int_equal(kill(tally, SIGKILL), 0);
+	assert_int_equal(waitpid(tally, &status, 0), tally);
+	assert_int_equal(in_database(f), 0);
+}
+
 /* ---- single moments ---- */
 
 static struct stream_group *map_group(struct fixture *f, struct segment *segment)
@@ -585,13 +618,6 @@ static void while_the_database_is_locked_lanes_fill_and_nothing_is_lost(void **s
 	segment_detach(&segment);
 }
 
-static void wait_for_errand(struct fixture *f, enum errand_state wanted)
-{
-	for (int i = 0; i < 1000 && stage_state(f) != wanted; i++)
-		usleep(10000);
-	assert_int_equal(stage_state(f), wanted);
-}
-
 static void an_errand_that_cannot_be_committed_is_done_when_that_works_again(void **state)
 {
 	struct fixture *f = *state;
@@ -686,6 +712,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(
 	                an_errand_that_a_life_died_over_is_not_done_when_nobody_wants_it, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(an_errand_whose_time_is_over_is_not_done, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(an_errand_wakes_it_from_its_sleep, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(
 	                an_errand_that_cannot_be_committed_is_done_when_that_works_again, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(killed_between_commit_and_cursor_it_goes_on_from_the_database,
