@@ -110,6 +110,13 @@ static bool run(const char *verb, const char *unit, const char *other)
 	return end_well(begin(words));
 }
 
+/* Without its remarks: that a socket could start the unit again, which links it has made. */
+static bool run_quietly(const char *verb, const char *unit, const char *other)
+{
+	const char *const words[] = {"--quiet", verb, unit, other, NULL};
+	return end_well(begin(words));
+}
+
 /* ---- what is to be done ---- */
 
 enum verb { STOP, END, START, NEW, RESTART, MAKE, VERBS };
@@ -169,8 +176,8 @@ static void stop_all(struct work *work)
 		if (step->verb != STOP && step->verb != END)
 			continue;
 		bool socket_too = step->verb == END && has_socket(step->role);
-		if (!run("stop", unit_of(step->role, "service", unit),
-		         socket_too ? unit_of(step->role, "socket", socket) : NULL))
+		if (!run_quietly("stop", unit_of(step->role, "service", unit),
+		                 socket_too ? unit_of(step->role, "socket", socket) : NULL))
 			fail(work, step->role, "cannot be stopped");
 	}
 }
@@ -253,7 +260,7 @@ static void bring_up(struct work *work, const struct step *step)
 	const char *other =
 	        step->verb == NEW && has_socket(step->role) ? unit_of(step->role, "socket", socket) : NULL;
 	(void)unit_of(step->role, "service", unit);
-	if (step->verb == NEW && !run("enable", unit, other))
+	if (step->verb == NEW && !run_quietly("enable", unit, other))
 		fail(work, step->role, "cannot be enabled");
 	if (other != NULL && !run("start", other, NULL))
 		fail(work, step->role, "has no socket");
@@ -283,9 +290,9 @@ static void begin_all(struct work *work, bool done)
 		if (step->verb == START || step->verb == NEW || step->verb == RESTART)
 			bring_up(work, step);
 		else if (step->verb == END && done)
-			work->failed |=
-			        !run("disable", unit_of(step->role, "service", unit),
-			             has_socket(step->role) ? unit_of(step->role, "socket", socket) : NULL);
+			work->failed |= !run_quietly(
+			        "disable", unit_of(step->role, "service", unit),
+			        has_socket(step->role) ? unit_of(step->role, "socket", socket) : NULL);
 	}
 }
 
@@ -344,7 +351,7 @@ int managed_command(const char *command, struct request *request, const char *in
                     uint64_t until_ns)
 {
 	const char *lacks = systemctl_lacks();
-	static const char *const words[] = {"reload", SEGMENTS_UNIT, NULL};
+	static const char *const words[] = {"--quiet", "reload", SEGMENTS_UNIT, NULL};
 	if (lacks != NULL) {
 		request_end(request);
 		return say_commands(command, instance, text, lacks);

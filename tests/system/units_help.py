@@ -157,7 +157,7 @@ class Manager:
         except BlockingIOError:
             return
         with open(connection.detach(), "r+b", buffering=0) as asker:
-            verb, *units = asker.readline().decode().rstrip("\n").split("\0")
+            verb, *units = [word for word in asker.readline().decode().rstrip("\n").split("\0") if word != "--quiet"]
             self.commands.append((verb, *units))
             if verb == "reload":
                 assert not self.reloading
