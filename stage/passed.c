@@ -15,7 +15,7 @@
 #define FIRST_FD 3 /* SD_LISTEN_FDS_START */
 
 /* How many were passed to this process. The variables are for nobody else. */
-static unsigned count_passed(void)
+static unsigned long count_passed(void)
 {
 	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
 	bool ours = pid != NULL && count != NULL && strtoul(pid, NULL, 10) == (unsigned long)getpid();
@@ -23,7 +23,7 @@ static unsigned count_passed(void)
 	(void)unsetenv("LISTEN_PID");
 	(void)unsetenv("LISTEN_FDS");
 	(void)unsetenv("LISTEN_FDNAMES");
-	return n > STAGE_SOCKETS_MAX ? STAGE_SOCKETS_MAX : (unsigned)n;
+	return n;
 }
 
 static int option_of(int fd, int option)
@@ -100,7 +100,13 @@ int passed_take(struct stage *stage, struct shm_error *error)
 	size_t entry;
 	if (row == NULL || (!datagrams && row->processes != FLOW_CONNECTIONS) || stage->n_sockets != 0)
 		return 0;
-	unsigned n = count_passed();
+	unsigned long all = count_passed();
+	if (all > STAGE_SOCKETS_MAX) {
+		shm_explain(error, "%s: the service manager passed %lu sockets; allowed: at most %u",
+		            stage->role, all, STAGE_SOCKETS_MAX);
+		return -EINVAL;
+	}
+	unsigned n = (unsigned)all;
 	if (n == 0)
 		return 0;
 	for (unsigned i = 0; i < n; i++)

@@ -14,7 +14,8 @@
 /* Takes the sockets of a role that has a listener, if any were passed: they become stage->socket,
  * set up as the supervisor would (non-blocking, close-on-exec; UDP_GRO; TCP_NODELAY). Returns 0,
  * also when nothing was passed; -EINVAL with the address in error when an address of the listener
- * has no socket, or a socket has no address there. */
+ * has no socket, or a socket has no address there, and when more than STAGE_SOCKETS_MAX were
+ * passed. */
 int passed_take(struct stage *stage, struct shm_error *error);
 
 #endif
