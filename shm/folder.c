@@ -10,6 +10,7 @@
 #define HELD_MAX     32u /* folders that one process holds */
 #define ENTER        (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define OTHERS_WRITE (S_IWGRP | S_IWOTH)
+#define OPEN_TRIES   8u
 
 /* O_PATH descriptors are opened and closed at will: unlike others, their close frees no POSIX lock
  * of the process. */
@@ -204,13 +205,58 @@ bool folder_in_place(const char *path)
 
 /* ---- files ---- */
 
+/* Makes a new file, or folder, what the one that it is in says. */
+static int give(int directory, int fd, mode_t mode)
+{
+	struct stat folder, made;
+	if (fstat(directory, &folder) != 0 || fstat(fd, &made) != 0)
+		return -errno;
+	bool shared = (folder.st_mode & S_IRWXG) != 0;
+	gid_t group = shared ? folder.st_gid : made.st_gid;
+	if ((folder.st_uid != made.st_uid || group != made.st_gid) && fchown(fd, folder.st_uid, group) != 0)
+		return -errno;
+	mode_t wanted = shared ? mode : mode & S_IRWXU;
+	/* Not asked for nothing: a sandbox may refuse it. */
+	return (made.st_mode & 07777) == wanted || fchmod(fd, wanted) == 0 ? 0 : -errno;
+}
+
+/* The descriptor of a file that was not there, or -errno. */
+static int make(int directory, const char *name, int flags, mode_t mode)
+{
+	int fd = openat(directory, name, flags | O_EXCL, mode & S_IRWXU);
+	int result = fd < 0 ? -errno : give(directory, fd, mode);
+	if (result == 0)
+		return fd;
+	if (fd >= 0) {
+		(void)unlinkat(directory, name, 0);
+		close(fd);
+	}
+	return result;
+}
+
+/* Another process may make or remove the file at the same time. */
+static int open_or_make(int directory, const char *name, int flags, mode_t mode)
+{
+	int result = -ENOENT;
+	for (unsigned tries = 0; result == -ENOENT && tries < OPEN_TRIES; tries++) {
+		result = make(directory, name, flags, mode);
+		if (result != -EEXIST || (flags & O_EXCL) != 0)
+			return result;
+		int fd = openat(directory, name, flags & ~O_CREAT, 0);
+		result = fd < 0 ? -errno : fd;
+	}
+	return result;
+}
+
 int folder_open(const char *folder, const char *name, int flags, mode_t mode)
 {
 	int directory = enter(folder);
 	if (directory < 0)
 		return directory;
-	int fd = openat(directory, name, flags | O_NOFOLLOW | O_CLOEXEC, mode);
-	int result = fd < 0 ? -errno : fd;
+	flags |= O_NOFOLLOW | O_CLOEXEC;
+	int fd = (flags & O_CREAT) != 0 ? open_or_make(directory, name, flags, mode)
+	                                : openat(directory, name, flags);
+	int result = fd < 0 && (flags & O_CREAT) == 0 ? -errno : fd;
 	close(directory);
 	return result;
 }
@@ -248,6 +294,24 @@ int folder_rename(const char *from, const char *name, const char *to, const char
 
 /* ---- folders in folders ---- */
 
+static bool is_in_held(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	pthread_mutex_lock(&held_lock);
+	bool held_parent = slash != NULL && find(path, (size_t)(slash - path)) != NULL;
+	pthread_mutex_unlock(&held_lock);
+	return held_parent;
+}
+
+static int give_folder(int parent, const char *name)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int result = fd < 0 ? -errno : give(parent, fd, S_IRWXU | S_IRGRP | S_IXGRP);
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
 int folder_make(const char *path)
 {
 	const char *name;
@@ -255,6 +319,8 @@ int folder_make(const char *path)
 	if (parent < 0)
 		return parent;
 	int result = mkdirat(parent, name, 0700) == 0 ? 0 : -errno;
+	if (result == 0 && is_in_held(path))
+		result = give_folder(parent, name);
 	close(parent);
 	return result;
 }

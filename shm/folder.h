@@ -9,6 +9,10 @@
  * elsewhere; and a supervisor whose folder was removed does not touch the one that another made
  * under the same name.
  *
+ * What is made in a held folder belongs to the folder's owner, whoever makes it: root may start an
+ * instance that is another user's. And where the folder is its owner's alone (0700), so is the
+ * file; where a group may enter it (0750), the group may do with the file what the caller allows.
+ *
  * The functions still name folders by their path. A held path means the held descriptor; a folder
  * directly below a held one is looked up in it; any other is opened for the call, its parent first,
  * without following links. Several threads may call these.
@@ -36,8 +40,9 @@ void folder_release(const char *path);
 /* Is the held folder the one that has the path? False when it is not held. */
 bool folder_in_place(const char *path);
 
-/* openat(2), with O_NOFOLLOW and O_CLOEXEC in addition to flags. Returns the descriptor or
- * -errno. */
+/* openat(2), with O_NOFOLLOW and O_CLOEXEC in addition to flags. A file that it makes has the
+ * folder's owner, and the mode, whatever the umask; of the mode the group's rights only where the
+ * folder is open to the group. Returns the descriptor or -errno. */
 int folder_open(const char *folder, const char *name, int flags, mode_t mode);
 
 /* What has the name there, itself when it is a symbolic link; "." is the folder. Returns 0 or
@@ -50,8 +55,8 @@ int folder_unlink(const char *folder, const char *name);
 /* from/name becomes to/new_name. Returns 0 or -errno. */
 int folder_rename(const char *from, const char *name, const char *to, const char *new_name);
 
-/* Makes the folder, which its user alone may enter; removes it when it is empty. Return 0 or
- * -errno. */
+/* Makes the folder: within a held one as a file is made, otherwise its user alone may enter it;
+ * removes it when it is empty. Return 0 or -errno. */
 int folder_make(const char *path);
 int folder_remove(const char *path);
 

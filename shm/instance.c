@@ -154,7 +154,7 @@ char *instance_errand_name(char *buffer, const char *role)
 
 static int open_lock(const char *directory, const char *file)
 {
-	return folder_open(directory, file, O_RDWR | O_CREAT, 0600);
+	return folder_open(directory, file, O_RDWR | O_CREAT, 0640);
 }
 
 int instance_hold_fd(int fd)

@@ -164,7 +164,7 @@ int segment_create(const char *directory, const char *name, enum segment_kind ki
 	}
 	snprintf(temporary, sizeof temporary, ".%s", name);
 	(void)folder_unlink(directory, temporary); /* left by one that died here */
-	int fd = folder_open(directory, temporary, O_RDWR | O_CREAT | O_EXCL, 0600);
+	int fd = folder_open(directory, temporary, O_RDWR | O_CREAT | O_EXCL, 0640);
 	if (fd < 0) {
 		shm_explain(error, "%s/%s: cannot create: %s", directory, temporary, strerror(-fd));
 		return fd;

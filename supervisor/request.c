@@ -26,7 +26,7 @@ void requests_init(struct requests *requests)
 
 int requests_open(const char *directory)
 {
-	int fd = folder_open(directory, REQUEST_FILE, O_WRONLY | O_CREAT, 0600);
+	int fd = folder_open(directory, REQUEST_FILE, O_WRONLY | O_CREAT, 0640);
 	if (fd >= 0)
 		close(fd);
 	return fd < 0 ? fd : 0;
@@ -70,7 +70,7 @@ bool requests_take(struct requests *requests, const char *directory, char text[R
 	    !read_request(directory, id, text) || strcmp(id, requests->id) == 0)
 		return false;
 	(void)folder_unlink(directory, REQUEST_ANSWER);
-	int fd = folder_open(directory, REQUEST_ANSWER, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0600);
+	int fd = folder_open(directory, REQUEST_ANSWER, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0640);
 	if (fd < 0) {
 		log_error("a command's request cannot be answered", "error=\"%s\"", strerror(-fd));
 		return false;
@@ -166,6 +166,8 @@ static int ask(struct request *request, const char *text)
 		return -ESRCH;
 	if (folder_stat(request->directory, REQUEST_FILE, &status) != 0)
 		return -EOPNOTSUPP;
+	if (kill((pid_t)request->supervisor, 0) != 0 && errno == EPERM)
+		return -ECONNREFUSED;
 	request->lock = instance_hold(request->directory, REQUEST_FILE);
 	if (request->lock < 0)
 		return request->lock;

@@ -169,6 +169,58 @@ static void what_is_held_stays_what_it_was(void **state)
 	assert_false(folder_in_place(sandbox.directory));
 }
 
+static void assert_file(const char *folder, const char *name, uid_t uid, gid_t gid, mode_t mode)
+{
+	struct stat status;
+	assert_int_equal(folder_stat(folder, name, &status), 0);
+	assert_int_equal(status.st_uid, uid);
+	assert_int_equal(status.st_gid, gid);
+	assert_int_equal(status.st_mode & 07777, mode);
+}
+
+static void make_file(const char *name, mode_t mode)
+{
+	int fd = folder_open(sandbox.directory, name, O_RDWR | O_CREAT, mode);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static void a_file_has_the_rights_that_its_folder_grants_whatever_the_umask(void **state)
+{
+	(void)state;
+	mode_t before = umask(0077);
+	make_file("alone", 0640);
+	assert_int_equal(chmod(sandbox.directory, 0750), 0);
+	make_file("shared", 0640);
+	make_file("secret", 0600);
+	make_file("alone", 0640); /* it is there: it stays what it is */
+	umask(before);
+	assert_file(sandbox.directory, "alone", geteuid(), getegid(), 0600);
+	assert_file(sandbox.directory, "shared", geteuid(), getegid(), 0640);
+	assert_file(sandbox.directory, "secret", geteuid(), getegid(), 0600);
+}
+
+static void what_root_makes_in_the_folder_of_a_user_is_the_users(void **state)
+{
+	(void)state;
+	char next[160];
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chown(sandbox.directory, OTHER, OTHER), 0);
+	assert_int_equal(chmod(sandbox.directory, 0750), 0);
+	assert_int_equal(folder_hold(sandbox.directory, &error), 0);
+	make_file("file", 0640);
+	assert_file(sandbox.directory, "file", OTHER, OTHER, 0640);
+	snprintf(next, sizeof next, "%s/.next", sandbox.directory);
+	assert_int_equal(folder_make(next), 0);
+	assert_file(sandbox.directory, ".next", OTHER, OTHER, 0750);
+	int fd = folder_open(next, "file", O_RDWR | O_CREAT | O_EXCL, 0640);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_file(next, "file", OTHER, OTHER, 0640);
+	assert_int_equal(folder_open(next, "file", O_RDWR | O_CREAT | O_EXCL, 0640), -EEXIST);
+}
+
 static void a_missing_folder_is_missing(void **state)
 {
 	(void)state;
@@ -204,6 +256,8 @@ int main(void)
 	        T(links_are_not_followed),
 	        T(a_signal_does_not_end_the_making_of_a_segment),
 	        T(what_is_held_stays_what_it_was),
+	        T(a_file_has_the_rights_that_its_folder_grants_whatever_the_umask),
+	        T(what_root_makes_in_the_folder_of_a_user_is_the_users),
 	        T(a_missing_folder_is_missing),
 	        T(an_instance_whose_root_another_user_owns_is_not_attached_to),
 	};
