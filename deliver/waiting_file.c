@@ -139,17 +139,6 @@ static int check_place(const struct waiting *waiting, const char *data_dir, stru
 
 /* ---- opening ---- */
 
-/* SQLite would make it for everybody to read; the log and its index get the mode of the
- * database. */
-static int make_file(const struct waiting *waiting, struct shm_error *error)
-{
-	int fd = open(waiting->path[0], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return errno == EEXIST ? 0 : database_explain(waiting->path[0], errno, error);
-	close(fd);
-	return 0;
-}
-
 /* Of two instances with one data_dir each would take back what the other has claimed. A killed
  * process's lock goes with it, a moment after it is reaped. */
 static int take_lock(struct waiting *waiting, const char *data_dir, struct shm_error *error)
@@ -334,7 +323,7 @@ int waiting_open(struct waiting **waiting, const char *data_dir, const char *rol
 	if (result >= 0)
 		result = take_lock(made, data_dir, error);
 	if (result >= 0)
-		result = make_file(made, error);
+		result = database_make(made->path[0], 0600, error); /* SQLite's is for everybody to read */
 	if (result >= 0)
 		result = open_in_time(made, error);
 	if (result != 0) {

@@ -47,6 +47,9 @@ struct flow_stage {
 	const char *name;    /* of its roles without their numbers, or the names of their entries */
 	const char *folder;  /* in the tree */
 	const char *program; /* in libexec/millrace */
+	/* kind of system user that its processes run as where such users are in force: "ingest" is
+	 * millrace-ingest (supervisor/users.h) */
+	const char *user;
 	enum flow_processes processes;
 	const char *section;               /* where its options lie: "ingest.udp", "tally" */
 	const char *const *reads;          /* topics, as a required group (flow_group) */

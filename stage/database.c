@@ -1,8 +1,11 @@
 #include "stage/database.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -169,6 +172,21 @@ int database_look_at(const char *path, struct shm_error *error)
 		return -EPROTO;
 	}
 	return access(path, R_OK | W_OK) == 0 ? 1 : database_explain(path, errno, error);
+}
+
+int database_make(const char *path, mode_t mode, struct shm_error *error)
+{
+	char folder[PATH_MAX];
+	struct stat status;
+	const char *slash = strrchr(path, '/');
+	snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 1 : (int)(slash - path),
+	         slash == NULL ? "." : path);
+	bool shared = stat(folder, &status) == 0 && (status.st_mode & S_ISGID) != 0;
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, shared ? 0660 : mode);
+	if (fd < 0)
+		return errno == EEXIST ? 0 : database_explain(path, errno, error);
+	close(fd);
+	return 0;
 }
 
 /* SQLite answers with the mode that is in force, which stays another one where the file system has

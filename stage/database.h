@@ -15,6 +15,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "shm/segment.h"
 
@@ -64,6 +65,12 @@ int database_foreign(const char *path, struct shm_error *error);
 /* What lies at the place of a database's file: 1, one that can be read and written; 0, nothing;
  * -errno with the reason, -EPROTO for what is no regular file. */
 int database_look_at(const char *path, struct shm_error *error);
+
+/* Makes the file, empty, where there is none, before SQLite does. Where its folder hands its group
+ * down (the setgid bit: users of several kinds of stages share it) it is 0660, otherwise it has the
+ * mode; the log and its index get the mode of the database from SQLite. Returns 0 or -errno with
+ * the reason. */
+int database_make(const char *path, mode_t mode, struct shm_error *error);
 
 /* Puts it into write-ahead mode. Returns 0; -EOPNOTSUPP when the file system has no shared memory
  * for the log's index (SQLite would go on without a log); other -errno. */

@@ -82,6 +82,8 @@ struct sandbox_row {
 	/* Options that name folders, made when they are missing, with all that is in them; a
 	 * relative path lies in data_dir. One that must not be made anew: stage_ops.before. */
 	const char *const *change;
+	/* what it makes in data_dir besides; "tally.*" is all that begin so */
+	const char *const *data;
 	const char *const *change_beside; /* options that name a file: the folder that it is in */
 	const char *const *bind;          /* LISTs of addresses: their ports can be bound */
 	/* Options and LISTs of URLs. With any, other ports than theirs and those of DNS, HTTP and

@@ -248,6 +248,8 @@ int store_open(struct store **store, const char *data_dir, const struct book_kin
 	if (result == 0)
 		result = take_lock(made, error);
 	if (result == 0)
+		result = database_make(made->path, 0644, error);
+	if (result == 0)
 		result = open_database(made, kinds, error);
 	if (result != 0) {
 		store_close(made);

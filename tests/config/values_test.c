@@ -19,6 +19,7 @@ static void the_embedded_default_is_in_force_without_a_file(void **state)
 	assert_string_equal(config_string(config, "data_dir"), "millrace-data");
 	assert_int_equal(config_ns(config, "drain_timeout"), 30000000000);
 	assert_string_equal(config_string(config, "sandbox"), "auto");
+	assert_string_equal(config_string(config, "users"), "auto");
 	assert_int_equal(config_count(config, "ingest.udp"), 1);
 	assert_int_equal(config_count(config, "ingest.udp[0].listen"), 1);
 	assert_string_equal(config_item(config, 0, "ingest.udp[%d].listen", 0), "[::]:4002");

@@ -99,6 +99,15 @@ static void the_folder_of_every_stage_is_in_the_tree(void **state)
 		assert_int_equal(access(stages[i].folder, F_OK), 0);
 }
 
+static void every_stage_has_a_user(void **state)
+{
+	(void)state;
+	size_t n;
+	const struct flow_stage *stages = flow_stages(&n);
+	for (size_t i = 0; i < n; i++)
+		assert_non_null(stages[i].user);
+}
+
 static void a_format_says_what_its_entry_writes(void **state)
 {
 	(void)state;
@@ -165,6 +174,7 @@ int main(void)
 	        cmocka_unit_test(a_stage_reads_and_takes_what_rows_above_it_write),
 	        cmocka_unit_test(every_topic_and_queue_of_a_stage_is_declared),
 	        cmocka_unit_test(the_folder_of_every_stage_is_in_the_tree),
+	        cmocka_unit_test(every_stage_has_a_user),
 	        cmocka_unit_test(a_format_says_what_its_entry_writes),
 	        cmocka_unit_test(a_stage_is_found_by_its_name_and_by_its_role),
 	        cmocka_unit_test(the_rank_grows_along_the_flow),
