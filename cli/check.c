@@ -14,6 +14,7 @@
 #include "config/value.h"
 #include "shm/folder.h"
 #include "supervisor/home.h"
+#include "supervisor/owners.h"
 #include "supervisor/plan.h"
 #include "supervisor/trial.h"
 
@@ -212,12 +213,17 @@ static int try_stages(const struct config *config, const struct plan *plan, stru
 {
 	struct trying trying = {plan, needs};
 	struct trial trial;
+	struct users users;
 	char libexec[PATH_MAX];
 	int result = program_libexec(libexec, sizeof libexec);
 	if (result != 0)
 		return command_fail("check", "cannot find the stages: %s", strerror(-result));
 	trial_begin(&trial, config, plan, libexec, false, say_finding, &trying);
 	trial.memory = note_memory;
+	users_find(&users, config, false);
+	/* Before the first start data_dir is nobody's who could be asked. */
+	if (owners_has_data(&users, config))
+		trial.users = &users;
 	trial_run(&trial);
 	return trial.refused + trial.without == 0 ? 0 : 1;
 }

@@ -25,6 +25,11 @@ static int say_refused(const char *command, const struct options *options, const
 		        command,
 		        "no supervisor runs instance \"%s\" (%s), and no service manager does; start it with: millrace run --instance %s",
 		        options->instance, directory, options->instance);
+	if (result == -ECONNREFUSED)
+		return command_fail(
+		        command,
+		        "the supervisor of instance \"%s\" is another user's: run this as root, which starts stages as users of their own",
+		        options->instance);
 	if (result == -EOPNOTSUPP)
 		return command_fail(
 		        command,

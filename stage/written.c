@@ -84,6 +84,19 @@ static void say_queues(struct writing *writing)
 	writing->file.queue = false;
 }
 
+/* Of the roles that it may ask. */
+static void say_errands(struct writing *writing)
+{
+	char name[SEGMENT_NAME_MAX];
+	for (unsigned i = 0; i < writing->page->n_roles; i++) {
+		const struct instance_role *role = &writing->page->role[i];
+		const struct flow_stage *asked = flow_stage_find(role->program);
+		if (asked != NULL && asked->errands != NULL &&
+		    strcmp(asked->errands, writing->file.stage->name) == 0)
+			say(writing, false, "%s", instance_errand_name(name, role->name));
+	}
+}
+
 static void say_role(struct writing *writing, const struct instance_role *role)
 {
 	char name[SEGMENT_NAME_MAX];
@@ -93,6 +106,7 @@ static void say_role(struct writing *writing, const struct instance_role *role)
 		return;
 	say_topics(writing);
 	say_queues(writing);
+	say_errands(writing);
 	say(writing, false, "%s", instance_stage_name(name, role->name));
 	say(writing, false, "%s", instance_private_name(name, role->name));
 	say(writing, true, "%s.role", role->name);

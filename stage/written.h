@@ -6,6 +6,7 @@
  *     <topic>.reader.<k>[.<share>]     the same, a lock
  *     <role>.stage, <role>.private     the role
  *     <role>.role                      the same, a lock
+ *     <role>.errand                    the roles that may ask errands of the role (flow.h)
  *     <queue>.queue                    every role that puts or takes
  *     drops                            every role that receives datagrams
  *

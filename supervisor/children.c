@@ -162,11 +162,19 @@ static void become_stage(const struct children *children, const struct child *ch
 	sigemptyset(&kept);
 	sigaddset(&kept, SIGUSR1); /* a wish that comes before the stage can take it waits (loop.c) */
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) != 0)
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0)
+		_exit(126);
+	int result = users_become(children->users, child->role.page.program);
+	if (result != 0) {
+		log_error("cannot become the user of the stage", "path=%s error=\"%s\"", path,
+		          strerror(-result));
+		_exit(126);
+	}
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0)
 		_exit(126);
 	if (getppid() != supervisor) /* it died before the line above */
 		_exit(0);
-	int result = capabilities_shed();
+	result = capabilities_shed();
 	if (result != 0) {
 		log_error("cannot give up capabilities", "path=%s error=\"%s\"", path, strerror(-result));
 		_exit(126);

@@ -32,6 +32,7 @@
 #include <sys/types.h>
 
 #include "supervisor/plan.h"
+#include "supervisor/users.h"
 #include "base/clock.h"
 #include "stage/control.h"
 
@@ -79,7 +80,8 @@ struct children {
 	unsigned n;
 	char directory[128]; /* of the segments */
 	char instance[SHM_NAME_MAX];
-	char libexec[256]; /* where the programs are */
+	char libexec[256];         /* where the programs are */
+	const struct users *users; /* as whom they are started (users_become); NULL: as this one */
 	uint64_t backoff_ns, backoff_max_ns;
 	uint64_t stage_timeout_ns; /* 0: heartbeats are not watched */
 	bool ending;               /* children_ending was called */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "shm/folder.h"
+#include "supervisor/owners.h"
 #include "base/log.h"
 
 #define LOCK_TRIES 20 /* another supervisor may be removing the directory just now */
@@ -33,7 +34,7 @@ int home_hold(const char *directory, struct shm_error *error)
 	result = folder_stat(directory, ".", &status);
 	if (result != 0)
 		shm_explain(error, "%s: %s", directory, strerror(-result));
-	else if (status.st_uid == geteuid())
+	else if (status.st_uid == geteuid() || (geteuid() == 0 && users_is_owner(status.st_uid)))
 		return 0;
 	else
 		shm_explain(
@@ -46,7 +47,8 @@ int home_hold(const char *directory, struct shm_error *error)
 
 /* Makes what is missing, and holds the instance's folder. Only this user may write in the root; a
  * root for several users has to be made before, with the sticky bit. */
-static int make_folders(const char *directory, bool *made_root, struct shm_error *error)
+static int make_folders(const char *directory, const struct users *users, bool *made_root,
+                        struct shm_error *error)
 {
 	char root[160];
 	root_of(directory, root, sizeof root);
@@ -55,6 +57,9 @@ static int make_folders(const char *directory, bool *made_root, struct shm_error
 	else if (errno != EEXIST)
 		return -errno;
 	int result = folder_make(directory), made = result;
+	/* At once: in a root that is the owner's nobody else's folder is trusted. */
+	if (result == 0 && users != NULL && users->in_force)
+		result = owners_of_folder(users, directory, error);
 	if (result == -EEXIST || result == 0 || result == -EACCES)
 		result = home_hold(directory, error);
 	return result == -ENOENT && made == -EACCES ? made : result;
@@ -80,13 +85,14 @@ static int try_to_lock(const char *directory, int *lock, int *owner)
 	return result;
 }
 
-int home_lock(const char *directory, int *lock, bool *made_root, struct shm_error *error)
+int home_lock(const char *directory, const struct users *users, int *lock, bool *made_root,
+              struct shm_error *error)
 {
 	int result = -ENOENT, owner = 0;
 	*made_root = false;
 	for (unsigned tries = 0; tries < LOCK_TRIES && (result == -ENOENT || result == -ESTALE); tries++) {
 		error->text[0] = '\0';
-		result = make_folders(directory, made_root, error);
+		result = make_folders(directory, users, made_root, error);
 		if (result == 0)
 			result = try_to_lock(directory, lock, &owner);
 	}

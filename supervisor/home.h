@@ -2,7 +2,7 @@
  * told at start.
  *
  *     /dev/shm/millrace            0755, of the user that made it; a root made before with the sticky bit (1777, root's) serves several users
- *         default                  0700, ours
+ *         default                  0700, ours; where stages have users of their own 0750, millrace's (owners.h)
  *             lock                 held by the supervisor as long as it lives
  */
 #ifndef SUPERVISOR_HOME_H
@@ -10,16 +10,18 @@
 
 #include "supervisor/supervisor.h"
 
-/* Holds the directory of an instance (folder.h; the caller calls folder_release) for its user.
+/* Holds the directory of an instance (folder.h; the caller calls folder_release) for its user, or
+ * for root the one of the user millrace (users.h).
  * Returns 0; -ENOENT when there is none; -EPERM when it is another user's, or another user
  * could put another in its place; other -errno; with the reason in error. */
 int home_hold(const char *directory, struct shm_error *error);
 
-/* Makes the directory and the folder above it when they are missing, holds the directory (folder.h;
+/* Makes the directory, for its owner by users (NULL: nobody else), and the folder above it when they are missing, holds the directory (folder.h;
  * until the process ends) and takes the lock. *made_root tells whether the folder above is new.
  * Returns 0; -EWOULDBLOCK when another supervisor has it (error names its pid); -EPERM when the
  * directory belongs to another user, or another user could replace it; other -errno. */
-int home_lock(const char *directory, int *lock, bool *made_root, struct shm_error *error);
+int home_lock(const char *directory, const struct users *users, int *lock, bool *made_root,
+              struct shm_error *error);
 
 /* For the case that the lock went with its folder (rm -r) while its holder lives: guards the
  * instance by a lock on a byte of the folder above the one that the instances are in, which is

@@ -94,7 +94,7 @@ static int end(const char *directory)
 	struct segments segments = {0};
 	struct shm_error error = {""};
 	bool made_root;
-	int lock, result = home_lock(directory, &lock, &made_root, &error);
+	int lock, result = home_lock(directory, NULL, &lock, &made_root, &error);
 	if (result != 0)
 		return refuse(error.text);
 	int status = give_up(&segments, directory);

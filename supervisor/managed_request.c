@@ -41,8 +41,10 @@ static bool load_in_force(struct supervisor *supervisor, const char *directory)
 {
 	char *errors = NULL;
 	supervisor->config = config_load_instance(directory, NULL, 0, &errors);
-	if (supervisor->config != NULL)
+	if (supervisor->config != NULL) {
 		supervisor->plan = plan_make(supervisor->config, &errors);
+		users_find(&supervisor->users, supervisor->config, true);
+	}
 	if (supervisor->plan == NULL)
 		(void)refuse(supervisor, errors == NULL ? "no configuration is in force" : errors);
 	free(errors);
@@ -114,6 +116,7 @@ static bool check_next(struct supervisor *supervisor)
 	check_sockets(supervisor);
 	trial_begin(&supervisor->trial, supervisor->next_config, supervisor->next_plan,
 	            supervisor->children.libexec, false, reload_say_finding, supervisor);
+	supervisor->trial.users = &supervisor->users;
 	trial_run(&supervisor->trial);
 	return supervisor->reload_refused == 0;
 }
@@ -329,7 +332,7 @@ static int answer(struct supervisor *supervisor, const char *directory)
 		snprintf(text, sizeof text, "reload");
 	if (!maker_is_kept(directory))
 		return refuse(supervisor, "no service manager runs the instance");
-	if (home_lock(directory, &supervisor->lock, &made_root, &error) != 0 ||
+	if (home_lock(directory, NULL, &supervisor->lock, &made_root, &error) != 0 ||
 	    children_find_libexec(&supervisor->children, &error) != 0)
 		return refuse(supervisor, error.text);
 	return strcmp(text, "reload") == 0 ? reload(supervisor, directory)

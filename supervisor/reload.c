@@ -29,7 +29,7 @@ static void refuse_all(struct supervisor *supervisor, char *errors)
 /* True, having said so, when a key changed that a running instance cannot change. */
 static bool fixed_key_changed(struct supervisor *supervisor, const struct config *next)
 {
-	static const char *const fixed[] = {"instance", "data_dir", "sandbox"};
+	static const char *const fixed[] = {"instance", "data_dir", "sandbox", "users"};
 	bool changed = false;
 	for (unsigned i = 0; i < sizeof fixed / sizeof *fixed; i++) {
 		if (config_same(supervisor->config, next, fixed[i]))
@@ -108,6 +108,9 @@ void reload_say_finding(void *argument, const struct plan_role *role, enum trial
 	if (finding == TRIAL_MISSING) {
 		log_warn("a file is not there yet", "reason=\"%s\"", text);
 		requests_tell(&supervisor->requests, "warning: not there yet: %s", text);
+	} else if (finding == TRIAL_DENIED) {
+		log_warn("only the stage can tell whether it may use a file", "reason=\"%s\"", text);
+		requests_tell(&supervisor->requests, "warning: only the stage can tell: %s", text);
 	} else if (!change_of_section(supervisor, role->section)) {
 		log_warn("a stage could not restart with the new files; it keeps those in force",
 		         "reason=\"%s\"", text);
@@ -173,17 +176,11 @@ static void ask_to_read_files(struct supervisor *supervisor)
 		ledger_add(&children->child[i].control->reloads, 1);
 }
 
-static int put_in_force(struct supervisor *supervisor, struct shm_error *error)
-{
-	int result = segments_apply(&supervisor->segments, supervisor->plan, error);
-	return result == 0 ? supervisor_write_config(supervisor, supervisor->config, error) : result;
-}
-
 bool reload_enforce(struct supervisor *supervisor)
 {
 	struct shm_error error = {""};
 	swap(supervisor);
-	if (put_in_force(supervisor, &error) == 0)
+	if (supervisor_put_in_force(supervisor, &error) == 0)
 		return true;
 	log_error("the new configuration cannot be put in force, back to the one before", "error=\"%s\"",
 	          error.text);
@@ -191,7 +188,7 @@ bool reload_enforce(struct supervisor *supervisor)
 	swap(supervisor);
 	if ((!supervisor->options.managed &&
 	     sockets_open(&supervisor->sockets, supervisor->plan, &error) != 0) ||
-	    put_in_force(supervisor, &error) != 0)
+	    supervisor_put_in_force(supervisor, &error) != 0)
 		log_error("cannot restore the previous configuration completely", "error=\"%s\"", error.text);
 	return false;
 }
@@ -230,6 +227,7 @@ void reload_begin(struct supervisor *supervisor, uint64_t now_ns)
 	supervisor->reload_refused = 0;
 	trial_begin(&supervisor->trial, supervisor->next_config, supervisor->next_plan,
 	            supervisor->children.libexec, false, reload_say_finding, supervisor);
+	supervisor->trial.users = &supervisor->users;
 	uint64_t due_ns;
 	reload_check(supervisor, now_ns, &due_ns);
 }

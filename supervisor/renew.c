@@ -82,6 +82,7 @@ bool renew_prepare(struct supervisor *supervisor, const char *text, uint64_t lay
 	}
 	trial_begin(trial, supervisor->config, supervisor->plan, supervisor->children.libexec, false,
 	            say_finding, supervisor);
+	trial->users = &supervisor->users;
 	trial->layout = layout;
 	if (restart) {
 		/* All roles that are meant have one program; the first's section speaks for it. */

@@ -166,7 +166,7 @@ static int ask(struct request *request, const char *text)
 		return -ESRCH;
 	if (folder_stat(request->directory, REQUEST_FILE, &status) != 0)
 		return -EOPNOTSUPP;
-	if (kill((pid_t)request->supervisor, 0) != 0 && errno == EPERM)
+	if (!request->managed && kill((pid_t)request->supervisor, 0) != 0 && errno == EPERM)
 		return -ECONNREFUSED;
 	request->lock = instance_hold(request->directory, REQUEST_FILE);
 	if (request->lock < 0)

@@ -70,8 +70,9 @@ struct request {
 };
 
 /* Asks the supervisor of the instance in the directory, or, where a service manager runs it, who will
- * look next: then `managed` is set. Returns 0; -ENOENT: there is no such
- * instance; -ESRCH: no supervisor runs it; -EOPNOTSUPP: its supervisor knows no requests;
+ * look next: then `managed` is set. Returns 0; -ENOENT: there is no such instance; -ESRCH: no
+ * supervisor runs it; -EOPNOTSUPP: its supervisor knows no requests; -ECONNREFUSED: it is another
+ * user's, which only that user or root can ask;
  * -EWOULDBLOCK: another command's request is being done; another -errno. */
 int request_begin(struct request *request, const char *directory, const char *text);
 

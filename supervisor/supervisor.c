@@ -17,6 +17,7 @@
 #include "supervisor/handover.h"
 #include "supervisor/home.h"
 #include "supervisor/orphans.h"
+#include "supervisor/owners.h"
 #include "supervisor/queues.h"
 #include "supervisor/reload.h"
 #include "supervisor/renew.h"
@@ -61,7 +62,7 @@ int supervisor_write_config(const struct supervisor *supervisor, const struct co
 {
 	const char *directory = supervisor->segments.directory;
 	(void)folder_unlink(directory, ".config.yaml"); /* left by a supervisor that died here */
-	int fd = folder_open(directory, ".config.yaml", O_WRONLY | O_CREAT | O_EXCL, 0600);
+	int fd = folder_open(directory, ".config.yaml", O_WRONLY | O_CREAT | O_EXCL, 0640);
 	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
 	int result = fd < 0 ? fd : out == NULL ? -errno : config_write(config, out);
 	if (out != NULL && fclose(out) != 0 && result == 0)
@@ -73,6 +74,15 @@ int supervisor_write_config(const struct supervisor *supervisor, const struct co
 	if (result != 0)
 		shm_explain(error, "%s/config.yaml: cannot write: %s", directory, strerror(-result));
 	return result;
+}
+
+int supervisor_put_in_force(struct supervisor *supervisor, struct shm_error *error)
+{
+	const struct segments *segments = &supervisor->segments;
+	int result = segments_apply(&supervisor->segments, supervisor->plan, error);
+	if (result == 0)
+		result = owners_of_files(&supervisor->users, segments->directory, segments->page.body, error);
+	return result == 0 ? supervisor_write_config(supervisor, supervisor->config, error) : result;
 }
 
 /* ---- start ---- */
@@ -157,6 +167,8 @@ static int look_around(struct supervisor *supervisor, struct shm_error *error)
 		result = segments_check_room(segments, supervisor->plan, error);
 	if (result == 0)
 		result = home_make_data_dir(config_string(supervisor->config, "data_dir"), error);
+	if (result == 0)
+		result = owners_of_data(&supervisor->users, supervisor->config, error);
 	if (result == 0 && !supervisor->options.managed)
 		result = sockets_open(&supervisor->sockets, supervisor->plan, error);
 	return result;
@@ -177,16 +189,22 @@ static void say_finding(void *argument, const struct plan_role *role, enum trial
 	if (finding == TRIAL_REFUSED)
 		say_refused(text);
 	else
-		log_warn("a file is missing or unusable; going on without it", "reason=\"%s\"", text);
+		log_warn(finding == TRIAL_DENIED ? "only the stage can tell whether it may use a file"
+		                                 : "a file is missing or unusable; going on without it",
+		         "reason=\"%s\"", text);
 }
 
 /* The files that the configuration names are tried before anything is made; all else the start
- * itself tries. */
-static int try_files(struct supervisor *supervisor)
+ * itself tries. Where stages are users of their own, data_dir is theirs before they are asked. */
+static int try_files(struct supervisor *supervisor, struct shm_error *error)
 {
+	if (supervisor->handover != NULL)
+		return 0;
 	trial_begin(&supervisor->trial, supervisor->config, supervisor->plan, supervisor->children.libexec,
 	            true, say_finding, NULL);
+	supervisor->trial.users = &supervisor->users;
 	trial_run(&supervisor->trial);
+	shm_explain(error, "files that the configuration names cannot be used: see above");
 	return supervisor->trial.refused == 0 ? 0 : -EINVAL;
 }
 
@@ -196,9 +214,9 @@ static int make_all(struct supervisor *supervisor, struct shm_error *error)
 	bool in_place = supervisor->handover != NULL && supervisor->handover->in_place;
 	int result = in_place ? 0 : queues_repair_all(&supervisor->segments, error);
 	if (result == 0)
-		result = segments_apply(&supervisor->segments, supervisor->plan, error);
+		result = owners_of_folder(&supervisor->users, supervisor->plan->directory, error);
 	if (result == 0)
-		result = supervisor_write_config(supervisor, supervisor->config, error);
+		result = supervisor_put_in_force(supervisor, error);
 	if (result == 0 && (result = requests_open(supervisor->plan->directory)) != 0)
 		shm_explain(error, "%s/" REQUEST_FILE ": %s", supervisor->plan->directory, strerror(-result));
 	snprintf(children->directory, sizeof children->directory, "%s", supervisor->plan->directory);
@@ -208,6 +226,17 @@ static int make_all(struct supervisor *supervisor, struct shm_error *error)
 	if (result == 0)
 		handover_adopt(supervisor, clock_monotonic_ns());
 	return result;
+}
+
+/* Stages that go on while the supervisor becomes another program stay the users that they are,
+ * although the users have come meanwhile. */
+static void keep_users(struct supervisor *supervisor)
+{
+	struct users *users = &supervisor->users;
+	struct stat folder;
+	if (users->in_force && supervisor->handover != NULL && supervisor->handover->in_place &&
+	    folder_stat(supervisor->handover->directory, ".", &folder) == 0)
+		users->in_force = users->starts = folder.st_uid == users->owner;
 }
 
 static int load_and_plan(struct supervisor *supervisor)
@@ -223,6 +252,10 @@ static int load_and_plan(struct supervisor *supervisor)
 		supervisor->plan = plan_make(supervisor->config, &errors);
 	if (supervisor->plan != NULL) {
 		supervisor_take_options(supervisor, supervisor->config);
+		users_find(&supervisor->users, supervisor->config, supervisor->options.managed);
+		keep_users(supervisor);
+		users_announce(&supervisor->users, supervisor->config);
+		supervisor->children.users = &supervisor->users;
 		for (size_t i = 0; (note = config_environment_note(supervisor->config, i)) != NULL; i++)
 			log_info("environment", "variable=%s", note);
 		return 0;
@@ -256,7 +289,8 @@ static int lock_home(struct supervisor *supervisor, struct shm_error *error)
 	const char *directory = supervisor->plan->directory;
 	if (supervisor->handover != NULL && supervisor->handover->in_place)
 		return 0; /* handed over, and the folder is held since then */
-	int result = home_lock(directory, &supervisor->lock, &supervisor->made_root, error);
+	int result =
+	        home_lock(directory, &supervisor->users, &supervisor->lock, &supervisor->made_root, error);
 	return result == 0 ? home_guard(directory, &supervisor->guard, error) : result;
 }
 
@@ -289,12 +323,14 @@ int supervisor_init(struct supervisor *supervisor, const struct supervisor_optio
 		return SUPERVISOR_CANNOT_START;
 	if (result == 0)
 		result = check_programs(supervisor, &error);
-	if (result == 0 && supervisor->handover == NULL && try_files(supervisor) != 0)
+	if (result == 0 && !supervisor->users.in_force && try_files(supervisor, &error) != 0)
 		return SUPERVISOR_CANNOT_START;
 	if (result == 0)
 		result = lock_home(supervisor, &error);
 	if (result == 0)
 		result = look_around(supervisor, &error);
+	if (result == 0 && supervisor->users.in_force)
+		result = try_files(supervisor, &error);
 	if (result == 0)
 		result = make_all(supervisor, &error);
 	if (result == 0) {

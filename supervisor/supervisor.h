@@ -79,6 +79,7 @@ struct supervisor {
 	char cwd[4096]; /* relative paths mean this one */
 	struct config *config;
 	struct plan *plan;
+	struct users users;
 	struct segments segments;
 	struct sockets sockets;
 	struct sockets sockets_before; /* as they were when the last SIGHUP came */
@@ -133,6 +134,10 @@ void supervisor_fini(struct supervisor *supervisor);
 /* Writes <directory>/config.yaml. Returns 0 or -errno. */
 int supervisor_write_config(const struct supervisor *supervisor, const struct config *config,
                             struct shm_error *error);
+
+/* Makes the segments what the plan in force says, gives them to their owners, and writes the
+ * configuration in force. Returns 0 or -errno. */
+int supervisor_put_in_force(struct supervisor *supervisor, struct shm_error *error);
 
 /* Adds the roles of the plan that are not there yet to the children, with the sockets and the
  * packets that are theirs. Returns 0 or -errno. */

@@ -39,10 +39,23 @@ static const char *section_of(const struct trial *trial)
 	return asked(trial) == NULL ? "supervisor" : asked(trial)->section;
 }
 
+static const struct users_kind *user_of_asked(const struct trial *trial)
+{
+	return asked(trial) == NULL ? NULL : users_of(trial->users, asked(trial)->page.program);
+}
+
 static void find(struct trial *trial, enum trial_finding finding, const char *text)
 {
+	char with_user[PATH_MAX + 300];
+	const struct users_kind *kind = user_of_asked(trial);
 	trial->refused += finding == TRIAL_REFUSED ? 1 : 0;
 	trial->without += finding == TRIAL_WITHOUT ? 1 : 0;
+	/* Whoever started this may be permitted what the stage's user is not, or the other way round. */
+	if (kind != NULL &&
+	    (finding == TRIAL_REFUSED || finding == TRIAL_WITHOUT || finding == TRIAL_DENIED)) {
+		snprintf(with_user, sizeof with_user, "%s (the stage runs as %s)", text, kind->name);
+		text = with_user;
+	}
 	trial->say(trial->argument, asked(trial), finding, text);
 }
 
@@ -92,6 +105,7 @@ static void become(const struct trial *trial, const char *path, int input, pid_t
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGHUP, SIG_IGN);
 	if (dup2(input, STDIN_FILENO) < 0 || dup2(trial->output, STDOUT_FILENO) < 0 ||
+	    (asked(trial) != NULL && users_become(trial->users, asked(trial)->page.program) != 0) ||
 	    prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || capabilities_shed() != 0)
 		_exit(126);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -149,6 +163,21 @@ static void make_printable(char *line)
 			*line = '?';
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+	size_t n = strlen(text), m = strlen(end);
+	return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* Where a service manager starts the stages, as their users and in their sandboxes, this process
+ * can become neither: what it is not permitted says nothing of them. */
+static enum trial_finding judge(const struct trial *trial, enum trial_finding finding, const char *text)
+{
+	bool other = user_of_asked(trial) != NULL && !trial->users->starts;
+	bool denied = ends_with(text, strerror(EACCES)) || ends_with(text, strerror(EROFS));
+	return other && denied && finding != TRIAL_MISSING ? TRIAL_DENIED : finding;
+}
+
 static void take_line(struct trial *trial, char *line)
 {
 	static const char *const words[] = {[TRIAL_REFUSED] = "refused ",
@@ -160,7 +189,8 @@ static void take_line(struct trial *trial, char *line)
 		trial->memory(trial->argument, asked(trial), strtoull(line + 7, NULL, 10));
 	for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
 		if (strncmp(line, words[i], strlen(words[i])) == 0)
-			find(trial, (enum trial_finding)i, line + strlen(words[i]));
+			find(trial, judge(trial, (enum trial_finding)i, line + strlen(words[i])),
+			     line + strlen(words[i]));
 }
 
 static void read_output(struct trial *trial)

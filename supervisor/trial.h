@@ -20,7 +20,9 @@ enum trial_finding {
 	TRIAL_REFUSED, /* a stage cannot start */
 	TRIAL_WITHOUT, /* it would do without what is in a broken file */
 	TRIAL_MISSING, /* a file is not there yet that may come later */
-	TRIAL_LAYOUT   /* it was built for another layout of shared memory (trial.layout) */
+	TRIAL_LAYOUT,  /* it was built for another layout of shared memory (trial.layout) */
+	/* this process may not look; the stage's user, which it cannot become, perhaps may */
+	TRIAL_DENIED
 };
 
 /* role is one of those that the section is for; NULL: the supervisor's own program. */
@@ -38,9 +40,10 @@ struct trial {
 	trial_say *say;
 	/* not of interest unless set after trial_begin */
 	trial_memory *memory;
-	uint64_t layout;        /* segment_layout_hash() of the segments that they would attach */
-	const char *only;       /* ask the program of this section alone */
-	const char *supervisor; /* path of the program that would follow this one: ask it, too */
+	uint64_t layout;           /* segment_layout_hash() of the segments that they would attach */
+	const char *only;          /* ask the program of this section alone */
+	const char *supervisor;    /* path of the program that would follow this one: ask it, too */
+	const struct users *users; /* ask each stage as its user (users_become) */
 	void *argument;
 	unsigned next; /* role */
 	pid_t pid;     /* of the process that is being waited for; 0: none */

@@ -85,7 +85,7 @@ static void a_role_writes_its_lanes_groups_queues_and_segments(void **state)
 	               "ingest-http.0.role?");
 	assert_written("deliver.0", " postback.queue* deliver.0.stage deliver.0.private deliver.0.role?");
 	assert_written("tally.0", " ip.group.0 ip.reader.0? tally.0.stage tally.0.private tally.0.role?");
-	assert_written("serve.0", " serve.0.stage serve.0.private serve.0.role?");
+	assert_written("serve.0", " tally.0.errand serve.0.stage serve.0.private serve.0.role?");
 }
 
 static void a_group_is_that_of_the_entry_that_it_is_named_after(void **state)
