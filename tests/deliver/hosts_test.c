@@ -3,8 +3,6 @@
 
 #include <unistd.h>
 
-#include "deliver/bucket.h"
-#include "deliver/due.h"
 #include "tests/fixture/draw.h"
 
 static struct hosts *hosts;
@@ -211,36 +209,6 @@ static void no_number_of_hosts_takes_all_deliveries(void **state)
 }
 
 /* ---- rate ---- */
-
-static void a_bucket_neither_drifts_nor_bursts(void **state)
-{
-	(void)state;
-	static const uint64_t rates[] = {1, 3, 7, 999, 30000, 1000003, 10000000};
-	for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
-		struct bucket bucket = {0};
-		uint64_t rate = rates[i], burst = 10, begun_ns = world.now_ns, now_ns = begun_ns;
-		enum { TAKES = 20000 };
-		/* Seen late each time, by less than the burst makes up for. */
-		for (unsigned k = 0; k < TAKES; k++) {
-			uint64_t due_ns = bucket_due_ns(&bucket, rate, burst);
-			if (due_ns > now_ns)
-				now_ns = due_ns + draw_below((unsigned)(5 * S / rate) + 1);
-			bucket_take(&bucket, rate, now_ns);
-			/* Never more than burst + time * rate. */
-			double most = (double)burst + (double)(now_ns - begun_ns) * (double)rate / 1e9;
-			assert_true((double)(k + 1) <= most + 1e-3);
-		}
-		double least = (double)(now_ns - begun_ns) * (double)rate / 1e9;
-		assert_true(TAKES >= least - 6);
-		/* After a pause: burst at once, and no more. */
-		now_ns += 3600 * S;
-		for (unsigned k = 0; k < burst; k++) {
-			assert_true(bucket_due_ns(&bucket, rate, burst) <= now_ns);
-			bucket_take(&bucket, rate, now_ns);
-		}
-		assert_true(bucket_due_ns(&bucket, rate, burst) > now_ns);
-	}
-}
 
 static void a_host_keeps_to_its_rate(void **state)
 {
@@ -792,36 +760,6 @@ static void hosts_that_may_not_start_cost_nothing(void **state)
 	}
 }
 
-/* ---- the heap ---- */
-
-static void what_is_due_comes_in_its_order(void **state)
-{
-	(void)state;
-	enum { N = 300 };
-	static struct due due[N];
-	struct dues dues;
-	memset(due, 0, sizeof due);
-	assert_int_equal(dues_init(&dues, N), 0);
-	for (unsigned i = 0; i < 20000; i++) {
-		struct due *one = &due[draw_below(N)];
-		if (draw_one_in(3))
-			dues_remove(&dues, one);
-		else
-			dues_set(&dues, one, draw_below(1000));
-		uint64_t least_ns = UINT64_MAX;
-		for (unsigned k = 0; k < N; k++)
-			if (due[k].place != 0 && due[k].at_ns < least_ns)
-				least_ns = due[k].at_ns;
-		const struct due *first = dues_first(&dues);
-		assert_true((first == NULL ? UINT64_MAX : first->at_ns) == least_ns);
-	}
-	for (const struct due *before = NULL, *first; (first = dues_first(&dues)) != NULL; before = first) {
-		assert_true(before == NULL || before->at_ns <= first->at_ns);
-		dues_remove(&dues, (struct due *)first);
-	}
-	dues_fini(&dues);
-}
-
 int main(void)
 {
 	draw_init(clock_real_ns());
@@ -832,7 +770,6 @@ int main(void)
 	        RULE(no_more_than_its_connections_are_under_way),
 	        RULE(a_host_that_is_full_parks),
 	        RULE(no_number_of_hosts_takes_all_deliveries),
-	        RULE(a_bucket_neither_drifts_nor_bursts),
 	        RULE(a_host_keeps_to_its_rate),
 	        RULE(failures_in_a_row_open_a_circuit),
 	        RULE(one_probe_at_a_time_and_pauses_that_double),
@@ -852,7 +789,6 @@ int main(void)
 	        RULE(what_was_idle_for_longest_makes_room),
 	        RULE(circuits_that_are_not_closed_are_told),
 	        RULE(hosts_that_may_not_start_cost_nothing),
-	        RULE(what_is_due_comes_in_its_order),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
