@@ -49,7 +49,7 @@ bool address_same(const struct sockaddr_storage *a, const struct sockaddr_storag
  * or -EINVAL, also when bits after the prefix are not 0. */
 int address_parse_network(uint8_t prefix[16], unsigned *bits, const char *text);
 
-/* ---- hosts as 16 bytes, IPv4 as the IPv4-mapped IPv6 address ::ffff:a.b.c.d (RFC 4291, 2.5.5.2) ---- */
+/* ---- hosts as 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2) ---- */
 
 /* From the 4 bytes of an IPv4 address, in network order. */
 void address_map(uint8_t address[16], const void *ipv4);

@@ -20,8 +20,8 @@
  *    CONFIRMED. On DECIDING it waits for the word of the asker, and goes on with its other work
  *    meanwhile. On REVOKED, or another errand, it takes TAKEN back.
  *  - An asker that does not see TAKEN after DECIDING says REVOKED, and no stage has begun: a stage
- *    that writes TAKEN later finds DECIDING or REVOKED. An asker that sees TAKEN says CONFIRMED: the
- *    stage has begun, or waits for this word, or its next life finds it.
+ *    that writes TAKEN later finds DECIDING or REVOKED. An asker that sees TAKEN says CONFIRMED:
+ *    the stage has begun, or waits for this word, or its next life finds it.
  *
  * So the asker decides at once whatever the stage does, and the time is no more than the asker's
  * patience and the bound on what a stage takes up whose asker has died: a stage that is stopped
@@ -97,8 +97,8 @@ void errand_detach(struct errands *errands);
  * (errand_done); if not, errand_take tells whether it is still to be. */
 uint64_t errand_taken(const struct errands *errands);
 
-/* What to sleep on until something is asked, or an asker has decided (sleep_note before errand_take,
- * then sleep_any). */
+/* What to sleep on until something is asked, or an asker has decided (sleep_note before
+ * errand_take, then sleep_any). */
 static inline struct sleep_word errand_call(const struct errands *errands)
 {
 	return sleep_on_call(sleep_low_half(&errands->page->asked));

@@ -296,7 +296,8 @@ static void killed_at_random_moments_it_counts_each_record_once(void **state)
 		uint64_t commits = metric_named(f, "commits");
 		pid_t tally = start_tally(f);
 		usleep(5000 + (unsigned)(draw_next(&f->random) % 100000));
-		/* Of four lives one may die before its first commit, also where starting takes long. */
+		/* Of four lives one may die before its first commit, also where starting takes
+		 * long. */
 		for (unsigned ms = 0;
 		     i % 4 != 0 && metric_named(f, "commits") == commits && ms < LIFE_MOST_MS; ms++)
 			usleep(1000);
