@@ -4,7 +4,7 @@
 #   docker run --shm-size=1g --ulimit nofile=70000:70000 --stop-timeout=40 -p 4002:4002/udp -p 8080:8080 -v millrace:/var/lib/millrace millrace
 #
 # --shm-size: the lanes and queues lie in /dev/shm, which Docker makes 64 MiB; `docker run --rm millrace check` prints the bytes that are needed, and millrace refuses to start with
-#   less. What is in it is gone with the container: stop it (it drains), do not kill it.
+#   less. Its pages count against --memory. What is in it is gone with the container: stop it (it drains), do not kill it.
 # --ulimit nofile: a descriptor for each of ingest.http.max_connections (65,536).
 # --stop-timeout: longer than drain_timeout (30 s).
 # seccomp: Docker's default profile denies io_uring (since version 25). millrace then takes recvmmsg and epoll, and `millrace stat` says so. To allow it, add io_uring_setup,
