@@ -87,10 +87,11 @@ try-packages: ## as root: install, upgrade while it runs, remove and purge the p
 	@scripts/install-packages build xdp deb
 	@scripts/try-packages
 
-try-arm64: ## build everything for arm64 and run the unit tests by qemu's user-mode emulation
-	@scripts/install-packages build test data arm64
+try-arm64: ## build everything for arm64, run the unit tests by qemu's user-mode emulation, then the main job on Debian's kernel KERNEL (6.1) for arm64
+	@scripts/install-packages build test data arm64 kernel
 	@scripts/fetch-data $(DATA)
 	@scripts/try-arm64 $(BUILD)-arm64
+	@scripts/try-kernel $(or $(KERNEL),6.1) $(BUILD)-arm64
 built-unit-programs: $(UNIT_TESTS) $(TEST_PROGRAMS)
 
 try-kernel: ## boot Debian's kernel KERNEL (6.1 or 6.12) in qemu and run the main job, kills and a drain there

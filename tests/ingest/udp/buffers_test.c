@@ -430,7 +430,7 @@ static void unmap_fixture(struct mapped *mapped)
 
 /* What can change: the lanes, and of the private segment all but the buffers' data. */
 struct snapshot {
-	unsigned char lane[BATCH_LANES_MAX][32 * 1024]; /* the words and more than the records of this test */
+	struct stepped_lane lane[BATCH_LANES_MAX];
 	unsigned char head[BUFFERS_HEAD_BYTES + N_BUFFERS * sizeof(struct mmsghdr)];
 	unsigned char header[N_BUFFERS][128];
 };
@@ -443,7 +443,7 @@ static struct buffer *buffers_of(const struct mapped *mapped)
 static void take_snapshot(struct snapshot *snapshot, const struct mapped *from)
 {
 	for (unsigned i = 0; i < from->n_lanes; i++)
-		memcpy(snapshot->lane[i], from->lane[i].body, sizeof snapshot->lane[i]);
+		stepped_take(&snapshot->lane[i], &from->lane[i], LANE_BYTES);
 	memcpy(snapshot->head, from->private_segment.body, sizeof snapshot->head);
 	for (unsigned i = 0; i < N_BUFFERS; i++)
 		memcpy(snapshot->header[i], &buffers_of(from)[i], 128);
@@ -452,7 +452,7 @@ static void take_snapshot(struct snapshot *snapshot, const struct mapped *from)
 static void restore_snapshot(const struct snapshot *snapshot, struct mapped *to)
 {
 	for (unsigned i = 0; i < to->n_lanes; i++)
-		memcpy(to->lane[i].body, snapshot->lane[i], sizeof snapshot->lane[i]);
+		stepped_restore(&snapshot->lane[i], &to->lane[i], LANE_BYTES);
 	memcpy(to->private_segment.body, snapshot->head, sizeof snapshot->head);
 	for (unsigned i = 0; i < N_BUFFERS; i++)
 		memcpy(&buffers_of(to)[i], snapshot->header[i], 128);
@@ -462,7 +462,7 @@ static bool has_changed(const struct snapshot *snapshot, const struct mapped *no
 {
 	bool same = memcmp(snapshot->head, now->private_segment.body, sizeof snapshot->head) == 0;
 	for (unsigned i = 0; same && i < now->n_lanes; i++)
-		same = memcmp(snapshot->lane[i], now->lane[i].body, sizeof snapshot->lane[i]) == 0;
+		same = stepped_same(&snapshot->lane[i], &now->lane[i], LANE_BYTES);
 	for (unsigned i = 0; same && i < N_BUFFERS; i++)
 		same = memcmp(snapshot->header[i], &buffers_of(now)[i], 128) == 0;
 	return !same;
@@ -564,7 +564,7 @@ static void step_through_a_life(const struct scene *scene)
 
 	struct snapshot *snapshot = calloc(1, sizeof *snapshot);
 	assert_non_null(snapshot);
-	assert_true(live_map.lane[0].body_bytes - LANE_BYTES + N_EVENTS * 72 < sizeof snapshot->lane[0]);
+	assert_true(N_EVENTS * 72 < STEPPED_RECORDS_BYTES);
 	take_snapshot(snapshot, &live_map);
 	stepped_on_one_processor();
 	pid_t child = start_traced_life(scene, &live);
