@@ -1,6 +1,7 @@
 #include "stage/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -12,10 +13,12 @@
 #include "base/capability.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "shm/folder.h"
 #include "stage/calls.h"
 #include "stage/landlock.h"
 #include "stage/stage.h"
 #include "stage/values.h"
+#include "stage/written.h"
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
 #define SANITIZED true
@@ -48,7 +51,8 @@ struct sandbox {
 	const struct config *config;
 	const struct sandbox_row *row;
 	const struct stage_ops *stage;
-	const char *section, *directory; /* while entering */
+	const char *section; /* while entering */
+	const struct sandbox_place *place;
 	struct landlock box;
 	struct allowed *allowed;
 	unsigned n_allowed;
@@ -346,6 +350,37 @@ static int gather(struct sandbox *sandbox)
 	return gathering.result;
 }
 
+/* ---- the instance's folder ---- */
+
+/* A lock that nobody has held yet is made, so that a rule can be about it. */
+static void gather_written(void *argument, const struct written *file)
+{
+	struct gathering *gathering = argument;
+	const char *directory = gathering->sandbox->place->directory;
+	char path[PATH_MAX];
+	struct stat about;
+	/* One that is there is not opened: closing it would give up a lock that this process has. */
+	bool missing = file->lock && folder_stat(directory, file->name, &about) == -ENOENT;
+	int fd = missing ? folder_open(directory, file->name, O_RDWR | O_CREAT, 0600) : -1;
+	if (fd >= 0)
+		close(fd);
+	snprintf(path, sizeof path, "%s/%s", directory, file->name);
+	if (gathering->result == 0)
+		gathering->result = allow(gathering->sandbox, path, LANDLOCK_WRITE, LOOK_NEVER);
+}
+
+/* Everything there can be read: lanes that come later too. */
+static int allow_instance(struct sandbox *sandbox)
+{
+	const struct sandbox_place *place = sandbox->place;
+	struct gathering gathering = {.sandbox = sandbox};
+	int result = allow(sandbox, place->directory, LANDLOCK_READ, LOOK_NEVER);
+	if (result != 0)
+		return result;
+	written_each(place->page, place->directory, place->role, gather_written, &gathering);
+	return gathering.result;
+}
+
 /* ---- entering ---- */
 
 static int enter_paths(struct sandbox *sandbox, struct shm_error *error)
@@ -357,7 +392,7 @@ static int enter_paths(struct sandbox *sandbox, struct shm_error *error)
 	if (result == 0)
 		result = allow_output(sandbox);
 	if (result == 0)
-		result = allow(sandbox, sandbox->directory, LANDLOCK_WRITE, LOOK_NEVER);
+		result = allow_instance(sandbox);
 	if (result == 0)
 		result = gather(sandbox);
 	if (result == 0)
@@ -374,7 +409,7 @@ static int enter_paths(struct sandbox *sandbox, struct shm_error *error)
 }
 
 int sandbox_enter(struct sandbox **entered, const struct stage_ops *stage, const struct config *config,
-                  const char *section, const char *directory, struct shm_error *error)
+                  const char *section, const struct sandbox_place *place, struct shm_error *error)
 {
 	static const struct sandbox_row strictest = {.grants = 0};
 	const struct sandbox_row *row = sandbox_find(stage->name);
@@ -389,7 +424,7 @@ int sandbox_enter(struct sandbox **entered, const struct stage_ops *stage, const
 	sandbox->row = row != NULL ? row : &strictest;
 	sandbox->stage = stage;
 	sandbox->section = section;
-	sandbox->directory = directory;
+	sandbox->place = place;
 	sandbox->box.fd = -1;
 	sandbox->off = strcmp(option, "off") == 0;
 	sandbox->must = strcmp(option, "on") == 0;

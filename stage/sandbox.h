@@ -19,7 +19,8 @@
  *     read    what every program reads (/usr, the time zone, certificates of authorities), the files that its options
  *             name: the folder with all in it, for a file that is replaced by another; only the file
  *             when it lies in a folder such as /etc or /tmp that is everybody's
- *     write   files in the instance's folder; data_dir or further folders where its row says so
+ *     write   what its role writes in the instance's folder, file by file (written.h); data_dir or further folders
+ *             where its row says so
  *
  * The option `sandbox`: auto takes what the kernel has, and says what it lacks; on refuses to start
  * when anything is missing; off takes nothing away. A build with a sanitizer keeps paths, system
@@ -42,7 +43,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "shm/segment.h"
+#include "shm/instance.h"
 #include "config/config.h"
 
 /* What a row of sandbox.def can grant besides what every stage has. */
@@ -109,12 +110,19 @@ enum sandbox_part {
 struct sandbox; /* opaque */
 struct stage_ops;
 
+/* Where it is: the role in its instance. */
+struct sandbox_place {
+	const struct instance_page *page;
+	const char *directory; /* of the instance */
+	const char *role;
+};
+
 /* Takes paths, ports, signals and capabilities from this thread, by the configuration's option
- * `sandbox` and the stage's row. section is the stage's ("sinks[2]"), directory the instance's
- * folder. Before any other thread is there. Returns 0 with *sandbox set; -errno with the reason in
- * error, then nothing or a part has been taken: end. */
+ * `sandbox` and the stage's row. section is the stage's ("sinks[2]"). Before any other thread is
+ * there. Returns 0 with *sandbox set; -errno with the reason in error, then nothing or a part has
+ * been taken: end. */
 int sandbox_enter(struct sandbox **sandbox, const struct stage_ops *stage, const struct config *config,
-                  const char *section, const char *directory, struct shm_error *error);
+                  const char *section, const struct sandbox_place *place, struct shm_error *error);
 
 /* Takes system calls, from all threads, and logs what is in force and what is missing. There is no
  * way back. Returns 0 or -errno with the reason. */

@@ -381,8 +381,9 @@ static int enter_sandbox(struct stage *stage, struct shm_error *error)
 	int result = stage_section(stage, section, sizeof section, error);
 	if (result != 0)
 		return result;
-	return sandbox_enter(&stage->sandbox, stage->ops, stage->config, section, stage->instance.directory,
-	                     error);
+	const struct sandbox_place place = {
+	        .page = stage->instance.page, .directory = stage->instance.directory, .role = stage->role};
+	return sandbox_enter(&stage->sandbox, stage->ops, stage->config, section, &place, error);
 }
 
 /* Everything up to the loop. On failure error tells why, and the control block, when there is one,

@@ -222,6 +222,38 @@ static void try_granted_calls(unsigned grants)
 	expect("whether a process is there", kill(INT32_MAX, 0), ESRCH);
 }
 
+/* Two roles of each stage, each of which writes a lane of topic `t`. */
+static void role_of(const struct sandbox_row *row, unsigned number, char role[SHM_NAME_MAX])
+{
+	snprintf(role, SHM_NAME_MAX, "%s.%u", row->stage, number);
+}
+
+static long try_file(const char *format, const char *role, int flags)
+{
+	char name[SEGMENT_NAME_MAX];
+	snprintf(name, sizeof name, format, role);
+	return try_open(here->instance, name, flags);
+}
+
+static void try_instance(const struct sandbox_row *row)
+{
+	char own[SHM_NAME_MAX], other[SHM_NAME_MAX];
+	bool known = sandbox_find(row->stage) != NULL;
+	role_of(row, 0, own);
+	role_of(row, 1, other);
+	expect("its control block", try_file("%s.stage", own, O_RDWR), known ? 0 : EACCES);
+	expect("its lock", try_file("%s.role", own, O_RDWR), known ? 0 : ENOENT);
+	expect("its lane", try_open(here->instance, "t.lane.0", O_RDWR), known ? 0 : EACCES);
+	expect("another's control block, to read", try_file("%s.stage", other, O_RDONLY), 0);
+	expect("another's control block", try_file("%s.stage", other, O_RDWR), EACCES);
+	expect("another's lock", try_file("%s.role", other, O_RDWR), EACCES);
+	expect("another's lane", try_open(here->instance, "t.lane.1", O_RDWR), EACCES);
+	expect("another's lane, to read", try_open(here->instance, "t.lane.1", O_RDONLY), 0);
+	expect("the page", try_open(here->instance, "instance", O_RDWR), EACCES);
+	if (strcmp(row->stage, "ingest-udp") != 0)
+		expect("what is counted of kernel drops", try_open(here->instance, "drops", O_RDWR), EACCES);
+}
+
 static void try_paths(const struct sandbox_row *row)
 {
 	unsigned grants = row->grants;
@@ -234,7 +266,8 @@ static void try_paths(const struct sandbox_row *row)
 	expect("/dev/null", try_open("/dev/null", "", O_RDWR), 0);
 	expect("/proc/self/environ of the parent", try_open("/proc/1/environ", "", O_RDONLY), EACCES);
 	expect("/proc/stat", try_open("/proc/stat", "", O_RDONLY), grants & SANDBOX_PROC ? 0 : EACCES);
-	expect("a lock in the instance's folder", try_open(here->instance, "lock", O_RDWR | O_CREAT), 0);
+	expect("a file in the instance's folder", try_open(here->instance, "new", O_RDWR | O_CREAT), EACCES);
+	try_instance(row);
 	expect("/etc/hosts", try_open("/etc/hosts", "", O_RDONLY),
 	       grants & SANDBOX_LOOK_UP || row->read != NULL ? 0 : EACCES);
 	expect("a database", try_open(here->data, "x.db", O_RDWR | O_CREAT),
@@ -285,13 +318,43 @@ static const char *section_of(const char *stage)
 	return stage;
 }
 
+static void make_file(const char *name)
+{
+	if (try_open(here->instance, name, O_RDWR | O_CREAT) < 0)
+		wrong("%s: %s\n", name, strerror(errno));
+}
+
+/* As the supervisor makes it, as far as names go. Its lock is not there yet. */
+static struct sandbox_place make_instance(const struct sandbox_row *row)
+{
+	static struct instance_page page;
+	static char role[2][SHM_NAME_MAX];
+	char name[SEGMENT_NAME_MAX];
+	page = (struct instance_page){.n_topics = 1, .n_roles = 2};
+	snprintf(page.topic[0].name, SHM_NAME_MAX, "t");
+	page.topic[0].n_lanes = 2;
+	for (unsigned i = 0; i < 2; i++) {
+		role_of(row, i, role[i]);
+		snprintf(page.role[i].name, SHM_NAME_MAX, "%s", role[i]);
+		snprintf(page.role[i].program, SHM_NAME_MAX, "%s", row->stage);
+		snprintf(page.topic[0].lane_role[i], SHM_NAME_MAX, "%s", role[i]);
+		make_file(instance_stage_name(name, role[i]));
+		make_file(instance_lane_name(name, "t", i));
+	}
+	snprintf(name, sizeof name, "%s.role", role[1]);
+	make_file(name);
+	make_file("instance");
+	make_file("drops");
+	return (struct sandbox_place){.page = &page, .directory = here->instance, .role = role[0]};
+}
+
 static void try_all(const struct sandbox_row *row)
 {
 	struct shm_error error = {""};
+	const struct sandbox_place where = make_instance(row);
 	struct sandbox *sandbox;
 	const struct stage_ops ops = {.name = row->stage};
-	if (sandbox_enter(&sandbox, &ops, here->config, section_of(row->stage), here->instance, &error) !=
-	    0) {
+	if (sandbox_enter(&sandbox, &ops, here->config, section_of(row->stage), &where, &error) != 0) {
 		wrong("enter: %s\n", error.text);
 		return;
 	}
@@ -378,7 +441,8 @@ static void look_for_a_replaced_folder(const struct sandbox_row *row)
 	const char *path = "";
 	bool written = false;
 	char aside[128];
-	if (sandbox_enter(&sandbox, &ops, here->config, "tally", here->instance, &error) != 0)
+	const struct sandbox_place where = make_instance(row);
+	if (sandbox_enter(&sandbox, &ops, here->config, "tally", &where, &error) != 0)
 		wrong("enter: %s\n", error.text);
 	if (!(sandbox_in_force(sandbox) & SANDBOX_PATHS))
 		return;
@@ -427,8 +491,9 @@ static void switch_it_off(const struct sandbox_row *row)
 	struct sandbox *sandbox;
 	const struct stage_ops ops = {.name = row->stage};
 	char *errors = NULL;
+	const struct sandbox_place where = make_instance(row);
 	struct config *config = config_load(NULL, (const char *const[]){"sandbox=off"}, 1, &errors);
-	if (config == NULL || sandbox_enter(&sandbox, &ops, config, "tally", here->instance, &error) != 0 ||
+	if (config == NULL || sandbox_enter(&sandbox, &ops, config, "tally", &where, &error) != 0 ||
 	    sandbox_close(sandbox, row->stage, &error) != 0)
 		wrong("%s %s\n", errors != NULL ? errors : "", error.text);
 	else if (sandbox_in_force(sandbox) != 0 || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 0)
