@@ -359,7 +359,7 @@ static void gather_written(void *argument, const struct written *file)
 	const char *directory = gathering->sandbox->place->directory;
 	char path[PATH_MAX];
 	struct stat about;
-	/* One that is there is not opened: closing it would give up a lock that this process has. */
+	/* One that is there is not opened: to close it would give up a lock that we have. */
 	bool missing = file->lock && folder_stat(directory, file->name, &about) == -ENOENT;
 	int fd = missing ? folder_open(directory, file->name, O_RDWR | O_CREAT, 0600) : -1;
 	if (fd >= 0)
