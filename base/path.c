@@ -16,7 +16,7 @@ int path_make(const char *path)
 		if (part[i] != '/' && part[i] != '\0')
 			continue;
 		part[i] = '\0';
-		if (mkdir(part, 0750) != 0 && errno != EEXIST)
+		if (mkdir(part, 0770) != 0 && errno != EEXIST)
 			return -errno;
 		part[i] = i < n ? '/' : '\0';
 	}

@@ -142,7 +142,8 @@ static int write_config(const struct demo *demo)
 	path_in(demo, path, "data");
 	fprintf(out, "instance: %s\ndata_dir: ", demo->instance);
 	put_quoted(out, path);
-	fprintf(out, "\n%s", config_text);
+	/* The folder is its user's alone. */
+	fprintf(out, "\nusers: \"off\"\n%s", config_text);
 	return fclose(out) == 0 ? 0 : -errno;
 }
 

@@ -148,7 +148,7 @@ static int take_lock(struct waiting *waiting, const char *data_dir, struct shm_e
 	if (waiting->role[0] == '\0')
 		return 0;
 	snprintf(path, sizeof path, "%s/%s.lock", data_dir, waiting->role);
-	waiting->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	waiting->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, database_mode(path, 0600));
 	if (waiting->lock < 0)
 		return database_explain(path, errno, error);
 	int result = instance_lock_fd(waiting->lock, LOCK_WAIT_MS, &owner);

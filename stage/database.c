@@ -174,15 +174,19 @@ int database_look_at(const char *path, struct shm_error *error)
 	return access(path, R_OK | W_OK) == 0 ? 1 : database_explain(path, errno, error);
 }
 
-int database_make(const char *path, mode_t mode, struct shm_error *error)
+mode_t database_mode(const char *path, mode_t alone)
 {
 	char folder[PATH_MAX];
 	struct stat status;
 	const char *slash = strrchr(path, '/');
 	snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 1 : (int)(slash - path),
 	         slash == NULL ? "." : path);
-	bool shared = stat(folder, &status) == 0 && (status.st_mode & S_ISGID) != 0;
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, shared ? 0660 : mode);
+	return stat(folder, &status) == 0 && (status.st_mode & S_ISGID) != 0 ? 0660 : alone;
+}
+
+int database_make(const char *path, mode_t alone, struct shm_error *error)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, database_mode(path, alone));
 	if (fd < 0)
 		return errno == EEXIST ? 0 : database_explain(path, errno, error);
 	close(fd);

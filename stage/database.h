@@ -66,11 +66,13 @@ int database_foreign(const char *path, struct shm_error *error);
  * -errno with the reason, -EPROTO for what is no regular file. */
 int database_look_at(const char *path, struct shm_error *error);
 
-/* Makes the file, empty, where there is none, before SQLite does. Where its folder hands its group
- * down (the setgid bit: users of several kinds of stages share it) it is 0660, otherwise it has the
- * mode; the log and its index get the mode of the database from SQLite. Returns 0 or -errno with
- * the reason. */
-int database_make(const char *path, mode_t mode, struct shm_error *error);
+/* The mode with which to make a file beside the database, or it: 0660 where its folder hands its
+ * group down (the setgid bit: users of several kinds of stages share it), otherwise alone. */
+mode_t database_mode(const char *path, mode_t alone);
+
+/* Makes the database's file, empty, where there is none, before SQLite does; the log and its index
+ * get its mode (database_mode) from SQLite. Returns 0 or -errno with the reason. */
+int database_make(const char *path, mode_t alone, struct shm_error *error);
 
 /* Puts it into write-ahead mode. Returns 0; -EOPNOTSUPP when the file system has no shared memory
  * for the log's index (SQLite would go on without a log); other -errno. */

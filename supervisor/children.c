@@ -42,10 +42,19 @@ int children_check_program(const struct children *children, const char *program,
 {
 	char path[sizeof children->libexec + SHM_NAME_MAX + 1];
 	program_path(children, program, path, sizeof path);
-	if (access(path, X_OK) == 0)
-		return 0;
-	int failed = -errno;
-	shm_explain(error, "%s: cannot be executed: %s", path, strerror(-failed));
+	const struct users_kind *kind = users_of(children->users, program);
+	int failed = access(path, X_OK) == 0 ? 0 : -errno;
+	if (failed != 0) {
+		shm_explain(error, "%s: cannot be executed: %s", path, strerror(-failed));
+		return failed;
+	}
+	if (kind != NULL)
+		failed = users_try(children->users, program, path, X_OK);
+	if (kind != NULL && failed != 0)
+		shm_explain(
+		        error,
+		        "%s: the user %s cannot execute it: %s; chmod o+x the folders that it is in, or users: off",
+		        path, kind->name, strerror(-failed));
 	return failed;
 }
 

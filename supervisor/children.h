@@ -97,7 +97,8 @@ struct children {
  * -errno. */
 int children_find_libexec(struct children *children, struct shm_error *error);
 
-/* 0 when the program of the role can be executed, otherwise -errno with the path in error. */
+/* 0 when the program of the role can be executed, also by the user as which it is started,
+ * otherwise -errno with the path in error. */
 int children_check_program(const struct children *children, const char *program, struct shm_error *error);
 
 /* From now on nothing is started again: a role that is dead is DOWN. */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "shm/folder.h"
 #include "stage/sandbox.h"
 #include "stage/written.h"
@@ -385,7 +386,14 @@ static int give_data(struct data *data, int folder)
 		result = give_within(data, inside, 0);
 	else
 		close(inside);
-	return result == 0 && ours ? give(folder, &now, &wanted) : result;
+	if (result == 0 && ours)
+		result = give(folder, &now, &wanted);
+	if (result == 0 && fstat(folder, &now) == 0 && (now.st_mode & S_ISGID) == 0)
+		log_warn(
+		        "data_dir does not hand its group down: what a stage makes there no other stage can use",
+		        "path=\"%s\" hint=\"chmod g+s, as root (under systemd: systemd-tmpfiles --create)\"",
+		        data->path);
+	return result;
 }
 
 /* Not in force, but it was when this folder was used last. */

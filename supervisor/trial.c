@@ -50,7 +50,8 @@ static void find(struct trial *trial, enum trial_finding finding, const char *te
 	const struct users_kind *kind = user_of_asked(trial);
 	trial->refused += finding == TRIAL_REFUSED ? 1 : 0;
 	trial->without += finding == TRIAL_WITHOUT ? 1 : 0;
-	/* Whoever started this may be permitted what the stage's user is not, or the other way round. */
+	/* Whoever started this may be permitted what the stage's user is not, or the other way
+	 * round. */
 	if (kind != NULL &&
 	    (finding == TRIAL_REFUSED || finding == TRIAL_WITHOUT || finding == TRIAL_DENIED)) {
 		snprintf(with_user, sizeof with_user, "%s (the stage runs as %s)", text, kind->name);

@@ -45,7 +45,7 @@ int abandoned_add(const char *data_dir, const char *sink, const char *store,
 	text_literal(&text, "}\n");
 	if (text.full || snprintf(path, sizeof path, "%s/sinks", data_dir) >= (int)sizeof path)
 		return -ENAMETOOLONG;
-	if (mkdir(path, 0750) != 0 && errno != EEXIST)
+	if (mkdir(path, 0770) != 0 && errno != EEXIST)
 		return -errno;
 	if (snprintf(path, sizeof path, "%s/sinks/%s.abandoned", data_dir, sink) >= (int)sizeof path)
 		return -ENAMETOOLONG;

@@ -394,7 +394,7 @@ static int open_file(struct index *index, const char *data_dir, const char *sink
 		return -ENAMETOOLONG;
 	}
 	if ((mkdir(data_dir, 0750) != 0 && errno != EEXIST) ||
-	    (mkdir(index->folder, 0750) != 0 && errno != EEXIST)) {
+	    (mkdir(index->folder, 0770) != 0 && errno != EEXIST)) {
 		int result = -errno;
 		shm_explain(error, "%s: %s", index->folder, strerror(-result));
 		return result;

@@ -41,7 +41,7 @@ int tree_open(struct tree *tree)
 	}
 	if (tree->fd < 0)
 		return result != 0 ? result : -errno;
-	if (mkdirat(tree->fd, TREE_OPEN, 0750) != 0 && errno != EEXIST)
+	if (mkdirat(tree->fd, TREE_OPEN, 0770) != 0 && errno != EEXIST)
 		result = -errno;
 	tree->open_fd = result == 0 ? openat(tree->fd, TREE_OPEN, DIRECTORY_FLAGS | O_NOFOLLOW) : -1;
 	if (result == 0 && (tree->open_fd < 0 || fsync(tree->fd) != 0))
@@ -111,7 +111,7 @@ static int step(int fd, const char *part, bool make)
 	int below = openat(fd, part, DIRECTORY_FLAGS | O_NOFOLLOW);
 	if (below >= 0 || errno != ENOENT || !make)
 		return below >= 0 ? below : -errno;
-	if (mkdirat(fd, part, 0750) != 0 && errno != EEXIST)
+	if (mkdirat(fd, part, 0770) != 0 && errno != EEXIST)
 		return -errno;
 	if (fsync(fd) != 0)
 		return -errno;

@@ -112,7 +112,8 @@ int store_check_place(const struct store *store, const char *data_dir, struct sh
 static int take_lock(struct store *store, struct shm_error *error)
 {
 	int owner = 0;
-	store->lock = open(store->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	store->lock = open(store->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+	                   database_mode(store->lock_path, 0600));
 	if (store->lock < 0)
 		return database_explain(store->lock_path, errno, error);
 	int result = instance_lock_fd(store->lock, LOCK_WAIT_MS, &owner);

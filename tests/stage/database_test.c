@@ -10,6 +10,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "stage/database.h"
@@ -110,12 +111,44 @@ static void test_whose_it_is(void **state)
 	assert_int_equal(database_check(f->looks, f->path, VERSION + 1, &error), -EPROTO);
 }
 
+static void assert_mode(const char *path, mode_t mode)
+{
+	struct stat status;
+	assert_int_equal(stat(path, &status), 0);
+	assert_int_equal(status.st_mode & 07777, mode);
+}
+
+static void test_it_is_its_user_s_alone_unless_its_folder_hands_its_group_down(void **state)
+{
+	struct files *f = *state;
+	struct shm_error error;
+	char path[128];
+	mode_t before = umask(0007);
+	snprintf(path, sizeof path, "%s/alone.db", f->folder);
+	assert_int_equal(database_make(path, 0600, &error), 0);
+	assert_mode(path, 0600);
+	assert_int_equal(chmod(f->folder, 02770), 0);
+	assert_int_equal(database_make(path, 0600, &error), 0); /* it is there */
+	assert_mode(path, 0600);
+	(void)unlink(path);
+	assert_int_equal(database_make(path, 0600, &error), 0);
+	assert_mode(path, 0660);
+	(void)unlink(path);
+	assert_int_equal(symlink("elsewhere", path), 0);
+	assert_int_equal(database_make(path, 0600, &error), 0); /* SQLite is to say what it is */
+	(void)unlink(path);
+	umask(before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(test_one_that_is_made_meanwhile_is_nobody_else_s, set_up,
 	                                        tear_down),
 	        cmocka_unit_test_setup_teardown(test_whose_it_is, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(
+	                test_it_is_its_user_s_alone_unless_its_folder_hands_its_group_down, set_up,
+	                tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -244,6 +244,12 @@ def test_an_instance_without_users_gets_them_and_loses_them_again(world, rng):
     assert len((world.folder / "lines" / "lines.ndjson").read_text().splitlines()) == sender.logs
 
 
+def test_programs_that_a_user_cannot_reach_are_refused_at_once(world):
+    one = world.instance(whole_config(world))
+    world.folder.chmod(0o700)
+    assert re.search(r"the user millrace-\w+ cannot execute it: Permission denied; chmod o\+x the folders", refusal(one))
+
+
 def refusal(one):
     one.start(wait=False)
     assert one.wait_end() == 1, one.log()
