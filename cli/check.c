@@ -294,7 +294,7 @@ static int check(struct options *options)
 	if (config == NULL)
 		fputs(errors, stderr);
 	else if (options->effective)
-		status = config_write_masked(config, stdout) == 0 ? 0 : 1;
+		status = config_write(config, NULL, stdout) == 0 ? 0 : 1;
 	else
 		status = show_plan(options, config);
 	config_free(config);

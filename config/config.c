@@ -9,11 +9,12 @@
 #include <unistd.h>
 
 #include "shm/folder.h"
-#include "shm/segment.h"
+#include "shm/instance.h"
 #include "config/check.h"
 #include "config/complete.h"
 #include "config/data.h"
 #include "config/environment.h"
+#include "config/secrets.h"
 #include "config/value.h"
 #include "base/log.h"
 
@@ -139,6 +140,8 @@ static struct config *make(struct config_node *tree, const char *const *sets, si
 	config_complete(tree, &defaults, errors);
 	if (config_data_load(&config->data, tree, errors) || !config_errors_full(errors))
 		config_check(tree, errors);
+	if (environment && errors->n == 0)
+		config_secrets_refuse_masks(&config->data, tree, errors);
 	config->tree = tree;
 	if (errors->n > 0) {
 		config_free(config);
@@ -260,103 +263,64 @@ const char *config_environment_note(const struct config *config, size_t i)
 	return i < config->environment.n ? config->environment.note[i] : NULL;
 }
 
-int config_write(const struct config *config, FILE *out)
-{
-	return config_data_write(&config->data, out);
-}
-
 bool config_written(const struct config *config, const char *format, ...)
 {
-	char text[CONFIG_PATH_MAX];
-	const char *key = text;
-	const struct config_node *node = config->tree;
+	char key[CONFIG_PATH_MAX];
 	va_list arguments;
 	va_start(arguments, format);
-	vsnprintf(text, sizeof text, format, arguments);
+	vsnprintf(key, sizeof key, format, arguments);
 	va_end(arguments);
-	while (node != NULL) {
-		struct config_step step = config_step(&key, NULL, false);
-		if (step.kind == STEP_END)
-			return node->origin.rank != CONFIG_RANK_DEFAULT;
-		if (step.kind == STEP_INDEX && node->kind == NODE_LIST && step.index < node->n_children)
-			node = node->child[step.index];
-		else
-			node = step.kind == STEP_NAME ? config_tree_find(node, step.name) : NULL;
-	}
-	return false;
-}
-
-/* ---- all options of a kind ---- */
-
-typedef void option_fn(void *argument, const char *key, const struct config_place *place);
-
-/* Calls each for every option of the kind at or below place that has a value; key is that of
- * place. */
-static void each_option(const struct config_place *place, const char *key, enum config_type kind,
-                        option_fn *each, void *argument)
-{
-	char below[CONFIG_PATH_MAX];
-	if (place->cells == NULL && place->schema->kind == SCHEMA_OPTION) {
-		if (place->schema->option->kind == kind && place->cell != NULL && place->cell->data != NULL)
-			each(argument, key, place);
-		return;
-	}
-	if (place->cells == NULL) { /* a section that the entry's kind does not have has no entries */
-		struct config_place entry;
-		for (size_t i = 0; config_data_entry(place, i, &entry); i++) {
-			if (place->schema->kind == SCHEMA_ENTRIES)
-				config_path_entry(below, key, i);
-			else
-				config_path_key(below, key, config_data_name(place, i));
-			each_option(&entry, below, kind, each, argument);
-		}
-		return;
-	}
-	for (size_t i = 0; i < place->schema->n_children; i++) {
-		struct config_place child = config_data_key(place, i);
-		config_path_key(below, key, place->schema->child[i]->name);
-		each_option(&child, below, kind, each, argument);
-	}
+	const struct config_node *node = config_tree_at(config->tree, key);
+	return node != NULL && node->origin.rank != CONFIG_RANK_DEFAULT;
 }
 
 /* ---- secrets ---- */
 
-#define MASK "***"
-
-/* The cells of the secrets while "***" is in their place. */
-struct masking {
-	struct config_cell **cell;
-	void **secret;
-	size_t n;
-};
-
-static void mask(void *argument, const char *key, const struct config_place *place)
+int config_write(const struct config *config, const char *section, FILE *out)
 {
-	struct masking *masking = argument;
-	struct config_cell *cell = (struct config_cell *)(uintptr_t)place->cell;
-	(void)key;
-	if (((const char *)cell->data)[0] == '\0')
-		return;
-	masking->cell = reallocarray(masking->cell, masking->n + 1, sizeof(struct config_cell *));
-	masking->secret = reallocarray(masking->secret, masking->n + 1, sizeof(void *));
-	if (masking->cell == NULL || masking->secret == NULL)
-		abort();
-	masking->cell[masking->n] = cell;
-	masking->secret[masking->n++] = cell->data;
-	cell->data = (void *)(uintptr_t)MASK;
+	return config_secrets_mask(&config->data, section, out);
 }
 
-int config_write_masked(const struct config *config, FILE *out)
+bool config_has_secrets(const struct config *config, const char *section)
 {
-	struct masking masking = {0};
-	struct config_place root;
-	if (config_data_find(&config->data, "", &root))
-		each_option(&root, "", CONFIG_SECRET, mask, &masking);
-	int result = config_data_write(&config->data, out);
-	for (size_t i = 0; i < masking.n; i++)
-		masking.cell[i]->data = masking.secret[i];
-	free(masking.cell);
-	free(masking.secret);
+	return config_secrets_any(&config->data, section);
+}
+
+int config_write_secrets(const struct config *config, const char *section, const char *role, FILE *out)
+{
+	return config_secrets_write(&config->data, section, role, out);
+}
+
+int config_take_secrets(struct config *config, const char *section, const char *role, const char *name,
+                        const char *text, size_t bytes, char **errors)
+{
+	struct config_errors found = {0};
+	config_secrets_take(&config->data, section, role, name, text, bytes, &found);
+	*errors = found.n > 0 ? config_errors_text(&found) : NULL;
+	return *errors == NULL ? 0 : -EINVAL;
+}
+
+int config_read_secrets(struct config *config, const char *directory, const char *section, const char *role,
+                        char **errors)
+{
+	char name[SEGMENT_NAME_MAX], path[FOLDER_PATH_MAX + SEGMENT_NAME_MAX];
+	const char *why;
+	size_t bytes;
+	*errors = NULL;
+	if (!config_secrets_masked(&config->data, section))
+		return 0;
+	instance_secrets_name(name, role);
+	snprintf(path, sizeof path, "%s/%s", directory, name);
+	char *text = read_file(folder_open(directory, name, READ_FLAGS, 0), &bytes, &why);
+	if (text == NULL) {
+		if (asprintf(errors, "%s: cannot be read: %s; %s has secrets, which lie there\n", path, why,
+		             section) < 0)
+			abort();
+		return -EINVAL;
+	}
+	int result = config_take_secrets(config, section, role, path, text, bytes, errors);
+	explicit_bzero(text, bytes);
+	free(text);
 	return result;
 }
 
@@ -394,7 +358,7 @@ void config_each_file(const struct config *config, const char *section, config_f
 	struct telling telling = {.each = each, .argument = argument};
 	struct config_place place;
 	if (config_data_find(&config->data, section, &place))
-		each_option(&place, section, CONFIG_FILE, tell_file, &telling);
+		config_data_each(&place, section, CONFIG_FILE, tell_file, &telling);
 }
 
 struct moving {
@@ -405,8 +369,7 @@ struct moving {
 static void make_absolute(void *argument, const char *key, const struct config_place *place)
 {
 	struct moving *moving = argument;
-	struct config_cell *cell = (struct config_cell *)(uintptr_t)place->cell;
-	const char *path = cell->data;
+	const char *path = place->cell->data;
 	struct config_why why;
 	char *absolute;
 	if (path[0] == '/' || path[0] == '\0' || moving->error != NULL)
@@ -426,8 +389,7 @@ static void make_absolute(void *argument, const char *key, const struct config_p
 		free(absolute);
 		return;
 	}
-	free(cell->data); /* libcyaml frees with free, too */
-	cell->data = absolute;
+	free(config_data_put(place, absolute));
 }
 
 int config_make_absolute(struct config *config, const char *folder, char **error)
@@ -435,9 +397,9 @@ int config_make_absolute(struct config *config, const char *folder, char **error
 	struct moving moving = {.folder = folder};
 	struct config_place root, data_dir;
 	if (config_data_find(&config->data, "", &root))
-		each_option(&root, "", CONFIG_FILE, make_absolute, &moving);
+		config_data_each(&root, "", CONFIG_FILE, make_absolute, &moving);
 	if (config_data_find(&config->data, "", &root))
-		each_option(&root, "", CONFIG_PATH, make_absolute, &moving);
+		config_data_each(&root, "", CONFIG_PATH, make_absolute, &moving);
 	if (config_data_find(&config->data, "data_dir", &data_dir))
 		make_absolute(&moving, "data_dir", &data_dir);
 	*error = moving.error;

@@ -18,8 +18,8 @@
  * is a power of two), DURATION (suffixes ns us ms s m h d; a number alone is seconds), COUNT
  * (integer), POWER_COUNT (a COUNT that is a power of two), BOOL, CHOICE, STRING, FILE (the path of
  * a file that the section's stage reads, see stage/file.h; "" names none), PATH (of what it writes;
- * "" where the stage has a place of its own), SECRET (a STRING that is shown nowhere: errors leave
- * it out and config_write_masked writes "***"), LIST (of strings; a single value stands for a list
+ * "" where the stage has a place of its own), SECRET (a STRING that the stage of its section alone
+ * is told, and nothing shows: errors leave it out and config_write writes "***"), LIST (of strings; a single value stands for a list
  * of one). min and max bound the value, the bytes of a STRING, SECRET, PATH or FILE, a LIST's
  * items. Sections may be lists (`ingest.udp`) or maps by name (`topics`).
  *
@@ -82,11 +82,12 @@ const struct config_option *config_options(size_t *n);
 struct config *config_load(const char *path, const char *const *sets, size_t n_sets, char **errors);
 
 /* The same, with all values of the environment: for whoever starts an instance, or says what would
- * start. What runs has them in its configuration. */
+ * start. What runs has them in its configuration. A secret that is "***" is an error: it was copied
+ * from where secrets are not shown. */
 struct config *config_load_to_start(const char *path, const char *const *sets, size_t n_sets, char **errors);
 
 /* As config_load, from the configuration in force, which lies in the instance's folder
- * (folder.h). */
+ * (folder.h); its secrets are "***" until config_read_secrets. */
 #define CONFIG_INSTANCE_FILE "config.yaml"
 struct config *config_load_instance(const char *directory, const char *const *sets, size_t n_sets,
                                     char **errors);
@@ -104,12 +105,34 @@ const char *config_default_text(void);
  * configuration that is not one to start. Secrets are "***". */
 const char *config_environment_note(const struct config *config, size_t i);
 
-/* Writes the whole configuration in force, defaults included, as YAML that config_load takes,
- * secrets as they are: out must be for its user alone. Returns 0 or -errno. */
-int config_write(const struct config *config, FILE *out);
+/* Writes the whole configuration in force, defaults included, as YAML that config_load takes. Each
+ * SECRET that is not empty is "***", but for those of the section ("sinks[0]"; "": all; NULL: none),
+ * which are written as they are: then out must be for its process alone. Returns 0 or -errno. */
+#define CONFIG_MASK "***"
+int config_write(const struct config *config, const char *section, FILE *out);
 
-/* The same for people: each SECRET that is not empty is "***". */
-int config_write_masked(const struct config *config, FILE *out);
+/* Secrets of an instance that runs. Its config.yaml, which all of its processes read, has "***" for
+ * each; a role's own lie in <role>.secrets, one file for each role whose section has any:
+ *
+ *     {"kafka.bus": {"password": "..."}}      keys below the section, wherever that is in its list
+ */
+
+/* Whether a SECRET in the section is not empty ("" is all sections). */
+bool config_has_secrets(const struct config *config, const char *section);
+
+/* Writes the role's file: the secrets in its section that are not empty. Returns 0 or -errno. */
+int config_write_secrets(const struct config *config, const char *section, const char *role, FILE *out);
+
+/* Puts what the role's file in the instance's folder says in the place of each "***" of the
+ * section; looks at no file where there is none. The file must have exactly these. Returns 0, or
+ * -EINVAL with every error, one a line, in *errors (malloced; NULL otherwise): then some may have
+ * their values. */
+int config_read_secrets(struct config *config, const char *directory, const char *section, const char *role,
+                        char **errors);
+
+/* The same for a document in memory; name stands for the file in errors. */
+int config_take_secrets(struct config *config, const char *section, const char *role, const char *name,
+                        const char *text, size_t bytes, char **errors);
 
 /* True when both have the same values in the section (all below `prefix`, such as "ingest.udp[0]"
  * or "tally"; "" is all): "64MiB" and "67108864" are the same. An entry that neither has is the

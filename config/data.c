@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/complete.h"
 #include "config/refusal.h"
 #include "config/value.h"
 
@@ -273,6 +274,44 @@ bool config_data_find(const struct config_data *data, const char *key, struct co
 			return false;
 		*place = config_data_key(place, (size_t)i);
 	}
+}
+
+/* ---- all options of a kind ---- */
+
+void config_data_each(const struct config_place *place, const char *key, enum config_type kind,
+                      config_data_fn *each, void *argument)
+{
+	char below[CONFIG_PATH_MAX];
+	if (place->cells == NULL && place->schema->kind == SCHEMA_OPTION) {
+		if (place->schema->option->kind == kind && place->cell != NULL && place->cell->data != NULL)
+			each(argument, key, place);
+		return;
+	}
+	if (place->cells == NULL) { /* a section that the entry's kind does not have has no entries */
+		struct config_place entry;
+		for (size_t i = 0; config_data_entry(place, i, &entry); i++) {
+			if (place->schema->kind == SCHEMA_ENTRIES)
+				config_path_entry(below, key, i);
+			else
+				config_path_key(below, key, config_data_name(place, i));
+			config_data_each(&entry, below, kind, each, argument);
+		}
+		return;
+	}
+	for (size_t i = 0; i < place->schema->n_children; i++) {
+		struct config_place child = config_data_key(place, i);
+		config_path_key(below, key, place->schema->child[i]->name);
+		config_data_each(&child, below, kind, each, argument);
+	}
+}
+
+/* libcyaml frees it with free, too. */
+char *config_data_put(const struct config_place *place, char *text)
+{
+	struct config_cell *cell = (struct config_cell *)(uintptr_t)place->cell;
+	char *old = cell->data;
+	cell->data = text;
+	return old;
 }
 
 /* ---- comparing ---- */

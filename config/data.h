@@ -68,4 +68,14 @@ bool config_data_same(const struct config_place *a, const struct config_place *b
 /* Entry i of a named section: its name, or NULL past the end. */
 const char *config_data_name(const struct config_place *place, size_t i);
 
+/* Calls each for every option of the kind at or below place that has a value; key is that of
+ * place. */
+typedef void config_data_fn(void *argument, const char *key, const struct config_place *place);
+void config_data_each(const struct config_place *place, const char *key, enum config_type kind,
+                      config_data_fn *each, void *argument);
+
+/* Puts a text (malloced; the data's from then on) in the place of that of an option that has
+ * one, and returns the old one. */
+char *config_data_put(const struct config_place *place, char *text);
+
 #endif

@@ -121,3 +121,17 @@ struct config_step config_step(const char **key, const struct schema *schema, bo
 	*key = after;
 	return step;
 }
+
+const struct config_node *config_tree_at(const struct config_node *tree, const char *key)
+{
+	while (tree != NULL) {
+		struct config_step step = config_step(&key, NULL, false);
+		if (step.kind == STEP_END)
+			return tree;
+		if (step.kind == STEP_INDEX && tree->kind == NODE_LIST && step.index < tree->n_children)
+			tree = tree->child[step.index];
+		else
+			tree = step.kind == STEP_NAME ? config_tree_find(tree, step.name) : NULL;
+	}
+	return NULL;
+}

@@ -152,6 +152,11 @@ char *instance_errand_name(char *buffer, const char *role)
 	return suffixed(buffer, role, "errand");
 }
 
+char *instance_secrets_name(char *buffer, const char *role)
+{
+	return suffixed(buffer, role, "secrets");
+}
+
 static int open_lock(const char *directory, const char *file)
 {
 	return folder_open(directory, file, O_RDWR | O_CREAT, 0640);

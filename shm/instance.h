@@ -5,7 +5,8 @@
  *         request, answer         supervisor/request.h: what a command asks of the supervisor
  *         instance                this page: topics, lanes, groups, queues, roles
  *         drops                   drops.h, how much of the sockets' drop counters is in a ledger
- *         config.yaml             the configuration in force
+ *         config.yaml             the configuration in force, without secrets
+ *         <role>.secrets          those of the role (config/config.h)
  *         <topic>.lane.<n>        stream.h, written by one role
  *         <topic>.group.<k>       stream.h, one reader group
  *         <topic>.reader.<k>      locked by the reader of group k (of a share of its lanes: .<k>.<share>)
@@ -120,6 +121,7 @@ char *instance_queue_name(char *buffer, const char *queue);
 char *instance_stage_name(char *buffer, const char *role);
 char *instance_private_name(char *buffer, const char *role);
 char *instance_errand_name(char *buffer, const char *role);
+char *instance_secrets_name(char *buffer, const char *role);
 
 /* Takes directory/file as a lock for this process (POSIX record lock: the kernel frees it at death;
  * lock each file at most once per process and keep the descriptor open). wait_ms 0 tries once.

@@ -102,10 +102,23 @@ static int drop_capabilities(void)
 	return result == 0 && memcmp(&held, &none, sizeof none) != 0 ? -EPERM : result;
 }
 
+/* A sanitizer traces its own process at the end. */
+static int hide(void)
+{
+	return SANITIZED || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : -errno;
+}
+
+void sandbox_hide(const struct config *config)
+{
+	if (strcmp(config_string(config, "sandbox"), "off") != 0)
+		(void)hide();
+}
+
 void sandbox_check(const struct config *config)
 {
 	if (strcmp(config_string(config, "sandbox"), "off") != 0)
 		(void)drop_capabilities();
+	sandbox_hide(config);
 }
 
 static int drop_privileges(struct sandbox *sandbox, struct shm_error *error)
@@ -120,11 +133,9 @@ static int drop_privileges(struct sandbox *sandbox, struct shm_error *error)
 		return result;
 	}
 	sandbox->in_force |= SANDBOX_PRIVILEGES | SANDBOX_CAPABILITIES;
-	if (sandbox->row->grants & SANDBOX_SECRET && !SANITIZED && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
-		shm_explain(error, "core dumps cannot be switched off: %s", strerror(errno));
-		return -errno;
-	}
-	return 0;
+	if (sandbox->row->grants & SANDBOX_SECRET && (result = hide()) != 0)
+		shm_explain(error, "core dumps cannot be switched off: %s", strerror(-result));
+	return result;
 }
 
 /* ---- paths ---- */

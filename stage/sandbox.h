@@ -140,8 +140,12 @@ uint64_t sandbox_refused(struct sandbox *sandbox);
 bool sandbox_outdated(const struct sandbox *sandbox, bool reloaded, const char **path, bool *written);
 
 /* Only what a process loses that asks whether a stage could start (--check): its capabilities, so
- * that it is refused what the stage would be. */
+ * that it is refused what the stage would be, and what sandbox_hide takes. */
 void sandbox_check(const struct config *config);
+
+/* Of a process that holds secrets and is no stage: no core dump, and other processes of its user
+ * cannot look into it (ptrace, /proc/PID/environ, ...). By the option `sandbox`. */
+void sandbox_hide(const struct config *config);
 
 /* Frees; what was taken stays taken. NULL is fine. */
 void sandbox_free(struct sandbox *sandbox);

@@ -375,6 +375,21 @@ static int load_instance_config(struct stage *stage, const char *instance, struc
 	return -EINVAL;
 }
 
+/* Those of its own section, and no others. */
+static int take_secrets(struct stage *stage, struct shm_error *error)
+{
+	char section[SHM_NAME_MAX + 16], *errors;
+	int result = stage_section(stage, section, sizeof section, error);
+	if (result != 0)
+		return result;
+	result = config_read_secrets(stage->config, stage->instance.directory, section, stage->role, &errors);
+	if (result == 0)
+		return 0;
+	log_config_errors(errors);
+	shm_explain(error, "%s/%s.secrets cannot be used", stage->instance.directory, stage->role);
+	return result;
+}
+
 static int enter_sandbox(struct stage *stage, struct shm_error *error)
 {
 	char section[SHM_NAME_MAX + 16];
@@ -399,6 +414,8 @@ static int join(struct stage *stage, const char *instance, struct loop_parent *p
 	result = load_instance_config(stage, instance, error);
 	if (result == 0)
 		result = check_role(stage, error);
+	if (result == 0)
+		result = take_secrets(stage, error);
 	if (result == 0)
 		result = passed_take(stage, error);
 	if (result == 0)

@@ -10,7 +10,7 @@
  *     answer FD ID                            of the request that is being done
  *
  * Text, because the two programs may be of different builds; a word that the reader does not know
- * is skipped. In place: the new program loads the configuration in force (config.yaml) and finds
+ * is skipped. In place: the new program loads the configuration in force (in_force.h) and finds
  * every role running; nothing is announced again. Otherwise it starts as ever, but with the
  * sockets.
  */

@@ -258,7 +258,7 @@ static void begin_change(struct supervisor *supervisor, uint64_t now_ns)
 	supervisor_close_unused(supervisor);
 	if (supervisor_add_children(supervisor, &error) != 0) /* none is new: the others follow */
 		log_error("a role cannot be added", "error=\"%s\"", error.text);
-	if (supervisor_write_config(supervisor, supervisor->config, &error) != 0)
+	if (supervisor_write_in_force(supervisor, &error) != 0)
 		log_error("the configuration file of the instance is not renewed", "error=\"%s\"",
 		          error.text);
 	log_info("configuration taken, no stage changes", NULL);

@@ -12,10 +12,12 @@
 
 #include "shm/folder.h"
 #include "base/log.h"
+#include "stage/sandbox.h"
 #include "supervisor/capabilities.h"
 #include "supervisor/drain.h"
 #include "supervisor/handover.h"
 #include "supervisor/home.h"
+#include "supervisor/in_force.h"
 #include "supervisor/orphans.h"
 #include "supervisor/owners.h"
 #include "supervisor/queues.h"
@@ -57,32 +59,19 @@ void supervisor_take_options(struct supervisor *supervisor, const struct config 
 	supervisor->watch.reminder_ns = config_ns(config, "full_reminder");
 }
 
-int supervisor_write_config(const struct supervisor *supervisor, const struct config *config,
-                            struct shm_error *error)
+int supervisor_write_in_force(const struct supervisor *supervisor, struct shm_error *error)
 {
-	const char *directory = supervisor->segments.directory;
-	(void)folder_unlink(directory, ".config.yaml"); /* left by a supervisor that died here */
-	int fd = folder_open(directory, ".config.yaml", O_WRONLY | O_CREAT | O_EXCL, 0640);
-	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
-	int result = fd < 0 ? fd : out == NULL ? -errno : config_write(config, out);
-	if (out != NULL && fclose(out) != 0 && result == 0)
-		result = -errno;
-	else if (out == NULL && fd >= 0)
-		close(fd);
-	if (result == 0)
-		result = folder_rename(directory, ".config.yaml", directory, "config.yaml");
-	if (result != 0)
-		shm_explain(error, "%s/config.yaml: cannot write: %s", directory, strerror(-result));
-	return result;
+	const struct segments *segments = &supervisor->segments;
+	int result = in_force_write(supervisor->plan, supervisor->config, error);
+	return result == 0
+	               ? owners_of_files(&supervisor->users, segments->directory, segments->page.body, error)
+	               : result;
 }
 
 int supervisor_put_in_force(struct supervisor *supervisor, struct shm_error *error)
 {
-	const struct segments *segments = &supervisor->segments;
 	int result = segments_apply(&supervisor->segments, supervisor->plan, error);
-	if (result == 0)
-		result = owners_of_files(&supervisor->users, segments->directory, segments->page.body, error);
-	return result == 0 ? supervisor_write_config(supervisor, supervisor->config, error) : result;
+	return result == 0 ? supervisor_write_in_force(supervisor, error) : result;
 }
 
 /* ---- start ---- */
@@ -245,12 +234,17 @@ static int load_and_plan(struct supervisor *supervisor)
 	const char *note;
 	/* In place: what is in force stays in force; the next reload reads what it was made from.
 	 */
-	supervisor->config = supervisor->handover != NULL && supervisor->handover->in_place
+	bool in_place = supervisor->handover != NULL && supervisor->handover->in_place;
+	supervisor->config = in_place
 	                             ? config_load_instance(supervisor->handover->directory, NULL, 0, &errors)
 	                             : supervisor_load(supervisor, &errors);
 	if (supervisor->config != NULL)
 		supervisor->plan = plan_make(supervisor->config, &errors);
-	if (supervisor->plan != NULL) {
+	int result = supervisor->plan == NULL ? -EINVAL : 0;
+	if (result == 0 && in_place)
+		result = in_force_read_secrets(supervisor->plan, supervisor->config, &errors);
+	if (result == 0) {
+		sandbox_hide(supervisor->config);
 		supervisor_take_options(supervisor, supervisor->config);
 		users_find(&supervisor->users, supervisor->config, supervisor->options.managed);
 		keep_users(supervisor);

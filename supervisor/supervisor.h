@@ -131,12 +131,11 @@ int supervisor_run(struct supervisor *supervisor);
 
 void supervisor_fini(struct supervisor *supervisor);
 
-/* Writes <directory>/config.yaml. Returns 0 or -errno. */
-int supervisor_write_config(const struct supervisor *supervisor, const struct config *config,
-                            struct shm_error *error);
+/* Writes what the folder says of the configuration in force (in_force.h), and gives every file to its
+ * owner. Returns 0 or -errno. */
+int supervisor_write_in_force(const struct supervisor *supervisor, struct shm_error *error);
 
-/* Makes the segments what the plan in force says, gives them to their owners, and writes the
- * configuration in force. Returns 0 or -errno. */
+/* Makes the segments what the plan in force says, and the same. Returns 0 or -errno. */
 int supervisor_put_in_force(struct supervisor *supervisor, struct shm_error *error);
 
 /* Adds the roles of the plan that are not there yet to the children, with the sockets and the

@@ -115,13 +115,14 @@ static void become(const struct trial *trial, const char *path, int input, pid_t
 	_exit(127);
 }
 
-/* The configuration as a file in memory; -errno. */
-static int write_input(const struct config *config)
+/* The configuration as a file in memory, with the secrets that the process would have; -errno. */
+static int write_input(const struct trial *trial)
 {
+	const char *section = asked(trial) == NULL ? NULL : asked(trial)->section;
 	int fd = memfd_create("millrace-check", MFD_CLOEXEC),
 	    copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	FILE *out = copy < 0 ? NULL : fdopen(copy, "w");
-	int result = out == NULL ? -errno : config_write(config, out);
+	int result = out == NULL ? -errno : config_write(trial->config, section, out);
 	if (out != NULL && fclose(out) != 0 && result == 0)
 		result = -errno;
 	else if (out == NULL && copy >= 0)
@@ -139,7 +140,7 @@ static int start(struct trial *trial)
 	program_path(trial, path);
 	if (access(path, X_OK) != 0)
 		return -errno;
-	int input = write_input(trial->config), result = input < 0 ? input : 0;
+	int input = write_input(trial), result = input < 0 ? input : 0;
 	trial->output = result == 0 ? memfd_create("millrace-findings", MFD_CLOEXEC) : -1;
 	if (result == 0 && trial->output < 0)
 		result = -errno;

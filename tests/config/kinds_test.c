@@ -40,20 +40,20 @@ const struct config_option *config_options(size_t *n)
 	return all;
 }
 
-static char *written(const struct config *config, int (*write)(const struct config *config, FILE *out))
+static char *written(const struct config *config, const char *section)
 {
 	char *text = NULL;
 	size_t bytes;
 	FILE *out = open_memstream(&text, &bytes);
 	assert_non_null(out);
-	assert_int_equal(write(config, out), 0);
+	assert_int_equal(config_write(config, section, out), 0);
 	assert_int_equal(fclose(out), 0);
 	return text;
 }
 
 static void assert_same_after_writing(const struct config *config)
 {
-	char *text = written(config, config_write);
+	char *text = written(config, "");
 	struct config *again = load(text, "");
 	assert_true(config_same(config, again, ""));
 	config_free(again);
@@ -100,7 +100,7 @@ static void what_an_entry_of_a_kind_does_not_have_is_not_there(void **state)
 	                             "- {name: a, kind: file, topics: [log]}\n"
 	                             "- {name: b, kind: objects, topics: [log]}\n",
 	                             "");
-	char *text = written(config, config_write);
+	char *text = written(config, "");
 	const char *first = strstr(text, "name: \"a\""), *second = strstr(text, "name: \"b\"");
 	assert_non_null(first);
 	assert_non_null(second);
@@ -172,12 +172,12 @@ static void paths_become_absolute_for_programs_that_run_elsewhere(void **state)
 #define ONE_SECRET \
 	"sinks: [{name: a, kind: 'null', topics: log, place: {bucket: {name: b, secret_word: hush}}}]\n"
 
-static void a_secret_is_written_for_stages_and_masked_for_people(void **state)
+static void a_secret_is_written_for_its_section_and_masked_for_all_others(void **state)
 {
 	(void)state;
 	struct config *config = load(ONE_SECRET, "");
 	assert_string_equal(config_string(config, "sinks[0].place.bucket.secret_word"), "hush");
-	char *masked = written(config, config_write_masked), *whole = written(config, config_write);
+	char *masked = written(config, NULL), *whole = written(config, "");
 	assert_null(strstr(masked, "hush"));
 	assert_non_null(strstr(masked, "secret_word: \"***\""));
 	assert_non_null(strstr(whole, "secret_word: \"hush\""));
@@ -186,7 +186,7 @@ static void a_secret_is_written_for_stages_and_masked_for_people(void **state)
 	config_free(config);
 	/* Whether there is one may be known. */
 	config = load("sinks: [{name: a, kind: 'null', topics: log}]\n", "");
-	masked = written(config, config_write_masked);
+	masked = written(config, NULL);
 	assert_non_null(strstr(masked, "secret_word: \"\""));
 	free(masked);
 	config_free(config);
@@ -239,7 +239,7 @@ static void an_empty_list_of_entries_is_still_empty_after_writing(void **state)
 	(void)state;
 	struct config *config = load("sinks: []\ningest: {udp: []}\n", "");
 	assert_int_equal(config_count(config, "sinks"), 0);
-	char *text = written(config, config_write);
+	char *text = written(config, "");
 	assert_non_null(strstr(text, "sinks: []"));
 	assert_non_null(strstr(text, "udp: []"));
 	free(text);
@@ -256,7 +256,7 @@ int main(void)
 	        cmocka_unit_test(entries_can_be_compared_at_other_places),
 	        cmocka_unit_test(names_of_entries_are_checked),
 	        cmocka_unit_test(paths_become_absolute_for_programs_that_run_elsewhere),
-	        cmocka_unit_test(a_secret_is_written_for_stages_and_masked_for_people),
+	        cmocka_unit_test(a_secret_is_written_for_its_section_and_masked_for_all_others),
 	        cmocka_unit_test(no_error_shows_a_secret),
 	        cmocka_unit_test(what_nobody_wrote_is_known),
 	        cmocka_unit_test(an_empty_list_of_entries_is_still_empty_after_writing),

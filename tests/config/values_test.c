@@ -278,7 +278,7 @@ static struct config *again(const struct config *config)
 	char *text = NULL, *errors = NULL;
 	size_t bytes;
 	FILE *out = open_memstream(&text, &bytes);
-	assert_int_equal(config_write(config, out), 0);
+	assert_int_equal(config_write(config, "", out), 0);
 	fclose(out);
 	struct config *copy = config_load_text("again.yaml", text, bytes, NULL, 0, &errors);
 	if (copy == NULL)
@@ -319,7 +319,7 @@ static void writing_to_a_full_disk_is_an_error(void **state)
 	struct config *config = load(NULL, "");
 	FILE *full = fopen("/dev/full", "w");
 	assert_non_null(full);
-	assert_int_equal(config_write(config, full), -ENOSPC);
+	assert_int_equal(config_write(config, "", full), -ENOSPC);
 	fclose(full);
 	config_free(config);
 }
@@ -477,7 +477,7 @@ static void paths_become_absolute_and_stay_so_when_they_are_written(void **state
 	assert_int_equal(config_make_absolute(config, "/some \"where\\", &errors), 0);
 	assert_null(errors);
 	FILE *out = open_memstream(&text, &bytes);
-	assert_int_equal(config_write(config, out), 0);
+	assert_int_equal(config_write(config, "", out), 0);
 	fclose(out);
 	config_free(config);
 	config = load(text, "");

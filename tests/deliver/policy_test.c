@@ -167,7 +167,7 @@ static void what_an_entry_does_not_say_is_as_deliver_says_it(void **state)
 	          "  per_host: {connections: 6, waiting: 77}\n");
 	check_inherited();
 	FILE *out = open_memstream(&text, &bytes);
-	assert_int_equal(config_write(config, out), 0);
+	assert_int_equal(config_write(config, "", out), 0);
 	assert_int_equal(fclose(out), 0);
 	policies_close(policies);
 	config_free(config);

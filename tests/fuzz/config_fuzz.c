@@ -17,7 +17,7 @@ static void check_round_trip(const struct config *config)
 	char *text = NULL, *errors = NULL;
 	size_t bytes;
 	FILE *out = open_memstream(&text, &bytes);
-	require(out != NULL && config_write(config, out) == 0 && fclose(out) == 0, "config_write", "failed");
+	require(out != NULL && config_write(config, "", out) == 0 && fclose(out) == 0, "config_write", "failed");
 	struct config *again = config_load_text("again", text, bytes, NULL, 0, &errors);
 	require(again != NULL, "what was written does not load", errors);
 	require(config_same(config, again, ""), "what was written differs", text);
