@@ -203,7 +203,9 @@ enum check_kind {
 	CHECK_ROOM,
 	CHECK_ORDER,
 	CHECK_NAMES,
-	CHECK_NEEDS
+	CHECK_NEEDS,
+	CHECK_BARS,
+	CHECK_NO_USER
 };
 
 #define CHECK_OTHERS_MAX 4u
@@ -212,7 +214,7 @@ struct check {
 	enum check_kind kind;
 	const char *list, *key;
 	/* ROOM: the parts; ORDER: the other key, then both in words; NEEDS: the choice, then what
-	 * it needs */
+	 * it needs; BARS: the name, then where its value belongs */
 	const char *other[CHECK_OTHERS_MAX];
 };
 
@@ -220,6 +222,8 @@ struct check {
 #define ROOM(list, key, ...)            {CHECK_ROOM, list, key, {__VA_ARGS__}},
 #define ORDER(least, most, what, whose) {CHECK_ORDER, "", least, {most, what, whose}},
 #define NEEDS(list, key, choice, other) {CHECK_NEEDS, list, key, {choice, other}},
+#define BARS(list, key, name, instead)  {CHECK_BARS, list, key, {name, instead}},
+#define NO_USER(list, key)              {CHECK_NO_USER, list, key, {NULL}},
 #define NAMED(list, key)                {CHECK_NAMES, list, key, {NULL}},
 #define ONLY(...)                       /* kinds.c */
 #define INHERITS(...)                   /* complete.c */
@@ -417,6 +421,62 @@ static void check_needs(const struct config_node *tree, const struct check *row,
 		check_need(entries->child[i], i, row, errors);
 }
 
+/* "NAME = VALUE" has the name. */
+static bool has_name(const char *item, const char *name)
+{
+	item += strspn(item, " ");
+	size_t n = strlen(name);
+	return strncmp(item, name, n) == 0 && item[n + strspn(item + n, " ")] == '=';
+}
+
+static void check_bars_of(const struct config_node *entry, size_t i, const struct check *row,
+                          struct config_errors *errors)
+{
+	const struct config_node *list = config_tree_find(entry, row->key);
+	for (size_t k = 0; list != NULL && k < list->n_children; k++) {
+		const struct config_node *item = list->child[k];
+		char path[CONFIG_PATH_MAX];
+		if (item->refused || item->text == NULL || !has_name(item->text, row->other[0]))
+			continue;
+		snprintf(path, sizeof path, "%s[%zu].%s[%zu]", row->list, i, row->key, k);
+		config_error(errors, &item->origin, path, "%s is a secret; allowed: in %s", row->other[0],
+		             row->other[1]);
+	}
+}
+
+static void check_bars(const struct config_node *tree, const struct check *row, struct config_errors *errors)
+{
+	const struct config_node *entries = node_of(tree, row->list);
+	for (size_t i = 0; entries != NULL && i < entries->n_children && !config_errors_full(errors); i++)
+		check_bars_of(entries->child[i], i, row, errors);
+}
+
+/* A URL is shown, and every process of the instance can read it. */
+static void check_user(const struct config_node *tree, const struct check *row, struct config_errors *errors)
+{
+	const struct config_node *entries = node_of(tree, row->list);
+	for (size_t i = 0; entries != NULL && i < entries->n_children && !config_errors_full(errors); i++) {
+		const struct config_node *node = config_tree_at(entries->child[i], row->key);
+		const char *text = node != NULL && node->kind == NODE_SCALAR ? node->text : "";
+		const char *host = strstr(text, "://");
+		char path[CONFIG_PATH_MAX];
+		host = host != NULL ? host + 3 : text;
+		if (memchr(host, '@', strcspn(host, "/?#")) == NULL)
+			continue;
+		snprintf(path, sizeof path, "%s[%zu].%s", row->list, i, row->key);
+		config_error(errors, &node->origin, path,
+		             "has a user or password in it; allowed: a URL without");
+	}
+}
+
+const char *config_check_barred(size_t i)
+{
+	for (size_t row = 0; row < sizeof checks / sizeof checks[0]; row++)
+		if (checks[row].kind == CHECK_BARS && i-- == 0)
+			return checks[row].other[0];
+	return NULL;
+}
+
 static void check_instance(const struct config_node *tree, struct config_errors *errors)
 {
 	const struct config_node *node = config_tree_find(tree, "instance");
@@ -498,6 +558,10 @@ static void check_rows(const struct config_node *tree, struct config_errors *err
 			check_names(tree, &checks[i], errors);
 		else if (checks[i].kind == CHECK_NEEDS)
 			check_needs(tree, &checks[i], errors);
+		else if (checks[i].kind == CHECK_NO_USER)
+			check_user(tree, &checks[i], errors);
+		else if (checks[i].kind == CHECK_BARS)
+			check_bars(tree, &checks[i], errors);
 		else
 			check_items(tree, &checks[i], errors);
 	}

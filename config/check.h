@@ -12,6 +12,9 @@
  *                                       power of two
  *     ORDER(least, most, what, whose)   the duration `least` is not longer than `most`; the last two are words for people
  *     NEEDS(list, key, choice, other)   in each entry of `list` whose option `key` is `choice` the text `other` is not empty
+ *     BARS(list, key, name, instead)    in each entry of `list` no item NAME=VALUE of the LIST `key` has this name: its value is a secret, which
+ *                                       belongs `instead`, words for people
+ *     NO_USER(list, key)                in each entry of `list` the URL `key`, perhaps in a section ("store.s3.endpoint"), has no user and password
  *     NAMED(list, key)                  in each entry of `list` the text `key` is a name (a-z 0-9 _ -), and no other entry has it
  *     ONLY(list, choice, kinds, keys)   in `list` these keys are for entries whose option `choice` is one of these kinds (words with a
  *                                       space between them; of a nested section its first name): config/kinds.h
@@ -26,5 +29,8 @@
 /* Adds an error for each value that its option does not take, for each listen address that is not
  * one or overlaps another, and for each other combination that is not allowed. */
 void config_check(const struct config_node *tree, struct config_errors *errors);
+
+/* Name i that rows BARS have, and NULL after the last: what follows it is a secret. */
+const char *config_check_barred(size_t i);
 
 #endif

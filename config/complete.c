@@ -53,6 +53,8 @@ struct inherits {
 #define ROOM(...)
 #define ORDER(...)
 #define NEEDS(...)
+#define BARS(...)
+#define NO_USER(...)
 #define NAMED(...)
 #define ONLY(...)
 

@@ -97,9 +97,13 @@ static char *set_name(const char *set)
 	size_t n;
 	const struct config_option *option = config_options(&n);
 	int shown = (int)strlen(set);
+	const char *barred;
 	char *name;
 	for (size_t i = 0; i < n; i++)
 		if (option[i].kind == CONFIG_SECRET && has_word(set, config_value_name(&option[i])))
+			shown = (int)strcspn(set, "=");
+	for (size_t i = 0; (barred = config_check_barred(i)) != NULL; i++)
+		if (has_word(set, barred))
 			shown = (int)strcspn(set, "=");
 	if (asprintf(&name, "--set %.*s%s", shown, set, set[shown] == '=' ? "=***" : "") < 0)
 		abort();
@@ -284,6 +288,11 @@ int config_write(const struct config *config, const char *section, FILE *out)
 bool config_has_secrets(const struct config *config, const char *section)
 {
 	return config_secrets_any(&config->data, section);
+}
+
+bool config_secret_by_set(const struct config *config)
+{
+	return config_secrets_rank(&config->data, config->tree) >= CONFIG_RANK_SET;
 }
 
 int config_write_secrets(const struct config *config, const char *section, const char *role, FILE *out)

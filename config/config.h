@@ -120,6 +120,9 @@ int config_write(const struct config *config, const char *section, FILE *out);
 /* Whether a SECRET in the section is not empty ("" is all sections). */
 bool config_has_secrets(const struct config *config, const char *section);
 
+/* Whether one came by --set: then ps shows it. */
+bool config_secret_by_set(const struct config *config);
+
 /* Writes the role's file: the secrets in its section that are not empty. Returns 0 or -errno. */
 int config_write_secrets(const struct config *config, const char *section, const char *role, FILE *out);
 

@@ -16,6 +16,8 @@ struct only {
 #define ROOM(...)
 #define ORDER(...)
 #define NEEDS(...)
+#define BARS(...)
+#define NO_USER(...)
 #define NAMED(...)
 #define INHERITS(...)
 

@@ -63,6 +63,26 @@ bool config_secrets_masked(const struct config_data *data, const char *section)
 	return count.masked != 0;
 }
 
+struct ranking {
+	const struct config_node *tree;
+	unsigned rank;
+};
+
+static void rank_one(void *argument, const char *key, const struct config_place *place)
+{
+	struct ranking *ranking = argument;
+	const struct config_node *node = config_tree_at(ranking->tree, key);
+	if (node != NULL && value(place)[0] != '\0' && node->origin.rank > ranking->rank)
+		ranking->rank = node->origin.rank;
+}
+
+unsigned config_secrets_rank(const struct config_data *data, const struct config_node *tree)
+{
+	struct ranking ranking = {tree, CONFIG_RANK_DEFAULT};
+	each_secret(data, "", rank_one, &ranking);
+	return ranking.rank;
+}
+
 /* ---- masked ---- */
 
 /* The secrets while CONFIG_MASK is in their place. */

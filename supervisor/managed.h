@@ -1,6 +1,6 @@
 /* An instance whose roles a service manager runs (systemd): one unit per role, no supervisor.
  *
- *     supervisor --segments make    before all roles: segments, page, config.yaml, as a start of the supervisor makes them
+ *     supervisor --segments make    before all roles: segments, page, config.yaml, secrets, as a start of the supervisor makes them
  *     supervisor --segments open    after all roles have started: outside programs may write
  *     supervisor --segments reload  while they run: puts another configuration in force, or tries other programs (managed_request.h)
  *     supervisor --segments drain   before the first role is stopped: the instance drains (the roles ask the page)

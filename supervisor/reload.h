@@ -4,7 +4,7 @@
  *     their start; bind new sockets --any error--> said, everything goes on as before
  *        |
  *        v
- *     stop the roles that are gone or changed, in the order of the flow --> segments, config.yaml --> start
+ *     stop the roles that are gone or changed, in the order of the flow --> segments, config.yaml, secrets --> start
  *
  * A role changes when its section does, when a topic that it writes or reads has other lanes,
  * size or when_full, when a queue that it uses has another size, when the number in whose name

@@ -250,6 +250,10 @@ static int load_and_plan(struct supervisor *supervisor)
 		keep_users(supervisor);
 		users_announce(&supervisor->users, supervisor->config);
 		supervisor->children.users = &supervisor->users;
+		if (!in_place && config_secret_by_set(supervisor->config))
+			log_warn(
+			        "a secret is on the command line, which every user of this machine can see; a file is the place for it",
+			        NULL);
 		for (size_t i = 0; (note = config_environment_note(supervisor->config, i)) != NULL; i++)
 			log_info("environment", "variable=%s", note);
 		return 0;

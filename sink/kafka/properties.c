@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/check.h"
+
 #define LINE_MAX_BYTES 65536u /* a certificate with its key, in PEM with \n */
 
 static const char promise[] = "the sink's promises need the value that it sets";
@@ -38,14 +40,6 @@ static const struct {
         {"fetch.wait.max.ms", inside},
 };
 
-static const char *const secret[] = {"sasl.password",
-                                     "ssl.key.password",
-                                     "ssl.key.pem",
-                                     "ssl.keystore.password",
-                                     "sasl.oauthbearer.client.secret",
-                                     "sasl.oauthbearer.config",
-                                     "sasl.jaas.config"};
-
 const char *property_reserved(const char *name)
 {
 	for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
@@ -56,8 +50,9 @@ const char *property_reserved(const char *name)
 
 bool property_secret(const char *name)
 {
-	for (size_t i = 0; i < sizeof secret / sizeof secret[0]; i++)
-		if (strcmp(name, secret[i]) == 0)
+	const char *secret;
+	for (size_t i = 0; (secret = config_check_barred(i)) != NULL; i++)
+		if (strcmp(name, secret) == 0)
 			return true;
 	return false;
 }

@@ -37,7 +37,7 @@ void properties_fini(struct properties *properties);
 /* Why this property is not the user's to set, or NULL. */
 const char *property_reserved(const char *name);
 
-/* Whether its value is a secret. */
+/* Whether its value is a secret (checks.def). */
 bool property_secret(const char *name);
 
 #endif

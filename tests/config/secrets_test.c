@@ -243,6 +243,55 @@ static void what_stands_for_a_secret_cannot_be_one(void **state)
 	assert_int_equal(unlink(path), 0);
 }
 
+static void a_property_that_is_a_secret_is_refused_without_its_value(void **state)
+{
+	(void)state;
+	assert_errors(
+	        "sinks:\n"
+	        "- {name: bus, kind: kafka, topics: [ip], properties: [linger.ms=5, ' sasl.password = hush',\n"
+	        "   ssl.key.pem=hush, sasl.passwords=x, x=sasl.password]}\n",
+	        "",
+	        "f.yaml:2: sinks[0].properties[1]: sasl.password is a secret; allowed: in password or "
+	        "properties_file\n"
+	        "f.yaml:3: sinks[0].properties[2]: ssl.key.pem is a secret; allowed: in properties_file\n");
+	assert_errors(
+	        "sinks: [{name: bus, kind: kafka, topics: [ip]}]\n",
+	        "sinks[0].properties=[sasl.jaas.config=hush]",
+	        "--set sinks[0].properties=***: sinks[0].properties[0]: sasl.jaas.config is a secret; allowed: "
+	        "in properties_file\n");
+}
+
+static void a_url_with_a_password_is_refused_without_it(void **state)
+{
+	(void)state;
+	assert_errors(
+	        "sinks:\n"
+	        "- {name: a, topics: [log], store: {s3: {endpoint: 'http://u:hush@h:9'}}}\n"
+	        "- {name: b, topics: [log], store: {s3: {endpoint: 'http://h/a@b', sts_endpoint: 'hush@h'}}}\n"
+	        "- {name: c, topics: [log], store: {azure: {identity_endpoint: 'https://hush@h/'}}}\n"
+	        "- {name: d, kind: file, topics: [log]}\n",
+	        "",
+	        "f.yaml:2: sinks[0].store.s3.endpoint: has a user or password in it; allowed: a URL without\n"
+	        "f.yaml:3: sinks[1].store.s3.sts_endpoint: has a user or password in it; allowed: a URL "
+	        "without\n"
+	        "f.yaml:4: sinks[2].store.azure.identity_endpoint: has a user or password in it; allowed: a URL "
+	        "without\n");
+}
+
+static void a_secret_of_the_command_line_is_known(void **state)
+{
+	(void)state;
+	struct config *config = load(TWO, "sinks[1].store.s3.region=x");
+	assert_false(config_secret_by_set(config));
+	config_free(config);
+	config = load(TWO, "sinks[1].store.s3.session_token=''");
+	assert_false(config_secret_by_set(config));
+	config_free(config);
+	config = load(TWO, "sinks[1]={name: x, topics: [log], store: {s3: {bucket: b, secret_key: hush}}}");
+	assert_true(config_secret_by_set(config));
+	config_free(config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +302,9 @@ int main(void)
 	        cmocka_unit_test(the_file_of_another_role_is_refused),
 	        cmocka_unit_test(what_is_not_masked_has_no_place_for_another),
 	        cmocka_unit_test(a_file_is_read_where_it_is_needed),
+	        cmocka_unit_test(a_property_that_is_a_secret_is_refused_without_its_value),
+	        cmocka_unit_test(a_url_with_a_password_is_refused_without_it),
+	        cmocka_unit_test(a_secret_of_the_command_line_is_known),
 	        cmocka_unit_test(what_stands_for_a_secret_cannot_be_one),
 	};
 	alarm(20);

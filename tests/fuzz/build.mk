@@ -27,7 +27,7 @@ $(eval $(call fuzzer,json_body,tests/fuzz/json_body_fuzz.c $(JSON_FUZZED),,-ljan
 $(eval $(call archive,template_oracle,tests/fuzz/template_oracle.c))
 $(eval $(call fuzzer,template,tests/fuzz/template_fuzz.c tests/fuzz/template_oracle.c $(wildcard event/*.c) base/text.c,,-ljansson))
 
-$(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard config/*.c) base/address.c base/log.c base/output.c event/layout.c shm/segment.c shm/folder.c \
+$(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard config/*.c) base/address.c base/log.c base/output.c event/layout.c shm/segment.c shm/folder.c shm/instance.c \
   base/text.c base/word.c,,-lcyaml -lyaml))
 
 HTTP_ORACLE := $(addprefix tests/fuzz/,http_oracle.c http_oracle_chunked.c)
@@ -50,7 +50,7 @@ $(eval $(call fuzzer,target,tests/fuzz/target_fuzz.c $(addprefix deliver/,author
 EVENT_FUZZED := $(wildcard event/*.c) base/text.c
 
 $(eval $(call fuzzer,answer,tests/fuzz/answer_fuzz.c $(addprefix sink/objects/,s3_answer.c azure_answer.c azure_token.c cloud.c http.c xml.c checksum.c) stage/certificates.c \
-  $(wildcard config/*.c) base/address.c base/log.c base/output.c base/word.c shm/segment.c shm/folder.c event/layout.c base/text.c,,\
+  $(wildcard config/*.c) base/address.c base/log.c base/output.c base/word.c shm/segment.c shm/folder.c shm/instance.c event/layout.c base/text.c,,\
   -lcurl -lcrypto -lssl -lisal -ljansson -lcyaml -lyaml))
 $(eval $(call fuzzer,tracking,tests/fuzz/tracking_fuzz.c tests/fixture/track_make.c $(wildcard enrich/track/*.c) $(EVENT_FUZZED),,-ljansson))
 $(eval $(call fuzzer,event,tests/fuzz/event_fuzz.c $(EVENT_FUZZED),,-ljansson))
