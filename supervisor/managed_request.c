@@ -8,8 +8,10 @@
 
 #include "base/log.h"
 #include "shm/folder.h"
+#include "stage/sandbox.h"
 #include "supervisor/change.h"
 #include "supervisor/home.h"
+#include "supervisor/in_force.h"
 #include "supervisor/maker.h"
 #include "supervisor/queues.h"
 #include "supervisor/reload.h"
@@ -36,7 +38,7 @@ static int finish(struct supervisor *supervisor)
 
 /* ---- what is in force ---- */
 
-/* The configuration of the folder and its plan. */
+/* The configuration of the folder, with all secrets, and its plan. */
 static bool load_in_force(struct supervisor *supervisor, const char *directory)
 {
 	char *errors = NULL;
@@ -45,10 +47,14 @@ static bool load_in_force(struct supervisor *supervisor, const char *directory)
 		supervisor->plan = plan_make(supervisor->config, &errors);
 		users_find(&supervisor->users, supervisor->config, true);
 	}
-	if (supervisor->plan == NULL)
+	bool whole = supervisor->plan != NULL &&
+	             in_force_read_secrets(supervisor->plan, supervisor->config, &errors) == 0;
+	if (whole)
+		sandbox_hide(supervisor->config);
+	else
 		(void)refuse(supervisor, errors == NULL ? "no configuration is in force" : errors);
 	free(errors);
-	return supervisor->plan != NULL;
+	return whole;
 }
 
 /* And the page. */
@@ -64,11 +70,13 @@ static bool look(struct supervisor *supervisor, const char *directory)
 		shm_explain(&error, "%s: no service manager runs it", directory);
 	else if (result == 0 && segments->old->draining != 0)
 		shm_explain(&error, "%s: the instance drains", directory);
-	else if (result == 0 && load_in_force(supervisor, directory))
-		result = plan_merge(supervisor->plan, segments->old, &error);
+	else if (result == 0 && !load_in_force(supervisor, directory))
+		return false;
+	else if (result == 0)
+		(void)plan_merge(supervisor->plan, segments->old, &error);
 	if (error.text[0] != '\0')
 		(void)refuse(supervisor, error.text);
-	return supervisor->plan != NULL && error.text[0] == '\0';
+	return error.text[0] == '\0';
 }
 
 /* ---- reload: what forbids it ---- */

@@ -7,7 +7,7 @@
  *     systemctl reload millrace-segments ----------> starts -->     checks all, as the supervisor would (reload.h)
  *                       <----- "step stop ingest-http.0" -------    says which roles end, in the order of the flow
  *                       <----- "step go" -----------------------    waits until they have ended
- *     systemctl stop ... --------------------------> stops          makes segments, page, config.yaml
+ *     systemctl stop ... --------------------------> stops          makes segments, page, config.yaml, secrets
  *                       <----- "step start ingest-http.0" ------    says which begin, readers first
  *     systemctl start ... -------------------------> starts         ends
  *

@@ -49,7 +49,7 @@ void reload_say_finding(void *argument, const struct plan_role *role, enum trial
 /* Says that a role of the plan in force starts again, or ends. */
 void reload_say_role(struct supervisor *supervisor, const char *role);
 
-/* Makes the segments of the next plan and writes the page and config.yaml: next_config and
+/* Makes the segments of the next plan and writes the page and what in_force.h has: next_config and
  * next_plan are in force, and what was is "next". The roles that change are down. False, having
  * said why: everything is as it was. */
 bool reload_enforce(struct supervisor *supervisor);
