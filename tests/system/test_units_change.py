@@ -134,6 +134,22 @@ def test_a_reload_that_changes_no_stage_ends_none(managed):
     assert managed.commands == [("reload", "millrace-segments.service")]
 
 
+def test_a_reload_that_changes_a_secret_restarts_whose_it_is(managed):
+    """It compares with the secrets in force, which config.yaml does not have."""
+    def sinks(key):
+        return [{"name": "logs", "topics": ["log"], "tails": "16MiB", "store": {"s3": {"secret_key": key}}}]
+
+    change(managed, sinks=sinks("hush-1"))
+    managed.start()
+    said, text = done(managed, "reload")
+    assert said == {} and "no stage starts again" in text
+    change(managed, sinks=sinks("hush-2"))
+    said, text = done(managed, "reload")
+    assert list(said) == ["objects.logs"], text
+    directory = managed.one.directory
+    assert "hush-2" in (directory / "objects.logs.secrets").read_text() and b"hush" not in (directory / "config.yaml").read_bytes()
+
+
 def test_what_is_wrong_changes_nothing(managed):
     managed.start()
     change(managed, tally={"commit_interval": "never"})
