@@ -19,9 +19,10 @@
  * (integer), POWER_COUNT (a COUNT that is a power of two), BOOL, CHOICE, STRING, FILE (the path of
  * a file that the section's stage reads, see stage/file.h; "" names none), PATH (of what it writes;
  * "" where the stage has a place of its own), SECRET (a STRING that the stage of its section alone
- * is told, and nothing shows: errors leave it out and config_write writes "***"), LIST (of strings; a single value stands for a list
- * of one). min and max bound the value, the bytes of a STRING, SECRET, PATH or FILE, a LIST's
- * items. Sections may be lists (`ingest.udp`) or maps by name (`topics`).
+ * is told, and nothing shows: errors leave it out and config_write writes "***"), LIST (of strings;
+ * a single value stands for a list of one). min and max bound the value, the bytes of a STRING,
+ * SECRET, PATH or FILE, a LIST's items. Sections may be lists (`ingest.udp`) or maps by name
+ * (`topics`).
  *
  * What is in force; the later replaces the earlier:
  *
@@ -106,8 +107,9 @@ const char *config_default_text(void);
 const char *config_environment_note(const struct config *config, size_t i);
 
 /* Writes the whole configuration in force, defaults included, as YAML that config_load takes. Each
- * SECRET that is not empty is "***", but for those of the section ("sinks[0]"; "": all; NULL: none),
- * which are written as they are: then out must be for its process alone. Returns 0 or -errno. */
+ * SECRET that is not empty is "***", but for those of the section ("sinks[0]"; "": all; NULL:
+ * none), which are written as they are: then out must be for its process alone. Returns 0 or
+ * -errno. */
 #define CONFIG_MASK "***"
 int config_write(const struct config *config, const char *section, FILE *out);
 

@@ -68,7 +68,7 @@ static void check_secrets(const char *text, size_t bytes)
 	static const char masked[] =
 	        "sinks: [{name: a, topics: [log], store: {s3: {secret_key: '***', session_token: '***'}}}]";
 	static struct config *config;
-	char *errors;
+	char *errors = NULL;
 	if (config == NULL)
 		config = config_load_text("masked", masked, sizeof masked - 1, NULL, 0, &errors);
 	require(config != NULL, "masked", errors);
