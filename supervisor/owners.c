@@ -144,7 +144,7 @@ static void note_secrets(struct giving *giving, const struct instance_page *page
 	char name[SEGMENT_NAME_MAX];
 	for (unsigned i = 0; i < page->n_roles; i++) {
 		const struct users_kind *kind = users_of(giving->users, page->role[i].program);
-		snprintf(name, sizeof name, "%s" SECRETS, page->role[i].name);
+		instance_secrets_name(name, page->role[i].name);
 		if (kind != NULL)
 			add_known(giving, name, kind->gid);
 	}

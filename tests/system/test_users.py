@@ -149,6 +149,28 @@ def test_each_stage_is_its_user_and_can_write_what_is_its_own_alone(world):
         assert ask(serve_address(one), "POST", f"/dead/{'0' * 32}/replay", None, authorized).status == 404  # having looked there
 
 
+def test_a_secret_is_read_by_its_own_kind_alone(world):
+    """Also after reloads that write it anew, and the sink, which starts again, has it."""
+    config = whole_config(world)
+    bus = {"name": "bus", "kind": "kafka", "topics": ["log"], "brokers": ["127.0.0.1:9"], "password": "hush"}
+    config["sinks"] = config["sinks"] + [bus]
+    script = "import sys\ntry:\n    print(open(sys.argv[1]).read())\nexcept PermissionError:\n    print('refused')"
+    one = world.instance(config)
+    with one:
+        for password, said in (("hush", "no stage changes"), ("hush2", "all stages run")):
+            path, before = one.directory / "kafka.bus.secrets", one.log().count(said)
+            bus["password"] = password
+            one.write_config(config)
+            one.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: one.log().count(said) > before, 20, said)
+            one.wait_running()
+            status = path.stat()
+            assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (OWNER, UID["sink"], 0o640)
+            readers = {kind for kind in KINDS if run_as(UID[kind], groups_of(kind), script, path).strip() != "refused"}
+            assert readers == {"sink"} and password in path.read_text()
+            assert b"hush" not in (one.directory / "config.yaml").read_bytes()
+
+
 def http_address(one):
     return re.search(r"^http 127\.0\.0\.1:(\d+)", one.log(), re.MULTILINE)[1]
 
