@@ -335,9 +335,9 @@ static struct sandbox_place make_instance(const struct sandbox_row *row)
 	page.topic[0].n_lanes = 2;
 	for (unsigned i = 0; i < 2; i++) {
 		role_of(row, i, role[i]);
-		snprintf(page.role[i].name, SHM_NAME_MAX, "%s", role[i]);
+		memcpy(page.role[i].name, role[i], sizeof role[i]);
 		snprintf(page.role[i].program, SHM_NAME_MAX, "%s", row->stage);
-		snprintf(page.topic[0].lane_role[i], SHM_NAME_MAX, "%s", role[i]);
+		memcpy(page.topic[0].lane_role[i], role[i], sizeof role[i]);
 		make_file(instance_stage_name(name, role[i]));
 		make_file(instance_lane_name(name, "t", i));
 	}
