@@ -17,6 +17,7 @@
 #include "supervisor/managed_request.h"
 
 #define SEGMENTS_UNIT "millrace-segments.service"
+#define PACKETS_UNIT  "millrace-packets.service"
 #define UNIT_MAX      80u
 #define LOOK_NS       (5 * NS_PER_MS)
 #define BOOTED        "/run/systemd/system" /* sd_booted(3) */
@@ -82,7 +83,7 @@ static const char *systemctl_lacks(void)
 static pid_t begin(const char *const *words)
 {
 	const char *argv[WORDS_MAX + 2] = {systemctl()};
-	for (unsigned i = 0; words[i] != NULL && i < WORDS_MAX; i++)
+	for (unsigned i = 0; i < WORDS_MAX && words[i] != NULL; i++)
 		argv[i + 1] = words[i];
 	(void)fflush(stdout);
 	pid_t pid = fork();
@@ -119,11 +120,12 @@ static bool run_quietly(const char *verb, const char *unit, const char *other)
 
 /* ---- what is to be done ---- */
 
-enum verb { STOP, END, START, NEW, RESTART, MAKE, VERBS };
+enum verb { STOP, END, START, NEW, RESTART, MAKE, PACKETS, LOOK, VERBS };
 
 static const char *const verb_word[VERBS] = {
-        [STOP] = MANAGED_STOP, [END] = MANAGED_END,         [START] = MANAGED_START,
-        [NEW] = MANAGED_NEW,   [RESTART] = MANAGED_RESTART, [MAKE] = MANAGED_MAKE};
+        [STOP] = MANAGED_STOP,       [END] = MANAGED_END,         [START] = MANAGED_START,
+        [NEW] = MANAGED_NEW,         [RESTART] = MANAGED_RESTART, [MAKE] = MANAGED_MAKE,
+        [PACKETS] = MANAGED_PACKETS, [LOOK] = MANAGED_LOOK};
 
 struct step {
 	enum verb verb;
@@ -282,6 +284,13 @@ static void begin_all(struct work *work, bool done)
 			(void)command_fail(work->command,
 			                   "the segments were not made anew: journalctl -u " SEGMENTS_UNIT);
 			return;
+		}
+		if ((step->verb == PACKETS && !run_quietly("try-restart", PACKETS_UNIT, NULL)) ||
+		    (step->verb == LOOK && !run_quietly("try-reload-or-restart", PACKETS_UNIT, NULL))) {
+			work->failed = true;
+			(void)command_fail(
+			        work->command,
+			        "packets are not taken from the interfaces: systemctl status " PACKETS_UNIT);
 		}
 		if (step->verb == RESTART && work->failed) {
 			(void)command_fail(work->command, "the roles after it were left as they are");

@@ -1,12 +1,12 @@
-/* A request to an instance whose roles a service manager runs: what the unit of the segments answers
- * (supervisor/managed_request.h) is done with systemctl.
+/* A request to an instance whose roles a service manager runs: what the unit of the segments
+ * answers (supervisor/managed_request.h) is done with systemctl.
  *
  *     systemctl reload millrace-segments ---answers--> stop, end ROLE: remembered
  *                                                      go:             systemctl stop, one unit after another, in the order of the answer
  *                                                      start, new, restart ROLE, make: remembered until the answer has ended, then done
  *
- * Role and unit: tally.0 is millrace-tally.service, ingest-http.1 millrace-ingest-http@1.service, with
- * a .socket besides, a sink millrace-sink@NAME.service.
+ * Role and unit: tally.0 is millrace-tally.service, ingest-http.1 millrace-ingest-http@1.service,
+ * with a .socket besides, a sink millrace-sink@NAME.service.
  */
 #ifndef CLI_MANAGED_H
 #define CLI_MANAGED_H

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "stage/handed.h"
 #include "stage/notify.h"
 #include "stage/sandbox.h"
 
@@ -139,6 +140,10 @@ static void tick(struct stage *stage, const struct loop_parent *parent)
 	look_at_instance(stage);
 	loop_count(stage);
 	look_at_sandbox(stage);
+	if (!stage->draining && handed_gone(stage)) {
+		log_warn("other packets are handed: the stage starts again", "role=%s", stage->role);
+		stage->draining = stage->outdated = true;
+	}
 	if (!stage->draining && loop_parent_gone(parent, stage->instance.page)) {
 		log_warn("the supervisor is gone", "role=%s", stage->role);
 		stage->draining = true;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "stage/loop.h"
 #include "stage/notify.h"
+#include "stage/handed.h"
 #include "stage/passed.h"
 #include "stage/sandbox.h"
 #include "base/output.h"
@@ -419,6 +420,8 @@ static int join(struct stage *stage, const char *instance, struct loop_parent *p
 	if (result == 0)
 		result = passed_take(stage, error);
 	if (result == 0)
+		result = handed_take(stage, error);
+	if (result == 0)
 		result = check_sockets(stage, error);
 	if (result == 0)
 		result = lock_role(stage, error);
@@ -464,6 +467,7 @@ static int run_role(const struct arguments *arguments, const struct stage_ops *o
 	                      .role_lock = -1,
 	                      .n_sockets = arguments->n_sockets,
 	                      .n_frames = arguments->n_frames,
+	                      .holder = -1,
 	                      .gate = arguments->gate};
 	memcpy(stage.socket, arguments->socket, sizeof stage.socket);
 	memcpy(stage.frames, arguments->frames, sizeof stage.frames);

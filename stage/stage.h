@@ -78,7 +78,8 @@ struct stage {
 	unsigned n_sockets;
 	struct stage_frames frames[STAGE_FRAMES_MAX];
 	unsigned n_frames;
-	int gate; /* map of struct frames_gate (shm/frames_gate.h); -1: none, then n_frames is 0 */
+	int holder; /* connection to who handed them (handed.h); -1: the supervisor, or nobody */
+	int gate;   /* map of struct frames_gate (shm/frames_gate.h); -1: none, then n_frames is 0 */
 	volatile bool draining;  /* set by SIGTERM */
 	volatile bool requested; /* set by SIGUSR1, cleared by the stage */
 	uint64_t reloads;        /* of the control block, that the sandbox has been looked at for */

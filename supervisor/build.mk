@@ -1,5 +1,5 @@
 $(eval $(call archive,supervisor,$(addprefix supervisor/,supervisor.c in_force.c home.c plan.c plan_merge.c plan_print.c plan_flow.c groups.c segments.c lane_file.c \
-                                 sockets.c bind.c capabilities.c queues.c children.c orphans.c drain.c trial.c change.c reload.c request.c renew.c handover.c maker.c managed_request.c managed.c watch.c environment.c users.c owners.c)))
+                                 sockets.c bind.c capabilities.c queues.c children.c orphans.c drain.c trial.c change.c reload.c request.c renew.c handover.c maker.c managed_request.c managed.c holder.c watch.c environment.c users.c owners.c)))
 
 # The back-end xdp (packets.h): mk/xdp.mk.
 PACKETS      := $(if $(XDP_BUILT),packets.c packets_interface.c packets_socket.c,packets_none.c)

@@ -7,6 +7,7 @@
 
 #include "base/output.h"
 #include "stage/file.h"
+#include "supervisor/holder.h"
 #include "supervisor/managed.h"
 #include "supervisor/supervisor.h"
 
@@ -22,6 +23,7 @@ static const char usage[] =
         "\n"
         "       supervisor --segments make|open|reload|drain|end [--instance NAME] [-c FILE] [--set KEY=VALUE]...\n"
         "       supervisor --sink NAME [--instance NAME]\n"
+        "       supervisor --packets [--instance NAME]\n"
         "Parts of an instance that a service manager runs: conf/systemd/README.md.\n"
         "\n"
         "       supervisor --check supervisor --layout HASH < config.yaml\n"
@@ -41,6 +43,7 @@ enum {
 	OPTION_LAYOUT,
 	OPTION_SEGMENTS,
 	OPTION_SINK,
+	OPTION_PACKETS,
 	OPTION_HELP,
 	OPTION_VERSION
 };
@@ -52,6 +55,7 @@ static const struct option table[] = {
         {"check", required_argument, NULL, OPTION_CHECK},
         {"segments", required_argument, NULL, OPTION_SEGMENTS},
         {"sink", required_argument, NULL, OPTION_SINK},
+        {"packets", no_argument, NULL, OPTION_PACKETS},
         {"layout", required_argument, NULL, OPTION_LAYOUT},
         {"help", no_argument, NULL, OPTION_HELP},
         {"version", no_argument, NULL, OPTION_VERSION},
@@ -91,6 +95,7 @@ int main(int argc, char **argv)
 	                                     .argv = argv};
 	const char *check = NULL, *layout = "", *segments = NULL, *sink = NULL;
 	struct supervisor *supervisor = malloc(sizeof *supervisor);
+	bool packets = false;
 	if (options.sets == NULL || supervisor == NULL)
 		abort();
 	int status = -1;
@@ -108,6 +113,8 @@ int main(int argc, char **argv)
 			segments = optarg;
 		else if (c == OPTION_SINK)
 			sink = optarg;
+		else if (c == OPTION_PACKETS)
+			packets = true;
 		else if (c == OPTION_LAYOUT)
 			layout = optarg;
 		else if (c == OPTION_HELP)
@@ -125,6 +132,8 @@ int main(int argc, char **argv)
 		status = run_check(layout);
 	if (status < 0 && sink != NULL)
 		status = managed_sink(sink, &options);
+	if (status < 0 && packets)
+		status = holder_run(supervisor, &options);
 	if (status < 0 && segments != NULL)
 		status = managed_do(segments, supervisor, &options);
 	if (status < 0) {

@@ -228,6 +228,40 @@ static bool is_ending(const struct ending *ending, const char *role)
 	return false;
 }
 
+static bool takes_packets(const struct plan *plan, const char *role)
+{
+	int index = plan_role_index(plan, role);
+	return index >= 0 && plan->role[index].listener >= 0 &&
+	       plan->listener[plan->role[index].listener].interface[0] != '\0';
+}
+
+/* Any role of the plan. */
+static bool any_takes_packets(const struct plan *plan)
+{
+	bool any = false;
+	for (unsigned i = 0; i < plan->n_roles; i++)
+		any |= takes_packets(plan, plan->role[i].page.name);
+	return any;
+}
+
+/* Before the roles begin: whose sockets are the holder's. */
+static void say_packets(struct supervisor *supervisor, const struct ending *ending)
+{
+	const struct plan *plan = supervisor->plan, *before = supervisor->next_plan;
+	bool changed = false;
+	for (unsigned i = 0; i < plan->n_roles; i++) {
+		const char *role = plan->role[i].page.name;
+		changed |= takes_packets(plan, role) &&
+		           (plan_role_index(before, role) < 0 || is_ending(ending, role));
+	}
+	for (unsigned i = 0; i < ending->n; i++)
+		changed |= takes_packets(before, ending->role[i]->page.name);
+	if (changed)
+		requests_step(&supervisor->requests, MANAGED_PACKETS, "");
+	else if (any_takes_packets(plan))
+		requests_step(&supervisor->requests, MANAGED_LOOK, "");
+}
+
 /* After reload_enforce: `next` is what was in force. */
 static void say_begun(struct supervisor *supervisor, const struct ending *ending)
 {
@@ -281,6 +315,7 @@ static int reload(struct supervisor *supervisor, const char *directory)
 		say_beginning(supervisor, &ending);
 		return refuse(supervisor, RELOAD_FAILED);
 	}
+	say_packets(supervisor, &ending);
 	say_begun(supervisor, &ending);
 	ask_to_read_files(supervisor);
 	log_info("configuration taken", "roles_ended=%u", ending.n);
@@ -324,6 +359,8 @@ static int renew(struct supervisor *supervisor, const char *directory, const cha
 		        "the layout of shared memory changes: all stages drain, then everything is made anew");
 		requests_step(&supervisor->requests, MANAGED_MAKE, "");
 	}
+	if (!anew && renew->upgrade && any_takes_packets(supervisor->plan))
+		requests_step(&supervisor->requests, MANAGED_PACKETS, "");
 	for (unsigned i = 0; i < renew->n; i++)
 		requests_step(&supervisor->requests, anew ? MANAGED_START : MANAGED_RESTART, renew->role[i]);
 	return finish(supervisor);

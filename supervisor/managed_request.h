@@ -1,6 +1,6 @@
-/* What a running instance without a supervisor can be asked: its part of `millrace reload`, `millrace
- * restart` and `millrace upgrade`. The service manager runs it as the unit of the segments
- * (ExecReload=), so files are tried where, and as whom, the instance was made.
+/* What a running instance without a supervisor can be asked: its part of `millrace reload`,
+ * `millrace restart` and `millrace upgrade`. The service manager runs it as the unit of the
+ * segments (ExecReload=), so files are tried where, and as whom, the instance was made.
  *
  *     command (cli/managed.h)          service manager              supervisor --segments reload
  *     request "reload" (request.h)
@@ -31,6 +31,8 @@
 #define MANAGED_NEW     "new"     /* the same of a role that was not there before */
 #define MANAGED_RESTART "restart" /* ROLE ends and begins */
 #define MANAGED_MAKE    "make"    /* everything ends, the segments are made anew */
+#define MANAGED_PACKETS "packets" /* the holder of packets (holder.h) ends and begins */
+#define MANAGED_LOOK    "look"    /* it looks for addresses and interfaces again */
 
 /* Does what is asked in the directory. Returns the exit status: 0, or SUPERVISOR_CANNOT_START,
  * having said why; then everything is as it was, but for roles that have ended: they are to begin

@@ -52,7 +52,7 @@ static int say_xdp(enum libxdp_print_level level, const char *format, va_list ar
 
 static int ask_interface(const char *name, unsigned long request, struct ifreq *answer)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	snprintf(answer->ifr_name, sizeof answer->ifr_name, "%s", name);

@@ -1,5 +1,5 @@
-/* The program that made the segments, kept beside them: it is a copy of the running one, is asked for
- * when the segments are of another layout, and is run with the arguments that it is given. */
+/* The program that made the segments, kept beside them: it is a copy of the running one, is asked
+ * for when the segments are of another layout, and is run with the arguments that it is given. */
 #include "supervisor/maker.h"
 
 #include <stdarg.h>

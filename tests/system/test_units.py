@@ -196,4 +196,4 @@ def test_no_service_has_more_rights_than_it_needs(units):
             most = NO_NETWORK_MOST if "PrivateNetwork" in read_unit(file.name) else NETWORK_MOST
             assert ratings[template.name] <= most, (template.name, result.stdout)
     print(ratings)
-    assert len(ratings) == 9
+    assert len(ratings) == 10

@@ -25,7 +25,7 @@ def read_unit(name):
     template, _, instance = name.partition("@")
     instance, _, kind = instance.rpartition(".")
     file = UNITS / (f"{template}@.{kind}" if "@" in name else name)
-    files = [file] + sorted((UNITS / "millrace-.service.d").glob("*.conf")) * name.endswith(".service")
+    files = [file] + sorted((UNITS / "millrace-.service.d").glob("*.conf")) * name.endswith(".service") + sorted((UNITS / (name + ".d")).glob("*.conf"))
     unit = {}
     for line in "".join(f.read_text() for f in files).splitlines():
         if re.match(r"\w+=", line):
@@ -57,6 +57,8 @@ class Manager:
         self.sockets, self.process, self.said, self.order = {}, {}, [], []
         self.restarts = 0
         self.environment = dict(one.environment(), NOTIFY_SOCKET=self.notify_path, WATCHDOG_USEC="600000")
+        self.environment["MILLRACE_PACKETS"] = str(tmp_path / "packets")
+        self.wrapper = {}  # by unit: the words before its command
         self.asked = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.asked.bind(str(tmp_path / "systemctl.socket"))
         self.asked.listen()
@@ -86,6 +88,7 @@ class Manager:
 
     def command(self, name, key="ExecStart"):
         words = [w.replace(LIBEXEC, str(BUILD / "libexec" / "millrace")) for w in self.units[name][key]]
+        words = [*self.wrapper.get(name, []), *words]
         return [str(self.one.config_file) if w.startswith("/etc/") else self.one.name if w == "default" else w for w in words]
 
     def run_once(self, name, key):
@@ -166,7 +169,7 @@ class Manager:
                                                env=self.environment)
                 self.reloading = (process, os.dup(asker.fileno()))
                 return
-            done = verb == "daemon-reload" or all([getattr(self, "do_" + verb)(unit) for unit in units])
+            done = verb == "daemon-reload" or all([getattr(self, "do_" + verb.replace("-", "_"))(unit) for unit in units])
             self.answer(os.dup(asker.fileno()), 0 if done else 1)
 
     @staticmethod
@@ -220,6 +223,18 @@ class Manager:
         self.order.clear()
         return set(statuses.values()) == {0} and self.start() is self
 
+    def do_try_restart(self, unit):
+        """And what is part of it, if it runs."""
+        if unit not in self.process:
+            return True
+        parts = [name for name in self.process if unit in self.units[name].get("PartOf", [])]
+        return all([self.do_stop(name) for name in [*parts, unit]] + [self.do_start(name) for name in [unit, *parts]])
+
+    def do_try_reload_or_restart(self, unit):
+        if unit in self.process:
+            self.process[unit].send_signal(signal.SIGHUP)
+        return True
+
     def trigger(self):
         """Something waits in a socket whose service is down: a start, which waits for a reload of the segments' unit."""
         for name in list(self.stopped):
@@ -270,15 +285,16 @@ NAMES = ["millrace-ingest-udp@0.service", "millrace-ingest-http@0.service", "mil
          "millrace-readers.target", "millrace-middle.target", "millrace-serve.service"]
 
 
-def managed_instance(instance, tmp_path):
+def managed_instance(instance, tmp_path, udp=None, names=NAMES, **listener):
     """A manager whose sockets are bound; config says where."""
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
-    udp.bind(("127.0.0.1", 0))
+    if udp is None:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
+        udp.bind(("127.0.0.1", 0))
     http = socket.create_server(("127.0.0.1", 0), backlog=1000)
     config = {
         "data_dir": str(tmp_path / "data"), "drain_timeout": "20s",
-        "ingest": {"udp": [{"listen": ["127.0.0.1:%d" % udp.getsockname()[1]], "format": "ipevent"}],
+        "ingest": {"udp": [{"listen": ["127.0.0.1:%d" % udp.getsockname()[1]], "format": "ipevent", **listener}],
                    "http": [{"listen": ["127.0.0.1:%d" % http.getsockname()[1]]}]},
         "topics": {t: {"size": "64MiB" if t == "metric" else "4MiB"} for t in ("ip", "metric", "log", "track.raw", "track")},
         "queues": {"postback": {"slots": 1024, "slot_size": 1024}},
@@ -287,7 +303,7 @@ def managed_instance(instance, tmp_path):
         "serve": {"listen": ["127.0.0.1:0"], "hosts": [HOST]},
     }
     one = instance(config=config, start=False)
-    manager = Manager(one, tmp_path, NAMES)
+    manager = Manager(one, tmp_path, names)
     manager.config = config
     manager.sockets = {"millrace-ingest-udp@0.socket": udp, "millrace-ingest-http@0.socket": http}
     yield manager
