@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -75,6 +76,14 @@ def namespace():
     return None
 
 
+def has_users():
+    """The stages' users exist on this machine, and root's instances would use them."""
+    try:
+        return os.geteuid() == 0 and bool(pwd.getpwnam("millrace"))
+    except KeyError:
+        return False
+
+
 def default_config(tmp_path):
     """One ipevent listener on a free port, small streams, quick commits."""
     return {
@@ -139,9 +148,10 @@ class Instance:
 
     def write_config(self, config):
         """A dict (JSON is YAML) or the text of a file. A dict that names no sinks has none, so that nobody keeps what a test
-        does not say somebody keeps; one without a section serve listens nowhere."""
+        does not say somebody keeps; one without a section serve listens nowhere. Where millrace is installed its users cannot
+        enter the tests' folders, so everything is one user's (users_help.py has users of its own)."""
         self.config = config
-        base = {"sinks": [], "serve": {"listen": []}}
+        base = {"sinks": [], "serve": {"listen": []}, **({"users": "off"} if has_users() else {})}
         text = config if isinstance(config, str) else json.dumps({**base, **config}, indent=1) + "\n"
         self.config_file.write_text(text)
 

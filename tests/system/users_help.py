@@ -73,7 +73,7 @@ class World:
         return ["unshare", "-m", "sh", "-c", SCRIPT, str(self.databases), str(self.programs), str(BUILD)]
 
     def instance(self, config, users=True):
-        one = Instance(self.folder, self.shm_root, config=config)
+        one = Instance(self.folder, self.shm_root, config={"users": "auto", **config})
         self.made.append(one)
         command = one.command
 
