@@ -34,8 +34,9 @@ static void write_sockets(const struct sockets *sockets, FILE *out)
 static void write_place(const struct supervisor *supervisor, FILE *out)
 {
 	const struct children *children = &supervisor->children;
-	fprintf(out, "directory %s\nlock %d\nguard %d\nmade_root %d\n", supervisor->plan->directory,
-	        supervisor->lock, supervisor->guard, supervisor->made_root ? 1 : 0);
+	fprintf(out, "directory %s\nlock %d\nguard %d\nmade_root %d\nusers %d\n", supervisor->plan->directory,
+	        supervisor->lock, supervisor->guard, supervisor->made_root ? 1 : 0,
+	        supervisor->users.in_force ? 1 : 0);
 	for (unsigned i = 0; i < children->n; i++)
 		if (children->child[i].pid > 0)
 			fprintf(out, "child %s %d\n", children->child[i].role.page.name,
@@ -136,7 +137,7 @@ static bool take_line(struct supervisor *supervisor, const char *line)
 {
 	struct handover *handover = supervisor->handover;
 	unsigned long long begun;
-	int made;
+	int made, users;
 	if (strncmp(line, "socket ", 7) == 0)
 		return take_socket(&supervisor->sockets, line);
 	if (strncmp(line, "child ", 6) == 0)
@@ -151,6 +152,8 @@ static bool take_line(struct supervisor *supervisor, const char *line)
 		keep_over_exec(supervisor->guard, false);
 	else if (sscanf(line, "made_root %d", &made) == 1)
 		supervisor->made_root = made != 0;
+	else if (sscanf(line, "users %d", &users) == 1)
+		handover->users = users != 0;
 	else if (sscanf(line, "begun %llu", &begun) == 1)
 		supervisor->renew.step_begun_ns = begun;
 	return true;

@@ -5,7 +5,7 @@
  *     handover_exec:  state --> text in memory (memfd) --MILLRACE_HANDOVER=FD, execve--> handover_take --> sockets, lock, children
  *
  *     millrace-handover 1
- *     directory /dev/shm/millrace/default     with lock FD, guard FD, child ROLE PID: it goes on where it is
+ *     directory /dev/shm/millrace/default     with lock FD, guard FD, users 1, child ROLE PID: it goes on where it is
  *     socket FD KIND PROCESS PASSED BUFFER BACKLOG DEVICE INODE ADDRESS
  *     answer FD ID                            of the request that is being done
  *
@@ -32,6 +32,7 @@ struct handover {
 	char directory[128];
 	struct handover_child child[INSTANCE_ROLES_MAX];
 	unsigned n_children;
+	bool users; /* they are started as users of their own (users.h) */
 };
 
 /* Becomes supervisor->program, with the arguments of this one. in_place: with lock and children,

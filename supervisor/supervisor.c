@@ -217,15 +217,22 @@ static int make_all(struct supervisor *supervisor, struct shm_error *error)
 	return result;
 }
 
-/* Stages that go on while the supervisor becomes another program stay the users that they are,
- * although the users have come meanwhile. */
-static void keep_users(struct supervisor *supervisor)
+/* Stages that go on while the supervisor becomes another program stay the users that they are. That
+ * is not for the configuration in the instance's folder to say: its owner could make them root. */
+static int find_users(struct supervisor *supervisor, bool in_place, char **errors)
 {
 	struct users *users = &supervisor->users;
-	struct stat folder;
-	if (users->in_force && supervisor->handover != NULL && supervisor->handover->in_place &&
-	    folder_stat(supervisor->handover->directory, ".", &folder) == 0)
-		users->in_force = users->starts = folder.st_uid == users->owner;
+	users_find(users, in_place ? NULL : supervisor->config, supervisor->options.managed);
+	if (in_place && !supervisor->handover->users)
+		users->in_force = users->starts = false;
+	if (in_place && supervisor->handover->users && !users->in_force) {
+		if (asprintf(errors, "millrace: the stages' users are gone: there is no %s\n",
+		             users->missing) < 0)
+			abort();
+		return -ENOENT;
+	}
+	supervisor->children.users = users;
+	return 0;
 }
 
 static int load_and_plan(struct supervisor *supervisor)
@@ -243,13 +250,12 @@ static int load_and_plan(struct supervisor *supervisor)
 	int result = supervisor->plan == NULL ? -EINVAL : 0;
 	if (result == 0 && in_place)
 		result = in_force_read_secrets(supervisor->plan, supervisor->config, &errors);
+	if (result == 0)
+		result = find_users(supervisor, in_place, &errors);
 	if (result == 0) {
 		sandbox_hide(supervisor->config);
 		supervisor_take_options(supervisor, supervisor->config);
-		users_find(&supervisor->users, supervisor->config, supervisor->options.managed);
-		keep_users(supervisor);
 		users_announce(&supervisor->users, supervisor->config);
-		supervisor->children.users = &supervisor->users;
 		if (!in_place && config_secret_by_set(supervisor->config))
 			log_warn(
 			        "a secret is on the command line, which every user of this machine can see; a file is the place for it",

@@ -161,7 +161,8 @@ void users_find(struct users *users, const struct config *config, bool managed)
 	if (geteuid() != 0 && !managed)
 		return;
 	list_kinds(users);
-	if (!find_all(users) || strcmp(config_string(config, "users"), "off") == 0)
+	bool off = config != NULL && strcmp(config_string(config, "users"), "off") == 0;
+	if (!find_all(users) || off)
 		return;
 	users->starts = may_all();
 	users->in_force = users->starts || (managed && geteuid() == users->owner && is_member_of_all(users));

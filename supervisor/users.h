@@ -56,8 +56,8 @@ struct users {
 	char missing[USERS_NAME_MAX]; /* not in force: the first that there is not; "" when that is not why */
 };
 
-/* Looks them up, and decides whether they are in force by the configuration's option `users` and by
- * who this process is. managed: it makes segments for a service manager. */
+/* Looks them up, and decides whether they are in force by the configuration's option `users` (NULL:
+ * auto) and by who this process is. managed: it makes segments for a service manager. */
 void users_find(struct users *users, const struct config *config, bool managed);
 
 /* Says in the log how stages run, and as root without the users how to make them. */

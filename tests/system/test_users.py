@@ -2,9 +2,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
+import subprocess
 
 import pytest
 
@@ -213,6 +215,10 @@ def test_kills_reloads_and_new_programs_keep_owners_and_counts(world, rng):
         sender.send()
         assert one.millrace("restart", "tally").returncode == 0
         sender.send()
+        # Whoever owns the folder cannot make the next program start stages as root.
+        in_force = one.directory / "config.yaml"
+        in_force.write_text(in_force.read_text().replace("users: auto", 'users: "off"'))
+        assert 'users: "off"' in in_force.read_text()
         result = one.millrace("upgrade", timeout=60)
         assert result.returncode == 0, result.stderr + one.log()[-3000:]
         check_processes(one)
@@ -411,3 +417,14 @@ def test_systemd_makes_the_users_of_the_flow_table():
     assert members["millrace-queues"] == {"millrace", *queue_users}
     assert members["millrace-data"] == {"millrace", *data_users}
     assert all(members[f"millrace-{kind}"] == {"millrace"} for kind in KINDS)
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is not installed (Debian package systemd)")
+def test_systemd_takes_the_file(tmp_path):
+    (tmp_path / "etc").mkdir()
+    result = subprocess.run(["systemd-sysusers", f"--root={tmp_path}", ROOT / "conf/systemd/millrace.sysusers"], capture_output=True, text=True,
+                            timeout=30, check=False)
+    assert result.returncode == 0, result.stderr
+    made = {line.split(":")[0]: set(filter(None, line.split(":")[3].split(","))) for line in (tmp_path / "etc/group").read_text().splitlines()}
+    assert made["millrace-queues"] == {"millrace", "millrace-ingest", "millrace-deliver"}
+    assert made["millrace"] == {f"millrace-{kind}" for kind in KINDS}
