@@ -14,7 +14,7 @@ HEADERS   = $(sort $(filter-out build%,$(wildcard */*.h */*/*.h */*/*/*.h */*/*/
 FETCHED   = country.mmdb regexes.yaml uPlot.js uPlot.css
 DATA_HERE = $(addprefix $(BUILD)/share/millrace/,$(FETCHED) $(addsuffix .licence,$(FETCHED)))
 
-.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live soak try-kernel deb try-packages try-arm64 crash-upgrade
+.PHONY: all have-packages deps data run test unit system test-peers asan lint fuzz bench bench-http bench-http-slow check docs install clean help crash-deliver crash-packets outage-deliver bench-live soak try-kernel deb try-packages try-units try-arm64 crash-upgrade
 .PHONY: built-run built-test built-unit built-system built-peers built-asan built-fuzz built-lint built-try-kernel built-unit-programs
 
 all: have-packages $(PROGRAMS) $(DATA_HERE) ## build everything that is installed, under $(BUILD)
@@ -86,6 +86,11 @@ deb: ## the Debian packages of the last commit, into $(BUILD)/deb; ARGS=--twice 
 try-packages: ## as root: install, upgrade while it runs, remove and purge the packages in a fresh chroot
 	@scripts/install-packages build xdp deb
 	@scripts/try-packages
+
+try-units: ## as root: the units under a real systemd, in namespaces: restarts, a reload and an upgrade under HTTP load
+	@scripts/install-packages build xdp deb
+	@$(AGAIN) all
+	@BUILD=$(BUILD) scripts/try-units
 
 try-arm64: ## build everything for arm64, run the unit tests by qemu's user-mode emulation, then the main job on Debian's kernel KERNEL (6.1) for arm64
 	@scripts/install-packages build test data arm64 kernel

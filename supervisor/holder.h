@@ -1,6 +1,6 @@
-/* The holder of packets, for an instance that a service manager runs: the one process of it that may
- * load the program on an interface and make AF_XDP sockets (packets.h). It hands these to the stages
- * (stage/handed.h), and does nothing else.
+/* The holder of packets, for an instance that a service manager runs: the one process of it that
+ * may load the program on an interface and make AF_XDP sockets (packets.h). It hands these to the
+ * stages (stage/handed.h), and does nothing else.
  *
  *     supervisor --packets    after the segments are made, before ingest-udp starts; ends after that has
  *     SIGHUP                  looks for the addresses of the host, and interfaces that have come, again
