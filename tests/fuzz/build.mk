@@ -59,7 +59,7 @@ $(eval $(call fuzzer,redo,tests/fuzz/redo_fuzz.c,,))
 $(eval $(call fuzzer,mmdb,tests/fuzz/mmdb_fuzz.c tests/fixture/mmdb_make.c $(addprefix enrich/geo/,geo.c base.c entry.c source.c special.c) stage/signature.c base/log.c \
   base/output.c base/text.c event/layout.c shm/segment.c shm/folder.c,,-lmaxminddb))
 $(eval $(call fuzzer,files,tests/fuzz/files_fuzz.c tests/fixture/sandbox.c deliver/names_file.c $(addprefix sink/objects/,index.c spool_file.c checksum.c) stage/tokens.c \
-  $(addprefix base/,log.c output.c text.c thread.c) event/layout.c shm/segment.c shm/folder.c,,-lcrypto -ljansson -lisal -pthread))
+  $(addprefix base/,address.c log.c output.c text.c thread.c) event/layout.c shm/segment.c shm/folder.c,,-lcrypto -ljansson -lisal -pthread))
 $(eval $(call fuzzer,request,tests/fuzz/request_fuzz.c $(addprefix serve/,request.c router.c live_wish.c) base/moment.c $(EVENT_FUZZED),,-ljansson))
 $(eval $(call fuzzer,rules,tests/fuzz/rules_fuzz.c enrich/agent/rules.c base/text.c,,-lyaml))
 $(eval $(call fuzzer,inflate,tests/fuzz/inflate_fuzz.c ingest/http/inflate.c,,-lz))
