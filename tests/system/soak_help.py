@@ -278,12 +278,15 @@ class Chaos:
         control.clear()
         self.done["outage"] += 1
 
+    def put_database(self, data):
+        side = self.database.with_suffix(".new")
+        side.write_bytes(data)
+        side.rename(self.database)
+
     def swap(self):
         data = self.rng.choice(self.databases)
         broken = self.rng.random() < 0.5
-        side = self.database.with_suffix(".new")
-        side.write_bytes(spoil(data, self.rng) if broken else data)
-        side.rename(self.database)
+        self.put_database(spoil(data, self.rng) if broken else data)
         self.done["broken database" if broken else "database"] += 1
 
     def reload(self):
@@ -301,6 +304,11 @@ class Chaos:
         before = self.reloads()
         self.one.kill(signal.SIGHUP)
         wait_until(lambda: self.reloads() > before, PATIENCE_S, "the reload")
+
+    def mend(self):
+        """As many enrichers as at the beginning. With a broken database that reload would be refused."""
+        self.put_database(self.databases[0])
+        self.take(("enrich", "processes"), ENRICHERS)
 
     def reloads(self):
         return len(re.findall(r"all stages run|some stages do not run|no stage changes|configuration rejected|cannot be put in force", self.one.log()))

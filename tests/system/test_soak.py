@@ -9,7 +9,7 @@ import pytest
 
 from harness import SLOW, rows, wait_until
 from objects_help import check_objects, flush, numbers_of, read_directory, unpack
-from soak_help import DISK_BYTES, ENRICHERS, Chaos, Load, come_to_rest, holds, small_disk, soak_config
+from soak_help import DISK_BYTES, Chaos, Load, come_to_rest, holds, small_disk, soak_config
 from test_catch import Catch
 from test_enrich import make_databases
 from test_file import events_of
@@ -115,7 +115,7 @@ def soak(one, load, chaos):
         chaos.one_thing()
         for sender in load.all:
             sender.check()
-    chaos.take(("enrich", "processes"), ENRICHERS)
+    chaos.mend()
     load.rest()
     come_to_rest(one)
     for sink in ("logs", "metrics"):
