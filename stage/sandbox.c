@@ -13,7 +13,6 @@
 #include "base/capability.h"
 #include "base/log.h"
 #include "base/path.h"
-#include "flow/flow.h"
 #include "shm/folder.h"
 #include "stage/calls.h"
 #include "stage/landlock.h"
@@ -381,15 +380,13 @@ static void gather_written(void *argument, const struct written *file)
 		gathering->result = allow(gathering->sandbox, path, LANDLOCK_WRITE, LOOK_NEVER);
 }
 
-/* Everything there can be read: lanes that come later too. What a program writes that is not in the
- * flow table (a test's) nobody knows: all of it. */
+/* Everything there can be read: lanes that come later too. */
 static int allow_instance(struct sandbox *sandbox)
 {
 	const struct sandbox_place *place = sandbox->place;
 	struct gathering gathering = {.sandbox = sandbox};
-	bool known = flow_stage_find(sandbox->stage->name) != NULL;
-	int result = allow(sandbox, place->directory, known ? LANDLOCK_READ : LANDLOCK_WRITE, LOOK_NEVER);
-	if (result != 0 || !known)
+	int result = allow(sandbox, place->directory, LANDLOCK_READ, LOOK_NEVER);
+	if (result != 0)
 		return result;
 	written_each(place->page, place->directory, place->role, gather_written, &gathering);
 	return gathering.result;

@@ -241,18 +241,15 @@ static void try_instance(const struct sandbox_row *row)
 	bool known = sandbox_find(row->stage) != NULL;
 	role_of(row, 0, own);
 	role_of(row, 1, other);
-	if (!known) /* nobody knows what it writes there */
-		return;
-	expect("its control block", try_file("%s.stage", own, O_RDWR), 0);
-	expect("its lock", try_file("%s.role", own, O_RDWR), 0);
-	expect("its lane", try_open(here->instance, "t.lane.0", O_RDWR), 0);
+	expect("its control block", try_file("%s.stage", own, O_RDWR), known ? 0 : EACCES);
+	expect("its lock", try_file("%s.role", own, O_RDWR), known ? 0 : ENOENT);
+	expect("its lane", try_open(here->instance, "t.lane.0", O_RDWR), known ? 0 : EACCES);
 	expect("another's control block, to read", try_file("%s.stage", other, O_RDONLY), 0);
 	expect("another's control block", try_file("%s.stage", other, O_RDWR), EACCES);
 	expect("another's lock", try_file("%s.role", other, O_RDWR), EACCES);
 	expect("another's lane", try_open(here->instance, "t.lane.1", O_RDWR), EACCES);
 	expect("another's lane, to read", try_open(here->instance, "t.lane.1", O_RDONLY), 0);
 	expect("the page", try_open(here->instance, "instance", O_RDWR), EACCES);
-	expect("a new file", try_open(here->instance, "new", O_RDWR | O_CREAT), EACCES);
 	if (strcmp(row->stage, "ingest-udp") != 0)
 		expect("what is counted of kernel drops", try_open(here->instance, "drops", O_RDWR), EACCES);
 }
@@ -269,6 +266,7 @@ static void try_paths(const struct sandbox_row *row)
 	expect("/dev/null", try_open("/dev/null", "", O_RDWR), 0);
 	expect("/proc/self/environ of the parent", try_open("/proc/1/environ", "", O_RDONLY), EACCES);
 	expect("/proc/stat", try_open("/proc/stat", "", O_RDONLY), grants & SANDBOX_PROC ? 0 : EACCES);
+	expect("a file in the instance's folder", try_open(here->instance, "new", O_RDWR | O_CREAT), EACCES);
 	try_instance(row);
 	expect("/etc/hosts", try_open("/etc/hosts", "", O_RDONLY),
 	       grants & SANDBOX_LOOK_UP || row->read != NULL ? 0 : EACCES);
