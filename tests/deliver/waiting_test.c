@@ -685,7 +685,7 @@ static void the_views_show_names_to_other_tools(void **state)
 	                -1, &statement, NULL),
 	        SQLITE_OK);
 	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-	assert_string_equal(sqlite3_column_text(statement, 0), "later1,parked2answered 4003");
+	assert_string_equal((const char *)sqlite3_column_text(statement, 0), "later1,parked2answered 4003");
 	sqlite3_finalize(statement);
 	waiting_close(waiting);
 }

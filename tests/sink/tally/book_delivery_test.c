@@ -404,7 +404,7 @@ static void a_limit_that_was_lowered_keeps_what_is_there(void **state)
 	struct cell together = expected(world, START, 50, 0), none = expected(world, START, 0, 0);
 	sqlite3_stmt *row = rows(world);
 	assert_int_equal(sqlite3_step(row), SQLITE_ROW);
-	assert_string_equal(sqlite3_column_text(row, 1), "");
+	assert_string_equal((const char *)sqlite3_column_text(row, 1), "");
 	assert_int_equal(sqlite3_column_int64(row, 3), together.count + none.count);
 	sqlite3_finalize(row);
 	end(world);
