@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -101,8 +102,9 @@ static void remove_when_closed(int pipe_end, const char *path)
 	char none;
 	for (unsigned i = 0; i < sizeof from_terminal / sizeof *from_terminal; i++)
 		(void)signal(from_terminal[i], SIG_IGN);
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		close(fd); /* whoever reads our output waits for no guard */
+	/* Whoever reads our output, or waits for the end of a pipe of ours, waits for no guard. */
+	(void)close_range(0, (unsigned)pipe_end - 1, 0);
+	(void)close_range((unsigned)pipe_end + 1, UINT_MAX, 0);
 	while (read(pipe_end, &none, 1) > 0 || errno == EINTR)
 		;
 	remove_folder(path);

@@ -176,7 +176,7 @@ class FakeInstance:
         """How many slots of the queue are in each phase."""
         body = (self.directory / f"{name}.queue").read_bytes()[HEADER_BYTES:]
         slots = struct.unpack_from("<Q", body)[0]
-        phases = [word & 3 for word in struct.unpack_from(f"<{slots}Q", body, 128)]
+        phases = [word & 3 for word in struct.unpack_from(f"<{slots}Q", body, 256)]
         return {phase: phases.count(number) for number, phase in enumerate(("free", "filling", "ready", "taken"))}
 
     def written(self, topic="ip", lane=0):
