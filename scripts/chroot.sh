@@ -42,11 +42,18 @@ chroot_make() {
 # The shell is the first process of the new namespaces: when it ends, everything in them ends.
 chroot_run() {
 	# shellcheck disable=SC2016 # for the shell inside
+	# pivot_root: in a chroot nothing could be mounted apart from others, because its root is no mount.
 	unshare --mount --pid --ipc --fork --kill-child /bin/sh -euc '
+		mount --make-rprivate /
+		mount --bind "$1" "$1"
 		mount -t proc proc "$1/proc"
 		mount --rbind -o ro /sys "$1/sys"
 		mount --rbind /dev "$1/dev"
 		mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
-		exec chroot "$1" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+		cd "$1"
+		pivot_root . mnt
+		umount -l /mnt
+		cd /
+		exec /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
 			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /bin/sh -c "$2"' sh "$1" "$2"
 }

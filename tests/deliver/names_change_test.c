@@ -11,6 +11,7 @@ static char resolv_conf[64];
 #define RESOLV_CONF resolv_conf
 #include "deliver/names.c"
 
+#include <netinet/in.h>
 #include <poll.h>
 
 #include "tests/fixture/config.h"
@@ -28,14 +29,28 @@ static void write_servers(const char *text)
 	assert_int_equal(rename(other, resolv_conf), 0);
 }
 
-/* 127.0.0.2 and on, port 53: nobody is there, or whoever it is says nothing of use. */
+/* Servers at 127.0.0.2 and on that never answer, where this user may take port 53. Where nobody is
+ * there a look-up ends when the kernel says so, and from c-ares 1.30 on that may be at once. */
+static void be_silent(int fd[3])
+{
+	for (unsigned i = 0; i < 3; i++) {
+		const struct sockaddr_in address = {.sin_family = AF_INET,
+		                                    .sin_port = htons(53),
+		                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + i)};
+		fd[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		assert_true(fd[i] >= 0);
+		(void)bind(fd[i], (const struct sockaddr *)&address, sizeof address);
+	}
+}
+
 static void look_ups_go_to_new_servers_and_those_under_way_end_at_the_old_ones(void **state)
 {
 	(void)state;
 	struct names *names;
 	struct names_answer answer;
 	struct shm_error error;
-	int asker[3];
+	int asker[3], silent[3];
+	be_silent(silent);
 	assert_non_null(mkdtemp(folder));
 	snprintf(resolv_conf, sizeof resolv_conf, "%s/resolv.conf", folder);
 	write_servers("nameserver 127.0.0.2\n");
@@ -67,6 +82,8 @@ static void look_ups_go_to_new_servers_and_those_under_way_end_at_the_old_ones(v
 	assert_true(names_start(names, "a.test", &asker[0], clock_monotonic_ns() + 2 * LOOK_NS));
 	assert_int_equal(names->current, first);
 	names_close(names);
+	for (unsigned i = 0; i < 3; i++)
+		close(silent[i]);
 	assert_int_equal(unlink(resolv_conf), 0);
 	assert_int_equal(rmdir(folder), 0);
 }
