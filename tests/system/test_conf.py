@@ -286,7 +286,7 @@ def mebibytes(text):
 def test_the_configuration_for_kubernetes_is_good(tmp_path):
     objects = kubernetes()
     (tmp_path / "millrace.yaml").write_text(objects["ConfigMap"]["data"]["millrace.yaml"])
-    checked = subprocess.run([harness.MILLRACE, "check", "-c", tmp_path / "millrace.yaml"], capture_output=True, text=True, timeout=30)
+    checked = subprocess.run([harness.MILLRACE, "check", "-c", tmp_path / "millrace.yaml", "--set", f"data_dir={tmp_path}"], capture_output=True, text=True, timeout=30)
     assert checked.returncode == 0, checked.stderr
     needed = int(re.search(r"^ *(\d+)  in all$", checked.stdout, re.M)[1])
     pod = objects["DaemonSet"]["spec"]["template"]["spec"]
