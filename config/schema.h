@@ -50,8 +50,8 @@ struct config_step {
  * when to_option says that a key must follow; otherwise it is all that is left. */
 struct config_step config_step(const char **key, const struct schema *schema, bool to_option);
 
-/* The node of a document at a key without names of topics or queues, as it was written or completed;
- * NULL when there is none. */
+/* The node of a document at a key without names of topics or queues, as it was written or
+ * completed; NULL when there is none. */
 const struct config_node *config_tree_at(const struct config_node *tree, const char *key);
 
 /* Topics that exist even if the configuration does not mention them; ends with a name of NULL. */

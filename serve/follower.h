@@ -1,5 +1,5 @@
-/* An onlooker of a topic (topic_reader_attach_unseen) that goes on over reloads: when the instance has another page it
- * leaves, attaches anew, and begins where it was.
+/* An onlooker of a topic (topic_reader_attach_unseen) that goes on over reloads: when the instance
+ * has another page it leaves, attaches anew, and begins where it was.
  *
  *     follower_due? --> follower_attach --> topic_peek(&follower->reader, ...) --> another page: follower_due? ...
  *                                             '--> what lies before start[lane] it has read already

@@ -5,8 +5,8 @@
  *                                                                    recent_list: the newest first, filtered, in pages
  *                                                                    recent_find: all of one postback, the oldest first
  *
- * Bounded by serve.recent_deliveries and serve.recent_bytes: the oldest go. The onlooker holds up no
- * writer; what it missed is counted. At the start, and when a reload has brought lanes, it takes
+ * Bounded by serve.recent_deliveries and serve.recent_bytes: the oldest go. The onlooker holds up
+ * no writer; what it missed is counted. At the start, and when a reload has brought lanes, it takes
  * what the lanes still have. Attempts have numbers, from 1 on in the order in which they were read;
  * they are those of this life.
  *

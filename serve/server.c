@@ -559,8 +559,8 @@ static int start_library(struct server *server, struct shm_error *error)
 	        .timeout_secs_ah_idle = HEAD_HELD_S,
 	        .keepalive_timeout = (int)SECONDS(longest),
 	};
-	/* It looks for its plugin in the current folder first (4.3), which is anybody's and which the
-	 * sandbox refuses. */
+	/* It looks for its plugin in the current folder first (4.3), which is anybody's and which
+	 * the sandbox refuses. */
 	if (chdir(SYSTEM_FOLDER) != 0)
 		log_debug("no such folder", "path=" SYSTEM_FOLDER);
 	running = false;

@@ -31,8 +31,8 @@ int claim_begin(struct claim *claim, const struct instance *instance, const char
 int claim_choose(const struct claim *claim, const char *name, struct topic_reader *reader,
                  struct shm_error *error);
 
-/* Locks it for this process and maps it: reader->lock, group_segment, group, group_index. Returns 0 or
- * -errno with the reason. */
+/* Locks it for this process and maps it: reader->lock, group_segment, group, group_index. Returns 0
+ * or -errno with the reason. */
 int claim_take(struct topic_reader *reader, const struct claim *claim, int index, const char *name,
                struct shm_error *error);
 

@@ -202,8 +202,8 @@ size_t queue_file_bytes(uint64_t slots, uint64_t slot_bytes);
  * -EPROTO when the sizes do not fit together or do not fit in `bytes`. */
 int queue_join(struct queue *queue, struct queue_shared *shared, size_t bytes, unsigned role);
 
-/* Maps the segment and joins, using its bells. With SEGMENT_READ only queue_count and queue_look may
- * be called, role is 0, and there is no bell to sleep on: that would be a write. Errors as
+/* Maps the segment and joins, using its bells. With SEGMENT_READ only queue_count and queue_look
+ * may be called, role is 0, and there is no bell to sleep on: that would be a write. Errors as
  * segment_attach and queue_join. */
 int queue_attach(struct queue *queue, const char *directory, const char *name, enum segment_access access,
                  unsigned role, struct shm_error *error);

@@ -130,8 +130,8 @@ int segment_attach(struct segment *segment, const char *directory, const char *n
 int segment_check(int fd, const char *name, enum segment_kind kind, struct segment_header *header,
                   struct shm_error *error);
 
-/* The layout of the build that made directory/name (segment_layout_hash); 0 when there is no segment
- * of any build there. */
+/* The layout of the build that made directory/name (segment_layout_hash); 0 when there is no
+ * segment of any build there. */
 uint64_t segment_layout_of(const char *directory, const char *name);
 
 /* Unmaps; does nothing to a segment that is all zero. The file remains. */

@@ -1,5 +1,5 @@
-/* A sleep (sleep.h) that a poll loop can wait for: for a process whose loop belongs to epoll or to a
- * library (libcurl, libwebsockets), which waits for descriptors and cannot sleep on a futex.
+/* A sleep (sleep.h) that a poll loop can wait for: for a process whose loop belongs to epoll or to
+ * a library (libcurl, libwebsockets), which waits for descriptors and cannot sleep on a futex.
  *
  *     the loop's thread                                  helper thread of the same process
  *

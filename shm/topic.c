@@ -358,8 +358,8 @@ void topic_reader_detach(struct topic_reader *reader)
 		free(group);
 		return;
 	}
-	/* No other process changes a group that has a live reader, so giving it up does not need the
-	 * claim's lock. */
+	/* No other process changes a group that has a live reader, so giving it up does not need
+	 * the claim's lock. */
 	if (reader->optional)
 		atomic_store_explicit(&group->state, GROUP_FREE, memory_order_release);
 	/* Of the processes that share a group, the last to attach is named. */

@@ -28,8 +28,8 @@
 int calls_restrict(unsigned grants, struct shm_error *error);
 
 /* Before init: no ring of io_uring can be set up from now on, in this thread and those that it
- * starts later. A library that would use one if it could takes another way then; one that had its ring
- * would find it useless once calls_restrict is in force (libuv ends the process). Errors as
+ * starts later. A library that would use one if it could takes another way then; one that had its
+ * ring would find it useless once calls_restrict is in force (libuv ends the process). Errors as
  * calls_restrict. */
 int calls_refuse_rings(struct shm_error *error);
 

@@ -16,10 +16,11 @@
  * could put another in its place; other -errno; with the reason in error. */
 int home_hold(const char *directory, struct shm_error *error);
 
-/* Makes the directory, for its owner by users (NULL: nobody else), and the folder above it when they are missing, holds the directory (folder.h;
- * until the process ends) and takes the lock. *made_root tells whether the folder above is new.
- * Returns 0; -EWOULDBLOCK when another supervisor has it (error names its pid); -EPERM when the
- * directory belongs to another user, or another user could replace it; other -errno. */
+/* Makes the directory, for its owner by users (NULL: nobody else), and the folder above it when
+ * they are missing, holds the directory (folder.h; until the process ends) and takes the lock.
+ * *made_root tells whether the folder above is new. Returns 0; -EWOULDBLOCK when another supervisor
+ * has it (error names its pid); -EPERM when the directory belongs to another user, or another user
+ * could replace it; other -errno. */
 int home_lock(const char *directory, const struct users *users, int *lock, bool *made_root,
               struct shm_error *error);
 

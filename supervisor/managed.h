@@ -10,9 +10,9 @@
  * Each does its work and ends. What a supervisor does for a role that died is done by the role's
  * next life: the role's lock is its own, its redo notes and claims are taken up when it attaches
  * (stage/ports.h). Sockets are the service manager's (stage/passed.h), heartbeats go to its
- * watchdog (stage/notify.h). When another build has been installed meanwhile, whose layout is another,
- * drain and end are done by the program that made the segments (maker.h). The page's word `managed` says that nobody holds the supervisor's
- * lock, and that this is as it should be.
+ * watchdog (stage/notify.h). When another build has been installed meanwhile, whose layout is
+ * another, drain and end are done by the program that made the segments (maker.h). The page's word
+ * `managed` says that nobody holds the supervisor's lock, and that this is as it should be.
  */
 #ifndef SUPERVISOR_MANAGED_H
 #define SUPERVISOR_MANAGED_H

@@ -69,11 +69,11 @@ struct request {
 	size_t read_bytes; /* of the answer */
 };
 
-/* Asks the supervisor of the instance in the directory, or, where a service manager runs it, who will
- * look next: then `managed` is set. Returns 0; -ENOENT: there is no such instance; -ESRCH: no
+/* Asks the supervisor of the instance in the directory, or, where a service manager runs it, who
+ * will look next: then `managed` is set. Returns 0; -ENOENT: there is no such instance; -ESRCH: no
  * supervisor runs it; -EOPNOTSUPP: its supervisor knows no requests; -ECONNREFUSED: it is another
- * user's, which only that user or root can ask;
- * -EWOULDBLOCK: another command's request is being done; another -errno. */
+ * user's, which only that user or root can ask; -EWOULDBLOCK: another command's request is being
+ * done; another -errno. */
 int request_begin(struct request *request, const char *directory, const char *text);
 
 enum request_event {

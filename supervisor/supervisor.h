@@ -131,8 +131,8 @@ int supervisor_run(struct supervisor *supervisor);
 
 void supervisor_fini(struct supervisor *supervisor);
 
-/* Writes what the folder says of the configuration in force (in_force.h), and gives every file to its
- * owner. Returns 0 or -errno. */
+/* Writes what the folder says of the configuration in force (in_force.h), and gives every file to
+ * its owner. Returns 0 or -errno. */
 int supervisor_write_in_force(const struct supervisor *supervisor, struct shm_error *error);
 
 /* Makes the segments what the plan in force says, and the same. Returns 0 or -errno. */

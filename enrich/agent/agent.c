@@ -12,8 +12,10 @@
 /* A field before it is cut: whatever groups hold, and then some text of the rule's own. */
 #define EXPANDED_MAX 1024u
 
-/* PCRE2's machine code on arm64 looks for two characters of an expression up to 15 bytes ahead, 16 bytes at a time, and looks at the end of the text only
- * afterwards (https://github.com/PCRE2Project/pcre2/issues/86; so in Debian 12): so many bytes after a text must be readable. */
+/* PCRE2's machine code on arm64 looks for two characters of an expression up to 15 bytes ahead, 16
+ * bytes at a time, and looks at the end of the text only afterwards
+ * (https://github.com/PCRE2Project/pcre2/issues/86; so in Debian 12): so many bytes after a text
+ * must be readable. */
 #define READ_BEYOND 64u
 
 #define BLINK_SINCE 28u /* Chrome's version: https://www.chromium.org/blink/ */
