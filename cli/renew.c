@@ -139,6 +139,15 @@ int command_restart(int argc, char **argv)
 	return ask("restart", text, &options);
 }
 
+/* A command that asks its own name. */
+static int ask_for_all(struct arguments arguments, int argc, char **argv)
+{
+	struct options options;
+	struct operands operands;
+	int status = parse(arguments, argc, argv, &options, &operands);
+	return status != ARGUMENTS_GO_ON ? status : ask(arguments.command, arguments.command, &options);
+}
+
 static const struct arguments upgrade = {
         .command = "upgrade",
         .usage = "[OPTION]...",
@@ -154,10 +163,7 @@ static const struct arguments upgrade = {
 
 int command_upgrade(int argc, char **argv)
 {
-	struct options options;
-	struct operands operands;
-	int status = parse(upgrade, argc, argv, &options, &operands);
-	return status != ARGUMENTS_GO_ON ? status : ask("upgrade", "upgrade", &options);
+	return ask_for_all(upgrade, argc, argv);
 }
 
 static const struct arguments reload = {
@@ -175,8 +181,5 @@ static const struct arguments reload = {
 
 int command_reload(int argc, char **argv)
 {
-	struct options options;
-	struct operands operands;
-	int status = parse(reload, argc, argv, &options, &operands);
-	return status != ARGUMENTS_GO_ON ? status : ask("reload", "reload", &options);
+	return ask_for_all(reload, argc, argv);
 }

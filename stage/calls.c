@@ -205,19 +205,25 @@ static int fill(scmp_filter_ctx filter, unsigned grants)
 	return result == 0 ? allow_sockets(filter, grants) : result;
 }
 
+/* Puts the filter in place unless making it has failed, and frees it. */
+static int load(scmp_filter_ctx filter, int result, const char *what, struct shm_error *error)
+{
+	if (result == 0)
+		result = seccomp_load(filter);
+	if (result != 0)
+		shm_explain(error, "the filter of %s: %s", what, strerror(-result));
+	if (filter != NULL)
+		seccomp_release(filter);
+	return result;
+}
+
 int calls_refuse_rings(struct shm_error *error)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 	int result = filter == NULL
 	                     ? -ENOMEM
 	                     : seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(io_uring_setup), 0);
-	if (result == 0)
-		result = seccomp_load(filter);
-	if (result != 0)
-		shm_explain(error, "the filter of rings: %s", strerror(-result));
-	if (filter != NULL)
-		seccomp_release(filter);
-	return result;
+	return load(filter, result, "rings", error);
 }
 
 int calls_restrict(unsigned grants, struct shm_error *error)
@@ -231,11 +237,5 @@ int calls_restrict(unsigned grants, struct shm_error *error)
 		result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (result == 0)
 		result = fill(filter, grants);
-	if (result == 0)
-		result = seccomp_load(filter);
-	if (result != 0)
-		shm_explain(error, "the filter of system calls: %s", strerror(-result));
-	if (filter != NULL)
-		seccomp_release(filter);
-	return result;
+	return load(filter, result, "system calls", error);
 }

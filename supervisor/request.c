@@ -107,13 +107,12 @@ void requests_say(struct requests *requests, const char *format, ...)
 {
 	char text[REQUEST_LINE_MAX];
 	va_list list;
-	if (requests->answer < 0)
-		return;
 	va_start(list, format);
 	vsnprintf(text, sizeof text, format, list);
 	va_end(list);
-	append(requests, "say ", text);
-	log_info("told the command", "text=\"%s\"", text);
+	requests_tell(requests, "%s", text);
+	if (requests->answer >= 0)
+		log_info("told the command", "text=\"%s\"", text);
 }
 
 void requests_finish(struct requests *requests, const char *why)
