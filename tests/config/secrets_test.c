@@ -144,9 +144,9 @@ static void a_file_must_have_exactly_what_is_masked(void **state)
 	assert_int_equal(
 	        config_take_secrets(config, "sinks[0]", "kafka.bus", "F", text, strlen(text), &errors),
 	        -EINVAL);
-	assert_string_equal(errors,
-	                    "F:2: sinks[0].password: above the greatest value, 1000 bytes; allowed: 0 to "
-	                    "1000 bytes\n");
+	assert_string_equal(
+	        errors,
+	        "F:2: sinks[0].password: above the greatest value, 1000 bytes; allowed: 0 to 1000 bytes\n");
 	free(errors);
 	free(text);
 	config_free(config);
@@ -197,8 +197,7 @@ static void a_file_is_read_where_it_is_needed(void **state)
 	assert_int_equal(config_read_secrets(config, folder, "sinks[0]", "kafka.bus", &errors), -EINVAL);
 	snprintf(
 	        expected, sizeof expected,
-	        "%s/kafka.bus.secrets: cannot be read: No such file or directory; sinks[0] has secrets, which lie "
-	        "there\n",
+	        "%s/kafka.bus.secrets: cannot be read: No such file or directory; sinks[0] has secrets, which lie there\n",
 	        folder);
 	assert_string_equal(errors, expected);
 	free(errors);
@@ -235,8 +234,7 @@ static void what_stands_for_a_secret_cannot_be_one(void **state)
 	assert_null(config_load_to_start(path, NULL, 0, &errors));
 	snprintf(
 	        expected, sizeof expected,
-	        "%s:3: sinks[0].password: is ***, which stands where a secret is not shown; allowed: the secret "
-	        "itself, or nothing\n",
+	        "%s:3: sinks[0].password: is ***, which stands where a secret is not shown; allowed: the secret itself, or nothing\n",
 	        path);
 	assert_string_equal(errors, expected);
 	free(errors);
@@ -251,14 +249,12 @@ static void a_property_that_is_a_secret_is_refused_without_its_value(void **stat
 	        "- {name: bus, kind: kafka, topics: [ip], properties: [linger.ms=5, ' sasl.password = hush',\n"
 	        "   ssl.key.pem=hush, sasl.passwords=x, x=sasl.password]}\n",
 	        "",
-	        "f.yaml:2: sinks[0].properties[1]: sasl.password is a secret; allowed: in password or "
-	        "properties_file\n"
+	        "f.yaml:2: sinks[0].properties[1]: sasl.password is a secret; allowed: in password or properties_file\n"
 	        "f.yaml:3: sinks[0].properties[2]: ssl.key.pem is a secret; allowed: in properties_file\n");
 	assert_errors(
 	        "sinks: [{name: bus, kind: kafka, topics: [ip]}]\n",
 	        "sinks[0].properties=[sasl.jaas.config=hush]",
-	        "--set sinks[0].properties=***: sinks[0].properties[0]: sasl.jaas.config is a secret; allowed: "
-	        "in properties_file\n");
+	        "--set sinks[0].properties=***: sinks[0].properties[0]: sasl.jaas.config is a secret; allowed: in properties_file\n");
 }
 
 static void a_url_with_a_password_is_refused_without_it(void **state)
@@ -272,10 +268,8 @@ static void a_url_with_a_password_is_refused_without_it(void **state)
 	        "- {name: d, kind: file, topics: [log]}\n",
 	        "",
 	        "f.yaml:2: sinks[0].store.s3.endpoint: has a user or password in it; allowed: a URL without\n"
-	        "f.yaml:3: sinks[1].store.s3.sts_endpoint: has a user or password in it; allowed: a URL "
-	        "without\n"
-	        "f.yaml:4: sinks[2].store.azure.identity_endpoint: has a user or password in it; allowed: a URL "
-	        "without\n");
+	        "f.yaml:3: sinks[1].store.s3.sts_endpoint: has a user or password in it; allowed: a URL without\n"
+	        "f.yaml:4: sinks[2].store.azure.identity_endpoint: has a user or password in it; allowed: a URL without\n");
 }
 
 static void a_secret_of_the_command_line_is_known(void **state)

@@ -80,9 +80,9 @@ static void a_role_writes_its_lanes_groups_queues_and_segments(void **state)
 	(void)state;
 	assert_written("ingest-udp.0",
 	               " ip.lane.0 ingest-udp.0.stage ingest-udp.0.private ingest-udp.0.role? drops");
-	assert_written("ingest-http.0",
-	               " track.raw.lane.0 postback.queue* ingest-http.0.stage ingest-http.0.private "
-	               "ingest-http.0.role?");
+	assert_written(
+	        "ingest-http.0",
+	        " track.raw.lane.0 postback.queue* ingest-http.0.stage ingest-http.0.private ingest-http.0.role?");
 	assert_written("deliver.0", " postback.queue* deliver.0.stage deliver.0.private deliver.0.role?");
 	assert_written("tally.0", " ip.group.0 ip.reader.0? tally.0.stage tally.0.private tally.0.role?");
 	assert_written("serve.0", " tally.0.errand serve.0.stage serve.0.private serve.0.role?");
@@ -91,18 +91,19 @@ static void a_role_writes_its_lanes_groups_queues_and_segments(void **state)
 static void a_group_is_that_of_the_entry_that_it_is_named_after(void **state)
 {
 	(void)state;
-	assert_written("file.lines", " track.group.0 track.reader.0? file.lines.stage file.lines.private "
-	                             "file.lines.role?");
+	assert_written("file.lines",
+	               " track.group.0 track.reader.0? file.lines.stage file.lines.private file.lines.role?");
 }
 
 static void processes_that_share_lanes_have_a_group_together_and_a_lock_each(void **state)
 {
 	(void)state;
-	assert_written("enrich.0", " track.raw.group.0 track.raw.reader.0? track.lane.0 enrich.0.stage "
-	                           "enrich.0.private enrich.0.role?");
-	assert_written("enrich.1",
-	               " track.raw.group.0 track.raw.reader.0? track.raw.reader.0.1? track.lane.1 "
-	               "enrich.1.stage enrich.1.private enrich.1.role?");
+	assert_written(
+	        "enrich.0",
+	        " track.raw.group.0 track.raw.reader.0? track.lane.0 enrich.0.stage enrich.0.private enrich.0.role?");
+	assert_written(
+	        "enrich.1",
+	        " track.raw.group.0 track.raw.reader.0? track.raw.reader.0.1? track.lane.1 enrich.1.stage enrich.1.private enrich.1.role?");
 }
 
 static void who_is_not_in_the_page_or_of_no_stage_writes_nothing(void **state)
