@@ -60,6 +60,15 @@ def taken(managed):
     return managed.one.stage(ROLE)["metrics"]["xdp_redirected"]
 
 
+def flooded(managed, lab, count):
+    """Everything runs, and takes packets past the kernel from this sender on."""
+    managed.start()
+    sender = Sender(lab, count)
+    sender.start()
+    wait_until(lambda: taken(managed) > 0, 20, "packets past the kernel")
+    return sender
+
+
 def settled(managed, n):
     stat = managed.one.settle("ip", received=n, timeout=30)
     ledger = managed.one.ledger("ip", stat)
@@ -87,10 +96,7 @@ def test_packets_are_handed_to_the_stage_and_no_kill_loses_any(managed, lab, rng
 
 @pytest.mark.limit(180)
 def test_a_holder_that_dies_is_followed_by_the_next_and_loses_nothing(managed, lab):
-    managed.start()
-    sender = Sender(lab, 60000)
-    sender.start()
-    wait_until(lambda: taken(managed) > 0, 20, "packets past the kernel")
+    sender = flooded(managed, lab, 60000)
     before = managed.process[STAGE].pid
     kill_pid(managed.process[HOLDER].pid)
     managed.process[HOLDER].wait()
@@ -103,10 +109,7 @@ def test_a_holder_that_dies_is_followed_by_the_next_and_loses_nothing(managed, l
 
 @pytest.mark.limit(180)
 def test_an_upgrade_and_a_reload_renew_the_holder_and_lose_nothing(managed, lab):
-    managed.start()
-    sender = Sender(lab, 100000)
-    sender.start()
-    wait_until(lambda: taken(managed) > 0, 20, "packets past the kernel")
+    sender = flooded(managed, lab, 100000)
     holder = managed.process[HOLDER].pid
     result = managed.millrace("upgrade")
     assert result.returncode == 0, result
