@@ -282,7 +282,7 @@ def test_a_spool_that_is_gone_at_the_start_is_not_made_anew(instance, tmp_path, 
     millrace = instance(config=config)
     for at in range(0, 250, 10):
         send_logs(millrace, range(at, at + 10), pipeline=4, client=1, text="x" * 60000)
-        wait_until(lambda: sink_metrics(millrace)["waiting_records"] == 0, 30, "all is read")
+        wait_until(lambda: millrace.group("log", "logs")["waiting_records"] == 0, 30, "all is read")
     wait_until(lambda: sink_metrics(millrace)["spool_parts"] > 0, 30, "parts in the spool")
     spool.rename(elsewhere)
     kill_pid(pid_of_sink(millrace))

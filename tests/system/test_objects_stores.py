@@ -253,8 +253,8 @@ def test_a_spool_takes_what_memory_does_not_hold_while_the_store_is_gone(instanc
             kill_pid(pid)
             wait_until(lambda pid=pid: pid_of_sink(millrace) not in (None, pid), 20, "the next life", pause=0.005)
             # the lane holds two of these: it need not hold what a dead sink does not read
-            wait_until(lambda: sink_metrics(millrace)["waiting_records"] < 120, 30, "it reads")
-    wait_until(lambda: sink_metrics(millrace)["failing"] == 1 and sink_metrics(millrace)["waiting_records"] == 0, 30, "all is read")
+            wait_until(lambda: millrace.group("log", "logs")["waiting_records"] < 120, 30, "it reads")
+    wait_until(lambda: sink_metrics(millrace)["failing"] == 1 and millrace.group("log", "logs")["waiting_records"] == 0, 30, "all is read")
     wait_until(lambda: sink_metrics(millrace)["spool_parts"] == len(spool_files(tmp_path)), 30, "all is counted")
     assert sink_metrics(millrace)["spool_bytes"] > 36 * MIB and spooled + sink_metrics(millrace)["spooled"] > 0
     shown = json.loads(millrace.millrace("sinks", "--json").stdout)["sinks"][0]
