@@ -24,6 +24,8 @@ chroot_make() {
 	chroot_packages=$3
 	shift 3
 	chroot_say "making a fresh $chroot_release in $chroot_base"
+	# mktemp made it for root alone, and what is the root of the new Debian is open to its users
+	chmod 755 "$chroot_base"
 	debootstrap --variant=minbase --include="$chroot_packages" "$@" "$chroot_release" "$chroot_base" \
 		"${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$chroot_base.log" 2>&1 || {
 		tail -n 5 "$chroot_base.log"
