@@ -1,5 +1,5 @@
-/* What the two files of the server know of a connection: server.c, and server_live.c for those that
- * went over to /live. Nobody else includes this.
+/* What the files of the server know of a connection: server.c, server_answer.c for answers that go
+ * out, and server_live.c for those that went over to /live. Nobody else includes this.
  */
 #ifndef SERVE_CONNECTION_H
 #define SERVE_CONNECTION_H
@@ -34,8 +34,10 @@ struct connection {
 	uint64_t deadline_ns;
 	struct request *request; /* from its head to the end of its answer; NULL: there is none */
 	struct answer answer;
-	uint64_t held; /* bytes of the answer that count in held_bytes */
-	size_t sent;
+	uint64_t held;                      /* bytes of the answer that count in held_bytes */
+	uint8_t *head;                      /* of the answer, malloced */
+	size_t head_bytes, head_sent, sent; /* sent: of the body */
+	bool paused;              /* libwebsockets neither reads nor writes: the server waits itself */
 	bool close;               /* after the answer */
 	struct live_client *live; /* NULL: it is not one of /live */
 	bool websocket, open;     /* of /live; open: messages can be sent */
@@ -51,6 +53,8 @@ struct server {
 	struct lws_context *context;
 	struct lws_vhost *vhost;
 	struct connection *first;
+	int writers; /* an epoll of the connections that are paused */
+	uv_poll_t writers_poll;
 	uint64_t events;
 	bool draining;
 	uint8_t chunk[LWS_PRE + CHUNK_BYTES]; /* LWS_PRE bytes are libwebsockets' */
@@ -64,10 +68,29 @@ int connection_read_head(struct connection *connection, struct lws *wsi);
  * libwebsockets returns, as those below do: -1 closes the connection. */
 int connection_refuse(struct connection *connection, unsigned status, const char *detail);
 
-/* The answer is made: sends it. */
-int connection_begin_answer(struct connection *connection);
-
+void connection_set_deadline(struct connection *connection, enum connection_state state, uint64_t after_ns);
 void connection_free_request(struct connection *connection);
+
+/* Ends it with a turn of the loop, whatever it waits for. */
+void connection_kill(struct connection *connection);
+
+/* ---- server_answer.c ---- */
+
+int server_open_writers(struct server *server); /* 0 or -errno */
+void server_close_writers(struct server *server);
+
+/* The answer is made: sends it, now or as the client reads. */
+int connection_begin_answer(struct connection *connection);
+void connection_free_answer(struct connection *connection);
+
+/* The answer comes later: until then nothing is read, and the end of the connection is noticed. */
+int connection_wait_later(struct connection *connection);
+
+/* It has come: it goes out with a turn of the loop. */
+int connection_wait_to_write(struct connection *connection);
+
+/* Before its socket is closed; the library may read again. */
+void connection_stop_waiting(struct connection *connection);
 
 /* ---- server_live.c ---- */
 

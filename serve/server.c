@@ -15,11 +15,7 @@
 #include "serve/serve.h"
 
 #define SYSTEM_FOLDER "/usr"
-#define HEAD_BYTES    4096u /* of an answer */
 #define SECONDS(ns)   ((ns) / NS_PER_SEC + 2)
-#define DATA_POLICY   "default-src 'none'; frame-ancestors 'none'"
-#define PAGE_POLICY \
-	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 #define HEAD_HELD_S \
 	(10 * 365 * 86400) /* libwebsockets keeps a stream's head, and ends who does for too long */
 #define SPARE_FILES  256u  /* that are no connections */
@@ -47,7 +43,7 @@ static void take_line(int level, const char *line)
 
 /* ---- a connection's memory ---- */
 
-static void set_deadline(struct connection *connection, enum connection_state state, uint64_t after_ns)
+void connection_set_deadline(struct connection *connection, enum connection_state state, uint64_t after_ns)
 {
 	connection->state = state;
 	connection->deadline_ns = clock_monotonic_ns() + after_ns;
@@ -57,13 +53,6 @@ void connection_free_request(struct connection *connection)
 {
 	free(connection->request);
 	connection->request = NULL;
-}
-
-static void free_answer(struct connection *connection)
-{
-	connection->server->counts.held_bytes -= connection->held;
-	connection->held = 0;
-	answer_free(&connection->answer);
 }
 
 static struct connection *add_connection(struct server *server)
@@ -97,7 +86,7 @@ static void remove_connection(struct connection *connection)
 	    connection->state != CONNECTION_LIVE)
 		server->counts.aborted++;
 	forget_later(connection);
-	free_answer(connection);
+	connection_free_answer(connection);
 	connection_free_request(connection);
 	live_leave(connection->live);
 	*connection->at = connection->next;
@@ -206,200 +195,7 @@ static int64_t body_length(struct lws *wsi)
 	return errno == 0 && *end == '\0' ? length : -1;
 }
 
-/* ---- the answer's head ---- */
-
-struct head {
-	struct lws *wsi;
-	uint8_t *at, *end;
-	bool failed;
-};
-
-static void add(struct head *head, const char *name, const char *value)
-{
-	if (!head->failed)
-		head->failed =
-		        lws_add_http_header_by_name(head->wsi, (const uint8_t *)name, (const uint8_t *)value,
-		                                    (int)strlen(value), &head->at, head->end) != 0;
-}
-
-static void add_date(struct head *head)
-{
-	char text[40];
-	time_t now = time(NULL);
-	struct tm tm;
-	if (gmtime_r(&now, &tm) != NULL && strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &tm) > 0)
-		add(head, "date:", text);
-}
-
-static void add_body_fields(struct head *head, const struct answer *answer)
-{
-	char varies[48];
-	if (answer->type != NULL)
-		add(head, "content-type:", answer->type);
-	if (answer->gzip)
-		add(head, "content-encoding:", "gzip");
-	if (answer->etag[0] != '\0')
-		add(head, "etag:", answer->etag);
-	snprintf(varies, sizeof varies, "accept-encoding%s%s", answer->by_accept ? ", accept" : "",
-	         answer->varies ? ", origin" : "");
-	add(head, "vary:", varies);
-	add(head, "cache-control:",
-	    answer->stream   ? "no-store"
-	    : answer->public ? "public, no-cache"
-	                     : "private, no-cache");
-}
-
-static void add_rare_fields(struct head *head, const struct answer *answer)
-{
-	char text[ROUTER_METHODS_BYTES];
-	if (answer->allow != 0)
-		add(head, "allow:", router_methods(answer->allow, text));
-	if (answer->challenge != NULL)
-		add(head, "www-authenticate:", answer->challenge);
-	if (answer->retry_after_s != 0) {
-		snprintf(text, sizeof text, "%u", answer->retry_after_s);
-		add(head, "retry-after:", text);
-	}
-	if (answer->status == 426) {
-		add(head, "upgrade:", "websocket");
-		add(head, "sec-websocket-version:", "13");
-	}
-	if (answer->origin != NULL) {
-		add(head, "access-control-allow-origin:", answer->origin);
-		add(head, "access-control-expose-headers:", "millrace-missing-peers");
-	}
-	if (answer->preflight) {
-		add(head, "access-control-allow-methods:", router_methods(answer->allow, text));
-		add(head, "access-control-allow-headers:", "authorization, if-none-match");
-		add(head, "access-control-max-age:", "600");
-	}
-}
-
-/* What boxes tell each other, and whom of them an answer is without. */
-static void add_fleet_fields(struct head *head, const struct connection *connection)
-{
-	const struct fleet *fleet = connection->server->serve->fleet;
-	char text[FLEET_MISSING_BYTES];
-	if (request_field(connection->request, REQUEST_VIA) != NULL)
-		add(head, "millrace-box:", fleet_box(fleet));
-	if (connection->answer.missing != 0)
-		add(head, "millrace-missing-peers:", fleet_missing(fleet, connection->answer.missing, text));
-}
-
-/* What a browser is told of everything: nothing here is a page of somebody else's. */
-static void add_guards(struct head *head, const struct answer *answer)
-{
-	add(head, "x-content-type-options:", "nosniff");
-	add(head, "content-security-policy:", answer->page ? PAGE_POLICY : DATA_POLICY);
-	add(head, "referrer-policy:", "no-referrer");
-	add(head, "cross-origin-resource-policy:", "same-origin");
-}
-
-static int write_head(struct connection *connection)
-{
-	uint8_t *buffer = connection->server->chunk, *start = buffer + LWS_PRE;
-	const struct answer *answer = &connection->answer;
-	struct head head = {.wsi = connection->wsi, .at = start, .end = start + HEAD_BYTES};
-	if (lws_add_http_header_status(head.wsi, answer->status | LWSAHH_FLAG_NO_SERVER_NAME, &head.at,
-	                               head.end) != 0)
-		return -1;
-	add_date(&head);
-	if (answer->body != NULL || answer->status == 304 || answer->stream)
-		add_body_fields(&head, answer);
-	add_rare_fields(&head, answer);
-	add_fleet_fields(&head, connection);
-	add_guards(&head, answer);
-	if (connection->close)
-		add(&head, "connection:", "close");
-	/* 204 and 304 have no body, and 204 no length (RFC 9110, 8.6). A stream ends with its
-	 * connection. */
-	if (answer->status != 204 && answer->status != 304 && !answer->stream && !head.failed)
-		head.failed =
-		        lws_add_http_header_content_length(head.wsi, answer->bytes, &head.at, head.end) != 0;
-	if (head.failed || lws_finalize_write_http_header(head.wsi, start, &head.at, head.end) != 0)
-		return -1;
-	return 0;
-}
-
-/* ---- the answer's body ---- */
-
-static int end_answer(struct connection *connection)
-{
-	struct server *server = connection->server;
-	free_answer(connection);
-	connection_free_request(connection);
-	set_deadline(connection, CONNECTION_IDLE, server->settings.idle_ns);
-	if (connection->close)
-		return -1;
-	return lws_http_transaction_completed(connection->wsi) != 0 ? -1 : 0;
-}
-
-static int wait_to_write(struct connection *connection)
-{
-	(void)lws_callback_on_writable(connection->wsi);
-	return 0;
-}
-
-/* Returns what a callback of libwebsockets returns: -1 closes the connection. */
-static int write_body(struct connection *connection)
-{
-	struct server *server = connection->server;
-	const struct answer *answer = &connection->answer;
-	size_t bytes = connection->request->method == REQUEST_HEAD ? 0 : answer->bytes;
-	for (unsigned i = 0; connection->sent < bytes; i++) {
-		if (i == CHUNKS || lws_send_pipe_choked(connection->wsi))
-			return wait_to_write(connection);
-		size_t n = bytes - connection->sent < CHUNK_BYTES ? bytes - connection->sent : CHUNK_BYTES;
-		bool last = connection->sent + n == bytes;
-		memcpy(server->chunk + LWS_PRE, answer->body + connection->sent, n);
-		if (lws_write(connection->wsi, server->chunk + LWS_PRE, n,
-		              last ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < (int)n)
-			return -1;
-		connection->sent += n;
-		server->counts.sent_bytes += n;
-	}
-	/* What the kernel did not take libwebsockets keeps; the next turn comes when it is gone. */
-	if (lws_partial_buffered(connection->wsi) != 0)
-		return wait_to_write(connection);
-	return end_answer(connection);
-}
-
-/* A stream of /live. libwebsockets' own time-out for it goes. */
-static int begin_live(struct connection *connection)
-{
-	connection->state = CONNECTION_LIVE;
-	connection->deadline_ns = UINT64_MAX;
-	connection->close = true;
-	if (write_head(connection) != 0)
-		return -1;
-	connection_free_request(connection);
-	lws_set_timeout(connection->wsi, NO_PENDING_TIMEOUT, 0);
-	return connection_open_live(connection);
-}
-
-int connection_begin_answer(struct connection *connection)
-{
-	struct server *server = connection->server;
-	struct answer *answer = &connection->answer;
-	if (server->counts.held_bytes + answer->bytes > server->settings.answer_memory) {
-		metric_add(server->serve->control, SERVE_refused_memory, 1);
-		problem(answer, 503, connection->request->path,
-		        "too much waits for clients to read it (serve.answer_memory): try again later");
-		answer->retry_after_s = 1;
-		answer->etag[0] = '\0';
-		answer->gzip = false;
-	}
-	serve_count(server->serve, answer);
-	connection->live = answer->live;
-	if (connection->live != NULL)
-		return begin_live(connection);
-	connection->held = answer->bytes;
-	server->counts.held_bytes += answer->bytes;
-	connection->sent = 0;
-	connection->close |= answer->close || server->draining;
-	set_deadline(connection, CONNECTION_ANSWER, server->settings.answer_ns);
-	return write_head(connection) != 0 ? -1 : write_body(connection);
-}
+/* ---- the answer ---- */
 
 static int answer_request(struct connection *connection)
 {
@@ -408,8 +204,16 @@ static int answer_request(struct connection *connection)
 	if (connection->answer.later == NULL)
 		return connection_begin_answer(connection);
 	connection->answer.later->connection = connection;
-	set_deadline(connection, CONNECTION_LATER, connection->server->settings.answer_ns);
-	return 0;
+	return connection_wait_later(connection);
+}
+
+void connection_kill(struct connection *connection)
+{
+	connection->deadline_ns = UINT64_MAX; /* its end comes with a turn of the loop */
+	connection_stop_waiting(connection);
+	connection->closing = true;
+	forget_later(connection);
+	lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }
 
 void server_resume(struct later *later)
@@ -418,19 +222,8 @@ void server_resume(struct later *later)
 	connection->server->events++;
 	connection->answer.later = NULL;
 	serve_finish(connection->server->serve, connection->request, &connection->answer);
-	(void)wait_to_write(connection);
-}
-
-/* A turn to write: the rest of an answer, or one that came later. */
-static int write_on(struct connection *connection)
-{
-	if (connection->state == CONNECTION_ANSWER)
-		return write_body(connection);
-	if (connection->state == CONNECTION_LIVE)
-		return connection_write_live(connection);
-	if (connection->state == CONNECTION_LATER && connection->answer.later == NULL)
-		return connection_begin_answer(connection);
-	return 0;
+	if (connection_wait_to_write(connection) != 0)
+		connection_kill(connection);
 }
 
 int connection_refuse(struct connection *connection, unsigned status, const char *detail)
@@ -458,7 +251,7 @@ static int handle_head(struct connection *connection, struct lws *wsi)
 	if ((uint64_t)length > settings->max_body)
 		return connection_refuse(connection, 413, "the body is longer than serve.max_body");
 	if (length > 0) {
-		set_deadline(connection, CONNECTION_BODY, settings->body_ns);
+		connection_set_deadline(connection, CONNECTION_BODY, settings->body_ns);
 		return 0;
 	}
 	/* Without a length libwebsockets would go on to read a body after the answer. */
@@ -488,10 +281,11 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
 		return connection->state == CONNECTION_BODY ? answer_request(connection) : 0;
 	case LWS_CALLBACK_HTTP_WRITEABLE:
-		return write_on(connection);
+		return connection->state == CONNECTION_LIVE ? connection_write_live(connection) : 0;
 	case LWS_CALLBACK_CLOSED:
 	case LWS_CALLBACK_CLOSED_HTTP:
 		connection->closing = true;
+		connection_stop_waiting(connection);
 		return 0;
 	case LWS_CALLBACK_WSI_DESTROY:
 		lws_set_opaque_user_data(wsi, NULL);
@@ -586,7 +380,11 @@ int server_open(struct server **server, const struct server_settings *settings, 
 	made->settings = *settings;
 	made->loop = loop;
 	made->serve = serve;
-	int result = start_library(made, error);
+	int result = server_open_writers(made);
+	if (result != 0)
+		shm_explain(error, "no epoll in libuv's loop: %s", strerror(-result));
+	else
+		result = start_library(made, error);
 	if (result != 0) {
 		server_close(made);
 		return result;
@@ -608,7 +406,7 @@ void server_take(struct server *server, int fd)
 		return;
 	}
 	server->counts.accepted++;
-	set_deadline(connection, CONNECTION_HEAD, server->settings.header_ns);
+	connection_set_deadline(connection, CONNECTION_HEAD, server->settings.header_ns);
 	connection->wsi = lws_adopt_socket_vhost(server->vhost, fd);
 	if (connection->wsi != NULL)
 		lws_set_opaque_user_data(connection->wsi, connection);
@@ -626,14 +424,6 @@ void server_wake(void *owner)
 	(void)lws_callback_on_writable(connection->wsi);
 }
 
-static void kill_connection(struct connection *connection)
-{
-	connection->deadline_ns = UINT64_MAX; /* its end comes with a turn of the loop */
-	connection->closing = true;
-	forget_later(connection);
-	lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
-}
-
 void server_tick(struct server *server, uint64_t now_ns)
 {
 	for (struct connection *connection = server->first, *next; connection != NULL; connection = next) {
@@ -642,7 +432,7 @@ void server_tick(struct server *server, uint64_t now_ns)
 			server->counts.late++;
 		else if (!connection_live_gone(connection))
 			continue;
-		kill_connection(connection);
+		connection_kill(connection);
 	}
 	server->counts.complaints += complaints;
 	complaints = 0;
@@ -657,7 +447,7 @@ void server_drain(struct server *server)
 		if (connection->state == CONNECTION_LIVE)
 			connection_end_live(connection);
 		else if (waits && connection->deadline_ns != UINT64_MAX)
-			kill_connection(connection);
+			connection_kill(connection);
 	}
 }
 
@@ -683,6 +473,7 @@ void server_close(struct server *server)
 	running = true;
 	/* A context in somebody else's loop is destroyed in two steps, between which the loop
 	 * closes what the first one gave up. */
+	server_close_writers(server);
 	for (int step = 0; step < 2; step++) {
 		if (server->context != NULL)
 			lws_context_destroy(server->context);

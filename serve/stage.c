@@ -348,10 +348,9 @@ static bool poll_stage(struct stage *stage)
 	return !stage->draining && (any || read || live); /* drained is asked whatever clients do */
 }
 
-/* libwebsockets does not read from a connection while an answer is sent, but goes on asking whether
- * there is something to read: a client that sends and does not read would keep us awake. (It
- * cannot be told not to ask, for then it does not look whether it can write either:
- * lws_rx_flow_control.) */
+/* libwebsockets asks to write on a connection that has sent several requests at once, and while the
+ * first of them waits for its answer (server_answer.c) it does nothing with that: a client could
+ * keep us awake. */
 static void pause_if_futile(struct process *process)
 {
 	const struct timespec pause = {.tv_nsec = PAUSE_NS};
