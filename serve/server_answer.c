@@ -6,9 +6,9 @@
  *
  * libwebsockets makes the text of the head and nothing more. It would send a body as well, but what
  * it does when the client goes on to send meanwhile differs: 4.1 does not read it but goes on being
- * woken, 4.3 takes the next request for a fault and ends the connection. Told not
- * to read (lws_rx_flow_control) it does not look whether it can write either. So it is told not to,
- * and we write.
+ * woken, 4.3 takes the next request for a fault and ends the connection. Told not to read
+ * (lws_rx_flow_control) it does not look whether it can write either. So it is told not to, and we
+ * write.
  */
 #include <errno.h>
 #include <stdlib.h>
