@@ -101,12 +101,24 @@ static int set_all(rd_kafka_conf_t *conf, const struct properties *properties, c
 	return result;
 }
 
+/* The metrics of a client go to no broker unless the user asks for it. librdkafka has pushed
+ * them since 2.5; older ones do not know the property. While it does, rd_kafka_destroy asks its
+ * main thread to end that and only then begins to wait for the answer (2.8.0,
+ * rd_kafka_telemetry_await_termination): one that comes in between is lost, and the producer
+ * that is closed holds up the loop for a second. */
+static void decline_telemetry(rd_kafka_conf_t *conf)
+{
+	char why[WHY_BYTES];
+	(void)rd_kafka_conf_set(conf, "enable.metrics.push", "false", why, sizeof why);
+}
+
 /* The user's, after ours that the user may replace. brokers: "" for a handle that connects nowhere.
  * */
 static int set_common(struct cluster *cluster, rd_kafka_conf_t *conf, const char *brokers,
                       struct shm_error *error)
 {
 	int result = set(conf, "client.id", "millrace", "client.id", error);
+	decline_telemetry(conf);
 	if (result == 0)
 		result = set(conf, "log.queue", "true", "log.queue", error);
 	if (result == 0 && brokers[0] != '\0')

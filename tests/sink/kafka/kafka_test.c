@@ -453,6 +453,31 @@ static void another_file_of_properties_is_taken_up_without_loss(void **state)
 	assert_int_equal(missing(), 0);
 }
 
+/* "" where librdkafka does not know the property. */
+static const char *property_of_producer(const char *name)
+{
+	static char value[64];
+	size_t bytes = sizeof value;
+	run_until(sink()->pipes[0]->state == PIPE_READY);
+	if (rd_kafka_conf_get(rd_kafka_conf(sink()->pipes[0]->rk), name, value, &bytes) != RD_KAFKA_CONF_OK)
+		value[0] = '\0';
+	return value;
+}
+
+static void a_producer_pushes_metrics_only_when_it_is_asked_to(void **state)
+{
+	(void)state;
+	bool known = rd_kafka_version() >= 0x02050000;
+	begin("");
+	assert_string_equal(property_of_producer("client.id"), "millrace");
+	assert_string_equal(property_of_producer("enable.metrics.push"), known ? "false" : "");
+	end();
+	if (!known)
+		return;
+	begin("properties: [enable.metrics.push=true]");
+	assert_string_equal(property_of_producer("enable.metrics.push"), "true");
+}
+
 /* In a child: a life that ends when it is killed. */
 static void live(const char *options)
 {
@@ -578,6 +603,7 @@ int main(void)
 	        T(a_topic_that_is_not_allowed_is_tried_again_from_the_cursor),
 	        T(a_fatal_error_makes_the_producer_anew_from_the_cursor),
 	        T(another_file_of_properties_is_taken_up_without_loss),
+	        T(a_producer_pushes_metrics_only_when_it_is_asked_to),
 	        T(killed_under_load_nothing_is_missing),
 	        T(draining_sends_at_once_what_linger_keeps_back),
 	        T(transactions_carry_the_position_and_the_next_life_reads_it_back),
