@@ -337,6 +337,19 @@ class OwnManager(Manager):
                 "sh", "-c", f"umask {unit['UMask'][0]}; exec \"$0\" \"$@\"", *command]
 
 
+def make_folders(world, data):
+    """As systemd-tmpfiles makes them, of conf/systemd/millrace.tmpfiles."""
+    if shutil.which("systemd-tmpfiles") is None:
+        pytest.skip("systemd-tmpfiles is missing (apt-get install systemd)")
+    text = (ROOT / "conf/systemd/millrace.tmpfiles").read_text()
+    for name, value in (("/dev/shm/millrace", world.shm_root), ("/var/lib/millrace", data), (r"\bmillrace-data\b", DATA), (r" millrace\b", f" {OWNER}")):
+        text = re.sub(name, str(value), text)
+    file = world.folder / "tmpfiles.conf"
+    file.write_text(text)
+    made = subprocess.run(["systemd-tmpfiles", "--create", file], check=False, capture_output=True, text=True)
+    assert (made.returncode, made.stderr) == (0, "")
+
+
 def test_under_systemd_no_process_is_root_and_the_files_are_the_same(world, rng):
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", 0))
@@ -347,14 +360,14 @@ def test_under_systemd_no_process_is_root_and_the_files_are_the_same(world, rng)
     config["enrich"] = {"processes": 1}
     config["sinks"] = [{**config["sinks"][0], "name": "logs"}]
     one = world.instance(config)
-    # As conf/systemd/millrace.tmpfiles makes them.
-    os.chown(world.shm_root, OWNER, OWNER)
     data = world.folder / "data"
-    data.mkdir()
-    (data / "tally.lock").touch()  # of a time when all ran as millrace
-    for path, gid in ((data, DATA), (data / "tally.lock", OWNER)):
-        os.chown(path, OWNER, gid)
-    data.chmod(0o2770)
+    (data / "sinks").mkdir(parents=True)
+    older = [data / "tally.lock", data / "sinks" / "logs.index"]  # of a time when all ran as millrace
+    for path in older:
+        path.touch(0o600)
+    for path in (data, data / "sinks", *older):
+        os.chown(path, OWNER, OWNER)
+    make_folders(world, data)
     manager = OwnManager(world, one)
     manager.sockets = {"millrace-ingest-udp@0.socket": udp, "millrace-ingest-http@0.socket": http}
     try:
@@ -364,7 +377,7 @@ def test_under_systemd_no_process_is_root_and_the_files_are_the_same(world, rng)
             (kind,) = [kind for kind in KINDS if manager.units[name]["User"] == [f"millrace-{kind}"]]
             assert credentials(process.pid) == ({UID[kind]}, {UID[kind]}, groups_of(kind)), name
         check_files(one)
-        assert ((data / "tally.lock").stat().st_gid, stat.S_IMODE((data / "tally.lock").stat().st_mode)) == (DATA, 0o660)
+        assert [(path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) for path in older] == [(DATA, 0o660)] * 2
         sha = random_sha(rng)
         send_paced(udp.getsockname(), [ipevent(sha, i) for i in range(500)], 20000)
         assert ask(http.getsockname(), "POST", "/log", LOG_EXAMPLE).status == 200
