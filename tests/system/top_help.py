@@ -41,7 +41,8 @@ class Terminal:
     def tmux(self, *arguments, check=True):
         result = subprocess.run(
             ["tmux", "-u", "-L", self.name, "-f", "/dev/null", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            env={**self.environment, "LC_ALL": "C.UTF-8"}, timeout=20 * SLOW, check=False)
+            # that of the user may be one that lets nobody in
+            env={**self.environment, "LC_ALL": "C.UTF-8", "SHELL": "/bin/sh"}, timeout=20 * SLOW, check=False)
         assert not check or result.returncode == 0, (arguments, result.stderr)
         return result.stdout
 
