@@ -78,13 +78,20 @@ static void add_present(void *argument, const char *name, uint64_t file_bytes)
 		needs->present_bytes += (uint64_t)status.st_size;
 }
 
-/* Checks, as a start does, that the instance's folder is ours and safe. */
-static int find_folder(const struct plan *plan, struct needs *needs, struct shm_error *error)
+/* Checks, as a start does, that the instance's folder and that of its secrets are ours and safe. */
+static int find_folder(const struct config *config, const struct plan *plan, struct needs *needs,
+                       struct shm_error *error)
 {
+	char secrets[FOLDER_PATH_MAX];
 	*needs = (struct needs){0};
 	snprintf(needs->root, sizeof needs->root, "%s", plan->directory);
 	int result = home_hold(plan->directory, error);
 	needs->present = result == 0;
+	if ((result == 0 || result == -ENOENT) && config_has_secrets(config, "")) {
+		result = home_hold(instance_secrets_folder(secrets, plan->directory), error);
+		if (result == 0)
+			folder_release(secrets);
+	}
 	return result == -ENOENT ? 0 : result;
 }
 
@@ -233,7 +240,7 @@ static int show_needs(const struct options *options, const struct config *config
 	struct needs needs;
 	struct shm_error error = {""};
 	int status = 0;
-	if (find_folder(plan, &needs, &error) != 0)
+	if (find_folder(config, plan, &needs, &error) != 0)
 		status = command_fail("check", "%s", error.text);
 	int result = find_needs(plan, &needs);
 	if (needs.present)

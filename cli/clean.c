@@ -58,11 +58,28 @@ static int find_live(const char *directory, char *name, size_t size, int *pid)
 	return found;
 }
 
+/* Secrets whose instance's folder was removed by hand lie under nobody's lock. The folder is made
+ * again for it: then all is as with other instances. Returns 0, or -errno with the reason. */
+static int make_for_secrets(const char *directory, struct shm_error *error)
+{
+	char secrets[FOLDER_PATH_MAX];
+	int result = home_hold(instance_secrets_folder(secrets, directory), error);
+	if (result != 0)
+		return result;
+	result = folder_make_like(directory, secrets);
+	folder_release(secrets);
+	if (result != 0 && result != -EEXIST)
+		shm_explain(error, "%s: %s", directory, strerror(-result));
+	return result == -EEXIST ? 0 : result;
+}
+
 /* Opens the folder and keeps it open. Returns 0, or 1 after it printed why it could not. */
 static int hold(const char *directory, const char *instance)
 {
 	struct shm_error error = {""};
 	int result = home_hold(directory, &error);
+	if (result == -ENOENT && (result = make_for_secrets(directory, &error)) == 0)
+		result = home_hold(directory, &error);
 	if (result == -ENOENT)
 		return command_fail("clean", "instance \"%s\" has left nothing: %s: %s", instance, directory,
 		                    strerror(ENOENT));
@@ -123,6 +140,7 @@ static void count_files(const char *directory, struct left *left)
 static int look(struct segments *segments, const char *directory, struct left *left, struct shm_error *error)
 {
 	size_t size;
+	char secrets[FOLDER_PATH_MAX];
 	FILE *text = open_memstream(&left->text, &size);
 	if (text == NULL)
 		abort();
@@ -133,6 +151,7 @@ static int look(struct segments *segments, const char *directory, struct left *l
 	}
 	fclose(text);
 	count_files(directory, left);
+	count_files(instance_secrets_folder(secrets, directory), left);
 	return result;
 }
 

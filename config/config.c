@@ -309,21 +309,41 @@ int config_take_secrets(struct config *config, const char *section, const char *
 	return *errors == NULL ? 0 : -EINVAL;
 }
 
+/* A file of a program before this one goes when the next configuration is put in force. path is set
+ * to what was opened, or would be; *refused tells why the folder is not trusted. */
+static int open_secrets(const char *directory, const char *role, char *path, size_t size,
+                        struct shm_error *refused)
+{
+	char folder[FOLDER_PATH_MAX], name[SEGMENT_NAME_MAX];
+	int fd = instance_secrets_hold(folder, directory, refused);
+	snprintf(path, size, "%s/%s", folder, role);
+	if (fd == 0) {
+		fd = folder_open(folder, role, READ_FLAGS, 0);
+		folder_release(folder);
+	}
+	if (fd != -ENOENT)
+		return fd;
+	refused->text[0] = '\0';
+	int old = folder_open(directory, instance_old_secrets_name(name, role), READ_FLAGS, 0);
+	if (old >= 0)
+		snprintf(path, size, "%s/%s", directory, name);
+	return old >= 0 ? old : fd;
+}
+
 int config_read_secrets(struct config *config, const char *directory, const char *section, const char *role,
                         char **errors)
 {
-	char name[SEGMENT_NAME_MAX], path[FOLDER_PATH_MAX + SEGMENT_NAME_MAX];
+	char path[FOLDER_PATH_MAX + SEGMENT_NAME_MAX];
 	const char *why;
+	struct shm_error refused = {""};
 	size_t bytes;
 	*errors = NULL;
 	if (!config_secrets_masked(&config->data, section))
 		return 0;
-	instance_secrets_name(name, role);
-	snprintf(path, sizeof path, "%s/%s", directory, name);
-	char *text = read_file(folder_open(directory, name, READ_FLAGS, 0), &bytes, &why);
+	char *text = read_file(open_secrets(directory, role, path, sizeof path, &refused), &bytes, &why);
 	if (text == NULL) {
-		if (asprintf(errors, "%s: cannot be read: %s; %s has secrets, which lie there\n", path, why,
-		             section) < 0)
+		if (asprintf(errors, "%s: cannot be read: %s; %s has secrets, which lie there\n", path,
+		             refused.text[0] != '\0' ? refused.text : why, section) < 0)
 			abort();
 		return -EINVAL;
 	}

@@ -114,7 +114,8 @@ const char *config_environment_note(const struct config *config, size_t i);
 int config_write(const struct config *config, const char *section, FILE *out);
 
 /* Secrets of an instance that runs. Its config.yaml, which all of its processes read, has "***" for
- * each; a role's own lie in <role>.secrets, one file for each role whose section has any:
+ * each; a role's own lie in a folder beside the instance's (shm/instance.h), in a file of the
+ * role's name, one for each role whose section has any:
  *
  *     {"kafka.bus": {"password": "..."}}      keys below the section, wherever that is in its list
  */
@@ -128,10 +129,11 @@ bool config_secret_by_set(const struct config *config);
 /* Writes the role's file: the secrets in its section that are not empty. Returns 0 or -errno. */
 int config_write_secrets(const struct config *config, const char *section, const char *role, FILE *out);
 
-/* Puts what the role's file in the instance's folder says in the place of each "***" of the
- * section; looks at no file where there is none. The file must have exactly these. Returns 0, or
- * -EINVAL with every error, one a line, in *errors (malloced; NULL otherwise): then some may have
- * their values. */
+/* Puts what the role's file says in the place of each "***" of the section; looks at no file where
+ * there is none. directory is the instance's folder. A stage calls it before its sandbox, which
+ * lets no stage into the folder of secrets, is in force. The file must have exactly these. Returns
+ * 0, or -EINVAL with every error, one a line, in *errors (malloced; NULL otherwise): then some may
+ * have their values. */
 int config_read_secrets(struct config *config, const char *directory, const char *section, const char *role,
                         char **errors);
 

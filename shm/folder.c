@@ -325,6 +325,37 @@ int folder_make(const char *path)
 	return result;
 }
 
+static int give_like(int fd, int other)
+{
+	struct stat wanted, made;
+	if (fstat(fd, &made) != 0 || fstat(other, &wanted) != 0)
+		return -errno;
+	bool given = made.st_uid == wanted.st_uid && made.st_gid == wanted.st_gid;
+	if (!given && fchown(fd, wanted.st_uid, wanted.st_gid) != 0)
+		return -errno;
+	return fchmod(fd, wanted.st_mode & 07777) == 0 ? 0 : -errno;
+}
+
+int folder_make_like(const char *path, const char *other)
+{
+	const char *name = NULL;
+	int model = enter(other), parent = model < 0 ? model : enter_parent(path, &name);
+	int result = parent < 0 ? parent : mkdirat(parent, name, 0700) == 0 ? 0 : -errno;
+	if (result == 0) {
+		int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		result = fd < 0 ? -errno : give_like(fd, model);
+		if (fd >= 0)
+			close(fd);
+		if (result != 0)
+			(void)unlinkat(parent, name, AT_REMOVEDIR);
+	}
+	if (parent >= 0)
+		close(parent);
+	if (model >= 0)
+		close(model);
+	return result;
+}
+
 int folder_remove(const char *path)
 {
 	const char *name;

@@ -60,6 +60,10 @@ int folder_rename(const char *from, const char *name, const char *to, const char
 int folder_make(const char *path);
 int folder_remove(const char *path);
 
+/* Makes the folder, with the owner, the group and the mode of another one. Returns 0 or -errno:
+ * then there is no new folder. */
+int folder_make_like(const char *path, const char *other);
+
 /* For readdir(3) and closedir(3). NULL with errno. */
 DIR *folder_list(const char *path);
 

@@ -152,9 +152,38 @@ char *instance_errand_name(char *buffer, const char *role)
 	return suffixed(buffer, role, "errand");
 }
 
-char *instance_secrets_name(char *buffer, const char *role)
+char *instance_old_secrets_name(char *buffer, const char *role)
 {
-	return suffixed(buffer, role, "secrets");
+	snprintf(buffer, SEGMENT_NAME_MAX, "%s" INSTANCE_OLD_SECRETS, role);
+	return buffer;
+}
+
+char *instance_secrets_folder(char *buffer, const char *directory)
+{
+	const char *slash = strrchr(directory, '/'), *name = slash == NULL ? directory : slash + 1;
+	snprintf(buffer, FOLDER_PATH_MAX, "%.*s.%s.secrets", (int)(name - directory), directory, name);
+	return buffer;
+}
+
+int instance_secrets_hold(char *path, const char *directory, struct shm_error *error)
+{
+	struct stat secrets, instance;
+	int result = folder_hold(instance_secrets_folder(path, directory), error);
+	if (result != 0)
+		return result;
+	result = folder_stat(path, ".", &secrets);
+	if (result == 0)
+		result = folder_stat(directory, ".", &instance);
+	if (result != 0)
+		shm_explain(error, "%s: %s", path, strerror(-result));
+	else if (secrets.st_uid == instance.st_uid || secrets.st_uid == geteuid())
+		return 0;
+	else
+		shm_explain(error,
+		            "%s belongs to user %u, and %s to user %u: have it removed, secrets lie there",
+		            path, secrets.st_uid, directory, instance.st_uid);
+	folder_release(path);
+	return result != 0 ? result : -EPERM;
 }
 
 static int open_lock(const char *directory, const char *file)

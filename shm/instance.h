@@ -6,7 +6,6 @@
  *         instance                this page: topics, lanes, groups, queues, roles
  *         drops                   drops.h, how much of the sockets' drop counters is in a ledger
  *         config.yaml             the configuration in force, without secrets
- *         <role>.secrets          those of the role (config/config.h)
  *         <topic>.lane.<n>        stream.h, written by one role
  *         <topic>.group.<k>       stream.h, one reader group
  *         <topic>.reader.<k>      locked by the reader of group k (of a share of its lanes: .<k>.<share>)
@@ -17,6 +16,9 @@
  *         <role>.role             locked by the role's one live process (POSIX lock)
  *         <role>.private          what the role's next life takes up
  *         <role>.errand           stage/errand.h, what is asked of the role
+ *
+ *     /dev/shm/millrace/.<instance>.secrets/     where a role has secrets (supervisor/in_force.h)
+ *         <role>                  those of the role (config/config.h)
  *
  * To know what exists, map the page read-only; nobody guesses file names.
  */
@@ -121,7 +123,21 @@ char *instance_queue_name(char *buffer, const char *queue);
 char *instance_stage_name(char *buffer, const char *role);
 char *instance_private_name(char *buffer, const char *role);
 char *instance_errand_name(char *buffer, const char *role);
-char *instance_secrets_name(char *buffer, const char *role);
+
+/* Where secrets lay in the instance's folder, of programs before this one. */
+#define INSTANCE_OLD_SECRETS ".secrets"
+char *instance_old_secrets_name(char *buffer, const char *role);
+
+/* The folder of the instance's secrets, beside its own: a stage's sandbox, which lets it read the
+ * latter, cannot except anything in it, and shuts it out here. No instance has such a name. buffer
+ * is FOLDER_PATH_MAX bytes (folder.h) and is returned. */
+char *instance_secrets_folder(char *buffer, const char *directory);
+
+/* Holds it (folder.h; the caller calls folder_release), and checks that it belongs to whom the
+ * instance's folder belongs to, or to us; path is set as above. Returns 0; -ENOENT when there is
+ * none; -EPERM when another user has it, or may change it; other -errno; with the reason in error.
+ */
+int instance_secrets_hold(char *path, const char *directory, struct shm_error *error);
 
 /* Takes directory/file as a lock for this process (POSIX record lock: the kernel frees it at death;
  * lock each file at most once per process and keep the descriptor open). wait_ms 0 tries once.

@@ -18,7 +18,8 @@
  *
  *     read    what every program reads (/usr, the time zone, certificates of authorities), the files that its options
  *             name: the folder with all in it, for a file that is replaced by another; only the file
- *             when it lies in a folder such as /etc or /tmp that is everybody's
+ *             when it lies in a folder such as /etc or /tmp that is everybody's; the instance's folder, not that of its
+ *             secrets beside it (instance.h), which it has read before
  *     write   what its role writes in the instance's folder, file by file (written.h); data_dir or further folders
  *             where its row says so
  *

@@ -387,7 +387,7 @@ static int take_secrets(struct stage *stage, struct shm_error *error)
 	if (result == 0)
 		return 0;
 	log_config_errors(errors);
-	shm_explain(error, "%s/%s.secrets cannot be used", stage->instance.directory, stage->role);
+	shm_explain(error, "its secrets cannot be used");
 	return result;
 }
 

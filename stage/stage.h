@@ -36,8 +36,8 @@
  * With --instance it is one process of that role for as long as it holds the lock of <role>.role;
  * it waits 5 s for a predecessor that is just dying.
  *
- * The configuration of a running instance is <directory>/config.yaml; the stage's own secrets are
- * in <directory>/<role>.secrets.
+ * The configuration of a running instance is <directory>/config.yaml; the stage's own secrets lie
+ * beside that folder (config_read_secrets), which it is let into until its sandbox is in force.
  */
 #ifndef STAGE_STAGE_H
 #define STAGE_STAGE_H

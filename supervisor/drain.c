@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "supervisor/home.h"
+#include "supervisor/in_force.h"
 #include "supervisor/lane_file.h"
 #include "supervisor/reload.h"
 #include "supervisor/renew.h"
@@ -198,6 +199,7 @@ int drain_finish(struct supervisor *supervisor)
 	supervisor->home_look_ns = 0;
 	supervisor_look_at_home(supervisor, clock_monotonic_ns());
 	if (supervisor->lost) {
+		in_force_remove_orphaned(directory);
 		log_error("ended without its folder: unread records for outside readers are lost",
 		          "directory=%s", directory);
 		return SUPERVISOR_LOST;

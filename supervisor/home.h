@@ -4,6 +4,7 @@
  *     /dev/shm/millrace            0755, of the user that made it; a root made before with the sticky bit (1777, root's) serves several users
  *         default                  0700, ours; where stages have users of their own 0750, millrace's (owners.h)
  *             lock                 held by the supervisor as long as it lives
+ *         .default.secrets         likewise, where a role has secrets (in_force.h); under the same lock
  */
 #ifndef SUPERVISOR_HOME_H
 #define SUPERVISOR_HOME_H

@@ -57,58 +57,118 @@ static int write_file(const char *directory, const char *name, mode_t mode, cons
 	return result;
 }
 
-/* ---- removing ---- */
-
-/* Cuts the name of a file of secrets, finished or not, down to its role; NULL for other files. */
-static const char *role_of(char *name)
+/* Holds the folder of secrets, made when it is missing. */
+static int hold_secrets(char *path, const char *directory, struct shm_error *error)
 {
-	char *dot = strrchr(name, '.');
-	if (dot == NULL || strcmp(dot, ".secrets") != 0)
-		return NULL;
-	*dot = '\0';
-	return name[0] == '.' ? name + 1 : name;
+	int result = instance_secrets_hold(path, directory, error);
+	if (result != -ENOENT)
+		return result;
+	error->text[0] = '\0';
+	result = folder_make_like(path, directory);
+	if (result == 0 || result == -EEXIST)
+		return instance_secrets_hold(path, directory, error);
+	shm_explain(
+	        error,
+	        "%s: cannot be made: %s; secrets lie there: make it, for the owner of %s alone, or choose another root with MILLRACE_SHM",
+	        path, strerror(-result), directory);
+	return result;
 }
+
+static bool has_any(const struct plan *plan, const struct config *config)
+{
+	for (unsigned i = 0; i < plan->n_roles; i++)
+		if (config_has_secrets(config, plan->role[i].section))
+			return true;
+	return false;
+}
+
+static int write_secrets(const struct plan *plan, const struct config *config, struct shm_error *error)
+{
+	char folder[FOLDER_PATH_MAX];
+	if (!has_any(plan, config))
+		return 0;
+	int result = hold_secrets(folder, plan->directory, error);
+	if (result != 0)
+		return result;
+	for (unsigned i = 0; i < plan->n_roles && result == 0; i++) {
+		const struct plan_role *role = &plan->role[i];
+		const struct content secrets = {config, role};
+		if (config_has_secrets(config, role->section))
+			result = write_file(folder, role->page.name, SECRETS_MODE, &secrets, error);
+	}
+	folder_release(folder);
+	return result;
+}
+
+/* ---- removing ---- */
 
 static bool has_secrets(const struct plan *plan, const struct config *config, const char *role)
 {
-	int index = plan_role_index(plan, role);
+	int index = plan == NULL ? -1 : plan_role_index(plan, role);
 	return index >= 0 && config_has_secrets(config, plan->role[index].section);
 }
 
-static void remove_others(const struct plan *plan, const struct config *config)
+/* Also files that were not finished, whose names begin with a dot as no role's does. plan NULL: all
+ * files. */
+static void remove_others(const struct plan *plan, const struct config *config, const char *directory)
 {
+	char path[FOLDER_PATH_MAX];
+	struct shm_error ignored;
 	struct dirent *entry;
-	DIR *folder = folder_list(plan->directory);
+	if (instance_secrets_hold(path, directory, &ignored) != 0)
+		return;
+	DIR *folder = folder_list(path);
+	while (folder != NULL && (entry = readdir(folder)) != NULL)
+		if (!has_secrets(plan, config, entry->d_name))
+			(void)folder_unlink(path, entry->d_name);
+	if (folder != NULL)
+		closedir(folder);
+	folder_release(path);
+	if (plan == NULL || !has_any(plan, config))
+		(void)folder_remove(path);
+}
+
+/* Those in the instance's folder. */
+static void remove_old(const char *directory)
+{
+	static const char suffix[] = INSTANCE_OLD_SECRETS;
+	struct dirent *entry;
+	DIR *folder = folder_list(directory);
 	while (folder != NULL && (entry = readdir(folder)) != NULL) {
-		char name[sizeof entry->d_name];
-		snprintf(name, sizeof name, "%s", entry->d_name);
-		const char *role = role_of(name);
-		if (role != NULL && (name[0] == '.' || !has_secrets(plan, config, role)))
-			(void)folder_unlink(plan->directory, entry->d_name);
+		size_t n = strlen(entry->d_name), m = sizeof suffix - 1;
+		if (n > m && strcmp(entry->d_name + n - m, suffix) == 0)
+			(void)folder_unlink(directory, entry->d_name);
 	}
 	if (folder != NULL)
 		closedir(folder);
+}
+
+void in_force_remove_secrets(const char *directory)
+{
+	remove_others(NULL, NULL, directory);
+}
+
+/* The folder that is held is the one that was removed; by its path there may be another. */
+void in_force_remove_orphaned(const char *directory)
+{
+	struct stat there;
+	if (lstat(directory, &there) != 0 && errno == ENOENT)
+		in_force_remove_secrets(directory);
 }
 
 /* ---- all of it ---- */
 
 int in_force_write(const struct plan *plan, const struct config *config, struct shm_error *error)
 {
-	char name[SEGMENT_NAME_MAX];
-	int result = 0;
-	for (unsigned i = 0; i < plan->n_roles && result == 0; i++) {
-		const struct plan_role *role = &plan->role[i];
-		const struct content secrets = {config, role};
-		if (config_has_secrets(config, role->section))
-			result = write_file(plan->directory, instance_secrets_name(name, role->page.name),
-			                    SECRETS_MODE, &secrets, error);
-	}
+	int result = write_secrets(plan, config, error);
 	const struct content all = {config, NULL};
 	if (result == 0)
 		result = write_file(plan->directory, CONFIG_INSTANCE_FILE, CONFIG_MODE, &all, error);
-	if (result == 0)
-		remove_others(plan, config);
-	return result;
+	if (result != 0)
+		return result;
+	remove_others(plan, config, plan->directory);
+	remove_old(plan->directory);
+	return 0;
 }
 
 int in_force_read_secrets(const struct plan *plan, struct config *config, char **errors)

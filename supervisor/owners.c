@@ -16,7 +16,7 @@
 #define FOLDER_MODE  0750
 #define WRITTEN_MODE 0664
 #define OTHER_MODE   0640
-#define SECRETS      ".secrets"
+#define SECRETS_MODE 0640
 #define DATA_MODE    02770
 #define DEPTH_MAX    32u
 #define HANDLE       (O_PATH | O_NOFOLLOW | O_CLOEXEC)
@@ -68,9 +68,9 @@ static struct wanted starters(mode_t mode)
 	return (struct wanted){.uid = geteuid(), .gid = getegid(), .mode = mode};
 }
 
-/* ---- the instance's folder ---- */
+/* ---- the instance's folders ---- */
 
-int owners_of_folder(const struct users *users, const char *directory, struct shm_error *error)
+static int give_folder(const struct users *users, const char *directory, struct shm_error *error)
 {
 	struct stat now;
 	struct wanted wanted = starters(0700);
@@ -90,6 +90,38 @@ int owners_of_folder(const struct users *users, const char *directory, struct sh
 	return result;
 }
 
+/* Of one who was to hold the folder of secrets. When there is none that could be trusted no role
+ * has secrets there: who was to write them has refused it. */
+static int without_secrets(int result, struct shm_error *error)
+{
+	if (result != -ENOENT && result != -ENOTDIR && result != -EPERM)
+		return result;
+	error->text[0] = '\0';
+	return 0;
+}
+
+/* A stranger's is given to nobody. */
+static int give_secrets_folder(const struct users *users, const char *path, struct shm_error *error)
+{
+	struct stat now;
+	int result = folder_hold(path, error);
+	if (result != 0)
+		return without_secrets(result, error);
+	result = folder_stat(path, ".", &now);
+	if (result == 0 && is_ours(users, &now))
+		result = give_folder(users, path, error);
+	folder_release(path);
+	return result;
+}
+
+int owners_of_folder(const struct users *users, const char *directory, struct shm_error *error)
+{
+	char path[FOLDER_PATH_MAX];
+	int result = give_folder(users, directory, error);
+	return result == 0 ? give_secrets_folder(users, instance_secrets_folder(path, directory), error)
+	                   : result;
+}
+
 /* Files of which more is known than that they are the instance's. */
 struct known {
 	char name[SEGMENT_NAME_MAX];
@@ -101,7 +133,8 @@ struct giving {
 	const char *directory;
 	struct known *known;
 	size_t n, room;
-	int failed; /* while making locks */
+	bool secrets; /* the folder is that of secrets */
+	int failed;   /* while making locks */
 };
 
 static void add_known(struct giving *giving, const char *name, gid_t gid)
@@ -141,12 +174,10 @@ static void note_written(void *argument, const struct written *file)
 
 static void note_secrets(struct giving *giving, const struct instance_page *page)
 {
-	char name[SEGMENT_NAME_MAX];
 	for (unsigned i = 0; i < page->n_roles; i++) {
 		const struct users_kind *kind = users_of(giving->users, page->role[i].program);
-		instance_secrets_name(name, page->role[i].name);
 		if (kind != NULL)
-			add_known(giving, name, kind->gid);
+			add_known(giving, page->role[i].name, kind->gid);
 	}
 }
 
@@ -161,24 +192,17 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct known *)a)->name, ((const struct known *)b)->name);
 }
 
-static bool ends(const char *name, const char *end)
-{
-	size_t n = strlen(name), m = strlen(end);
-	return n >= m && strcmp(name + n - m, end) == 0;
-}
-
 static struct wanted wanted_of(const struct giving *giving, const char *name)
 {
 	const struct users *users = giving->users;
-	bool secrets = ends(name, SECRETS);
 	if (!users->in_force)
 		return starters(0600);
 	const struct known *known =
 	        giving->n == 0 ? NULL
 	                       : bsearch(name, giving->known, giving->n, sizeof *giving->known, has_name);
 	if (known == NULL)
-		return (struct wanted){users->owner, users->group, secrets ? 0600 : OTHER_MODE};
-	return (struct wanted){users->owner, known->gid, secrets ? OTHER_MODE : WRITTEN_MODE};
+		return (struct wanted){users->owner, users->group, giving->secrets ? 0600 : OTHER_MODE};
+	return (struct wanted){users->owner, known->gid, giving->secrets ? SECRETS_MODE : WRITTEN_MODE};
 }
 
 static int give_one(const struct giving *giving, const char *name)
@@ -197,8 +221,11 @@ static int give_one(const struct giving *giving, const char *name)
 	return result == -ENOENT || result == -ELOOP ? 0 : result; /* an answer may go at any time */
 }
 
-static int give_all(const struct giving *giving, struct shm_error *error)
+/* Frees what is known. */
+static int give_all(struct giving *giving, struct shm_error *error)
 {
+	if (giving->n != 0)
+		qsort(giving->known, giving->n, sizeof *giving->known, by_name);
 	DIR *folder = folder_list(giving->directory);
 	int result = folder == NULL ? -errno : 0;
 	struct dirent *entry;
@@ -211,6 +238,21 @@ static int give_all(const struct giving *giving, struct shm_error *error)
 		closedir(folder);
 	else
 		shm_explain(error, "%s: %s", giving->directory, strerror(-result));
+	free(giving->known);
+	return result;
+}
+
+static int give_secrets(const struct users *users, const char *directory, const struct instance_page *page,
+                        struct shm_error *error)
+{
+	char path[FOLDER_PATH_MAX];
+	struct giving giving = {.users = users, .directory = path, .secrets = true};
+	int result = instance_secrets_hold(path, directory, error);
+	if (result != 0)
+		return without_secrets(result, error);
+	note_secrets(&giving, page);
+	result = give_all(&giving, error);
+	folder_release(path);
 	return result;
 }
 
@@ -219,16 +261,14 @@ int owners_of_files(const struct users *users, const char *directory, const stru
 {
 	struct giving giving = {.users = users, .directory = directory};
 	written_each_role(page, directory, note_written, &giving);
-	note_secrets(&giving, page);
-	if (giving.n != 0)
-		qsort(giving.known, giving.n, sizeof *giving.known, by_name);
-	int result = giving.failed;
-	if (result != 0)
-		shm_explain(error, "%s: the locks of roles cannot be made: %s", directory, strerror(-result));
-	else
-		result = give_all(&giving, error);
-	free(giving.known);
-	return result;
+	if (giving.failed != 0) {
+		shm_explain(error, "%s: the locks of roles cannot be made: %s", directory,
+		            strerror(-giving.failed));
+		free(giving.known);
+		return giving.failed;
+	}
+	int result = give_all(&giving, error);
+	return result == 0 ? give_secrets(users, directory, page, error) : result;
 }
 
 /* ---- data ---- */

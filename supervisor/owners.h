@@ -4,12 +4,13 @@
  *     the folder in shared memory                           millrace   millrace          0750
  *       what a role writes (stage/written.h)                millrace   millrace-KIND     0664
  *       <queue>.queue                                       millrace   millrace-queues   0664
- *       <role>.secrets                                      millrace   millrace-KIND     0640
  *       all else: page, configuration, locks, lanes and
  *       groups of outside programs                          millrace   millrace          0640
+ *     the folder of secrets beside it (in_force.h)          millrace   millrace          0750
+ *       <role>: its secrets                                 millrace   millrace-KIND     0640
  *     data_dir, and folders of ours in it                   millrace   millrace-data     2770
  *       files of ours in it                                 millrace   millrace-data     as the owner may: 0660
- *     not in force: the starter's, the folder 0700, files as it may
+ *     not in force: the starter's, the folders 0700, files as it may
  *
  * The group's right to write is the mark of the writer; the folder keeps strangers out, so 0664
  * lets the members of the group millrace read. An owner may give a file to any group that it is a
@@ -28,11 +29,13 @@
 #include "shm/instance.h"
 #include "supervisor/users.h"
 
-/* Gives the instance's folder, not what is in it. Returns 0 or -errno with the reason. */
+/* Gives the instance's folder, and that of its secrets when it is there, not what is in them.
+ * Returns 0 or -errno with the reason. */
 int owners_of_folder(const struct users *users, const char *directory, struct shm_error *error);
 
 /* Makes the locks that roles of the page will want and that are missing, because their users can
- * make no file in the folder, and gives every file in it. Returns 0 or -errno with the reason. */
+ * make no file in the folder, and gives every file in it and in the folder of secrets. Returns 0 or
+ * -errno with the reason. */
 int owners_of_files(const struct users *users, const char *directory, const struct instance_page *page,
                     struct shm_error *error);
 

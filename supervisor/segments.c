@@ -18,6 +18,7 @@
 #include "stage/errand.h"
 #include "base/log.h"
 #include "supervisor/groups.h"
+#include "supervisor/in_force.h"
 #include "supervisor/lane_file.h"
 #include "supervisor/queues.h"
 
@@ -567,6 +568,7 @@ int segments_remove(struct segments *segments)
 	segment_detach(&segments->page);
 	(void)segment_destroy(segments->directory, "instance");
 	remove_files(segments->directory, true);
+	in_force_remove_secrets(segments->directory);
 	(void)folder_unlink(segments->directory, "lock");
 	return folder_remove(segments->directory);
 }

@@ -68,8 +68,8 @@ bool segments_role_is_clean(const struct segments *segments, const char *role);
 int segments_check_generation(const struct segments *segments, const char *name, enum segment_kind kind,
                               struct shm_error *error);
 
-/* Removes every file of the instance, the page first and the lock last, then the directory. Returns
- * 0 or -errno. */
+/* Removes every file of the instance, the page first and the lock last, its folder of secrets
+ * (in_force.h), then the directory. Returns 0 or -errno. */
 int segments_remove(struct segments *segments);
 
 /* Unmaps and frees. */

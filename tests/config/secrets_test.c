@@ -13,6 +13,9 @@
 #include "shm/folder.h"
 #include "shm/instance.h"
 #include "tests/fixture/config.h"
+#include "tests/fixture/sandbox.h"
+
+#define OTHER 65534u /* nobody: as good as any user who is not us */
 
 #define TWO                                                                                                 \
 	"sinks:\n"                                                                                          \
@@ -186,36 +189,100 @@ static void what_is_not_masked_has_no_place_for_another(void **state)
 	config_free(config);
 }
 
+static void write_bus(const char *path, const char *password)
+{
+	FILE *out = fopen(path, "w");
+	assert_non_null(out);
+	fprintf(out, "{\"kafka.bus\": {\"password\": \"%s\"}}\n", password);
+	assert_int_equal(fclose(out), 0);
+}
+
 static void a_file_is_read_where_it_is_needed(void **state)
 {
 	(void)state;
-	char folder[] = "/tmp/millrace-secrets-XXXXXX", *errors, path[100], expected[300];
-	assert_non_null(mkdtemp(folder));
+	char root[] = "/tmp/millrace-secrets-XXXXXX", folder[64], secrets[FOLDER_PATH_MAX], *errors,
+	     path[200], expected[400];
+	assert_non_null(mkdtemp(root));
+	snprintf(folder, sizeof folder, "%s/i", root);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	snprintf(path, sizeof path, "%s/.i.secrets", root);
+	assert_string_equal(instance_secrets_folder(secrets, folder), path);
 	struct config *config = masked(TWO);
 	assert_int_equal(config_read_secrets(config, folder, "serve", "serve.0", &errors), 0);
 	assert_null(errors);
 	assert_int_equal(config_read_secrets(config, folder, "sinks[0]", "kafka.bus", &errors), -EINVAL);
 	snprintf(
 	        expected, sizeof expected,
-	        "%s/kafka.bus.secrets: cannot be read: No such file or directory; sinks[0] has secrets, which lie there\n",
-	        folder);
+	        "%s/kafka.bus: cannot be read: No such file or directory; sinks[0] has secrets, which lie there\n",
+	        secrets);
 	assert_string_equal(errors, expected);
 	free(errors);
-	snprintf(path, sizeof path, "%s/kafka.bus.secrets", folder);
+	assert_int_equal(mkdir(secrets, 0700), 0);
+	snprintf(path, sizeof path, "%s/kafka.bus", secrets);
 	assert_int_equal(symlink("/etc/passwd", path), 0); /* not followed */
 	assert_int_equal(config_read_secrets(config, folder, "sinks[0]", "kafka.bus", &errors), -EINVAL);
 	assert_non_null(strstr(errors, "cannot be read"));
 	free(errors);
 	assert_int_equal(unlink(path), 0);
-	FILE *out = fopen(path, "w");
-	assert_non_null(out);
-	fputs("{\"kafka.bus\": {\"password\": \"hush\"}}\n", out);
-	assert_int_equal(fclose(out), 0);
+	write_bus(path, "hush");
+	assert_int_equal(chmod(secrets, 0770), 0);
+	assert_int_equal(config_read_secrets(config, folder, "sinks[0]", "kafka.bus", &errors), -EINVAL);
+	assert_non_null(strstr(errors, "may be written by others"));
+	free(errors);
+	assert_int_equal(chmod(secrets, 0700), 0);
 	assert_int_equal(config_read_secrets(config, folder, "sinks[0]", "kafka.bus", &errors), 0);
 	assert_string_equal(config_string(config, "sinks[0].password"), "hush");
-	assert_int_equal(unlink(path), 0);
-	assert_int_equal(rmdir(folder), 0);
+	tree_remove(root);
 	config_free(config);
+}
+
+/* An older supervisor goes on until all stages run the programs that were installed. */
+static void a_file_of_an_older_program_is_read_where_there_is_no_other(void **state)
+{
+	(void)state;
+	char root[] = "/tmp/millrace-secrets-XXXXXX", folder[64], secrets[FOLDER_PATH_MAX], *errors,
+	     path[200];
+	assert_non_null(mkdtemp(root));
+	snprintf(folder, sizeof folder, "%s/i", root);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	snprintf(path, sizeof path, "%s/kafka.bus.secrets", folder);
+	write_bus(path, "older");
+	struct config *config = masked(TWO);
+	assert_int_equal(config_read_secrets(config, folder, "sinks[0]", "kafka.bus", &errors), 0);
+	assert_string_equal(config_string(config, "sinks[0].password"), "older");
+	config_free(config);
+	assert_int_equal(mkdir(instance_secrets_folder(secrets, folder), 0700), 0);
+	snprintf(path, sizeof path, "%s/kafka.bus", secrets);
+	write_bus(path, "newer");
+	config = masked(TWO);
+	assert_int_equal(config_read_secrets(config, folder, "sinks[0]", "kafka.bus", &errors), 0);
+	assert_string_equal(config_string(config, "sinks[0].password"), "newer");
+	config_free(config);
+	tree_remove(root);
+}
+
+static void a_folder_of_somebody_else_is_not_trusted(void **state)
+{
+	(void)state;
+	char root[] = "/tmp/millrace-secrets-XXXXXX", folder[64], secrets[FOLDER_PATH_MAX], *errors,
+	     path[200];
+	if (geteuid() != 0)
+		skip();
+	assert_non_null(mkdtemp(root));
+	snprintf(folder, sizeof folder, "%s/i", root);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	assert_int_equal(mkdir(instance_secrets_folder(secrets, folder), 0700), 0);
+	snprintf(path, sizeof path, "%s/kafka.bus", secrets);
+	write_bus(path, "theirs");
+	assert_int_equal(chown(secrets, OTHER, OTHER), 0);
+	struct config *config = masked(TWO);
+	assert_int_equal(config_read_secrets(config, folder, "sinks[0]", "kafka.bus", &errors), -EINVAL);
+	assert_non_null(strstr(errors, "belongs to user 65534, and "));
+	free(errors);
+	assert_int_equal(chown(folder, OTHER, OTHER), 0); /* root may run an instance of another user's */
+	assert_int_equal(config_read_secrets(config, folder, "sinks[0]", "kafka.bus", &errors), 0);
+	config_free(config);
+	tree_remove(root);
 }
 
 /* Whoever copies what `check --effective` shows, or a running instance's config.yaml. */
@@ -296,6 +363,8 @@ int main(void)
 	        cmocka_unit_test(the_file_of_another_role_is_refused),
 	        cmocka_unit_test(what_is_not_masked_has_no_place_for_another),
 	        cmocka_unit_test(a_file_is_read_where_it_is_needed),
+	        cmocka_unit_test(a_file_of_an_older_program_is_read_where_there_is_no_other),
+	        cmocka_unit_test(a_folder_of_somebody_else_is_not_trusted),
 	        cmocka_unit_test(a_property_that_is_a_secret_is_refused_without_its_value),
 	        cmocka_unit_test(a_url_with_a_password_is_refused_without_it),
 	        cmocka_unit_test(a_secret_of_the_command_line_is_known),

@@ -221,6 +221,28 @@ static void what_root_makes_in_the_folder_of_a_user_is_the_users(void **state)
 	assert_int_equal(folder_open(next, "file", O_RDWR | O_CREAT | O_EXCL, 0640), -EEXIST);
 }
 
+static void a_folder_that_is_made_like_another_has_its_owner_and_mode(void **state)
+{
+	(void)state;
+	char beside[160];
+	uid_t user = geteuid() == 0 ? OTHER : geteuid();
+	gid_t group = geteuid() == 0 ? OTHER : getegid();
+	snprintf(beside, sizeof beside, "%s/.test.secrets", sandbox.root);
+	assert_int_equal(folder_make_like(beside, sandbox.directory), 0);
+	assert_file(beside, ".", geteuid(), getegid(), 0700);
+	assert_int_equal(folder_make_like(beside, sandbox.directory), -EEXIST);
+	assert_int_equal(folder_remove(beside), 0);
+	assert_int_equal(chown(sandbox.directory, user, group), 0);
+	assert_int_equal(chmod(sandbox.directory, 0750), 0);
+	mode_t before = umask(0077);
+	assert_int_equal(folder_make_like(beside, sandbox.directory), 0);
+	umask(before);
+	assert_file(beside, ".", user, group, 0750);
+	assert_int_equal(folder_remove(beside), 0);
+	assert_int_equal(folder_remove(sandbox.directory), 0);
+	assert_int_equal(folder_make_like(beside, sandbox.directory), -ENOENT);
+}
+
 static void a_missing_folder_is_missing(void **state)
 {
 	(void)state;
@@ -258,6 +280,7 @@ int main(void)
 	        T(what_is_held_stays_what_it_was),
 	        T(a_file_has_the_rights_that_its_folder_grants_whatever_the_umask),
 	        T(what_root_makes_in_the_folder_of_a_user_is_the_users),
+	        T(a_folder_that_is_made_like_another_has_its_owner_and_mode),
 	        T(a_missing_folder_is_missing),
 	        T(an_instance_whose_root_another_user_owns_is_not_attached_to),
 	};

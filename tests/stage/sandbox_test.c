@@ -2,6 +2,7 @@
  * its table; and that what it needs still works. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -30,12 +31,14 @@
 #include "stage/values.h"
 #include "tests/fixture/sandbox.h"
 
-#define SAID 8192
+#define SAID    8192
+#define SECRETS ".instance.secrets"
+#define OTHER   65534u /* nobody: as good as any user who is not us */
 
 /* A place with an instance's folder, data, and folders that no stage has a right to. */
 struct place {
 	char root[64];
-	char instance[96], data[96], logs[96], elsewhere[96], theirs[128], document[4096];
+	char instance[96], secrets[96], data[96], logs[96], elsewhere[96], theirs[128], document[4096];
 	struct config *config;
 	int listener;
 	uint16_t port;
@@ -72,6 +75,7 @@ static int set_up(void **state)
 	snprintf(place->root, sizeof place->root, "/var/tmp/millrace-sandbox-XXXXXX");
 	assert_non_null(mkdtemp(place->root));
 	make_folder(place->instance, sizeof place->instance, place->root, "instance");
+	make_folder(place->secrets, sizeof place->secrets, place->root, SECRETS);
 	make_folder(place->data, sizeof place->data, place->root, "data");
 	make_folder(place->logs, sizeof place->logs, place->root, "logs");
 	make_folder(place->elsewhere, sizeof place->elsewhere, place->root, "elsewhere");
@@ -254,8 +258,24 @@ static void try_instance(const struct sandbox_row *row)
 		expect("what is counted of kernel drops", try_open(here->instance, "drops", O_RDWR), EACCES);
 }
 
+/* By the folder's name, and from the instance's, which it may read. */
+static void try_secrets(const struct sandbox_row *row, int expected)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		char role[SHM_NAME_MAX], beside[SHM_NAME_MAX + 32];
+		role_of(row, i, role);
+		snprintf(beside, sizeof beside, "../" SECRETS "/%s", role);
+		expect(i == 0 ? "its secrets" : "another's secrets", try_open(here->secrets, role, O_RDONLY),
+		       expected);
+		expect(i == 0 ? "its secrets, beside the instance" : "another's secrets, beside the instance",
+		       try_open(here->instance, beside, O_RDONLY), expected);
+	}
+	expect("whose secrets there are", try_open(here->secrets, "", O_RDONLY), expected);
+}
+
 static void try_paths(const struct sandbox_row *row)
 {
+	try_secrets(row, EACCES);
 	unsigned grants = row->grants;
 	expect("/etc/shadow", try_open("/etc/shadow", "", O_RDONLY), EACCES);
 	expect("another's file", try_open(here->theirs, "", O_RDONLY), EACCES);
@@ -348,9 +368,27 @@ static struct sandbox_place make_instance(const struct sandbox_row *row)
 	return (struct sandbox_place){.page = &page, .directory = here->instance, .role = role[0]};
 }
 
+/* Of both roles, for the group. */
+static void make_secrets(const struct sandbox_row *row, gid_t group)
+{
+	char role[SHM_NAME_MAX];
+	for (unsigned i = 0; i < 2; i++) {
+		role_of(row, i, role);
+		expect("the folder of secrets", chown(here->secrets, (uid_t)-1, group), 0);
+		expect("its mode", chmod(here->secrets, 0750), 0);
+		expect("secrets", try_open(here->secrets, role, O_RDWR | O_CREAT), 0);
+		int folder = open(here->secrets, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		expect("their group", fchownat(folder, role, (uid_t)-1, group, 0), 0);
+		expect("their mode", fchmodat(folder, role, 0640, 0), 0);
+		close(folder);
+	}
+}
+
 static void try_all(const struct sandbox_row *row)
 {
 	struct shm_error error = {""};
+	make_secrets(row, getegid());
+	try_secrets(row, 0); /* until the sandbox is in force */
 	const struct sandbox_place where = make_instance(row);
 	struct sandbox *sandbox;
 	const struct stage_ops ops = {.name = row->stage};
@@ -422,6 +460,38 @@ static void every_stage_is_refused_what_its_row_does_not_grant(void **state)
 		all = all && said[0] == '\0';
 	}
 	assert_true(all);
+}
+
+/* The kernel's owners and modes let a user of a kind read what is for its kind. */
+static void try_secrets_as_another_user(const struct sandbox_row *row)
+{
+	struct shm_error error = {""};
+	struct sandbox *sandbox;
+	const struct stage_ops ops = {.name = row->stage};
+	make_secrets(row, OTHER);
+	expect("the root", chmod(here->root, 0755), 0);
+	expect("the instance", chown(here->instance, OTHER, OTHER), 0);
+	if (setgroups(0, NULL) != 0 || setresgid(OTHER, OTHER, OTHER) != 0 ||
+	    setresuid(OTHER, OTHER, OTHER) != 0)
+		wrong("another user: %s\n", strerror(errno));
+	const struct sandbox_place where = make_instance(row);
+	try_secrets(row, 0);
+	if (sandbox_enter(&sandbox, &ops, here->config, section_of(row->stage), &where, &error) != 0)
+		wrong("enter: %s\n", error.text);
+	else if (sandbox_in_force(sandbox) & SANDBOX_PATHS)
+		try_secrets(row, EACCES);
+}
+
+static void a_sink_cannot_read_the_secrets_of_another_of_its_user(void **state)
+{
+	static const char *const sink[] = {"file", "kafka", "objects"};
+	char said[SAID];
+	if (geteuid() != 0)
+		skip();
+	for (unsigned i = 0; i < sizeof sink / sizeof *sink; i++) {
+		in_child(*state, try_secrets_as_another_user, sandbox_find(sink[i]), said);
+		assert_string_equal(said, "");
+	}
 }
 
 static void the_strictest_is_for_a_stage_without_a_row(void **state)
@@ -531,6 +601,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(every_stage_is_refused_what_its_row_does_not_grant, set_up,
+	                                        tear_down),
+	        cmocka_unit_test_setup_teardown(a_sink_cannot_read_the_secrets_of_another_of_its_user, set_up,
 	                                        tear_down),
 	        cmocka_unit_test_setup_teardown(the_strictest_is_for_a_stage_without_a_row, set_up,
 	                                        tear_down),

@@ -92,8 +92,7 @@ def instance(tmp_path, shm_root):
                     problems.append(f"{one.name}: exit status {status} after SIGTERM")
             except Exception as error:  # pylint: disable=broad-except
                 problems.append(f"{one.name}: {error}")
-            if one.directory.exists():
-                problems.append(f"{one.name}: left {sorted(p.name for p in one.directory.iterdir())}")
+            problems += [f"{one.name}: left {sorted(folder.iterdir())}" for folder in (one.directory, one.secrets) if folder.exists()]
         if problems:
             print(one.log()[-6000:])
         one.discard()

@@ -136,6 +136,7 @@ class Instance:
         self.tmp_path = tmp_path
         self.shm_root = shm_root
         self.directory = shm_root / self.name
+        self.secrets = shm_root / f".{self.name}.secrets"  # shm/instance.h
         self.config_file = tmp_path / f"{self.name}.yaml"
         self.log_file = tmp_path / f"{self.name}.log"
         self.sets = list(sets)
@@ -214,7 +215,11 @@ class Instance:
             for pid in stages:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.remove_memory()
+
+    def remove_memory(self):
+        for folder in (self.directory, self.secrets):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def __enter__(self):
         return self.start()
@@ -225,7 +230,8 @@ class Instance:
             return
         status = self.stop()
         assert status == 0, f"exit status {status}:\n{self.log()[-4000:]}"
-        assert not self.directory.exists(), f"left in shared memory: {sorted(p.name for p in self.directory.iterdir())}"
+        for folder in (self.directory, self.secrets):
+            assert not folder.exists(), f"left in shared memory: {sorted(folder.iterdir())}"
 
     # ---- looking ----
 

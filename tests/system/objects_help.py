@@ -7,7 +7,6 @@
 """
 import gzip
 import json
-import shutil
 import signal
 
 from harness import kill_pid, processes
@@ -110,5 +109,5 @@ def reboot(millrace):
     for pid in stages:
         kill_pid(pid)
     millrace.kill()
-    shutil.rmtree(millrace.directory)
+    millrace.remove_memory()
     millrace.start()

@@ -1,7 +1,9 @@
-"""Secrets of a running instance: each lies in its own role's file and memory, and nowhere else; what restarts when one changes."""
+"""Secrets of a running instance: each lies in its own role's file, beside the instance's folder, and its memory, and nowhere
+else; what restarts when one changes; what they outlive, and that nothing of them is left."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +15,7 @@ import pytest
 from harness import BUILD, SLOW, kill_pid, wait_until
 from http_help import http_config
 from serve_help import serve_address
+from supervisor_help import alive
 
 MARK = b"hush"
 S3_KEY, TOKEN, PASSWORD, SAS = "hush-s3-secret-key", "hush-session-token", "hush \"sasl\": 'password'", "sv=1&sig=hush-signature"
@@ -39,20 +42,21 @@ def config_with(tmp_path, entries=None):
 
 
 def files_with_secrets(one):
-    return {str(path.relative_to(one.directory)) for path in one.directory.rglob("*") if path.is_file() and MARK in path.read_bytes()}
+    return {path for folder in (one.directory, one.secrets) for path in folder.rglob("*") if path.is_file() and MARK in path.read_bytes()}
 
 
 def check_files(one, secrets=None):
     """Each secret is in its own role's file alone, which is its user's alone."""
     secrets = SECRETS if secrets is None else secrets
+    assert one.secrets.exists() == (secrets != {}) and (not secrets or one.secrets.lstat().st_mode & 0o7777 == 0o700)
     for role, values in secrets.items():
-        path = one.directory / f"{role}.secrets"
-        assert path.stat().st_mode & 0o7777 == 0o600
+        path = one.secrets / role
+        assert path.lstat().st_mode & 0o7777 == 0o600
         document = json.loads(path.read_text())
         assert list(document) == [role] and sorted(document[role].values()) == sorted(values)
-    assert files_with_secrets(one) == {f"{role}.secrets" for role in secrets}
-    assert {path.name for path in one.directory.glob("*.secrets")} == {f"{role}.secrets" for role in secrets}
-    assert not list(one.directory.glob(".*"))
+    assert files_with_secrets(one) == {one.secrets / role for role in secrets}
+    assert set(one.secrets.glob("*")) == {one.secrets / role for role in secrets}  # with those whose names begin with a dot
+    assert not list(one.directory.glob("*.secrets")) + list(one.directory.glob(".*"))
     masked = re.findall(r'(?:password|secret_key|session_token|sas): "(.+)"', (one.directory / "config.yaml").read_text())
     assert masked == ["***"] * sum(map(len, secrets.values()))
 
@@ -143,6 +147,81 @@ def test_a_reload_restarts_whose_secret_changed_and_no_other(instance, tmp_path)
     kept = [sink for sink in sinks(tmp_path, session_token="", password="") if sink["name"] != "azure"]
     assert reload(one, tmp_path, kept, "all stages run") == {"kafka.bus", "objects.s3", "objects.azure"}
     check_files(one, {"objects.s3": [S3_KEY]})
+    # None has any more, and one has again.
+    none = [sink for sink in kept if sink["name"] != "s3"]
+    assert reload(one, tmp_path, none, "all stages run") == {"objects.s3"}
+    check_files(one, {})
+    assert reload(one, tmp_path, kept, "all stages run") == {"objects.s3"}
+    check_files(one, {"objects.s3": [S3_KEY]})
+
+
+def test_the_files_outlive_kills_of_the_supervisor_and_are_not_left(instance, tmp_path):
+    one = instance(config=config_with(tmp_path))
+    for _ in range(2):
+        one.kill()
+        check_files(one)
+        one.start()
+        check_files(one)
+    one.process.send_signal(signal.SIGTERM)
+    assert one.wait_end(60) == 0, one.log()[-3000:]
+    assert not one.directory.exists() and not one.secrets.exists()
+
+
+def test_they_go_when_the_folder_of_the_instance_was_removed(instance, tmp_path):
+    one = instance(config=config_with(tmp_path))
+    shutil.rmtree(one.directory)
+    assert one.wait_end(60) == 4
+    assert not one.directory.exists() and not one.secrets.exists()
+    one.start()
+    # Nobody notices, and nobody is there any more: clean finds them.
+    stages = pids(one)
+    one.kill()
+    for pid in stages.values():
+        kill_pid(pid)
+    wait_until(lambda: not any(alive(pid) for pid in stages.values()), 20, "the end of the stages")
+    shutil.rmtree(one.directory)
+    result = one.millrace("clean")
+    assert result.returncode == 0 and f"removed {one.directory}: " in result.stdout, result
+    assert not one.directory.exists() and not one.secrets.exists()
+    assert "has left nothing" in one.millrace("clean").stderr and not one.directory.exists()
+    one.start()  # the fixture ends it
+
+
+def test_a_folder_of_secrets_that_is_no_folder_or_anybodys_is_refused(instance, tmp_path):
+    one = instance(config=config_with(tmp_path), start=False)
+
+    def refused(said):
+        one.start(wait=False)
+        assert one.wait_end() == 1 and said in one.log(), one.log()
+        assert not one.directory.exists()
+        checked = one.millrace("check", "-c", one.config_file)
+        assert checked.returncode == 1 and said.replace("user 65534", "another user") in checked.stderr, checked.stderr
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    one.secrets.symlink_to(elsewhere)
+    refused("is no folder (symbolic links are not followed)")
+    assert not list(elsewhere.iterdir())
+    one.secrets.unlink()
+    one.secrets.mkdir()
+    one.secrets.chmod(0o770)
+    refused("may be written by others")
+    one.secrets.chmod(0o700)
+    if os.geteuid() == 0:
+        os.chown(one.secrets, 65534, 65534)
+        refused("belongs to user 65534")
+        # Who has no secrets has nothing to do with it.
+        plain = [sink for sink in sinks(tmp_path) if sink["name"] == "plain"]
+        one.write_config(config_with(tmp_path, plain))
+        one.start()
+        assert reload(one, tmp_path, plain, "no stage changes") == set()
+        assert reload(one, tmp_path, [{**plain[0], "name": "other"}], "all stages run") == {"file.plain", "file.other"}
+        assert one.stop() == 0 and one.secrets.lstat().st_uid == 65534
+        os.chown(one.secrets, 0, 0)
+        one.write_config(config_with(tmp_path))
+    (one.secrets / "kafka.gone").write_text("hush")
+    one.start()
+    check_files(one)
 
 
 def test_an_upgrade_and_the_next_supervisor_know_the_secrets(instance, tmp_path):
@@ -155,13 +234,16 @@ def test_an_upgrade_and_the_next_supervisor_know_the_secrets(instance, tmp_path)
     # It compares with what it knew before: nothing has changed.
     assert reload(one, tmp_path, None, "no stage changes") == set()
     assert reload(one, tmp_path, sinks(tmp_path, sas="sig=hush2"), "all stages run") == {"objects.azure"}
-    # As a supervisor of an earlier version left it: everything in config.yaml, and what a death left of a file.
+    # As a supervisor of an earlier version left it: everything in config.yaml, and files in the folder; and what a death left
+    # of a file.
     one.kill()
     path = one.directory / "config.yaml"
     text = path.read_text().replace('password: "***"', 'password: "hush"')
     assert "hush" in text
     path.write_text(text)
-    (one.directory / "kafka.bus.secrets").unlink()
+    (one.secrets / "kafka.bus").unlink()
+    (one.secrets / ".kafka.bus").write_text("hush")
+    (one.secrets / "kafka.gone").write_text("hush")
     (one.directory / ".kafka.bus.secrets").write_text("hush")
     (one.directory / "kafka.gone.secrets").write_text("hush")
     one.write_config(config_with(tmp_path))
@@ -169,13 +251,30 @@ def test_an_upgrade_and_the_next_supervisor_know_the_secrets(instance, tmp_path)
     check_files(one)
 
 
+def test_an_upgrade_of_an_older_program_moves_them(instance, tmp_path):
+    """Its files lie in the folder of the instance: the stages of the new one, and then its supervisor, find them there."""
+    one = instance(config=config_with(tmp_path))
+    for path in one.secrets.iterdir():
+        path.rename(one.directory / f"{path.name}.secrets")
+    one.secrets.rmdir()
+    for role in SECRETS:
+        before = one.pid_of(role)
+        kill_pid(before)
+        wait_until(lambda role=role, before=before: one.pid_of(role) not in (before, 0) and one.stage(role)["state"] == "running", 20, role)
+    pid = one.process.pid
+    result = one.millrace("upgrade", timeout=60)
+    assert result.returncode == 0 and one.process.poll() is None and one.process.pid == pid, result
+    check_files(one)
+    assert reload(one, tmp_path, None, "no stage changes") == set()
+
+
 def test_a_stage_says_what_is_wrong_with_its_file_and_a_reload_writes_it_again(instance, tmp_path):
     one = instance(config=config_with(tmp_path))
-    path, pid = one.directory / "kafka.bus.secrets", one.pid_of("kafka.bus")
+    path, pid = one.secrets / "kafka.bus", one.pid_of("kafka.bus")
     path.unlink()
     kill_pid(pid)
     wait_until(lambda: f"{path}: cannot be read: No such file or directory; sinks[2] has secrets, which lie there" in one.log(), 20, "no file")
-    path.write_bytes((one.directory / "objects.azure.secrets").read_bytes())
+    path.write_bytes((one.secrets / "objects.azure").read_bytes())
     wait_until(lambda: f"{path}: is not the file of kafka.bus" in one.log(), 20, "another's file")
     wait_until(lambda: one.log().count("all stages run") > 0, 20, "the start")
     one.process.send_signal(signal.SIGHUP)
@@ -222,7 +321,7 @@ def test_parts_that_a_service_manager_runs_have_them_too(instance, tmp_path):
         sink.send_signal(signal.SIGTERM)
         assert sink.wait(20 * SLOW) == 0
     segments("end")
-    assert not one.directory.exists()
+    assert not one.directory.exists() and not one.secrets.exists()
 
 
 def test_what_a_dead_instance_left_is_cleaned(instance, tmp_path):
@@ -234,5 +333,5 @@ def test_what_a_dead_instance_left_is_cleaned(instance, tmp_path):
     check_files(one)
     time.sleep(0.1)
     result = one.millrace("clean", "--force")
-    assert result.returncode == 0 and not one.directory.exists(), result.stderr
+    assert result.returncode == 0 and not one.directory.exists() and not one.secrets.exists(), result.stderr
     one.start()  # the fixture ends it

@@ -146,8 +146,9 @@ def test_a_reload_that_changes_a_secret_restarts_whose_it_is(managed):
     change(managed, sinks=sinks("hush-2"))
     said, text = done(managed, "reload")
     assert list(said) == ["objects.logs"], text
-    directory = managed.one.directory
-    assert "hush-2" in (directory / "objects.logs.secrets").read_text() and b"hush" not in (directory / "config.yaml").read_bytes()
+    one, directory = managed.one, managed.one.directory
+    assert "hush-2" in (one.secrets / "objects.logs").read_text() and b"hush" not in (directory / "config.yaml").read_bytes()
+    assert set(managed.stop().values()) == {0} and not directory.exists() and not one.secrets.exists()
 
 
 def test_what_is_wrong_changes_nothing(managed):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(unable() is not None, reason=str(unable()))
 # Of a page of a group (shm/stream.h): its name, after the segment's header.
 GROUP_NAME = slice(4096 + 16, 4096 + 48)
 # By the names of the groups that stages have in whole_config and after its reload; pages of others are for outside programs.
-GROUP_KIND = {"tally": "tally", "enrich": "enrich", "kept": "sink", "logs": "sink", "lines": "sink", "more": "sink"}
+GROUP_KIND = {"tally": "tally", "enrich": "enrich", "kept": "sink", "logs": "sink", "lines": "sink", "more": "sink", "bus": "sink"}
 ADMIN = "admin-token-0123456789"
 TRY_ALL = """
 import json, os, sys
@@ -160,17 +160,23 @@ def test_a_secret_is_read_by_its_own_kind_alone(world):
     one = world.instance(config)
     with one:
         for password, said in (("hush", "no stage changes"), ("hush2", "all stages run")):
-            path, before = one.directory / "kafka.bus.secrets", one.log().count(said)
+            path, before = one.secrets / "kafka.bus", one.log().count(said)
             bus["password"] = password
             one.write_config(config)
             one.process.send_signal(signal.SIGHUP)
             wait_until(lambda: one.log().count(said) > before, 20, said)
             one.wait_running()
-            status = path.stat()
-            assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (OWNER, UID["sink"], 0o640)
+            check_secrets(one, {"kafka.bus"})
             readers = {kind for kind in KINDS if run_as(UID[kind], groups_of(kind), script, path).strip() != "refused"}
             assert readers == {"sink"} and password in path.read_text()
             assert b"hush" not in (one.directory / "config.yaml").read_bytes()
+    assert not one.secrets.exists()
+
+
+def check_secrets(one, roles_):
+    folder = one.secrets.lstat()
+    assert (folder.st_uid, folder.st_gid, stat.S_IMODE(folder.st_mode)) == (OWNER, OWNER, 0o750)
+    assert files_of(one.secrets) == {role: (OWNER, UID["sink"], 0o640) for role in roles_}
 
 
 def http_address(one):
@@ -196,8 +202,10 @@ class Sender:
 
 def test_kills_reloads_and_new_programs_keep_owners_and_counts(world, rng):
     config = whole_config(world)
+    config["sinks"].append({"name": "bus", "kind": "kafka", "topics": ["metric"], "brokers": ["127.0.0.1:9"], "password": "hush"})
     one = world.instance(config)
     with one:
+        check_secrets(one, {"kafka.bus"})
         sender = Sender(one, rng)
         sender.send()
         for stage in one.stat()["stages"]:
@@ -221,6 +229,7 @@ def test_kills_reloads_and_new_programs_keep_owners_and_counts(world, rng):
         assert 'users: "off"' in in_force.read_text()
         result = one.millrace("upgrade", timeout=60)
         assert result.returncode == 0, result.stderr + one.log()[-3000:]
+        check_secrets(one, {"kafka.bus"})
         check_processes(one)
         check_files_with_orders(one)
         sender.send()
@@ -238,6 +247,7 @@ def check_files_with_orders(one):
 
 def test_an_instance_without_users_gets_them_and_loses_them_again(world, rng):
     config = whole_config(world)
+    config["sinks"].append({"name": "bus", "kind": "kafka", "topics": ["delivery"], "brokers": ["127.0.0.1:9"], "password": "hush"})
     one = world.instance(config, users=False)
     one.start()
     sender = Sender(one, rng)
@@ -259,11 +269,13 @@ def test_an_instance_without_users_gets_them_and_loses_them_again(world, rng):
         data = world.folder / "data"
         if users:
             check_files(one)
+            check_secrets(one, {"kafka.bus"})
             check_processes(one)
             assert {path.stat().st_gid for path in [data, *data.rglob("*")]} == {DATA}
         else:
             assert {(uid, mode) for uid, _, mode in files_of(one.directory).values()} == {(0, 0o600)}
-            assert stat.S_IMODE(one.directory.stat().st_mode) == 0o700
+            assert files_of(one.secrets) == {"kafka.bus": (0, 0, 0o600)}
+            assert all(stat.S_IMODE(folder.stat().st_mode) == 0o700 and folder.stat().st_uid == 0 for folder in (one.directory, one.secrets))
             assert {(path.stat().st_uid, path.stat().st_gid) for path in [data, *data.rglob("*")]} == {(0, 0)}
             assert all(credentials(stage["pid"])[0] == {0} for stage in one.stat()["stages"])
         sender.send()
@@ -358,6 +370,7 @@ def test_under_systemd_no_process_is_root_and_the_files_are_the_same(world, rng)
     config["ingest"] = {"udp": [{"listen": ["127.0.0.1:%d" % udp.getsockname()[1]], "format": "ipevent"}],
                         "http": [{"listen": ["127.0.0.1:%d" % http.getsockname()[1]]}]}
     config["enrich"] = {"processes": 1}
+    bus = {"name": "bus", "kind": "kafka", "topics": ["delivery"], "brokers": ["127.0.0.1:9"], "password": "hush"}
     config["sinks"] = [{**config["sinks"][0], "name": "logs"}]
     one = world.instance(config)
     data = world.folder / "data"
@@ -382,14 +395,16 @@ def test_under_systemd_no_process_is_root_and_the_files_are_the_same(world, rng)
         send_paced(udp.getsockname(), [ipevent(sha, i) for i in range(500)], 20000)
         assert ask(http.getsockname(), "POST", "/log", LOG_EXAMPLE).status == 200
         one.settle("ip", 500)
-        one.write_config({**config, "sinks": [*config["sinks"], {"name": "more", "kind": "file", "topics": ["ip"],
-                                                                 "path": str(world.folder / "lines" / "more.ndjson")}]})
+        assert not one.secrets.exists()
+        one.write_config({**config, "sinks": [*config["sinks"], bus, {"name": "more", "kind": "file", "topics": ["ip"],
+                                                                      "path": str(world.folder / "lines" / "more.ndjson")}]})
         result = manager.millrace("reload")
         assert result.returncode == 0, result.stdout + result.stderr
+        check_secrets(one, {"kafka.bus"})
         assert {"file.more.stage", "file.more.role"} <= set(check_files(one))
         assert credentials(manager.process["millrace-sink@more.service"].pid)[0] == {UID["sink"]}
         assert set(manager.stop().values()) == {0}
-        assert not one.directory.exists()
+        assert not one.directory.exists() and not one.secrets.exists()
         assert dict(rows(data / "tally.db", "SELECT sha, count FROM report")) == {sha: 500}
     except Exception:
         print(one.log_file.read_text()[-4000:])

@@ -6,7 +6,6 @@ restarts after RestartSec, stops in the reverse order; and for systemctl, a prog
 import os
 import re
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -277,7 +276,7 @@ class Manager:
         if self.reloading:
             self.reloading[0].kill()
             self.reloading[0].wait()
-        shutil.rmtree(self.one.directory, ignore_errors=True)
+        self.one.remove_memory()
 
 
 NAMES = ["millrace-ingest-udp@0.service", "millrace-ingest-http@0.service", "millrace-enrich@0.service", "millrace-deliver@0.service",
