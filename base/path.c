@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -21,4 +22,17 @@ int path_make(const char *path)
 		part[i] = i < n ? '/' : '\0';
 	}
 	return 0;
+}
+
+const char *path_credentials(void)
+{
+	const char *folder = getenv("CREDENTIALS_DIRECTORY");
+	return folder != NULL && folder[0] == '/' ? folder : NULL;
+}
+
+bool path_is_credential(const char *path)
+{
+	const char *folder = path_credentials(), *slash = strrchr(path, '/');
+	size_t n = folder == NULL ? 0 : strlen(folder);
+	return n > 0 && slash == path + n && memcmp(path, folder, n) == 0;
 }

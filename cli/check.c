@@ -203,7 +203,9 @@ static void say_finding(void *argument, const struct plan_role *role, enum trial
 	(void)argument;
 	(void)role;
 	(void)command_fail("check", "%s%s", text,
-	                   finding == TRIAL_MISSING ? " (it will be taken when it comes)" : "");
+	                   finding == TRIAL_MISSING  ? " (it will be taken when it comes)"
+	                   : finding == TRIAL_UNSEEN ? " (it is for the stage's own unit)"
+	                                             : "");
 }
 
 /* Printed for the first role of a section; it holds for all of them. */
@@ -341,7 +343,8 @@ int command_check(int argc, char **argv)
 	        .purpose =
 	                "Checks a configuration and the files that it names, reports every error, and prints what it would start:\n"
 	                "listeners, topics, stages, and each segment with its exact bytes. The stages' programs read their\n"
-	                "files as they would at their start; nothing is created.",
+	                "files as they would at their start; nothing is created. A credential (credential:NAME) that is\n"
+	                "another unit's alone is taken as set, and named.",
 	        .example = "  millrace check -c millrace.yaml\n"
 	                   "  millrace check --flow --format dot | dot -Tsvg > flow.svg",
 	        .table = table,

@@ -12,6 +12,7 @@
 #include "shm/instance.h"
 #include "config/check.h"
 #include "config/complete.h"
+#include "config/credential.h"
 #include "config/data.h"
 #include "config/environment.h"
 #include "config/secrets.h"
@@ -353,6 +354,20 @@ int config_read_secrets(struct config *config, const char *directory, const char
 	return result;
 }
 
+int config_take_credentials(struct config *config, const char *section, bool must, char **errors)
+{
+	struct config_errors found = {0};
+	config_credentials_take(&config->data, section, must, &found);
+	*errors = found.n > 0 ? config_errors_text(&found) : NULL;
+	return *errors == NULL ? 0 : -EINVAL;
+}
+
+void config_each_credential(const struct config *config, const char *section, config_file_fn *each,
+                            void *argument)
+{
+	config_credentials_each(&config->data, section, each, argument);
+}
+
 /* ---- comparing ---- */
 
 bool config_same_entry(const struct config *a, const char *a_prefix, const struct config *b,
@@ -401,7 +416,7 @@ static void make_absolute(void *argument, const char *key, const struct config_p
 	const char *path = place->cell->data;
 	struct config_why why;
 	char *absolute;
-	if (path[0] == '/' || path[0] == '\0' || moving->error != NULL)
+	if (path[0] == '/' || path[0] == '\0' || config_credential(path) != NULL || moving->error != NULL)
 		return;
 	if (asprintf(&absolute, "%s/%s", moving->folder, path) < 0)
 		abort();

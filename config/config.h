@@ -156,16 +156,32 @@ bool config_same_entry(const struct config *a, const char *a_prefix, const struc
  * queue may be in the key. */
 bool config_written(const struct config *config, const char *key, ...) __attribute__((format(printf, 2, 3)));
 
+/* A FILE, a PATH that is read or a SECRET may be credential:NAME (letters, digits, - _ .): a file
+ * that a service manager puts into $CREDENTIALS_DIRECTORY for the process of the section alone
+ * (credential.h). Returns NAME, or NULL when the value is none. */
+#define CONFIG_CREDENTIAL "credential:"
+const char *config_credential(const char *value);
+
+/* Puts in the place of each credential:NAME of the section the path of its file, of a SECRET what
+ * is in that file without a line break at its end. One that is not there stays, or is an error if
+ * it must be there. Returns 0, or -EINVAL with every error, one a line, in *errors (malloced; NULL
+ * otherwise): then some may have their values. */
+int config_take_credentials(struct config *config, const char *section, bool must, char **errors);
+
 /* Calls each for every FILE option in the section (as for config_same), in the order of the
  * documents: its key ("ingest.http[0].tokens") and the path that it names, "" when it names
  * none. */
 typedef void config_file_fn(void *argument, const char *key, const char *path);
 void config_each_file(const struct config *config, const char *section, config_file_fn *each, void *argument);
 
-/* Makes data_dir and the path of every FILE and PATH absolute by putting folder in front, for
- * readers with another working directory. Returns 0, or -ENAMETOOLONG with "KEY: ..." in *error
- * (malloced) when a path is longer than its option takes or folder has control characters; the
- * configuration is then only good for config_free. */
+/* The same for every credential:NAME in the section, with NAME instead of a path. */
+void config_each_credential(const struct config *config, const char *section, config_file_fn *each,
+                            void *argument);
+
+/* Makes data_dir and the path of every FILE and PATH that is no credential:NAME absolute by putting
+ * folder in front, for readers with another working directory. Returns 0, or -ENAMETOOLONG with
+ * "KEY: ..." in *error (malloced) when a path is longer than its option takes or folder has control
+ * characters; the configuration is then only good for config_free. */
 int config_make_absolute(struct config *config, const char *folder, char **error);
 
 /* Values. The key is formatted as by printf: config_u64(c, "ingest.udp[%zu].processes", i). Asking

@@ -72,7 +72,8 @@ static void rank_one(void *argument, const char *key, const struct config_place 
 {
 	struct ranking *ranking = argument;
 	const struct config_node *node = config_tree_at(ranking->tree, key);
-	if (node != NULL && value(place)[0] != '\0' && node->origin.rank > ranking->rank)
+	bool secret = value(place)[0] != '\0' && config_credential(value(place)) == NULL;
+	if (node != NULL && secret && node->origin.rank > ranking->rank)
 		ranking->rank = node->origin.rank;
 }
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/credential.h"
+
 /* More digits than 64 bits hold are out of range in any unit; the limits keep the arithmetic below
  * 128 bits. */
 #define DIGITS_MAX          30
@@ -268,6 +270,8 @@ int config_value_check(const struct config_option *option, const char *text, str
 		return explain(option, why, what);
 	}
 	result = check_bounds(option, value, why);
+	if (result == 0 && config_value_is_text(option) && option->kind != CONFIG_STRING)
+		return config_credential_check(text, why);
 	if (result == 0 && is_power(option) && (value & (value - 1)) != 0)
 		return explain(option, why, "not a power of two");
 	return result;

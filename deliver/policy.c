@@ -175,7 +175,9 @@ static int read_policy(struct policies *policies, struct entry *entry, const str
 		            section);
 		return -EINVAL;
 	}
-	if (path[0] != '\0' && (policy->sign = secrets_of(policies, section, path, error)) == NULL)
+	/* --check may not see what is deliver's own process's alone. */
+	bool seen = path[0] != '\0' && config_credential(path) == NULL;
+	if (seen && (policy->sign = secrets_of(policies, section, path, error)) == NULL)
 		return -errno;
 	return retry_init(&policy->retry, config, section, error);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/path.h"
 #include "stage/signature.h"
 
 #define PREFIX           "whsec_"
@@ -187,7 +188,9 @@ static int load(const struct sign *sign, struct secrets *secrets, struct signatu
 		signature_of(signature, &about);
 		r = read_open_file(&reading, fd);
 	}
-	if (r == 0 && (about.st_mode & 077) != 0)
+	/* systemd says by an access list who reads a credential: its mask looks like the group's
+	 * mode. */
+	if (r == 0 && (about.st_mode & 077) != 0 && !path_is_credential(sign->path))
 		log_warn("others can read the secrets; chmod 600 keeps them secret", "file=\"%s\" mode=%03o",
 		         sign->path, (unsigned)about.st_mode & 0777);
 	if (fd >= 0)

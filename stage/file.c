@@ -44,6 +44,10 @@ static const struct stage_file *file_of(const struct stage_ops *ops, const char 
 /* Returns 0, -ENOENT when there is none, or another -errno. */
 static int find(const struct stage_file *file, char path[PATH_MAX], const char *configured)
 {
+	if (config_credential(configured) != NULL) { /* of another process: stage_files_check */
+		path[0] = '\0';
+		return -ENOENT;
+	}
 	if (file->find != NULL)
 		return file->find(path, PATH_MAX, configured);
 	int n = snprintf(path, PATH_MAX, "%s", configured);
@@ -278,6 +282,14 @@ static void check_file(void *argument, const char *key, const char *configured)
 		file->discard(loaded);
 }
 
+static void tell_unseen(void *argument, const char *key, const char *name)
+{
+	struct checking *checking = argument;
+	struct shm_error text = {""};
+	shm_explain(&text, "%s: the credential %s is not here, so nobody has looked at it", key, name);
+	print_finding(checking->out, "unseen", text.text);
+}
+
 bool stage_layout_fits(const char *hash, FILE *out)
 {
 	uint64_t layout = segment_layout_hash();
@@ -288,14 +300,30 @@ bool stage_layout_fits(const char *hash, FILE *out)
 	return false;
 }
 
-int stage_files_check(const struct stage_ops *ops, const struct config *config, const char *section,
-                      FILE *out)
+/* Whoever starts an instance by hand may have them in the environment. */
+static bool take_credentials(struct config *config, const char *section, FILE *out)
+{
+	char *errors, *rest;
+	if (config_take_credentials(config, section, false, &errors) == 0)
+		return true;
+	rest = errors;
+	for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+		if (line[0] != '\0')
+			print_finding(out, "refused", line);
+	free(errors);
+	return false;
+}
+
+int stage_files_check(const struct stage_ops *ops, struct config *config, const char *section, FILE *out)
 {
 	struct checking checking = {.ops = ops, .config = config, .out = out};
 	struct shm_error error = {""};
 	if (ops->memory_max != NULL)
 		fprintf(out, "memory %llu\n", (unsigned long long)ops->memory_max(config, section));
+	if (!take_credentials(config, section, out))
+		return fflush(out) == 0 && ferror(out) == 0 ? 0 : -EIO;
 	config_each_file(config, section, check_file, &checking);
+	config_each_credential(config, section, tell_unseen, &checking);
 	if (ops->check != NULL && ops->check(config, section, &error) != 0)
 		print_finding(out, "refused", error.text);
 	return fflush(out) == 0 && ferror(out) == 0 ? 0 : -EIO;

@@ -19,6 +19,7 @@
  *     refused KEY: WHAT      the stage cannot start
  *     without KEY: WHAT      it would start, but without what is in the file
  *     missing KEY: WHAT      the file is not there yet; it is taken when it comes
+ *     unseen KEY: WHAT       credential:NAME, which only the stage's own unit has: taken as set, and as good
  *     memory BYTES           no finding: what a process can come to hold (stage_ops.memory_max)
  */
 #ifndef STAGE_FILE_H
@@ -82,9 +83,9 @@ void stage_file_report(struct stage *stage, const char *option, bool in_force, c
  * is the finding. */
 bool stage_layout_fits(const char *hash, FILE *out);
 
-/* --check: tries all files of the section ("ingest.http[0]"), then what else the stage opens
- * (stage_ops.check), and prints the findings. Returns 0, or -errno when out cannot be written. */
-int stage_files_check(const struct stage_ops *ops, const struct config *config, const char *section,
-                      FILE *out);
+/* --check: takes the credentials of the section ("ingest.http[0]") that are here, tries all its files,
+ * then what else the stage opens (stage_ops.check), and prints the findings. Returns 0, or -errno
+ * when out cannot be written. */
+int stage_files_check(const struct stage_ops *ops, struct config *config, const char *section, FILE *out);
 
 #endif

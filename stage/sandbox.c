@@ -166,7 +166,8 @@ static int allow(struct sandbox *sandbox, const char *path, enum landlock_access
 	return look == LOOK_NEVER ? 0 : note(sandbox, path, &what);
 }
 
-/* A folder directly below the root (/etc, /tmp, somebody's home) is everybody's. */
+/* A folder directly below the root (/etc, /tmp, somebody's home) is everybody's; that of
+ * credentials has those of other stages where no unit of its own has given it to this one. */
 static bool everybodys(const char *folder)
 {
 	return strrchr(folder, '/') == folder || strncmp(folder, "/home/", 6) == 0;
@@ -183,7 +184,7 @@ static int allow_file(struct sandbox *sandbox, const char *path)
 	int result = 0;
 	for (unsigned i = 0; i < 2 && name[i] != NULL && name[i][0] == '/' && result == 0; i++) {
 		snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(name[i], '/') - name[i]), name[i]);
-		if (folder[0] == '\0' || everybodys(folder)) {
+		if (folder[0] == '\0' || everybodys(folder) || path_is_credential(name[i])) {
 			look = look == LOOK_NEVER ? LOOK_RELOAD : look;
 			continue;
 		}

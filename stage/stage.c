@@ -254,6 +254,12 @@ static int run_alone(const struct arguments *arguments, const struct stage_ops *
 {
 	int status = EXIT_CANNOT_START;
 	struct config *config = load_config(ops, NULL, arguments->set, arguments->n_sets);
+	char *errors;
+	if (config != NULL && config_take_credentials(config, "", true, &errors) != 0) {
+		log_config_errors(errors);
+		config_free(config);
+		return status;
+	}
 	FILE *input = config == NULL ? NULL : open_stream(arguments->input, "re", stdin);
 	FILE *output = input == NULL ? NULL : open_stream(arguments->output, "we", stdout);
 	if (output != NULL) {
@@ -376,7 +382,7 @@ static int load_instance_config(struct stage *stage, const char *instance, struc
 	return -EINVAL;
 }
 
-/* Those of its own section, and no others. */
+/* Those of its own section, and no others; then what a service manager has for it. */
 static int take_secrets(struct stage *stage, struct shm_error *error)
 {
 	char section[SHM_NAME_MAX + 16], *errors;
@@ -384,10 +390,12 @@ static int take_secrets(struct stage *stage, struct shm_error *error)
 	if (result != 0)
 		return result;
 	result = config_read_secrets(stage->config, stage->instance.directory, section, stage->role, &errors);
-	if (result == 0)
-		return 0;
-	log_config_errors(errors);
-	shm_explain(error, "its secrets cannot be used");
+	if (result != 0)
+		shm_explain(error, "its secrets cannot be used");
+	else if ((result = config_take_credentials(stage->config, section, true, &errors)) != 0)
+		shm_explain(error, "a credential cannot be used");
+	if (result != 0)
+		log_config_errors(errors);
 	return result;
 }
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/path.h"
 
 #define SPACES          " \t\r\n"
 #define BYTE_ORDER_MARK "\xef\xbb\xbf" /* some editors put it at the start */
@@ -186,7 +187,9 @@ static int read_lines(struct reading *reading, FILE *file)
 
 static void warn_of_mode(const char *path, const struct stat *about)
 {
-	if ((about->st_mode & 077) != 0)
+	/* systemd says by an access list who reads a credential: its mask looks like the group's
+	 * mode. */
+	if ((about->st_mode & 077) != 0 && !path_is_credential(path))
 		log_warn("others can read the tokens; chmod 600 keeps them secret", "file=\"%s\" mode=%03o",
 		         path, (unsigned)about->st_mode & 0777);
 }

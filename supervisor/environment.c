@@ -11,6 +11,7 @@
  * says of itself (stage/notify.h) is not true of the whole instance. */
 static const char *const everybodys[] = {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TERM", "TZ", "LANG",
                                          "LANGUAGE", "LC_*", "MILLRACE_*", "JOURNAL_STREAM", /* base/log.c */
+                                         "CREDENTIALS_DIRECTORY", /* config/credential.h */
                                          /* of the C library and of OpenSSL */
                                          "LD_*", "MALLOC_*", "GLIBC_*", "RES_OPTIONS", "LOCALDOMAIN",
                                          "HOSTALIASES", "SSL_CERT_*", "OPENSSL_*", "SQLITE_TMPDIR",

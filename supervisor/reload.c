@@ -108,6 +108,8 @@ void reload_say_finding(void *argument, const struct plan_role *role, enum trial
 	if (finding == TRIAL_MISSING) {
 		log_warn("a file is not there yet", "reason=\"%s\"", text);
 		requests_tell(&supervisor->requests, "warning: not there yet: %s", text);
+	} else if (finding == TRIAL_UNSEEN) {
+		log_info("a credential is its stage's alone", "reason=\"%s\"", text);
 	} else if (finding == TRIAL_DENIED) {
 		log_warn("only the stage can tell whether it may use a file", "reason=\"%s\"", text);
 		requests_tell(&supervisor->requests, "warning: only the stage can tell: %s", text);

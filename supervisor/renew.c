@@ -59,7 +59,7 @@ static void say_finding(void *argument, const struct plan_role *role, enum trial
 	} else if (finding == TRIAL_REFUSED) {
 		requests_say(&supervisor->requests, "%s: cannot start: %s", program, text);
 		renew->refused++;
-	} else {
+	} else if (finding != TRIAL_UNSEEN) {
 		requests_say(&supervisor->requests, "%s: warning: %s", program, text);
 	}
 }

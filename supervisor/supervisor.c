@@ -177,6 +177,8 @@ static void say_finding(void *argument, const struct plan_role *role, enum trial
 	(void)role;
 	if (finding == TRIAL_REFUSED)
 		say_refused(text);
+	else if (finding == TRIAL_UNSEEN)
+		log_info("a credential is its stage's alone", "reason=\"%s\"", text);
 	else
 		log_warn(finding == TRIAL_DENIED ? "only the stage can tell whether it may use a file"
 		                                 : "a file is missing or unusable; going on without it",

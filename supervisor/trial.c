@@ -177,7 +177,8 @@ static enum trial_finding judge(const struct trial *trial, enum trial_finding fi
 {
 	bool other = user_of_asked(trial) != NULL && !trial->users->starts;
 	bool denied = ends_with(text, strerror(EACCES)) || ends_with(text, strerror(EROFS));
-	return other && denied && finding != TRIAL_MISSING ? TRIAL_DENIED : finding;
+	return other && denied && finding != TRIAL_MISSING && finding != TRIAL_UNSEEN ? TRIAL_DENIED
+	                                                                              : finding;
 }
 
 static void take_line(struct trial *trial, char *line)
@@ -185,7 +186,8 @@ static void take_line(struct trial *trial, char *line)
 	static const char *const words[] = {[TRIAL_REFUSED] = "refused ",
 	                                    [TRIAL_WITHOUT] = "without ",
 	                                    [TRIAL_MISSING] = "missing ",
-	                                    [TRIAL_LAYOUT] = "layout "};
+	                                    [TRIAL_LAYOUT] = "layout ",
+	                                    [TRIAL_UNSEEN] = "unseen "};
 	make_printable(line);
 	if (strncmp(line, "memory ", 7) == 0 && trial->memory != NULL)
 		trial->memory(trial->argument, asked(trial), strtoull(line + 7, NULL, 10));

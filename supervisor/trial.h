@@ -21,6 +21,7 @@ enum trial_finding {
 	TRIAL_WITHOUT, /* it would do without what is in a broken file */
 	TRIAL_MISSING, /* a file is not there yet that may come later */
 	TRIAL_LAYOUT,  /* it was built for another layout of shared memory (trial.layout) */
+	TRIAL_UNSEEN,  /* a credential is not here: taken as good */
 	/* this process may not look; the stage's user, which it cannot become, perhaps may */
 	TRIAL_DENIED
 };

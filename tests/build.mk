@@ -45,6 +45,7 @@ $(eval $(call unit,config/environment,stage flow config shm event base,-lcyaml -
 $(eval $(call unit,config/values,stage flow config shm event base,-lcyaml -lyaml))
 $(BUILD)/obj/tests/config/kinds_test.o: $(GEN)/options.list
 $(eval $(call unit,config/secrets,stage flow config shm event base,-lcyaml -lyaml))
+$(eval $(call unit,config/credential,stage flow config shm event base,-lcyaml -lyaml))
 $(eval $(call unit,config/kinds,stage flow config shm event base,-lcyaml -lyaml))
 
 $(eval $(call unit,stage/stage,stage flow config shm event base,-lcyaml -lyaml -lck))

@@ -248,6 +248,12 @@ static int check_options(const struct config *config, const char *section, struc
 		shm_explain(error, "%s.path: is empty; allowed: the path of a file", section);
 		return -EINVAL;
 	}
+	if (config_credential(config_string(config, "%s.path", section)) != NULL) {
+		shm_explain(error,
+		            "%s.path: a credential can only be read; allowed: the path of a file to write",
+		            section);
+		return -EINVAL;
+	}
 	return check_alone(config, section, error);
 }
 

@@ -475,7 +475,10 @@ static int check(const struct config *config, const char *section, struct shm_er
 	for (size_t i = 0; i < n && i < PORTS_READS_MAX; i++)
 		topics[i] = config_item(config, i, "%s.topics", section);
 	int result = init_options(kafka, config, section, topics, &why);
-	if (result == 0 && load_file(kafka, config, section, &(struct shm_error){""}) == 0)
+	/* Without a file that is the sink's own process's alone, what there is may not fit
+	 * together. */
+	bool whole = config_credential(config_string(config, "%s.properties_file", section)) == NULL;
+	if (result == 0 && whole && load_file(kafka, config, section, &(struct shm_error){""}) == 0)
 		result = cluster_check(&kafka->cluster, kafka->exactly_once, &why);
 	if (result != 0)
 		shm_explain(error, "%s.%s", section, why.text);

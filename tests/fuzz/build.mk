@@ -27,7 +27,7 @@ $(eval $(call fuzzer,json_body,tests/fuzz/json_body_fuzz.c $(JSON_FUZZED),,-ljan
 $(eval $(call archive,template_oracle,tests/fuzz/template_oracle.c))
 $(eval $(call fuzzer,template,tests/fuzz/template_fuzz.c tests/fuzz/template_oracle.c $(wildcard event/*.c) base/text.c,,-ljansson))
 
-$(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard config/*.c) base/address.c base/log.c base/output.c event/layout.c shm/segment.c shm/folder.c shm/instance.c \
+$(eval $(call fuzzer,config,tests/fuzz/config_fuzz.c $(wildcard config/*.c) base/address.c base/log.c base/output.c base/path.c event/layout.c shm/segment.c shm/folder.c shm/instance.c \
   base/text.c base/word.c,,-lcyaml -lyaml))
 
 HTTP_ORACLE := $(addprefix tests/fuzz/,http_oracle.c http_oracle_chunked.c)
@@ -50,7 +50,7 @@ $(eval $(call fuzzer,target,tests/fuzz/target_fuzz.c $(addprefix deliver/,author
 EVENT_FUZZED := $(wildcard event/*.c) base/text.c
 
 $(eval $(call fuzzer,answer,tests/fuzz/answer_fuzz.c $(addprefix sink/objects/,s3_answer.c azure_answer.c azure_token.c cloud.c http.c xml.c checksum.c) stage/certificates.c \
-  $(wildcard config/*.c) base/address.c base/log.c base/output.c base/word.c shm/segment.c shm/folder.c shm/instance.c event/layout.c base/text.c,,\
+  $(wildcard config/*.c) base/address.c base/log.c base/output.c base/path.c base/word.c shm/segment.c shm/folder.c shm/instance.c event/layout.c base/text.c,,\
   -lcurl -lcrypto -lssl -lisal -ljansson -lcyaml -lyaml))
 $(eval $(call fuzzer,tracking,tests/fuzz/tracking_fuzz.c tests/fixture/track_make.c $(wildcard enrich/track/*.c) $(EVENT_FUZZED),,-ljansson))
 $(eval $(call fuzzer,event,tests/fuzz/event_fuzz.c $(EVENT_FUZZED),,-ljansson))
@@ -59,7 +59,7 @@ $(eval $(call fuzzer,redo,tests/fuzz/redo_fuzz.c,,))
 $(eval $(call fuzzer,mmdb,tests/fuzz/mmdb_fuzz.c tests/fixture/mmdb_make.c $(addprefix enrich/geo/,geo.c base.c entry.c source.c special.c) stage/signature.c base/log.c \
   base/output.c base/text.c event/layout.c shm/segment.c shm/folder.c,,-lmaxminddb))
 $(eval $(call fuzzer,files,tests/fuzz/files_fuzz.c tests/fixture/sandbox.c deliver/names_file.c $(addprefix sink/objects/,index.c spool_file.c checksum.c) stage/tokens.c \
-  $(addprefix base/,address.c log.c output.c text.c thread.c) event/layout.c shm/segment.c shm/folder.c,,-lcrypto -ljansson -lisal -pthread))
+  $(addprefix base/,address.c log.c output.c path.c text.c thread.c) event/layout.c shm/segment.c shm/folder.c,,-lcrypto -ljansson -lisal -pthread))
 $(eval $(call fuzzer,request,tests/fuzz/request_fuzz.c $(addprefix serve/,request.c router.c live_wish.c) base/moment.c $(EVENT_FUZZED),,-ljansson))
 $(eval $(call fuzzer,rules,tests/fuzz/rules_fuzz.c enrich/agent/rules.c base/text.c,,-lyaml))
 $(eval $(call fuzzer,inflate,tests/fuzz/inflate_fuzz.c ingest/http/inflate.c,,-lz))

@@ -268,6 +268,27 @@ static void a_check_tells_what_cannot_start_what_is_done_without_and_what_may_co
 	free(text);
 }
 
+/* Whose unit has them: not this process. */
+static void a_credential_that_is_elsewhere_is_taken_as_set(void **state)
+{
+	(void)state;
+	char expected[300];
+	write_file("bad");
+	assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+	expect_findings(
+	        "credential:rules", "credential:database",
+	        "unseen enrich.country_database: the credential database is not here, so nobody has looked at it\n"
+	        "unseen " KEY ": the credential rules is not here, so nobody has looked at it\n");
+	/* One that is here is looked at. */
+	assert_int_equal(setenv("CREDENTIALS_DIRECTORY", folder, 1), 0);
+	snprintf(expected, sizeof expected, "credential:%s", strrchr(path, '/') + 1);
+	char *text = findings(expected, "");
+	snprintf(expected, sizeof expected, "refused " KEY ": %s:1: is \"bad\"\n", path);
+	assert_string_equal(text, expected);
+	free(text);
+	assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+}
+
 static int check_else(const struct config *config, const char *section, struct shm_error *error)
 {
 	if (config_string(config, "enrich.pod")[0] == '\0')
@@ -336,6 +357,7 @@ int main(void)
 	                                  end),
 	        cmocka_unit_test_teardown(
 	                a_check_tells_what_cannot_start_what_is_done_without_and_what_may_come, end),
+	        cmocka_unit_test_teardown(a_credential_that_is_elsewhere_is_taken_as_set, end),
 	        cmocka_unit_test_teardown(a_check_tries_what_else_the_stage_opens, end),
 	        cmocka_unit_test_teardown(a_file_cannot_forge_a_finding, end),
 	};
