@@ -410,6 +410,18 @@ static int enter_sandbox(struct stage *stage, struct shm_error *error)
 	return sandbox_enter(&stage->sandbox, stage->ops, stage->config, section, &place, error);
 }
 
+/* What the stage has opened it closes again where its sandbox cannot be shut behind it. */
+static int init(struct stage *stage, struct shm_error *error)
+{
+	int result = stage->ops->init(stage, error);
+	if (result != 0)
+		return result;
+	result = sandbox_close(stage->sandbox, stage->role, error);
+	if (result != 0 && stage->ops->fini != NULL)
+		stage->ops->fini(stage);
+	return result;
+}
+
 /* Everything up to the loop. On failure error tells why, and the control block, when there is one,
  * says FAILED. */
 static int join(struct stage *stage, const char *instance, struct loop_parent *parent,
@@ -444,9 +456,7 @@ static int join(struct stage *stage, const char *instance, struct loop_parent *p
 	if (result == 0)
 		result = enter_sandbox(stage, error);
 	if (result == 0)
-		result = stage->ops->init(stage, error);
-	if (result == 0)
-		result = sandbox_close(stage->sandbox, stage->role, error);
+		result = init(stage, error);
 	if (result == 0)
 		stage_files_started(stage);
 	else
