@@ -30,7 +30,8 @@ int config_secrets_write(const struct config_data *data, const char *section, co
 void config_secrets_take(struct config_data *data, const char *section, const char *role, const char *name,
                          const char *text, size_t bytes, struct config_errors *errors);
 
-/* Where those that are neither empty nor credential:NAME were written: the strongest of the sources (enum config_rank). */
+/* Where those that are neither empty nor credential:NAME were written: the strongest of the sources
+ * (enum config_rank). */
 unsigned config_secrets_rank(const struct config_data *data, const struct config_node *tree);
 
 /* Adds an error for each secret that somebody wrote as CONFIG_MASK into the completed tree. */

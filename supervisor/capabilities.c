@@ -51,7 +51,9 @@ void capabilities_raise(void)
 int capabilities_shed(void)
 {
 	struct capability_sets sets, before;
-	int result = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? capability_get(&sets) : -errno;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return -errno;
+	int result = capability_get(&sets);
 	if (result != 0)
 		return result;
 	before = sets;

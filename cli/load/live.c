@@ -102,20 +102,21 @@ static void *map_in(const struct live *live, const char *name, size_t bytes)
 	return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map_of(live, name)), 0);
 }
 
-static int map_all(struct live *live, uint32_t n)
+/* False with errno, as below. */
+static bool map_all(struct live *live, uint32_t n)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	live->state_bytes = (sizeof *live->state + page - 1) & ~(page - 1);
 	live->pool_bytes = (n * live->entry_bytes + page - 1) & ~(page - 1);
 	void *state = map_in(live, "state", live->state_bytes);
 	if (state == MAP_FAILED)
-		return -errno;
+		return false;
 	live->state = state;
 	void *pool = map_in(live, "pool", live->pool_bytes);
 	if (pool == MAP_FAILED)
-		return -errno;
+		return false;
 	live->pool = pool;
-	return 0;
+	return true;
 }
 
 static void fill_pool(const struct live *live, const struct generator *generator)
@@ -131,24 +132,26 @@ static void fill_pool(const struct live *live, const struct generator *generator
 	}
 }
 
-static int open_all(struct live *live, const struct live_settings *settings, const char **why)
+static bool open_all(struct live *live, const struct live_settings *settings, const char **why)
 {
 	(void)libbpf_set_print(say_nothing);
 	*why = "live frames: the kernel does not load the program (Linux 5.18; CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)";
 	live->object = bpf_object__open_mem(program, sizeof program, NULL);
 	if (live->object == NULL)
-		return -errno;
+		return false;
 	int result = load(live, settings);
-	if (result != 0)
-		return result;
+	if (result != 0) {
+		errno = -result;
+		return false;
+	}
 	live->program = bpf_program__fd(program_of(live, "millrace_live"));
 	*why = "live frames: the tracepoints xdp_devmap_xmit and xdp_redirect_err are not to be had";
 	live->taken = bpf_program__attach(program_of(live, "millrace_taken"));
 	if (live->taken == NULL)
-		return -errno;
+		return false;
 	live->error = bpf_program__attach(program_of(live, "millrace_error"));
 	if (live->error == NULL)
-		return -errno;
+		return false;
 	*why = "live frames: no memory for the datagrams";
 	return map_all(live, settings->pool);
 }
@@ -241,8 +244,12 @@ int live_open(struct live **opened, const struct send_frame *frame, const struct
 		abort();
 	live->page_bytes = frame->head_bytes + settings.longest;
 	*why = "live frames: a frame does not fit";
-	int result = live->page_bytes > sizeof live->page ? -EMSGSIZE : open_all(live, &settings, why);
-	if (result == 0) {
+	int result = 0;
+	if (live->page_bytes > sizeof live->page) {
+		result = -EMSGSIZE;
+	} else if (!open_all(live, &settings, why)) {
+		result = errno != 0 ? -errno : -EIO;
+	} else {
 		fill_pool(live, generator);
 		result = try_one(live, why);
 	}

@@ -68,7 +68,7 @@ unsigned rules_default_group(enum rule_list list, unsigned field)
 __attribute__((format(printf, 3, 4))) static int fail(struct reading *reading, uint32_t line,
                                                       const char *format, ...)
 {
-	char said[RULES_ERROR_BYTES], plain[4 * sizeof said + 1];
+	char said[RULES_ERROR_BYTES], plain[4 * sizeof said + 1] = "";
 	struct text text = {.at = plain, .end = plain + sizeof plain - 1};
 	va_list arguments;
 	va_start(arguments, format);

@@ -9,7 +9,7 @@ static void require(int holds, const char *what, const char *text)
 {
 	if (holds)
 		return;
-	fprintf(stderr, "%s: %s\n", what, text);
+	fprintf(stderr, "%s: %s\n", what, text != NULL ? text : "and says nothing");
 	abort();
 }
 
