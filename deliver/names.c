@@ -281,6 +281,18 @@ static int channel_open(struct names *names, unsigned index, const struct names_
 	return status;
 }
 
+/* Those that have been replaced and of which nobody waits for anything any more. */
+static void close_old(struct names *names)
+{
+	for (unsigned i = 0; i < CHANNELS; i++) {
+		struct channel *channel = &names->channel[i];
+		if (channel->ares == NULL || channel->n_asks > 0 || i == names->current)
+			continue;
+		ares_destroy(channel->ares);
+		channel->ares = NULL;
+	}
+}
+
 /* resolv.conf has changed: what is asked from now on goes to its servers. */
 static void replace_servers(struct names *names)
 {
@@ -294,6 +306,7 @@ static void replace_servers(struct names *names)
 	    now.st_mtim.tv_sec == names->resolv_conf.st_mtim.tv_sec &&
 	    now.st_mtim.tv_nsec == names->resolv_conf.st_mtim.tv_nsec)
 		return;
+	close_old(names); /* without a look-up under way nobody else does */
 	if (names->channel[other].ares != NULL)
 		return; /* it is looked at again when the one before is over */
 	names_servers_system(&servers, RESOLV_CONF);
@@ -333,11 +346,8 @@ static void drive(struct names *names)
 		struct channel *channel = &names->channel[i];
 		if (channel->ares != NULL && channel->n_asks > 0)
 			ares_process_fd(channel->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* its clock */
-		if (channel->ares == NULL || channel->n_asks > 0 || i == names->current)
-			continue;
-		ares_destroy(channel->ares);
-		channel->ares = NULL;
 	}
+	close_old(names);
 	end_late(names);
 }
 

@@ -29,18 +29,21 @@ static void write_servers(const char *text)
 	assert_int_equal(rename(other, resolv_conf), 0);
 }
 
-/* Servers at 127.0.0.2 and on that never answer, where this user may take port 53. Where nobody is
- * there a look-up ends when the kernel says so, and from c-ares 1.30 on that may be at once. */
-static void be_silent(int fd[3])
+/* Servers at 127.0.0.2 and on that never answer. Returns false where this user may not take port
+ * 53: where nobody is there a look-up ends when the kernel says so, and from c-ares 1.30 on that
+ * may be at once. */
+static bool be_silent(int fd[3])
 {
+	bool silent = true;
 	for (unsigned i = 0; i < 3; i++) {
 		const struct sockaddr_in address = {.sin_family = AF_INET,
 		                                    .sin_port = htons(53),
 		                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + i)};
 		fd[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 		assert_true(fd[i] >= 0);
-		(void)bind(fd[i], (const struct sockaddr *)&address, sizeof address);
+		silent &= bind(fd[i], (const struct sockaddr *)&address, sizeof address) == 0;
 	}
+	return silent;
 }
 
 static void look_ups_go_to_new_servers_and_those_under_way_end_at_the_old_ones(void **state)
@@ -50,7 +53,7 @@ static void look_ups_go_to_new_servers_and_those_under_way_end_at_the_old_ones(v
 	struct names_answer answer;
 	struct shm_error error;
 	int asker[3], silent[3];
-	be_silent(silent);
+	bool under_way = be_silent(silent);
 	assert_non_null(mkdtemp(folder));
 	snprintf(resolv_conf, sizeof resolv_conf, "%s/resolv.conf", folder);
 	write_servers("nameserver 127.0.0.2\n");
@@ -65,19 +68,21 @@ static void look_ups_go_to_new_servers_and_those_under_way_end_at_the_old_ones(v
 	assert_int_equal(names->current, first);
 	assert_true(names_start(names, "a.test", &asker[2], now_ns + LOOK_NS));
 	assert_int_not_equal(names->current, first);
-	assert_int_equal(names->channel[first].n_asks, 2);
-	assert_int_equal(names->channel[names->current].n_asks, 1);
+	if (under_way) {
+		assert_int_equal(names->channel[first].n_asks, 2);
+		assert_int_equal(names->channel[names->current].n_asks, 1);
+	}
 	names_forget(names, &asker[0]);
 	names_forget(names, &asker[1]);
 	names_forget(names, &asker[2]);
 	uint64_t end_ns = now_ns + 30 * NS_PER_SEC;
-	while (names->n_asks > 0 || names->channel[first].ares != NULL) {
+	while (names->n_asks > 0) {
 		struct pollfd fd = {.fd = names_fd(names), .events = POLLIN};
 		assert_true(clock_monotonic_ns() < end_ns);
 		poll(&fd, 1, (int)(names_timeout(names, NS_PER_SEC, clock_monotonic_ns()) / NS_PER_MS) + 1);
 		assert_false(names_next(names, &answer, clock_monotonic_ns()));
 	}
-	/* with the old channel gone there is room for the next change */
+	/* what nobody waits for makes room for the next change, also when look-ups end at once */
 	write_servers("nameserver 127.0.0.5\n");
 	assert_true(names_start(names, "a.test", &asker[0], clock_monotonic_ns() + 2 * LOOK_NS));
 	assert_int_equal(names->current, first);
