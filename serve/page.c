@@ -187,12 +187,20 @@ static int read_file(const char *path, char **text, struct answer_kept *kept, st
 	return 0;
 }
 
+int charts_style(char *path, size_t size, const char *script)
+{
+	size_t bytes = strlen(script);
+	if (bytes < 3 || bytes + 2 > size || strcmp(script + bytes - 3, ".js") != 0)
+		return -EINVAL;
+	snprintf(path, size, "%.*scss", (int)(bytes - 2), script);
+	return 0;
+}
+
 int charts_load(const struct config *config, const char *path, void **loaded, struct shm_error *error)
 {
 	char style[PATH_MAX];
-	size_t bytes = strlen(path);
 	(void)config;
-	if (bytes < 3 || bytes + 2 > sizeof style || strcmp(path + bytes - 3, ".js") != 0) {
+	if (charts_style(style, sizeof style, path) != 0) {
 		shm_explain(error, "%s: not a file of JavaScript, NAME.js", path);
 		return -EINVAL;
 	}
@@ -201,7 +209,6 @@ int charts_load(const struct config *config, const char *path, void **loaded, st
 		shm_explain(error, "no memory");
 		return -ENOMEM;
 	}
-	snprintf(style, sizeof style, "%.*scss", (int)(bytes - 2), path);
 	int result = read_file(path, &charts->script, &charts->kept_script, error);
 	if (result == 0)
 		result = read_file(style, &charts->style, &charts->kept_style, error);

@@ -32,6 +32,7 @@ struct charts; /* opaque */
 
 /* How the stage reads it (stage/file.h). */
 int charts_find(char *path, size_t size, const char *configured);
+int charts_style(char *path, size_t size, const char *script);
 int charts_load(const struct config *config, const char *path, void **loaded, struct shm_error *error);
 void charts_free(void *charts);
 

@@ -103,6 +103,7 @@ static const struct stage_file files[] = {
         [FILE_CHARTS] = {.option = "charts",
                          .dispensable = true,
                          .find = charts_find,
+                         .beside = charts_style,
                          .load = charts_load,
                          .discard = charts_free,
                          .replace = replace_charts},

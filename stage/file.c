@@ -81,10 +81,14 @@ struct naming {
 static void name_file(void *argument, const char *key, const char *configured)
 {
 	struct naming *naming = argument;
-	char path[PATH_MAX] = "";
-	int result = find(file_of(naming->ops, key), path, configured);
-	if ((result == 0 || result == -ENOENT) && path[0] != '\0')
-		naming->each(naming->argument, path);
+	const struct stage_file *file = file_of(naming->ops, key);
+	char path[PATH_MAX] = "", beside[PATH_MAX];
+	int result = find(file, path, configured);
+	if ((result != 0 && result != -ENOENT) || path[0] == '\0')
+		return;
+	naming->each(naming->argument, path);
+	if (file->beside != NULL && file->beside(beside, sizeof beside, path) == 0)
+		naming->each(naming->argument, beside);
 }
 
 void stage_files_each(const struct stage_ops *ops, const struct config *config, const char *section,

@@ -43,6 +43,9 @@ struct stage_file {
 	 * none (path is then where one may come), or another -errno. NULL: it is where the option
 	 * says, and "" means none. */
 	int (*find)(char *path, size_t size, const char *configured);
+	/* The path of a second file that is read with it. Returns 0 or -errno; NULL: there is
+	 * none. */
+	int (*beside)(char *path, size_t size, const char *file);
 	/* Reads and checks all of it. Returns 0 with what it holds in *loaded, or -errno with
 	 * "PATH: what is wrong" in error. */
 	int (*load)(const struct config *config, const char *path, void **loaded, struct shm_error *error);
@@ -58,7 +61,7 @@ int stage_file_load(const struct stage_file *file, const struct config *config, 
                     void **loaded, struct shm_error *error);
 
 /* Calls each with the path of every file that options of the section name or that a stage_file
- * finds, also of one that is not there yet. */
+ * finds, and of the one beside it, also of one that is not there yet. */
 void stage_files_each(const struct stage_ops *ops, const struct config *config, const char *section,
                       void (*each)(void *argument, const char *path), void *argument);
 

@@ -170,7 +170,8 @@ static int allow(struct sandbox *sandbox, const char *path, enum landlock_access
  * credentials has those of other stages where no unit of its own has given it to this one. */
 static bool everybodys(const char *folder)
 {
-	return strrchr(folder, '/') == folder || strncmp(folder, "/home/", 6) == 0;
+	const char *below = strncmp(folder, "/home/", 6) == 0 ? folder + 5 : folder;
+	return strrchr(folder, '/') == below;
 }
 
 /* A file, and what may be put in its place: the folder that names it and, for a link, the one that

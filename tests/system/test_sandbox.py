@@ -1,14 +1,17 @@
 """The sandboxes of a running instance, seen from outside: of every stage, by what the kernel says of its process."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from harness import denied, wait_until
-from http_help import http_config
+from http_help import ask, http_config
+from serve_help import serve_address, serve_config
 
 STAGES = {"ingest-udp.0", "ingest-http.0", "enrich.0", "deliver.0", "tally.0", "objects.kept", "file.lines", "kafka.bus", "serve.0"}
 HOLD_KEYS = {"deliver.0", "objects.kept", "kafka.bus", "serve.0"}
@@ -155,3 +158,44 @@ def test_who_holds_no_capability_need_not_be_allowed_to_drop_any(instance):
     for name, role in roles(millrace).items():
         about = status(role["pid"])
         assert int(about["CapEff"], 16) == int(about["CapPrm"], 16) == 0, name
+
+
+@pytest.fixture(params=["/tmp", "/home"])
+def everybodys(request):
+    """A folder of which a stage is let in to a file alone, and what was made in it."""
+    made = []
+    home = os.environ.get("HOME", "")
+    folder = home if request.param == "/home" and home.startswith("/home/") else request.param
+    if not os.access(folder, os.W_OK):
+        pytest.skip(f"{folder} is not ours to write in")
+    yield folder, made
+    for path in made:
+        (shutil.rmtree if os.path.isdir(path) else os.unlink)(path)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_files_that_are_read_together_are_both_let_in(instance, tmp_path, everybodys, deep):
+    """The style sheet of the charts lies beside their script, wherever that is."""
+    folder, made = everybodys
+    name = tempfile.mktemp(prefix="millrace-test.", dir=folder)
+    files = [f"{name}/share/uPlot.js", f"{name}/share/uPlot.css"] if deep else [f"{name}.js", f"{name}.css"]
+    made += [name] if deep else files
+    os.makedirs(os.path.dirname(files[0]), exist_ok=True)
+    for file, text in zip(files, ("let one = 1;", "a{}")):
+        with open(file, "w", encoding="utf-8") as out:
+            out.write(text)
+    one = instance(config=serve_config(tmp_path, charts=files[0]))
+
+    def got(path):
+        try:
+            return ask(serve_address(one), "GET", path).body
+        except (OSError, EOFError):  # between two lives
+            return None
+
+    assert got("/page/uPlot.css") == b"a{}", one.log()
+    with open(files[0] + ".new", "w", encoding="utf-8") as out:
+        out.write("let two = 2;")
+    os.rename(files[0] + ".new", files[0])
+    one.kill(signal.SIGHUP)
+    wait_until(lambda: got("/page/uPlot.js") == b"let two = 2;", what="the other script")
+    assert got("/page/uPlot.css") == b"a{}", one.log()
