@@ -9,8 +9,7 @@
 #include "serve/answer.h"
 #include "serve/server.h"
 
-#define CHUNK_BYTES        65536u /* of a body, in one write */
-#define CHUNKS             4u     /* of one connection in one turn of the loop */
+#define CHUNK_BYTES        65536u /* that libwebsockets reads or sends at once */
 #define LIVE_CHUNK_BYTES   16384u /* of a message of /live; what the kernel does not take is copied */
 #define LIVE_TEXT_BYTES    1024u  /* the longest text that a client of /live may send */
 #define LIVE_SEND_BUFFER   131072 /* of the kernel, for a connection to /live */
@@ -57,7 +56,8 @@ struct server {
 	uv_poll_t writers_poll;
 	uint64_t events;
 	bool draining;
-	uint8_t chunk[LWS_PRE + CHUNK_BYTES]; /* LWS_PRE bytes are libwebsockets' */
+	/* a head or a piece of /live; LWS_PRE bytes are libwebsockets' */
+	uint8_t chunk[LWS_PRE + LIVE_CHUNK_BYTES];
 };
 
 /* ---- server.c ---- */

@@ -4,14 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/connection.h"
 #include "serve/live.h"
-#include "serve/problem.h"
 #include "serve/serve.h"
 
 #define SYSTEM_FOLDER "/usr"

@@ -25,8 +25,9 @@
 #include "serve/problem.h"
 #include "serve/serve.h"
 
-#define HEAD_BYTES  4096u /* of an answer */
-#define WRITERS     64    /* connections looked at in one turn of the loop */
+#define HEAD_BYTES  4096u   /* of an answer; a chunk has room for it */
+#define TURN_BYTES  262144u /* of one body, in one turn of the loop */
+#define WRITERS     64      /* connections looked at in one turn of the loop */
 #define DATA_POLICY "default-src 'none'; frame-ancestors 'none'"
 #define PAGE_POLICY \
 	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -185,6 +186,8 @@ int connection_wait_later(struct connection *connection)
 
 int connection_wait_to_write(struct connection *connection)
 {
+	if (connection->paused && connection->state == CONNECTION_ANSWER)
+		return 0; /* it does already */
 	return wait_for(connection, EPOLLOUT);
 }
 
@@ -201,11 +204,13 @@ static int end_answer(struct connection *connection)
 	return lws_http_transaction_completed(connection->wsi) != 0 ? -1 : 0;
 }
 
-/* What is left of the head and the next of the body. Returns what sendmsg returns. */
-static ssize_t send_some(struct connection *connection, size_t body_bytes)
+/* What is left of the head, and of the body as much as one turn may send. Returns what a callback
+ * of libwebsockets returns. */
+static int send_answer(struct connection *connection)
 {
 	struct iovec pieces[2];
 	struct msghdr message = {.msg_iov = pieces};
+	size_t body_bytes = connection->request->method == REQUEST_HEAD ? 0 : connection->answer.bytes;
 	size_t head_left = connection->head_bytes - connection->head_sent,
 	       body_left = body_bytes - connection->sent;
 	if (head_left > 0)
@@ -214,28 +219,15 @@ static ssize_t send_some(struct connection *connection, size_t body_bytes)
 	if (body_left > 0)
 		pieces[message.msg_iovlen++] =
 		        (struct iovec){connection->answer.body + connection->sent,
-		                       body_left < CHUNK_BYTES ? body_left : CHUNK_BYTES};
+		                       body_left < TURN_BYTES ? body_left : TURN_BYTES};
 	ssize_t n = sendmsg(lws_get_socket_fd(connection->wsi), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (n > 0) {
-		size_t of_head = (size_t)n < head_left ? (size_t)n : head_left;
-		connection->head_sent += of_head;
-		connection->sent += (size_t)n - of_head;
-		connection->server->counts.sent_bytes += (size_t)n;
-	}
-	return n;
-}
-
-/* As much as the kernel takes, within bounds. Returns what a callback of libwebsockets returns. */
-static int send_answer(struct connection *connection)
-{
-	size_t bytes = connection->request->method == REQUEST_HEAD ? 0 : connection->answer.bytes;
-	for (unsigned i = 0; i < CHUNKS; i++) {
-		if (connection->head_sent == connection->head_bytes && connection->sent == bytes)
-			return end_answer(connection);
-		if (send_some(connection, bytes) < 0 && errno != EINTR)
-			return errno == EAGAIN ? connection_wait_to_write(connection) : -1;
-	}
-	return connection_wait_to_write(connection);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? connection_wait_to_write(connection) : -1;
+	size_t sent = (size_t)n, of_head = sent < head_left ? sent : head_left;
+	connection->head_sent += of_head;
+	connection->sent += sent - of_head;
+	connection->server->counts.sent_bytes += sent;
+	return sent == head_left + body_left ? end_answer(connection) : connection_wait_to_write(connection);
 }
 
 /* A stream of /live, which libwebsockets sends; its own time-out for it goes. */
