@@ -53,7 +53,9 @@ static void look_ups_go_to_new_servers_and_those_under_way_end_at_the_old_ones(v
 	struct names_answer answer;
 	struct shm_error error;
 	int asker[3], silent[3];
-	bool under_way = be_silent(silent);
+	int version;
+	(void)ares_version(&version);
+	bool under_way = be_silent(silent) || version < 0x011e00;
 	assert_non_null(mkdtemp(folder));
 	snprintf(resolv_conf, sizeof resolv_conf, "%s/resolv.conf", folder);
 	write_servers("nameserver 127.0.0.2\n");
@@ -82,6 +84,8 @@ static void look_ups_go_to_new_servers_and_those_under_way_end_at_the_old_ones(v
 		poll(&fd, 1, (int)(names_timeout(names, NS_PER_SEC, clock_monotonic_ns()) / NS_PER_MS) + 1);
 		assert_false(names_next(names, &answer, clock_monotonic_ns()));
 	}
+	if (under_way)
+		assert_null(names->channel[first].ares);
 	/* what nobody waits for makes room for the next change, also when look-ups end at once */
 	write_servers("nameserver 127.0.0.5\n");
 	assert_true(names_start(names, "a.test", &asker[0], clock_monotonic_ns() + 2 * LOOK_NS));
