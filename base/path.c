@@ -26,7 +26,7 @@ int path_make(const char *path)
 
 const char *path_credentials(void)
 {
-	const char *folder = getenv("CREDENTIALS_DIRECTORY");
+	const char *folder = getenv(PATH_CREDENTIALS);
 	return folder != NULL && folder[0] == '/' ? folder : NULL;
 }
 

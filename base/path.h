@@ -10,7 +10,10 @@
  */
 int path_make(const char *path);
 
-/* $CREDENTIALS_DIRECTORY (systemd.exec(5)), an absolute path; NULL when there is none. */
+/* The variable that names it (systemd.exec(5)). */
+#define PATH_CREDENTIALS "CREDENTIALS_DIRECTORY"
+
+/* What it says, an absolute path; NULL when it does not. */
 const char *path_credentials(void);
 
 /* Whether the path is that of a file right in it. */

@@ -9,7 +9,6 @@
 
 #include "base/path.h"
 
-#define FOLDER_VARIABLE   "CREDENTIALS_DIRECTORY"
 #define NAME_MAX_BYTES    255u   /* of a file's name, and so of systemd's credentials */
 #define CONTENT_MAX_BYTES 65536u /* more than any SECRET may have */
 
@@ -54,7 +53,7 @@ struct taking {
 __attribute__((format(printf, 3, 4))) static void refuse(const struct taking *taking, const char *key,
                                                          const char *format, ...)
 {
-	static const struct config_origin origin = {.source = FOLDER_VARIABLE,
+	static const struct config_origin origin = {.source = PATH_CREDENTIALS,
 	                                            .rank = CONFIG_RANK_ENVIRONMENT};
 	char text[1000];
 	va_list arguments;

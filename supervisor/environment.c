@@ -5,13 +5,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "stage/sandbox.h"
 
 /* Names, and beginnings of names that end with "*". Not NOTIFY_SOCKET and WATCHDOG_*: what one stage
  * says of itself (stage/notify.h) is not true of the whole instance. */
 static const char *const everybodys[] = {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TERM", "TZ", "LANG",
                                          "LANGUAGE", "LC_*", "MILLRACE_*", "JOURNAL_STREAM", /* base/log.c */
-                                         "CREDENTIALS_DIRECTORY", /* config/credential.h */
+                                         PATH_CREDENTIALS,
                                          /* of the C library and of OpenSSL */
                                          "LD_*", "MALLOC_*", "GLIBC_*", "RES_OPTIONS", "LOCALDOMAIN",
                                          "HOSTALIASES", "SSL_CERT_*", "OPENSSL_*", "SQLITE_TMPDIR",

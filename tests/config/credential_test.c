@@ -213,17 +213,6 @@ static void a_name_has_letters_digits_and_three_more(void **state)
 	config_free(config);
 }
 
-struct seen {
-	char text[600];
-};
-
-static void see(void *argument, const char *key, const char *name)
-{
-	struct seen *seen = argument;
-	size_t used = strlen(seen->text);
-	snprintf(seen->text + used, sizeof seen->text - used, "%s=%s\n", key, name);
-}
-
 static void each_is_told_with_its_key(void **state)
 {
 	(void)state;

@@ -438,17 +438,6 @@ static void asking_for_what_no_table_declares_aborts(void **state)
 	assert_int_equal(status_of_asking(ask_count_of_a_number), SIGABRT);
 }
 
-struct seen {
-	char text[600];
-};
-
-static void see(void *argument, const char *key, const char *path)
-{
-	struct seen *seen = argument;
-	size_t used = strlen(seen->text);
-	snprintf(seen->text + used, sizeof seen->text - used, "%s=%s\n", key, path);
-}
-
 static void every_file_that_an_option_names_is_told_with_its_key(void **state)
 {
 	(void)state;
